@@ -1,0 +1,234 @@
+//! The front door to every driver.
+//!
+//! Callers talk to a [`Disk`], never to a driver. It checks each request once (range, overflow, alignment, access), splits what
+//! is too large, emulates what the driver lacks (zeroes by writing them, FUA by flushing), and asserts what the driver owes.
+
+use std::sync::Arc;
+
+use crate::{
+    BlockDriver, BlockStatus, CheckReport, Error, Extent, Limits, RepairMode, Result, WriteFlags, ZeroFlags,
+};
+
+/// Whether a disk may be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Access {
+    /// Requests that write are refused, and opening changes nothing.
+    ReadOnly,
+    /// All requests.
+    #[default]
+    ReadWrite,
+}
+
+/// How many bytes of zeroes are written at a time where a driver cannot do better.
+const ZEROES_BYTES: usize = 64 << 10;
+static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
+
+/// An open disk: a driver behind the checks that all drivers share.
+#[derive(Debug)]
+pub struct Disk {
+    driver: Box<dyn BlockDriver>,
+    access: Access,
+    limits: Limits,
+}
+
+impl Disk {
+    /// Puts the front door before `driver`.
+    ///
+    /// # Panics
+    /// If the driver's limits contradict themselves.
+    pub fn new(driver: impl BlockDriver + 'static, access: Access) -> Self {
+        Self::from_box(Box::new(driver), access)
+    }
+
+    /// As [`Disk::new`], for a driver that is boxed already.
+    pub fn from_box(driver: Box<dyn BlockDriver>, access: Access) -> Self {
+        let limits = driver.limits();
+        assert!(limits.request_alignment.is_power_of_two(), "alignment is a power of two: {limits:?}");
+        assert!(limits.transfer_bytes_max > 0, "some transfer must be possible: {limits:?}");
+        assert!(limits.transfer_bytes_max.is_multiple_of(limits.request_alignment), "{limits:?}");
+        Self { driver, access, limits }
+    }
+
+    /// Size in bytes.
+    #[inline]
+    pub fn size(&self) -> u64 {
+        self.driver.size()
+    }
+
+    /// Whether it may be written.
+    pub fn access(&self) -> Access {
+        self.access
+    }
+
+    /// What the driver takes in one request; this type splits larger ones.
+    pub fn limits(&self) -> &Limits {
+        &self.limits
+    }
+
+    /// The driver, for abilities that only it has.
+    pub fn driver(&self) -> &dyn BlockDriver {
+        &*self.driver
+    }
+
+    /// The disk below, which shows where this one has nothing.
+    pub fn backing(&self) -> Option<&Arc<Disk>> {
+        self.driver.backing()
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    #[inline]
+    pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.check_range(offset, buf.len() as u64)?;
+        if buf.len() as u64 <= self.limits.transfer_bytes_max && !buf.is_empty() {
+            return self.driver.read(offset, buf);
+        }
+        let mut at = offset;
+        for part in buf.chunks_mut(self.transfer_bytes()) {
+            self.driver.read(at, part)?;
+            at += part.len() as u64;
+        }
+        Ok(())
+    }
+
+    /// Writes `buf` at `offset`.
+    #[inline]
+    pub fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        self.check_write(offset, buf.len() as u64)?;
+        if !flags.fua && buf.len() as u64 <= self.limits.transfer_bytes_max && !buf.is_empty() {
+            return self.driver.write(offset, buf, flags);
+        }
+        let passed = WriteFlags { fua: flags.fua && self.limits.can_fua, ..flags };
+        let mut at = offset;
+        for part in buf.chunks(self.transfer_bytes()) {
+            self.driver.write(at, part, passed)?;
+            at += part.len() as u64;
+        }
+        self.flush_for_fua(flags.fua)
+    }
+
+    /// Makes `extent` read as zeroes.
+    pub fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        self.check_write(extent.offset, extent.length)?;
+        let passed = ZeroFlags { fua: flags.fua && self.limits.can_fua, ..flags };
+        for part in self.parts(extent) {
+            self.zero_part(part, passed)?;
+        }
+        self.flush_for_fua(flags.fua)
+    }
+
+    /// Tells that the bytes of `extent` are no longer needed; each keeps its value or becomes zero.
+    pub fn discard(&self, extent: Extent) -> Result<()> {
+        self.check_write(extent.offset, extent.length)?;
+        if !self.limits.can_discard {
+            return Err(Error::unsupported("discard"));
+        }
+        self.parts(extent).try_for_each(|part| self.driver.discard(part))
+    }
+
+    /// Puts everything that completed requests wrote on stable storage.
+    pub fn flush(&self) -> Result<()> {
+        if self.access == Access::ReadOnly { Ok(()) } else { self.driver.flush() }
+    }
+
+    /// What the top layer alone knows about the start of `extent`, which must not be empty.
+    pub fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        self.check_range(extent.offset, extent.length)?;
+        if extent.is_empty() {
+            return Err(Error::invalid_option("length", "block status of 0 bytes"));
+        }
+        let status = self.driver.block_status(extent)?;
+        assert!(
+            status.length > 0 && status.length <= extent.length,
+            "driver's block status covers {} bytes of {extent:?}",
+            status.length
+        );
+        Ok(status)
+    }
+
+    /// Makes the disk `size` bytes long; bytes that are gained read as zeroes.
+    pub fn resize(&self, size: u64) -> Result<()> {
+        self.check_writable()?;
+        if !size.is_multiple_of(self.limits.request_alignment) {
+            let alignment = self.limits.request_alignment;
+            return Err(Error::Misaligned { offset: 0, length: size, alignment });
+        }
+        let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
+        resize.resize(size)?;
+        assert_eq!(self.driver.size(), size, "driver reports another size than it was resized to");
+        Ok(())
+    }
+
+    /// Checks the image's metadata, repairing what `repair` allows.
+    pub fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        if repair != RepairMode::None {
+            self.check_writable()?;
+        }
+        self.driver.as_check().ok_or_else(|| Error::unsupported("check"))?.check(repair)
+    }
+
+    /// Writes everything back and leaves the image as a clean one.
+    pub fn close(&self) -> Result<()> {
+        if self.access == Access::ReadOnly { Ok(()) } else { self.driver.close() }
+    }
+
+    fn zero_part(&self, part: Extent, flags: ZeroFlags) -> Result<()> {
+        if self.limits.can_write_zeroes {
+            match self.driver.write_zeroes(part, flags) {
+                Err(Error::Unsupported { .. }) if !flags.no_fallback => {}
+                answered => return answered,
+            }
+        } else if flags.no_fallback {
+            return Err(Error::unsupported("write zeroes without writing data"));
+        }
+        let mut at = part.offset;
+        while at < part.end() {
+            let length = (part.end() - at).min(ZEROES_BYTES as u64);
+            let write = WriteFlags { fua: flags.fua, compressed: false };
+            self.driver.write(at, &ZEROES[..length as usize], write)?;
+            at += length;
+        }
+        Ok(())
+    }
+
+    fn flush_for_fua(&self, fua: bool) -> Result<()> {
+        if fua && !self.limits.can_fua { self.driver.flush() } else { Ok(()) }
+    }
+
+    fn transfer_bytes(&self) -> usize {
+        usize::try_from(self.limits.transfer_bytes_max).unwrap_or(usize::MAX)
+    }
+
+    fn parts(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
+        let max = self.limits.transfer_bytes_max;
+        let mut rest = extent;
+        std::iter::from_fn(move || {
+            let length = rest.length.min(max);
+            let part = Extent::new(rest.offset, length);
+            rest = Extent::new(rest.offset + length, rest.length - length);
+            (length > 0).then_some(part)
+        })
+    }
+
+    fn check_writable(&self) -> Result<()> {
+        if self.access == Access::ReadOnly { Err(Error::ReadOnly) } else { Ok(()) }
+    }
+
+    #[inline]
+    fn check_write(&self, offset: u64, length: u64) -> Result<()> {
+        self.check_writable()?;
+        self.check_range(offset, length)
+    }
+
+    #[inline]
+    fn check_range(&self, offset: u64, length: u64) -> Result<()> {
+        let alignment = self.limits.request_alignment;
+        if (offset | length) & (alignment - 1) != 0 {
+            return Err(Error::Misaligned { offset, length, alignment });
+        }
+        let size = self.driver.size();
+        match offset.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::OutOfRange { offset, length, size }),
+        }
+    }
+}

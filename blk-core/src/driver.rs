@@ -1,0 +1,148 @@
+//! What a block driver is: the contract that every format and protocol implements.
+//!
+//! A driver sees only requests that [`crate::Disk`] has checked: inside the disk, aligned to
+//! [`Limits::request_alignment`], not empty, and not writing when the disk is read-only. It answers with its result; it
+//! never panics because of a request or because of bytes in an image.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::{CheckReport, Disk, Error, Extent, RepairMode, Result};
+
+/// Modifiers of a write.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct WriteFlags {
+    /// The data must be on stable storage before the request succeeds.
+    pub fua: bool,
+    /// Store the data compressed; whole clusters only, and only where the format can.
+    pub compressed: bool,
+}
+
+/// Modifiers of a write-zeroes request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ZeroFlags {
+    /// The zeroes must be on stable storage before the request succeeds.
+    pub fua: bool,
+    /// Storage may be given back; without it an allocated range stays allocated.
+    pub may_unmap: bool,
+    /// Fail with [`Error::Unsupported`] rather than write zeroes as data.
+    pub no_fallback: bool,
+}
+
+/// What a driver can take in one request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Offset and length of every request must be multiples of this. Bytes, a power of two.
+    pub request_alignment: u64,
+    /// The largest request, in bytes; [`Disk`] splits larger ones. A multiple of the alignment.
+    pub transfer_bytes_max: u64,
+    /// The unit in which zeroes cost no data, in bytes: the cluster size of a format that has clusters.
+    pub zero_granularity: u64,
+    /// The unit in which a discard has an effect, in bytes.
+    pub discard_granularity: u64,
+    /// Whether [`BlockDriver::write_zeroes`] may be called; if not, [`Disk`] writes zeroes as data.
+    pub can_write_zeroes: bool,
+    /// Whether [`BlockDriver::discard`] may be called; if not, [`Disk`] answers [`Error::Unsupported`].
+    pub can_discard: bool,
+    /// Whether the driver honours `fua` itself; if not, [`Disk`] flushes after the write.
+    pub can_fua: bool,
+}
+
+impl Default for Limits {
+    /// Byte-aligned requests of up to 1 GiB, everything supported but FUA.
+    fn default() -> Self {
+        Self {
+            request_alignment: 1,
+            transfer_bytes_max: 1 << 30,
+            zero_granularity: 1,
+            discard_granularity: 1,
+            can_write_zeroes: true,
+            can_discard: true,
+            can_fua: false,
+        }
+    }
+}
+
+/// What the layer itself knows about the first `length` bytes of the extent that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BlockStatus {
+    /// How many bytes, from the start of the extent, the answer holds for; at least 1, at most the extent.
+    pub length: u64,
+    /// This layer determines the content; if not, the layer below does (or zeroes where there is none).
+    pub allocated: bool,
+    /// The bytes read as zeroes, and the driver knows without looking at them.
+    pub zero: bool,
+    /// Bytes are stored in this layer: reading them reads the host file.
+    pub data: bool,
+    /// The bytes are stored compressed.
+    pub compressed: bool,
+    /// Where the first byte lies in the layer's own storage, if it lies there as plain bytes.
+    pub host_offset: Option<u64>,
+}
+
+/// A disk-image driver. See the module documentation for what a driver may rely on.
+pub trait BlockDriver: Debug + Send + Sync {
+    /// Size of the disk in bytes. Changes only through [`Resize`].
+    fn size(&self) -> u64;
+
+    /// What one request may be.
+    fn limits(&self) -> Limits {
+        Limits::default()
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `buf` at `offset`. On failure each of its bytes is old or new; all others are untouched.
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()>;
+
+    /// Makes `extent` read as zeroes. On failure as for a write.
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()>;
+
+    /// Tells that the bytes are no longer needed: each reads as it did, or as zero, and stays so until it is written.
+    fn discard(&self, extent: Extent) -> Result<()>;
+
+    /// Puts everything that earlier completed requests wrote on stable storage.
+    fn flush(&self) -> Result<()>;
+
+    /// What this layer, without the layers below, knows about the start of `extent`.
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus>;
+
+    /// The disk that shows where this layer has nothing.
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        None
+    }
+
+    /// Writes all back and leaves the image as a clean one; called once, before the driver is dropped. A driver that is
+    /// dropped without it leaves what a killed process leaves.
+    fn close(&self) -> Result<()> {
+        self.flush()
+    }
+
+    /// The ability to change the size, if the driver has it.
+    fn as_resize(&self) -> Option<&dyn Resize> {
+        None
+    }
+
+    /// The ability to check its own metadata, if the driver has it.
+    fn as_check(&self) -> Option<&dyn Check> {
+        None
+    }
+}
+
+/// Changing the size of a disk.
+pub trait Resize {
+    /// Makes the disk `size` bytes long. Bytes that are gained read as zeroes.
+    fn resize(&self, size: u64) -> Result<()>;
+}
+
+/// Checking the metadata of an image.
+pub trait Check {
+    /// Walks all metadata and reports what is wrong, repairing what `repair` allows.
+    fn check(&self, repair: RepairMode) -> Result<CheckReport>;
+}
+
+/// Helper for drivers without compressed writes.
+pub fn refuse_compressed(flags: WriteFlags) -> Result<()> {
+    if flags.compressed { Err(Error::unsupported("compressed write")) } else { Ok(()) }
+}

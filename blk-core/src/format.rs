@@ -1,0 +1,269 @@
+//! What a driver crate plugs in: a [`Format`], and the gate for names found inside an image, a [`Resolver`].
+
+use std::collections::BTreeMap;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::{Access, Disk, Error, Result, Storage};
+
+/// Options of an open or a create: names and values as they stand on a command line.
+///
+/// A format takes out what it knows and refuses the rest by name with [`Options::finish`].
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Options {
+    values: BTreeMap<String, String>,
+}
+
+/// A value for [`Options`], from a text or a number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OptionValue(String);
+
+impl From<&str> for OptionValue {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl From<String> for OptionValue {
+    fn from(text: String) -> Self {
+        Self(text)
+    }
+}
+
+impl From<u64> for OptionValue {
+    fn from(number: u64) -> Self {
+        Self(number.to_string())
+    }
+}
+
+impl Options {
+    /// No options.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The same with `name` set to `value`; a later value replaces an earlier one.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
+        self.set(name, value);
+        self
+    }
+
+    /// Sets `name` to `value`.
+    pub fn set(&mut self, name: &str, value: impl Into<OptionValue>) {
+        self.values.insert(name.to_owned(), value.into().0);
+    }
+
+    /// Takes out the value of `name`.
+    pub fn take(&mut self, name: &str) -> Option<String> {
+        self.values.remove(name)
+    }
+
+    /// Takes out the size `name`: bytes, or a number with a suffix `k`, `M`, `G`, `T`, `P`, `E` (powers of 1024).
+    pub fn take_size(&mut self, name: &'static str) -> Result<Option<u64>> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        parse_size(&text).map(Some).map_err(|reason| Error::invalid_option(name, reason))
+    }
+
+    /// Takes out the switch `name`: `on` or `off`.
+    pub fn take_switch(&mut self, name: &'static str) -> Result<Option<bool>> {
+        match self.take(name).as_deref() {
+            None => Ok(None),
+            Some("on" | "true" | "yes") => Ok(Some(true)),
+            Some("off" | "false" | "no") => Ok(Some(false)),
+            Some(other) => Err(Error::invalid_option(name, format!("'{other}' is neither on nor off"))),
+        }
+    }
+
+    /// Refuses whatever nobody has taken out.
+    pub fn finish(self, format: &str) -> Result<()> {
+        match self.values.into_keys().next() {
+            None => Ok(()),
+            Some(name) => Err(Error::invalid_option(name, format!("unknown to format '{format}'"))),
+        }
+    }
+}
+
+/// Reads a size as people write it: `65536`, `64k`, `1.5G`; powers of 1024.
+///
+/// # Errors
+/// A text that says what is wrong with the value.
+pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
+    let (digits, shift) = match text.char_indices().last() {
+        Some((at, unit)) if unit.is_ascii_alphabetic() => {
+            let shift = match unit.to_ascii_lowercase() {
+                'b' => 0,
+                'k' => 10,
+                'm' => 20,
+                'g' => 30,
+                't' => 40,
+                'p' => 50,
+                'e' => 60,
+                _ => return Err(format!("'{text}' has the unknown unit '{unit}'; known are b k M G T P E")),
+            };
+            (&text[..at], shift)
+        }
+        _ => (text, 0),
+    };
+    let bad = || format!("'{text}' is not a size");
+    if let Some((whole, fraction)) = digits.split_once('.') {
+        let scale = 10u128.checked_pow(u32::try_from(fraction.len()).map_err(|_| bad())?).ok_or_else(bad)?;
+        let number: u128 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;
+        let bytes = number.checked_mul(1 << shift).ok_or_else(bad)? / scale;
+        return u64::try_from(bytes).map_err(|_| format!("'{text}' is larger than 64 bits"));
+    }
+    let number: u64 = match digits.strip_prefix("0x") {
+        Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| bad())?,
+        None => digits.parse().map_err(|_| bad())?,
+    };
+    number.checked_mul(1 << shift).ok_or_else(|| format!("'{text}' is larger than 64 bits"))
+}
+
+/// One option of a format, for help texts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OptionHelp {
+    /// Its name.
+    pub name: &'static str,
+    /// What values it takes, such as `size`, `on|off`.
+    pub values: &'static str,
+    /// What it does, in one line.
+    pub help: &'static str,
+}
+
+/// Who may open a name that was found inside an image. Nothing else does.
+pub trait Resolver: Debug + Send + Sync {
+    /// Opens the backing file `name` read-only, as `format` if the image says one.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where the name may not or cannot be opened, or refers back to the image.
+    fn open_backing(&self, name: &str, format: Option<&str>) -> Result<Arc<Disk>>;
+}
+
+/// Opens nothing: for untrusted images.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct DenyResolver;
+
+impl Resolver for DenyResolver {
+    fn open_backing(&self, name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
+        Err(Error::Unresolved {
+            name: name.to_owned(),
+            reason: "names inside an image are not opened here".to_owned(),
+        })
+    }
+}
+
+/// Opens disks that the caller has prepared, by name: for tests and embedders.
+#[derive(Debug, Clone, Default)]
+pub struct MapResolver {
+    disks: BTreeMap<String, Arc<Disk>>,
+}
+
+impl MapResolver {
+    /// A resolver that knows one disk.
+    pub fn single(name: &str, disk: Arc<Disk>) -> Self {
+        Self { disks: BTreeMap::from([(name.to_owned(), disk)]) }
+    }
+
+    /// Adds a disk under a name.
+    pub fn insert(&mut self, name: &str, disk: Arc<Disk>) {
+        self.disks.insert(name.to_owned(), disk);
+    }
+}
+
+impl Resolver for MapResolver {
+    fn open_backing(&self, name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
+        self.disks.get(name).cloned().ok_or_else(|| Error::Unresolved {
+            name: name.to_owned(),
+            reason: "no disk was prepared under this name".to_owned(),
+        })
+    }
+}
+
+/// A disk-image format: opens and creates images over a [`Storage`].
+pub trait Format: Debug + Send + Sync {
+    /// Its name, as on a command line.
+    fn name(&self) -> &'static str;
+
+    /// How sure the format is, 0 to 100, that an image which starts with `start` is its own.
+    fn probe(&self, start: &[u8]) -> u8;
+
+    /// Opens the image on `storage`.
+    fn open(
+        &self,
+        storage: Arc<dyn Storage>,
+        access: Access,
+        options: Options,
+        resolver: &dyn Resolver,
+    ) -> Result<Disk>;
+
+    /// Makes a new image of `size` bytes on `storage`, replacing what was there.
+    fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()>;
+
+    /// The options that [`Format::open`] knows.
+    fn open_options(&self) -> &'static [OptionHelp] {
+        &[]
+    }
+
+    /// The options that [`Format::create`] knows.
+    fn create_options(&self) -> &'static [OptionHelp] {
+        &[]
+    }
+}
+
+/// The formats that a program knows, in the order of preference.
+#[derive(Debug, Clone, Default)]
+pub struct Registry {
+    formats: Vec<&'static dyn Format>,
+}
+
+impl Registry {
+    /// A registry of these formats.
+    pub fn new(formats: impl IntoIterator<Item = &'static dyn Format>) -> Self {
+        Self { formats: formats.into_iter().collect() }
+    }
+
+    /// The format of that name.
+    pub fn find(&self, name: &str) -> Result<&'static dyn Format> {
+        self.formats.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
+            let known: Vec<_> = self.formats.iter().map(|format| format.name()).collect();
+            Error::invalid_option("format", format!("'{name}' is unknown; known are {}", known.join(", ")))
+        })
+    }
+
+    /// The format that claims the content of `storage` most surely; the first of equals.
+    pub fn probe(&self, storage: &dyn Storage) -> Result<&'static dyn Format> {
+        let mut start = [0; 512];
+        storage.read_at(0, &mut start)?;
+        let mut best: Option<(u8, &'static dyn Format)> = None;
+        for format in &self.formats {
+            let sure = format.probe(&start);
+            if sure > 0 && best.is_none_or(|(most, _)| sure > most) {
+                best = Some((sure, *format));
+            }
+        }
+        best.map(|(_, format)| format).ok_or_else(|| Error::unsupported("no known format fits the image"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes_as_people_write_them() {
+        assert_eq!(parse_size("64k"), Ok(65536));
+        assert_eq!(parse_size("1.5G"), Ok(1_610_612_736));
+        assert_eq!(parse_size("0x200"), Ok(512));
+        assert!(parse_size("16E").is_err());
+        assert!(parse_size("").is_err());
+        assert!(parse_size("12q").unwrap_err().contains("unit 'q'"));
+    }
+
+    #[test]
+    fn options_that_nobody_takes_are_refused_by_name() {
+        let mut options = Options::new().with("size", "1M").with("colour", "red");
+        assert_eq!(options.take_size("size").unwrap(), Some(1 << 20));
+        let error = options.finish("raw").unwrap_err();
+        assert!(error.to_string().contains("colour"), "{error}");
+    }
+}

@@ -1,0 +1,26 @@
+//! The contract between disk-image drivers and everything that uses them.
+//!
+//! A driver implements [`BlockDriver`] over a [`Storage`]; callers talk to it through a [`Disk`], which checks every request
+//! once for all drivers. A driver crate plugs in with one [`Format`]. Everything is synchronous, takes `&self`, and fails with
+//! one [`Error`].
+
+mod check;
+mod disk;
+mod driver;
+mod error;
+mod extent;
+mod format;
+pub mod storage;
+pub mod sync;
+
+pub use check::{CheckReport, Finding, RepairMode, Severity};
+pub use disk::{Access, Disk};
+pub use driver::{BlockDriver, BlockStatus, Check, Limits, Resize, WriteFlags, ZeroFlags, refuse_compressed};
+pub use error::{Error, ErrorKind, Result};
+pub use extent::Extent;
+pub use format::{
+    DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver, parse_size,
+};
+pub use storage::{MemoryStorage, Storage, StorageRun};
+
+const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

@@ -1,0 +1,52 @@
+//! What lies under a format: the host side, a plain growing array of bytes.
+
+mod memory;
+
+use std::fmt::Debug;
+
+use crate::{Extent, Result};
+
+pub use memory::MemoryStorage;
+
+/// A run of bytes of a [`Storage`] that is either data or a hole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StorageRun {
+    /// Bytes, at least 1.
+    pub length: u64,
+    /// Whether bytes are stored; a hole reads as zeroes.
+    pub data: bool,
+}
+
+/// A growing array of bytes that holds an image: a file, memory, or a layer over another storage.
+///
+/// Requests may come from several threads at once; each is atomic only as far as the host makes it so.
+#[expect(
+    clippy::len_without_is_empty,
+    reason = "a storage is no collection; an empty one is nothing special"
+)]
+pub trait Storage: Debug + Send + Sync {
+    /// Length in bytes.
+    fn len(&self) -> Result<u64>;
+
+    /// Cuts or extends to `length` bytes. Bytes that are gained read as zeroes.
+    fn set_len(&self, length: u64) -> Result<()>;
+
+    /// Fills `buf` with the bytes from `offset` on. Bytes past the end read as zeroes.
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `buf` at `offset`, extending the storage where needed; a gap reads as zeroes.
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Makes `extent` read as zeroes, extending the storage where needed.
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()>;
+
+    /// Makes the part of `extent` that lies inside the storage read as zeroes and gives its space back where the host can.
+    /// Never changes the length.
+    fn punch_hole(&self, extent: Extent) -> Result<()>;
+
+    /// Whether the bytes at `offset` are data or a hole, and for how far at least. `None` at and past the end.
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>>;
+
+    /// Puts everything written so far on stable storage, the length included.
+    fn sync(&self) -> Result<()>;
+}

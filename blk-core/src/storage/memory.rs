@@ -1,0 +1,305 @@
+//! Storage in memory: sparse, and fast enough not to be what a fuzzer waits for.
+//!
+//! Pages are allocated when they are first written. Those of the first [`DENSE_PAGES`] are found by index; the rare ones
+//! beyond, as an image with host offsets of many gigabytes has, in a tree.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use super::{Storage, StorageRun};
+use crate::sync::RwLock;
+use crate::{Error, Extent, Result};
+
+const PAGE_BYTES: usize = 4096;
+/// Pages that are found by index: 1 GiB of storage costs at most 2 MiB of index.
+const DENSE_PAGES: u64 = 1 << 18;
+
+type Page = Box<[u8; PAGE_BYTES]>;
+
+/// A sparse array of bytes in memory. Its `sync` has nothing to do: what a crash would leave is simulated elsewhere.
+#[derive(Default)]
+pub struct MemoryStorage {
+    pages: RwLock<Pages>,
+    /// The length beyond which writes fail as on a full disk.
+    capacity_bytes: Option<u64>,
+}
+
+#[derive(Default, Clone)]
+struct Pages {
+    length: u64,
+    dense: Vec<Option<Page>>,
+    far: BTreeMap<u64, Page>,
+}
+
+impl MemoryStorage {
+    /// An empty storage.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A storage that holds `bytes`.
+    pub fn from_bytes(bytes: &[u8]) -> Self {
+        let storage = Self::new();
+        let mut pages = storage.pages.write();
+        pages.length = bytes.len() as u64;
+        for (index, chunk) in bytes.chunks(PAGE_BYTES).enumerate() {
+            if chunk.iter().any(|byte| *byte != 0) {
+                pages.page_mut(index as u64)[..chunk.len()].copy_from_slice(chunk);
+            }
+        }
+        drop(pages);
+        storage
+    }
+
+    /// An empty storage that fails with [`Error::NoSpace`] rather than grow beyond `capacity_bytes`.
+    pub fn with_capacity_limit(capacity_bytes: u64) -> Self {
+        Self { capacity_bytes: Some(capacity_bytes), ..Self::default() }
+    }
+
+    /// A copy of all that it holds.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if that is more than `bytes_max` bytes.
+    pub fn to_bytes(&self, bytes_max: u64) -> Result<Vec<u8>> {
+        let length = self.pages.read().length;
+        if length > bytes_max {
+            return Err(Error::NoSpace {
+                what: format!("storage of {length} bytes, {bytes_max} allowed").into(),
+            });
+        }
+        let mut bytes = vec![0; length as usize];
+        self.read_at(0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// An independent copy with the same content.
+    #[must_use]
+    pub fn duplicate(&self) -> Self {
+        Self { pages: RwLock::new(self.pages.read().clone()), capacity_bytes: self.capacity_bytes }
+    }
+
+    fn check_capacity(&self, end: u64) -> Result<()> {
+        match self.capacity_bytes {
+            Some(capacity) if end > capacity => {
+                Err(Error::NoSpace { what: format!("memory storage is limited to {capacity} bytes").into() })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn end_of(offset: u64, length: usize) -> Result<u64> {
+    offset.checked_add(length as u64).ok_or(Error::OutOfRange {
+        offset,
+        length: length as u64,
+        size: u64::MAX,
+    })
+}
+
+/// Calls `each` with the page index, the offset in the page and the part of `0..length` for each page of a range.
+#[inline]
+fn for_each_page(offset: u64, length: usize, mut each: impl FnMut(u64, usize, std::ops::Range<usize>)) {
+    let mut done = 0;
+    while done < length {
+        let at = offset + done as u64;
+        let within = (at % PAGE_BYTES as u64) as usize;
+        let part = (PAGE_BYTES - within).min(length - done);
+        each(at / PAGE_BYTES as u64, within, done..done + part);
+        done += part;
+    }
+}
+
+impl Pages {
+    #[inline]
+    fn page(&self, index: u64) -> Option<&Page> {
+        if index < DENSE_PAGES { self.dense.get(index as usize)?.as_ref() } else { self.far.get(&index) }
+    }
+
+    #[inline]
+    fn page_mut(&mut self, index: u64) -> &mut Page {
+        if index >= DENSE_PAGES {
+            return self.far.entry(index).or_insert_with(|| Box::new([0; PAGE_BYTES]));
+        }
+        let index = index as usize;
+        if index >= self.dense.len() {
+            self.dense.resize_with(index + 1, || None);
+        }
+        self.dense[index].get_or_insert_with(|| Box::new([0; PAGE_BYTES]))
+    }
+
+    fn drop_page(&mut self, index: u64) {
+        if index >= DENSE_PAGES {
+            self.far.remove(&index);
+        } else if let Some(page) = self.dense.get_mut(index as usize) {
+            *page = None;
+        }
+    }
+
+    /// Zeroes a range. Whole pages are dropped; an absent page is zero already.
+    fn clear(&mut self, extent: Extent) {
+        let extent = extent.intersection(Extent::new(0, self.length.next_multiple_of(PAGE_BYTES as u64)));
+        for_each_page(extent.offset, extent.length as usize, |index, within, part| {
+            if part.len() == PAGE_BYTES {
+                self.drop_page(index);
+            } else if self.page(index).is_some() {
+                self.page_mut(index)[within..within + part.len()].fill(0);
+            }
+        });
+    }
+
+    fn truncate(&mut self, length: u64) {
+        let cut = Extent::between(length, length.next_multiple_of(PAGE_BYTES as u64));
+        self.clear(cut);
+        let pages = length.div_ceil(PAGE_BYTES as u64);
+        self.dense.truncate(usize::try_from(pages).unwrap_or(usize::MAX));
+        self.far.split_off(&pages);
+    }
+
+    /// The first page at or after `index` that is stored.
+    fn next_stored(&self, index: u64) -> Option<u64> {
+        let start = usize::try_from(index).unwrap_or(usize::MAX).min(self.dense.len());
+        let dense = self.dense[start..].iter().position(Option::is_some).map(|found| (start + found) as u64);
+        dense.or_else(|| self.far.range(index..).next().map(|(found, _)| *found))
+    }
+}
+
+impl Storage for MemoryStorage {
+    fn len(&self) -> Result<u64> {
+        Ok(self.pages.read().length)
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.check_capacity(length)?;
+        let mut pages = self.pages.write();
+        if length < pages.length {
+            pages.truncate(length);
+        }
+        pages.length = length;
+        Ok(())
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        end_of(offset, buf.len())?;
+        let pages = self.pages.read();
+        for_each_page(offset, buf.len(), |index, within, part| {
+            let length = part.len();
+            match pages.page(index) {
+                Some(page) => buf[part].copy_from_slice(&page[within..within + length]),
+                None => buf[part].fill(0),
+            }
+        });
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let end = end_of(offset, buf.len())?;
+        self.check_capacity(end)?;
+        let mut pages = self.pages.write();
+        for_each_page(offset, buf.len(), |index, within, part| {
+            pages.page_mut(index)[within..within + part.len()].copy_from_slice(&buf[part]);
+        });
+        pages.length = pages.length.max(end);
+        Ok(())
+    }
+
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
+        let end = end_of(extent.offset, usize::try_from(extent.length).unwrap_or(usize::MAX))?;
+        self.check_capacity(end)?;
+        let mut pages = self.pages.write();
+        pages.length = pages.length.max(end);
+        pages.clear(extent);
+        Ok(())
+    }
+
+    fn punch_hole(&self, extent: Extent) -> Result<()> {
+        let mut pages = self.pages.write();
+        let inside = extent.intersection(Extent::new(0, pages.length));
+        pages.clear(inside);
+        Ok(())
+    }
+
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        let pages = self.pages.read();
+        if offset >= pages.length {
+            return Ok(None);
+        }
+        let index = offset / PAGE_BYTES as u64;
+        let data = pages.page(index).is_some();
+        let end = if data {
+            let mut next = index + 1;
+            while pages.page(next).is_some() {
+                next += 1;
+            }
+            next.saturating_mul(PAGE_BYTES as u64)
+        } else {
+            pages.next_stored(index).map_or(u64::MAX, |found| found * PAGE_BYTES as u64)
+        };
+        Ok(Some(StorageRun { length: end.min(pages.length) - offset, data }))
+    }
+
+    fn sync(&self) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl fmt::Debug for MemoryStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let pages = self.pages.read();
+        let stored = pages.dense.iter().flatten().count() + pages.far.len();
+        f.debug_struct("MemoryStorage")
+            .field("length", &pages.length)
+            .field("pages", &stored)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn byte_at(storage: &MemoryStorage, offset: u64) -> u8 {
+        let mut byte = [0xaa];
+        storage.read_at(offset, &mut byte).unwrap();
+        byte[0]
+    }
+
+    #[test]
+    fn what_was_cut_off_reads_as_zero_after_growing() {
+        let storage = MemoryStorage::from_bytes(&[7; 10_000]);
+        storage.set_len(5000).unwrap();
+        storage.set_len(20_000).unwrap();
+        assert_eq!(byte_at(&storage, 4999), 7);
+        assert_eq!(byte_at(&storage, 5000), 0);
+        assert_eq!(byte_at(&storage, 9000), 0);
+    }
+
+    #[test]
+    fn writes_past_the_end_leave_a_hole() {
+        let storage = MemoryStorage::new();
+        let far = 5 << 40;
+        storage.write_at(far, b"x").unwrap();
+        assert_eq!(storage.len().unwrap(), far + 1);
+        assert_eq!(storage.run_at(0).unwrap(), Some(StorageRun { length: far, data: false }));
+        assert_eq!(byte_at(&storage, far), b'x');
+        assert_eq!(storage.run_at(far + 1).unwrap(), None);
+    }
+
+    #[test]
+    fn punching_never_grows_and_zeroing_does() {
+        let storage = MemoryStorage::from_bytes(&[1; 100]);
+        storage.punch_hole(Extent::new(50, 1000)).unwrap();
+        assert_eq!(storage.len().unwrap(), 100);
+        assert_eq!((byte_at(&storage, 49), byte_at(&storage, 50)), (1, 0));
+        storage.write_zeroes_at(Extent::new(10, 190)).unwrap();
+        assert_eq!(storage.len().unwrap(), 200);
+        assert_eq!((byte_at(&storage, 9), byte_at(&storage, 10)), (1, 0));
+    }
+
+    #[test]
+    fn a_full_storage_says_so_and_changes_nothing() {
+        let storage = MemoryStorage::with_capacity_limit(1000);
+        assert!(matches!(storage.write_at(999, &[1, 2]), Err(Error::NoSpace { .. })));
+        assert_eq!(storage.len().unwrap(), 0);
+        storage.write_at(998, &[1, 2]).unwrap();
+    }
+}

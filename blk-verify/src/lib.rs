@@ -1,0 +1,4 @@
+//! Compares any two block drivers request by request.
+
+pub mod scenario;
+pub mod target;

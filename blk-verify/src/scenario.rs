@@ -1,0 +1,178 @@
+//! A scenario: a configuration and the requests that are made of it. One value, three forms: bytes, text, JSON.
+
+use serde::{Deserialize, Serialize};
+
+/// What is under a disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Backing {
+    /// Nothing: unallocated bytes read as zero.
+    #[default]
+    None,
+    /// A raw disk full of stamps.
+    Raw,
+    /// A disk of the format under test, half of its clusters written.
+    Format,
+    /// A disk of the format under test over another one over a raw disk.
+    Chain,
+}
+
+/// How compressed clusters are stored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Compression {
+    /// deflate
+    #[default]
+    Zlib,
+    /// zstd
+    Zstd,
+}
+
+/// How the disk under test is made. A driver takes what it knows; a raw disk only the size.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Config {
+    /// Size of the disk, bytes.
+    pub size_bytes: u64,
+    /// Version of the format: 2 or 3 for qcow2.
+    pub version: u8,
+    /// The cluster size is 2 to this power: 9 to 21.
+    pub cluster_bits: u8,
+    /// A refcount has 2 to this power bits: 0 to 6.
+    pub refcount_order: u8,
+    /// What is below the disk.
+    pub backing: Backing,
+    /// Size of the disk below, bytes; may be smaller or larger than the disk.
+    pub backing_bytes: u64,
+    /// How compressed clusters are stored.
+    pub compression: Compression,
+    /// L2 slices kept in memory; 0 is the driver's own choice.
+    pub l2_cache_entries: u16,
+    /// Bytes of an L2 slice; 0 is the driver's own choice (a whole table).
+    pub l2_slice_bytes: u32,
+    /// Refcount blocks kept in memory; 0 is the driver's own choice.
+    pub refcount_cache_entries: u16,
+    /// Metadata of the whole disk is allocated at creation.
+    pub preallocate: bool,
+    /// A discard gives host space back (`discard=unmap`).
+    pub discard: bool,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            size_bytes: 1 << 20,
+            version: 3,
+            cluster_bits: 16,
+            refcount_order: 4,
+            backing: Backing::None,
+            backing_bytes: 0,
+            compression: Compression::Zlib,
+            l2_cache_entries: 0,
+            l2_slice_bytes: 0,
+            refcount_cache_entries: 0,
+            preallocate: false,
+            discard: true,
+        }
+    }
+}
+
+/// What a write writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Fill {
+    /// Each 8 bytes tell the number of the request and their own address, so that misplaced data names its origin.
+    #[default]
+    Stamp,
+    /// The same byte everywhere, as qemu-io's `-P`.
+    Byte(u8),
+}
+
+/// One request to a disk. Offsets and lengths in bytes; a scenario may hold requests that a disk has to refuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Request {
+    /// `read OFFSET LENGTH`
+    Read {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// `write [-f] [-P BYTE] OFFSET LENGTH`
+    Write {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// What is written.
+        #[serde(default)]
+        fill: Fill,
+        /// Force unit access (`-f`).
+        #[serde(default)]
+        fua: bool,
+    },
+    /// `write -c [-P BYTE] OFFSET LENGTH`: stored compressed. Only a stamp's leading part is used where it must shrink.
+    WriteCompressed {
+        /// First byte, a multiple of the cluster size.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// What is written.
+        #[serde(default)]
+        fill: Fill,
+    },
+    /// `write -z [-u] [-n] [-f] OFFSET LENGTH`
+    WriteZeroes {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+        /// Host space may be given back (`-u`).
+        #[serde(default)]
+        unmap: bool,
+        /// Fail rather than write data (`-n`).
+        #[serde(default)]
+        no_fallback: bool,
+        /// Force unit access (`-f`).
+        #[serde(default)]
+        fua: bool,
+    },
+    /// `discard OFFSET LENGTH`
+    Discard {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// `flush`
+    Flush,
+    /// `map OFFSET LENGTH`: block status, held against the content.
+    Status {
+        /// First byte.
+        offset: u64,
+        /// Bytes.
+        length: u64,
+    },
+    /// `truncate SIZE`
+    Resize {
+        /// The new size.
+        size: u64,
+    },
+    /// `reopen`: closes and opens the disk under test.
+    Reopen,
+    /// `check`: checks the metadata of the disk under test.
+    Check,
+}
+
+/// A configuration and the requests that are made of it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scenario {
+    /// How the disk under test is made.
+    #[serde(default)]
+    pub config: Config,
+    /// What is asked of it, in order.
+    #[serde(default)]
+    pub requests: Vec<Request>,
+}

@@ -1,0 +1,32 @@
+//! What a scenario runs on: somebody who makes a reference disk and a disk under test for a configuration.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use blk_core::{Disk, Result};
+
+use crate::scenario::Config;
+
+/// A driver under test, as the engine sees it: makes fresh pairs of disks with equal content.
+pub trait Target: Debug + Send + Sync {
+    /// Its name, such as `verify_qcow2`; it stands in reports and traces.
+    fn name(&self) -> &'static str;
+
+    /// Brings `config` to what the driver can be made with, deterministically; legal configurations stay as they are.
+    fn legalize(&self, config: &Config) -> Config;
+
+    /// Makes a fresh bench for a legal configuration.
+    fn build(&self, config: &Config) -> Result<Box<dyn Bench>>;
+}
+
+/// One pair of disks. Both show the same content when the bench is made.
+pub trait Bench: Debug {
+    /// The disk that is trusted.
+    fn reference(&self) -> Arc<Disk>;
+
+    /// The disk under test.
+    fn test(&self) -> Arc<Disk>;
+
+    /// Closes the disk under test and opens the same image again. The caller has dropped its handles to the old one.
+    fn reopen(&mut self) -> Result<()>;
+}
