@@ -72,12 +72,17 @@ pub struct BlockStatus {
     pub allocated: bool,
     /// The bytes read as zeroes, and the driver knows without looking at them.
     pub zero: bool,
-    /// Bytes are stored in this layer: reading them reads the host file.
-    pub data: bool,
     /// The bytes are stored compressed.
     pub compressed: bool,
     /// Where the first byte lies in the layer's own storage, if it lies there as plain bytes.
     pub host_offset: Option<u64>,
+}
+
+impl BlockStatus {
+    /// Whether reading the bytes reads this layer's storage: it determines the content, and not by a mere mark.
+    pub fn has_data(&self) -> bool {
+        self.allocated && !self.zero
+    }
 }
 
 /// A disk-image driver. See the module documentation for what a driver may rely on.

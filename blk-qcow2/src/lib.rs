@@ -1,1 +1,3 @@
-//! placeholder
+//! The qcow2 disk-image format.
+
+mod geometry;
