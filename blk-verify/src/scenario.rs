@@ -1,6 +1,30 @@
 //! A scenario: a configuration and the requests that are made of it. One value, three forms: bytes, text, JSON.
+//!
+//! - [bytes](mod@bytes): what a fuzzer mutates. Every byte string is a scenario.
+//! - [text](mod@text): what is kept in git and shown to people; requests in qemu-io's grammar.
+//! - [JSON](mod@json): what other programs read.
+//!
+//! Two more forms are only written: a shell script for QEMU's tools ([`Scenario::to_qemu_io_script`]) and a Rust test
+//! ([`Scenario::to_rust_test`]).
+
+pub mod bounds;
+pub mod bytes;
+mod config;
+mod error;
+pub mod json;
+mod kind;
+mod qemu_io;
+mod reach;
+mod rust_test;
+pub mod text;
 
 use serde::{Deserialize, Serialize};
+
+pub use error::ParseError;
+pub use kind::RequestKind;
+
+/// The result of reading a scenario from one of its forms.
+pub type ParseResult<T> = std::result::Result<T, ParseError>;
 
 /// What is under a disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
@@ -175,4 +199,23 @@ pub struct Scenario {
     /// What is asked of it, in order.
     #[serde(default)]
     pub requests: Vec<Request>,
+}
+
+impl Scenario {
+    /// Reads a scenario in whichever of its three forms `input` is.
+    ///
+    /// Bytes that a fuzzer has written begin with [`bytes::MAGIC`] and are never mistaken for the others, whose first byte is
+    /// printable. Input that is wholly printable is JSON if it begins with `{`, else text; all other input is bytes.
+    ///
+    /// # Errors
+    /// Text or JSON that is malformed; the bytes form has no errors.
+    pub fn parse_any(input: &[u8]) -> ParseResult<Self> {
+        let printable =
+            |text: &&str| !text.is_empty() && !text.chars().any(|c| c.is_control() && !c.is_whitespace());
+        match std::str::from_utf8(input).ok().filter(printable) {
+            Some(json) if json.trim_start().starts_with('{') => Self::from_json(json),
+            Some(text) => Self::from_text(text),
+            None => Ok(Self::decode(input)),
+        }
+    }
 }

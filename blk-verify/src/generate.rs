@@ -1,0 +1,154 @@
+//! Scenarios out of numbers: seeded random ones without end, and all short ones.
+//!
+//! Where corruption hides decides what is made. Many requests go to few clusters, so that each of them changes its kind again
+//! and again; ranges begin and end at clusters' edges, at the reach of a table and at the end of the disk, or one byte beside;
+//! what was written is read. Each scenario leaves out some kinds of requests and has more of others (swarm testing): a
+//! scenario without flushes or with discards everywhere goes where an even mixture never does.
+//!
+//! Numbers come from rand's `SmallRng::seed_from_u64`. A scenario is a pure function of seed, index and limits, within one
+//! version of this crate and of rand; what is to be kept is kept as text.
+
+mod aim;
+mod config;
+mod exhaustive;
+mod random;
+mod swarm;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+pub use exhaustive::{Exhaustive, alphabet, exhaustive};
+
+use crate::scenario::{Config, Request, RequestKind, Scenario};
+pub(crate) use aim::Aim;
+pub(crate) use random::{chance, pick};
+pub(crate) use swarm::Swarm;
+
+/// What generated scenarios stay within.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Limits {
+    /// Fewest requests of a scenario.
+    pub requests_min: usize,
+    /// Most requests of a scenario; not less than the fewest.
+    pub requests_max: usize,
+    /// Largest disk, in bytes, at creation and after a resize. A disk of one cluster may be larger.
+    pub disk_bytes_max: u64,
+    /// Largest read or write, in bytes. A compressed cluster may be larger.
+    pub data_bytes_max: u64,
+    /// The configuration of every scenario; `None` makes a new one for each.
+    pub config: Option<Config>,
+}
+
+impl Default for Limits {
+    /// 1 to 40 requests, half of the scenarios at most 20; disks up to 4 MiB, requests up to 1 MiB; all configurations.
+    fn default() -> Self {
+        Self {
+            requests_min: 1,
+            requests_max: 40,
+            disk_bytes_max: 4 << 20,
+            data_bytes_max: 1 << 20,
+            config: None,
+        }
+    }
+}
+
+/// Random scenarios, one after the other, without end.
+#[derive(Debug, Clone)]
+pub struct Generator {
+    seed: u64,
+    index: u64,
+    limits: Limits,
+}
+
+impl Generator {
+    /// The scenarios of `seed`, from the first.
+    ///
+    /// # Panics
+    /// If the limits leave no scenario: fewer requests at most than at least.
+    pub fn new(seed: u64, limits: Limits) -> Self {
+        assert!(limits.requests_min <= limits.requests_max, "limits leave no scenario: {limits:?}");
+        Self { seed, index: 0, limits }
+    }
+
+    /// Goes on with scenario number `index`, from 0.
+    #[must_use]
+    pub fn starting_at(mut self, index: u64) -> Self {
+        self.index = index;
+        self
+    }
+
+    /// The number of the scenario that comes next.
+    pub fn index(&self) -> u64 {
+        self.index
+    }
+
+    /// Makes the next scenario in place of `scenario`, whose memory is used again.
+    pub fn next_into(&mut self, scenario: &mut Scenario) {
+        let mut rng = SmallRng::seed_from_u64(mix(self.seed, self.index));
+        self.index = self.index.checked_add(1).expect("fewer than 2^64 scenarios");
+        scenario.config = match &self.limits.config {
+            Some(config) => config.clone(),
+            None => config::random(&mut rng, &self.limits),
+        };
+        let count = self.request_count(&mut rng);
+        scenario.requests.clear();
+        scenario.requests.reserve(count);
+        let swarm = Swarm::random(&mut rng);
+        let mut aim = Aim::new(&mut rng, &scenario.config, &self.limits);
+        for _ in 0..count {
+            scenario.requests.push(request(&mut rng, &swarm, &mut aim));
+        }
+    }
+
+    fn request_count(&self, rng: &mut SmallRng) -> usize {
+        let span = (self.limits.requests_max - self.limits.requests_min) as u64 + 1;
+        self.limits.requests_min + pick(rng, span) as usize
+    }
+}
+
+impl Iterator for Generator {
+    type Item = Scenario;
+
+    /// Always another one.
+    fn next(&mut self) -> Option<Scenario> {
+        let mut scenario = Scenario::default();
+        self.next_into(&mut scenario);
+        Some(scenario)
+    }
+}
+
+/// A request of a kind that `swarm` chooses, at a place that `aim` chooses.
+pub(crate) fn request(rng: &mut SmallRng, swarm: &Swarm, aim: &mut Aim) -> Request {
+    let kind = if aim.wants_reading_back(rng) { RequestKind::Read } else { swarm.kind(rng) };
+    let request = of_kind(rng, kind, aim);
+    aim.note(&request);
+    request
+}
+
+/// A request of this kind, at a place that `aim` chooses.
+pub(crate) fn of_kind(rng: &mut SmallRng, kind: RequestKind, aim: &mut Aim) -> Request {
+    let (offset, length) = aim.range(rng, kind);
+    match kind {
+        RequestKind::Read => Request::Read { offset, length },
+        RequestKind::Write => {
+            Request::Write { offset, length, fill: swarm::fill(rng), fua: chance(rng, 1, 16) }
+        }
+        RequestKind::WriteCompressed => Request::WriteCompressed { offset, length, fill: swarm::fill(rng) },
+        RequestKind::WriteZeroes => {
+            let bits = pick(rng, 256);
+            let (unmap, no_fallback, fua) = (bits & 1 == 1, bits & 0x0e == 0, bits & 0xf0 == 0);
+            Request::WriteZeroes { offset, length, unmap, no_fallback, fua }
+        }
+        RequestKind::Discard => Request::Discard { offset, length },
+        RequestKind::Flush => Request::Flush,
+        RequestKind::Status => Request::Status { offset, length },
+        RequestKind::Resize => Request::Resize { size: aim.new_size(rng) },
+        RequestKind::Reopen => Request::Reopen,
+        RequestKind::Check => Request::Check,
+    }
+}
+
+/// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what it gets.
+fn mix(seed: u64, index: u64) -> u64 {
+    seed.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ index
+}

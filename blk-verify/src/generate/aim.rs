@@ -1,0 +1,200 @@
+//! Where requests go: few clusters, again and again, and the places where tables and disks end.
+
+use rand::rngs::SmallRng;
+
+use super::Limits;
+use super::random::{chance, pick};
+use crate::scenario::{Config, Request, RequestKind};
+
+/// Clusters that are hit often. More would dilute what happens to each.
+const HOT_CLUSTERS: usize = 4;
+
+/// What is known about the disk that requests are aimed at. All units bytes.
+#[derive(Debug, Clone)]
+pub(crate) struct Aim {
+    size: u64,
+    cluster: u64,
+    /// What one cached slice of an L2 table maps.
+    reach: u64,
+    disk_bytes_max: u64,
+    data_bytes_max: u64,
+    hot: [u64; HOT_CLUSTERS],
+    /// The latest range that was changed, and whether it is still to be read.
+    last: (u64, u64),
+    is_unread: bool,
+}
+
+impl Aim {
+    /// Aims at a fresh disk of this configuration.
+    pub(crate) fn new(rng: &mut SmallRng, config: &Config, limits: &Limits) -> Self {
+        let mut aim = Self {
+            size: config.size_bytes,
+            cluster: config.cluster_bytes(),
+            reach: config.slice_reach_bytes(),
+            disk_bytes_max: limits.disk_bytes_max,
+            data_bytes_max: limits.data_bytes_max,
+            hot: [0; HOT_CLUSTERS],
+            last: (0, 0),
+            is_unread: false,
+        };
+        for at in 0..HOT_CLUSTERS {
+            aim.hot[at] = aim.hot_cluster(rng, at);
+        }
+        aim
+    }
+
+    /// Takes notice of a request that is made: resizes move the end, changes are worth reading back.
+    pub(crate) fn note(&mut self, request: &Request) {
+        if let Request::Resize { size } = *request {
+            self.size = size;
+        }
+        self.is_unread = false;
+        if request.kind().changes_content()
+            && let Some(range) = request.range()
+        {
+            self.last = range;
+            self.is_unread = true;
+        }
+    }
+
+    /// Adds a cluster to those that are hit often, in the place of another one.
+    pub(crate) fn heat(&mut self, place: usize, offset: u64) {
+        self.hot[place % HOT_CLUSTERS] = offset / self.cluster * self.cluster;
+    }
+
+    /// Whether the next request should read what the one before has changed.
+    pub(crate) fn wants_reading_back(&self, rng: &mut SmallRng) -> bool {
+        self.is_unread && chance(rng, 1, 6)
+    }
+
+    /// Offset and length for a request of this kind. It mostly lies in the disk, and rarely sticks out, to be refused.
+    pub(crate) fn range(&mut self, rng: &mut SmallRng, kind: RequestKind) -> (u64, u64) {
+        match kind {
+            RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
+            RequestKind::WriteCompressed => self.whole_clusters(rng),
+            RequestKind::Read if self.is_unread && chance(rng, 3, 4) => self.around_last(rng),
+            _ if chance(rng, 1, 64) => (0, self.size.min(self.length_max(kind))),
+            _ => self.partial(rng, kind),
+        }
+    }
+
+    /// What to resize to: mostly a bit more.
+    pub(crate) fn new_size(&self, rng: &mut SmallRng) -> u64 {
+        let (size, cluster) = (self.size, self.cluster);
+        let new = match pick(rng, 16) {
+            0..=3 => size + pick(rng, 4) * cluster,
+            4..=6 => size + pick(rng, 2 * cluster / 512) * 512,
+            7 => size + pick(rng, 2 * cluster),
+            8 => size.next_multiple_of(cluster),
+            9 => size.next_multiple_of(self.reach) + cluster,
+            // Past what one cluster of L1 table maps, where that is near.
+            10 => size + cluster / 8 * (cluster / 8) * cluster,
+            11 => size.saturating_sub(pick(rng, 2) * cluster),
+            12 => size.saturating_sub(pick(rng, cluster)),
+            13 => pick(rng, size + 1),
+            _ => size + cluster,
+        };
+        new.min(self.disk_bytes_max.max(size))
+    }
+
+    fn clusters(&self) -> u64 {
+        self.size.div_ceil(self.cluster).max(1)
+    }
+
+    fn length_max(&self, kind: RequestKind) -> u64 {
+        if kind.moves_data() { self.data_bytes_max } else { u64::MAX }
+    }
+
+    /// The first two hot clusters lie anywhere, so that they often belong to different tables; the others beside the
+    /// first, at an edge of a slice's reach, or at the end.
+    fn hot_cluster(&self, rng: &mut SmallRng, at: usize) -> u64 {
+        let anywhere = pick(rng, self.clusters()) * self.cluster;
+        let dice = pick(rng, 8);
+        match (at, dice) {
+            (2.., 0..=3) => {
+                self.hot[0].saturating_add(self.cluster).min((self.clusters() - 1) * self.cluster)
+            }
+            (2.., 4) => (self.clusters() - 1) * self.cluster,
+            (2.., 5 | 6) => anywhere / self.reach * self.reach,
+            _ => anywhere,
+        }
+    }
+
+    /// The beginning of a cluster that a request is to be at, in or around.
+    fn anchor(&self, rng: &mut SmallRng) -> u64 {
+        let hot = self.hot[pick(rng, HOT_CLUSTERS as u64) as usize];
+        match pick(rng, 32) {
+            0..=15 => hot,
+            16..=17 => hot.saturating_add(self.cluster),
+            18..=19 => hot.saturating_sub(self.cluster),
+            20..=25 => self.last.0 / self.cluster * self.cluster,
+            26..=27 => (self.clusters() - 1) * self.cluster,
+            28 => pick(rng, self.clusters()) * self.cluster / self.reach * self.reach,
+            // The last cluster before such an edge, to cross it from.
+            29 => {
+                let edge = (pick(rng, self.clusters()) * self.cluster).next_multiple_of(self.reach);
+                edge.saturating_sub(self.cluster)
+            }
+            _ => pick(rng, self.clusters()) * self.cluster,
+        }
+    }
+
+    /// A part of a cluster, a whole one, or several, with every kind of beginning and end.
+    fn partial(&self, rng: &mut SmallRng, kind: RequestKind) -> (u64, u64) {
+        let (anchor, cluster) = (self.anchor(rng), self.cluster);
+        let sectors = cluster / 512;
+        let sector = pick(rng, sectors) * 512;
+        let (offset, length) = match pick(rng, 24) {
+            // Large clusters are compared byte by byte as well: whole ones are rarer.
+            0..=5 if cluster < 1 << 17 || chance(rng, 1, 4) => (anchor, cluster),
+            6..=7 => (anchor, (1 + pick(rng, 4)) * cluster),
+            8..=9 => (anchor, sector.max(512)),
+            10..=11 => (anchor + sector, cluster - sector),
+            12..=13 => (anchor + sector, 512 * (1 + pick(rng, 8))),
+            14..=15 => (anchor + sector, cluster - sector + 512 * (1 + pick(rng, sectors))),
+            16 => (anchor + sector, (1 + pick(rng, 3)) * cluster),
+            17 => ((anchor + cluster).saturating_sub(1 + pick(rng, 2)), 1 + pick(rng, 3)),
+            18 => (anchor + 1, cluster - 1 - pick(rng, 2)),
+            19 => (anchor, (pick(rng, 2) + 1) * cluster - 1 + 2 * pick(rng, 2)),
+            20 => (anchor + pick(rng, cluster), pick(rng, 2 * cluster)),
+            21 => (anchor + sector, pick(rng, 3)),
+            22 => (self.size.saturating_sub(pick(rng, 2 * cluster)), pick(rng, 2 * cluster)),
+            _ => (anchor + sector, 512),
+        };
+        self.bound(rng, kind, (offset, length))
+    }
+
+    /// What was changed last, or a little more of it.
+    fn around_last(&self, rng: &mut SmallRng) -> (u64, u64) {
+        let (offset, length) = self.last;
+        let before = match pick(rng, 4) {
+            0 => 512,
+            1 => offset % self.cluster,
+            _ => 0,
+        };
+        let after = [0, 0, 512, self.cluster][pick(rng, 4) as usize];
+        let start = offset.saturating_sub(before);
+        let length = length.saturating_add(offset - start).saturating_add(after);
+        self.bound(rng, RequestKind::Read, (start, length))
+    }
+
+    fn whole_clusters(&self, rng: &mut SmallRng) -> (u64, u64) {
+        let anchor = self.anchor(rng).min((self.clusters() - 1) * self.cluster);
+        let clusters = if chance(rng, 1, 8) { 1 + pick(rng, 3) } else { 1 };
+        let length = (clusters * self.cluster).min(self.data_bytes_max.max(self.cluster));
+        (anchor, length.min(self.size.saturating_sub(anchor)))
+    }
+
+    /// Cuts a range to the disk and to what may be moved; one in twelve keeps sticking out.
+    fn bound(&self, rng: &mut SmallRng, kind: RequestKind, (offset, length): (u64, u64)) -> (u64, u64) {
+        let length = length.min(self.length_max(kind));
+        if offset.checked_add(length).is_some_and(|end| end <= self.size) || chance(rng, 1, 12) {
+            return (offset, length);
+        }
+        if offset < self.size {
+            return (offset, length.min(self.size - offset));
+        }
+        let offset = offset % self.size.max(1);
+        (offset, length.min(self.size - offset.min(self.size)))
+    }
+}

@@ -1,0 +1,84 @@
+//! Random configurations: small disks of small clusters mostly, for speed, with every value of every field coming up.
+
+use rand::rngs::SmallRng;
+
+use super::Limits;
+use super::random::{chance, one_of, pick};
+use crate::scenario::{Backing, Compression, Config};
+
+/// Small clusters make many tables out of few bytes. The rare ones are drawn separately.
+const CLUSTER_BITS: [u8; 16] = [9, 9, 9, 9, 9, 10, 10, 12, 12, 12, 12, 14, 14, 16, 16, 16];
+const CACHE_ENTRIES: [u16; 8] = [0, 0, 0, 1, 1, 2, 3, 8];
+const BACKINGS: [Backing; 8] = [
+    Backing::None,
+    Backing::None,
+    Backing::None,
+    Backing::None,
+    Backing::Raw,
+    Backing::Raw,
+    Backing::Format,
+    Backing::Chain,
+];
+
+pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
+    let cluster_bits = if chance(rng, 1, 24) {
+        one_of(rng, &[11, 13, 15, 17, 18, 19, 20, 21])
+    } else {
+        one_of(rng, &CLUSTER_BITS)
+    };
+    let cluster = 1 << cluster_bits;
+    let size_bytes = size(rng, cluster, limits.disk_bytes_max);
+    let backing = one_of(rng, &BACKINGS);
+    let l2_slice_bytes = if chance(rng, 1, 3) { 512 << pick(rng, u64::from(cluster_bits) - 8) } else { 0 };
+    let mut config = Config {
+        size_bytes,
+        version: if chance(rng, 1, 5) { 2 } else { 3 },
+        cluster_bits,
+        refcount_order: if chance(rng, 1, 2) { 4 } else { pick(rng, 7) as u8 },
+        backing,
+        backing_bytes: if backing == Backing::None { 0 } else { backing_size(rng, size_bytes, cluster) },
+        compression: if chance(rng, 1, 3) { Compression::Zstd } else { Compression::Zlib },
+        l2_cache_entries: one_of(rng, &CACHE_ENTRIES),
+        l2_slice_bytes,
+        refcount_cache_entries: one_of(rng, &CACHE_ENTRIES),
+        preallocate: chance(rng, 1, 8),
+        discard: !chance(rng, 1, 5),
+    };
+    config.normalize();
+    config
+}
+
+/// The size of the disk, in bytes: most have a few clusters, some need several L2 tables, an eighth have odd tails.
+fn size(rng: &mut SmallRng, cluster: u64, disk_bytes_max: u64) -> u64 {
+    let clusters_max = (disk_bytes_max / cluster).max(1);
+    // 64 KiB clusters and up get fewer, since each is compared in full at the end.
+    let few = if cluster < 1 << 16 { 64 } else { 16 };
+    let table = cluster / 8;
+    let clusters = match pick(rng, 16) {
+        0..=3 => 1 + pick(rng, 4),
+        4..=8 => 1 + pick(rng, few / 4),
+        13..=14 if 2 * table <= clusters_max => table + pick(rng, 3 * table),
+        // Small clusters again: enough of them for several refcount blocks, even for another refcount table.
+        15 if cluster <= 1024 => 1 + pick(rng, clusters_max),
+        _ => 1 + pick(rng, few),
+    };
+    let size = clusters.min(clusters_max) * cluster;
+    match pick(rng, 32) {
+        0..=2 => size - pick(rng, cluster / 512) * 512,
+        3 => size - pick(rng, cluster),
+        4 => pick(rng, 1025),
+        _ => size,
+    }
+}
+
+/// The size of the disk below, in bytes: the same, shorter or longer, also by parts of a cluster or sector.
+fn backing_size(rng: &mut SmallRng, size: u64, cluster: u64) -> u64 {
+    match pick(rng, 8) {
+        0..=2 => size,
+        3 => pick(rng, size + 1),
+        4 => pick(rng, size / 512 + 1) * 512,
+        5 => size.saturating_sub(pick(rng, 2 * cluster)),
+        6 => size + pick(rng, 2 * cluster / 512) * 512,
+        _ => size + pick(rng, 2 * cluster),
+    }
+}

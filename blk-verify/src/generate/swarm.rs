@@ -1,0 +1,67 @@
+//! Which kinds of requests a scenario has, and what they write.
+
+use rand::RngCore;
+use rand::rngs::SmallRng;
+
+use super::random::{chance, pick};
+use crate::scenario::{Fill, RequestKind};
+
+/// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
+const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1];
+
+/// The mixture of one scenario: some kinds are missing, some come three times as often.
+#[derive(Debug, Clone)]
+pub(crate) struct Swarm {
+    /// Sums of the weights up to each kind.
+    sums: [u16; RequestKind::ALL.len()],
+}
+
+impl Swarm {
+    /// Each kind is left out with probability 1/4 and tripled with probability 1/4. Something is always written.
+    pub(crate) fn random(rng: &mut SmallRng) -> Self {
+        let mut dice = rng.next_u64();
+        let mut weights = USUAL;
+        for weight in &mut weights {
+            *weight *= [0, 1, 1, 3][(dice & 3) as usize];
+            dice >>= 2;
+        }
+        let (write, compressed) = (RequestKind::Write.index(), RequestKind::WriteCompressed.index());
+        if weights[write] == 0 && weights[compressed] == 0 {
+            weights[write] = USUAL[write];
+        }
+        Self::of(weights)
+    }
+
+    /// The even mixture.
+    pub(crate) fn usual() -> Self {
+        Self::of(USUAL)
+    }
+
+    fn of(weights: [u16; RequestKind::ALL.len()]) -> Self {
+        let mut sum = 0;
+        let sums = weights.map(|weight| {
+            sum += weight;
+            sum
+        });
+        Self { sums }
+    }
+
+    /// A kind, as often as its weight says.
+    pub(crate) fn kind(&self, rng: &mut SmallRng) -> RequestKind {
+        let total = self.sums[self.sums.len() - 1];
+        let dice = pick(rng, u64::from(total)) as u16;
+        RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()]
+    }
+}
+
+/// What a write writes: nearly always stamps, which tell more; sometimes one byte, zero among them.
+pub(crate) fn fill(rng: &mut SmallRng) -> Fill {
+    if !chance(rng, 1, 10) {
+        return Fill::Stamp;
+    }
+    match pick(rng, 4) {
+        0 => Fill::Byte(0),
+        1 => Fill::Byte(0xff),
+        _ => Fill::Byte(pick(rng, 256) as u8),
+    }
+}

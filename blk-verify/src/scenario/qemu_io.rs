@@ -1,0 +1,127 @@
+//! A scenario as a shell script for QEMU's own tools, to see what they do with it.
+
+use std::fmt::Write as _;
+
+use super::{Backing, Compression, Config, Fill, Request, Scenario};
+
+impl Scenario {
+    /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`, in the current
+    /// directory. Stamps become `-P` with a byte that tells the request: its number from 1, modulo 255, never zero.
+    ///
+    /// What QEMU's tools cannot be asked for stands in the script as a comment.
+    pub fn to_qemu_io_script(&self) -> String {
+        let mut script = String::from("#!/bin/sh\nset -e\n");
+        create(&mut script, &self.config);
+        let open = open_command(&self.config);
+        // One qemu-io for all requests up to a reopen or check: what is cached stays cached.
+        for run in self.numbered().split_inclusive(|(_, request)| closes(request)) {
+            let commands: String =
+                run.iter().filter_map(|(number, request)| command(*number, request)).collect();
+            if !commands.is_empty() {
+                writeln!(script, "{open}{commands}").expect("writing to a string");
+            }
+            if matches!(run.last(), Some((_, Request::Check))) {
+                script.push_str("qemu-img check test.qcow2\n");
+            }
+        }
+        script.push_str("qemu-img check test.qcow2\n");
+        script
+    }
+
+    fn numbered(&self) -> Vec<(u64, Request)> {
+        (1..).zip(self.requests.iter().copied()).collect()
+    }
+}
+
+fn closes(request: &Request) -> bool {
+    matches!(request, Request::Reopen | Request::Check)
+}
+
+fn create(script: &mut String, config: &Config) {
+    let backing_bytes = config.backing_bytes;
+    let (clusters, cluster) = (config.backing_bytes / config.cluster_bytes(), config.cluster_bytes());
+    let options = create_options(config);
+    if matches!(config.backing, Backing::Raw | Backing::Chain) {
+        let _ = writeln!(script, "qemu-img create -q -f raw base.raw {backing_bytes}");
+        let _ = writeln!(script, "qemu-io -f raw -c 'write -q -P 0xbb 0 {backing_bytes}' base.raw");
+    }
+    let below = match config.backing {
+        Backing::None => "",
+        Backing::Raw => " -b base.raw -F raw",
+        Backing::Format | Backing::Chain => {
+            let base = if config.backing == Backing::Chain { " -b base.raw -F raw" } else { "" };
+            let _ = writeln!(
+                script,
+                "qemu-img create -q -f qcow2{base} -o {options} middle.qcow2 {backing_bytes}"
+            );
+            let _ = writeln!(
+                script,
+                "i=0; while [ $i -lt {clusters} ]; do \
+                 qemu-io -c \"write -q -P 0xbf $((i * {cluster})) {cluster}\" middle.qcow2; i=$((i + 2)); done"
+            );
+            " -b middle.qcow2 -F qcow2"
+        }
+    };
+    let preallocation = if config.preallocate { ",preallocation=metadata" } else { "" };
+    let size = config.size_bytes;
+    if !size.is_multiple_of(512) {
+        script.push_str("# qemu-img rounds the size up to whole sectors\n");
+    }
+    let _ =
+        writeln!(script, "qemu-img create -q -f qcow2{below} -o {options}{preallocation} test.qcow2 {size}");
+}
+
+fn create_options(config: &Config) -> String {
+    let compat = if config.version == 2 { "0.10" } else { "1.1" };
+    let mut options = format!("compat={compat},cluster_size={}", config.cluster_bytes());
+    if config.version != 2 {
+        let bits = 1 << config.refcount_order;
+        let _ = write!(options, ",refcount_bits={bits}");
+    }
+    if config.compression == Compression::Zstd {
+        options.push_str(",compression_type=zstd");
+    }
+    options
+}
+
+fn open_command(config: &Config) -> String {
+    let mut options = String::from("driver=qcow2,file.driver=file,file.filename=test.qcow2");
+    options.push_str(if config.discard { ",discard=unmap" } else { ",discard=ignore" });
+    let slice = match config.l2_slice_bytes {
+        0 => config.cluster_bytes(),
+        slice => u64::from(slice),
+    };
+    if config.l2_slice_bytes != 0 {
+        let _ = write!(options, ",l2-cache-entry-size={slice}");
+    }
+    if config.l2_cache_entries != 0 {
+        let _ = write!(options, ",l2-cache-size={}", u64::from(config.l2_cache_entries) * slice);
+    }
+    if config.refcount_cache_entries != 0 {
+        let bytes = u64::from(config.refcount_cache_entries) * config.cluster_bytes();
+        let _ = write!(options, ",refcount-cache-size={bytes}");
+    }
+    format!("qemu-io --image-opts {options}")
+}
+
+/// ` -c 'COMMAND'`, or nothing for what ends a run of commands.
+fn command(number: u64, request: &Request) -> Option<String> {
+    let marked = |fill: Fill| match fill {
+        // The remainder of a division by 255 is at most 254.
+        Fill::Stamp => Fill::Byte((number.saturating_sub(1) % 255) as u8 + 1),
+        byte @ Fill::Byte(_) => byte,
+    };
+    let text = match *request {
+        Request::Reopen | Request::Check => return None,
+        // qemu-io's map takes no range.
+        Request::Status { .. } => "map".to_owned(),
+        Request::Write { offset, length, fill, fua } => {
+            Request::Write { offset, length, fill: marked(fill), fua }.to_string()
+        }
+        Request::WriteCompressed { offset, length, fill } => {
+            Request::WriteCompressed { offset, length, fill: marked(fill) }.to_string()
+        }
+        ref other => other.to_string(),
+    };
+    Some(format!(" \\\n    -c '{text}'"))
+}

@@ -1,0 +1,156 @@
+//! Brings raw numbers to where they matter: a 48-bit offset that fuzzing made up would nearly always be past the end.
+//!
+//! Numbers that are legal already stay as they are, so that a scenario means what it says. All others are reduced by plain
+//! arithmetic on their own bits: the top three bits choose a place (a cluster's edge, a sector, the end of the disk...), the
+//! low bits choose which. Golden tests pin it: **a change here changes the meaning of every corpus that fuzzing has built.**
+
+use super::RequestKind;
+use super::bounds::DISK_BYTES_MAX;
+
+/// Bytes that random requests move at most, unless one cluster is larger.
+const DATA_BYTES_TYPICAL: u64 = 1 << 20;
+
+/// Largest disk that random numbers make, bytes. Explicit sizes may reach [`DISK_BYTES_MAX`].
+const DISK_BYTES_TYPICAL: u64 = 4 << 20;
+
+/// The disk as it is when a request is made, in bytes.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Frame {
+    pub(super) size: u64,
+    pub(super) cluster: u64,
+}
+
+impl Frame {
+    /// Brings the range of a request of `kind` to the disk; most results lie in it, a few reach slightly past its end.
+    pub(super) fn range(self, kind: RequestKind, offset: u64, length: u64) -> (u64, u64) {
+        if self.is_legal(kind, offset, length) {
+            return (offset, length);
+        }
+        let offset = if offset < self.size { offset } else { self.place(offset) };
+        if kind == RequestKind::WriteCompressed {
+            return self.whole_clusters(offset, length);
+        }
+        (offset, self.extend(kind, offset, length))
+    }
+
+    /// Brings the size that a resize asks for to what the bytes form allows: near the present size.
+    pub(super) fn resize(self, raw: u64) -> u64 {
+        if raw <= DISK_BYTES_MAX {
+            return raw;
+        }
+        let low = raw & 0xffff_ffff;
+        let size = match raw >> 45 & 7 {
+            0 | 1 => self.size + low % 4 * self.cluster,
+            2 => self.size + low % (2 * self.cluster) / 512 * 512,
+            3 => self.size + low % (2 * self.cluster),
+            4 => self.size.next_multiple_of(self.cluster),
+            5 => self.size.saturating_sub(low % 2 * self.cluster),
+            6 => self.size.saturating_sub(low % self.cluster),
+            _ => self.size + self.table_reach() + low % 3 * self.cluster,
+        };
+        size.min(DISK_BYTES_MAX)
+    }
+
+    /// Guest bytes that one L2 table maps.
+    fn table_reach(self) -> u64 {
+        self.cluster / 8 * self.cluster
+    }
+
+    fn length_max(self, kind: RequestKind) -> u64 {
+        if kind.moves_data() {
+            self.cluster.max((4 * self.cluster).min(DATA_BYTES_TYPICAL))
+        } else {
+            self.size
+        }
+    }
+
+    fn is_legal(self, kind: RequestKind, offset: u64, length: u64) -> bool {
+        let fits = offset <= self.size && length <= self.size - offset && length <= self.length_max(kind);
+        let whole = offset.is_multiple_of(self.cluster)
+            && (length.is_multiple_of(self.cluster) || length == self.size.saturating_sub(offset));
+        fits && (whole || kind != RequestKind::WriteCompressed)
+    }
+
+    fn place(self, raw: u64) -> u64 {
+        let low = raw & 0xffff_ffff;
+        let clusters = self.size.div_ceil(self.cluster).max(1);
+        let cluster = low % clusters * self.cluster;
+        match raw >> 45 & 7 {
+            0 | 1 => cluster,
+            2 => (cluster + self.cluster).saturating_sub(512),
+            3 => low % clusters.min(4) * self.cluster + (low >> 8) % self.cluster / 512 * 512,
+            4 => low % self.size.max(1) / 512 * 512,
+            5 => low % self.size.max(1),
+            6 => self.size.saturating_sub(1 + low % (2 * self.cluster)),
+            _ => (self.size + low % 1024).saturating_sub(768),
+        }
+    }
+
+    fn extend(self, kind: RequestKind, offset: u64, raw: u64) -> u64 {
+        let low = raw & 0xffff_ffff;
+        let to_edge = self.cluster - offset % self.cluster;
+        let length = match raw >> 45 & 7 {
+            0 => (1 + low % 4) * self.cluster,
+            1 => to_edge,
+            2 => to_edge + low % self.cluster / 512 * 512,
+            3 => (1 + low % 8) * 512,
+            4 => low % self.cluster / 512 * 512 + 512,
+            5 => low % 513,
+            6 => low % (2 * self.cluster),
+            _ => low % (self.size + 1),
+        };
+        let length = length.min(self.length_max(kind));
+        // One in sixteen may stick out of the disk, to be refused.
+        let room = self.size.saturating_sub(offset);
+        if raw >> 40 & 15 == 15 || room == 0 { length } else { length.min(room) }
+    }
+
+    fn whole_clusters(self, offset: u64, raw: u64) -> (u64, u64) {
+        let offset = offset / self.cluster * self.cluster;
+        let clusters = 1 + raw % (self.length_max(RequestKind::WriteCompressed) / self.cluster);
+        let room = self.size.saturating_sub(offset);
+        let length = clusters * self.cluster;
+        (offset, if room == 0 { length } else { length.min(room) })
+    }
+}
+
+/// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several L2 tables, some odd tails.
+pub(super) fn disk_size(raw: u64, cluster: u64) -> u64 {
+    if raw <= DISK_BYTES_MAX {
+        return raw;
+    }
+    let low = raw & 0xffff_ffff;
+    let table_clusters = cluster / 8;
+    let clusters = match raw >> 44 & 15 {
+        0..=5 => 1 + low % 4,
+        6..=10 => 1 + low % 16,
+        11..=13 => 1 + low % 64,
+        _ if table_clusters * cluster < DISK_BYTES_TYPICAL => table_clusters + low % (2 * table_clusters),
+        _ => 1 + low % 64,
+    };
+    let size = clusters.min(DISK_BYTES_TYPICAL.div_ceil(cluster)) * cluster;
+    match raw >> 40 & 15 {
+        0..=9 => size,
+        10..=13 => size - (low >> 8) % cluster / 512 * 512,
+        14 => size - (low >> 8) % cluster,
+        _ => low % 1025,
+    }
+}
+
+/// The size of the disk below, in bytes, from a raw number: near that of the disk over it.
+pub(super) fn backing_size(raw: u64, size: u64, cluster: u64) -> u64 {
+    if raw <= DISK_BYTES_MAX {
+        return raw;
+    }
+    let low = raw & 0xffff_ffff;
+    let bytes = match raw >> 45 & 7 {
+        0 | 1 => size,
+        2 => size / 2,
+        3 => size.saturating_sub(low % (2 * cluster)),
+        4 => low % (size + 1) / 512 * 512,
+        5 => low % (size + 1),
+        6 => size + low % (2 * cluster) / 512 * 512,
+        _ => size + low % (2 * cluster),
+    };
+    bytes.min(DISK_BYTES_MAX)
+}

@@ -1,0 +1,44 @@
+//! A scenario as a Rust test, to be put wherever `blk-testbed` can be used.
+
+use std::fmt::Write as _;
+use std::hash::{DefaultHasher, Hash, Hasher};
+
+use super::Scenario;
+
+impl Scenario {
+    /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found.
+    /// `signature_text` says what the scenario once found; it becomes a comment.
+    pub fn to_rust_test(&self, target_name: &str, signature_text: &str) -> String {
+        let mut source = format!("//! A finding of {target_name}, replayed.\n//!\n");
+        for line in signature_text.lines() {
+            // Indented, so that rustdoc takes nothing in it for markup.
+            writeln!(source, "//!     {line}").expect("writing to a string");
+        }
+        let name = test_name(target_name, self);
+        let trace = self.to_text();
+        let body = format!(
+            "
+#[test]
+fn {name}() {{
+    let trace = r#\"
+{trace}\"#;
+    if let Err(report) = blk_testbed::replay_text(\"{target_name}\", trace) {{
+        panic!(\"{{report}}\");
+    }}
+}}
+"
+        );
+        source + &body
+    }
+}
+
+/// A name that differs between scenarios and stays the same for one.
+fn test_name(target_name: &str, scenario: &Scenario) -> String {
+    let mut hasher = DefaultHasher::new();
+    scenario.to_text().hash(&mut hasher);
+    let target: String = target_name
+        .chars()
+        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
+        .collect();
+    format!("finding_{target}_{:08x}", hasher.finish() >> 32)
+}

@@ -1,0 +1,223 @@
+//! The text form: what is kept in git and shown to people.
+//!
+//! ```text
+//! # The story of the bug; comments may stand anywhere, blank lines too.
+//! blk-scenario 1
+//! config size-bytes=256k cluster-bits=9 backing=raw backing-bytes=100k
+//! write -P 0x11 0 64k       # what is written: this byte; without -P, stamps
+//! write -zu 512 1k          # zeroes; -u may unmap, -n no fallback, -f FUA
+//! write -c 64k 64k          # compressed
+//! read 0 512
+//! discard 0 64k
+//! map 0 64k                 # block status
+//! truncate 1M
+//! flush
+//! reopen
+//! check
+//! ```
+//! The keys of `config` are the names of [`Config`]'s fields as JSON has them; what is not written has the default. Sizes take a
+//! unit (`k`, `M`, `G`...: powers of 1024) or `0x`. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t` are
+//! understood too. What is printed is canonical: reading it back gives the same scenario, and printing that the same text.
+
+mod parse;
+
+use std::fmt;
+
+use super::{Backing, Compression, Config, Fill, ParseError, ParseResult, Request, Scenario};
+
+/// The first line that is neither blank nor a comment.
+pub const HEADER: &str = "blk-scenario 1";
+
+impl Scenario {
+    /// Reads the text form.
+    ///
+    /// # Errors
+    /// The first line that is wrong, with the word, and what would be right. Documents beyond
+    /// [`super::bounds::DOCUMENT_BYTES_MAX`] or [`super::bounds::DOCUMENT_REQUESTS_MAX`] are refused.
+    pub fn from_text(text: &str) -> ParseResult<Self> {
+        parse::scenario(text)
+    }
+
+    /// The text form, canonical, each line ended.
+    pub fn to_text(&self) -> String {
+        self.to_string()
+    }
+
+    /// The text form under a story: what went wrong, in as many lines as it takes, each made a comment.
+    pub fn to_text_with_story(&self, story: &str) -> String {
+        let mut text = String::new();
+        for line in story.lines() {
+            text.push_str(if line.is_empty() { "#" } else { "# " });
+            text.push_str(line);
+            text.push('\n');
+        }
+        text + &self.to_text()
+    }
+}
+
+impl std::str::FromStr for Scenario {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> ParseResult<Self> {
+        Self::from_text(text)
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADER}")?;
+        if self.config != Config::default() {
+            writeln!(f, "{}", self.config)?;
+        }
+        self.requests.iter().try_for_each(|request| writeln!(f, "{request}"))
+    }
+}
+
+/// The `config` line, with what differs from the default.
+impl fmt::Display for Config {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let usual = Self::default();
+        write!(f, "config")?;
+        for key in Key::ALL {
+            let value = key.get(self);
+            if value != key.get(&usual) {
+                write!(f, " {}={value}", key.name())?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The request as qemu-io writes it.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let flag = |set: bool, text: &'static str| if set { text } else { "" };
+        match *self {
+            Self::Read { .. } => write!(f, "read")?,
+            Self::Write { fill, fua, .. } => write!(f, "write{}{}", flag(fua, " -f"), Pattern(fill))?,
+            Self::WriteCompressed { fill, .. } => write!(f, "write -c{}", Pattern(fill))?,
+            Self::WriteZeroes { unmap, no_fallback, fua, .. } => {
+                write!(f, "write -z{}{}{}", flag(unmap, " -u"), flag(no_fallback, " -n"), flag(fua, " -f"))?;
+            }
+            Self::Discard { .. } => write!(f, "discard")?,
+            Self::Status { .. } => write!(f, "map")?,
+            Self::Resize { size } => write!(f, "truncate {}", Size(size))?,
+            Self::Flush => write!(f, "flush")?,
+            Self::Reopen => write!(f, "reopen")?,
+            Self::Check => write!(f, "check")?,
+        }
+        match self.range() {
+            Some((offset, length)) => write!(f, " {} {}", Size(offset), Size(length)),
+            None => Ok(()),
+        }
+    }
+}
+
+struct Pattern(Fill);
+
+impl fmt::Display for Pattern {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Fill::Stamp => Ok(()),
+            Fill::Byte(byte) => write!(f, " -P {byte:#04x}"),
+        }
+    }
+}
+
+/// A number of bytes, with the largest unit that divides it.
+struct Size(u64);
+
+impl fmt::Display for Size {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'k')];
+        match units.into_iter().find(|(shift, _)| self.0 != 0 && self.0.is_multiple_of(1 << shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
+/// A key of the `config` line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Size,
+    Version,
+    ClusterBits,
+    RefcountOrder,
+    Backing,
+    BackingBytes,
+    Compression,
+    L2CacheEntries,
+    L2SliceBytes,
+    RefcountCacheEntries,
+    Preallocate,
+    Discard,
+}
+
+impl Key {
+    const ALL: [Self; 12] = [
+        Self::Size,
+        Self::Version,
+        Self::ClusterBits,
+        Self::RefcountOrder,
+        Self::Backing,
+        Self::BackingBytes,
+        Self::Compression,
+        Self::L2CacheEntries,
+        Self::L2SliceBytes,
+        Self::RefcountCacheEntries,
+        Self::Preallocate,
+        Self::Discard,
+    ];
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Size => "size-bytes",
+            Self::Version => "version",
+            Self::ClusterBits => "cluster-bits",
+            Self::RefcountOrder => "refcount-order",
+            Self::Backing => "backing",
+            Self::BackingBytes => "backing-bytes",
+            Self::Compression => "compression",
+            Self::L2CacheEntries => "l2-cache-entries",
+            Self::L2SliceBytes => "l2-slice-bytes",
+            Self::RefcountCacheEntries => "refcount-cache-entries",
+            Self::Preallocate => "preallocate",
+            Self::Discard => "discard",
+        }
+    }
+
+    fn get(self, config: &Config) -> String {
+        let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
+        match self {
+            Self::Size => Size(config.size_bytes).to_string(),
+            Self::Version => config.version.to_string(),
+            Self::ClusterBits => config.cluster_bits.to_string(),
+            Self::RefcountOrder => config.refcount_order.to_string(),
+            Self::Backing => backing_name(config.backing).to_owned(),
+            Self::BackingBytes => Size(config.backing_bytes).to_string(),
+            Self::Compression => compression_name(config.compression).to_owned(),
+            Self::L2CacheEntries => config.l2_cache_entries.to_string(),
+            Self::L2SliceBytes => Size(u64::from(config.l2_slice_bytes)).to_string(),
+            Self::RefcountCacheEntries => config.refcount_cache_entries.to_string(),
+            Self::Preallocate => switch(config.preallocate),
+            Self::Discard => switch(config.discard),
+        }
+    }
+}
+
+fn backing_name(backing: Backing) -> &'static str {
+    match backing {
+        Backing::None => "none",
+        Backing::Raw => "raw",
+        Backing::Format => "format",
+        Backing::Chain => "chain",
+    }
+}
+
+fn compression_name(compression: Compression) -> &'static str {
+    match compression {
+        Compression::Zlib => "zlib",
+        Compression::Zstd => "zstd",
+    }
+}

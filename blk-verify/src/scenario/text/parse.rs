@@ -1,0 +1,292 @@
+//! Reads the text form. One line at a time; the first mistake ends it.
+
+use std::slice::Iter;
+
+use super::{HEADER, Key, backing_name, compression_name};
+use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
+use crate::scenario::{Backing, Compression, Config, Fill, ParseError, ParseResult, Request, Scenario};
+
+/// A word and where it begins.
+#[derive(Debug, Clone, Copy)]
+struct Word<'a> {
+    line: usize,
+    column: usize,
+    text: &'a str,
+}
+
+impl<'a> Word<'a> {
+    fn error(self, reason: impl Into<String>) -> ParseError {
+        ParseError { line: self.line, column: self.column, reason: reason.into() }
+    }
+
+    /// What follows its first `count` bytes.
+    fn skip(self, count: usize) -> Self {
+        Self { column: self.column + count, text: &self.text[count..], ..self }
+    }
+
+    /// What precedes and follows the first `separator`.
+    fn split_at_first(self, separator: char) -> Option<(&'a str, Self)> {
+        let at = self.text.find(separator)?;
+        Some((&self.text[..at], self.skip(at + separator.len_utf8())))
+    }
+
+    /// Bytes: decimal with an optional unit, or `0x`.
+    fn size(self) -> ParseResult<u64> {
+        let parsed = match self.text.strip_prefix("0x").or_else(|| self.text.strip_prefix("0X")) {
+            // Without a unit, or `0x1b` would be one byte.
+            Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| format!("'{}' is not a size", self.text)),
+            None => blk_core::parse_size(self.text),
+        };
+        parsed.map_err(|reason| self.error(reason))
+    }
+
+    /// A number up to `max`, decimal or `0x`.
+    fn number(self, what: &str, max: u64) -> ParseResult<u64> {
+        let parsed = match self.text.strip_prefix("0x") {
+            Some(hex) => u64::from_str_radix(hex, 16).ok(),
+            None => self.text.parse().ok(),
+        };
+        let valid = parsed.filter(|&number| number <= max);
+        valid.ok_or_else(|| {
+            self.error(format!("{what} is '{}', and must be a number from 0 to {max}", self.text))
+        })
+    }
+}
+
+/// The words of a line, up to a comment.
+fn words(line: usize, text: &str) -> Vec<Word<'_>> {
+    // A line is as long as the document at most, and that is bounded.
+    let code = text.split_once('#').map_or(text, |(code, _)| code);
+    let start = code.as_ptr() as usize;
+    let word = |text: &'_ str| text.as_ptr() as usize - start + 1;
+    code.split_ascii_whitespace().map(|text| Word { line, column: word(text), text }).collect()
+}
+
+pub(super) fn scenario(text: &str) -> ParseResult<Scenario> {
+    if text.len() > DOCUMENT_BYTES_MAX {
+        let reason = format!("{} bytes of text; at most {DOCUMENT_BYTES_MAX} are read", text.len());
+        return Err(ParseError::document(reason));
+    }
+    let mut lines =
+        (1..).zip(text.lines()).map(|(number, line)| words(number, line)).filter(|w| !w.is_empty());
+    header(lines.next().as_deref())?;
+    let mut scenario = Scenario::default();
+    let mut may_configure = true;
+    for line in lines {
+        let (first, rest) = line.split_first().expect("empty lines are filtered out");
+        if first.text == "config" {
+            if !may_configure {
+                return Err(first.error("a second 'config', or one after the first request"));
+            }
+            scenario.config = config(first.line, rest)?;
+        } else if scenario.requests.len() == DOCUMENT_REQUESTS_MAX {
+            return Err(first.error(format!("more than {DOCUMENT_REQUESTS_MAX} requests")));
+        } else {
+            scenario.requests.push(request(*first, rest)?);
+        }
+        may_configure = false;
+    }
+    Ok(scenario)
+}
+
+fn header(line: Option<&[Word]>) -> ParseResult<()> {
+    match line {
+        Some([name, version]) if name.text == "blk-scenario" => match version.text {
+            "1" => Ok(()),
+            other => Err(version.error(format!("version '{other}' of the text form is unknown; known is 1"))),
+        },
+        Some([first, ..]) => {
+            Err(first.error(format!("a scenario begins with '{HEADER}'; this line is another")))
+        }
+        Some([]) | None => {
+            Err(ParseError::document(format!("an empty text; a scenario begins with '{HEADER}'")))
+        }
+    }
+}
+
+fn config(line: usize, settings: &[Word]) -> ParseResult<Config> {
+    let mut config = Config::default();
+    let mut seen = Vec::with_capacity(Key::ALL.len());
+    for setting in settings {
+        let Some((name, value)) = setting.split_at_first('=') else {
+            return Err(setting.error(format!("'{}' is not KEY=VALUE", setting.text)));
+        };
+        let Some(key) = Key::ALL.into_iter().find(|key| key.name() == name) else {
+            let known = Key::ALL.map(Key::name).join(", ");
+            return Err(setting.error(format!("unknown key '{name}'; known are {known}")));
+        };
+        if seen.contains(&key) {
+            return Err(setting.error(format!("'{name}' is given twice")));
+        }
+        seen.push(key);
+        key.set(&mut config, value)?;
+        config.check_ranges().map_err(|error| ParseError { line, column: value.column, ..error })?;
+    }
+    Ok(config)
+}
+
+impl Key {
+    fn set(self, config: &mut Config, value: Word) -> ParseResult<()> {
+        let number = |max: u64| value.number(self.name(), max);
+        match self {
+            Self::Size => config.size_bytes = value.size()?,
+            Self::Version => config.version = number(255)? as u8,
+            Self::ClusterBits => config.cluster_bits = number(255)? as u8,
+            Self::RefcountOrder => config.refcount_order = number(255)? as u8,
+            Self::Backing => {
+                let all = [Backing::None, Backing::Raw, Backing::Format, Backing::Chain];
+                config.backing = self.choice(value, all, backing_name)?;
+            }
+            Self::BackingBytes => config.backing_bytes = value.size()?,
+            Self::Compression => {
+                let all = [Compression::Zlib, Compression::Zstd];
+                config.compression = self.choice(value, all, compression_name)?;
+            }
+            Self::L2CacheEntries => config.l2_cache_entries = number(u64::from(u16::MAX))? as u16,
+            Self::L2SliceBytes => {
+                let too_large =
+                    |_| value.error(format!("{} is '{}', and must be at most 2M", self.name(), value.text));
+                config.l2_slice_bytes = u32::try_from(value.size()?).map_err(too_large)?;
+            }
+            Self::RefcountCacheEntries => {
+                config.refcount_cache_entries = number(u64::from(u16::MAX))? as u16;
+            }
+            Self::Preallocate => config.preallocate = self.choice(value, [false, true], switch_name)?,
+            Self::Discard => config.discard = self.choice(value, [false, true], switch_name)?,
+        }
+        Ok(())
+    }
+
+    fn choice<T: Copy, const N: usize>(
+        self,
+        value: Word,
+        all: [T; N],
+        name: fn(T) -> &'static str,
+    ) -> ParseResult<T> {
+        all.into_iter().find(|&choice| name(choice) == value.text).ok_or_else(|| {
+            let known = all.map(name).join(", ");
+            value.error(format!("{} is '{}', and must be one of: {known}", self.name(), value.text))
+        })
+    }
+}
+
+fn switch_name(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// What stands behind a request's name, flags and operands apart.
+#[derive(Debug, Default)]
+struct Operands<'a> {
+    /// The flags' letters, each once, and where they stand.
+    flags: Vec<(char, Word<'a>)>,
+    fill: Fill,
+    sizes: Vec<u64>,
+}
+
+impl<'a> Operands<'a> {
+    /// Takes flags before, between and behind the sizes, alone or joined, as getopt does.
+    fn parse(known: &str, rest: &[Word<'a>]) -> ParseResult<Self> {
+        let mut operands = Self::default();
+        let mut rest = rest.iter();
+        while let Some(&word) = rest.next() {
+            if word.text.starts_with('-') {
+                operands.flags(known, word, &mut rest)?;
+            } else {
+                operands.sizes.push(word.size()?);
+            }
+        }
+        Ok(operands)
+    }
+
+    fn flags(&mut self, known: &str, word: Word<'a>, rest: &mut Iter<Word<'a>>) -> ParseResult<()> {
+        if word.text.len() == 1 {
+            return Err(word.error("'-' without a flag"));
+        }
+        for (at, flag) in word.text.char_indices().skip(1) {
+            if !known.contains(flag) {
+                let takes = if known.is_empty() { "none".to_owned() } else { format!("-{known}") };
+                return Err(word.error(format!("unknown flag '-{flag}'; this request takes {takes}")));
+            }
+            if self.has(flag) {
+                return Err(word.error(format!("'-{flag}' is given twice")));
+            }
+            self.flags.push((flag, word));
+            if flag == 'P' {
+                // Its value is the rest of the word, or the next one.
+                let joined = word.skip(at + 1);
+                let value = if joined.text.is_empty() { rest.next().copied() } else { Some(joined) };
+                let value = value.ok_or_else(|| word.error("'-P' without a byte"))?;
+                self.fill = Fill::Byte(value.number("the byte of -P", 255)? as u8);
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    fn has(&self, flag: char) -> bool {
+        self.flags.iter().any(|&(other, _)| other == flag)
+    }
+
+    /// Refuses the first of `flags` that is there, since it makes no sense `with` what else is.
+    fn refuse(&self, flags: &str, with: &str) -> ParseResult<()> {
+        match self.flags.iter().find(|(flag, _)| flags.contains(*flag)) {
+            Some((flag, word)) => Err(word.error(format!("'-{flag}' is not for {with}"))),
+            None => Ok(()),
+        }
+    }
+
+    fn exactly<const N: usize>(&self, name: Word, wanted: &str) -> ParseResult<[u64; N]> {
+        self.sizes.as_slice().try_into().map_err(|_| {
+            let usage = format!("{} {wanted}", name.text);
+            name.error(format!("{} operands; expected: {}", self.sizes.len(), usage.trim_end()))
+        })
+    }
+}
+
+fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    let known = if matches!(name.text, "write" | "w") { "cfnuzP" } else { "" };
+    let operands = Operands::parse(known, rest)?;
+    let range = || operands.exactly(name, "OFFSET LENGTH").map(|[offset, length]| (offset, length));
+    let alone = |request| operands.exactly::<0>(name, "").map(|[]| request);
+    match name.text {
+        "read" | "r" => range().map(|(offset, length)| Request::Read { offset, length }),
+        "write" | "w" => write(&operands, range()?),
+        "discard" | "d" => range().map(|(offset, length)| Request::Discard { offset, length }),
+        "map" => range().map(|(offset, length)| Request::Status { offset, length }),
+        "truncate" | "t" => operands.exactly(name, "SIZE").map(|[size]| Request::Resize { size }),
+        "flush" | "f" => alone(Request::Flush),
+        "reopen" => alone(Request::Reopen),
+        "check" => alone(Request::Check),
+        other => Err(name.error(format!(
+            "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, check"
+        ))),
+    }
+}
+
+fn write(operands: &Operands, (offset, length): (u64, u64)) -> ParseResult<Request> {
+    let fua = operands.has('f');
+    let fill = operands.fill;
+    if operands.has('z') {
+        operands.refuse("cP", "a write of zeroes (-z)")?;
+        let (unmap, no_fallback) = (operands.has('u'), operands.has('n'));
+        return Ok(Request::WriteZeroes { offset, length, unmap, no_fallback, fua });
+    }
+    operands.refuse("un", "a write of data; it takes -z")?;
+    if operands.has('c') {
+        operands.refuse("f", "a compressed write (-c)")?;
+        return Ok(Request::WriteCompressed { offset, length, fill });
+    }
+    Ok(Request::Write { offset, length, fill, fua })
+}
+
+/// Reads one request, as it stands in a line of its own.
+impl std::str::FromStr for Request {
+    type Err = ParseError;
+
+    fn from_str(text: &str) -> ParseResult<Self> {
+        match words(1, text).split_first() {
+            Some((name, rest)) => request(*name, rest),
+            None => Err(ParseError::line(1, "no request")),
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! The generator reaches what it is meant to reach, the same way each time.
+
+use std::collections::{BTreeSet, HashSet};
+
+use blk_verify::generate::{Generator, Limits, alphabet, exhaustive};
+use blk_verify::scenario::{Backing, Compression, Config, Fill, Request, RequestKind, Scenario};
+
+#[test]
+fn a_scenario_depends_on_seed_and_index_alone() {
+    let all: Vec<Scenario> = Generator::new(7, Limits::default()).take(200).collect();
+    assert!(Generator::new(7, Limits::default()).starting_at(150).take(50).eq(all[150..].iter().cloned()));
+    let distinct: HashSet<&Scenario> = all.iter().collect();
+    assert!(distinct.len() > 195, "{} distinct scenarios of 200", distinct.len());
+    let other: Vec<Scenario> = Generator::new(8, Limits::default()).take(200).collect();
+    assert!(other.iter().all(|scenario| !distinct.contains(scenario) || scenario.requests.len() < 2));
+}
+
+#[test]
+fn every_value_of_every_configuration_field_comes() {
+    let mut seen = BTreeSet::new();
+    for Scenario { config, .. } in Generator::new(1, Limits::default()).take(4000) {
+        let name = |key: &str, value: u64| format!("{key} {value}");
+        seen.insert(name("version", config.version.into()));
+        seen.insert(name("cluster", config.cluster_bits.into()));
+        seen.insert(name("refcount", config.refcount_order.into()));
+        seen.insert(format!("{:?} {:?}", config.backing, config.backing_bytes.cmp(&config.size_bytes)));
+        seen.insert(format!("{:?}", config.compression));
+        seen.insert(name("l2 cache", config.l2_cache_entries.into()));
+        seen.insert(name("refcount cache", config.refcount_cache_entries.into()));
+        seen.insert(format!("preallocate {} discard {}", config.preallocate, config.discard));
+        seen.insert(format!("slices of a table {}", slices(&config)));
+        seen.insert(format!("odd sectors {}", !config.size_bytes.is_multiple_of(512)));
+        seen.insert(format!("odd clusters {}", !config.size_bytes.is_multiple_of(config.cluster_bytes())));
+        seen.insert(format!("several slices {}", config.size_bytes > config.slice_reach_bytes()));
+        let table = config.cluster_bytes() / 8 * config.cluster_bytes();
+        seen.insert(format!("several tables {}", config.size_bytes > table));
+        assert!(config.is_normal() && config.size_bytes <= 4 << 20, "{config}");
+    }
+    let wanted = (9..=21).map(|bits| format!("cluster {bits}"));
+    let wanted = wanted.chain((0..=6).map(|order| format!("refcount {order}")));
+    let wanted = wanted.chain([0, 1, 2, 3, 8].map(|entries| format!("l2 cache {entries}")));
+    let wanted = wanted.chain([0, 1, 2, 3, 8].map(|entries| format!("refcount cache {entries}")));
+    let wanted =
+        wanted.chain([Backing::Raw, Backing::Format, Backing::Chain].iter().flat_map(|backing| {
+            ["Less", "Equal", "Greater"].map(|ordering| format!("{backing:?} {ordering}"))
+        }));
+    let booleans = ["odd sectors", "odd clusters", "several slices", "several tables"];
+    let wanted =
+        wanted.chain(booleans.iter().flat_map(|name| [format!("{name} false"), format!("{name} true")]));
+    let flags = ["false discard false", "false discard true", "true discard false", "true discard true"];
+    let wanted = wanted.chain(flags.map(|flags| format!("preallocate {flags}")));
+    let wanted = wanted.chain([Compression::Zlib, Compression::Zstd].map(|kind| format!("{kind:?}")));
+    let missing: Vec<String> = wanted.filter(|name| !seen.contains(name)).collect();
+    assert!(missing.is_empty(), "never came: {missing:?}");
+    assert!(seen.contains("version 2") && seen.contains("version 3"));
+}
+
+fn slices(config: &Config) -> u64 {
+    if config.l2_slice_bytes == 0 { 1 } else { config.cluster_bytes() / u64::from(config.l2_slice_bytes) }
+}
+
+#[test]
+fn every_kind_of_request_comes_and_some_kinds_are_left_out() {
+    let mut counts = [0u32; RequestKind::ALL.len()];
+    let mut without = [0u32; RequestKind::ALL.len()];
+    let limits = Limits { requests_min: 40, requests_max: 40, ..Limits::default() };
+    for scenario in Generator::new(2, limits).take(1000) {
+        let kinds: HashSet<RequestKind> = scenario.requests.iter().map(Request::kind).collect();
+        for kind in RequestKind::ALL {
+            without[kind.index()] += u32::from(!kinds.contains(&kind));
+            counts[kind.index()] += scenario.requests.iter().filter(|r| r.kind() == kind).count() as u32;
+        }
+    }
+    for kind in RequestKind::ALL {
+        assert!(counts[kind.index()] > 100, "{kind:?}: {counts:?}");
+        assert!(without[kind.index()] > 10 || kind == RequestKind::Read, "{kind:?}: {without:?}");
+    }
+}
+
+/// What ranges look like, of all generated scenarios: share of requests in percent, at least.
+#[test]
+fn ranges_have_every_shape() {
+    let (mut all, mut whole, mut head, mut tail, mut middle, mut crossing, mut refused, mut odd, mut empty) =
+        (0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32);
+    let config = Config { cluster_bits: 12, size_bytes: 64 << 12, ..Config::default() };
+    let limits = Limits { config: Some(config), requests_min: 20, ..Limits::default() };
+    for scenario in Generator::new(3, limits).take(1000) {
+        if scenario.requests.iter().any(|request| request.kind() == RequestKind::Resize) {
+            continue;
+        }
+        for (offset, length) in scenario.requests.iter().filter_map(Request::range) {
+            let (start, end) = (offset % 4096, (offset + length) % 4096);
+            let clusters = (offset + length).div_ceil(4096) - offset / 4096;
+            all += 1;
+            empty += u32::from(length == 0);
+            odd += u32::from(offset % 512 != 0 || length % 512 != 0);
+            refused += u32::from(offset + length > 64 << 12);
+            whole += u32::from(start == 0 && end == 0 && length > 0);
+            head += u32::from(start == 0 && end != 0 && clusters == 1);
+            tail += u32::from(start != 0 && end == 0 && clusters == 1);
+            middle += u32::from(start != 0 && end != 0 && clusters == 1);
+            crossing += u32::from(start != 0 && end != 0 && clusters > 1);
+        }
+    }
+    let shares = [whole, head, tail, middle, crossing, odd].map(|count| count * 100 / all);
+    assert!(shares[0] >= 30 && shares[1..].iter().all(|&share| share >= 5), "{shares:?}");
+    assert!(refused * 400 > all && refused * 20 < all, "{refused} of {all} are refused");
+    assert!(empty * 400 > all && empty * 20 < all, "{empty} of {all} are empty");
+}
+
+/// Bugs are in what happens to the same cluster again: half of what changes a cluster must find it changed before.
+#[test]
+fn clusters_are_changed_again_and_again() {
+    let (mut again, mut all) = (0, 0);
+    let config = Config { cluster_bits: 9, size_bytes: 256 << 9, ..Config::default() };
+    let limits = Limits { config: Some(config), requests_min: 20, requests_max: 20, ..Limits::default() };
+    for scenario in Generator::new(4, limits).take(500) {
+        let mut changed = HashSet::new();
+        for request in scenario.requests.iter().filter(|request| request.kind().changes_content()) {
+            let Some((offset, length)) = request.range().filter(|range| range.1 > 0) else { continue };
+            all += 1;
+            let clusters = offset / 512..=(offset + length - 1) / 512;
+            again += u32::from(clusters.clone().any(|cluster| changed.contains(&cluster)));
+            changed.extend(clusters);
+        }
+    }
+    assert!(again * 2 > all, "{again} of {all}");
+}
+
+#[test]
+fn limits_hold() {
+    let limits = Limits {
+        requests_min: 3,
+        requests_max: 5,
+        disk_bytes_max: 1 << 20,
+        data_bytes_max: 4096,
+        config: None,
+    };
+    for Scenario { config, requests } in Generator::new(5, limits).take(5000) {
+        assert!((3..=5).contains(&requests.len()));
+        let disk_bytes_max = config.cluster_bytes().max(1 << 20);
+        assert!(config.size_bytes <= disk_bytes_max);
+        for request in requests {
+            let data_bytes_max = match request {
+                Request::WriteCompressed { .. } => config.cluster_bytes().max(4096),
+                _ => 4096,
+            };
+            assert!(request.data_bytes() <= data_bytes_max, "{request}");
+            if let Request::Resize { size } = request {
+                assert!(size <= disk_bytes_max, "{request}");
+            }
+        }
+    }
+}
+
+#[test]
+fn all_short_sequences_come_once() {
+    let config = Config { cluster_bits: 9, ..Config::default() };
+    let all = exhaustive(3, 3, config.clone());
+    assert_eq!(all.total(), 25 + 25 * 25 + 25 * 25 * 25);
+    let total = all.total();
+    let distinct: HashSet<Vec<Request>> = all.map(|scenario| scenario.requests).collect();
+    assert_eq!(distinct.len() as u64, total);
+    let first = exhaustive(3, 3, config).next().expect("there are some");
+    assert_eq!(first.config.size_bytes, 3 * 512);
+}
+
+#[test]
+fn a_partial_last_cluster_stays_and_is_covered() {
+    let config = Config { cluster_bits: 12, size_bytes: 2 * 4096 + 1, ..Config::default() };
+    let requests = alphabet(&config);
+    assert_eq!(exhaustive(3, 1, config.clone()).next().map(|scenario| scenario.config), Some(config));
+    let last = |request: &&Request| request.range().is_some_and(|(offset, _)| offset == 2 * 4096);
+    assert_eq!(requests.iter().filter(last).count(), 8);
+    for request in &requests {
+        let (offset, length) = request.range().expect("all have one");
+        assert!(length > 0 && offset + length <= 2 * 4096 + 1, "{request}");
+    }
+    let write = Request::Write { offset: 0, length: 4096, fill: Fill::Stamp, fua: false };
+    assert_eq!(requests[0], write);
+}

@@ -1,0 +1,150 @@
+//! A scenario survives each of its forms, and every byte string is a scenario.
+
+use arbitrary::{Arbitrary, Unstructured};
+use blk_verify::generate::{Generator, Limits};
+use blk_verify::scenario::{Fill, Request, Scenario, bounds, bytes};
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+
+const SCENARIOS: usize = 100_000;
+
+/// Limits within those of the bytes form.
+fn small() -> Limits {
+    Limits { requests_min: 0, requests_max: 12, ..Limits::default() }
+}
+
+fn random_bytes(rng: &mut SmallRng) -> Vec<u8> {
+    let mut bytes = vec![0; rng.random_range(0..400)];
+    rng.fill_bytes(&mut bytes);
+    if rng.random_bool(0.7) && !bytes.is_empty() {
+        bytes[0] = bytes::MAGIC;
+    }
+    // Small numbers too: runs of zeroes.
+    for _ in 0..rng.random_range(0..8) {
+        let start = rng.random_range(0..=bytes.len());
+        let end = (start + rng.random_range(0..12)).min(bytes.len());
+        bytes[start..end].fill(0);
+    }
+    bytes
+}
+
+#[test]
+fn generated_scenarios_survive_bytes() {
+    for scenario in Generator::new(1, small()).take(SCENARIOS) {
+        let encoded = scenario.encode();
+        assert_eq!(Scenario::decode(&encoded), scenario, "{scenario}");
+    }
+}
+
+#[test]
+fn generated_scenarios_survive_text() {
+    for scenario in Generator::new(2, small()).take(SCENARIOS) {
+        let text = scenario.to_text();
+        assert_eq!(Scenario::from_text(&text).as_ref(), Ok(&scenario), "{text}");
+        assert_eq!(Scenario::parse_any(text.as_bytes()).as_ref(), Ok(&scenario), "{text}");
+    }
+}
+
+#[test]
+fn generated_scenarios_survive_json() {
+    for scenario in Generator::new(3, small()).take(SCENARIOS / 5) {
+        let json = scenario.to_json();
+        assert_eq!(Scenario::from_json(&json).as_ref(), Ok(&scenario), "{json}");
+        assert_eq!(Scenario::parse_any(json.as_bytes()).as_ref(), Ok(&scenario), "{json}");
+    }
+}
+
+#[test]
+fn random_bytes_are_legal_bounded_scenarios() {
+    let mut rng = SmallRng::seed_from_u64(4);
+    for _ in 0..SCENARIOS {
+        let bytes = random_bytes(&mut rng);
+        let scenario = Scenario::decode(&bytes);
+        assert!(scenario.config.is_normal(), "{scenario}");
+        assert!(scenario.config.size_bytes <= bounds::DISK_BYTES_MAX, "{scenario}");
+        assert!(scenario.config.backing_bytes <= bounds::DISK_BYTES_MAX, "{scenario}");
+        assert!(scenario.requests.len() <= bounds::REQUESTS_MAX);
+        let data_bytes: u64 = scenario.requests.iter().map(Request::data_bytes).sum();
+        assert!(data_bytes <= bounds::DATA_BYTES_MAX, "{scenario}");
+        // What has been decoded is said exactly by its own bytes.
+        assert!(scenario.fits_bytes(), "{scenario}");
+        assert_eq!(Scenario::from_text(&scenario.to_text()).as_ref(), Ok(&scenario));
+    }
+}
+
+#[test]
+fn random_records_mostly_land_in_the_disk() {
+    let mut rng = SmallRng::seed_from_u64(5);
+    let (mut inside, mut outside) = (0, 0);
+    for _ in 0..20_000 {
+        let mut bytes = [0; 32 + 16 * 8];
+        rng.fill_bytes(&mut bytes);
+        let scenario = Scenario::decode(&bytes);
+        let mut size = scenario.config.size_bytes;
+        for request in &scenario.requests {
+            if let Request::Resize { size: new } = *request {
+                size = new;
+            }
+            match request.range() {
+                Some((offset, length)) if offset + length <= size => inside += 1,
+                Some(_) => outside += 1,
+                None => {}
+            }
+        }
+    }
+    assert!(outside * 6 < inside, "{outside} of {} stick out", inside + outside);
+    assert!(outside * 100 > inside, "refusals are tested too: {outside} of {}", inside + outside);
+}
+
+#[test]
+fn extreme_ranges_survive_bytes_and_text() {
+    let mut rng = SmallRng::seed_from_u64(6);
+    let end = bounds::OFFSET_BYTES_END;
+    for _ in 0..SCENARIOS / 10 {
+        let (offset, length) = (rng.random_range(0..end), rng.random_range(0..end));
+        let data = rng.random_range(0..=bounds::DATA_BYTES_MAX);
+        let scenario = Scenario {
+            requests: vec![
+                Request::Discard { offset, length },
+                Request::WriteZeroes {
+                    offset: length,
+                    length: offset,
+                    unmap: true,
+                    no_fallback: true,
+                    fua: true,
+                },
+                Request::Status { offset: end - 1, length: end - 1 },
+                Request::Write { offset, length: data, fill: Fill::Byte(7), fua: true },
+                Request::WriteCompressed { offset, length: bounds::DATA_BYTES_MAX - data, fill: Fill::Stamp },
+            ],
+            ..Scenario::default()
+        };
+        assert_eq!(Scenario::decode(&scenario.encode()), scenario);
+        assert_eq!(Scenario::from_text(&scenario.to_text()), Ok(scenario));
+    }
+    let largest = Request::Discard { offset: u64::MAX, length: u64::MAX };
+    assert_eq!(largest.to_string().parse(), Ok(largest));
+}
+
+#[test]
+fn what_exceeds_the_bytes_form_is_cut() {
+    let fua = false;
+    let write = Request::Write { offset: 0, length: bounds::DATA_BYTES_MAX, fill: Fill::Stamp, fua };
+    let many = Scenario { requests: vec![Request::Flush; bounds::REQUESTS_MAX + 1], ..Scenario::default() };
+    assert!(!many.fits_bytes());
+    assert_eq!(Scenario::decode(&many.encode()).requests.len(), bounds::REQUESTS_MAX);
+    let heavy = Scenario { requests: vec![write, write, Request::Flush], ..Scenario::default() };
+    assert_eq!(Scenario::decode(&heavy.encode()).requests, [write, Request::Flush]);
+}
+
+#[test]
+fn arbitrary_is_decoding() {
+    let mut rng = SmallRng::seed_from_u64(7);
+    for _ in 0..1000 {
+        let bytes = random_bytes(&mut rng);
+        let scenario = Scenario::decode(&bytes);
+        assert_eq!(Scenario::arbitrary_take_rest(Unstructured::new(&bytes)).as_ref(), Ok(&scenario));
+        assert_eq!(Scenario::arbitrary(&mut Unstructured::new(&bytes)).as_ref(), Ok(&scenario));
+        assert_eq!(Scenario::parse_any(&scenario.encode()), Ok(scenario));
+    }
+}

@@ -1,0 +1,415 @@
+//! The text and JSON forms: what is accepted, what is refused with which words, and what is printed.
+
+use std::fmt::Write as _;
+
+use blk_verify::scenario::{Backing, Compression, Config, Fill, Request, Scenario, bounds};
+use expect_test::{Expect, expect};
+
+fn refused(text: &str, expected: &Expect) {
+    let error = Scenario::from_text(text).expect_err("a malformed text");
+    expected.assert_eq(&error.to_string());
+}
+
+/// The refusal of one line behind the header.
+fn line_refused(line: &str, expected: &Expect) {
+    refused(&format!("blk-scenario 1\n{line}\n"), expected);
+}
+
+fn requests(lines: &str) -> Vec<Request> {
+    Scenario::from_text(&format!("blk-scenario 1\n{lines}")).expect("a well-formed text").requests
+}
+
+#[test]
+fn a_text_as_people_write_it() {
+    let text = "
+# The story, in a
+# few lines.
+
+blk-scenario 1   # the header
+config size-bytes=1.5M cluster-bits=12 backing=raw backing-bytes=0x200 compression=zstd discard=off preallocate=off
+w -P17 0 64K
+   write 4096 -P 0x11 -f 512
+write -zufn 0x1000 1k # flags joined, in any order
+write -cP 0xff 8k 4k
+r 0 512
+d 0 1G
+
+f
+t 2M
+map 0 0
+reopen
+check";
+    let scenario = Scenario::from_text(text).expect("a well-formed text");
+    assert_eq!(
+        scenario.config,
+        Config {
+            size_bytes: 3 << 19,
+            cluster_bits: 12,
+            backing: Backing::Raw,
+            backing_bytes: 512,
+            compression: Compression::Zstd,
+            discard: false,
+            ..Config::default()
+        }
+    );
+    let expected = [
+        Request::Write { offset: 0, length: 65536, fill: Fill::Byte(17), fua: false },
+        Request::Write { offset: 4096, length: 512, fill: Fill::Byte(17), fua: true },
+        Request::WriteZeroes { offset: 4096, length: 1024, unmap: true, no_fallback: true, fua: true },
+        Request::WriteCompressed { offset: 8192, length: 4096, fill: Fill::Byte(255) },
+        Request::Read { offset: 0, length: 512 },
+        Request::Discard { offset: 0, length: 1 << 30 },
+        Request::Flush,
+        Request::Resize { size: 2 << 20 },
+        Request::Status { offset: 0, length: 0 },
+        Request::Reopen,
+        Request::Check,
+    ];
+    assert_eq!(scenario.requests, expected);
+    let canonical = expect![[r#"
+        blk-scenario 1
+        config size-bytes=1536k cluster-bits=12 backing=raw backing-bytes=512 compression=zstd discard=off
+        write -P 0x11 0 64k
+        write -f -P 0x11 4k 512
+        write -z -u -n -f 4k 1k
+        write -c -P 0xff 8k 4k
+        read 0 512
+        discard 0 1G
+        flush
+        truncate 2M
+        map 0 0
+        reopen
+        check
+    "#]];
+    canonical.assert_eq(&scenario.to_text());
+    assert_eq!(Scenario::from_text(&scenario.to_text()), Ok(scenario));
+}
+
+#[test]
+fn a_story_stands_above() {
+    let scenario = Scenario { requests: vec![Request::Flush], ..Scenario::default() };
+    let text = scenario.to_text_with_story("Lost.\n\nTwice.");
+    assert_eq!(text, "# Lost.\n#\n# Twice.\nblk-scenario 1\nflush\n");
+    assert_eq!(Scenario::parse_any(text.as_bytes()), Ok(scenario));
+}
+
+#[test]
+fn a_text_begins_with_its_header() {
+    refused("", &expect!["an empty text; a scenario begins with 'blk-scenario 1'"]);
+    refused("# nothing\n\n", &expect!["an empty text; a scenario begins with 'blk-scenario 1'"]);
+    refused(
+        "\n read 0 512",
+        &expect!["line 2, column 2: a scenario begins with 'blk-scenario 1'; this line is another"],
+    );
+    refused(
+        "blk-scenario 2",
+        &expect!["line 1, column 14: version '2' of the text form is unknown; known is 1"],
+    );
+    refused(
+        "blk-scenario",
+        &expect!["line 1, column 1: a scenario begins with 'blk-scenario 1'; this line is another"],
+    );
+    assert!(Scenario::parse_any(b"read 0 512\n").is_err(), "a text without a header is not taken for bytes");
+}
+
+#[test]
+fn wrong_configurations_are_refused() {
+    line_refused(
+        "config size-byte=1",
+        &expect![
+            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard"
+        ],
+    );
+    line_refused("config version", &expect!["line 2, column 8: 'version' is not KEY=VALUE"]);
+    line_refused("config version=2 version=2", &expect!["line 2, column 18: 'version' is given twice"]);
+    line_refused("config version=1", &expect!["line 2, column 16: version is 1, and must be 2 or 3"]);
+    line_refused("config version=4", &expect!["line 2, column 16: version is 4, and must be 2 or 3"]);
+    line_refused(
+        "config size-bytes=1M cluster-bits=8",
+        &expect!["line 2, column 35: cluster-bits is 8, and must be 9 to 21"],
+    );
+    line_refused(
+        "config cluster-bits=9x",
+        &expect!["line 2, column 21: cluster-bits is '9x', and must be a number from 0 to 255"],
+    );
+    line_refused(
+        "config refcount-order=7",
+        &expect!["line 2, column 23: refcount-order is 7, and must be 0 to 6"],
+    );
+    line_refused(
+        "config backing=qcow2",
+        &expect!["line 2, column 16: backing is 'qcow2', and must be one of: none, raw, format, chain"],
+    );
+    line_refused(
+        "config compression=lzma",
+        &expect!["line 2, column 20: compression is 'lzma', and must be one of: zlib, zstd"],
+    );
+    line_refused(
+        "config l2-cache-entries=65536",
+        &expect!["line 2, column 25: l2-cache-entries is '65536', and must be a number from 0 to 65535"],
+    );
+    line_refused(
+        "config l2-slice-bytes=513",
+        &expect!["line 2, column 23: l2-slice-bytes is 513, and must be 0 or a power of two from 512 to 2M"],
+    );
+    line_refused(
+        "config l2-slice-bytes=8G",
+        &expect!["line 2, column 23: l2-slice-bytes is '8G', and must be at most 2M"],
+    );
+    line_refused(
+        "config discard=yes",
+        &expect!["line 2, column 16: discard is 'yes', and must be one of: off, on"],
+    );
+    line_refused(
+        "config size-bytes=1x",
+        &expect!["line 2, column 19: '1x' has the unknown unit 'x'; known are b k M G T P E"],
+    );
+    line_refused(
+        "config size-bytes=99999999999999999999",
+        &expect!["line 2, column 19: '99999999999999999999' is not a size"],
+    );
+    line_refused(
+        "config\nconfig",
+        &expect!["line 3, column 1: a second 'config', or one after the first request"],
+    );
+    line_refused(
+        "flush\nconfig version=2",
+        &expect!["line 3, column 1: a second 'config', or one after the first request"],
+    );
+}
+
+#[test]
+fn wrong_requests_are_refused() {
+    line_refused(
+        "rread 0 512",
+        &expect![
+            "line 2, column 1: unknown request 'rread'; known are read, write, discard, map, truncate, flush, reopen, check"
+        ],
+    );
+    line_refused("read 0", &expect!["line 2, column 1: 1 operands; expected: read OFFSET LENGTH"]);
+    line_refused("read", &expect!["line 2, column 1: 0 operands; expected: read OFFSET LENGTH"]);
+    line_refused("read 0 1 2", &expect!["line 2, column 1: 3 operands; expected: read OFFSET LENGTH"]);
+    line_refused("flush 0", &expect!["line 2, column 1: 1 operands; expected: flush"]);
+    line_refused("truncate", &expect!["line 2, column 1: 0 operands; expected: truncate SIZE"]);
+    line_refused("read -P 1 0 512", &expect!["line 2, column 6: unknown flag '-P'; this request takes none"]);
+    line_refused(
+        "write -x 0 512",
+        &expect!["line 2, column 7: unknown flag '-x'; this request takes -cfnuzP"],
+    );
+    line_refused("write - 0 512", &expect!["line 2, column 7: '-' without a flag"]);
+    line_refused("write -ff 0 512", &expect!["line 2, column 7: '-f' is given twice"]);
+    line_refused(
+        "write -P 256 0 512",
+        &expect!["line 2, column 10: the byte of -P is '256', and must be a number from 0 to 255"],
+    );
+    line_refused("write 0 512 -P", &expect!["line 2, column 13: '-P' without a byte"]);
+    line_refused(
+        "write -Pz 0 512",
+        &expect!["line 2, column 9: the byte of -P is 'z', and must be a number from 0 to 255"],
+    );
+    line_refused(
+        "write -u 0 512",
+        &expect!["line 2, column 7: '-u' is not for a write of data; it takes -z"],
+    );
+    line_refused(
+        "write -n 0 512",
+        &expect!["line 2, column 7: '-n' is not for a write of data; it takes -z"],
+    );
+    line_refused(
+        "write -z -P 1 0 512",
+        &expect!["line 2, column 10: '-P' is not for a write of zeroes (-z)"],
+    );
+    line_refused("write -zc 0 512", &expect!["line 2, column 7: '-c' is not for a write of zeroes (-z)"]);
+    line_refused("write -cf 0 64k", &expect!["line 2, column 7: '-f' is not for a compressed write (-c)"]);
+    line_refused("write 0 -512", &expect!["line 2, column 9: unknown flag '-5'; this request takes -cfnuzP"]);
+    line_refused("write 0 5\u{e4}", &expect!["line 2, column 9: '5ä' is not a size"]);
+    line_refused("write 0 0x", &expect!["line 2, column 9: '0x' is not a size"]);
+}
+
+#[test]
+fn hexadecimal_numbers_take_no_unit() {
+    assert_eq!(requests("read 0x1b 0x1e"), [Request::Read { offset: 0x1b, length: 0x1e }]);
+}
+
+#[test]
+fn documents_are_bounded() {
+    let mut text = "blk-scenario 1\n".to_owned();
+    text.extend(std::iter::repeat_n("f\n", bounds::DOCUMENT_REQUESTS_MAX));
+    let longest = Scenario::from_text(&text).expect("as many as allowed");
+    assert_eq!(longest.requests.len(), bounds::DOCUMENT_REQUESTS_MAX);
+    text.push_str("f\n");
+    refused(&text, &expect!["line 65538, column 1: more than 65536 requests"]);
+    refused(
+        &"#".repeat(bounds::DOCUMENT_BYTES_MAX + 1),
+        &expect!["4194305 bytes of text; at most 4194304 are read"],
+    );
+    let flushes = vec![r#"{"do":"flush"}"#; bounds::DOCUMENT_REQUESTS_MAX + 1].join(",");
+    json_refused(
+        &format!("{{\"requests\":[{flushes}]}}"),
+        &expect!["65537 requests; at most 65536 are read"],
+    );
+    json_refused(
+        &" ".repeat(bounds::DOCUMENT_BYTES_MAX + 1),
+        &expect!["4194305 bytes of JSON; at most 4194304 are read"],
+    );
+}
+
+fn json_refused(json: &str, expected: &Expect) {
+    let error = Scenario::from_json(json).expect_err("a malformed document");
+    expected.assert_eq(&error.to_string());
+}
+
+#[test]
+fn json_is_refused_with_its_place() {
+    json_refused("", &expect!["line 1: EOF while parsing a value"]);
+    json_refused(
+        "{\n  \"config\": { \"size\": 1 }\n}",
+        &expect![
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`"
+        ],
+    );
+    json_refused(
+        "{\n  \"requests\": [{ \"do\": \"reed\", \"offset\": 0 }]\n}",
+        &expect![
+            "line 2, column 29: unknown variant `reed`, expected one of `read`, `write`, `write-compressed`, `write-zeroes`, `discard`, `flush`, `status`, `resize`, `reopen`, `check`"
+        ],
+    );
+    json_refused(
+        "{ \"requests\": [{ \"do\": \"read\", \"offset\": -1, \"length\": 1 }] }",
+        &expect!["line 1, column 59: invalid value: integer `-1`, expected u64"],
+    );
+    json_refused(
+        "{ \"config\": { \"cluster-bits\": 64 } }",
+        &expect!["cluster-bits is 64, and must be 9 to 21"],
+    );
+    json_refused(
+        "{ \"config\": { \"version\": 300 } }",
+        &expect!["line 1, column 28: invalid value: integer `300`, expected u8"],
+    );
+    assert!(Scenario::parse_any(b" { \"requests\": 1 }").is_err(), "malformed JSON is not taken for bytes");
+}
+
+#[test]
+fn json_is_printed_with_all_fields() {
+    let scenario =
+        Scenario { config: Config::default(), requests: requests("write -P 9 0 512\nwrite 0 1\nflush") };
+    expect![[r#"
+        {
+          "config": {
+            "size-bytes": 1048576,
+            "version": 3,
+            "cluster-bits": 16,
+            "refcount-order": 4,
+            "backing": "none",
+            "backing-bytes": 0,
+            "compression": "zlib",
+            "l2-cache-entries": 0,
+            "l2-slice-bytes": 0,
+            "refcount-cache-entries": 0,
+            "preallocate": false,
+            "discard": true
+          },
+          "requests": [
+            {
+              "do": "write",
+              "offset": 0,
+              "length": 512,
+              "fill": {
+                "byte": 9
+              },
+              "fua": false
+            },
+            {
+              "do": "write",
+              "offset": 0,
+              "length": 1,
+              "fill": "stamp",
+              "fua": false
+            },
+            {
+              "do": "flush"
+            }
+          ]
+        }
+    "#]]
+    .assert_eq(&scenario.to_json());
+    let bare = r#"{ "requests": [{ "do": "write", "offset": 0, "length": 1 }] }"#;
+    assert_eq!(Scenario::from_json(bare).map(|scenario| scenario.requests), Ok(requests("write 0 1")));
+}
+
+/// A small scenario with everything that the two written forms treat differently.
+fn sample() -> Scenario {
+    let mut text =
+        "blk-scenario 1\nconfig size-bytes=256k cluster-bits=9 backing=chain backing-bytes=64k ".to_owned();
+    text.push_str("compression=zstd l2-cache-entries=2 l2-slice-bytes=512 refcount-cache-entries=4\n");
+    text.push_str("write 0 4k\nwrite -P 0x80 512 512\nreopen\nwrite -zu 0 1k\nmap 0 4k\ncheck\nread 0 4k\n");
+    Scenario::from_text(&text).expect("a well-formed text")
+}
+
+#[test]
+fn a_script_for_qemus_tools() {
+    expect![[r##"
+        #!/bin/sh
+        set -e
+        qemu-img create -q -f raw base.raw 65536
+        qemu-io -f raw -c 'write -q -P 0xbb 0 65536' base.raw
+        qemu-img create -q -f qcow2 -b base.raw -F raw -o compat=1.1,cluster_size=512,refcount_bits=16,compression_type=zstd middle.qcow2 65536
+        i=0; while [ $i -lt 128 ]; do qemu-io -c "write -q -P 0xbf $((i * 512)) 512" middle.qcow2; i=$((i + 2)); done
+        qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 -o compat=1.1,cluster_size=512,refcount_bits=16,compression_type=zstd test.qcow2 262144
+        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
+            -c 'write -P 0x01 0 4k' \
+            -c 'write -P 0x80 512 512'
+        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
+            -c 'write -z -u 0 1k' \
+            -c 'map'
+        qemu-img check test.qcow2
+        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
+            -c 'read 0 4k'
+        qemu-img check test.qcow2
+    "##]].assert_eq(&sample().to_qemu_io_script());
+    let mut many = Scenario { requests: requests("write 0 1"), ..Scenario::default() };
+    many.requests = vec![many.requests[0]; 300];
+    let script = many.to_qemu_io_script();
+    assert!(script.contains("-P 0xff 0 1") && !script.contains("-P 0x00"), "patterns are 1 to 255");
+}
+
+#[test]
+fn a_rust_test() {
+    expect![[r##"
+        //! A finding of verify_qcow2, replayed.
+        //!
+        //!     content mismatch
+        //!     at a read
+
+        #[test]
+        fn finding_verify_qcow2_702e5842() {
+            let trace = r#"
+        blk-scenario 1
+        config size-bytes=256k cluster-bits=9 backing=chain backing-bytes=64k compression=zstd l2-cache-entries=2 l2-slice-bytes=512 refcount-cache-entries=4
+        write 0 4k
+        write -P 0x80 512 512
+        reopen
+        write -z -u 0 1k
+        map 0 4k
+        check
+        read 0 4k
+        "#;
+            if let Err(report) = blk_testbed::replay_text("verify_qcow2", trace) {
+                panic!("{report}");
+            }
+        }
+    "##]].assert_eq(&sample().to_rust_test("verify_qcow2", "content mismatch\nat a read"));
+}
+
+#[test]
+fn printing_is_canonical() {
+    let mut text = String::new();
+    for (printed, size) in
+        [("0", 0), ("1", 1), ("1023", 1023), ("1k", 1024), ("1025k", 1025 << 10), ("3T", 3 << 40)]
+    {
+        assert_eq!(Request::Resize { size }.to_string(), format!("truncate {printed}"));
+        writeln!(text, "truncate {printed}").expect("writing to a string");
+    }
+    let scenario = Scenario { requests: requests(&text), ..Scenario::default() };
+    assert_eq!(scenario.to_text(), format!("blk-scenario 1\n{text}"));
+}
