@@ -1,3 +1,36 @@
-//! The qcow2 disk-image format.
+//! The qcow2 disk-image format, versions 2 and 3.
+//!
+//! [`FORMAT`] is all that a program needs: it opens and creates images over any [`blk_core::Storage`]. What the format is can
+//! be read in QEMU's `docs/interop/qcow2.txt`; each module of this crate is a noun of that document.
+//!
+//! **Invariant:** a crash at any point leaves an image without corruption; at worst clusters have leaked. The order of writes
+//! that guarantees this stands in the module `metadata`.
 
+mod allocator;
+mod cache;
+mod check;
+mod compress;
+mod cow;
+mod create;
+mod discard;
+mod extension;
+mod format;
 mod geometry;
+mod grow;
+mod header;
+mod l2;
+mod mapping;
+mod metadata;
+mod ondisk;
+mod pointer_table;
+mod qcow2;
+mod read;
+mod refcount;
+mod resize;
+mod roles;
+mod status;
+mod write;
+mod write_compressed;
+mod zero;
+
+pub use format::FORMAT;

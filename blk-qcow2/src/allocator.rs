@@ -1,0 +1,341 @@
+//! Finding, taking and giving back host clusters.
+//!
+//! A cluster that loses its last reference is not free yet: it waits in [`Allocator::pending`] until the dereference is
+//! durable and its hole is punched. Only then its count falls, and only then it can be found again.
+
+use blk_core::{Error, Extent, Result};
+
+use crate::geometry::HOST_OFFSET_END;
+use crate::metadata::{Metadata, overlap, overlap_of};
+use crate::roles::Role;
+
+/// How many clusters may wait to become free before a write-back is forced, so that the file does not grow without need.
+const PENDING_MAX: usize = 1024;
+
+/// Where the next cluster is looked for, and which ones are on their way to becoming free.
+#[derive(Debug)]
+pub(crate) struct Allocator {
+    /// No cluster below is free.
+    next: u64,
+    /// No cluster at or above has ever been written: it reads as zeroes.
+    fresh: u64,
+    /// The file has to grow to `fresh` at the next write-back.
+    grown: bool,
+    /// Where the next compressed cluster goes, inside a host cluster that has room left.
+    pub(crate) packing_at: Option<u64>,
+    /// Clusters to be dereferenced once, each, in the order of their release.
+    pending: Vec<u64>,
+}
+
+/// Contiguous host clusters that were just allocated; nothing refers to them yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Allocation {
+    pub(crate) first: u64,
+    pub(crate) count: u64,
+    /// They read as zeroes.
+    pub(crate) fresh: bool,
+}
+
+impl Allocator {
+    /// For a file of `file_clusters` clusters.
+    pub(crate) fn new(file_clusters: u64) -> Self {
+        Self { next: 0, fresh: file_clusters, grown: false, packing_at: None, pending: Vec::new() }
+    }
+
+    pub(crate) fn has_pending(&self) -> bool {
+        !self.pending.is_empty()
+    }
+
+    /// One past the last cluster that was ever in use.
+    pub(crate) fn end_cluster(&self) -> u64 {
+        self.fresh
+    }
+
+    pub(crate) fn has_grown(&self) -> bool {
+        self.grown
+    }
+
+    /// The file is as long as it has to be.
+    pub(crate) fn settle(&mut self) {
+        self.grown = false;
+    }
+
+    /// `cluster` has become free.
+    fn freed(&mut self, cluster: u64, cluster_bits: u32) {
+        self.next = self.next.min(cluster);
+        if self.packing_at.is_some_and(|at| at >> cluster_bits == cluster) {
+            self.packing_at = None;
+        }
+    }
+
+    fn took(&mut self, first: u64, count: u64) {
+        if first + count > self.fresh {
+            self.fresh = first + count;
+            self.grown = true;
+        }
+    }
+}
+
+impl Metadata {
+    /// Allocates up to `wanted` contiguous clusters, at least one.
+    pub(crate) fn allocate(&mut self, wanted: u64) -> Result<Allocation> {
+        if self.allocator.pending.len() >= PENDING_MAX {
+            self.write_back()?;
+        }
+        loop {
+            let first = self.allocator.next;
+            self.ensure_block(first)?;
+            let geometry = self.geometry;
+            let block_end = (geometry.table_index(first) + 1) * geometry.block_entries();
+            let Some(found) = self.first_free(first, block_end)? else {
+                self.allocator.next = block_end;
+                continue;
+            };
+            let end = self.free_run_end(found, block_end.min(found + wanted))?;
+            let fresh = found >= self.allocator.fresh;
+            self.take_clusters(found, end - found)?;
+            self.allocator.next = end;
+            return Ok(Allocation { first: found, count: end - found, fresh });
+        }
+    }
+
+    /// Allocates exactly `count` contiguous clusters.
+    pub(crate) fn allocate_contiguous(&mut self, count: u64) -> Result<Allocation> {
+        let mut first = self.allocator.next;
+        let mut cluster = first;
+        while cluster - first < count {
+            if self.ensure_block(cluster)? || self.refcount(cluster)? != 0 {
+                // A new block has taken a cluster of its own range: look at it again.
+                first = if self.refcount(cluster)? == 0 { cluster } else { cluster + 1 };
+                cluster = first;
+            } else {
+                cluster += 1;
+            }
+        }
+        let fresh = first >= self.allocator.fresh;
+        self.take_clusters(first, count)?;
+        Ok(Allocation { first, count, fresh })
+    }
+
+    /// Allocates one cluster for a metadata structure and fills it with zeroes. Returns its host offset.
+    pub(crate) fn allocate_metadata(&mut self, role: Role) -> Result<u64> {
+        let allocation = self.allocate(1)?;
+        let host_offset = allocation.first << self.geometry.cluster_bits();
+        if !allocation.fresh {
+            let extent = Extent::new(host_offset, self.geometry.cluster_bytes());
+            if let Err(error) = self.storage.write_zeroes_at(extent) {
+                self.give_back(allocation)?;
+                return Err(error);
+            }
+        }
+        self.roles.claim(allocation.first, role);
+        Ok(host_offset)
+    }
+
+    /// Undoes an allocation that nothing has come to refer to.
+    pub(crate) fn give_back(&mut self, allocation: Allocation) -> Result<()> {
+        let storage = std::sync::Arc::clone(&self.storage);
+        for cluster in allocation.first..allocation.first + allocation.count {
+            self.refcounts.set(&*storage, cluster, 0)?;
+            self.allocator.freed(cluster, self.geometry.cluster_bits());
+        }
+        Ok(())
+    }
+
+    /// How many references host cluster `cluster` has.
+    pub(crate) fn refcount(&mut self, cluster: u64) -> Result<u64> {
+        let storage = std::sync::Arc::clone(&self.storage);
+        self.refcounts.get(&*storage, cluster)
+    }
+
+    /// One more reference to `cluster`; `false` where its count cannot rise any more.
+    pub(crate) fn add_reference(&mut self, cluster: u64) -> Result<bool> {
+        let count = self.refcount(cluster)?;
+        if count >= self.geometry.refcount_max() {
+            return Ok(false);
+        }
+        let storage = std::sync::Arc::clone(&self.storage);
+        self.refcounts.set(&*storage, cluster, count + 1)?;
+        Ok(true)
+    }
+
+    /// Takes back a reference that never reached the image.
+    pub(crate) fn drop_reference(&mut self, cluster: u64) -> Result<()> {
+        let count = self.refcount(cluster)?;
+        if count == 1 {
+            return self.give_back(Allocation { first: cluster, count: 1, fresh: false });
+        }
+        let storage = std::sync::Arc::clone(&self.storage);
+        self.refcounts.set(&*storage, cluster, count - 1)
+    }
+
+    /// Fails if the clusters of `extent` cannot be given back: they hold metadata other than `expected`, or nobody counts
+    /// them. Asked before anything is changed.
+    pub(crate) fn check_freeable(&mut self, extent: Extent, expected: Option<Role>) -> Result<()> {
+        let bits = self.geometry.cluster_bits();
+        for cluster in extent.offset >> bits..=(extent.end() - 1) >> bits {
+            if let Some(role) = self.roles.of(cluster).filter(|role| Some(*role) != expected) {
+                let error = overlap("freeing guest data", cluster << bits, role);
+                return Err(self.poison_corrupt(error));
+            }
+            if self.refcount(cluster)? == 0 {
+                let error = Error::corrupt("refcount", cluster << bits, "a cluster in use has refcount 0");
+                return Err(self.poison_corrupt(error));
+            }
+        }
+        Ok(())
+    }
+
+    /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is durable.
+    pub(crate) fn free_later(&mut self, host_offset: u64) {
+        self.allocator.pending.push(host_offset >> self.geometry.cluster_bits());
+    }
+
+    /// As [`Metadata::free_later`] for every cluster that `extent` touches.
+    pub(crate) fn free_extent_later(&mut self, extent: Extent) {
+        let bits = self.geometry.cluster_bits();
+        self.allocator.pending.extend(extent.offset >> bits..=(extent.end() - 1) >> bits);
+    }
+
+    /// Lowers the counts of all clusters whose dereference has become durable, and punches those that became free.
+    pub(crate) fn apply_frees(&mut self) -> Result<()> {
+        let mut waiting = std::mem::take(&mut self.allocator.pending);
+        waiting.sort_unstable();
+        let mut applied = 0;
+        let result = self.apply_each(&waiting, &mut applied);
+        self.allocator.pending.extend_from_slice(&waiting[applied..]);
+        result
+    }
+
+    /// Lowers counts in order and keeps in `applied` how many clusters are done.
+    fn apply_each(&mut self, waiting: &[u64], applied: &mut usize) -> Result<()> {
+        let storage = std::sync::Arc::clone(&self.storage);
+        self.punch_unreferenced(waiting)?;
+        for &cluster in waiting {
+            let count = self.refcounts.get(&*storage, cluster)?;
+            if count == 0 {
+                let offset = cluster << self.geometry.cluster_bits();
+                let error = Error::corrupt(
+                    "refcount",
+                    offset,
+                    "a cluster is given back more often than it is counted",
+                );
+                return Err(self.poison_corrupt(error));
+            }
+            self.refcounts.set(&*storage, cluster, count - 1)?;
+            *applied += 1;
+            if count == 1 {
+                self.allocator.freed(cluster, self.geometry.cluster_bits());
+            }
+        }
+        Ok(())
+    }
+
+    /// Punches, in as few pieces as possible, every cluster that loses its last reference. `waiting` is sorted.
+    fn punch_unreferenced(&mut self, waiting: &[u64]) -> Result<()> {
+        if !self.punch_freed {
+            return Ok(());
+        }
+        let mut hole = Extent::default();
+        for run in waiting.chunk_by(|a, b| a == b) {
+            if self.refcount(run[0])? == run.len() as u64 {
+                hole = self.extend_hole(hole, run[0] << self.geometry.cluster_bits())?;
+            }
+        }
+        self.punch(hole)
+    }
+
+    /// Adds a cluster to the hole that is being collected; punches it first where the cluster is not next to it.
+    fn extend_hole(&mut self, hole: Extent, offset: u64) -> Result<Extent> {
+        let cluster_bytes = self.geometry.cluster_bytes();
+        if !hole.is_empty() && hole.end() == offset {
+            return Ok(Extent::new(hole.offset, hole.length + cluster_bytes));
+        }
+        self.punch(hole)?;
+        Ok(Extent::new(offset, cluster_bytes))
+    }
+
+    fn punch(&self, hole: Extent) -> Result<()> {
+        if hole.is_empty() { Ok(()) } else { self.storage.punch_hole(hole) }
+    }
+
+    fn first_free(&mut self, first: u64, end: u64) -> Result<Option<u64>> {
+        for cluster in first..end {
+            if self.refcount(cluster)? == 0 {
+                return Ok(Some(cluster));
+            }
+        }
+        Ok(None)
+    }
+
+    fn free_run_end(&mut self, first: u64, limit: u64) -> Result<u64> {
+        let mut end = first + 1;
+        while end < limit && self.refcount(end)? == 0 {
+            end += 1;
+        }
+        Ok(end)
+    }
+
+    /// Counts one reference to each cluster of a free run, unless metadata lies there: then the counts are wrong.
+    fn take_clusters(&mut self, first: u64, count: u64) -> Result<()> {
+        let bits = self.geometry.cluster_bits();
+        if (first + count) >= HOST_OFFSET_END >> bits {
+            return Err(Error::NoSpace { what: "host offsets end at 2^56".into() });
+        }
+        let storage = std::sync::Arc::clone(&self.storage);
+        for cluster in first..first + count {
+            if let Some(role) = self.roles.of(cluster) {
+                let error = overlap("a cluster with refcount 0", cluster << bits, role);
+                return Err(self.poison_corrupt(error));
+            }
+            self.refcounts.set(&*storage, cluster, 1)?;
+        }
+        self.allocator.took(first, count);
+        Ok(())
+    }
+
+    /// Makes sure that a refcount block counts `cluster`. Returns whether one had to be made.
+    fn ensure_block(&mut self, cluster: u64) -> Result<bool> {
+        let index = self.geometry.table_index(cluster);
+        if index >= self.refcounts.table.len() as u64 {
+            self.grow_refcount_table()?;
+            return Ok(true);
+        }
+        if let Some(block) = self.refcounts.block_offset(cluster)? {
+            return match self.roles.of(block >> self.geometry.cluster_bits()) {
+                Some(Role::RefcountBlock) => Ok(false),
+                role => Err(self.poison_corrupt(overlap_of(Role::RefcountBlock, block, role))),
+            };
+        }
+        self.add_refcount_block(index)?;
+        Ok(true)
+    }
+
+    /// Clusters from `first` on are in use without having been allocated one by one.
+    pub(crate) fn note_used(&mut self, first: u64, count: u64) {
+        self.allocator.took(first, count);
+    }
+
+    /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes: without a
+    /// block, all of that range is free.
+    fn add_refcount_block(&mut self, index: u64) -> Result<()> {
+        let bits = self.geometry.cluster_bits();
+        let cluster = index * self.geometry.block_entries();
+        let block = cluster << bits;
+        if block >= HOST_OFFSET_END {
+            return Err(Error::NoSpace { what: "host offsets end at 2^56".into() });
+        }
+        if let Some(role) = self.roles.of(cluster) {
+            let error = overlap("a refcount block", block, role);
+            return Err(self.poison_corrupt(error));
+        }
+        if cluster < self.allocator.fresh {
+            self.storage.write_zeroes_at(Extent::new(block, self.geometry.cluster_bytes()))?;
+        }
+        self.roles.claim(cluster, Role::RefcountBlock);
+        self.refcounts.add_block(index as usize, block);
+        self.allocator.took(cluster, 1);
+        let storage = std::sync::Arc::clone(&self.storage);
+        self.refcounts.set(&*storage, cluster, 1)
+    }
+}

@@ -1,0 +1,112 @@
+//! Compressed clusters: raw deflate with a 4 KiB window, or a zstd frame.
+//!
+//! The stored length is known only up to the end of a sector, so what follows the stream has to be ignored; and the output is
+//! exactly one cluster, so nothing larger is ever allocated.
+
+use std::io::Read;
+
+use blk_core::{Error, Result};
+
+use crate::ondisk::CompressionType;
+
+/// Readers inflate with a window of 2^12 bytes, so no stream may refer back further.
+const DEFLATE_WINDOW_BITS: u8 = 12;
+/// A frame of one cluster, at most 2 MiB, needs no larger window; a larger one is a way to make us allocate.
+const ZSTD_WINDOW_LOG_MAX: u32 = 21;
+
+/// Fills `output`, one cluster, from the stream at the start of `input`.
+///
+/// # Errors
+/// [`Error::Malformed`] if the stream is broken or too short.
+pub(crate) fn decompress(kind: CompressionType, input: &[u8], output: &mut [u8]) -> Result<()> {
+    match kind {
+        CompressionType::Zlib => inflate(input, output),
+        CompressionType::Zstd => {
+            let broken = |error: std::io::Error| Error::malformed("zstd stream", 0, error.to_string());
+            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(broken)?.single_frame();
+            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
+            decoder.read_exact(output).map_err(broken)
+        }
+    }
+}
+
+fn inflate(input: &[u8], output: &mut [u8]) -> Result<()> {
+    let mut inflater = flate2::Decompress::new_with_window_bits(false, DEFLATE_WINDOW_BITS);
+    inflater
+        .decompress(input, output, flate2::FlushDecompress::Finish)
+        .map_err(|error| Error::malformed("deflate stream", 0, error.to_string()))?;
+    if inflater.total_out() != output.len() as u64 {
+        let reason = format!("it ends after {} of {} bytes", inflater.total_out(), output.len());
+        return Err(Error::malformed("deflate stream", 0, reason));
+    }
+    Ok(())
+}
+
+/// Compresses one cluster; `None` where it does not become smaller.
+pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<Vec<u8>>> {
+    let packed = match kind {
+        CompressionType::Zlib => deflate(cluster)?,
+        CompressionType::Zstd => {
+            let packed = zstd::bulk::compress(cluster, zstd::DEFAULT_COMPRESSION_LEVEL);
+            Some(packed.map_err(|error| Error::io("compress", 0, error))?)
+        }
+    };
+    Ok(packed.filter(|packed| packed.len() < cluster.len()))
+}
+
+fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
+    let mut packed = Vec::with_capacity(cluster.len());
+    let level = flate2::Compression::default();
+    let mut deflater = flate2::Compress::new_with_window_bits(level, false, DEFLATE_WINDOW_BITS);
+    let status = deflater
+        .compress_vec(cluster, &mut packed, flate2::FlushCompress::Finish)
+        .map_err(|error| Error::io("compress", 0, std::io::Error::other(error)))?;
+    // The buffer is one cluster long: a stream that does not end in it did not become smaller.
+    Ok((status == flate2::Status::StreamEnd).then_some(packed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Compressible, with repetitions further apart than the deflate window.
+    fn cluster(bytes: usize) -> Vec<u8> {
+        (0..bytes).map(|at| if at % 3 == 0 { (at / 7 % 13) as u8 } else { (at % 5000 / 400) as u8 }).collect()
+    }
+
+    #[test]
+    fn both_kinds_return_what_went_in_and_ignore_what_follows() {
+        for kind in [CompressionType::Zlib, CompressionType::Zstd] {
+            for bits in [9, 12, 16, 21] {
+                let original = cluster(1 << bits);
+                let mut packed = compress(kind, &original).unwrap().expect("compressible");
+                packed.extend([0xee; 300]);
+                let mut back = vec![1; original.len()];
+                decompress(kind, &packed, &mut back).unwrap();
+                assert!(back == original, "{kind:?} {bits}");
+            }
+        }
+    }
+
+    #[test]
+    fn noise_is_not_stored_compressed_and_broken_streams_are_errors() {
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(4096)
+        .collect();
+        for kind in [CompressionType::Zlib, CompressionType::Zstd] {
+            assert_eq!(compress(kind, &noise).unwrap(), None);
+            let mut output = vec![0; 4096];
+            assert!(decompress(kind, &noise, &mut output).is_err());
+            assert!(decompress(kind, &[], &mut output).is_err());
+            let packed = compress(kind, &cluster(4096)).unwrap().unwrap();
+            assert!(
+                decompress(kind, &packed[..packed.len() / 2], &mut output).is_err(),
+                "{kind:?} cut short"
+            );
+        }
+    }
+}

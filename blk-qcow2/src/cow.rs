@@ -1,0 +1,72 @@
+//! Copy on write: the parts of a new cluster that a write does not cover keep what was there.
+
+use blk_core::Result;
+
+use crate::l2::Cluster;
+use crate::metadata::Metadata;
+use crate::qcow2::Qcow2;
+
+/// Up to this size, data and copied parts are put together and written at once.
+const JOINED_BYTES_MAX: usize = 256 << 10;
+
+impl Qcow2 {
+    /// Fills host clusters from `host` on: `buf` for guest offset `at`, and around it, up to the cluster boundaries, what
+    /// `old` (a cluster each, in guest order) held. `fresh` host clusters read as zeroes already.
+    pub(crate) fn write_with_copied_parts(
+        &self,
+        metadata: &Metadata,
+        host: u64,
+        fresh: bool,
+        old: &[Cluster],
+        at: u64,
+        buf: &[u8],
+    ) -> Result<()> {
+        let geometry = metadata.geometry;
+        let head = geometry.in_cluster(at) as usize;
+        let end = at + buf.len() as u64;
+        let tail = (end.next_multiple_of(geometry.cluster_bytes()) - end) as usize;
+        let last = ((head + buf.len() - 1) as u64 >> geometry.cluster_bits()) as usize;
+        let head = if fresh && self.copies_zeroes(old[0], at - head as u64) { 0 } else { head };
+        let tail = if fresh && self.copies_zeroes(old[last], end) { 0 } else { tail };
+        let start = host + geometry.in_cluster(at) - head as u64;
+        if head == 0 && tail == 0 {
+            return self.storage.write_at(start, buf);
+        }
+        let total = head + buf.len() + tail;
+        if total <= JOINED_BYTES_MAX {
+            let mut joined = vec![0; total];
+            self.read_for_copy(metadata, old[0], at - head as u64, &mut joined[..head])?;
+            joined[head..head + buf.len()].copy_from_slice(buf);
+            self.read_for_copy(metadata, old[last], end, &mut joined[head + buf.len()..])?;
+            return self.storage.write_at(start, &joined);
+        }
+        self.storage.write_at(start + head as u64, buf)?;
+        self.copy_part(metadata, start, old[0], at - head as u64, head)?;
+        self.copy_part(metadata, start + (head + buf.len()) as u64, old[last], end, tail)
+    }
+
+    fn copy_part(
+        &self,
+        metadata: &Metadata,
+        host: u64,
+        old: Cluster,
+        guest: u64,
+        length: usize,
+    ) -> Result<()> {
+        if length == 0 {
+            return Ok(());
+        }
+        let mut part = vec![0; length];
+        self.read_for_copy(metadata, old, guest, &mut part)?;
+        self.storage.write_at(host, &part)
+    }
+
+    /// Whether what would be copied from guest offset `from` on is known to be zeroes.
+    fn copies_zeroes(&self, old: Cluster, from: u64) -> bool {
+        match old {
+            Cluster::Zero { .. } => true,
+            Cluster::Unallocated => self.below_is_zero(blk_core::Extent::new(from, 0)),
+            Cluster::Data { .. } | Cluster::Compressed(_) => false,
+        }
+    }
+}

@@ -1,0 +1,314 @@
+//! Making a new image.
+//!
+//! ```text
+//! header | refcount table | refcount blocks | L1 table | (preallocation: L2 tables | data)
+//! ```
+//!
+//! Everything is laid out and counted in advance. Write order: the header comes last, so that an interrupted create leaves no
+//! image rather than half of one.
+
+use std::sync::Arc;
+
+use blk_core::{Error, Extent, OptionHelp, Options, Result, Storage};
+
+use crate::geometry::Geometry;
+use crate::header::{
+    BACKING_NAME_BYTES_MAX, BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX,
+};
+use crate::l2::data_entry;
+use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION};
+use crate::pointer_table;
+use crate::refcount::set_count_at;
+
+/// Length of the headers that we write: the compression type and its padding included.
+const HEADER_V3_BYTES: u32 = 112;
+
+pub(crate) static CREATE_OPTIONS: &[OptionHelp] = &[
+    OptionHelp { name: "compat", values: "0.10|1.1|v2|v3", help: "version of the format" },
+    OptionHelp {
+        name: "cluster_size",
+        values: "size",
+        help: "bytes of a cluster: a power of two, 512 to 2M",
+    },
+    OptionHelp { name: "refcount_bits", values: "1|2|4|8|16|32|64", help: "bits of a refcount" },
+    OptionHelp {
+        name: "lazy_refcounts",
+        values: "on|off",
+        help: "allow others to postpone refcount updates",
+    },
+    OptionHelp { name: "backing_file", values: "name", help: "the file below" },
+    OptionHelp { name: "backing_fmt", values: "format", help: "format of the file below" },
+    OptionHelp { name: "compression_type", values: "zlib|zstd", help: "how compressed clusters are stored" },
+    OptionHelp {
+        name: "preallocation",
+        values: "off|metadata|falloc|full",
+        help: "what is allocated at once",
+    },
+];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preallocation {
+    Off,
+    Metadata,
+    /// Data clusters are filled with zeroes too.
+    Full,
+}
+
+/// What the options say.
+#[derive(Debug)]
+struct Plan {
+    version: u32,
+    geometry: Geometry,
+    lazy_refcounts: bool,
+    backing: Option<BackingName>,
+    compression: CompressionType,
+    preallocation: Preallocation,
+}
+
+/// Where everything goes, in clusters.
+#[derive(Debug, Clone, Copy)]
+struct Layout {
+    table_clusters: u64,
+    block_count: u64,
+    l1_entries: u64,
+    l1_clusters: u64,
+    l2_tables: u64,
+    data_clusters: u64,
+}
+
+/// Replaces what is on `storage` by an empty image of `size` bytes.
+pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
+    let plan = Plan::parse(options)?;
+    let layout = Layout::plan(&plan, size)?;
+    let mut header = plan.header(layout, size);
+    let encoded = header.encode_new();
+    if encoded.len() as u64 > plan.geometry.cluster_bytes() {
+        let reason = format!(
+            "the header takes {} bytes, and must fit into one cluster of {}",
+            encoded.len(),
+            plan.geometry.cluster_bytes()
+        );
+        return Err(Error::invalid_option("backing_file", reason));
+    }
+    storage.set_len(0)?;
+    storage.set_len(layout.end() << plan.geometry.cluster_bits())?;
+    write_refcounts(&**storage, plan.geometry, layout)?;
+    if plan.preallocation != Preallocation::Off {
+        write_mapping(&**storage, plan.geometry, layout)?;
+    }
+    if plan.preallocation == Preallocation::Full {
+        let bits = plan.geometry.cluster_bits();
+        storage.write_zeroes_at(Extent::new(layout.first_data() << bits, layout.data_clusters << bits))?;
+    }
+    storage.sync()?;
+    storage.write_at(0, &encoded)?;
+    storage.sync()
+}
+
+impl Plan {
+    fn parse(mut options: Options) -> Result<Self> {
+        let version = match options.take("compat").as_deref() {
+            Some("0.10" | "v2") => 2,
+            None | Some("1.1" | "v3") => 3,
+            Some(other) => {
+                return Err(Error::invalid_option(
+                    "compat",
+                    format!("'{other}' is none of 0.10, 1.1, v2, v3"),
+                ));
+            }
+        };
+        let geometry = take_geometry(&mut options, version)?;
+        let lazy_refcounts = options.take_switch("lazy_refcounts")?.unwrap_or(false);
+        if lazy_refcounts && version < 3 {
+            return Err(Error::invalid_option("lazy_refcounts", "version 2 cannot have it"));
+        }
+        let backing = take_backing(&mut options)?;
+        let compression = take_compression(&mut options, version)?;
+        let preallocation = take_preallocation(&mut options, backing.is_some())?;
+        for feature in ["extended_l2", "data_file", "data_file_raw", "encryption", "encrypt.format"] {
+            if options.take(feature).is_some_and(|value| value != "off") {
+                return Err(Error::unsupported(format!("qcow2 option '{feature}'")));
+            }
+        }
+        options.finish("qcow2")?;
+        Ok(Self { version, geometry, lazy_refcounts, backing, compression, preallocation })
+    }
+
+    fn header(&self, layout: Layout, size: u64) -> Header {
+        let bits = self.geometry.cluster_bits();
+        let is_zstd = self.compression == CompressionType::Zstd;
+        Header {
+            version: self.version,
+            geometry: self.geometry,
+            size,
+            backing: self.backing.clone(),
+            l1_entries: layout.l1_entries as u32,
+            l1_table_offset: layout.first_l1() << bits,
+            refcount_table_offset: 1 << bits,
+            refcount_table_clusters: layout.table_clusters as u32,
+            snapshot_count: 0,
+            snapshots_offset: 0,
+            incompatible: if is_zstd { INCOMPATIBLE_COMPRESSION } else { 0 },
+            compatible: if self.lazy_refcounts { COMPATIBLE_LAZY_REFCOUNTS } else { 0 },
+            autoclear: 0,
+            length: if self.version >= 3 { HEADER_V3_BYTES } else { HEADER_V2_BYTES },
+            compression: self.compression,
+            bitmaps: None,
+            backing_extent: Extent::default(),
+        }
+    }
+}
+
+fn take_geometry(options: &mut Options, version: u32) -> Result<Geometry> {
+    let cluster_size = options.take_size("cluster_size")?.unwrap_or(65536);
+    let bits = cluster_size.checked_ilog2().unwrap_or(0);
+    let in_range = (Geometry::CLUSTER_BITS_MIN..=Geometry::CLUSTER_BITS_MAX).contains(&bits);
+    if !cluster_size.is_power_of_two() || !in_range {
+        let reason = format!("{cluster_size} is not a power of two from 512 to 2097152");
+        return Err(Error::invalid_option("cluster_size", reason));
+    }
+    let refcount_bits = options.take_size("refcount_bits")?.unwrap_or(16);
+    if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
+        return Err(Error::invalid_option(
+            "refcount_bits",
+            format!("{refcount_bits} is not a power of two from 1 to 64"),
+        ));
+    }
+    if version < 3 && refcount_bits != 16 {
+        return Err(Error::invalid_option("refcount_bits", format!("version 2 has 16, not {refcount_bits}")));
+    }
+    Geometry::new(bits, refcount_bits.ilog2())
+}
+
+fn take_backing(options: &mut Options) -> Result<Option<BackingName>> {
+    let format = options.take("backing_fmt");
+    let Some(name) = options.take("backing_file") else {
+        return match format {
+            None => Ok(None),
+            Some(_) => Err(Error::invalid_option("backing_fmt", "there is no backing_file")),
+        };
+    };
+    if name.is_empty() || name.len() as u64 > BACKING_NAME_BYTES_MAX {
+        let reason = format!("the name has {} bytes, allowed are 1 to {BACKING_NAME_BYTES_MAX}", name.len());
+        return Err(Error::invalid_option("backing_file", reason));
+    }
+    Ok(Some(BackingName { name, format }))
+}
+
+fn take_compression(options: &mut Options, version: u32) -> Result<CompressionType> {
+    match options.take("compression_type").as_deref() {
+        None | Some("zlib") => Ok(CompressionType::Zlib),
+        Some("zstd") if version >= 3 => Ok(CompressionType::Zstd),
+        Some("zstd") => Err(Error::invalid_option("compression_type", "version 2 knows only zlib")),
+        Some(other) => {
+            Err(Error::invalid_option("compression_type", format!("'{other}' is neither zlib nor zstd")))
+        }
+    }
+}
+
+fn take_preallocation(options: &mut Options, has_backing: bool) -> Result<Preallocation> {
+    let preallocation = match options.take("preallocation").as_deref() {
+        None | Some("off") => Preallocation::Off,
+        Some("metadata") => Preallocation::Metadata,
+        Some("falloc" | "full") => Preallocation::Full,
+        Some(other) => {
+            let reason = format!("'{other}' is none of off, metadata, falloc, full");
+            return Err(Error::invalid_option("preallocation", reason));
+        }
+    };
+    if has_backing && preallocation != Preallocation::Off {
+        return Err(Error::invalid_option("preallocation", "allocated clusters would hide the backing file"));
+    }
+    Ok(preallocation)
+}
+
+impl Layout {
+    fn plan(plan: &Plan, size: u64) -> Result<Self> {
+        let geometry = plan.geometry;
+        let l1_entries = geometry.l1_entries(size).max(1);
+        if size > i64::MAX as u64 || l1_entries * 8 > L1_TABLE_BYTES_MAX {
+            let largest =
+                (L1_TABLE_BYTES_MAX / 8).saturating_mul(geometry.l2_table_reach_bytes()).min(i64::MAX as u64);
+            let reason = format!("{size} is too large for this cluster size, the largest is {largest}");
+            return Err(Error::invalid_option("size", reason));
+        }
+        let (l2_tables, data_clusters) = match plan.preallocation {
+            Preallocation::Off => (0, 0),
+            Preallocation::Metadata | Preallocation::Full => {
+                (geometry.l1_entries(size), geometry.clusters_of(size))
+            }
+        };
+        let l1_clusters = geometry.clusters_of(l1_entries * 8);
+        let mut layout =
+            Self { table_clusters: 1, block_count: 1, l1_entries, l1_clusters, l2_tables, data_clusters };
+        // More blocks need more table and more blocks: the sizes settle within a few rounds.
+        loop {
+            let block_count = layout.end().div_ceil(geometry.block_entries());
+            let table_clusters = geometry.clusters_of(block_count * 8);
+            if block_count <= layout.block_count && table_clusters <= layout.table_clusters {
+                break;
+            }
+            layout.block_count = block_count.max(layout.block_count);
+            layout.table_clusters = table_clusters.max(layout.table_clusters);
+        }
+        if layout.table_clusters * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
+            let reason = format!("preallocating {size} bytes needs a larger refcount table than 8 MiB");
+            return Err(Error::invalid_option("preallocation", reason));
+        }
+        Ok(layout)
+    }
+
+    const fn first_block(self) -> u64 {
+        1 + self.table_clusters
+    }
+
+    const fn first_l1(self) -> u64 {
+        self.first_block() + self.block_count
+    }
+
+    const fn first_l2(self) -> u64 {
+        self.first_l1() + self.l1_clusters
+    }
+
+    const fn first_data(self) -> u64 {
+        self.first_l2() + self.l2_tables
+    }
+
+    const fn end(self) -> u64 {
+        self.first_data() + self.data_clusters
+    }
+}
+
+/// Writes the refcount table and blocks; only the bytes that are not zero, the storage is new.
+fn write_refcounts(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> Result<()> {
+    let bits = geometry.cluster_bits();
+    let pointers: Vec<u64> =
+        (0..layout.block_count).map(|number| (layout.first_block() + number) << bits).collect();
+    storage.write_at(1 << bits, &pointer_table::encode(&pointers))?;
+    for number in 0..layout.block_count {
+        let counted = (layout.end() - number * geometry.block_entries()).min(geometry.block_entries());
+        let bytes = (counted * u64::from(geometry.refcount_bits())).div_ceil(8);
+        let mut block = vec![0; bytes as usize];
+        for index in 0..counted {
+            set_count_at(&mut block, index, geometry.refcount_order(), 1);
+        }
+        storage.write_at((layout.first_block() + number) << bits, &block)?;
+    }
+    Ok(())
+}
+
+/// Maps every guest cluster to its own host cluster.
+fn write_mapping(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> Result<()> {
+    let bits = geometry.cluster_bits();
+    let tables: Vec<u64> =
+        (0..layout.l2_tables).map(|number| data_entry((layout.first_l2() + number) << bits)).collect();
+    for number in 0..layout.l2_tables {
+        let first = number * geometry.l2_entries();
+        let count = (layout.data_clusters - first).min(geometry.l2_entries());
+        let entries: Vec<u64> = (first..first + count)
+            .map(|cluster| data_entry((layout.first_data() + cluster) << bits))
+            .collect();
+        storage.write_at((layout.first_l2() + number) << bits, &pointer_table::encode(&entries))?;
+    }
+    storage.write_at(layout.first_l1() << bits, &pointer_table::encode(&tables))
+}

@@ -1,0 +1,158 @@
+//! The format as programs plug it in: probe, open with its options, create.
+
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Error, Format, OptionHelp, Options, RepairMode, Resolver, Result, Storage};
+
+use crate::check;
+use crate::create;
+use crate::header::Header;
+use crate::metadata::CacheSizes;
+use crate::qcow2::Qcow2;
+
+/// The qcow2 format, for a [`blk_core::Registry`].
+pub static FORMAT: &dyn Format = &Qcow2Format;
+
+#[derive(Debug)]
+struct Qcow2Format;
+
+static OPEN_OPTIONS: &[OptionHelp] = &[
+    OptionHelp { name: "l2-cache-slices", values: "number", help: "L2 slices kept in memory" },
+    OptionHelp {
+        name: "l2-cache-entry-size",
+        values: "size",
+        help: "bytes of an L2 slice, 512 to the cluster size",
+    },
+    OptionHelp {
+        name: "refcount-cache-slices",
+        values: "number",
+        help: "refcount block slices kept in memory",
+    },
+    OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
+    OptionHelp { name: "backing", values: "on|off", help: "whether the image's backing file is opened" },
+];
+
+/// The largest cache that can be asked for, in slices.
+const CACHE_SLICES_MAX: u64 = 1 << 20;
+
+impl Format for Qcow2Format {
+    fn name(&self) -> &'static str {
+        "qcow2"
+    }
+
+    fn probe(&self, start: &[u8]) -> u8 {
+        match start {
+            [b'Q', b'F', b'I', 0xfb, 0, 0, 0, version, ..] if *version >= 2 => 100,
+            _ => 0,
+        }
+    }
+
+    fn open(
+        &self,
+        storage: Arc<dyn Storage>,
+        access: Access,
+        options: Options,
+        resolver: &dyn Resolver,
+    ) -> Result<Disk> {
+        let settings = Settings::parse(options)?;
+        let mut header = Header::read(&*storage)?;
+        if access == Access::ReadWrite {
+            header = make_writable(&*storage, header)?;
+        }
+        let backing = match &header.backing {
+            Some(name) if settings.open_backing => {
+                Some(resolver.open_backing(&name.name, name.format.as_deref())?)
+            }
+            _ => None,
+        };
+        let driver = Qcow2::new(storage, header, backing, settings.caches, settings.discard_frees)?;
+        Ok(Disk::new(driver, access))
+    }
+
+    fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
+        create::create(storage, size, options)
+    }
+
+    fn open_options(&self) -> &'static [OptionHelp] {
+        OPEN_OPTIONS
+    }
+
+    fn create_options(&self) -> &'static [OptionHelp] {
+        create::CREATE_OPTIONS
+    }
+}
+
+/// What the open options say.
+#[derive(Debug)]
+struct Settings {
+    caches: CacheSizes,
+    discard_frees: bool,
+    open_backing: bool,
+}
+
+impl Settings {
+    fn parse(mut options: Options) -> Result<Self> {
+        let caches = CacheSizes {
+            l2_slices: take_count(&mut options, "l2-cache-slices")?,
+            l2_slice_bytes: take_slice_bytes(&mut options)?,
+            refcount_slices: take_count(&mut options, "refcount-cache-slices")?,
+        };
+        let discard_frees = match options.take("discard").as_deref() {
+            None | Some("unmap" | "on") => true,
+            Some("ignore" | "off") => false,
+            Some(other) => {
+                return Err(Error::invalid_option(
+                    "discard",
+                    format!("'{other}' is neither unmap nor ignore"),
+                ));
+            }
+        };
+        let open_backing = options.take_switch("backing")?.unwrap_or(true);
+        options.finish("qcow2")?;
+        Ok(Self { caches, discard_frees, open_backing })
+    }
+}
+
+fn take_count(options: &mut Options, name: &'static str) -> Result<usize> {
+    let Some(text) = options.take(name) else { return Ok(0) };
+    match text.parse::<u64>() {
+        Ok(count @ 0..=CACHE_SLICES_MAX) => Ok(count as usize),
+        _ => {
+            Err(Error::invalid_option(name, format!("'{text}' is not a number from 0 to {CACHE_SLICES_MAX}")))
+        }
+    }
+}
+
+fn take_slice_bytes(options: &mut Options) -> Result<u64> {
+    let name = "l2-cache-entry-size";
+    match options.take_size(name)? {
+        None | Some(0) => Ok(0),
+        Some(bytes) if bytes.is_power_of_two() && (512..=2 << 20).contains(&bytes) => Ok(bytes),
+        Some(bytes) => {
+            Err(Error::invalid_option(name, format!("{bytes} is not a power of two from 512 to 2 MiB")))
+        }
+    }
+}
+
+/// What has to be right before an image may be written: not marked corrupt, and refcounts that can be trusted.
+fn make_writable(storage: &dyn Storage, header: Header) -> Result<Header> {
+    if header.is_corrupt() {
+        return Err(Error::corrupt(
+            "header",
+            72,
+            "the image is marked corrupt; open it read-only, or repair it",
+        ));
+    }
+    if !header.is_dirty() {
+        return Ok(header);
+    }
+    let report = check::check(storage, &header, RepairMode::All)?;
+    if !report.is_repaired() {
+        return Err(Error::corrupt(
+            "image",
+            72,
+            format!("it was left dirty and cannot be recovered: {report}"),
+        ));
+    }
+    Header::read(storage)
+}

@@ -1,0 +1,189 @@
+//! The header: read into a validated type once, so that no later arithmetic on it can overflow.
+//!
+//! Write order: a field that points somewhere is written after what it points to is durable, and all of them lie inside the
+//! first sector, so that one write changes them together.
+
+mod fixed;
+
+use blk_core::{Error, Extent, Result, Storage};
+use zerocopy::IntoBytes;
+
+use crate::extension::{self, BitmapDirectory, Extensions};
+use crate::geometry::Geometry;
+use crate::header::fixed::Fixed;
+use crate::ondisk::{
+    COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END, HEADER_V2_BYTES,
+    HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, MAGIC,
+};
+
+/// Largest L1 table, in bytes: what other implementations accept.
+pub(crate) const L1_TABLE_BYTES_MAX: u64 = 32 << 20;
+/// Largest refcount table, in bytes: what other implementations accept.
+pub(crate) const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
+/// Most snapshots: what other implementations accept.
+pub(crate) const SNAPSHOTS_MAX: u32 = 65536;
+/// Longest name of a backing file, in bytes.
+pub(crate) const BACKING_NAME_BYTES_MAX: u64 = 1023;
+
+/// The file below, as the image names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BackingName {
+    pub(crate) name: String,
+    pub(crate) format: Option<String>,
+}
+
+/// A validated header: offsets are cluster-aligned and below 2^56, tables bounded, the L1 table large enough for the size.
+#[derive(Debug, Clone)]
+pub(crate) struct Header {
+    pub(crate) version: u32,
+    pub(crate) geometry: Geometry,
+    /// Size of the disk, bytes.
+    pub(crate) size: u64,
+    pub(crate) backing: Option<BackingName>,
+    pub(crate) l1_entries: u32,
+    pub(crate) l1_table_offset: u64,
+    pub(crate) refcount_table_offset: u64,
+    pub(crate) refcount_table_clusters: u32,
+    pub(crate) snapshot_count: u32,
+    pub(crate) snapshots_offset: u64,
+    pub(crate) incompatible: u64,
+    pub(crate) compatible: u64,
+    pub(crate) autoclear: u64,
+    pub(crate) length: u32,
+    pub(crate) compression: CompressionType,
+    pub(crate) bitmaps: Option<BitmapDirectory>,
+    /// Where the backing file's name stands; empty at 0 where there is none.
+    pub(crate) backing_extent: Extent,
+}
+
+impl Header {
+    /// Reads and validates the header.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] names the field, its value and what is allowed; [`Error::Unsupported`] the feature.
+    pub(crate) fn read(storage: &dyn Storage) -> Result<Self> {
+        let fixed = Fixed::read(storage)?;
+        let geometry = Geometry::new(fixed.v2.cluster_bits.get(), fixed.v3.refcount_order.get())?;
+        fixed.check_length(geometry)?;
+        fixed.check_size(geometry)?;
+        fixed.check_tables(geometry)?;
+        let backing_extent = fixed.backing_extent(geometry)?;
+        let area_end = backing_extent.map_or(geometry.cluster_bytes(), |extent| extent.offset);
+        let area = Extent::between(u64::from(fixed.v3.header_length.get()), area_end);
+        let extensions = Extensions::read(storage, area)?;
+        fixed.check_features(&extensions)?;
+        let compression = fixed.compression()?;
+        let backing = backing_extent.map(|extent| read_backing(storage, extent, &extensions)).transpose()?;
+        let (v2, v3) = (fixed.v2, fixed.v3);
+        Ok(Self {
+            version: v2.version.get(),
+            geometry,
+            size: v2.size.get(),
+            backing,
+            l1_entries: v2.l1_size.get(),
+            l1_table_offset: v2.l1_table_offset.get(),
+            refcount_table_offset: v2.refcount_table_offset.get(),
+            refcount_table_clusters: v2.refcount_table_clusters.get(),
+            snapshot_count: v2.nb_snapshots.get(),
+            snapshots_offset: v2.snapshots_offset.get(),
+            incompatible: v3.incompatible_features.get(),
+            compatible: v3.compatible_features.get(),
+            autoclear: v3.autoclear_features.get(),
+            length: v3.header_length.get(),
+            compression,
+            bitmaps: extensions.bitmaps,
+            backing_extent: backing_extent.unwrap_or_default(),
+        })
+    }
+
+    /// Writes the fixed part, in one piece inside the first sector.
+    pub(crate) fn write_fixed(&self, storage: &dyn Storage) -> Result<()> {
+        storage.write_at(0, &self.encode_fixed())
+    }
+
+    /// The whole header area of a new image: fixed part, extensions, name of the backing file.
+    pub(crate) fn encode_new(&mut self) -> Vec<u8> {
+        let fixed_bytes = self.fixed_bytes();
+        let mut rest = vec![0; self.length as usize - fixed_bytes];
+        if self.version >= 3 {
+            rest[COMPRESSION_TYPE_OFFSET - fixed_bytes] = u8::from(self.compression == CompressionType::Zstd);
+        }
+        if let Some(format) = self.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
+            extension::push(&mut rest, EXTENSION_BACKING_FORMAT, format.as_bytes());
+        }
+        extension::push(&mut rest, EXTENSION_END, &[]);
+        if let Some(backing) = &self.backing {
+            self.backing_extent = Extent::new((fixed_bytes + rest.len()) as u64, backing.name.len() as u64);
+            rest.extend_from_slice(backing.name.as_bytes());
+        }
+        let mut bytes = self.encode_fixed();
+        bytes.append(&mut rest);
+        bytes
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        self.incompatible & INCOMPATIBLE_DIRTY != 0
+    }
+
+    pub(crate) fn is_corrupt(&self) -> bool {
+        self.incompatible & INCOMPATIBLE_CORRUPT != 0
+    }
+
+    /// Sets or clears the dirty bit, which version 2 does not have.
+    pub(crate) fn set_dirty(&mut self, dirty: bool) {
+        self.set_incompatible(INCOMPATIBLE_DIRTY, dirty);
+    }
+
+    /// Sets or clears the corrupt bit, which version 2 does not have.
+    pub(crate) fn set_corrupt(&mut self, corrupt: bool) {
+        self.set_incompatible(INCOMPATIBLE_CORRUPT, corrupt);
+    }
+
+    fn set_incompatible(&mut self, bit: u64, on: bool) {
+        if self.version >= 3 {
+            self.incompatible = if on { self.incompatible | bit } else { self.incompatible & !bit };
+        }
+    }
+
+    fn fixed_bytes(&self) -> usize {
+        if self.version >= 3 { HEADER_V3_BYTES_MIN as usize } else { HEADER_V2_BYTES as usize }
+    }
+
+    fn encode_fixed(&self) -> Vec<u8> {
+        let v2 = HeaderV2 {
+            magic: MAGIC.into(),
+            version: self.version.into(),
+            backing_file_offset: self.backing_extent.offset.into(),
+            backing_file_size: (self.backing_extent.length as u32).into(),
+            cluster_bits: self.geometry.cluster_bits().into(),
+            size: self.size.into(),
+            crypt_method: 0.into(),
+            l1_size: self.l1_entries.into(),
+            l1_table_offset: self.l1_table_offset.into(),
+            refcount_table_offset: self.refcount_table_offset.into(),
+            refcount_table_clusters: self.refcount_table_clusters.into(),
+            nb_snapshots: self.snapshot_count.into(),
+            snapshots_offset: self.snapshots_offset.into(),
+        };
+        let mut bytes = v2.as_bytes().to_vec();
+        if self.version >= 3 {
+            let v3 = HeaderV3 {
+                incompatible_features: self.incompatible.into(),
+                compatible_features: self.compatible.into(),
+                autoclear_features: self.autoclear.into(),
+                refcount_order: self.geometry.refcount_order().into(),
+                header_length: self.length.into(),
+            };
+            bytes.extend_from_slice(v3.as_bytes());
+        }
+        bytes
+    }
+}
+
+fn read_backing(storage: &dyn Storage, extent: Extent, extensions: &Extensions) -> Result<BackingName> {
+    let mut bytes = vec![0; extent.length as usize];
+    storage.read_at(extent.offset, &mut bytes)?;
+    let name = String::from_utf8(bytes)
+        .map_err(|_| Error::malformed("backing file name", extent.offset, "the name is not UTF-8"))?;
+    Ok(BackingName { name, format: extensions.backing_format.clone() })
+}

@@ -1,0 +1,194 @@
+//! The fixed part of the header and what is checked of it, a step a function.
+
+use blk_core::{Error, Extent, Result, Storage};
+use zerocopy::FromBytes;
+
+use super::{BACKING_NAME_BYTES_MAX, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX, SNAPSHOTS_MAX};
+use crate::extension::Extensions;
+use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::ondisk::{
+    COMPRESSION_TYPE_OFFSET, CompressionType, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3,
+    INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY,
+    INCOMPATIBLE_EXTENDED_L2, MAGIC,
+};
+
+/// The fixed part as it was read; version 2 has the defaults of the fields that came with version 3.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fixed {
+    pub(super) v2: HeaderV2,
+    pub(super) v3: HeaderV3,
+    compression_type: u8,
+}
+
+const V2_BYTES: usize = HEADER_V2_BYTES as usize;
+const V3_BYTES: usize = HEADER_V3_BYTES_MIN as usize;
+
+impl Fixed {
+    pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
+        let mut bytes = [0; COMPRESSION_TYPE_OFFSET + 1];
+        storage.read_at(0, &mut bytes)?;
+        let v2 = HeaderV2::read_from_bytes(&bytes[..V2_BYTES]).expect("as many bytes as the structure has");
+        if v2.magic.get() != MAGIC {
+            return Err(bad_field(
+                0,
+                format!("magic is {:#010x}, a qcow2 image has {MAGIC:#010x}", v2.magic.get()),
+            ));
+        }
+        let mut v3 = HeaderV3::read_from_bytes(&bytes[V2_BYTES..V3_BYTES])
+            .expect("as many bytes as the structure has");
+        match v2.version.get() {
+            2 => {
+                v3 = HeaderV3 {
+                    incompatible_features: 0.into(),
+                    compatible_features: 0.into(),
+                    autoclear_features: 0.into(),
+                    refcount_order: 4.into(),
+                    header_length: HEADER_V2_BYTES.into(),
+                }
+            }
+            3 => {}
+            other => return Err(bad_field(4, format!("version is {other}, known are 2 and 3"))),
+        }
+        let has_compression_type = v3.header_length.get() as usize > COMPRESSION_TYPE_OFFSET;
+        let compression_type = if has_compression_type { bytes[COMPRESSION_TYPE_OFFSET] } else { 0 };
+        Ok(Self { v2, v3, compression_type })
+    }
+
+    pub(super) fn check_length(&self, geometry: Geometry) -> Result<()> {
+        let length = self.v3.header_length.get();
+        let too_short = self.v2.version.get() >= 3 && length < HEADER_V3_BYTES_MIN;
+        if too_short || !length.is_multiple_of(8) || u64::from(length) > geometry.cluster_bytes() {
+            let allowed =
+                format!("a multiple of 8 from 104 to the cluster size, {}", geometry.cluster_bytes());
+            return Err(bad_field(100, format!("header_length is {length}, allowed is {allowed}")));
+        }
+        Ok(())
+    }
+
+    /// The disk's size and the L1 table fit together.
+    pub(super) fn check_size(&self, geometry: Geometry) -> Result<()> {
+        let size = self.v2.size.get();
+        let entries = u64::from(self.v2.l1_size.get());
+        if size > i64::MAX as u64 {
+            return Err(bad_field(24, format!("size is {size}, the largest is {}", i64::MAX)));
+        }
+        if entries * 8 > L1_TABLE_BYTES_MAX {
+            return Err(bad_field(
+                36,
+                format!("l1_size is {entries}, the largest is {}", L1_TABLE_BYTES_MAX / 8),
+            ));
+        }
+        let needed = geometry.l1_entries(size);
+        if entries < needed {
+            return Err(bad_field(
+                36,
+                format!("l1_size is {entries}, a disk of {size} bytes needs {needed}"),
+            ));
+        }
+        Ok(())
+    }
+
+    pub(super) fn check_tables(&self, geometry: Geometry) -> Result<()> {
+        let l1_bytes = u64::from(self.v2.l1_size.get()) * 8;
+        check_table("l1_table_offset", 40, self.v2.l1_table_offset.get(), l1_bytes, geometry)?;
+        let clusters = u64::from(self.v2.refcount_table_clusters.get());
+        let table_bytes = clusters.saturating_mul(geometry.cluster_bytes());
+        if clusters == 0 || table_bytes > REFCOUNT_TABLE_BYTES_MAX {
+            let allowed = REFCOUNT_TABLE_BYTES_MAX / geometry.cluster_bytes();
+            return Err(bad_field(
+                56,
+                format!("refcount_table_clusters is {clusters}, allowed are 1 to {allowed}"),
+            ));
+        }
+        let table_offset = self.v2.refcount_table_offset.get();
+        check_table("refcount_table_offset", 48, table_offset, table_bytes, geometry)?;
+        let snapshots = self.v2.nb_snapshots.get();
+        if snapshots > SNAPSHOTS_MAX {
+            return Err(bad_field(
+                60,
+                format!("nb_snapshots is {snapshots}, allowed are up to {SNAPSHOTS_MAX}"),
+            ));
+        }
+        check_table("snapshots_offset", 64, self.v2.snapshots_offset.get(), u64::from(snapshots), geometry)
+    }
+
+    /// Where the backing file's name stands.
+    pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Option<Extent>> {
+        let offset = self.v2.backing_file_offset.get();
+        let length = u64::from(self.v2.backing_file_size.get());
+        if offset == 0 || length == 0 {
+            return Ok(None);
+        }
+        if length > BACKING_NAME_BYTES_MAX {
+            let allowed = format!("allowed are up to {BACKING_NAME_BYTES_MAX}");
+            return Err(bad_field(16, format!("backing_file_size is {length}, {allowed}")));
+        }
+        let first = u64::from(self.v3.header_length.get());
+        if offset < first || offset.checked_add(length).is_none_or(|end| end > geometry.cluster_bytes()) {
+            let allowed = format!("the name must lie between {first} and {}", geometry.cluster_bytes());
+            return Err(bad_field(
+                8,
+                format!("backing_file_offset is {offset} with {length} bytes, {allowed}"),
+            ));
+        }
+        Ok(Some(Extent::new(offset, length)))
+    }
+
+    /// Only features that we understand may be set.
+    pub(super) fn check_features(&self, extensions: &Extensions) -> Result<()> {
+        match self.v2.crypt_method.get() {
+            0 => {}
+            1 => return Err(Error::unsupported("encrypted qcow2 images (AES)")),
+            2 => return Err(Error::unsupported("encrypted qcow2 images (LUKS)")),
+            other => return Err(bad_field(32, format!("crypt_method is {other}, known are 0 to 2"))),
+        }
+        let known = INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT | INCOMPATIBLE_COMPRESSION;
+        let unknown = self.v3.incompatible_features.get() & !known;
+        if unknown == 0 {
+            return Ok(());
+        }
+        let bit = unknown.trailing_zeros();
+        let what = match (1 << bit, extensions.incompatible_name(bit)) {
+            (INCOMPATIBLE_DATA_FILE, _) => "qcow2 images with an external data file".to_owned(),
+            (INCOMPATIBLE_EXTENDED_L2, _) => "qcow2 images with extended L2 entries".to_owned(),
+            (_, Some(name)) => format!("qcow2 feature '{name}' (incompatible bit {bit})"),
+            (_, None) => format!("unknown qcow2 feature (incompatible bit {bit})"),
+        };
+        Err(Error::unsupported(what))
+    }
+
+    pub(super) fn compression(&self) -> Result<CompressionType> {
+        let bit = self.v3.incompatible_features.get() & INCOMPATIBLE_COMPRESSION != 0;
+        match (bit, self.compression_type) {
+            (false, 0) => Ok(CompressionType::Zlib),
+            (true, 1) => Ok(CompressionType::Zstd),
+            (bit, kind) => {
+                let reason = format!(
+                    "compression_type is {kind} with its feature bit {}",
+                    if bit { "set" } else { "clear" }
+                );
+                Err(bad_field(
+                    COMPRESSION_TYPE_OFFSET as u64,
+                    format!("{reason}; known are 0 without and 1 (zstd) with it"),
+                ))
+            }
+        }
+    }
+}
+
+/// A table of `bytes` bytes at `offset` lies at a cluster boundary and ends below 2^56.
+fn check_table(field: &str, field_offset: u64, offset: u64, bytes: u64, geometry: Geometry) -> Result<()> {
+    if bytes == 0 {
+        return Ok(());
+    }
+    let ends_inside = offset.checked_add(bytes).is_some_and(|end| end <= HOST_OFFSET_END);
+    if offset == 0 || !geometry.is_cluster_aligned(offset) || !ends_inside {
+        let allowed = format!("a multiple of the cluster size, {}, below 2^56", geometry.cluster_bytes());
+        return Err(bad_field(field_offset, format!("{field} is {offset:#x}, allowed is {allowed}")));
+    }
+    Ok(())
+}
+
+fn bad_field(offset: u64, reason: String) -> Error {
+    Error::malformed("header", offset, reason)
+}

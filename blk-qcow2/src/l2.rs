@@ -1,0 +1,105 @@
+//! L2 table entries: what a guest cluster is.
+//!
+//! ```text
+//! bit 63  copied: the cluster's refcount is exactly 1, it may be written in place
+//! bit 62  compressed: bits 0 to 61 are a compressed cluster's descriptor
+//! bit  9 to 55  host offset, a multiple of the cluster size; 0 where there is none
+//! bit  0  reads as zeroes (version 3)
+//! ```
+
+use blk_core::{Error, Result};
+
+use crate::geometry::Geometry;
+use crate::ondisk::CompressedDescriptor;
+
+pub(crate) const COPIED: u64 = 1 << 63;
+pub(crate) const COMPRESSED: u64 = 1 << 62;
+pub(crate) const ZERO: u64 = 1;
+pub(crate) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+
+/// What an L2 entry says about a guest cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Cluster {
+    /// The layer below shows.
+    Unallocated,
+    /// Reads as zeroes; a host cluster may be kept for later writes.
+    Zero {
+        /// The host cluster that is kept.
+        host: Option<u64>,
+        /// It belongs to this entry alone.
+        copied: bool,
+    },
+    /// Stored as plain bytes.
+    Data {
+        /// Where.
+        host: u64,
+        /// It belongs to this entry alone.
+        copied: bool,
+    },
+    /// Stored compressed.
+    Compressed(CompressedDescriptor),
+}
+
+impl Cluster {
+    /// Whether a write may go straight to the host cluster.
+    pub(crate) fn in_place(self) -> Option<u64> {
+        match self {
+            Self::Data { host, copied: true } => Some(host),
+            _ => None,
+        }
+    }
+}
+
+/// The entry of plain data at `host` whose refcount is 1.
+pub(crate) const fn data_entry(host: u64) -> u64 {
+    host | COPIED
+}
+
+/// Reads an entry; `guest_offset` and `version` are for judging it.
+#[inline]
+pub(crate) fn decode(entry: u64, geometry: Geometry, version: u32, guest_offset: u64) -> Result<Cluster> {
+    if entry == 0 {
+        return Ok(Cluster::Unallocated);
+    }
+    if entry & COMPRESSED != 0 {
+        return decode_compressed(entry, geometry, guest_offset);
+    }
+    let host = entry & OFFSET_MASK;
+    if entry & !(OFFSET_MASK | COPIED | ZERO) != 0 || !geometry.is_cluster_aligned(host) {
+        return Err(bad_entry(
+            entry,
+            guest_offset,
+            "reserved bits are set or the offset is not aligned to a cluster",
+        ));
+    }
+    let copied = entry & COPIED != 0;
+    if entry & ZERO != 0 {
+        if version < 3 {
+            return Err(bad_entry(entry, guest_offset, "the zero flag does not exist in version 2"));
+        }
+        return Ok(Cluster::Zero { host: (host != 0).then_some(host), copied });
+    }
+    if host == 0 {
+        return Err(bad_entry(entry, guest_offset, "the copied flag is set without a cluster"));
+    }
+    Ok(Cluster::Data { host, copied })
+}
+
+fn decode_compressed(entry: u64, geometry: Geometry, guest_offset: u64) -> Result<Cluster> {
+    if entry & COPIED != 0 {
+        return Err(bad_entry(entry, guest_offset, "the copied flag is set on a compressed cluster"));
+    }
+    let descriptor = CompressedDescriptor::decode(entry, geometry);
+    if descriptor.host_offset() >= crate::geometry::HOST_OFFSET_END {
+        return Err(bad_entry(entry, guest_offset, "compressed data lies past 2^56"));
+    }
+    Ok(Cluster::Compressed(descriptor))
+}
+
+fn bad_entry(entry: u64, guest_offset: u64, why: &str) -> Error {
+    Error::Corrupt {
+        structure: "L2 entry",
+        offset: guest_offset,
+        reason: format!("entry {entry:#018x} for guest offset {guest_offset:#x}: {why}"),
+    }
+}

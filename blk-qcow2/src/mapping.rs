@@ -1,0 +1,88 @@
+//! From guest offsets to what lies there: runs of clusters of one kind.
+
+use blk_core::{Extent, Result};
+
+use crate::l2::{self, Cluster};
+use crate::metadata::Metadata;
+
+/// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's cluster, and the clusters
+/// that follow lie next to one another on the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    pub(crate) cluster: Cluster,
+    pub(crate) length: u64,
+}
+
+/// What a shared lookup finds out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Lookup {
+    Found(Run),
+    /// The L2 slice is not cached: it has to be loaded under the exclusive lock.
+    NotCached,
+}
+
+impl Metadata {
+    /// What lies at the start of `extent`, from cached metadata alone.
+    #[inline]
+    pub(crate) fn lookup(&self, extent: Extent) -> Result<Lookup> {
+        let Some((table, _)) = self.l2_table(extent.offset)? else {
+            return Ok(Lookup::Found(self.untabled_run(extent)));
+        };
+        let (slice_offset, first) = self.l2_slice(table, extent.offset);
+        let Some(slice) = self.l2.get(slice_offset) else { return Ok(Lookup::NotCached) };
+        let geometry = self.geometry;
+        let version = self.header.version;
+        let cluster = l2::decode(slice.entry(first), geometry, version, extent.offset)?;
+        let mut length = geometry.cluster_bytes() - geometry.in_cluster(extent.offset);
+        let entries = (self.l2.slice_bytes() / 8) as usize;
+        let mut index = first + 1;
+        let mut previous = cluster;
+        while length < extent.length && index < entries {
+            let Ok(next) = l2::decode(slice.entry(index), geometry, version, extent.offset + length) else {
+                break;
+            };
+            if !continues(previous, next, geometry.cluster_bytes()) {
+                break;
+            }
+            previous = next;
+            length += geometry.cluster_bytes();
+            index += 1;
+        }
+        Ok(Lookup::Found(Run { cluster, length: length.min(extent.length) }))
+    }
+
+    /// As [`Metadata::lookup`], loading what is needed.
+    pub(crate) fn find(&mut self, extent: Extent) -> Result<Run> {
+        if let Lookup::Found(run) = self.lookup(extent)? {
+            return Ok(run);
+        }
+        self.load_l2(extent.offset)?;
+        match self.lookup(extent)? {
+            Lookup::Found(run) => Ok(run),
+            Lookup::NotCached => unreachable!("the slice was loaded under the exclusive lock"),
+        }
+    }
+
+    /// No L2 table: everything up to the next entry of the L1 table is unallocated.
+    fn untabled_run(&self, extent: Extent) -> Run {
+        let reach = self.geometry.l2_table_reach_bytes();
+        let mut end = (extent.offset | (reach - 1)).saturating_add(1);
+        while end < extent.end() && self.l1.get(self.geometry.l1_index(end)) == 0 {
+            end = end.saturating_add(reach);
+        }
+        Run { cluster: Cluster::Unallocated, length: end.min(extent.end()) - extent.offset }
+    }
+}
+
+/// Whether `next` extends a run whose last cluster is `previous`.
+fn continues(previous: Cluster, next: Cluster, cluster_bytes: u64) -> bool {
+    match (previous, next) {
+        (Cluster::Unallocated, Cluster::Unallocated)
+        | (Cluster::Zero { host: None, .. }, Cluster::Zero { host: None, .. }) => true,
+        (Cluster::Data { host: a, copied: x }, Cluster::Data { host: b, copied: y })
+        | (Cluster::Zero { host: Some(a), copied: x }, Cluster::Zero { host: Some(b), copied: y }) => {
+            x == y && a + cluster_bytes == b
+        }
+        _ => false,
+    }
+}

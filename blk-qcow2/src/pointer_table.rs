@@ -1,0 +1,103 @@
+//! A table of 64-bit pointers that is held in memory whole: the L1 table and the refcount table.
+//!
+//! ```text
+//! host offset + 8 * index: big-endian entry
+//! ```
+//!
+//! Changes stay in memory until they are written sector by sector. Write order: what an entry points to is durable before
+//! the entry is written, and an entry never spans two sectors.
+
+use std::collections::BTreeSet;
+
+use blk_core::{Result, Storage};
+
+const SECTOR_BYTES: usize = 512;
+const ENTRIES_PER_SECTOR: usize = SECTOR_BYTES / 8;
+
+/// The table, and which of its sectors differ from the image.
+#[derive(Debug)]
+pub(crate) struct PointerTable {
+    host_offset: u64,
+    entries: Vec<u64>,
+    dirty_sectors: BTreeSet<usize>,
+}
+
+impl PointerTable {
+    /// Reads `count` entries; the header's validation has bounded `count`.
+    pub(crate) fn read(storage: &dyn Storage, host_offset: u64, count: usize) -> Result<Self> {
+        let mut bytes = vec![0; count * 8];
+        storage.read_at(host_offset, &mut bytes)?;
+        let entries = bytes
+            .chunks_exact(8)
+            .map(|entry| u64::from_be_bytes(entry.try_into().expect("eight bytes")))
+            .collect();
+        Ok(Self { host_offset, entries, dirty_sectors: BTreeSet::new() })
+    }
+
+    /// A table that is on the storage already, with these entries.
+    pub(crate) fn written(host_offset: u64, entries: Vec<u64>) -> Self {
+        Self { host_offset, entries, dirty_sectors: BTreeSet::new() }
+    }
+
+    pub(crate) fn host_offset(&self) -> u64 {
+        self.host_offset
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.entries.len()
+    }
+
+    pub(crate) fn entries(&self) -> &[u64] {
+        &self.entries
+    }
+
+    /// Entry `index`; 0, which means "nothing there", past the end.
+    #[inline]
+    pub(crate) fn get(&self, index: u64) -> u64 {
+        usize::try_from(index).ok().and_then(|index| self.entries.get(index)).copied().unwrap_or(0)
+    }
+
+    pub(crate) fn set(&mut self, index: usize, entry: u64) {
+        self.entries[index] = entry;
+        self.dirty_sectors.insert(index / ENTRIES_PER_SECTOR);
+    }
+
+    pub(crate) fn is_dirty(&self) -> bool {
+        !self.dirty_sectors.is_empty()
+    }
+
+    /// Writes the sectors that changed.
+    pub(crate) fn write_dirty(&mut self, storage: &dyn Storage) -> Result<()> {
+        while let Some(&sector) = self.dirty_sectors.first() {
+            let first = sector * ENTRIES_PER_SECTOR;
+            let last = (first + ENTRIES_PER_SECTOR).min(self.entries.len());
+            let bytes = encode(&self.entries[first..last]);
+            storage.write_at(self.host_offset + (first * 8) as u64, &bytes)?;
+            self.dirty_sectors.remove(&sector);
+        }
+        Ok(())
+    }
+}
+
+/// Entries as they are on disk.
+pub(crate) fn encode(entries: &[u64]) -> Vec<u8> {
+    entries.iter().flat_map(|entry| entry.to_be_bytes()).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blk_core::MemoryStorage;
+
+    #[test]
+    fn only_changed_sectors_are_written() {
+        let storage = MemoryStorage::from_bytes(&[0xff; 2048]);
+        let mut table = PointerTable::written(0, vec![0; 200]);
+        table.set(70, 5);
+        table.write_dirty(&storage).unwrap();
+        assert!(!table.is_dirty());
+        let read = PointerTable::read(&storage, 0, 200).unwrap();
+        assert_eq!((read.get(63), read.get(64), read.get(70), read.get(128)), (u64::MAX, 0, 5, u64::MAX));
+        assert_eq!(read.get(200), 0);
+    }
+}

@@ -1,0 +1,164 @@
+//! An open qcow2 image as a block driver.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use blk_core::sync::{Mutex, RwLock};
+use blk_core::{
+    BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Limits, RepairMode, Resize, Result, Storage,
+    WriteFlags, ZeroFlags,
+};
+
+use crate::check;
+use crate::geometry::Geometry;
+use crate::header::Header;
+use crate::metadata::{CacheSizes, Metadata};
+use crate::ondisk::CompressionType;
+
+/// An open image. One lock guards the metadata: shared for reads and in-place writes, from mapping to the end of the data
+/// I/O, so that no cluster is freed while somebody uses it; exclusive for everything that changes metadata.
+#[derive(Debug)]
+pub(crate) struct Qcow2 {
+    pub(crate) storage: Arc<dyn Storage>,
+    pub(crate) backing: Option<Arc<Disk>>,
+    pub(crate) geometry: Geometry,
+    pub(crate) compression: CompressionType,
+    pub(crate) discard_frees: bool,
+    pub(crate) metadata: RwLock<Metadata>,
+    pub(crate) resizing: Mutex<()>,
+    size_bytes: AtomicU64,
+    cache_sizes: CacheSizes,
+    /// Feature bits that vouch for structures we do not maintain are still set.
+    autoclear_pending: AtomicBool,
+}
+
+impl Qcow2 {
+    pub(crate) fn new(
+        storage: Arc<dyn Storage>,
+        header: Header,
+        backing: Option<Arc<Disk>>,
+        cache_sizes: CacheSizes,
+        discard_frees: bool,
+    ) -> Result<Self> {
+        let metadata = Metadata::load(Arc::clone(&storage), header, cache_sizes, discard_frees)?;
+        Ok(Self {
+            storage,
+            backing,
+            geometry: metadata.geometry,
+            compression: metadata.header.compression,
+            discard_frees,
+            size_bytes: AtomicU64::new(metadata.header.size),
+            autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
+            metadata: RwLock::new(metadata),
+            resizing: Mutex::new(()),
+            cache_sizes,
+        })
+    }
+
+    #[inline]
+    pub(crate) fn size_bytes(&self) -> u64 {
+        self.size_bytes.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_size_bytes(&self, size: u64) {
+        self.size_bytes.store(size, Ordering::Relaxed);
+    }
+
+    /// Before the first change: autoclear bits go, because the structures that they vouch for become stale with it.
+    #[inline]
+    pub(crate) fn begin_write(&self) -> Result<()> {
+        if self.autoclear_pending.load(Ordering::Acquire) { self.clear_autoclear() } else { Ok(()) }
+    }
+
+    #[cold]
+    fn clear_autoclear(&self) -> Result<()> {
+        let mut metadata = self.metadata.write();
+        metadata.check_usable()?;
+        metadata.header.autoclear = 0;
+        metadata.publish_header()?;
+        self.autoclear_pending.store(false, Ordering::Release);
+        Ok(())
+    }
+}
+
+impl BlockDriver for Qcow2 {
+    #[inline]
+    fn size(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn limits(&self) -> Limits {
+        let cluster = self.geometry.cluster_bytes();
+        Limits { zero_granularity: cluster, discard_granularity: cluster, ..Limits::default() }
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.read_guest(offset, buf)
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        self.begin_write()?;
+        if flags.compressed {
+            self.write_compressed_guest(offset, buf)
+        } else {
+            self.write_guest(offset, buf)
+        }
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        self.begin_write()?;
+        self.zero_guest(extent, flags)
+    }
+
+    fn discard(&self, extent: Extent) -> Result<()> {
+        self.begin_write()?;
+        self.discard_guest(extent)
+    }
+
+    fn flush(&self) -> Result<()> {
+        {
+            let metadata = self.metadata.read();
+            if metadata.is_clean() {
+                // Only data was written, in place: others may go on meanwhile.
+                let synced = self.storage.sync();
+                drop(metadata);
+                return synced.map_err(|error| self.metadata.write().poison(error));
+            }
+        }
+        self.metadata.write().flush()
+    }
+
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        self.status_of(extent)
+    }
+
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        self.backing.as_ref()
+    }
+
+    fn as_resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        Some(self)
+    }
+}
+
+impl Check for Qcow2 {
+    fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        let mut metadata = self.metadata.write();
+        metadata.check_usable()?;
+        if !metadata.is_clean() {
+            metadata.flush()?;
+        }
+        if repair == RepairMode::None {
+            return check::check(&*self.storage, &metadata.header, repair);
+        }
+        let report = check::check(&*self.storage, &metadata.header, repair)?;
+        // A repair changes tables behind the caches: everything is read again.
+        let header = Header::read(&*self.storage)?;
+        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.cache_sizes, self.discard_frees)?;
+        Ok(report)
+    }
+}

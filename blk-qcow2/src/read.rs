@@ -1,0 +1,121 @@
+//! Reading guest data.
+
+use blk_core::{Disk, Error, Extent, Result};
+
+use crate::compress;
+use crate::l2::Cluster;
+use crate::mapping::{Lookup, Run};
+use crate::metadata::Metadata;
+use crate::ondisk::CompressedDescriptor;
+use crate::qcow2::Qcow2;
+
+impl Qcow2 {
+    /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is read.
+    pub(crate) fn read_guest(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let mut done = 0;
+        while done < buf.len() {
+            done += self.read_cached_runs(offset + done as u64, &mut buf[done..])?;
+            if done < buf.len() {
+                let at = offset + done as u64;
+                let mut metadata = self.metadata.write();
+                let run = metadata.find(Extent::new(at, (buf.len() - done) as u64))?;
+                let end = done + run.length as usize;
+                self.read_run(&metadata, run, at, &mut buf[done..end])?;
+                done = end;
+            }
+        }
+        Ok(())
+    }
+
+    /// Reads until `buf` is full or a slice is not cached. Returns the bytes read.
+    #[inline]
+    fn read_cached_runs(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+        let metadata = self.metadata.read();
+        let mut done = 0;
+        while done < buf.len() {
+            let at = offset + done as u64;
+            let Lookup::Found(run) = metadata.lookup(Extent::new(at, (buf.len() - done) as u64))? else {
+                break;
+            };
+            let end = done + run.length as usize;
+            self.read_run(&metadata, run, at, &mut buf[done..end])?;
+            done = end;
+        }
+        Ok(done)
+    }
+
+    #[inline]
+    fn read_run(&self, metadata: &Metadata, run: Run, at: u64, buf: &mut [u8]) -> Result<()> {
+        match run.cluster {
+            Cluster::Data { host, .. } => self.storage.read_at(host + metadata.geometry.in_cluster(at), buf),
+            Cluster::Zero { .. } => {
+                buf.fill(0);
+                Ok(())
+            }
+            Cluster::Unallocated => self.read_below(at, buf),
+            Cluster::Compressed(descriptor) => self.read_compressed(metadata, descriptor, at, buf),
+        }
+    }
+
+    /// What shows where this layer has nothing: the backing disk, and zeroes behind its end.
+    pub(crate) fn read_below(&self, at: u64, buf: &mut [u8]) -> Result<()> {
+        let inside = self.backing.as_deref().map_or(0, |backing| below_bytes(backing, at, buf.len()));
+        if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
+            backing.read(at, &mut buf[..inside])?;
+        }
+        buf[inside..].fill(0);
+        Ok(())
+    }
+
+    fn read_compressed(
+        &self,
+        metadata: &Metadata,
+        descriptor: CompressedDescriptor,
+        at: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let geometry = metadata.geometry;
+        let extent = descriptor.extent();
+        let mut input = vec![0; extent.length as usize];
+        self.storage.read_at(extent.offset, &mut input)?;
+        let mut cluster = vec![0; geometry.cluster_bytes() as usize];
+        compress::decompress(metadata.header.compression, &input, &mut cluster).map_err(|error| {
+            Error::Corrupt {
+                structure: "compressed cluster",
+                offset: extent.offset,
+                reason: format!("for guest offset {:#x}: {error}", geometry.cluster_start(at)),
+            }
+        })?;
+        let from = geometry.in_cluster(at) as usize;
+        buf.copy_from_slice(&cluster[from..from + buf.len()]);
+        Ok(())
+    }
+
+    /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes behind the end of the disk.
+    pub(crate) fn read_for_copy(
+        &self,
+        metadata: &Metadata,
+        cluster: Cluster,
+        at: u64,
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let inside =
+            usize::try_from(self.size_bytes().saturating_sub(at)).unwrap_or(usize::MAX).min(buf.len());
+        buf[inside..].fill(0);
+        if inside == 0 {
+            return Ok(());
+        }
+        let run = Run { cluster, length: inside as u64 };
+        self.read_run(metadata, run, at, &mut buf[..inside])
+    }
+
+    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, as far as is known without reading.
+    pub(crate) fn below_is_zero(&self, extent: Extent) -> bool {
+        self.backing.as_deref().is_none_or(|backing| extent.offset >= backing.size())
+    }
+}
+
+/// How many of `length` bytes from `at` on lie on `backing`.
+fn below_bytes(backing: &Disk, at: u64, length: usize) -> usize {
+    usize::try_from(backing.size().saturating_sub(at)).unwrap_or(usize::MAX).min(length)
+}

@@ -1,0 +1,169 @@
+//! Refcounts of host clusters: a table of pointers to blocks, each one cluster of counts.
+//!
+//! ```text
+//! refcount table[cluster / block_entries] -> refcount block[cluster % block_entries], 1 to 64 bits, sub-byte: low bits first
+//! ```
+//!
+//! Write order: a dirty block may be written at any time, because counts rise before the reference is written and fall only
+//! after the dereference is durable (see `metadata`). A new block is durable before the table points to it.
+
+use blk_core::{Error, Result, Storage};
+
+use crate::cache::SliceCache;
+use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::pointer_table::PointerTable;
+
+/// The refcount table and the cached parts of its blocks.
+#[derive(Debug)]
+pub(crate) struct Refcounts {
+    geometry: Geometry,
+    pub(crate) table: PointerTable,
+    pub(crate) cache: SliceCache,
+}
+
+impl Refcounts {
+    pub(crate) fn new(geometry: Geometry, table: PointerTable, cache: SliceCache) -> Self {
+        Self { geometry, table, cache }
+    }
+
+    /// Where the block lies that counts `cluster`; `None` where there is no block, so that the count is 0.
+    pub(crate) fn block_offset(&self, cluster: u64) -> Result<Option<u64>> {
+        let index = self.geometry.table_index(cluster);
+        let entry = self.table.get(index);
+        if entry == 0 {
+            return Ok(None);
+        }
+        if !self.geometry.is_cluster_aligned(entry) || entry >= HOST_OFFSET_END {
+            let at = self.table.host_offset() + index * 8;
+            return Err(Error::corrupt(
+                "refcount table",
+                at,
+                format!("entry {index} is {entry:#x}: not a cluster below 2^56"),
+            ));
+        }
+        Ok(Some(entry))
+    }
+
+    /// How many references host cluster `cluster` has.
+    pub(crate) fn get(&mut self, storage: &dyn Storage, cluster: u64) -> Result<u64> {
+        let Some(block) = self.block_offset(cluster)? else { return Ok(0) };
+        let (slice, index) = self.locate(block, cluster);
+        self.ensure_loaded(storage, slice)?;
+        let slice = self.cache.get(slice).expect("loaded above");
+        Ok(count_at(slice.bytes(), index, self.geometry.refcount_order()))
+    }
+
+    /// Sets the count of a cluster whose block exists.
+    pub(crate) fn set(&mut self, storage: &dyn Storage, cluster: u64, count: u64) -> Result<()> {
+        assert!(count <= self.geometry.refcount_max(), "callers refuse counts that do not fit");
+        let block = self.block_offset(cluster)?.expect("callers make the block first");
+        let (slice, index) = self.locate(block, cluster);
+        self.ensure_loaded(storage, slice)?;
+        set_count_at(self.cache.bytes_mut(slice), index, self.geometry.refcount_order(), count);
+        Ok(())
+    }
+
+    /// Writes all dirty blocks.
+    pub(crate) fn write_dirty_blocks(&mut self, storage: &dyn Storage) -> Result<()> {
+        for slice in self.cache.dirty_offsets() {
+            self.cache.write_slice(storage, slice)?;
+        }
+        Ok(())
+    }
+
+    /// Enters a new, empty block, whose cluster holds zeroes, into the table.
+    pub(crate) fn add_block(&mut self, index: usize, block: u64) {
+        self.forget_block(block);
+        self.table.set(index, block);
+    }
+
+    /// Drops what the cache knows about the cluster at `block`: it has become a block, or a new one.
+    pub(crate) fn forget_block(&mut self, block: u64) {
+        let mut slice = block;
+        while slice < block + self.geometry.cluster_bytes() {
+            self.cache.forget(slice);
+            slice += self.cache.slice_bytes();
+        }
+    }
+
+    fn ensure_loaded(&mut self, storage: &dyn Storage, slice: u64) -> Result<()> {
+        if self.cache.get(slice).is_some() {
+            return Ok(());
+        }
+        if !self.cache.has_room() {
+            self.write_dirty_blocks(storage)?;
+        }
+        self.cache.load(storage, slice)
+    }
+
+    /// The slice that holds the count of `cluster`, and the count's index in it.
+    fn locate(&self, block: u64, cluster: u64) -> (u64, u64) {
+        let order = self.geometry.refcount_order();
+        let counts_per_slice = (self.cache.slice_bytes() * 8) >> order;
+        let index = self.geometry.block_index(cluster);
+        (block + index / counts_per_slice * self.cache.slice_bytes(), index % counts_per_slice)
+    }
+}
+
+/// Reads count number `index` of `1 << order` bits.
+pub(crate) fn count_at(bytes: &[u8], index: u64, order: u32) -> u64 {
+    let index = index as usize;
+    match order {
+        0..=2 => {
+            let bits = 1usize << order;
+            let per_byte = 8 / bits;
+            let shift = index % per_byte * bits;
+            u64::from(bytes[index / per_byte] >> shift) & ((1 << bits) - 1)
+        }
+        3 => u64::from(bytes[index]),
+        4 => u64::from(u16::from_be_bytes(array(bytes, index))),
+        5 => u64::from(u32::from_be_bytes(array(bytes, index))),
+        _ => u64::from_be_bytes(array(bytes, index)),
+    }
+}
+
+/// Writes count number `index` of `1 << order` bits; `count` fits.
+pub(crate) fn set_count_at(bytes: &mut [u8], index: u64, order: u32, count: u64) {
+    let index = index as usize;
+    if order < 3 {
+        let bits = 1usize << order;
+        let per_byte = 8 / bits;
+        let shift = index % per_byte * bits;
+        let mask = ((1u8 << bits) - 1) << shift;
+        let byte = &mut bytes[index / per_byte];
+        *byte = (*byte & !mask) | ((count as u8) << shift);
+    } else {
+        let width = 1usize << (order - 3);
+        bytes[index * width..(index + 1) * width].copy_from_slice(&count.to_be_bytes()[8 - width..]);
+    }
+}
+
+fn array<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
+    bytes[index * N..(index + 1) * N].try_into().expect("the slice has that length")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn counts_of_every_width_keep_their_neighbours() {
+        for order in 0..=6 {
+            let max = u64::MAX >> (64 - (1u32 << order));
+            let mut bytes = vec![0xff; 64];
+            for index in [0u64, 3, 5, 7] {
+                set_count_at(&mut bytes, index, order, 0);
+            }
+            set_count_at(&mut bytes, 3, order, max & 0x5555_5555_5555_5555);
+            let seen: Vec<u64> = (0..8).map(|index| count_at(&bytes, index, order)).collect();
+            assert_eq!(seen, [0, max, max, max & 0x5555_5555_5555_5555, max, 0, max, 0], "order {order}");
+        }
+    }
+
+    #[test]
+    fn sub_byte_counts_start_at_the_low_bits() {
+        assert_eq!(count_at(&[0b0000_0001], 0, 0), 1);
+        assert_eq!(count_at(&[0b0001_0010], 1, 2), 1);
+        assert_eq!(count_at(&[0x12, 0x34], 0, 4), 0x1234);
+    }
+}

@@ -1,0 +1,61 @@
+//! Growing the disk.
+//!
+//! Write order: the L1 table that the new size needs, and zeroes over whatever would come to light, are durable before the
+//! header says the new size.
+
+use blk_core::{Error, Extent, Resize, Result, ZeroFlags};
+
+use crate::l2::Cluster;
+use crate::qcow2::Qcow2;
+
+impl Resize for Qcow2 {
+    fn resize(&self, size: u64) -> Result<()> {
+        let _one_at_a_time = self.resizing.lock();
+        let old = self.size_bytes();
+        if size < old {
+            return Err(Error::unsupported(format!("shrinking from {old} to {size} bytes")));
+        }
+        if size == old {
+            return Ok(());
+        }
+        self.begin_write()?;
+        self.grow_tables(size)?;
+        self.hide_what_comes_to_light(old, size)?;
+        let mut metadata = self.metadata.write();
+        metadata.flush()?;
+        metadata.header.size = size;
+        metadata.publish_header()?;
+        self.set_size_bytes(size);
+        Ok(())
+    }
+}
+
+impl Qcow2 {
+    fn grow_tables(&self, size: u64) -> Result<()> {
+        let mut metadata = self.metadata.write();
+        metadata.check_usable()?;
+        let entries = metadata.geometry.l1_entries(size);
+        if entries > metadata.l1.len() as u64 { metadata.grow_l1_table(entries) } else { Ok(()) }
+    }
+
+    /// Bytes of the backing disk, and of the last cluster, behind the old end must read as zeroes once the disk is larger.
+    fn hide_what_comes_to_light(&self, old: u64, size: u64) -> Result<()> {
+        let cluster_bytes = self.geometry.cluster_bytes();
+        let below = self.backing.as_deref().map_or(0, |backing| backing.size().min(size));
+        let rest_end = old.next_multiple_of(cluster_bytes).min(size);
+        if old < rest_end {
+            let run = self.metadata.write().find(Extent::between(old, rest_end))?;
+            // A zero cluster stays one; what is stored or shows from below has to be overwritten.
+            if !matches!(run.cluster, Cluster::Zero { .. })
+                && (run.cluster != Cluster::Unallocated || below > old)
+            {
+                self.write_zero_data(Extent::between(old, rest_end))?;
+            }
+        }
+        if below > rest_end {
+            let hidden = Extent::between(rest_end, below.next_multiple_of(cluster_bytes));
+            self.zero_clusters(hidden, ZeroFlags { may_unmap: true, ..ZeroFlags::default() })?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,102 @@
+//! Which host clusters hold metadata: asked before every write, so that a wrong table entry never destroys another table.
+
+use std::fmt;
+
+use rustc_hash::FxHashMap;
+
+use crate::geometry::Geometry;
+use crate::l2::OFFSET_MASK;
+
+/// What a host cluster holds besides guest data.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Role {
+    Header,
+    L1Table,
+    RefcountTable,
+    L2Table,
+    RefcountBlock,
+    /// Two structures claim it: nothing may be written to it.
+    Contested,
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Header => "the header",
+            Self::L1Table => "the L1 table",
+            Self::RefcountTable => "the refcount table",
+            Self::L2Table => "an L2 table",
+            Self::RefcountBlock => "a refcount block",
+            Self::Contested => "two metadata structures",
+        })
+    }
+}
+
+/// A contiguous table, in clusters.
+#[derive(Debug, Clone, Copy, Default)]
+struct Span {
+    first: u64,
+    count: u64,
+}
+
+impl Span {
+    fn contains(self, cluster: u64) -> bool {
+        cluster.wrapping_sub(self.first) < self.count
+    }
+}
+
+/// The metadata clusters of an open image.
+#[derive(Debug, Default)]
+pub(crate) struct Roles {
+    l1_table: Span,
+    refcount_table: Span,
+    /// L2 tables and refcount blocks, by host cluster.
+    clusters: FxHashMap<u64, Role>,
+}
+
+impl Roles {
+    /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are left out: using
+    /// them fails on its own.
+    pub(crate) fn collect(geometry: Geometry, l1: &[u64], refcount_table: &[u64]) -> Self {
+        let mut roles = Self::default();
+        for entry in l1.iter().filter(|entry| **entry & OFFSET_MASK != 0) {
+            roles.claim((entry & OFFSET_MASK) >> geometry.cluster_bits(), Role::L2Table);
+        }
+        for entry in refcount_table.iter().filter(|entry| **entry != 0) {
+            roles.claim(entry >> geometry.cluster_bits(), Role::RefcountBlock);
+        }
+        roles
+    }
+
+    pub(crate) fn set_l1_table(&mut self, first: u64, count: u64) {
+        self.l1_table = Span { first, count };
+    }
+
+    pub(crate) fn set_refcount_table(&mut self, first: u64, count: u64) {
+        self.refcount_table = Span { first, count };
+    }
+
+    /// What `cluster` holds, if it is metadata.
+    #[inline]
+    pub(crate) fn of(&self, cluster: u64) -> Option<Role> {
+        if cluster == 0 {
+            Some(Role::Header)
+        } else if self.l1_table.contains(cluster) {
+            Some(Role::L1Table)
+        } else if self.refcount_table.contains(cluster) {
+            Some(Role::RefcountTable)
+        } else {
+            self.clusters.get(&cluster).copied()
+        }
+    }
+
+    /// `cluster` becomes an L2 table or a refcount block. The same L2 table reached twice is contested too.
+    pub(crate) fn claim(&mut self, cluster: u64, role: Role) {
+        self.clusters.entry(cluster).and_modify(|held| *held = Role::Contested).or_insert(role);
+    }
+
+    /// `cluster` is no longer metadata.
+    pub(crate) fn release(&mut self, cluster: u64) {
+        self.clusters.remove(&cluster);
+    }
+}
