@@ -148,6 +148,11 @@ pub(crate) fn of_kind(rng: &mut SmallRng, kind: RequestKind, aim: &mut Aim) -> R
     }
 }
 
+/// A configuration as the default limits allow.
+pub(crate) fn random_config(rng: &mut SmallRng) -> Config {
+    config::random(rng, &Limits::default())
+}
+
 /// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what it gets.
 fn mix(seed: u64, index: u64) -> u64 {
     seed.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ index

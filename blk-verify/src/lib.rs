@@ -1,5 +1,7 @@
 //! Compares any two block drivers request by request.
 
 pub mod generate;
+pub mod minimise;
+pub mod mutate;
 pub mod scenario;
 pub mod target;

@@ -15,6 +15,7 @@ pub mod json;
 mod kind;
 mod qemu_io;
 mod reach;
+mod rescale;
 mod rust_test;
 pub mod text;
 

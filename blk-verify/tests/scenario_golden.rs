@@ -3,6 +3,8 @@
 //! **Do not update these expectations.** A change that needs it needs a new version of the form instead (the low nibble of the
 //! first byte), with the old version still decoded as it is here.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
+
 use blk_verify::scenario::Scenario;
 use expect_test::{Expect, expect};
 
@@ -194,9 +196,8 @@ fn raw_ranges_are_brought_to_the_disk() {
     };
     let records: String = (0..8).map(|top| record([1, 2, 3, 4, 5, 7][top % 6], (top as u8) << 5)).collect();
     let sticking_out = "01 00 00 00 00 42 01 00 00 00  09 00 00 00 ff 00";
-    let resizes: String = (0..8)
-        .map(|top: u8| format!("08 00 00 00 21 43 65 07 00 {:02x} 00 00 00 00 00 00 ", top << 5))
-        .collect();
+    let resize = |top: u8| format!("08 00 00 00 21 43 65 07 00 {:02x} 00 00 00 00 00 00 ", top << 5);
+    let resizes: String = (0..8).map(resize).collect();
     decodes_to(
         &format!("{header} {records} {sticking_out} {resizes}"),
         &expect![[r#"

@@ -1,5 +1,7 @@
 //! The text and JSON forms: what is accepted, what is refused with which words, and what is printed.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
+
 use std::fmt::Write as _;
 
 use blk_verify::scenario::{Backing, Compression, Config, Fill, Request, Scenario, bounds};

@@ -1,0 +1,124 @@
+//! A smaller disk, and clusters of the usual size.
+
+use std::collections::BTreeSet;
+
+use super::search::Search;
+use crate::scenario::{Config, Request, Scenario};
+
+pub(super) fn simplify(search: &mut Search) {
+    usual_clusters(search);
+    let candidate = compacted(&search.best);
+    search.accepts(candidate);
+    close_gaps(search);
+    shrink_disk(search);
+}
+
+/// Clusters towards the default size; requests go with their clusters, or, failing that, stay where they are.
+fn usual_clusters(search: &mut Search) {
+    let usual = Config::default().cluster_bits;
+    for distance in 0..search.best.config.cluster_bits.abs_diff(usual) {
+        let is_larger = search.best.config.cluster_bits > usual;
+        let bits = if is_larger { usual + distance } else { usual - distance };
+        let candidate = search.best.rescale(bits);
+        if search.accepts(candidate) {
+            return;
+        }
+        let stay = search.accepts_change(|scenario| {
+            scenario.config.cluster_bits = bits;
+            scenario.config.normalize();
+        });
+        if stay {
+            return;
+        }
+    }
+}
+
+/// Closes gaps: of the clusters between those where a range begins or ends, one is left.
+fn compacted(scenario: &Scenario) -> Scenario {
+    let cluster = scenario.config.cluster_bytes();
+    // Cluster boundaries that are kept. A point inside of a cluster keeps both of that cluster's.
+    let mut kept = BTreeSet::from([0]);
+    for point in points(scenario) {
+        kept.insert(point / cluster);
+        kept.insert(point.div_ceil(cluster));
+    }
+    let kept: Vec<u64> = kept.into_iter().collect();
+    let place = |point: u64| match kept.binary_search(&(point / cluster)) {
+        Ok(rank) => rank as u64 * cluster + point % cluster,
+        Err(_) => unreachable!("every point's boundary is kept"),
+    };
+    let mut small = scenario.clone();
+    small.config.size_bytes = place(scenario.config.size_bytes);
+    small.config.backing_bytes = place(scenario.config.backing_bytes);
+    for request in &mut small.requests {
+        *request = request.map_points(place);
+    }
+    small
+}
+
+/// Where the disk, the one below, and each range begin and end.
+fn points(scenario: &Scenario) -> impl Iterator<Item = u64> {
+    let ends = scenario.requests.iter().flat_map(|request| match (request, request.range()) {
+        (_, Some((offset, length))) => [offset, offset.saturating_add(length)],
+        (Request::Resize { size }, _) => [*size; 2],
+        _ => [0; 2],
+    });
+    ends.chain([scenario.config.size_bytes, scenario.config.backing_bytes])
+}
+
+/// Moves everything from some offset on down together, towards what lies before: what overlaps goes on to overlap.
+fn close_gaps(search: &mut Search) {
+    let mut before = 0;
+    while let Some(start) = next_start(&search.best, before) {
+        let mut start = start;
+        for unit in [search.best.config.cluster_bytes(), 512, 1] {
+            let all = search.best.requests.clone();
+            search.lower(start - before, unit, |scenario, gap| {
+                for (request, old) in scenario.requests.iter_mut().zip(&all) {
+                    let Some((offset, length)) = old.range().filter(|range| range.0 >= start) else {
+                        continue;
+                    };
+                    *request = old.with_range(offset - start + before + gap, length);
+                }
+            });
+            start = next_start(&search.best, before).unwrap_or(before);
+        }
+        before = before.max(start);
+    }
+}
+
+/// The first offset of a request behind `before`.
+fn next_start(scenario: &Scenario, before: u64) -> Option<u64> {
+    let offsets = scenario.requests.iter().filter_map(|request| request.range().map(|range| range.0));
+    offsets.filter(|&offset| offset > before).min()
+}
+
+/// The smallest disk: first what the requests reach, then less by halves.
+fn shrink_disk(search: &mut Search) {
+    let end = search.best.requests.iter().filter_map(Request::range);
+    let reached = end.map(|(offset, length)| offset.saturating_add(length)).max().unwrap_or(0);
+    let cluster = search.best.config.cluster_bytes();
+    for size in
+        [reached.checked_next_multiple_of(cluster), reached.checked_next_multiple_of(512), Some(reached)]
+    {
+        let Some(size) = size.filter(|&size| size > 0) else { continue };
+        resize(search, size);
+    }
+    for unit in [cluster, 512] {
+        let size = search.best.config.size_bytes / unit * unit;
+        resize(search, size);
+        search.lower(search.best.config.size_bytes, unit, set_size);
+    }
+}
+
+fn resize(search: &mut Search, size: u64) {
+    search.accepts_change(|scenario| set_size(scenario, size));
+}
+
+/// A disk below of the same size stays of the same size.
+fn set_size(scenario: &mut Scenario, size: u64) {
+    if scenario.config.backing_bytes == scenario.config.size_bytes {
+        scenario.config.backing_bytes = size;
+    }
+    scenario.config.size_bytes = size;
+}

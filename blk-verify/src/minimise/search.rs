@@ -1,0 +1,88 @@
+//! The best scenario so far, and the one gate through which a better one comes.
+
+use std::collections::HashSet;
+use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+
+use super::cost::cost;
+use crate::scenario::{Request, Scenario};
+
+pub(super) struct Search<'a> {
+    /// The smallest scenario that fails in the same way, so far.
+    pub(super) best: Scenario,
+    is_same: &'a mut dyn FnMut(&Scenario) -> bool,
+    should_stop: &'a mut dyn FnMut() -> bool,
+    tries: u64,
+    tries_max: u64,
+    stopped: bool,
+    /// Hashes of what does not fail in the same way: passes come to the same candidates again. A collision costs a
+    /// chance to shrink, never a wrong result.
+    rejected: HashSet<u64, BuildHasherDefault<DefaultHasher>>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(
+        best: Scenario,
+        is_same: &'a mut dyn FnMut(&Scenario) -> bool,
+        should_stop: &'a mut dyn FnMut() -> bool,
+        tries_max: u64,
+    ) -> Self {
+        Self { best, is_same, should_stop, tries: 0, tries_max, stopped: false, rejected: HashSet::default() }
+    }
+
+    pub(super) fn tries(&self) -> u64 {
+        self.tries
+    }
+
+    /// Whether no more tries are allowed: used up, or stopped by the caller.
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stopped
+    }
+
+    /// Takes `candidate` for the best if it is smaller and fails in the same way.
+    pub(super) fn accepts(&mut self, candidate: Scenario) -> bool {
+        if self.stopped || cost(&candidate) >= cost(&self.best) {
+            return false;
+        }
+        let hash = self.rejected.hasher().hash_one(&candidate);
+        if self.rejected.contains(&hash) {
+            return false;
+        }
+        if self.tries == self.tries_max || (self.should_stop)() {
+            self.stopped = true;
+            return false;
+        }
+        self.tries += 1;
+        if (self.is_same)(&candidate) {
+            self.best = candidate;
+            return true;
+        }
+        self.rejected.insert(hash);
+        false
+    }
+
+    /// Takes the best, changed by `change`, if that is smaller and fails in the same way.
+    pub(super) fn accepts_change(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
+        let mut candidate = self.best.clone();
+        change(&mut candidate);
+        self.accepts(candidate)
+    }
+
+    /// Takes the best with another request in the place of number `index`.
+    pub(super) fn accepts_request(&mut self, index: usize, request: Request) -> bool {
+        self.accepts_change(|scenario| scenario.requests[index] = request)
+    }
+
+    /// Brings a number down in steps of `unit`, by halves: from all of it to one unit. `set` puts the number into a scenario.
+    pub(super) fn lower(&mut self, mut number: u64, unit: u64, set: impl Fn(&mut Scenario, u64)) {
+        let mut step = number / unit;
+        while step > 0 {
+            let smaller = number.saturating_sub(step * unit);
+            if smaller < number && self.accepts_change(|scenario| set(scenario, smaller)) {
+                number = smaller;
+                step = step.min(number / unit);
+            } else {
+                step /= 2;
+            }
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! Mutates and crosses scenarios for a fuzzer that hands out bytes: what libFuzzer's custom mutator and crossover call.
+//!
+//! libFuzzer's own mutators know bytes; most of what they do to an input is lost on offsets. These know records: they take an
+//! input apart, change requests the way bugs need them (the same cluster again, an edge, another kind, a read of what was
+//! written), and put it together again. Inputs stay canonical: the encoding of a legal scenario.
+//!
+//! All is a pure function of the arguments; the randomness is `seed`.
+
+mod records;
+
+use rand::SeedableRng;
+use rand::rngs::SmallRng;
+
+use crate::generate::{chance, pick, random_config};
+use crate::scenario::bytes::{HEADER_BYTES, RECORD_BYTES};
+use crate::scenario::{Config, Scenario};
+
+/// Changes the input `data[..size]` in place and returns its new size: at most `max_size`, and at most `data.len()`.
+///
+/// `default_mutate(data, size, max_size)` is the fuzzer's own mutator; one in sixteen mutations is left to it. What it makes
+/// is made canonical.
+pub fn mutate(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    mut default_mutate: impl FnMut(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    let max_size = max_size.min(data.len());
+    let mut size = size.min(max_size);
+    let mut rng = SmallRng::seed_from_u64(u64::from(seed));
+    if chance(&mut rng, 1, 16) {
+        size = default_mutate(data, size, max_size).min(max_size);
+        return store(Scenario::decode(&data[..size]), &mut data[..max_size]);
+    }
+    let before = Scenario::decode(&data[..size]);
+    let mut scenario = before.clone();
+    // Some changes change nothing; a few tries make sure that something is.
+    for _ in 0..4 {
+        for _ in 0..=pick(&mut rng, 8).saturating_sub(4) {
+            change(&mut rng, &mut scenario);
+        }
+        if scenario != before {
+            break;
+        }
+    }
+    store(scenario, &mut data[..max_size])
+}
+
+/// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most `out.len()`.
+pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
+    let mut rng = SmallRng::seed_from_u64(u64::from(seed));
+    let (mut child, other) = (Scenario::decode(first), Scenario::decode(second));
+    let (count, other_count) = (child.requests.len() as u64, other.requests.len() as u64);
+    let start = pick(&mut rng, other_count + 1) as usize;
+    let at = pick(&mut rng, count + 1) as usize;
+    match pick(&mut rng, 3) {
+        // The beginning of one, the rest of the other.
+        0 => {
+            child.requests.truncate(at);
+            child.requests.extend_from_slice(&other.requests[start..]);
+        }
+        // A run of the other inside the one.
+        1 => {
+            let end = start + pick(&mut rng, other_count - start as u64 + 1) as usize;
+            child.requests.splice(at..at, other.requests[start..end].iter().copied());
+        }
+        // Both, shuffled together, each in its order.
+        _ => {
+            let mut rest = other.requests.iter().copied().peekable();
+            let mut both = Vec::with_capacity(child.requests.len() + other.requests.len());
+            for request in child.requests {
+                while rest.peek().is_some() && chance(&mut rng, other_count, count + other_count) {
+                    both.extend(rest.next());
+                }
+                both.push(request);
+            }
+            both.extend(rest);
+            child.requests = both;
+        }
+    }
+    if chance(&mut rng, 1, 4) {
+        child.config = other.config;
+    }
+    store(child, out)
+}
+
+/// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something off.
+fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
+    scenario.requests.truncate(out.len().saturating_sub(HEADER_BYTES) / RECORD_BYTES);
+    let mut bytes = scenario.encode();
+    let legal = Scenario::decode(&bytes);
+    if legal != scenario {
+        bytes = legal.encode();
+    }
+    // Less room than a header: its beginning is an input, too.
+    let size = bytes.len().min(out.len());
+    out[..size].copy_from_slice(&bytes[..size]);
+    size
+}
+
+fn change(rng: &mut SmallRng, scenario: &mut Scenario) {
+    if chance(rng, 1, 10) {
+        change_config(rng, scenario);
+    } else {
+        records::change(rng, scenario);
+    }
+}
+
+/// Takes one field from another configuration.
+fn change_config(rng: &mut SmallRng, scenario: &mut Scenario) {
+    let other = random_config(rng);
+    let cluster = scenario.config.cluster_bytes();
+    let config = &mut scenario.config;
+    match pick(rng, 14) {
+        0 => config.size_bytes = other.size_bytes,
+        1 => config.size_bytes = near(rng, config.size_bytes, cluster),
+        2 => config.version = other.version,
+        3 | 4 if chance(rng, 1, 2) => *scenario = scenario.rescale(other.cluster_bits),
+        3 | 4 => config.cluster_bits = other.cluster_bits,
+        5 => config.refcount_order = other.refcount_order,
+        6 => (config.backing, config.backing_bytes) = (other.backing, other.backing_bytes),
+        7 => config.backing_bytes = near(rng, config.size_bytes, cluster),
+        8 => config.compression = other.compression,
+        9 => config.l2_cache_entries = other.l2_cache_entries,
+        10 => config.l2_slice_bytes = other.l2_slice_bytes,
+        11 => config.refcount_cache_entries = other.refcount_cache_entries,
+        12 => config.preallocate = !config.preallocate,
+        _ => config.discard = !config.discard,
+    }
+    Config::normalize(&mut scenario.config);
+}
+
+/// A size a little more or less than `size`: by clusters, by sectors, or by bytes.
+fn near(rng: &mut SmallRng, size: u64, cluster: u64) -> u64 {
+    let unit = [cluster, 512, 1][pick(rng, 3) as usize];
+    let distance = unit * (1 + pick(rng, 3));
+    if chance(rng, 1, 2) { size.saturating_add(distance) } else { size.saturating_sub(distance) }
+}

@@ -1,0 +1,175 @@
+//! Changes to the requests of a scenario.
+
+use rand::rngs::SmallRng;
+
+use super::near;
+use crate::generate::{Aim, Limits, Swarm, chance, of_kind, pick, request};
+use crate::scenario::{Fill, Request, Scenario};
+
+/// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
+pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario) {
+    let mut aim = aim_at(rng, scenario);
+    let requests = &mut scenario.requests;
+    if requests.is_empty() {
+        return insert_new(rng, requests, &mut aim);
+    }
+    let at = index(rng, requests);
+    match pick(rng, 24) {
+        0..=3 => insert_new(rng, requests, &mut aim),
+        4..=6 => delete_run(rng, requests),
+        7 => requests.insert(index(rng, requests), requests[at]),
+        8 => {
+            let other = index(rng, requests);
+            requests.swap(at, other);
+        }
+        9 => move_run(rng, requests),
+        10..=11 => replay_elsewhere(rng, requests, at, &mut aim),
+        12..=14 => move_range(rng, requests, at, scenario.config.cluster_bytes()),
+        15..=16 => resize_range(rng, requests, at, scenario.config.cluster_bytes()),
+        17..=18 => change_kind(rng, requests, at, &mut aim),
+        19 => change_flags(rng, &mut requests[at]),
+        20..=21 => look_at_what_was_written(rng, requests, at),
+        22 => {
+            let pause = [Request::Reopen, Request::Flush, Request::Check][pick(rng, 3) as usize];
+            requests.insert(at + 1, pause);
+        }
+        _ => append_new(rng, requests, &mut aim),
+    }
+}
+
+/// Aims mostly at clusters that the scenario uses already.
+fn aim_at(rng: &mut SmallRng, scenario: &Scenario) -> Aim {
+    let mut aim = Aim::new(rng, &scenario.config, &Limits::default());
+    for place in 0..3 {
+        if scenario.requests.is_empty() {
+            break;
+        }
+        if let Some((offset, _)) = scenario.requests[index(rng, &scenario.requests)].range() {
+            aim.heat(place, offset);
+        }
+    }
+    aim
+}
+
+/// The index of one of the requests, of which there must be some.
+fn index(rng: &mut SmallRng, requests: &[Request]) -> usize {
+    pick(rng, requests.len() as u64) as usize
+}
+
+/// A run of requests, short ones more often.
+fn run(rng: &mut SmallRng, requests: &[Request]) -> std::ops::Range<usize> {
+    let start = index(rng, requests);
+    let length_max = (requests.len() - start) as u64;
+    let length = 1 + pick(rng, length_max).min(pick(rng, length_max)).min(pick(rng, length_max));
+    start..start + length as usize
+}
+
+fn insert_new(rng: &mut SmallRng, requests: &mut Vec<Request>, aim: &mut Aim) {
+    let at = pick(rng, requests.len() as u64 + 1) as usize;
+    let new = request(rng, &Swarm::usual(), aim);
+    requests.insert(at, new);
+}
+
+fn append_new(rng: &mut SmallRng, requests: &mut Vec<Request>, aim: &mut Aim) {
+    let swarm = Swarm::random(rng);
+    for _ in 0..=pick(rng, 8) {
+        requests.push(request(rng, &swarm, aim));
+    }
+}
+
+fn delete_run(rng: &mut SmallRng, requests: &mut Vec<Request>) {
+    let run = run(rng, requests);
+    requests.drain(run);
+}
+
+fn move_run(rng: &mut SmallRng, requests: &mut Vec<Request>) {
+    let run = run(rng, requests);
+    let moved: Vec<Request> = requests.drain(run).collect();
+    let at = pick(rng, requests.len() as u64 + 1) as usize;
+    requests.splice(at..at, moved);
+}
+
+/// The same request once more, where another one was, or where the generator would aim.
+fn replay_elsewhere(rng: &mut SmallRng, requests: &mut Vec<Request>, at: usize, aim: &mut Aim) {
+    let again = requests[at];
+    let Some((_, length)) = again.range() else { return };
+    let offset = match requests[index(rng, requests)].range() {
+        Some((offset, _)) if chance(rng, 2, 3) => offset,
+        _ => aim.range(rng, again.kind()).0,
+    };
+    let place = at + 1 + pick(rng, (requests.len() - at) as u64) as usize;
+    requests.insert(place, again.with_range(offset, length));
+}
+
+/// Moves the beginning: to an edge, to where another request begins or ends, or a little.
+fn move_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster: u64) {
+    if let Request::Resize { size } = &mut requests[at] {
+        *size = near(rng, *size, cluster);
+        return;
+    }
+    let Some((offset, length)) = requests[at].range() else { return };
+    let other = requests[index(rng, requests)].range().unwrap_or((offset, length));
+    let new = match pick(rng, 8) {
+        0 => offset / cluster * cluster,
+        1 => (offset / cluster * cluster).saturating_add(cluster).saturating_sub(512),
+        2 => other.0,
+        3 => other.0.saturating_add(other.1),
+        4 => (other.0 / cluster * cluster).saturating_add(offset % cluster),
+        _ => near(rng, offset, cluster),
+    };
+    // Half of the time the end stays.
+    let end = offset.saturating_add(length);
+    let length = if chance(rng, 1, 2) && new < end { end - new } else { length };
+    requests[at] = requests[at].with_range(new, length);
+}
+
+fn resize_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster: u64) {
+    let Some((offset, length)) = requests[at].range() else { return };
+    let other = requests[index(rng, requests)].range().unwrap_or((offset, length));
+    let to_edge = cluster - offset % cluster;
+    let length = match pick(rng, 8) {
+        0 => to_edge,
+        1 => to_edge + cluster * pick(rng, 3),
+        2 => cluster,
+        3 => 512,
+        4 => other.1,
+        // Up to where another one begins.
+        5 if other.0 > offset => other.0 - offset,
+        _ => near(rng, length, cluster),
+    };
+    requests[at] = requests[at].with_range(offset, length);
+}
+
+/// Another kind at the same place, or a new one elsewhere when either has no place.
+fn change_kind(rng: &mut SmallRng, requests: &mut [Request], at: usize, aim: &mut Aim) {
+    let kind = Swarm::usual().kind(rng);
+    let new = of_kind(rng, kind, aim);
+    requests[at] = match requests[at].range() {
+        Some((offset, length)) => new.with_range(offset, length),
+        None => new,
+    };
+}
+
+fn change_flags(rng: &mut SmallRng, request: &mut Request) {
+    let dice = pick(rng, 3);
+    match request {
+        Request::Write { fua, .. } if dice == 0 => *fua = !*fua,
+        Request::Write { fill, .. } | Request::WriteCompressed { fill, .. } => {
+            *fill = [Fill::Stamp, Fill::Byte(0), Fill::Byte(pick(rng, 256) as u8)][pick(rng, 3) as usize];
+        }
+        Request::WriteZeroes { unmap, no_fallback, fua, .. } => {
+            let flag = [unmap, no_fallback, fua].into_iter().nth(dice as usize).expect("three flags");
+            *flag = !*flag;
+        }
+        _ => {}
+    }
+}
+
+/// Reads, or asks the status of, what a request has changed; now, or at the end.
+fn look_at_what_was_written(rng: &mut SmallRng, requests: &mut Vec<Request>, at: usize) {
+    let Some((offset, length)) = requests[at].range() else { return };
+    let look =
+        if chance(rng, 1, 4) { Request::Status { offset, length } } else { Request::Read { offset, length } };
+    let place = if chance(rng, 1, 2) { at + 1 } else { requests.len() };
+    requests.insert(place, look);
+}

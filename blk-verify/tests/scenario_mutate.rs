@@ -1,0 +1,174 @@
+//! Mutation and crossover: inputs stay canonical and within their room, and every part of a scenario can change.
+
+use std::collections::HashSet;
+
+use blk_verify::generate::{Generator, Limits};
+use blk_verify::mutate::{crossover, mutate};
+use blk_verify::scenario::{Request, RequestKind, Scenario, bounds};
+use rand::rngs::SmallRng;
+use rand::{Rng, RngCore, SeedableRng};
+
+const ROOM: usize = 32 + 16 * 40;
+
+/// Stands for libFuzzer's own mutator: one byte changes, sometimes the end goes.
+fn change_byte(data: &mut [u8], size: usize, max_size: usize) -> usize {
+    assert!(size <= max_size && max_size <= data.len());
+    if size > 0 {
+        data[size / 2] ^= 0x55;
+    }
+    size.saturating_sub(3)
+}
+
+fn canonical(bytes: &[u8]) -> Scenario {
+    let scenario = Scenario::decode(bytes);
+    assert_eq!(scenario.encode(), bytes, "{scenario}");
+    scenario
+}
+
+#[test]
+fn mutants_are_canonical_and_fit() {
+    let mut rng = SmallRng::seed_from_u64(1);
+    let mut data = vec![0; ROOM];
+    let mut size = 0;
+    for seed in 0..100_000 {
+        size = mutate(&mut data, size, ROOM, seed, change_byte);
+        assert!(size <= ROOM);
+        let scenario = canonical(&data[..size]);
+        assert!(scenario.config.is_normal());
+        // From time to time anything at all, or a full input, so that both ends are met.
+        if seed % 100 == 0 {
+            size = rng.random_range(0..ROOM);
+            rng.fill_bytes(&mut data[..size]);
+        }
+    }
+}
+
+#[test]
+fn mutation_is_a_function_of_its_arguments() {
+    let input = Generator::new(1, Limits::default()).next().expect("endless").encode();
+    for seed in 0..1000 {
+        let mutant = || {
+            let mut data = input.clone();
+            data.resize(ROOM, 0xaa);
+            let size = mutate(&mut data, input.len(), ROOM, seed, change_byte);
+            data.truncate(size);
+            data
+        };
+        assert_eq!(mutant(), mutant());
+    }
+}
+
+#[test]
+fn too_little_room_is_no_failure() {
+    for room in 0..100 {
+        let mut data = vec![0; room];
+        for seed in 0..50 {
+            let size = mutate(&mut data, room / 2, room, seed, change_byte);
+            assert!(size <= room);
+            let fits = room.saturating_sub(32) / 16;
+            assert!(Scenario::decode(&data[..size]).requests.len() <= fits);
+            assert!(crossover(&data[..size], &data, &mut vec![0; room], seed) <= room);
+        }
+    }
+}
+
+#[test]
+fn nearly_every_mutation_changes_something() {
+    let mut changed = 0;
+    for (seed, scenario) in (0..10_000).zip(Generator::new(2, Limits::default())) {
+        let mut data = scenario.encode();
+        let size = data.len();
+        data.resize(size + 512, 0);
+        let room = data.len();
+        let size = mutate(&mut data, size, room, seed, change_byte);
+        changed += u32::from(Scenario::decode(&data[..size]) != scenario);
+    }
+    assert!(changed > 9900, "{changed} of 10000");
+}
+
+/// What a single mutation of one and the same input brings about.
+#[test]
+fn every_part_can_change() {
+    let limits = Limits { requests_min: 20, requests_max: 20, ..Limits::default() };
+    let scenario = Generator::new(3, limits).next().expect("endless");
+    let mut seen = HashSet::new();
+    for seed in 0..20_000 {
+        let mut data = scenario.encode();
+        let size = data.len();
+        data.resize(ROOM, 0);
+        let size = mutate(&mut data, size, ROOM, seed, |_, size, _| size);
+        let mutant = Scenario::decode(&data[..size]);
+        let (old, new) = (&scenario.config, &mutant.config);
+        let mut note = |what: &'static str, happened: bool| {
+            if happened {
+                seen.insert(what);
+            }
+        };
+        note("size", old.size_bytes != new.size_bytes);
+        note("version", old.version != new.version);
+        note("cluster bits", old.cluster_bits != new.cluster_bits);
+        note("refcount order", old.refcount_order != new.refcount_order);
+        note("backing", old.backing != new.backing);
+        note("backing bytes", old.backing_bytes != new.backing_bytes);
+        note("compression", old.compression != new.compression);
+        note("l2 cache", old.l2_cache_entries != new.l2_cache_entries);
+        note("l2 slice", old.l2_slice_bytes != new.l2_slice_bytes);
+        note("refcount cache", old.refcount_cache_entries != new.refcount_cache_entries);
+        note("preallocate", old.preallocate != new.preallocate);
+        note("discard", old.discard != new.discard);
+        note("more requests", mutant.requests.len() > 20);
+        note("fewer requests", mutant.requests.len() < 20);
+        let kinds = |scenario: &Scenario| scenario.requests.iter().map(Request::kind).collect::<Vec<_>>();
+        let sorted = |scenario: &Scenario| {
+            let mut kinds = kinds(scenario);
+            kinds.sort();
+            kinds
+        };
+        note("another order", sorted(&mutant) == sorted(&scenario) && kinds(&mutant) != kinds(&scenario));
+        note("another kind", mutant.requests.len() == 20 && sorted(&mutant) != sorted(&scenario));
+        note("another range", kinds(&mutant) == kinds(&scenario) && mutant.requests != scenario.requests);
+    }
+    // Compression, preallocation and backing depend on one another; this input allows all of them.
+    assert_eq!(seen.len(), 17, "{seen:?} of {}", scenario.config);
+}
+
+#[test]
+fn mutation_alone_reaches_every_kind_from_nothing() {
+    let mut data = vec![0; ROOM];
+    let mut size = 0;
+    let mut kinds = HashSet::new();
+    for seed in 0..2000 {
+        size = mutate(&mut data, size, ROOM, seed, |_, size, _| size);
+        kinds.extend(Scenario::decode(&data[..size]).requests.iter().map(Request::kind));
+    }
+    assert_eq!(kinds.len(), RequestKind::ALL.len());
+}
+
+#[test]
+fn crossover_takes_from_both_and_fits() {
+    let limits = Limits { requests_min: 5, requests_max: 20, ..Limits::default() };
+    let mut generator = Generator::new(4, limits);
+    let (mut with_both, total) = (0, 5000);
+    for seed in 0..total {
+        let (first, second) = (generator.next().expect("endless"), generator.next().expect("endless"));
+        let mut out = vec![0; ROOM];
+        let size = crossover(&first.encode(), &second.encode(), &mut out, seed);
+        let child = canonical(&out[..size]);
+        assert!(child.config == first.config || child.config == second.config);
+        let from = |parent: &Scenario| child.requests.iter().filter(|r| parent.requests.contains(r)).count();
+        with_both += u32::from(from(&first) > 0 && from(&second) > 0);
+        assert!(child.requests.iter().all(|r| first.requests.contains(r) || second.requests.contains(r)));
+    }
+    assert!(with_both * 10 > total * 8, "{with_both} of {total}");
+}
+
+#[test]
+fn a_crossover_of_full_inputs_is_bounded() {
+    let full =
+        Scenario { requests: vec![Request::Flush; bounds::REQUESTS_MAX], ..Scenario::default() }.encode();
+    let mut out = vec![0; 4 * full.len()];
+    for seed in 0..100 {
+        let size = crossover(&full, &full, &mut out, seed);
+        assert!(canonical(&out[..size]).requests.len() <= bounds::REQUESTS_MAX);
+    }
+}
