@@ -146,7 +146,7 @@ impl Aim {
         let sector = pick(rng, sectors) * 512;
         let (offset, length) = match pick(rng, 24) {
             // Large clusters are compared byte by byte as well: whole ones are rarer.
-            0..=5 if cluster < 1 << 17 || chance(rng, 1, 4) => (anchor, cluster),
+            0..=5 if cluster < 1 << 15 || chance(rng, 1, 3) => (anchor, cluster),
             6..=7 => (anchor, (1 + pick(rng, 4)) * cluster),
             8..=9 => (anchor, sector.max(512)),
             10..=11 => (anchor + sector, cluster - sector),

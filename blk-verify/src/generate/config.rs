@@ -7,7 +7,7 @@ use super::random::{chance, one_of, pick};
 use crate::scenario::{Backing, Compression, Config};
 
 /// Small clusters make many tables out of few bytes. The rare ones are drawn separately.
-const CLUSTER_BITS: [u8; 16] = [9, 9, 9, 9, 9, 10, 10, 12, 12, 12, 12, 14, 14, 16, 16, 16];
+const CLUSTER_BITS: [u8; 16] = [9, 9, 9, 9, 9, 10, 10, 12, 12, 12, 12, 12, 14, 14, 16, 16];
 const CACHE_ENTRIES: [u16; 8] = [0, 0, 0, 1, 1, 2, 3, 8];
 const BACKINGS: [Backing; 8] = [
     Backing::None,
@@ -21,7 +21,7 @@ const BACKINGS: [Backing; 8] = [
 ];
 
 pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
-    let cluster_bits = if chance(rng, 1, 24) {
+    let cluster_bits = if chance(rng, 1, 64) {
         one_of(rng, &[11, 13, 15, 17, 18, 19, 20, 21])
     } else {
         one_of(rng, &CLUSTER_BITS)
@@ -51,13 +51,14 @@ pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
 /// The size of the disk, in bytes: most have a few clusters, some need several L2 tables, an eighth have odd tails.
 fn size(rng: &mut SmallRng, cluster: u64, disk_bytes_max: u64) -> u64 {
     let clusters_max = (disk_bytes_max / cluster).max(1);
-    // 64 KiB clusters and up get fewer, since each is compared in full at the end.
-    let few = if cluster < 1 << 16 { 64 } else { 16 };
+    // Large clusters get fewer, since all of the disk is compared at the end.
+    let few = if cluster < 1 << 14 { 64 } else { 16 };
     let table = cluster / 8;
     let clusters = match pick(rng, 16) {
         0..=3 => 1 + pick(rng, 4),
         4..=8 => 1 + pick(rng, few / 4),
-        13..=14 if 2 * table <= clusters_max => table + pick(rng, 3 * table),
+        13 if 2 * table <= clusters_max => table + pick(rng, 3 * table),
+        14 if cluster <= 1024 => table + pick(rng, 3 * table),
         // Small clusters again: enough of them for several refcount blocks, even for another refcount table.
         15 if cluster <= 1024 => 1 + pick(rng, clusters_max),
         _ => 1 + pick(rng, few),
