@@ -90,7 +90,7 @@ impl Options {
 /// A text that says what is wrong with the value.
 pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
     let (digits, shift) = match text.char_indices().last() {
-        Some((at, unit)) if unit.is_ascii_alphabetic() => {
+        Some((at, unit)) if unit.is_ascii_alphabetic() && !text.starts_with("0x") => {
             let shift = match unit.to_ascii_lowercase() {
                 'b' => 0,
                 'k' => 10,
@@ -254,6 +254,7 @@ mod tests {
         assert_eq!(parse_size("64k"), Ok(65536));
         assert_eq!(parse_size("1.5G"), Ok(1_610_612_736));
         assert_eq!(parse_size("0x200"), Ok(512));
+        assert_eq!(parse_size("0x1b"), Ok(27));
         assert!(parse_size("16E").is_err());
         assert!(parse_size("").is_err());
         assert!(parse_size("12q").unwrap_err().contains("unit 'q'"));

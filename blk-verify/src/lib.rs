@@ -1,7 +1,24 @@
 //! Compares any two block drivers request by request.
+//!
+//! [`Verify`] is the heart: a [`blk_core::BlockDriver`] over a reference and a disk under test, which stops at the first answer
+//! that differs and says where the wrong bytes came from. Around it: [`scenario`]s and what makes, changes and shrinks them
+//! ([`generate`], [`mutate`], [`minimise`](mod@minimise)); the [`engine`] that runs them on a [`target`] and asks the oracles.
 
+pub mod engine;
 pub mod generate;
+pub mod journal;
 pub mod minimise;
 pub mod mutate;
+mod oracle;
+mod range_lock;
+pub mod report;
 pub mod scenario;
+pub mod stamp;
+pub mod stats;
 pub mod target;
+pub mod testing;
+pub mod verify;
+
+pub use engine::{Engine, Outcome, RunOptions};
+pub use report::{Finding, Signature};
+pub use verify::{Policy, Verify};

@@ -1,0 +1,176 @@
+//! Runs scenarios: makes the disks, makes the requests through the verifier, asks the oracles.
+
+mod requests;
+mod soak;
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use blk_core::{Access, Disk};
+
+use crate::journal::Journal;
+use crate::oracle::content::{self, Buffers};
+use crate::oracle::image;
+use crate::report::{self, Finding, Signature};
+use crate::scenario::{Config, Scenario};
+use crate::stats::RunStats;
+use crate::target::{Bench, Target};
+use crate::verify::{Numbering, Policy, Verify};
+
+pub use soak::{Soak, SoakOptions};
+
+/// How a scenario is run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RunOptions {
+    /// Ask for the block status around each request, to count kinds of cluster and transitions.
+    pub track_kinds: bool,
+    /// Compare the whole disk before it is reopened too, not only after.
+    pub compare_before_reopen: bool,
+    /// Largest disk that is run, bytes; a scenario with a larger one is refused.
+    pub size_bytes_max: u64,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self { track_kinds: true, compare_before_reopen: true, size_bytes_max: 1 << 40 }
+    }
+}
+
+/// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in time.
+pub(crate) const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was wrong.
+    Clean,
+    /// Something was.
+    Finding(Box<Finding>),
+    /// The scenario cannot be run on this target; the text says why.
+    Refused(String),
+}
+
+impl Outcome {
+    /// The finding, if there is one.
+    pub fn finding(&self) -> Option<&Finding> {
+        match self {
+            Self::Finding(finding) => Some(finding),
+            Self::Clean | Self::Refused(_) => None,
+        }
+    }
+}
+
+/// Runs scenarios, keeping its buffers between them.
+#[derive(Debug, Default)]
+pub struct Engine {
+    options: RunOptions,
+    data: Vec<u8>,
+    buffers: Buffers,
+    stats: RunStats,
+}
+
+/// One scenario while it runs.
+struct Run<'a> {
+    engine: &'a mut Engine,
+    bench: Box<dyn Bench>,
+    journal: Arc<Journal>,
+    config: Config,
+    /// The verifier over the disks of the bench; absent while they are reopened.
+    disk: Option<Disk>,
+}
+
+type Step = Result<(), Box<Finding>>;
+
+impl Engine {
+    /// An engine with these options.
+    pub fn new(options: RunOptions) -> Self {
+        Self { options, ..Self::default() }
+    }
+
+    /// What all runs so far did.
+    pub fn stats(&self) -> &RunStats {
+        &self.stats
+    }
+
+    /// Runs one scenario on fresh disks of `target`. A panic of the driver is a finding.
+    pub fn run(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
+        self.stats.scenarios += 1;
+        match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario))) {
+            Ok(outcome) => outcome,
+            Err(payload) => Outcome::Finding(Box::new(panic_finding(payload.as_ref()))),
+        }
+    }
+
+    fn run_unguarded(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
+        let config = target.legalize(&scenario.config);
+        if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
+            return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
+        }
+        let bench = match target.build(&config) {
+            Ok(bench) => bench,
+            Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
+        };
+        let mut run = Run { engine: self, bench, journal: Arc::new(Journal::new()), config, disk: None };
+        match run.all(scenario) {
+            Ok(()) => Outcome::Clean,
+            Err(finding) => Outcome::Finding(finding),
+        }
+    }
+}
+
+impl Run<'_> {
+    fn all(&mut self, scenario: &Scenario) -> Step {
+        self.verify()?;
+        for request in &scenario.requests {
+            self.make(*request)?;
+        }
+        self.disk = None;
+        let whole = self.bench.reference().size() <= WHOLE_COMPARE_BYTES_MAX;
+        if whole && self.engine.options.compare_before_reopen {
+            self.compare_whole()?;
+        }
+        image::check(&self.bench.test())?;
+        self.reopen()?;
+        if whole { self.compare_whole() } else { Ok(()) }
+    }
+
+    /// Puts a verifier before the disks of the bench.
+    fn verify(&mut self) -> Step {
+        let journal = Arc::clone(&self.journal);
+        let (reference, test) = (self.bench.reference(), self.bench.test());
+        match Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal) {
+            Ok(verify) => self.disk = Some(Disk::new(verify, Access::ReadWrite)),
+            Err(error) => return Err(self.found("making the verifier", &error)),
+        }
+        Ok(())
+    }
+
+    /// Closes and opens the disk under test.
+    fn reopen(&mut self) -> Step {
+        self.disk = None;
+        self.bench.reopen().map_err(|error| content::failed("closing and reopening the image", &error))
+    }
+
+    fn compare_whole(&mut self) -> Step {
+        let (reference, test) = (self.bench.reference(), self.bench.test());
+        let compared = content::compare(&self.journal, &reference, &test, &mut self.engine.buffers)?;
+        self.engine.stats.bytes_read += compared;
+        self.engine.stats.bytes_compared += compared;
+        Ok(())
+    }
+
+    /// The finding that the verifier has entered, or one that says that it failed without.
+    fn found(&self, what: &'static str, error: &blk_core::Error) -> Box<Finding> {
+        self.journal.findings().pop().map_or_else(|| content::failed(what, error), Box::new)
+    }
+}
+
+fn panic_finding(payload: &(dyn std::any::Any + Send)) -> Finding {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message");
+    let signature = Signature::Panic { message: report::without_numbers(text) };
+    report::oracle_finding(signature, "the driver panicked", text)
+}

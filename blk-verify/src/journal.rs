@@ -1,0 +1,95 @@
+//! What a run has done so far: the requests, for reports, and the findings. It outlives a reopen of the disks.
+
+use blk_core::sync::Mutex;
+
+use crate::report::Finding;
+use crate::scenario::Request;
+use crate::stamp;
+
+/// Requests that are remembered; reports can name no older ones.
+const REMEMBERED: usize = 1 << 16;
+/// Findings that are kept under the policy that goes on after one.
+const FINDINGS_MAX: usize = 1000;
+
+/// Requests and findings of a run.
+#[derive(Debug, Default)]
+pub struct Journal {
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    /// The last requests; that of stamp number `n` stands at `n % REMEMBERED`.
+    requests: Vec<Option<Request>>,
+    count: u64,
+    findings: Vec<Finding>,
+    finding_count: u64,
+}
+
+impl Journal {
+    /// An empty journal.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The stamp number of the next request.
+    pub fn next_number(&self) -> u32 {
+        stamp::number_of(self.inner.lock().count + 1)
+    }
+
+    /// Enters a request; returns its stamp number.
+    #[inline]
+    pub(crate) fn enter(&self, request: Request) -> u32 {
+        let mut inner = self.inner.lock();
+        inner.count += 1;
+        let number = stamp::number_of(inner.count);
+        let slot = number as usize % REMEMBERED;
+        if slot >= inner.requests.len() {
+            let length = (slot + 1).next_power_of_two().min(REMEMBERED);
+            inner.requests.resize(length, None);
+        }
+        inner.requests[slot] = Some(request);
+        number
+    }
+
+    /// The stamp number of the request that was entered last; 1 before the first.
+    #[inline]
+    pub(crate) fn current_number(&self) -> u32 {
+        stamp::number_of(self.inner.lock().count.max(1))
+    }
+
+    /// The request of that stamp number, if it is remembered.
+    pub fn request(&self, number: u32) -> Option<Request> {
+        let inner = self.inner.lock();
+        let newest = stamp::number_of(inner.count.max(1));
+        let age = (newest + stamp::NUMBERS_END - 1 - number) % (stamp::NUMBERS_END - 1);
+        if age as usize >= REMEMBERED {
+            return None;
+        }
+        inner.requests.get(number as usize % REMEMBERED).copied().flatten()
+    }
+
+    /// How many requests were entered.
+    pub fn request_count(&self) -> u64 {
+        self.inner.lock().count
+    }
+
+    /// Adds a finding.
+    pub(crate) fn add(&self, finding: Finding) {
+        let mut inner = self.inner.lock();
+        inner.finding_count += 1;
+        if inner.findings.len() < FINDINGS_MAX {
+            inner.findings.push(finding);
+        }
+    }
+
+    /// Whether anything was found.
+    pub fn has_findings(&self) -> bool {
+        self.inner.lock().finding_count > 0
+    }
+
+    /// The findings, the first thousand of them.
+    pub fn findings(&self) -> Vec<Finding> {
+        self.inner.lock().findings.clone()
+    }
+}

@@ -1,0 +1,55 @@
+//! The content oracle: every byte of the disk under test is that of the reference.
+
+use blk_core::{Disk, Extent};
+
+use crate::journal::Journal;
+use crate::report::{self, Finding, Sides, Signature};
+
+/// Pieces of this size stay in the processor's first-level cache on both sides.
+const PIECE_BYTES: usize = 8 << 10;
+
+/// Buffers for both sides, reused between runs.
+#[derive(Debug)]
+pub(crate) struct Buffers {
+    reference: Vec<u8>,
+    test: Vec<u8>,
+}
+
+impl Default for Buffers {
+    fn default() -> Self {
+        Self { reference: vec![0; PIECE_BYTES], test: vec![0; PIECE_BYTES] }
+    }
+}
+
+/// Compares both disks whole. Returns the number of bytes, or the first difference.
+pub(crate) fn compare(
+    journal: &Journal,
+    reference: &Disk,
+    test: &Disk,
+    buffers: &mut Buffers,
+) -> Result<u64, Box<Finding>> {
+    let size = reference.size();
+    if size != test.size() {
+        let what = format!("the disk under test has {} bytes, the reference {size}", test.size());
+        return Err(Box::new(report::oracle_finding(Signature::Size, &what, "")));
+    }
+    let mut at = 0;
+    while at < size {
+        let length = (size - at).min(PIECE_BYTES as u64) as usize;
+        let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
+        reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
+        test.read(at, found).map_err(|error| failed("reading the whole disk", &error))?;
+        if *expected != *found {
+            let sides = Sides { offset: at, reference: expected, test: found, size };
+            return Err(Box::new(report::content_finding(journal, None, Extent::new(0, size), sides)));
+        }
+        at += length as u64;
+    }
+    Ok(size)
+}
+
+/// The finding for something that has to succeed and did not.
+pub(crate) fn failed(what: &'static str, error: &blk_core::Error) -> Box<Finding> {
+    let signature = Signature::Failed { what, error: format!("{:?}", error.kind()) };
+    Box::new(report::oracle_finding(signature, &format!("{what} failed"), &error.to_string()))
+}

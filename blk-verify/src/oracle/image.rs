@@ -1,0 +1,29 @@
+//! The image oracle: the metadata is consistent, and nothing has leaked.
+
+use blk_core::{CheckReport, Disk, RepairMode};
+
+use super::content::failed;
+use crate::report::{self, Finding, Signature};
+
+/// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no reason for one.
+pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
+    test.flush().map_err(|error| failed("flushing at the end", &error))?;
+    if test.driver().as_check().is_none() {
+        return Ok(());
+    }
+    let checked = test.check(RepairMode::None).map_err(|error| failed("checking the image", &error))?;
+    if checked.is_clean() { Ok(()) } else { Err(Box::new(finding(&checked))) }
+}
+
+/// The finding for a check that is not clean.
+pub(crate) fn finding(checked: &CheckReport) -> Finding {
+    let first = checked.findings.iter().max_by_key(|finding| finding.severity);
+    let message = first.map_or_else(String::new, |finding| {
+        format!("{:?}: {}", finding.severity, report::without_numbers(&finding.message))
+    });
+    report::oracle_finding(
+        Signature::Image { message },
+        "the check of the image is not clean",
+        &checked.to_string(),
+    )
+}

@@ -1,0 +1,365 @@
+//! The verifier: a block driver over two disks that must always answer the same.
+//!
+//! Every request goes to both disks, the one under test first; results, data and status are compared. It is a driver itself,
+//! so it nests, and anything that speaks to a disk can be verified while it runs.
+//!
+//! Three verdicts are possible for a request. *Match*: both agree. *Mismatch*: a [`Finding`]; the [`Policy`] says what
+//! follows. *Permitted*: the disks may differ (a discard leaves old bytes or zeroes, a request that failed has written any
+//! part of itself): the disk under test is read back, held against what is allowed, and the reference brought to the same.
+//! docs/permitted-differences.md lists them all.
+//!
+//! Requests that overlap while in flight are ordered by a range lock, so both disks see them in the same order.
+
+mod permitted;
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use blk_core::sync::Mutex;
+use blk_core::{
+    BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, RepairMode, Resize, Result,
+    WriteFlags, ZeroFlags,
+};
+
+use crate::journal::Journal;
+use crate::range_lock::{Mode, RangeLock};
+use crate::report::{self, Finding, Sides, Signature};
+use crate::scenario::{Fill, Request};
+
+/// Data is compared in pieces of this size, which stay in the processor's cache.
+pub(crate) const CHUNK_BYTES: usize = 32 << 10;
+
+/// What follows a mismatch.
+#[derive(Clone, Default)]
+pub enum Policy {
+    /// The request fails with [`Error::Mismatch`], and all later ones are refused.
+    #[default]
+    Fail,
+    /// The finding is kept; the request succeeds with what the reference says.
+    Report,
+    /// The function is called with the finding; it is meant not to return.
+    Abort(Arc<dyn Fn(&Finding) + Send + Sync>),
+}
+
+impl fmt::Debug for Policy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Fail => "Fail",
+            Self::Report => "Report",
+            Self::Abort(_) => "Abort",
+        })
+    }
+}
+
+/// Who enters requests into the journal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Numbering {
+    /// The verifier, in the order in which it gets them.
+    #[default]
+    Verifier,
+    /// The caller, before each request: one request at a time.
+    Caller,
+}
+
+/// Two disks behind one. See the module documentation.
+#[derive(Debug)]
+pub struct Verify {
+    reference: Arc<Disk>,
+    test: Arc<Disk>,
+    policy: Policy,
+    numbering: Numbering,
+    journal: Arc<Journal>,
+    ranges: RangeLock,
+    /// Buffers for the other side's data, reused.
+    buffers: Mutex<Vec<Vec<u8>>>,
+    failed: AtomicBool,
+}
+
+impl Verify {
+    /// Verifies `test` against `reference`, which have the same size and the same content.
+    ///
+    /// # Errors
+    /// [`Error::Mismatch`] if the sizes differ.
+    pub fn new(reference: Arc<Disk>, test: Arc<Disk>, policy: Policy) -> Result<Self> {
+        Self::with_journal(reference, test, policy, Numbering::Verifier, Arc::new(Journal::new()))
+    }
+
+    /// As [`Verify::new`], going on with the journal of an earlier verifier.
+    pub fn with_journal(
+        reference: Arc<Disk>,
+        test: Arc<Disk>,
+        policy: Policy,
+        numbering: Numbering,
+        journal: Arc<Journal>,
+    ) -> Result<Self> {
+        if reference.size() != test.size() {
+            let finding = size_finding(reference.size(), test.size());
+            let report = finding.report.clone();
+            journal.add(finding);
+            return Err(Error::Mismatch { report });
+        }
+        Ok(Self {
+            reference,
+            test,
+            policy,
+            numbering,
+            journal,
+            ranges: RangeLock::default(),
+            buffers: Mutex::new(Vec::new()),
+            failed: AtomicBool::new(false),
+        })
+    }
+
+    /// What was requested and found so far.
+    pub fn journal(&self) -> &Arc<Journal> {
+        &self.journal
+    }
+
+    /// Checks that earlier mismatches let requests through, and gives the request its number.
+    #[inline]
+    fn begin(&self, request: Request) -> Result<u32> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Error::Poisoned { cause: "an earlier request found a mismatch".to_owned() });
+        }
+        Ok(match self.numbering {
+            Numbering::Verifier => self.journal.enter(request),
+            Numbering::Caller => self.journal.current_number(),
+        })
+    }
+
+    /// The request as the journal has it: the caller knows more of it than the verifier sees.
+    fn noted(&self, number: u32, seen: Request) -> Request {
+        self.journal.request(number).unwrap_or(seen)
+    }
+
+    /// Does what the policy says. `Ok` means: go on with what the reference says.
+    fn mismatch(&self, finding: Finding) -> Result<()> {
+        let report = finding.report.clone();
+        match &self.policy {
+            Policy::Fail => {
+                self.failed.store(true, Ordering::Relaxed);
+                self.journal.add(finding);
+                Err(Error::Mismatch { report })
+            }
+            Policy::Report => {
+                self.journal.add(finding);
+                Ok(())
+            }
+            Policy::Abort(hook) => {
+                hook(&finding);
+                self.journal.add(finding);
+                Err(Error::Mismatch { report })
+            }
+        }
+    }
+
+    fn take_buffer(&self) -> Vec<u8> {
+        self.buffers.lock().pop().unwrap_or_else(|| vec![0; CHUNK_BYTES])
+    }
+
+    fn return_buffer(&self, buffer: Vec<u8>) {
+        self.buffers.lock().push(buffer);
+    }
+
+    /// Reads from the reference and compares with `read`, what the test disk gave for `offset`.
+    #[inline]
+    fn compare_read(&self, number: u32, request: Request, offset: u64, read: &mut [u8]) -> Result<()> {
+        let mut buffer = self.take_buffer();
+        let mut at = offset;
+        for part in read.chunks_mut(CHUNK_BYTES) {
+            let expected = &mut buffer[..part.len()];
+            if let Err(error) = self.reference.read(at, expected) {
+                return self.only_reference_failed(number, request, error);
+            }
+            if *expected != *part {
+                let sides =
+                    Sides { offset: at, reference: expected, test: part, size: self.reference.size() };
+                let range =
+                    request.range().map_or(Extent::default(), |(offset, length)| Extent::new(offset, length));
+                let noted = Some((number, self.noted(number, request)));
+                self.mismatch(report::content_finding(&self.journal, noted, range, sides))?;
+                part.copy_from_slice(expected);
+            }
+            at += part.len() as u64;
+        }
+        self.return_buffer(buffer);
+        Ok(())
+    }
+
+    /// Compares the outcome of a request that changes the disk, made on the test disk first. `on_reference` makes it on the
+    /// reference.
+    fn settle(
+        &self,
+        number: u32,
+        request: Request,
+        tested: Result<()>,
+        permitted: permitted::Permitted<'_>,
+        on_reference: impl FnOnce(&Disk) -> Result<()>,
+    ) -> Result<()> {
+        match tested {
+            Ok(()) => match on_reference(&self.reference) {
+                Ok(()) => Ok(()),
+                Err(error) => self.only_reference_failed(number, request, error),
+            },
+            Err(error) if permitted.refusal(&error) => {
+                self.adopt(number, request, permitted)?;
+                Err(error)
+            }
+            Err(error) => {
+                let what = format!("failed on the disk under test alone: {error}");
+                let signature =
+                    Signature::Result { request: request.kind(), error: format!("test {:?}", error.kind()) };
+                let noted = self.noted(number, request);
+                self.mismatch(report::request_finding(number, noted, signature, &what))?;
+                on_reference(&self.reference)
+            }
+        }
+    }
+
+    fn only_reference_failed(&self, number: u32, request: Request, error: Error) -> Result<()> {
+        let what = format!("failed on the reference alone: {error}");
+        let signature =
+            Signature::Result { request: request.kind(), error: format!("reference {:?}", error.kind()) };
+        self.mismatch(report::request_finding(number, self.noted(number, request), signature, &what))?;
+        Err(error)
+    }
+}
+
+fn size_finding(reference: u64, test: u64) -> Finding {
+    let what = format!("the disk under test has {test} bytes, the reference {reference}");
+    report::oracle_finding(Signature::Size, &what, "")
+}
+
+impl BlockDriver for Verify {
+    fn size(&self) -> u64 {
+        self.reference.size()
+    }
+
+    fn limits(&self) -> Limits {
+        let (a, b) = (self.reference.limits(), self.test.limits());
+        let request_alignment = a.request_alignment.max(b.request_alignment);
+        let smaller = a.transfer_bytes_max.min(b.transfer_bytes_max);
+        Limits {
+            request_alignment,
+            transfer_bytes_max: (smaller & !(request_alignment - 1)).max(request_alignment),
+            zero_granularity: b.zero_granularity,
+            discard_granularity: b.discard_granularity,
+            can_write_zeroes: true,
+            can_discard: b.can_discard,
+            can_fua: true,
+        }
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let extent = Extent::new(offset, buf.len() as u64);
+        let request = Request::Read { offset, length: extent.length };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(extent, Mode::Shared);
+        match self.test.read(offset, buf) {
+            Ok(()) => self.compare_read(number, request, offset, buf),
+            Err(error) => {
+                let permitted = permitted::Permitted::nothing();
+                self.settle(number, request, Err(error), permitted, |reference| reference.read(offset, buf))
+            }
+        }
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        let extent = Extent::new(offset, buf.len() as u64);
+        let length = extent.length;
+        let request = if flags.compressed {
+            Request::WriteCompressed { offset, length, fill: Fill::Stamp }
+        } else {
+            Request::Write { offset, length, fill: Fill::Stamp, fua: flags.fua }
+        };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let tested = self.test.write(offset, buf, flags);
+        let plain = WriteFlags { compressed: false, ..flags };
+        let permitted = permitted::Permitted::write(extent, buf, flags);
+        self.settle(number, request, tested, permitted, |reference| reference.write(offset, buf, plain))
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        let ZeroFlags { fua, may_unmap, no_fallback } = flags;
+        let Extent { offset, length } = extent;
+        let request = Request::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let tested = self.test.write_zeroes(extent, flags);
+        let with_fallback = ZeroFlags { no_fallback: false, ..flags };
+        let permitted = permitted::Permitted::zeroes(extent, no_fallback);
+        self.settle(number, request, tested, permitted, |reference| {
+            reference.write_zeroes(extent, with_fallback)
+        })
+    }
+
+    fn discard(&self, extent: Extent) -> Result<()> {
+        let request = Request::Discard { offset: extent.offset, length: extent.length };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let permitted = permitted::Permitted::discard(extent);
+        match self.test.discard(extent) {
+            Ok(()) => self.adopt(number, request, permitted),
+            tested => self.settle(number, request, tested, permitted, |reference| reference.discard(extent)),
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        let number = self.begin(Request::Flush)?;
+        let tested = self.test.flush();
+        self.settle(number, Request::Flush, tested, permitted::Permitted::nothing(), Disk::flush)
+    }
+
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        let request = Request::Status { offset: extent.offset, length: extent.length };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(extent, Mode::Shared);
+        let status = match self.test.block_status(extent) {
+            Ok(status) => status,
+            Err(error) => {
+                let permitted = permitted::Permitted::nothing();
+                self.settle(number, request, Err(error), permitted, |_| Ok(()))?;
+                return self.reference.block_status(extent);
+            }
+        };
+        self.check_status(number, request, Extent::new(extent.offset, status.length), status)?;
+        Ok(status)
+    }
+
+    fn close(&self) -> Result<()> {
+        self.test.close().and_then(|()| self.reference.close())
+    }
+
+    fn as_resize(&self) -> Option<&dyn Resize> {
+        Some(self)
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        self.test.driver().as_check().map(|_| self as &dyn Check)
+    }
+}
+
+impl Resize for Verify {
+    fn resize(&self, size: u64) -> Result<()> {
+        let request = Request::Resize { size };
+        let number = self.begin(request)?;
+        let _ordered = self.ranges.lock(Extent::new(0, u64::MAX), Mode::Exclusive);
+        let tested = self.test.resize(size);
+        self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
+            reference.resize(size)
+        })?;
+        if self.reference.size() == self.test.size() {
+            return Ok(());
+        }
+        self.mismatch(size_finding(self.reference.size(), self.test.size()))
+    }
+}
+
+impl Check for Verify {
+    fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        self.begin(Request::Check)?;
+        self.test.check(repair)
+    }
+}
