@@ -7,6 +7,7 @@
 //! that guarantees this stands in the module `metadata`.
 
 mod allocator;
+mod bitmap;
 mod cache;
 mod check;
 mod compress;
@@ -28,6 +29,7 @@ mod read;
 mod refcount;
 mod resize;
 mod roles;
+mod snapshot;
 mod status;
 mod write;
 mod write_compressed;

@@ -1,1 +1,15 @@
-//! placeholder
+//! Drivers and verifier wired together.
+//!
+//! This is the one library that sees every driver: it makes pairs of disks for the verifier ([`Qcow2Target`], [`RawTarget`]),
+//! knows the fuzz targets by name ([`target`]), and replays traces ([`replay_text`]). The fuzz targets, the corpus replay, the
+//! benches and the `blk-replay` program are thin shells around it.
+
+pub mod hostile;
+mod initial;
+mod qcow2_target;
+//mod raw_target;
+mod replay;
+
+pub use qcow2_target::Qcow2Target;
+//pub use raw_target::RawTarget;
+pub use replay::{replay, replay_text, target, target_names};

@@ -1,0 +1,83 @@
+//! Dirty bitmaps: read only, to know which clusters they use.
+//!
+//! ```text
+//! directory entry: 0 bitmap_table_offset | 8 bitmap_table_size | 12 flags | 16 type | 17 granularity_bits | 18 name_size
+//!                  20 extra_data_size, then extra data and name, padded to a multiple of 8 bytes
+//! table entry:     bits 9 to 55 cluster offset; where that is 0, bit 0 says all ones
+//! ```
+
+use blk_core::{Error, Extent, Result, Storage};
+use zerocopy::{FromZeros, IntoBytes};
+
+use crate::extension::BitmapDirectory;
+use crate::geometry::Geometry;
+use crate::l2::OFFSET_MASK;
+use crate::ondisk::BitmapEntry;
+use crate::pointer_table::PointerTable;
+
+/// Most bitmaps: what other implementations accept.
+const BITMAPS_MAX: u32 = 65535;
+
+/// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters` bounds the work.
+///
+/// # Errors
+/// [`Error::Malformed`] if a structure is outside what the specification or the file allows.
+pub(crate) fn used(
+    storage: &dyn Storage,
+    geometry: Geometry,
+    directory: BitmapDirectory,
+    file_clusters: u64,
+) -> Result<Vec<Extent>> {
+    let bad = |offset: u64, reason: String| Err(Error::malformed("bitmap directory", offset, reason));
+    let file_bytes = file_clusters * geometry.cluster_bytes();
+    let BitmapDirectory { count, extent } = directory;
+    if count > BITMAPS_MAX || !geometry.is_cluster_aligned(extent.offset) {
+        return bad(
+            extent.offset,
+            format!("{count} bitmaps at {:#x}: too many, or not at a cluster", extent.offset),
+        );
+    }
+    if extent.checked_end().is_none_or(|end| end > file_bytes) {
+        return bad(extent.offset, format!("{} bytes reach past the end of the file", extent.length));
+    }
+    let mut used = vec![extent];
+    let mut table_bytes = 0;
+    let mut at = extent.offset;
+    for _ in 0..count {
+        let mut entry = BitmapEntry::new_zeroed();
+        if at + size_of::<BitmapEntry>() as u64 > extent.end() {
+            return bad(at, "an entry reaches past the directory's end".to_owned());
+        }
+        storage.read_at(at, entry.as_mut_bytes())?;
+        let table = Extent::new(entry.table_offset.get(), u64::from(entry.table_size.get()) * 8);
+        table_bytes += table.length;
+        let inside = table.checked_end().is_some_and(|end| end <= file_bytes);
+        if !inside || !geometry.is_cluster_aligned(table.offset) || table_bytes > file_bytes {
+            return bad(
+                at,
+                format!("a bitmap table at {:#x}, {} bytes, does not fit", table.offset, table.length),
+            );
+        }
+        used.push(table);
+        collect_data(storage, geometry, table, &mut used)?;
+        let rest = u64::from(entry.extra_data_size.get()) + u64::from(entry.name_size.get());
+        at = (at + size_of::<BitmapEntry>() as u64 + rest).next_multiple_of(8);
+    }
+    Ok(used)
+}
+
+fn collect_data(
+    storage: &dyn Storage,
+    geometry: Geometry,
+    table: Extent,
+    used: &mut Vec<Extent>,
+) -> Result<()> {
+    let entries = PointerTable::read(storage, table.offset, (table.length / 8) as usize)?;
+    for entry in entries.entries() {
+        let offset = entry & OFFSET_MASK;
+        if offset != 0 {
+            used.push(Extent::new(offset, geometry.cluster_bytes()));
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,265 @@
+//! Replays, minimises and converts scenarios: what `cargo xtask repro` and `cargo xtask corpus` run.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, bail};
+use blk_testbed::hostile::{self, ImageStats};
+use blk_verify::minimise::{self, Minimised};
+use blk_verify::scenario::Scenario;
+use blk_verify::target::Target;
+use blk_verify::{Engine, Finding, Outcome, RunOptions, Signature};
+use clap::{Parser, Subcommand};
+
+/// How often a finding is replayed to prove that it is deterministic.
+const REPLAYS: u32 = 3;
+/// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
+const MINIMISE_MAX: Duration = Duration::from_secs(60);
+/// Largest input file, bytes.
+const INPUT_BYTES_MAX: u64 = 16 << 20;
+/// The target whose inputs are images, not scenarios.
+const IMAGE_TARGET: &str = "open_qcow2";
+
+#[derive(Parser)]
+#[command(about = "Replays, minimises and converts findings of the fuzz targets")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Replays inputs once each. Exit code 0: nothing found; 1: something found; 2: bad input.
+    Replay {
+        /// The fuzz target that the inputs belong to.
+        #[arg(long, default_value = "verify_qcow2")]
+        target: String,
+        /// Artifacts, traces or JSON files.
+        #[arg(required = true)]
+        inputs: Vec<PathBuf>,
+    },
+    /// Proves that a finding is deterministic, makes it as small as it can be, and writes it in readable forms.
+    Minimise {
+        /// The fuzz target that the input belongs to.
+        #[arg(long, default_value = "verify_qcow2")]
+        target: String,
+        /// An artifact, a trace or a JSON file.
+        input: PathBuf,
+        /// The folder for NAME.trace, NAME.json and NAME.rs.
+        #[arg(long, default_value = "fuzz/repros")]
+        out: PathBuf,
+    },
+    /// Converts a scenario to the bytes that fuzz targets take.
+    ToBytes {
+        /// A trace or JSON file.
+        input: PathBuf,
+        /// The file to write.
+        output: PathBuf,
+    },
+    /// Prints a scenario as text.
+    ToText {
+        /// An artifact or JSON file.
+        input: PathBuf,
+    },
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
+        Ok(found) => ExitCode::from(u8::from(found)),
+        Err(error) => {
+            eprintln!("blk-replay: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
+
+/// Returns whether something was found.
+fn run(command: Command) -> Result<bool> {
+    match command {
+        Command::Replay { target, inputs } => replay_all(&target, &inputs),
+        Command::Minimise { target, input, out } if target == IMAGE_TARGET => minimise_image(&input, &out),
+        Command::Minimise { target, input, out } => minimise_scenario(find_target(&target)?, &input, &out),
+        Command::ToBytes { input, output } => {
+            let scenario = read_scenario(&input)?;
+            if !scenario.fits_bytes() {
+                bail!(
+                    "{} is larger than the bytes form can hold; it is replayed as text only",
+                    input.display()
+                );
+            }
+            fs::write(&output, scenario.encode())
+                .with_context(|| format!("cannot write {}", output.display()))?;
+            Ok(false)
+        }
+        Command::ToText { input } => {
+            print!("{}", read_scenario(&input)?.to_text());
+            Ok(false)
+        }
+    }
+}
+
+fn find_target(name: &str) -> Result<&'static dyn Target> {
+    let known = || {
+        format!(
+            "target '{name}' is unknown; known are {}, {IMAGE_TARGET}",
+            blk_testbed::target_names().join(", ")
+        )
+    };
+    blk_testbed::target(name).with_context(known)
+}
+
+fn read_input(path: &Path) -> Result<Vec<u8>> {
+    let length = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
+    if length > INPUT_BYTES_MAX {
+        bail!("{} has {length} bytes, at most {INPUT_BYTES_MAX} are read", path.display());
+    }
+    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
+}
+
+fn read_scenario(path: &Path) -> Result<Scenario> {
+    Scenario::parse_any(&read_input(path)?).with_context(|| format!("in {}", path.display()))
+}
+
+fn replay_all(target: &str, inputs: &[PathBuf]) -> Result<bool> {
+    let mut found = false;
+    for input in inputs {
+        let started = Instant::now();
+        let report = if target == IMAGE_TARGET {
+            hostile::judge(&read_input(input)?, &mut ImageStats::default()).err()
+        } else {
+            judge(find_target(target)?, &read_scenario(input)?)?.map(|finding| finding.report)
+        };
+        let verdict = if report.is_some() { "FINDING" } else { "ok" };
+        println!("{verdict:8}{:>8.1?}  {}", started.elapsed(), input.display());
+        if let Some(report) = report {
+            println!("{report}");
+            found = true;
+        }
+    }
+    Ok(found)
+}
+
+/// Runs a scenario once. A scenario that the target cannot run is bad input.
+fn judge(target: &dyn Target, scenario: &Scenario) -> Result<Option<Finding>> {
+    match Engine::new(RunOptions::default()).run(target, scenario) {
+        Outcome::Clean => Ok(None),
+        Outcome::Finding(finding) => Ok(Some(*finding)),
+        Outcome::Refused(why) => bail!("the scenario cannot be run: {why}"),
+    }
+}
+
+fn minimise_scenario(target: &'static dyn Target, input: &Path, out: &Path) -> Result<bool> {
+    let scenario = read_scenario(input)?;
+    let Some(finding) = prove(target, &scenario)? else {
+        println!("{}: nothing is found on {}", input.display(), target.name());
+        return Ok(false);
+    };
+    println!("deterministic: {REPLAYS} replays, the same report each time");
+    let started = Instant::now();
+    let smallest = smallest(target, &scenario, &finding);
+    println!(
+        "minimised: {} requests to {} in {} tries, {:.1?}{}\n",
+        scenario.requests.len(),
+        smallest.scenario.requests.len(),
+        smallest.tries,
+        started.elapsed(),
+        if smallest.is_fixed_point { "" } else { " (stopped early)" }
+    );
+    let Some(last) = prove(target, &smallest.scenario)? else {
+        bail!("the minimised scenario passes: the finding is not deterministic");
+    };
+    println!("{}\n{}", last.report, smallest.scenario);
+    println!("for QEMU's tools:\n{}", smallest.scenario.to_qemu_io_script());
+    write_forms(target, input, out, &smallest.scenario, &last)?;
+    Ok(true)
+}
+
+/// Replays several times; the reports have to be alike.
+fn prove(target: &dyn Target, scenario: &Scenario) -> Result<Option<Finding>> {
+    let first = judge(target, scenario)?;
+    for replay in 2..=REPLAYS {
+        let again = judge(target, scenario)?;
+        if again != first {
+            let text = |finding: &Option<Finding>| {
+                finding.as_ref().map_or("nothing", |f| f.report.as_str()).to_owned()
+            };
+            bail!(
+                "not deterministic: replay 1 found\n{}\nreplay {replay} found\n{}",
+                text(&first),
+                text(&again)
+            );
+        }
+    }
+    Ok(first)
+}
+
+fn smallest(target: &dyn Target, scenario: &Scenario, finding: &Finding) -> Minimised<Signature> {
+    let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
+    let started = Instant::now();
+    let failing_request = (finding.request_number as usize).checked_sub(1);
+    let options = minimise::Options { failing_request, ..minimise::Options::default() };
+    let judge = |candidate: &Scenario| match engine.run(target, candidate) {
+        Outcome::Finding(finding) => Some(finding.signature),
+        Outcome::Clean | Outcome::Refused(_) => None,
+    };
+    // The driver's panics are findings here; their messages would drown what matters.
+    std::panic::set_hook(Box::new(|_| {}));
+    let minimised = minimise::minimise_until(scenario, judge, &options, || started.elapsed() > MINIMISE_MAX);
+    let _ = std::panic::take_hook();
+    minimised.expect("the scenario has just failed three times")
+}
+
+fn write_forms(
+    target: &dyn Target,
+    input: &Path,
+    out: &Path,
+    scenario: &Scenario,
+    finding: &Finding,
+) -> Result<()> {
+    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
+    let stem = input.file_stem().map_or_else(|| "finding".into(), |stem| stem.to_string_lossy().into_owned());
+    let story = format!("target: {}\n{}", target.name(), finding.report);
+    let signature = format!("{:?}", finding.signature);
+    let forms = [
+        ("trace", scenario.to_text_with_story(&story)),
+        ("json", scenario.to_json()),
+        ("rs", scenario.to_rust_test(target.name(), &signature)),
+    ];
+    for (extension, content) in forms {
+        let path = out.join(format!("{stem}.{extension}"));
+        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
+        println!("wrote {}", path.display());
+    }
+    Ok(())
+}
+
+/// Images are shrunk towards a template: each byte that differs and does not matter becomes that of the template.
+fn minimise_image(input: &Path, out: &Path) -> Result<bool> {
+    let image = read_input(input)?;
+    let report = |image: &[u8]| hostile::judge(image, &mut ImageStats::default()).err();
+    let Some(first) = report(&image) else {
+        println!("{}: nothing is found", input.display());
+        return Ok(false);
+    };
+    for _ in 1..REPLAYS {
+        if report(&image).as_ref() != Some(&first) {
+            bail!("not deterministic");
+        }
+    }
+    println!("deterministic: {REPLAYS} replays, the same report each time");
+    let headline = first.lines().next().unwrap_or_default().to_owned();
+    let mut still_fails = |image: &[u8]| report(image).is_some_and(|report| report.starts_with(&headline));
+    let (template, smallest) = hostile::nearest_template(&image, &mut still_fails);
+    println!("{first}\n\nfrom template: {template}");
+    for change in &smallest.changes {
+        println!("  {change}");
+    }
+    fs::create_dir_all(out)?;
+    let stem = input.file_stem().map_or_else(|| "image".into(), |stem| stem.to_string_lossy().into_owned());
+    let path = out.join(format!("{stem}.qcow2"));
+    fs::write(&path, &smallest.image).with_context(|| format!("cannot write {}", path.display()))?;
+    println!("wrote {}", path.display());
+    Ok(true)
+}

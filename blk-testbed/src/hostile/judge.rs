@@ -1,0 +1,139 @@
+//! What a hostile image must not do: make anything panic, hang or allocate without bound; and what a repair owes.
+
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Extent, MemoryStorage, RepairMode, Storage, WriteFlags, ZeroFlags};
+use serde::{Deserialize, Serialize};
+
+use super::templates::open;
+
+/// Of a large disk only this many bytes are read, at its start and at its end.
+const READ_BYTES_MAX: u64 = 512 << 10;
+const PIECE_BYTES: u64 = 64 << 10;
+/// Pieces of block status that are asked for.
+const STATUS_MAX: usize = 256;
+const MAGIC: &[u8] = b"QFI\xfb";
+
+/// How far images got.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImageStats {
+    /// Images judged.
+    pub images: u64,
+    /// Images with the right magic.
+    pub with_magic: u64,
+    /// Images that opened read-only.
+    pub opened_read_only: u64,
+    /// Images that opened read-write.
+    pub opened_read_write: u64,
+    /// Images whose check ran to its end.
+    pub checked: u64,
+    /// Images whose check found corruptions.
+    pub corrupt: u64,
+    /// Images that were repaired entirely.
+    pub repaired: u64,
+    /// Bytes of guest data read.
+    pub bytes_read: u64,
+}
+
+/// Judges an image. `Ok(false)` if it is not worth keeping: it failed at the magic.
+///
+/// # Errors
+/// A report, if the driver breaks a promise.
+pub fn judge(image: &[u8], stats: &mut ImageStats) -> std::result::Result<bool, String> {
+    stats.images += 1;
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(image));
+    let with_magic = image.starts_with(MAGIC);
+    stats.with_magic += u64::from(with_magic);
+    if let Ok(disk) = open(storage, Access::ReadOnly) {
+        stats.opened_read_only += 1;
+        read_all(&disk, stats);
+        if let Ok(checked) = disk.check(RepairMode::None) {
+            stats.checked += 1;
+            stats.corrupt += u64::from(checked.corruptions > 0);
+        }
+        drop(disk);
+        same_image(image)?;
+    }
+    write_some(image, stats);
+    repair(image, stats)?;
+    Ok(with_magic)
+}
+
+/// Reading changes nothing.
+fn same_image(image: &[u8]) -> std::result::Result<(), String> {
+    let memory = Arc::new(MemoryStorage::from_bytes(image));
+    let storage: Arc<dyn Storage> = Arc::clone(&memory) as _;
+    if let Ok(disk) = open(storage, Access::ReadOnly) {
+        let _ = disk.read(0, &mut vec![0; disk.size().min(4096) as usize]);
+        let _ = disk.check(RepairMode::None);
+    }
+    let after = memory
+        .to_bytes(image.len() as u64)
+        .map_err(|error| format!("a read-only open grew the image: {error}"))?;
+    if after == image { Ok(()) } else { Err("a read-only open changed the image".to_owned()) }
+}
+
+fn read_all(disk: &Disk, stats: &mut ImageStats) {
+    let size = disk.size();
+    let mut buf = vec![0; PIECE_BYTES as usize];
+    let tail = size.saturating_sub(READ_BYTES_MAX).max(READ_BYTES_MAX.min(size));
+    for (start, end) in [(0, size.min(READ_BYTES_MAX)), (tail, size)] {
+        let mut at = start;
+        while at < end {
+            let part = &mut buf[..(end - at).min(PIECE_BYTES) as usize];
+            if disk.read(at, part).is_ok() {
+                stats.bytes_read += part.len() as u64;
+            }
+            at += part.len() as u64;
+        }
+    }
+    let mut rest = Extent::new(0, size);
+    for _ in 0..STATUS_MAX {
+        if rest.is_empty() {
+            break;
+        }
+        let Ok(run) = disk.block_status(rest) else { break };
+        rest = Extent::between(rest.offset + run.length, rest.end());
+    }
+}
+
+/// Every kind of change, at the start, in the middle and at the end; each may fail.
+fn write_some(image: &[u8], stats: &mut ImageStats) {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(image));
+    let Ok(disk) = open(storage, Access::ReadWrite) else { return };
+    stats.opened_read_write += 1;
+    let size = disk.size();
+    for at in [0, size / 2, size.saturating_sub(700)] {
+        let length = (size - at).min(700);
+        let extent = Extent::new(at, length);
+        let _ = disk.write(at, &vec![0xab; length as usize], WriteFlags::default());
+        let _ = disk.discard(extent);
+        let _ = disk.write_zeroes(extent, ZeroFlags { may_unmap: true, ..ZeroFlags::default() });
+        let _ = disk.flush();
+    }
+    read_all(&disk, stats);
+    let _ = disk.check(RepairMode::None);
+    let _ = disk.close();
+}
+
+/// A repair that says it has repaired all leaves an image whose check is clean, and that reads.
+fn repair(image: &[u8], stats: &mut ImageStats) -> std::result::Result<(), String> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(image));
+    let Ok(disk) = open(Arc::clone(&storage), Access::ReadWrite) else { return Ok(()) };
+    let Ok(first) = disk.check(RepairMode::All) else { return Ok(()) };
+    if !first.is_repaired() {
+        return Ok(());
+    }
+    stats.repaired += 1;
+    let second =
+        disk.check(RepairMode::None).map_err(|error| format!("after a repair, the check failed: {error}"))?;
+    if !second.is_clean() {
+        return Err(format!("a repair left something to repair\nfirst:\n{first}\nsecond:\n{second}"));
+    }
+    disk.close().map_err(|error| format!("after a repair, closing failed: {error}"))?;
+    drop(disk);
+    let reopened = open(storage, Access::ReadWrite)
+        .map_err(|error| format!("after a repair, opening failed: {error}"))?;
+    read_all(&reopened, stats);
+    Ok(())
+}

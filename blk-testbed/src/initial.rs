@@ -1,0 +1,96 @@
+//! What disks hold before a scenario starts: stamps that tell which layer they were put into.
+
+use std::sync::Arc;
+
+use blk_core::{
+    Access, DenyResolver, Disk, MapResolver, MemoryStorage, Options, Result, Storage, WriteFlags,
+};
+use blk_verify::scenario::{Backing, Config};
+use blk_verify::stamp;
+
+/// The name under which an image finds its backing disk.
+pub(crate) const BACKING_NAME: &str = "backing";
+
+/// The disk below the one under test, and what it shows.
+#[derive(Debug)]
+pub(crate) struct Below {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) format: &'static str,
+}
+
+/// Makes the disk below for a configuration; `None` where there is none.
+pub(crate) fn below(config: &Config) -> Result<Option<Below>> {
+    let size = config.backing_bytes;
+    Ok(match config.backing {
+        Backing::None => None,
+        Backing::Raw => Some(Below { disk: stamped_raw(size, 1)?, format: "raw" }),
+        Backing::Format => Some(Below { disk: stamped_qcow2(config, size, 1, None)?, format: "qcow2" }),
+        Backing::Chain => {
+            // The bottom is shorter than the middle, so that reads fall off its end too.
+            let bottom = stamped_raw(size / 4 * 3, 2)?;
+            Some(Below { disk: stamped_qcow2(config, size, 1, Some(bottom))?, format: "qcow2" })
+        }
+    })
+}
+
+/// A raw disk full of stamps of `layer`.
+fn stamped_raw(size: u64, layer: u8) -> Result<Arc<Disk>> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    storage.set_len(size)?;
+    let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver)?;
+    write_stamps(&disk, 0, size, layer)?;
+    Ok(Arc::new(disk))
+}
+
+/// A qcow2 disk in which every other cluster holds stamps of `layer`.
+fn stamped_qcow2(config: &Config, size: u64, layer: u8, bottom: Option<Arc<Disk>>) -> Result<Arc<Disk>> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let mut options = Options::new().with("cluster_size", config.cluster_bytes());
+    let mut resolver = MapResolver::default();
+    if let Some(bottom) = bottom {
+        options = options.with("backing_file", BACKING_NAME).with("backing_fmt", "raw");
+        resolver.insert(BACKING_NAME, bottom);
+    }
+    blk_qcow2::FORMAT.create(&storage, size, options)?;
+    let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, Options::new(), &resolver)?;
+    let cluster_bytes = config.cluster_bytes();
+    let mut offset = 0;
+    while offset < size {
+        write_stamps(&disk, offset, cluster_bytes.min(size - offset), layer)?;
+        offset += 2 * cluster_bytes;
+    }
+    disk.flush()?;
+    Ok(Arc::new(disk))
+}
+
+fn write_stamps(disk: &Disk, offset: u64, length: u64, layer: u8) -> Result<()> {
+    const CHUNK_BYTES: u64 = 64 << 10;
+    let mut buf = vec![0; length.min(CHUNK_BYTES) as usize];
+    let mut at = offset;
+    while at < offset + length {
+        let part = &mut buf[..(offset + length - at).min(CHUNK_BYTES) as usize];
+        stamp::fill_initial(part, at, layer);
+        disk.write(at, part, WriteFlags::default())?;
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+/// A raw disk of `size` bytes in memory that shows what `below` shows, and zeroes behind its end.
+pub(crate) fn reference_over(size: u64, below: Option<&Disk>) -> Result<Disk> {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    storage.set_len(size)?;
+    let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver)?;
+    if let Some(below) = below {
+        let shown = below.size().min(size);
+        let mut buf = vec![0; shown.min(64 << 10) as usize];
+        let mut at = 0;
+        while at < shown {
+            let part = (shown - at).min(buf.len() as u64) as usize;
+            below.read(at, &mut buf[..part])?;
+            disk.write(at, &buf[..part], WriteFlags::default())?;
+            at += part as u64;
+        }
+    }
+    Ok(disk)
+}

@@ -1,0 +1,72 @@
+//! The raw driver over a real file against raw in memory.
+
+use std::fs::File;
+use std::sync::Arc;
+
+use blk_core::storage::FileStorage;
+use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
+use blk_verify::scenario::{Backing, Config};
+use blk_verify::target::{Bench, Target};
+
+use crate::initial;
+
+/// A raw disk over a real, unnamed temporary file under test, a raw disk in memory as the reference.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct RawTarget;
+
+#[derive(Debug)]
+struct RawBench {
+    reference: Arc<Disk>,
+    test: Option<Arc<Disk>>,
+    file: File,
+    discard: bool,
+}
+
+impl Target for RawTarget {
+    fn name(&self) -> &'static str {
+        "verify_raw"
+    }
+
+    fn legalize(&self, config: &Config) -> Config {
+        // All that a raw disk has is a size, and what a discard does.
+        let known = Config { size_bytes: config.size_bytes, discard: config.discard, ..Config::default() };
+        Config { cluster_bits: config.cluster_bits.clamp(9, 21), backing: Backing::None, ..known }
+    }
+
+    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        let file = tempfile::tempfile().map_err(|error| Error::io("create a temporary file", 0, error))?;
+        file.set_len(config.size_bytes).map_err(|error| Error::io("set length", config.size_bytes, error))?;
+        let reference = Arc::new(initial::reference_over(config.size_bytes, None)?);
+        let mut bench = RawBench { reference, test: None, file, discard: config.discard };
+        bench.open()?;
+        Ok(Box::new(bench))
+    }
+}
+
+impl RawBench {
+    fn open(&mut self) -> Result<()> {
+        let file = self.file.try_clone().map_err(|error| Error::io("duplicate a file handle", 0, error))?;
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
+        let options = Options::new().with("discard", if self.discard { "unmap" } else { "ignore" });
+        let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver)?;
+        self.test = Some(Arc::new(disk));
+        Ok(())
+    }
+}
+
+impl Bench for RawBench {
+    fn reference(&self) -> Arc<Disk> {
+        Arc::clone(&self.reference)
+    }
+
+    fn test(&self) -> Arc<Disk> {
+        Arc::clone(self.test.as_ref().expect("the disk under test is open between reopens"))
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        if let Some(old) = self.test.take() {
+            old.close()?;
+        }
+        self.open()
+    }
+}
