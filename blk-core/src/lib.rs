@@ -12,6 +12,8 @@ mod extent;
 mod format;
 pub mod storage;
 pub mod sync;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use disk::{Access, Disk};
@@ -21,6 +23,6 @@ pub use extent::Extent;
 pub use format::{
     DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver, parse_size,
 };
-pub use storage::{MemoryStorage, Storage, StorageRun};
+pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

@@ -1,12 +1,20 @@
 //! What lies under a format: the host side, a plain growing array of bytes.
 
+mod disk;
+mod fault;
+mod file;
 mod memory;
+mod trace;
 
 use std::fmt::Debug;
 
 use crate::{Extent, Result};
 
+pub use disk::DiskStorage;
+pub use fault::{Effect, FaultRule, FaultStorage, Operation};
+pub use file::FileStorage;
 pub use memory::MemoryStorage;
+pub use trace::{TraceEntry, TraceStorage};
 
 /// A run of bytes of a [`Storage`] that is either data or a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

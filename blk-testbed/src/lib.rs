@@ -7,9 +7,9 @@
 pub mod hostile;
 mod initial;
 mod qcow2_target;
-//mod raw_target;
+mod raw_target;
 mod replay;
 
 pub use qcow2_target::Qcow2Target;
-//pub use raw_target::RawTarget;
+pub use raw_target::RawTarget;
 pub use replay::{replay, replay_text, target, target_names};

@@ -5,10 +5,10 @@ use blk_verify::target::Target;
 use blk_verify::testing::CANARY;
 use blk_verify::{Engine, Outcome, RunOptions};
 
-use crate::Qcow2Target;
+use crate::{Qcow2Target, RawTarget};
 
 /// Everything that a scenario can run on.
-static TARGETS: [&(dyn Target); 2] = [&Qcow2Target, &CANARY];
+static TARGETS: [&dyn Target; 3] = [&Qcow2Target, &RawTarget, &CANARY];
 
 /// The target of that name.
 pub fn target(name: &str) -> Option<&'static dyn Target> {

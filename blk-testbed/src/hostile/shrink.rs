@@ -54,10 +54,13 @@ fn differing(a: &[u8], b: &[u8]) -> Vec<usize> {
 }
 
 fn change(image: &[u8], template: &[u8], at: usize) -> String {
-    let hex = |bytes: &[u8]| -> String {
-        bytes[at..bytes.len().min(at + WORD_BYTES)].iter().map(|byte| format!("{byte:02x}")).collect()
+    let word = |bytes: &[u8]| {
+        let mut word = [0; WORD_BYTES];
+        let part = &bytes[at..bytes.len().min(at + WORD_BYTES)];
+        word[..part.len()].copy_from_slice(part);
+        u64::from_be_bytes(word)
     };
-    format!("image offset {at:#x}: {} instead of {}", hex(image), hex(template))
+    format!("image offset {at:#x}: {:#018x} instead of {:#018x}", word(image), word(template))
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use blk_core::{
 };
 
 /// Largest template, bytes: libFuzzer's `-max_len` has to be at least that.
-pub const IMAGE_BYTES_MAX: u64 = 1 << 20;
+pub(super) const IMAGE_BYTES_MAX: u64 = 1 << 20;
 
 /// A valid image.
 #[derive(Debug, Clone)]

@@ -1,0 +1,100 @@
+//! The format as programs plug it in.
+
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Error, Extent, Format, OptionHelp, Options, Resolver, Result, Storage};
+
+use crate::disk::{RawDisk, Window};
+
+/// The raw format, for a [`blk_core::Registry`].
+pub static FORMAT: &dyn Format = &RawFormat;
+
+#[derive(Debug)]
+struct RawFormat;
+
+static OPEN_OPTIONS: &[OptionHelp] = &[
+    OptionHelp { name: "offset", values: "size", help: "where the disk starts in the file" },
+    OptionHelp { name: "size", values: "size", help: "size of the disk, from offset on" },
+    OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
+];
+
+static CREATE_OPTIONS: &[OptionHelp] =
+    &[OptionHelp { name: "preallocation", values: "off|falloc|full", help: "what is allocated at once" }];
+
+impl Format for RawFormat {
+    fn name(&self) -> &'static str {
+        "raw"
+    }
+
+    /// Anything can be a raw image, so every other format is surer.
+    fn probe(&self, _start: &[u8]) -> u8 {
+        1
+    }
+
+    fn open(
+        &self,
+        storage: Arc<dyn Storage>,
+        access: Access,
+        mut options: Options,
+        _resolver: &dyn Resolver,
+    ) -> Result<Disk> {
+        let window = take_window(&mut options, storage.len()?)?;
+        let discard_frees = match options.take("discard").as_deref() {
+            None | Some("unmap" | "on") => true,
+            Some("ignore" | "off") => false,
+            Some(other) => {
+                return Err(Error::invalid_option(
+                    "discard",
+                    format!("'{other}' is neither unmap nor ignore"),
+                ));
+            }
+        };
+        options.finish("raw")?;
+        Ok(Disk::new(RawDisk::new(storage, window, discard_frees), access))
+    }
+
+    fn create(&self, storage: &Arc<dyn Storage>, size: u64, mut options: Options) -> Result<()> {
+        let full = match options.take("preallocation").as_deref() {
+            None | Some("off") => false,
+            Some("falloc" | "full") => true,
+            Some(other) => {
+                let reason = format!("'{other}' is none of off, falloc, full");
+                return Err(Error::invalid_option("preallocation", reason));
+            }
+        };
+        options.finish("raw")?;
+        storage.set_len(0)?;
+        storage.set_len(size)?;
+        if full { storage.write_zeroes_at(Extent::new(0, size)) } else { Ok(()) }
+    }
+
+    fn open_options(&self) -> &'static [OptionHelp] {
+        OPEN_OPTIONS
+    }
+
+    fn create_options(&self) -> &'static [OptionHelp] {
+        CREATE_OPTIONS
+    }
+}
+
+fn take_window(options: &mut Options, length: u64) -> Result<Window> {
+    let offset = options.take_size("offset")?;
+    let size = options.take_size("size")?;
+    let start = offset.unwrap_or(0);
+    if start > length {
+        return Err(Error::invalid_option(
+            "offset",
+            format!("{start} lies past the end of the file, {length} bytes"),
+        ));
+    }
+    let rest = length - start;
+    match size {
+        Some(size) if size > rest => {
+            let reason =
+                format!("{size} bytes from offset {start} reach past the end of the file, {length} bytes");
+            Err(Error::invalid_option("size", reason))
+        }
+        Some(size) => Ok(Window { start, size, fixed: true }),
+        None => Ok(Window { start, size: rest, fixed: false }),
+    }
+}
