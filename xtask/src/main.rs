@@ -1,2 +1,61 @@
-//! Development commands.
-fn main() {}
+//! Development commands: `cargo xtask --help`.
+
+mod bench;
+mod ci;
+mod corpus;
+mod fuzz;
+mod libfuzzer;
+mod power;
+mod replay;
+mod repro;
+mod tidy;
+mod tools;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(name = "cargo xtask", about = "Development commands of the blk workspace")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Fuzz a target: installs what is missing, builds, loads the corpora, and shows what is reached.
+    Fuzz(fuzz::Arguments),
+    /// Turn a finding into a short, readable, deterministic reproduction.
+    Repro(repro::Arguments),
+    /// Replay the regression corpus.
+    Corpus,
+    /// Set up and pass everything that a change has to pass.
+    Ci(ci::Arguments),
+    /// Check the house rules: sizes, dependencies, forbidden words, stories.
+    Tidy,
+    /// Compare speed with peers, measured in the same run.
+    Bench(bench::Arguments),
+    /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
+    Power(power::Arguments),
+}
+
+fn main() -> ExitCode {
+    let done = tools::enter_root().and_then(|()| match Arguments::parse().command {
+        Command::Fuzz(arguments) => fuzz::run(&arguments),
+        Command::Repro(arguments) => repro::run(&arguments),
+        Command::Corpus => corpus::run(),
+        Command::Ci(arguments) => ci::run(&arguments),
+        Command::Tidy => tidy::run(),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Power(arguments) => power::run(&arguments),
+    });
+    match done {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}

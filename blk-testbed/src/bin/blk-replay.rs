@@ -16,7 +16,7 @@ use clap::{Parser, Subcommand};
 /// How often a finding is replayed to prove that it is deterministic.
 const REPLAYS: u32 = 3;
 /// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
-const MINIMISE_MAX: Duration = Duration::from_secs(60);
+const MINIMISE_MAX: Duration = Duration::from_mins(1);
 /// Largest input file, bytes.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 /// The target whose inputs are images, not scenarios.

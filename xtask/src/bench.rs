@@ -1,0 +1,137 @@
+//! `cargo xtask bench`: our speed as a ratio to that of peers, measured in the same run.
+//!
+//! Absolute times mean little on a shared machine; so peers and we take turns, and the median of the ratios counts.
+
+use std::collections::BTreeMap;
+
+use anyhow::{Context, Result};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// One round instead of three.
+    #[arg(long)]
+    quick: bool,
+}
+
+/// What is measured, against what, and how much of it we have to reach.
+struct Target {
+    ours: &'static str,
+    peer: &'static str,
+    ratio_min: f64,
+}
+
+const fn target(ours: &'static str, peer: &'static str, ratio_min: f64) -> Target {
+    Target { ours, peer, ratio_min }
+}
+
+const TARGETS: [Target; 10] = [
+    target("blk_requests_64k", "imago_requests_64k", 1.0),
+    target("blk_requests_4k", "imago_requests_4k", 1.0),
+    target("blk_requests_512", "imago_requests_512", 1.0),
+    target("blk_sequences", "imago_sequences", 1.0),
+    target("blk_read_4k", "plain_read_4k", 0.85),
+    target("blk_write_4k", "plain_write_4k", 0.90),
+    target("blk_alloc_4k", "plain_alloc_4k", 0.45),
+    target("blk_read_64k", "plain_read_64k", 0.85),
+    target("blk_alloc_64k", "plain_alloc_64k", 0.5),
+    target("blk_read_1m", "plain_read_1m", 0.9),
+];
+
+#[derive(Deserialize)]
+struct Measure {
+    name: String,
+    value: f64,
+}
+
+type Measures = BTreeMap<String, f64>;
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let shell = Shell::new()?;
+    cmd!(shell, "cargo build --release --quiet -p blk-testbed --bin blk-bench").run()?;
+    cmd!(shell, "cargo build --release --quiet --manifest-path peers/Cargo.toml").run()?;
+    let mut ours = Vec::new();
+    let mut peers = Vec::new();
+    for _ in 0..if arguments.quick { 1 } else { 3 } {
+        peers.push(measure(&shell, "cargo run --release --quiet --manifest-path peers/Cargo.toml -- all")?);
+        ours.push(measure(&shell, "cargo run --release --quiet -p blk-testbed --bin blk-bench -- all")?);
+    }
+    Ok(report(&ours, &peers))
+}
+
+fn measure(shell: &Shell, command: &str) -> Result<Measures> {
+    let words: Vec<&str> = command.split(' ').collect();
+    let (program, rest) = words.split_first().context("a command has a name")?;
+    let output = cmd!(shell, "{program} {rest...}").quiet().read()?;
+    let parsed = output.lines().filter(|line| line.starts_with('{')).map(|line| {
+        let measure: Measure =
+            serde_json::from_str(line).with_context(|| format!("not a measure: {line}"))?;
+        Ok((measure.name, measure.value))
+    });
+    parsed.collect()
+}
+
+/// Prints a table; returns whether every target is reached.
+fn report(ours: &[Measures], peers: &[Measures]) -> bool {
+    println!("{:20} {:>12} {:>12}  {:>6} {:>6}", "measure", "ours", "peer", "ratio", "wanted");
+    let mut all = true;
+    for Target { ours: name, peer, ratio_min } in TARGETS {
+        // A plain file is measured beside our driver in the same process, request by request.
+        let side = if peer.starts_with("plain") { ours } else { peers };
+        let ratios: Vec<f64> =
+            ours.iter().zip(side).filter_map(|(a, b)| Some(a.get(name)? / b.get(peer)?)).collect();
+        let Some(ratio) = median(ratios) else {
+            println!("{name:20} was not measured");
+            all = false;
+            continue;
+        };
+        let value = |all: &[Measures], name: &str| {
+            median(all.iter().filter_map(|one| one.get(name).copied()).collect()).unwrap_or(0.0)
+        };
+        let verdict = if ratio >= ratio_min { "" } else { "  MISSED" };
+        all &= ratio >= ratio_min;
+        println!(
+            "{name:20} {:>12.0} {:>12.0}  {ratio:>6.2} {ratio_min:>6.2}{verdict}",
+            value(ours, name),
+            value(side, peer)
+        );
+    }
+    println!("\nothers of the same run:");
+    for (name, value) in peers.first().into_iter().flatten() {
+        println!("  {name:24} {value:>12.0}");
+    }
+    all
+}
+
+fn median(mut values: Vec<f64>) -> Option<f64> {
+    values.sort_by(f64::total_cmp);
+    values.get(values.len() / 2).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn measures(pairs: &[(&str, f64)]) -> Measures {
+        pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
+    }
+
+    #[test]
+    fn a_ratio_below_its_target_and_a_missing_measure_fail() {
+        let mut ours: Vec<(&str, f64)> = TARGETS.iter().map(|target| (target.ours, 100.0)).collect();
+        ours.extend(TARGETS.iter().map(|target| (target.peer, 100.0)));
+        let peers = measures(&ours);
+        assert!(report(&[measures(&ours)], std::slice::from_ref(&peers)));
+        ours[0].1 = 99.0;
+        assert!(!report(&[measures(&ours)], std::slice::from_ref(&peers)));
+        ours.remove(0);
+        assert!(!report(&[measures(&ours)], &[peers]));
+    }
+
+    #[test]
+    fn the_median_is_the_middle_one() {
+        assert_eq!(median(vec![3.0, 1.0, 2.0]), Some(2.0));
+        assert_eq!(median(Vec::new()), None);
+    }
+}

@@ -1,0 +1,146 @@
+//! `cargo xtask ci`: sets up and passes everything that a change has to pass.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::{corpus, fuzz, tidy, tools};
+
+/// The target that has a planted bug.
+const CANARY: &str = "canary";
+/// How long the canary may take to be found, seconds.
+const CANARY_SECONDS: u64 = 10;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Seconds that each fuzz target runs.
+    #[arg(long, default_value_t = 10)]
+    fuzz_time: u64,
+}
+
+type Step<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let shell = Shell::new()?;
+    // Inherited by everything below: a missing tool is a failure here, not a reason to skip.
+    shell.set_var("BLK_REQUIRE_QEMU", "1");
+    let steps: Vec<Step<'_>> = vec![
+        ("set up", Box::new(|| set_up(&shell))),
+        ("format", Box::new(|| format(&shell))),
+        ("tidy", Box::new(|| expect(tidy::run()?, "the house rules are broken"))),
+        ("clippy", Box::new(|| clippy(&shell))),
+        ("rustdoc", Box::new(|| rustdoc(&shell))),
+        ("test", Box::new(|| Ok(cmd!(shell, "cargo test --workspace").run()?))),
+        ("corpus", Box::new(|| expect(corpus::run()?, "the regression corpus has a finding"))),
+        ("fuzz", Box::new(|| fuzz_all(arguments.fuzz_time))),
+        ("canary", Box::new(canary)),
+    ];
+    let started = Instant::now();
+    let mut times = Vec::new();
+    for (name, step) in steps {
+        println!("\n=== {name}");
+        let begun = Instant::now();
+        let done = step();
+        times.push((name, begun.elapsed()));
+        if let Err(error) = done {
+            println!("=== {name} FAILED after {:.0?}: {error:#}", begun.elapsed());
+            return Ok(false);
+        }
+    }
+    println!();
+    for (name, time) in times {
+        println!("{name:10} {:>7.1} s", time.as_secs_f64());
+    }
+    println!("all passed in {:.0} s", started.elapsed().as_secs_f64());
+    Ok(true)
+}
+
+fn expect(good: bool, otherwise: &str) -> Result<()> {
+    if good { Ok(()) } else { bail!("{otherwise}") }
+}
+
+fn set_up(shell: &Shell) -> Result<()> {
+    tools::need_components(shell)?;
+    tools::need_qemu(shell)?;
+    tools::need_cargo_fuzz(shell)
+}
+
+/// The workspaces beside ours.
+const OTHER_WORKSPACES: [&str; 2] = ["fuzz/Cargo.toml", "peers/Cargo.toml"];
+
+fn format(shell: &Shell) -> Result<()> {
+    cmd!(shell, "cargo fmt --all --check").run()?;
+    for manifest in OTHER_WORKSPACES {
+        cmd!(shell, "cargo fmt --all --check --manifest-path {manifest}").run()?;
+    }
+    Ok(())
+}
+
+fn clippy(shell: &Shell) -> Result<()> {
+    cmd!(shell, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
+    for manifest in OTHER_WORKSPACES {
+        cmd!(shell, "cargo clippy --all-targets --manifest-path {manifest} -- -D warnings").run()?;
+    }
+    Ok(())
+}
+
+fn rustdoc(shell: &Shell) -> Result<()> {
+    let _warnings = shell.push_env("RUSTDOCFLAGS", "-D warnings");
+    cmd!(shell, "cargo doc --workspace --no-deps --document-private-items --quiet").run()?;
+    Ok(())
+}
+
+/// The fuzz targets, as fuzz/Cargo.toml lists them.
+fn targets() -> Result<Vec<String>> {
+    let text = fs::read_to_string("fuzz/Cargo.toml").context("cannot read fuzz/Cargo.toml")?;
+    let manifest: toml::Table = text.parse()?;
+    let bins =
+        manifest.get("bin").and_then(toml::Value::as_array).context("fuzz/Cargo.toml lists no targets")?;
+    Ok(bins.iter().filter_map(|bin| bin.get("name")?.as_str().map(str::to_owned)).collect())
+}
+
+fn arguments(target: &str, seconds: u64, empty_corpus: bool) -> fuzz::Arguments {
+    let target = target.to_owned();
+    fuzz::Arguments {
+        target,
+        time: Some(seconds),
+        jobs: 1,
+        seed: Some(1),
+        empty_corpus,
+        libfuzzer: Vec::new(),
+    }
+}
+
+fn fuzz_all(seconds: u64) -> Result<()> {
+    for target in targets()?.iter().filter(|target| *target != CANARY) {
+        println!("--- {target}");
+        expect(fuzz::run(&arguments(target, seconds, false))?, "a fuzz target has a finding")?;
+    }
+    Ok(())
+}
+
+/// The canary has to be found: otherwise every green run of the other targets means nothing.
+fn canary() -> Result<()> {
+    let shell = Shell::new()?;
+    let program = tools::build_fuzz_target(&shell, &std::env::current_dir()?, CANARY)?;
+    let folders = fuzz::Folders {
+        corpus: PathBuf::from("target/canary/corpus"),
+        seeds: Vec::new(),
+        artifacts: PathBuf::from("target/canary/artifacts"),
+    };
+    let _ = fs::remove_dir_all("target/canary");
+    fs::create_dir_all(&folders.corpus)?;
+    fs::create_dir_all(&folders.artifacts)?;
+    let ended = fuzz::drive(&program, &folders, &arguments(CANARY, CANARY_SECONDS, true), &mut |line| {
+        println!("{line}");
+    })?;
+    expect(
+        ended.artifact.as_deref().is_some_and(Path::exists),
+        "the planted bug of the canary was not found",
+    )?;
+    println!("the planted bug was found after {:.1} s", ended.seconds);
+    Ok(())
+}

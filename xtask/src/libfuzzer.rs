@@ -1,0 +1,194 @@
+//! What fuzzing processes print, and sums over several of them.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+/// What begins a line with counts.
+const STATS_PREFIX: &str = "blk-stats ";
+/// What begins a report.
+pub(crate) const REPORT_PREFIX: &str = "== blk-verify: finding";
+const ARTIFACT_MARK: &str = "Test unit written to ";
+
+/// Counts of one process since its start. All are optional: targets differ.
+#[derive(Debug, Clone, Default, PartialEq, Deserialize)]
+#[serde(default)]
+pub(crate) struct Stats {
+    pub(crate) scenarios: u64,
+    pub(crate) requests: u64,
+    pub(crate) accepted: u64,
+    pub(crate) bytes_read: u64,
+    pub(crate) bytes_compared: u64,
+    pub(crate) kinds: BTreeSet<String>,
+    pub(crate) transitions: u64,
+    pub(crate) elapsed_s: f64,
+    /// Counts that only some targets have.
+    #[serde(flatten)]
+    pub(crate) others: Map<String, Value>,
+}
+
+/// What is known of one process.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Process {
+    pub(crate) stats: Stats,
+    pub(crate) coverage: u64,
+    pub(crate) features: u64,
+    pub(crate) executions: u64,
+    /// The report of a finding, line by line, while it is printed.
+    pub(crate) report: Vec<String>,
+    in_report: bool,
+    pub(crate) artifact: Option<String>,
+}
+
+impl Process {
+    /// Takes in a line that the process printed.
+    pub(crate) fn line(&mut self, line: &str) {
+        if let Some(json) = line.strip_prefix(STATS_PREFIX) {
+            if let Ok(stats) = serde_json::from_str(json) {
+                self.stats = stats;
+            }
+        } else if let Some((_, path)) = line.split_once(ARTIFACT_MARK) {
+            self.artifact = Some(path.trim().to_owned());
+        } else if line.starts_with(REPORT_PREFIX) {
+            self.in_report = true;
+            self.report.push(line.to_owned());
+        } else if line.starts_with("==") {
+            // libFuzzer's own words, `==PID== ERROR: ...`, end ours; for a panic or a limit they are all there is.
+            self.in_report = false;
+            if self.report.is_empty() && line.contains("ERROR") {
+                self.report.push(line.to_owned());
+            }
+        } else if self.in_report {
+            self.report.push(line.to_owned());
+        } else if line.contains("panicked at") {
+            self.in_report = true;
+            self.report.push(line.to_owned());
+        } else if line.starts_with('#') {
+            self.progress(line);
+        }
+    }
+
+    /// `#1234 NEW cov: 12 ft: 34 corp: ...`
+    fn progress(&mut self, line: &str) {
+        let mut words = line.split_whitespace();
+        if let Some(Ok(executions)) = words.next().map(|word| word[1..].parse()) {
+            self.executions = executions;
+        }
+        while let Some(word) = words.next() {
+            let slot = match word {
+                "cov:" => &mut self.coverage,
+                "ft:" => &mut self.features,
+                _ => continue,
+            };
+            if let Some(Ok(number)) = words.next().map(str::parse) {
+                *slot = number;
+            }
+        }
+    }
+}
+
+/// One line about all processes.
+pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
+    let sum = |count: fn(&Process) -> u64| processes.iter().map(count).sum::<u64>();
+    let longest = |count: fn(&Process) -> u64| processes.iter().map(count).max().unwrap_or(0);
+    let kinds: BTreeSet<&str> =
+        processes.iter().flat_map(|process| process.stats.kinds.iter().map(String::as_str)).collect();
+    let mut line = format!("{seconds:>6.0} s  coverage {}", longest(|process| process.coverage));
+    let (scenarios, requests) =
+        (sum(|process| process.stats.scenarios), sum(|process| process.stats.requests));
+    if requests > 0 {
+        let _ = write!(
+            line,
+            "  {:.0} scenarios/s  {:.0} requests/s  accepted {}  compared {}  clusters: {}  transitions {}",
+            rate(processes, |process| process.stats.scenarios),
+            rate(processes, |process| process.stats.requests),
+            percent(sum(|process| process.stats.accepted), requests),
+            percent(sum(|process| process.stats.bytes_compared), sum(|process| process.stats.bytes_read)),
+            if kinds.is_empty() {
+                "none yet".to_owned()
+            } else {
+                kinds.into_iter().collect::<Vec<_>>().join(" ")
+            },
+            longest(|process| process.stats.transitions)
+        );
+    } else {
+        let _ = write!(line, "  {} inputs", sum(|process| process.executions));
+        for (name, count) in others(processes) {
+            let _ = write!(line, "  {} {count}", name.replace('_', " "));
+        }
+    }
+    line
+}
+
+/// Counts that only this target has, summed.
+fn others(processes: &[Process]) -> Vec<(String, u64)> {
+    let mut sums = std::collections::BTreeMap::new();
+    for process in processes {
+        for (name, value) in &process.stats.others {
+            *sums.entry(name.clone()).or_insert(0) += value.as_u64().unwrap_or(0);
+        }
+    }
+    sums.into_iter().collect()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a rate needs no more than a few digits")]
+fn rate(processes: &[Process], count: fn(&Process) -> u64) -> f64 {
+    processes
+        .iter()
+        .filter(|process| process.stats.elapsed_s > 0.0)
+        .map(|process| count(process) as f64 / process.stats.elapsed_s)
+        .sum()
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a share needs no more than a few digits")]
+fn percent(part: u64, whole: u64) -> String {
+    if whole == 0 { "-".to_owned() } else { format!("{:.1} %", part as f64 * 100.0 / whole as f64) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fed(lines: &[&str]) -> Process {
+        let mut process = Process::default();
+        for line in lines {
+            process.line(line);
+        }
+        process
+    }
+
+    #[test]
+    fn counts_of_several_processes_are_summed() {
+        let stats = r#"blk-stats {"scenarios":10,"requests":100,"accepted":90,"bytes_read":10,"bytes_compared":5,"kinds":["data"],"transitions":3,"elapsed_s":2.0}"#;
+        let one = fed(&["#12\tNEW    cov: 70 ft: 99 corp: 3/4b", stats]);
+        assert_eq!((one.executions, one.coverage, one.features), (12, 70, 99));
+        let line = status(&[one.clone(), one], 4.0);
+        assert!(
+            line.contains("coverage 70  10 scenarios/s  100 requests/s  accepted 90.0 %  compared 50.0 %"),
+            "{line}"
+        );
+        assert!(line.contains("clusters: data  transitions 3"), "{line}");
+    }
+
+    #[test]
+    fn counts_of_an_image_target_are_passed_through() {
+        let line = status(&[fed(&[r#"blk-stats {"images":7,"opened_read_only":5,"elapsed_s":1.5}"#])], 1.0);
+        assert!(line.contains("images 7") && line.contains("opened read only 5"), "{line}");
+    }
+
+    #[test]
+    fn a_report_ends_where_libfuzzer_begins() {
+        let process = fed(&[
+            "== blk-verify: finding in verify_qcow2",
+            "blkverify: read offset=0",
+            "write 0 512",
+            "==123== ERROR: libFuzzer: deadly signal",
+            "NOTE: libFuzzer has rudimentary signal handlers.",
+            "artifact_prefix='x/'; Test unit written to x/crash-1",
+        ]);
+        assert_eq!(process.report.len(), 3, "{:?}", process.report);
+        assert_eq!(process.artifact.as_deref(), Some("x/crash-1"));
+    }
+}

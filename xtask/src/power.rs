@@ -1,0 +1,204 @@
+//! `cargo xtask power`: is the fuzzer any good? Breaks one line of the driver at a time, in a copy of the workspace, and sees
+//! how fast the fuzzer finds it from an empty corpus, and into how few requests the finding shrinks.
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+use crate::{fuzz, tools};
+
+const MUTANTS: &str = "xtask/power.toml";
+const FOLDER: &str = "target/power";
+const TARGET: &str = "verify_qcow2";
+/// What a typical finding has to shrink to.
+const REQUESTS_MAX: usize = 6;
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only these mutants.
+    names: Vec<String>,
+    /// Seconds that each may take to be found.
+    #[arg(long, default_value_t = 60)]
+    time: u64,
+    /// Seed of the fuzzer.
+    #[arg(long, default_value_t = 1)]
+    seed: u32,
+}
+
+#[derive(Deserialize)]
+struct Mutants {
+    mutant: Vec<Mutant>,
+}
+
+/// One broken line.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    name: String,
+    file: String,
+    find: String,
+    replace: String,
+    note: String,
+}
+
+/// How a mutant fared.
+#[derive(Debug)]
+struct Fate {
+    seconds: Option<f64>,
+    requests: Option<usize>,
+    headline: String,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let shell = Shell::new()?;
+    tools::need_cargo_fuzz(&shell)?;
+    let mutants = read_mutants(&fs::read_to_string(MUTANTS)?, &arguments.names)?;
+    let tree = copy_tree(&shell)?;
+    let mut report =
+        String::from("| broken line | found after | requests | what was seen |\n|---|---|---|---|\n");
+    let mut all = true;
+    for mutant in &mutants {
+        println!("{}: {}", mutant.name, mutant.note);
+        let fate = try_mutant(&shell, &tree, mutant, arguments)
+            .with_context(|| format!("mutant {}", mutant.name))?;
+        let seconds =
+            fate.seconds.map_or_else(|| "NOT FOUND".to_owned(), |seconds| format!("{seconds:.1} s"));
+        let requests = fate.requests.map_or_else(|| "-".to_owned(), |requests| requests.to_string());
+        println!("    {seconds}, {requests} requests: {}", fate.headline);
+        let _ = writeln!(
+            report,
+            "| {} ({}) | {seconds} | {requests} | {} |",
+            mutant.note, mutant.name, fate.headline
+        );
+        all &= fate.seconds.is_some() && fate.requests.is_some_and(|requests| requests <= REQUESTS_MAX);
+    }
+    let path = Path::new(FOLDER).join("report.md");
+    fs::write(&path, &report)?;
+    println!("\n{report}\nwrote {}", path.display());
+    Ok(all)
+}
+
+fn read_mutants(text: &str, names: &[String]) -> Result<Vec<Mutant>> {
+    let all: Mutants = toml::from_str(text).with_context(|| format!("in {MUTANTS}"))?;
+    if let Some(unknown) = names.iter().find(|name| !all.mutant.iter().any(|mutant| mutant.name == **name)) {
+        bail!("there is no mutant '{unknown}' in {MUTANTS}");
+    }
+    Ok(all.mutant.into_iter().filter(|mutant| names.is_empty() || names.contains(&mutant.name)).collect())
+}
+
+/// Copies what git knows or would know, so that the mutants never touch the real tree.
+fn copy_tree(shell: &Shell) -> Result<PathBuf> {
+    let tree = std::env::current_dir()?.join(FOLDER).join("tree");
+    // Build folders stay: they are what makes the next mutant fast.
+    for part in ["blk-core", "blk-raw", "blk-qcow2", "blk-verify", "blk-testbed", "xtask", "fuzz/src"] {
+        let _ = fs::remove_dir_all(tree.join(part));
+    }
+    let files = cmd!(shell, "git ls-files --cached --others --exclude-standard").quiet().read()?;
+    for file in files.lines().filter(|file| Path::new(file).is_file()) {
+        let target = tree.join(file);
+        fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
+        fs::copy(file, &target).with_context(|| format!("cannot copy {file}"))?;
+    }
+    Ok(tree)
+}
+
+fn try_mutant(shell: &Shell, tree: &Path, mutant: &Mutant, arguments: &Arguments) -> Result<Fate> {
+    let path = tree.join(&mutant.file);
+    let original = fs::read_to_string(&path).with_context(|| format!("cannot read {}", mutant.file))?;
+    fs::write(&path, break_line(&original, mutant)?)?;
+    let fate = judge(shell, tree, &mutant.name, arguments);
+    fs::write(&path, original)?;
+    fate
+}
+
+/// The file with its one line broken.
+fn break_line(original: &str, mutant: &Mutant) -> Result<String> {
+    match original.matches(&mutant.find).count() {
+        1 => Ok(original.replacen(&mutant.find, &mutant.replace, 1)),
+        count => bail!("'{}' stands {count} times in {}, and has to stand once", mutant.find, mutant.file),
+    }
+}
+
+fn judge(shell: &Shell, tree: &Path, name: &str, arguments: &Arguments) -> Result<Fate> {
+    let program = tools::build_fuzz_target(shell, tree, TARGET)?;
+    let folder = tree.parent().context("the tree lies in a folder")?.join("runs").join(name);
+    let _ = fs::remove_dir_all(&folder);
+    let folders = fuzz::Folders {
+        corpus: folder.join("corpus"),
+        seeds: Vec::new(),
+        artifacts: folder.join("artifacts"),
+    };
+    fs::create_dir_all(&folders.corpus)?;
+    fs::create_dir_all(&folders.artifacts)?;
+    let fuzzing = fuzz::Arguments {
+        target: TARGET.to_owned(),
+        time: Some(arguments.time),
+        jobs: 1,
+        seed: Some(arguments.seed),
+        empty_corpus: true,
+        libfuzzer: Vec::new(),
+    };
+    let ended = fuzz::drive(&program, &folders, &fuzzing, &mut |_| {})?;
+    let Some(artifact) = ended.artifact else {
+        return Ok(Fate { seconds: None, requests: None, headline: String::new() });
+    };
+    let headline = ended.report.iter().find(|line| line.starts_with("blkverify")).or(ended.report.first());
+    let headline = headline.cloned().unwrap_or_default();
+    let requests = minimised_requests(shell, tree, &artifact, &folder)?;
+    Ok(Fate { seconds: Some(ended.seconds), requests, headline })
+}
+
+/// Minimises with the broken driver; returns how many requests are left.
+fn minimised_requests(shell: &Shell, tree: &Path, artifact: &Path, out: &Path) -> Result<Option<usize>> {
+    let _there = shell.push_dir(tree);
+    let run = "run --release --quiet -p blk-testbed --bin blk-replay --";
+    let words: Vec<&str> = run.split(' ').collect();
+    let minimise = cmd!(shell, "cargo {words...} minimise --target {TARGET} {artifact} --out {out}");
+    let output = minimise.quiet().ignore_status().output()?;
+    fs::write(out.join("minimise.txt"), &output.stdout)?;
+    let trace = out.join(artifact.file_stem().context("an artifact has a name")?).with_extension("trace");
+    let Ok(text) = fs::read_to_string(&trace) else {
+        println!("    not minimised: {}", String::from_utf8_lossy(&output.stderr).trim());
+        return Ok(None);
+    };
+    let is_request = |line: &&str| {
+        let line = line.trim();
+        !line.is_empty()
+            && !line.starts_with('#')
+            && !line.starts_with("blk-scenario")
+            && !line.starts_with("config")
+    };
+    Ok(Some(text.lines().filter(is_request).count()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mutant(find: &str) -> Mutant {
+        let word = |text: &str| text.to_owned();
+        Mutant { name: word("m"), file: word("f"), find: word(find), replace: word("z"), note: word("n") }
+    }
+
+    #[test]
+    fn a_line_that_is_missing_or_stands_twice_is_an_error() {
+        assert_eq!(break_line("a b c", &mutant("b")).unwrap(), "a z c");
+        assert!(break_line("a b b", &mutant("b")).is_err());
+        assert!(break_line("a", &mutant("b")).is_err());
+    }
+
+    #[test]
+    fn every_mutant_of_the_list_matches_today_s_code() {
+        tools::enter_root().unwrap();
+        let mutants = read_mutants(&fs::read_to_string(MUTANTS).unwrap(), &[]).unwrap();
+        assert!(mutants.len() >= 15, "{}", mutants.len());
+        for mutant in mutants {
+            let text = fs::read_to_string(&mutant.file).unwrap();
+            break_line(&text, &mutant).unwrap();
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! `cargo xtask repro`: a finding becomes a short, readable, deterministic reproduction.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::SystemTime;
+
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+use crate::replay;
+
+const ARTIFACTS: &str = "fuzz/artifacts";
+const REPROS: &str = "fuzz/repros";
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// An artifact of the fuzzer, a trace or a JSON file; default: the newest artifact.
+    input: Option<PathBuf>,
+    /// Put the minimised trace into the regression corpus under this name, with a story beside it.
+    #[arg(long)]
+    save: Option<String>,
+    /// The fuzz target; default: what the artifact's folder or the trace says.
+    #[arg(long)]
+    target: Option<String>,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let shell = Shell::new()?;
+    let input = match &arguments.input {
+        Some(input) => input.clone(),
+        None => newest_artifact()?,
+    };
+    let target = match &arguments.target {
+        Some(target) => target.clone(),
+        None => infer_target(&input)?,
+    };
+    if let Some(name) = &arguments.save {
+        check_name(name)?;
+    }
+    println!("{} on {target}", input.display());
+    let program = replay::build(&shell)?;
+    let minimised =
+        cmd!(shell, "{program} minimise --target {target} {input} --out {REPROS}").quiet().ignore_status();
+    let output = minimised.output()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    print!("{text}");
+    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    match output.status.code() {
+        Some(0) => return Ok(true),
+        Some(1) => {}
+        _ => bail!("the finding could not be reproduced"),
+    }
+    if let Some(name) = &arguments.save {
+        save(name, &input, &text)?;
+    }
+    Ok(false)
+}
+
+/// The newest file below the artifacts' folder.
+fn newest_artifact() -> Result<PathBuf> {
+    let mut newest: Option<(SystemTime, PathBuf)> = None;
+    let folders = fs::read_dir(ARTIFACTS)
+        .with_context(|| format!("there is no finding: {ARTIFACTS} does not exist"))?;
+    for folder in folders {
+        let folder = folder?.path();
+        for entry in fs::read_dir(&folder).into_iter().flatten() {
+            let entry = entry?;
+            let changed = entry.metadata()?.modified()?;
+            if newest.as_ref().is_none_or(|(time, _)| changed > *time) {
+                newest = Some((changed, entry.path()));
+            }
+        }
+    }
+    Ok(newest.with_context(|| format!("there is no finding in {ARTIFACTS}"))?.1)
+}
+
+/// `fuzz/artifacts/TARGET/...`, or what a trace says.
+fn infer_target(input: &Path) -> Result<String> {
+    let mut parts = input.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
+    if parts.any(|part| part == "artifacts")
+        && let Some(target) = parts.next()
+    {
+        return Ok(target);
+    }
+    replay::target_of(input)
+}
+
+fn check_name(name: &str) -> Result<()> {
+    let plain = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
+    if name.is_empty() || !name.chars().all(plain) {
+        bail!("'{name}' is not a name: letters, digits, '-' and '_'");
+    }
+    Ok(())
+}
+
+/// Copies the minimised trace, and begins its story.
+fn save(name: &str, input: &Path, output: &str) -> Result<()> {
+    let stem = input.file_stem().context("an input has a name")?.to_string_lossy().into_owned();
+    let source = Path::new(REPROS).join(format!("{stem}.trace"));
+    let folder = Path::new(replay::REGRESSIONS);
+    fs::create_dir_all(folder)?;
+    let (trace, story) = (folder.join(format!("{name}.trace")), folder.join(format!("{name}.md")));
+    if trace.exists() {
+        bail!("{} exists already", trace.display());
+    }
+    fs::copy(&source, &trace).with_context(|| format!("cannot copy {}", source.display()))?;
+    let mut report = String::new();
+    let from_report = output.lines().skip_while(|line| !line.starts_with("blkverify:"));
+    for line in from_report.take_while(|line| !line.starts_with("for QEMU")) {
+        report.push_str("    ");
+        report.push_str(line);
+        report.push('\n');
+    }
+    let text = format!(
+        "# {name}\n\nWhat was wrong, and where it was mended: (tell it here)\n\nFound as:\n\n{report}\nReplay it with `cargo xtask repro {}`.\n",
+        trace.display()
+    );
+    fs::write(&story, text)?;
+    println!("saved {} and {}: tell the story there", trace.display(), story.display());
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_target_is_in_the_artifacts_path() {
+        assert_eq!(infer_target(Path::new("/x/fuzz/artifacts/open_qcow2/crash-1")).unwrap(), "open_qcow2");
+    }
+
+    #[test]
+    fn names_cannot_leave_the_folder() {
+        assert!(check_name("known-07").is_ok());
+        assert!(check_name("../evil").is_err());
+        assert!(check_name("").is_err());
+    }
+}

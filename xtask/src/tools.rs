@@ -1,0 +1,85 @@
+//! The tools that other commands need, installed where they are missing.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use anyhow::{Context, Result, bail};
+use xshell::{Shell, cmd};
+
+/// The version of cargo-fuzz that is installed where there is none.
+const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
+/// Goes to the workspace's root, whatever folder the command was given in.
+pub(crate) fn enter_root() -> Result<()> {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
+    std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))
+}
+
+/// Whether a program starts at all.
+pub(crate) fn runs(program: &str, argument: &str) -> bool {
+    let status = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+    status.is_ok_and(|status| status.success())
+}
+
+/// Installs cargo-fuzz unless it is there.
+pub(crate) fn need_cargo_fuzz(shell: &Shell) -> Result<()> {
+    if runs("cargo-fuzz", "--version") {
+        return Ok(());
+    }
+    println!("installing cargo-fuzz {CARGO_FUZZ_VERSION}");
+    cmd!(shell, "cargo install cargo-fuzz --locked --version {CARGO_FUZZ_VERSION}")
+        .run()
+        .context("cannot install cargo-fuzz")
+}
+
+/// Installs QEMU's tools unless they are there.
+pub(crate) fn need_qemu(shell: &Shell) -> Result<()> {
+    if runs("qemu-img", "--version") && runs("qemu-io", "--version") {
+        return Ok(());
+    }
+    if !runs("apt-get", "--version") {
+        bail!("qemu-img and qemu-io are missing, and there is no apt-get to install them with");
+    }
+    println!("installing qemu-utils");
+    let sudo: &[&str] = if cmd!(shell, "id -u").quiet().read()?.trim() == "0" { &[] } else { &["sudo"] };
+    let mut words = sudo.to_vec();
+    words.extend(["apt-get", "update"]);
+    run_words(shell, &words)?;
+    words.truncate(sudo.len());
+    words.extend(["apt-get", "install", "--yes", "--no-install-recommends", "qemu-utils"]);
+    run_words(shell, &words)
+}
+
+/// Installs rustfmt and clippy unless they are there.
+pub(crate) fn need_components(shell: &Shell) -> Result<()> {
+    if runs("cargo-fmt", "--version") && runs("cargo-clippy", "--version") {
+        return Ok(());
+    }
+    cmd!(shell, "rustup component add rustfmt clippy").run().context("cannot install rustfmt and clippy")
+}
+
+fn run_words(shell: &Shell, words: &[&str]) -> Result<()> {
+    let (program, arguments) = words.split_first().context("a command has a name")?;
+    cmd!(shell, "{program} {arguments...}").env("DEBIAN_FRONTEND", "noninteractive").run()?;
+    Ok(())
+}
+
+/// The triple that this toolchain builds for.
+pub(crate) fn host_triple(shell: &Shell) -> Result<String> {
+    let version = cmd!(shell, "rustc -vV").quiet().read()?;
+    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
+    Ok(host.context("rustc does not say its host")?.to_owned())
+}
+
+/// Builds a fuzz target in `folder`, a workspace's root, and returns the program.
+pub(crate) fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> Result<PathBuf> {
+    let _there = shell.push_dir(folder);
+    // No unsafe code of ours runs, so the address sanitizer would find nothing, and it halves the speed.
+    cmd!(shell, "cargo fuzz build -s none {target}")
+        .quiet()
+        .run()
+        .with_context(|| format!("cannot build the fuzz target {target}"))?;
+    let default = folder.join("fuzz/target");
+    let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from);
+    Ok(target_dir.join(host_triple(shell)?).join("release").join(target))
+}
