@@ -96,8 +96,7 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     let kinds: BTreeSet<&str> =
         processes.iter().flat_map(|process| process.stats.kinds.iter().map(String::as_str)).collect();
     let mut line = format!("{seconds:>6.0} s  coverage {}", longest(|process| process.coverage));
-    let (scenarios, requests) =
-        (sum(|process| process.stats.scenarios), sum(|process| process.stats.requests));
+    let requests = sum(|process| process.stats.requests);
     if requests > 0 {
         let _ = write!(
             line,

@@ -1,0 +1,77 @@
+//! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
+
+use blk_testbed::{Qcow2Target, RawTarget};
+use blk_verify::engine::{Soak, SoakOptions};
+use blk_verify::generate::{Generator, Limits, exhaustive};
+use blk_verify::scenario::{Backing, Config, Scenario};
+use blk_verify::target::Target;
+use blk_verify::{Engine, Outcome, RunOptions};
+
+fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> Engine {
+    let mut engine = Engine::new(RunOptions::default());
+    for scenario in scenarios {
+        match engine.run(target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Refused(why) => panic!("{why}\n{scenario}"),
+        }
+    }
+    engine
+}
+
+#[test]
+fn seeded_scenarios_find_nothing_on_qcow2_and_reach_every_kind_of_cluster() {
+    let engine = run_all(&Qcow2Target, Generator::new(20_261_124, Limits::default()).take(1500));
+    let stats = engine.stats();
+    assert_eq!(stats.kind_names(), ["unallocated", "zero", "zero-allocated", "data", "compressed"]);
+    assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
+    assert!(stats.transition_count() >= 40, "{stats}\n{:#?}", stats.changes());
+    assert_eq!(stats.bytes_compared, stats.bytes_read);
+}
+
+#[test]
+fn seeded_scenarios_find_nothing_on_raw_files() {
+    let engine = run_all(&RawTarget, Generator::new(7, Limits::default()).take(300));
+    assert!(engine.stats().accepted * 10 > engine.stats().requests * 8, "{}", engine.stats());
+}
+
+/// Every sequence of up to 3 requests over 3 clusters, on each layout that differs in what a request has to do.
+#[test]
+fn all_short_sequences_find_nothing() {
+    let small = Config { size_bytes: 3 * 512 - 100, cluster_bits: 9, ..Config::default() };
+    let configs = [
+        small.clone(),
+        Config { backing: Backing::Raw, backing_bytes: 1000, ..small.clone() },
+        Config { version: 2, backing: Backing::Format, backing_bytes: 2000, ..small.clone() },
+        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 0, ..small },
+    ];
+    for config in configs {
+        let mut sequences = exhaustive(3, 3, config);
+        let total = sequences.total();
+        assert!(total > 10_000, "{total}");
+        let mut scenario = Scenario::default();
+        let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
+        while sequences.next_into(&mut scenario) {
+            if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
+                panic!("{}\n{scenario}", finding.report);
+            }
+        }
+        assert_eq!(engine.stats().scenarios, total);
+    }
+}
+
+#[test]
+fn a_soak_of_every_cluster_size_finds_nothing() {
+    for cluster_bits in [9, 12, 16] {
+        let config = Config { cluster_bits, ..Config::default() };
+        let options = SoakOptions { seed: u64::from(cluster_bits), requests_per_round: 50_000 };
+        let mut soak = Soak::new(&Qcow2Target, &config, options).unwrap();
+        for _ in 0..2 {
+            if let Err(finding) = soak.round() {
+                panic!("{}", finding.report);
+            }
+        }
+        assert_eq!(soak.requests(), 100_000);
+        assert!(soak.bytes_compared() > 100_000 * 512);
+    }
+}
