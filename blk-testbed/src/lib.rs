@@ -4,12 +4,14 @@
 //! knows the fuzz targets by name ([`target`]), and replays traces ([`replay_text`]). The fuzz targets, the corpus replay, the
 //! benches and the `blk-replay` program are thin shells around it.
 
+mod file_resolver;
 pub mod hostile;
 mod initial;
 mod qcow2_target;
 mod raw_target;
 mod replay;
 
+pub use file_resolver::{open_file, registry};
 pub use qcow2_target::Qcow2Target;
 pub use raw_target::RawTarget;
 pub use replay::{replay, replay_text, target, target_names};
