@@ -30,6 +30,9 @@ use crate::scenario::{Fill, Request};
 /// Data is compared in pieces of this size, which stay in the processor's cache.
 pub(crate) const CHUNK_BYTES: usize = 32 << 10;
 
+/// What buffers hold before the disk under test reads into them: a byte that stamps hardly ever have.
+pub(crate) const UNREAD: u8 = 0xee;
+
 /// What follows a mismatch.
 #[derive(Clone, Default)]
 pub enum Policy {
@@ -256,6 +259,8 @@ impl BlockDriver for Verify {
         let request = Request::Read { offset, length: extent.length };
         let number = self.begin(request)?;
         let _ordered = self.ranges.lock(extent, Mode::Shared);
+        // Bytes that the driver forgets to fill must not be right by accident, nor differ from run to run.
+        buf.fill(UNREAD);
         match self.test.read(offset, buf) {
             Ok(()) => self.compare_read(number, request, offset, buf),
             Err(error) => {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::{Command, Output};
 
 /// Whether QEMU's tools are there. Says so if not; with `BLK_REQUIRE_QEMU=1`, as in CI, that is a failure.
-pub fn available() -> bool {
+pub(crate) fn available() -> bool {
     let runs = |program: &str| {
         Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
     };
@@ -30,7 +30,7 @@ fn text(output: &Output) -> String {
 }
 
 /// Runs qemu-img, which has to succeed; returns what it printed.
-pub fn qemu_img(folder: &Path, arguments: &[&str]) -> String {
+pub(crate) fn qemu_img(folder: &Path, arguments: &[&str]) -> String {
     let arguments: Vec<String> = arguments.iter().map(|word| (*word).to_owned()).collect();
     let output = run(folder, "qemu-img", &arguments);
     assert!(output.status.success(), "qemu-img {arguments:?}: {}", text(&output));
@@ -45,7 +45,7 @@ fn io_arguments(arguments: &[&str], commands: &[String]) -> Vec<String> {
 }
 
 /// Runs qemu-io with these commands, which have to succeed silently.
-pub fn qemu_io(folder: &Path, arguments: &[&str], commands: &[String]) {
+pub(crate) fn qemu_io(folder: &Path, arguments: &[&str], commands: &[String]) {
     let output = run(folder, "qemu-io", &io_arguments(arguments, commands));
     let printed = text(&output);
     assert!(output.status.success() && printed.is_empty(), "qemu-io {arguments:?} {commands:?}: {printed}");
@@ -53,7 +53,7 @@ pub fn qemu_io(folder: &Path, arguments: &[&str], commands: &[String]) {
 
 /// Runs qemu-io with commands that end in its death.
 #[allow(dead_code, reason = "not every test that calls QEMU kills it")]
-pub fn qemu_io_killed(folder: &Path, arguments: &[&str], commands: &[String]) {
+pub(crate) fn qemu_io_killed(folder: &Path, arguments: &[&str], commands: &[String]) {
     let output = run(folder, "qemu-io", &io_arguments(arguments, commands));
     assert!(output.status.code().is_none(), "qemu-io was to die: {}", text(&output));
 }

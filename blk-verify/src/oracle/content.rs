@@ -4,6 +4,7 @@ use blk_core::{Disk, Extent};
 
 use crate::journal::Journal;
 use crate::report::{self, Finding, Sides, Signature};
+use crate::verify::UNREAD;
 
 /// Pieces of this size stay in the processor's first-level cache on both sides.
 const PIECE_BYTES: usize = 8 << 10;
@@ -38,6 +39,7 @@ pub(crate) fn compare(
         let length = (size - at).min(PIECE_BYTES as u64) as usize;
         let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
         reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
+        found.fill(UNREAD);
         test.read(at, found).map_err(|error| failed("reading the whole disk", &error))?;
         if *expected != *found {
             let sides = Sides { offset: at, reference: expected, test: found, size };

@@ -2,7 +2,7 @@
 
 use blk_core::{BlockStatus, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
-use super::{CHUNK_BYTES, Verify};
+use super::{CHUNK_BYTES, UNREAD, Verify};
 use crate::report::{self, Sides, Signature};
 use crate::scenario::Request;
 
@@ -74,6 +74,7 @@ impl Verify {
         while at < permitted.extent.end() {
             let length = (permitted.extent.end() - at).min(CHUNK_BYTES as u64) as usize;
             let (found, old) = (&mut found[..length], &mut old[..length]);
+            found.fill(UNREAD);
             if let Err(error) = self.test.read(at, found) {
                 return self.read_back_failed(number, request, &error);
             }

@@ -1,0 +1,85 @@
+//! A long seeded run over the unbroken driver: `blk-soak --requests 100000000` is the proof that there is no false alarm.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::Result;
+use blk_testbed::Qcow2Target;
+use blk_verify::engine::{Soak, SoakOptions};
+use blk_verify::generate::{Generator, Limits};
+use blk_verify::scenario::{Config, Scenario};
+use blk_verify::{Engine, Outcome, RunOptions};
+use clap::Parser;
+
+#[derive(Parser)]
+#[command(about = "A long seeded run of the verifier over the qcow2 driver")]
+struct Arguments {
+    /// Requests in all: half of them over long-lived disks of each cluster size, half in scenarios of every configuration.
+    #[arg(long, default_value_t = 1_000_000)]
+    requests: u64,
+    /// Seed.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+}
+
+/// Requests between two visits of the oracles.
+const ROUND: u64 = 100_000;
+
+fn main() -> Result<ExitCode> {
+    let arguments = Arguments::parse();
+    let started = Instant::now();
+    let soaked = soak_all(&arguments)? && scenarios(&arguments);
+    println!("{:.0} s", started.elapsed().as_secs_f64());
+    Ok(if soaked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Long-lived disks, one for each cluster size.
+fn soak_all(arguments: &Arguments) -> Result<bool> {
+    for cluster_bits in [16, 12, 9] {
+        let config = Config { cluster_bits, ..Config::default() };
+        let options = SoakOptions { seed: arguments.seed, requests_per_round: ROUND };
+        let mut soak = Soak::new(&Qcow2Target, &config, options)?;
+        let started = Instant::now();
+        while soak.requests() < arguments.requests / 6 {
+            if let Err(finding) = soak.round() {
+                println!("{}", finding.report);
+                for request in soak.last_requests(20) {
+                    println!("{request}");
+                }
+                return Ok(false);
+            }
+        }
+        #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than a few digits")]
+        let rate = soak.requests() as f64 / started.elapsed().as_secs_f64();
+        let compared = soak.bytes_compared() >> 20;
+        println!(
+            "clusters of {}: {} requests, {compared} MiB compared, {rate:.0}/s",
+            1u64 << cluster_bits,
+            soak.requests()
+        );
+    }
+    Ok(true)
+}
+
+/// Scenarios of every configuration, on fresh disks each.
+fn scenarios(arguments: &Arguments) -> bool {
+    let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
+    let mut generator = Generator::new(arguments.seed, Limits::default());
+    let mut scenario = Scenario::default();
+    while engine.stats().requests < arguments.requests / 2 {
+        generator.next_into(&mut scenario);
+        match engine.run(&Qcow2Target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => {
+                println!("{}\n{scenario}", finding.report);
+                return false;
+            }
+            Outcome::Refused(why) => {
+                println!("{why}\n{scenario}");
+                return false;
+            }
+        }
+    }
+    println!("{}", engine.stats());
+    true
+}
