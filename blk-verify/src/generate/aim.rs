@@ -9,6 +9,12 @@ use crate::scenario::{Config, Request, RequestKind};
 /// Clusters that are hit often. More would dilute what happens to each.
 const HOT_CLUSTERS: usize = 4;
 
+/// So many clusters of 512 bytes with refcounts of 64 bits fill half of what the smallest refcount table counts.
+pub(crate) const MANY_CLUSTERS: u64 = 2048;
+
+/// A write that allocates most of a disk, so that tables grow, is at most this long. Bytes.
+const FLOOD_BYTES_MAX: u64 = 4 << 20;
+
 /// What is known about the disk that requests are aimed at. All units bytes.
 #[derive(Debug, Clone)]
 pub(crate) struct Aim {
@@ -73,6 +79,9 @@ impl Aim {
             RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
             RequestKind::Read if self.is_unread && chance(rng, 3, 4) => self.around_last(rng),
+            RequestKind::Write if self.has_many_clusters() && chance(rng, 1, 6) => {
+                (0, self.size.min(FLOOD_BYTES_MAX))
+            }
             _ if chance(rng, 1, 64) => (0, self.size.min(self.length_max(kind))),
             _ => self.partial(rng, kind),
         }
@@ -95,6 +104,11 @@ impl Aim {
             _ => size + cluster,
         };
         new.min(self.disk_bytes_max.max(size))
+    }
+
+    /// Enough to outgrow a refcount table, if only they are allocated.
+    fn has_many_clusters(&self) -> bool {
+        self.clusters() >= MANY_CLUSTERS
     }
 
     fn clusters(&self) -> u64 {

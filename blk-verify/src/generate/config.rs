@@ -3,6 +3,7 @@
 use rand::rngs::SmallRng;
 
 use super::Limits;
+use super::aim::MANY_CLUSTERS;
 use super::random::{chance, one_of, pick};
 use crate::scenario::{Backing, Compression, Config};
 
@@ -30,11 +31,13 @@ pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
     let size_bytes = size(rng, cluster, limits.disk_bytes_max);
     let backing = one_of(rng, &BACKINGS);
     let l2_slice_bytes = if chance(rng, 1, 3) { 512 << pick(rng, u64::from(cluster_bits) - 8) } else { 0 };
+    // Wide refcounts make the blocks and tables of a disk of many clusters grow soonest.
+    let usual_order = if cluster_bits == 9 && size_bytes / cluster >= MANY_CLUSTERS { 6 } else { 4 };
     let mut config = Config {
         size_bytes,
         version: if chance(rng, 1, 5) { 2 } else { 3 },
         cluster_bits,
-        refcount_order: if chance(rng, 1, 2) { 4 } else { pick(rng, 7) as u8 },
+        refcount_order: if chance(rng, 1, 2) { usual_order } else { pick(rng, 7) as u8 },
         backing,
         backing_bytes: if backing == Backing::None { 0 } else { backing_size(rng, size_bytes, cluster) },
         compression: if chance(rng, 1, 3) { Compression::Zstd } else { Compression::Zlib },
