@@ -12,7 +12,7 @@ mod extent;
 mod format;
 pub mod storage;
 pub mod sync;
-#[cfg(feature = "testing")]
+#[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
 pub use check::{CheckReport, Finding, RepairMode, Severity};

@@ -1,0 +1,52 @@
+//! The conformance suite over the shapes that an image can have.
+
+use std::sync::Arc;
+
+use blk_core::testing::{Maker, conformance};
+use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
+use blk_qcow2::FORMAT;
+
+/// Makes images with these options; opens them with caches of so many slices.
+struct Qcow2 {
+    create: Options,
+    slices: u64,
+}
+
+impl Maker for Qcow2 {
+    type Medium = Arc<dyn Storage>;
+
+    fn make(&self, size: u64) -> Result<Self::Medium> {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        FORMAT.create(&storage, size, self.create.clone())?;
+        Ok(storage)
+    }
+
+    fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+        let options =
+            Options::new().with("l2-cache-slices", self.slices).with("refcount-cache-slices", self.slices);
+        FORMAT.open(Arc::clone(medium), access, options, &DenyResolver)
+    }
+}
+
+#[test]
+fn every_cluster_size_conforms() {
+    for cluster_size in [512u64, 4096, 65_536, 2 << 20] {
+        conformance(&Qcow2 { create: Options::new().with("cluster_size", cluster_size), slices: 0 });
+    }
+}
+
+#[test]
+fn every_refcount_width_conforms_with_the_smallest_caches() {
+    for refcount_bits in [1u64, 2, 4, 8, 16, 32, 64] {
+        let create = Options::new().with("cluster_size", 1024u64).with("refcount_bits", refcount_bits);
+        conformance(&Qcow2 { create, slices: 1 });
+    }
+}
+
+#[test]
+fn version_2_zstd_and_preallocation_conform() {
+    let small = || Options::new().with("cluster_size", 4096u64);
+    conformance(&Qcow2 { create: small().with("compat", "0.10"), slices: 2 });
+    conformance(&Qcow2 { create: small().with("compression_type", "zstd"), slices: 2 });
+    conformance(&Qcow2 { create: small().with("preallocation", "metadata"), slices: 0 });
+}
