@@ -199,6 +199,7 @@ impl Metadata {
 
     /// Lowers the counts of all clusters whose dereference has become durable, and punches those that became free.
     pub(crate) fn apply_frees(&mut self) -> Result<()> {
+        *self.decompressed.get_mut() = None;
         let mut waiting = std::mem::take(&mut self.allocator.pending);
         waiting.sort_unstable();
         let mut applied = 0;

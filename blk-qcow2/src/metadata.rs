@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, Result, Storage};
 
 use crate::allocator::Allocator;
@@ -20,6 +21,7 @@ use crate::cache::SliceCache;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
 use crate::l2::{self, COPIED, OFFSET_MASK};
+use crate::ondisk::CompressedDescriptor;
 use crate::pointer_table::PointerTable;
 use crate::refcount::Refcounts;
 use crate::roles::{Role, Roles};
@@ -37,6 +39,13 @@ const SLICE_BYTES_DEFAULT: u64 = 4096;
 const L2_CACHE_BYTES_DEFAULT: u64 = 2 << 20;
 const REFCOUNT_CACHE_BYTES_DEFAULT: u64 = 512 << 10;
 
+/// A guest cluster as it is when decompressed.
+#[derive(Debug)]
+pub(crate) struct Decompressed {
+    pub(crate) descriptor: CompressedDescriptor,
+    pub(crate) content: Vec<u8>,
+}
+
 /// The metadata of an open image.
 #[derive(Debug)]
 pub(crate) struct Metadata {
@@ -48,6 +57,8 @@ pub(crate) struct Metadata {
     pub(crate) refcounts: Refcounts,
     pub(crate) roles: Roles,
     pub(crate) allocator: Allocator,
+    /// The compressed cluster that was read last. It is good until a cluster is freed: its bytes may then become others'.
+    pub(crate) decompressed: Mutex<Option<Decompressed>>,
     /// A discarded or freed cluster is punched out of the host file.
     pub(crate) punch_freed: bool,
     /// Why nothing may be written any more.
@@ -75,7 +86,20 @@ impl Metadata {
         let block_slices = pick(sizes.refcount_slices, REFCOUNT_CACHE_BYTES_DEFAULT / block_slice);
         let refcounts = Refcounts::new(geometry, table, SliceCache::new(block_slice, block_slices));
         let allocator = Allocator::new(geometry.clusters_of(storage.len()?));
-        Ok(Self { storage, geometry, header, l1, l2, refcounts, roles, allocator, punch_freed, poison: None })
+        let decompressed = Mutex::new(None);
+        Ok(Self {
+            storage,
+            geometry,
+            header,
+            l1,
+            l2,
+            refcounts,
+            roles,
+            allocator,
+            decompressed,
+            punch_freed,
+            poison: None,
+        })
     }
 
     /// Fails if an earlier failure left the image's state unknown.

@@ -5,7 +5,7 @@ use blk_core::{Disk, Error, Extent, Result};
 use crate::compress;
 use crate::l2::Cluster;
 use crate::mapping::{Lookup, Run};
-use crate::metadata::Metadata;
+use crate::metadata::{Decompressed, Metadata};
 use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
 
@@ -74,21 +74,40 @@ impl Qcow2 {
         at: u64,
         buf: &mut [u8],
     ) -> Result<()> {
-        let geometry = metadata.geometry;
+        let from = metadata.geometry.in_cluster(at) as usize;
+        let mut kept = metadata.decompressed.lock();
+        // A large cluster is mostly read in small pieces: it is inflated once for all of them.
+        let content = match kept.take() {
+            Some(same) if same.descriptor == descriptor => same.content,
+            other => {
+                self.decompress(metadata, descriptor, at, other.map_or_else(Vec::new, |old| old.content))?
+            }
+        };
+        buf.copy_from_slice(&content[from..from + buf.len()]);
+        *kept = Some(Decompressed { descriptor, content });
+        Ok(())
+    }
+
+    /// Decompresses the cluster of guest offset `at` into `content`, whose memory is used again.
+    fn decompress(
+        &self,
+        metadata: &Metadata,
+        descriptor: CompressedDescriptor,
+        at: u64,
+        mut content: Vec<u8>,
+    ) -> Result<Vec<u8>> {
         let extent = descriptor.extent();
         let mut input = vec![0; extent.length as usize];
         self.storage.read_at(extent.offset, &mut input)?;
-        let mut cluster = vec![0; geometry.cluster_bytes() as usize];
-        compress::decompress(metadata.header.compression, &input, &mut cluster).map_err(|error| {
+        content.resize(metadata.geometry.cluster_bytes() as usize, 0);
+        compress::decompress(metadata.header.compression, &input, &mut content).map_err(|error| {
             Error::Corrupt {
                 structure: "compressed cluster",
                 offset: extent.offset,
-                reason: format!("for guest offset {:#x}: {error}", geometry.cluster_start(at)),
+                reason: format!("for guest offset {:#x}: {error}", metadata.geometry.cluster_start(at)),
             }
         })?;
-        let from = geometry.in_cluster(at) as usize;
-        buf.copy_from_slice(&cluster[from..from + buf.len()]);
-        Ok(())
+        Ok(content)
     }
 
     /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes behind the end of the disk.
