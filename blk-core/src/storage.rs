@@ -3,6 +3,7 @@
 mod disk;
 mod fault;
 mod file;
+mod gate;
 mod memory;
 mod trace;
 
@@ -11,8 +12,9 @@ use std::fmt::Debug;
 use crate::{Extent, Result};
 
 pub use disk::DiskStorage;
-pub use fault::{Effect, FaultRule, FaultStorage, Operation};
+pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;
+pub use gate::Gate;
 pub use memory::MemoryStorage;
 pub use trace::{TraceEntry, TraceStorage};
 
@@ -51,6 +53,15 @@ pub trait Storage: Debug + Send + Sync {
     /// Makes the part of `extent` that lies inside the storage read as zeroes and gives its space back where the host can.
     /// Never changes the length.
     fn punch_hole(&self, extent: Extent) -> Result<()>;
+
+    /// As [`Storage::punch_hole`] if `unmap`, else as [`Storage::write_zeroes_at`], but never by writing zeroes as data.
+    ///
+    /// # Errors
+    /// [`crate::Error::Unsupported`] where the host cannot do that; nothing has changed then. A storage that has no such
+    /// host, as memory, does what the two do.
+    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
+        if unmap { self.punch_hole(extent) } else { self.write_zeroes_at(extent) }
+    }
 
     /// Whether the bytes at `offset` are data or a hole, and for how far at least. `None` at and past the end.
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>>;

@@ -7,6 +7,7 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
@@ -22,9 +23,24 @@ static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
 #[derive(Debug)]
 pub struct FileStorage {
     file: File,
-    /// The length of a block device, which never changes; `None` for a regular file.
-    device_bytes: Option<u64>,
+    /// `None` for a regular file.
+    device: Option<Device>,
+    /// The host has refused to zero a range without freeing it, and need not be asked again.
+    lacks_zero_range: AtomicBool,
 }
+
+/// What never changes about a block device.
+#[derive(Debug, Clone, Copy)]
+struct Device {
+    size: u64,
+    block_bytes: u64,
+}
+
+/// File systems refuse to punch where no file of theirs can have bytes; ext4's smallest limit is 4 TiB.
+const PUNCH_END_MAX: u64 = 1 << 42;
+
+/// The kernel's offsets are signed.
+const OFFSET_MAX: u64 = i64::MAX as u64;
 
 impl FileStorage {
     /// Opens the file of that name, which the caller, not an image, has chosen.
@@ -45,19 +61,19 @@ impl FileStorage {
     /// [`Error::Unsupported`] for anything but a regular file or a block device.
     pub fn from_file(mut file: File) -> Result<Self> {
         let kind = file.metadata().map_err(|error| Error::io("stat", 0, error))?.file_type();
-        let device_bytes = if kind.is_block_device() {
-            Some(file.seek(SeekFrom::End(0)).map_err(|error| Error::io("seek", 0, error))?)
+        let device = if kind.is_block_device() {
+            Some(Device::of(&mut file)?)
         } else if kind.is_file() {
             None
         } else {
             return Err(Error::unsupported("storage that is neither a regular file nor a block device"));
         };
-        Ok(Self { file, device_bytes })
+        Ok(Self { file, device, lacks_zero_range: AtomicBool::new(false) })
     }
 
     fn check_device(&self, offset: u64, length: u64) -> Result<()> {
-        match self.device_bytes {
-            Some(size) if offset.checked_add(length).is_none_or(|end| end > size) => {
+        match self.device {
+            Some(Device { size, .. }) if offset.checked_add(length).is_none_or(|end| end > size) => {
                 Err(Error::NoSpace { what: format!("the block device has {size} bytes").into() })
             }
             _ => Ok(()),
@@ -74,8 +90,8 @@ impl FileStorage {
         Ok(())
     }
 
-    /// Asks the file system to do something with a range. `Ok(false)` if it cannot.
-    fn try_fallocate(&self, operation: &'static str, flags: FallocateFlags, extent: Extent) -> Result<bool> {
+    /// Asks the host to do something with a range. `Ok(false)` if it cannot.
+    fn ask(&self, operation: &'static str, flags: FallocateFlags, extent: Extent) -> Result<bool> {
         loop {
             match fallocate(&self.file, flags, extent.offset, extent.length) {
                 Ok(()) => return Ok(true),
@@ -87,6 +103,53 @@ impl FileStorage {
             }
         }
     }
+
+    /// Zeroes a range that stays allocated. `Ok(false)` if the host cannot without data; zeroes may be there already.
+    fn try_zero(&self, extent: Extent) -> Result<bool> {
+        if !self.lacks_zero_range.load(Ordering::Relaxed) {
+            if self.ask("zero", FallocateFlags::ZERO_RANGE, extent)? {
+                return Ok(true);
+            }
+            self.lacks_zero_range.store(true, Ordering::Relaxed);
+        }
+        // A hole that is then allocated anew: what tmpfs can do. The second call also extends the file.
+        Ok(self.try_punch(extent)? && self.ask("zero", FallocateFlags::empty(), extent)?)
+    }
+
+    fn try_punch(&self, extent: Extent) -> Result<bool> {
+        self.ask("punch", FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, extent)
+    }
+
+    /// Lets `attempt` zero a range. What it cannot do, and the edges that are not aligned to a device's blocks, are written.
+    fn zero_or_write(&self, extent: Extent, attempt: impl Fn(Extent) -> Result<bool>) -> Result<()> {
+        let inner = extent.align_inward(self.block_bytes());
+        if inner.is_empty() || !attempt(inner)? {
+            return self.write_zeroes_as_data(extent);
+        }
+        self.write_zeroes_as_data(Extent::between(extent.offset, inner.offset))?;
+        self.write_zeroes_as_data(Extent::between(inner.end(), extent.end()))
+    }
+
+    /// What a request to zero or punch has to be aligned to, bytes.
+    fn block_bytes(&self) -> u64 {
+        self.device.map_or(1, |device| device.block_bytes)
+    }
+
+    /// The part of `extent` that the host can be asked to punch: all of it for a file, where nothing past the end changes.
+    fn punchable(&self, extent: Extent) -> Extent {
+        let size = self.device.map_or(OFFSET_MAX, |device| device.size);
+        let start = extent.offset.min(size);
+        Extent::between(start, extent.checked_end().unwrap_or(u64::MAX).clamp(start, size))
+    }
+}
+
+impl Device {
+    fn of(file: &mut File) -> Result<Self> {
+        let size = file.seek(SeekFrom::End(0)).map_err(|error| Error::io("seek", 0, error))?;
+        let block_bytes =
+            rustix::fs::ioctl_blksszget(&*file).map_err(|error| Error::io("block size", 0, error.into()))?;
+        Ok(Self { size, block_bytes: u64::from(block_bytes).next_power_of_two() })
+    }
 }
 
 fn named(operation: &'static str, path: &Path, error: &io::Error) -> Error {
@@ -96,22 +159,22 @@ fn named(operation: &'static str, path: &Path, error: &io::Error) -> Error {
 
 fn check_end(offset: u64, length: u64) -> Result<()> {
     match offset.checked_add(length) {
-        Some(end) if i64::try_from(end).is_ok() => Ok(()),
-        _ => Err(Error::OutOfRange { offset, length, size: i64::MAX as u64 }),
+        Some(end) if end <= OFFSET_MAX => Ok(()),
+        _ => Err(Error::OutOfRange { offset, length, size: OFFSET_MAX }),
     }
 }
 
 impl Storage for FileStorage {
     fn len(&self) -> Result<u64> {
-        match self.device_bytes {
-            Some(size) => Ok(size),
+        match self.device {
+            Some(device) => Ok(device.size),
             None => Ok(self.file.metadata().map_err(|error| Error::io("stat", 0, error))?.len()),
         }
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        match self.device_bytes {
-            Some(size) if length == size => Ok(()),
+        match self.device {
+            Some(device) if length == device.size => Ok(()),
             Some(_) => Err(Error::unsupported("changing the length of a block device")),
             None => {
                 check_end(length, 0)?;
@@ -146,19 +209,30 @@ impl Storage for FileStorage {
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
         check_end(extent.offset, extent.length)?;
         self.check_device(extent.offset, extent.length)?;
-        if extent.is_empty() || self.try_fallocate("zero", FallocateFlags::ZERO_RANGE, extent)? {
-            return Ok(());
-        }
-        self.write_zeroes_as_data(extent)
+        if extent.is_empty() { Ok(()) } else { self.zero_or_write(extent, |part| self.try_zero(part)) }
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
-        let inside = extent.intersection(Extent::new(0, self.len()?));
-        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-        if inside.is_empty() || self.try_fallocate("punch", flags, inside)? {
+        let inside = self.punchable(extent);
+        // Past the end nothing is punched; only what may be longer than any file can be is cut first.
+        if inside.is_empty()
+            || (inside.end() <= PUNCH_END_MAX && self.device.is_none() && self.try_punch(inside)?)
+        {
             return Ok(());
         }
-        self.write_zeroes_as_data(inside)
+        let inside = inside.intersection(Extent::new(0, self.len()?.max(inside.offset)));
+        if inside.is_empty() { Ok(()) } else { self.zero_or_write(inside, |part| self.try_punch(part)) }
+    }
+
+    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
+        let inside = Extent::new(0, if unmap { self.len()? } else { 0 });
+        let extent = if unmap { self.punchable(extent).intersection(inside) } else { extent };
+        check_end(extent.offset, extent.length)?;
+        self.check_device(extent.offset, extent.length)?;
+        let unaligned = (extent.offset | extent.length) % self.block_bytes() != 0;
+        let done = extent.is_empty()
+            || (!unaligned && if unmap { self.try_punch(extent)? } else { self.try_zero(extent)? });
+        if done { Ok(()) } else { Err(Error::unsupported("zeroes without writing them to this file")) }
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
@@ -232,6 +306,46 @@ mod tests {
         assert!(matches!(FileStorage::from_file(null), Err(Error::Unsupported { .. })));
         let error = FileStorage::open(Path::new("/nonexistent/image"), Access::ReadOnly).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/image"), "{error}");
-        assert!(storage().write_at(u64::MAX, b"x").is_err());
+    }
+
+    #[test]
+    fn ranges_that_no_file_has_are_errors_or_nothing() {
+        let storage = storage();
+        storage.write_at(0, &[7; 100]).unwrap();
+        assert!(matches!(storage.write_at(u64::MAX, b"x"), Err(Error::OutOfRange { .. })));
+        assert!(matches!(storage.read_at(u64::MAX, &mut [0]), Err(Error::OutOfRange { .. })));
+        assert!(matches!(storage.write_zeroes_at(Extent::new(u64::MAX, 1)), Err(Error::OutOfRange { .. })));
+        assert!(storage.set_len(u64::MAX).is_err());
+        storage.punch_hole(Extent::new(u64::MAX - 5, u64::MAX)).unwrap();
+        storage.punch_hole(Extent::new(50, u64::MAX)).unwrap();
+        let mut read = [1; 100];
+        storage.read_at(0, &mut read).unwrap();
+        assert_eq!((storage.len().unwrap(), read[49], read[50], read[99]), (100, 7, 0, 0));
+    }
+
+    /// What a file system of memory lacks is made up for; the test passes on any folder.
+    #[test]
+    fn zeroes_and_holes_wherever_the_file_lies() {
+        for folder in [std::env::temp_dir(), "/dev/shm".into()] {
+            let Ok(file) = tempfile::tempfile_in(&folder) else { continue };
+            let storage = FileStorage::from_file(file).unwrap();
+            storage.write_at(0, &vec![9; 20_000]).unwrap();
+            storage.write_zeroes_at(Extent::new(19_999, 10_002)).unwrap();
+            storage.write_zeroes_at(Extent::new(1, 9_000)).unwrap();
+            storage.punch_hole(Extent::new(12_000, 5_001)).unwrap();
+            let fast = storage.zero_fast(Extent::new(18_000, 3), true);
+            assert!(matches!(fast, Ok(()) | Err(Error::Unsupported { .. })), "{fast:?}");
+            let mut read = vec![1; 30_001];
+            storage.read_at(0, &mut read).unwrap();
+            let mut expected = vec![9; 19_999];
+            expected.resize(30_001, 0);
+            expected[1..9_001].fill(0);
+            expected[12_000..17_001].fill(0);
+            if fast.is_ok() {
+                expected[18_000..18_003].fill(0);
+            }
+            assert!(read == expected, "in {}", folder.display());
+            assert_eq!(storage.len().unwrap(), 30_001);
+        }
     }
 }

@@ -108,6 +108,11 @@ impl Storage for TraceStorage {
         self.note(Operation::PunchHole, extent, self.below.punch_hole(extent))
     }
 
+    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
+        let operation = if unmap { Operation::PunchHole } else { Operation::WriteZeroes };
+        self.note(operation, extent, self.below.zero_fast(extent, unmap))
+    }
+
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
         self.below.run_at(offset)
     }
