@@ -19,7 +19,9 @@ pub(crate) struct Allocator {
     next: u64,
     /// No cluster at or above has ever been written: it reads as zeroes.
     fresh: u64,
-    /// The file has to grow to `fresh` at the next write-back.
+    /// No cluster at or above is in use.
+    end: u64,
+    /// The file has to reach `end` at the next write-back.
     grown: bool,
     /// Where the next compressed cluster goes, inside a host cluster that has room left.
     pub(crate) packing_at: Option<u64>,
@@ -39,16 +41,23 @@ pub(crate) struct Allocation {
 impl Allocator {
     /// For a file of `file_clusters` clusters.
     pub(crate) fn new(file_clusters: u64) -> Self {
-        Self { next: 0, fresh: file_clusters, grown: false, packing_at: None, pending: Vec::new() }
+        Self {
+            next: 0,
+            fresh: file_clusters,
+            end: file_clusters,
+            grown: false,
+            packing_at: None,
+            pending: Vec::new(),
+        }
     }
 
     pub(crate) fn has_pending(&self) -> bool {
         !self.pending.is_empty()
     }
 
-    /// One past the last cluster that was ever in use.
+    /// One past the last cluster in use.
     pub(crate) fn end_cluster(&self) -> u64 {
-        self.fresh
+        self.end
     }
 
     pub(crate) fn has_grown(&self) -> bool {
@@ -69,8 +78,9 @@ impl Allocator {
     }
 
     fn took(&mut self, first: u64, count: u64) {
-        if first + count > self.fresh {
-            self.fresh = first + count;
+        self.fresh = self.fresh.max(first + count);
+        if first + count > self.end {
+            self.end = first + count;
             self.grown = true;
         }
     }
@@ -135,6 +145,10 @@ impl Metadata {
     /// Undoes an allocation that nothing has come to refer to.
     pub(crate) fn give_back(&mut self, allocation: Allocation) -> Result<()> {
         let storage = std::sync::Arc::clone(&self.storage);
+        if self.allocator.end == allocation.first + allocation.count {
+            // The file need not reach what nobody uses; a full host may be why this is given back.
+            self.allocator.end = allocation.first;
+        }
         for cluster in allocation.first..allocation.first + allocation.count {
             self.refcounts.set(&*storage, cluster, 0)?;
             self.allocator.freed(cluster, self.geometry.cluster_bits());

@@ -22,6 +22,7 @@ pub(crate) const L1_TABLE_BYTES_MAX: u64 = 32 << 20;
 pub(crate) const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
 /// Most snapshots: what other implementations accept.
 pub(crate) const SNAPSHOTS_MAX: u32 = 65536;
+const SECTOR_BYTES: usize = 512;
 /// Longest name of a backing file, in bytes.
 pub(crate) const BACKING_NAME_BYTES_MAX: u64 = 1023;
 
@@ -67,6 +68,7 @@ impl Header {
         fixed.check_length(geometry)?;
         fixed.check_size(geometry)?;
         fixed.check_tables(geometry)?;
+        fixed.check_inside(geometry, storage.len()?)?;
         let backing_extent = fixed.backing_extent(geometry)?;
         let area_end = backing_extent.map_or(geometry.cluster_bytes(), |extent| extent.offset);
         let area = Extent::between(u64::from(fixed.v3.header_length.get()), area_end);
@@ -98,7 +100,12 @@ impl Header {
 
     /// Writes the fixed part, in one piece inside the first sector.
     pub(crate) fn write_fixed(&self, storage: &dyn Storage) -> Result<()> {
-        storage.write_at(0, &self.encode_fixed())
+        // A whole sector is what the host writes in one piece.
+        let mut sector = [0; SECTOR_BYTES];
+        storage.read_at(0, &mut sector)?;
+        let fixed = self.encode_fixed();
+        sector[..fixed.len()].copy_from_slice(&fixed);
+        storage.write_at(0, &sector)
     }
 
     /// The whole header area of a new image: fixed part, extensions, name of the backing file.

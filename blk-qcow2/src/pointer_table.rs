@@ -14,6 +14,9 @@ use blk_core::{Result, Storage};
 const SECTOR_BYTES: usize = 512;
 const ENTRIES_PER_SECTOR: usize = SECTOR_BYTES / 8;
 
+/// A table is read in pieces of this size, so that its bytes and its entries are not in memory at once.
+const READ_BYTES: usize = 64 << 10;
+
 /// The table, and which of its sectors differ from the image.
 #[derive(Debug)]
 pub(crate) struct PointerTable {
@@ -23,14 +26,15 @@ pub(crate) struct PointerTable {
 }
 
 impl PointerTable {
-    /// Reads `count` entries; the header's validation has bounded `count`.
+    /// Reads `count` entries; the header's validation has bounded `count` by the length of the file.
     pub(crate) fn read(storage: &dyn Storage, host_offset: u64, count: usize) -> Result<Self> {
-        let mut bytes = vec![0; count * 8];
-        storage.read_at(host_offset, &mut bytes)?;
-        let entries = bytes
-            .chunks_exact(8)
-            .map(|entry| u64::from_be_bytes(entry.try_into().expect("eight bytes")))
-            .collect();
+        let mut entries = Vec::with_capacity(count);
+        let mut bytes = vec![0; (count * 8).min(READ_BYTES)];
+        while entries.len() < count {
+            let part = &mut bytes[..((count - entries.len()) * 8).min(READ_BYTES)];
+            storage.read_at(host_offset + entries.len() as u64 * 8, part)?;
+            entries.extend(part.as_chunks::<8>().0.iter().map(|entry| u64::from_be_bytes(*entry)));
+        }
         Ok(Self { host_offset, entries, dirty_sectors: BTreeSet::new() })
     }
 
@@ -71,7 +75,9 @@ impl PointerTable {
         while let Some(&sector) = self.dirty_sectors.first() {
             let first = sector * ENTRIES_PER_SECTOR;
             let last = (first + ENTRIES_PER_SECTOR).min(self.entries.len());
-            let bytes = encode(&self.entries[first..last]);
+            let mut bytes = encode(&self.entries[first..last]);
+            // A whole sector is what the host writes in one piece; what follows the last entry is unused.
+            bytes.resize(SECTOR_BYTES, 0);
             storage.write_at(self.host_offset + (first * 8) as u64, &bytes)?;
             self.dirty_sectors.remove(&sector);
         }

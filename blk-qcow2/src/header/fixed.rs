@@ -112,6 +112,21 @@ impl Fixed {
         check_table("snapshots_offset", 64, self.v2.snapshots_offset.get(), u64::from(snapshots), geometry)
     }
 
+    /// The tables that are held in memory lie inside the file, so its length bounds them.
+    pub(super) fn check_inside(&self, geometry: Geometry, file_bytes: u64) -> Result<()> {
+        let end = file_bytes.next_multiple_of(geometry.cluster_bytes());
+        let l1_end = self.v2.l1_table_offset.get() + u64::from(self.v2.l1_size.get()) * 8;
+        let table_bytes = u64::from(self.v2.refcount_table_clusters.get()) * geometry.cluster_bytes();
+        let table_end = self.v2.refcount_table_offset.get() + table_bytes;
+        for (what, field_offset, table_end) in [("L1 table", 40, l1_end), ("refcount table", 48, table_end)] {
+            if table_end > end {
+                let reason = format!("the {what} ends at {table_end:#x}, the file at {file_bytes:#x}");
+                return Err(bad_field(field_offset, reason));
+            }
+        }
+        Ok(())
+    }
+
     /// Where the backing file's name stands.
     pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Option<Extent>> {
         let offset = self.v2.backing_file_offset.get();

@@ -1,0 +1,214 @@
+//! What a check finds in images that are damaged in one place, and what a repair makes of them.
+
+mod common;
+
+use blk_core::{Options, RepairMode, WriteFlags, ZeroFlags};
+use common::{Image, patch};
+use expect_test::{Expect, expect};
+
+const CLUSTER: usize = 4096;
+const COPIED: u64 = 1 << 63;
+
+/// Two plain clusters, a compressed one, a zero one with its host cluster.
+fn healthy() -> Image {
+    let image = Image::new(64 << 10, Options::new().with("cluster_size", CLUSTER as u64));
+    let disk = image.open(Options::new());
+    disk.write(0, &[0x11; 2 * CLUSTER], WriteFlags::default()).unwrap();
+    disk.write(3 * CLUSTER as u64, &[0x22; CLUSTER], WriteFlags { compressed: true, fua: false }).unwrap();
+    disk.write(5 * CLUSTER as u64, &[0x33; CLUSTER], WriteFlags::default()).unwrap();
+    disk.write_zeroes(blk_core::Extent::new(5 * CLUSTER as u64, CLUSTER as u64), ZeroFlags::default())
+        .unwrap();
+    disk.close().unwrap();
+    image
+}
+
+/// Where the structures of [`healthy`] lie.
+struct Places {
+    l1: usize,
+    l2: usize,
+    block: usize,
+    data: u64,
+}
+
+fn places(image: &Image) -> Places {
+    let l1 = image.field(40) as usize;
+    let l2 = (image.field(l1) & 0x00ff_ffff_ffff_fe00) as usize;
+    let data = image.field(l2) & 0x00ff_ffff_ffff_fe00;
+    Places { l1, l2, block: image.field(image.field(48) as usize) as usize, data }
+}
+
+fn content(image: &Image) -> Vec<u8> {
+    let mut content = vec![0; 64 << 10];
+    image.open(Options::new()).read(0, &mut content).unwrap();
+    content
+}
+
+/// Damages the image at `offset`; checks, repairs, checks again. With `keeps_content` no guest byte may change.
+fn damaged(offset: usize, bytes: &[u8], keeps_content: bool, expected: &Expect) {
+    let image = healthy();
+    let before = content(&image);
+    let mut raw = image.bytes();
+    patch(&mut raw, offset, bytes);
+    let image = Image::from_bytes(&raw);
+    let disk = image.open(Options::new());
+    expected.assert_eq(&disk.check(RepairMode::None).unwrap().to_string());
+    assert_eq!(image.bytes(), raw, "a check without repair changes nothing");
+    let repaired = disk.check(RepairMode::All).unwrap();
+    assert!(repaired.is_repaired(), "{repaired}");
+    let again = disk.check(RepairMode::None).unwrap();
+    assert!(again.is_clean(), "{again}");
+    let once = image.bytes();
+    assert!(disk.check(RepairMode::All).unwrap().is_clean());
+    assert_eq!(image.bytes(), once, "a second repair changes nothing");
+    disk.write(9 * CLUSTER as u64, &[9; 3 * CLUSTER], WriteFlags::default()).unwrap();
+    disk.flush().unwrap();
+    assert!(disk.check(RepairMode::None).unwrap().is_clean());
+    if keeps_content {
+        let mut after = content(&image);
+        after[9 * CLUSTER..12 * CLUSTER].fill(0);
+        assert!(after == before, "the repair changed guest bytes");
+    }
+}
+
+#[test]
+fn a_healthy_image_is_clean_and_counted() {
+    let image = healthy();
+    let checked = image.open(Options::new()).check(RepairMode::None).unwrap();
+    assert!(checked.is_clean(), "{checked}");
+    assert_eq!((checked.total_clusters, checked.allocated_clusters, checked.compressed_clusters), (16, 3, 1));
+    assert_eq!(checked.image_end_offset, image.bytes().len() as u64);
+}
+
+#[test]
+fn a_count_that_is_too_high_is_a_leak() {
+    let p = places(&healthy());
+    let index = p.data as usize / CLUSTER;
+    damaged(
+        p.block + 2 * index,
+        &[0, 3],
+        true,
+        &expect![[r#"
+        leak at image offset 0x5000: cluster 5 has refcount 3, and 1 references
+        0 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn a_count_that_is_too_low_is_a_corruption() {
+    let p = places(&healthy());
+    let index = p.data as usize / CLUSTER;
+    damaged(
+        p.block + 2 * index,
+        &[0, 0],
+        true,
+        &expect![[r#"
+        corruption at image offset 0x5000: cluster 5 has refcount 0, and 1 references
+        1 corruptions (0 repaired), 0 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn a_lost_copied_flag_is_a_corruption() {
+    let p = places(&healthy());
+    damaged(
+        p.l2,
+        &p.data.to_be_bytes(),
+        true,
+        &expect![[r#"
+        corruption at image offset 0x4000: L2 entry 0x0000000000005000 has the copied flag clear, with 1 references
+        1 corruptions (0 repaired), 0 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn a_cluster_used_twice_is_found_from_every_side() {
+    let p = places(&healthy());
+    damaged(
+        p.l2 + 8,
+        &(p.data | COPIED).to_be_bytes(),
+        false,
+        &expect![[r#"
+        corruption at image offset 0x5000: cluster 5 has refcount 1, and 2 references
+        leak at image offset 0x6000: cluster 6 has refcount 1, and 0 references
+        corruption at image offset 0x4000: L2 entry 0x8000000000005000 has the copied flag set, with 2 references
+        corruption at image offset 0x4008: L2 entry 0x8000000000005000 has the copied flag set, with 2 references
+        3 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn an_entry_that_points_to_a_table_or_nowhere_is_dropped() {
+    let p = places(&healthy());
+    damaged(
+        p.l2,
+        &(p.l1 as u64 | COPIED).to_be_bytes(),
+        false,
+        &expect![[r#"
+        corruption at image offset 0x4000: L2 entry 0 is 0x8000000000003000: the cluster lies on metadata
+        leak at image offset 0x5000: cluster 5 has refcount 1, and 0 references
+        1 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"#]],
+    );
+    damaged(
+        p.l2,
+        &(1u64 << 40).to_be_bytes(),
+        false,
+        &expect![[r#"
+        corruption at image offset 0x4000: L2 entry 0 is 0x0000010000000000: the cluster lies past the end of the file
+        leak at image offset 0x5000: cluster 5 has refcount 1, and 0 references
+        1 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn a_lost_refcount_block_is_made_anew() {
+    let image = healthy();
+    let table = image.field(48) as usize;
+    damaged(
+        table,
+        &[0; 8],
+        true,
+        &expect![[r#"
+        corruption at image offset 0x0: cluster 0 has refcount 0, and 1 references
+        corruption at image offset 0x1000: cluster 1 has refcount 0, and 1 references
+        corruption at image offset 0x3000: cluster 3 has refcount 0, and 1 references
+        corruption at image offset 0x4000: cluster 4 has refcount 0, and 1 references
+        corruption at image offset 0x5000: cluster 5 has refcount 0, and 1 references
+        corruption at image offset 0x6000: cluster 6 has refcount 0, and 1 references
+        corruption at image offset 0x7000: cluster 7 has refcount 0, and 1 references
+        corruption at image offset 0x8000: cluster 8 has refcount 0, and 1 references
+        8 corruptions (0 repaired), 0 leaks (0 repaired), 0 errors"#]],
+    );
+}
+
+#[test]
+fn repairing_leaks_leaves_corruptions_alone() {
+    let image = healthy();
+    let p = places(&image);
+    let index = p.data as usize / CLUSTER;
+    let mut raw = image.bytes();
+    patch(&mut raw, p.block + 2 * index, &[0, 0, 0, 5]);
+    let image = Image::from_bytes(&raw);
+    let disk = image.open(Options::new());
+    let report = disk.check(RepairMode::Leaks).unwrap();
+    assert_eq!((report.leaks, report.leaks_fixed), (1, 1), "{report}");
+    assert_eq!((report.corruptions, report.corruptions_fixed), (1, 0), "{report}");
+    let after = disk.check(RepairMode::None).unwrap();
+    assert_eq!((after.leaks, after.corruptions), (0, 1), "{after}");
+}
+
+/// The dirty bit asks for a repair at the next open for writing, which ends with the bit clear.
+#[test]
+fn a_dirty_image_is_recovered_at_open() {
+    let image = healthy();
+    let before = content(&image);
+    let p = places(&image);
+    let mut raw = image.bytes();
+    patch(&mut raw, 72, &1u64.to_be_bytes());
+    patch(&mut raw, p.block + 2 * (p.data as usize / CLUSTER), &[0, 0, 0, 0]);
+    let image = Image::from_bytes(&raw);
+    let disk = image.open(Options::new());
+    assert_eq!(image.field(72), 0, "the dirty bit is off");
+    assert!(disk.check(RepairMode::None).unwrap().is_clean());
+    drop(disk);
+    assert!(content(&image) == before);
+}
