@@ -4,12 +4,18 @@
 //! blk_core::testing::conformance(&MyMaker);
 //! ```
 //!
-//! Each rule is a function that panics where the driver breaks it. The suite is proven by drivers with a planted bug each,
-//! which it has to catch.
+//! Each rule is a function that panics where the driver breaks it. What a driver need not have (sizes of any byte, resize,
+//! discard, compressed writes, zeroes without data) it refuses with [`Error::Unsupported`], [`Error::InvalidOption`] or
+//! [`Error::Misaligned`]; then the rule asks that nothing has changed. The suite is itself tested by drivers with a planted bug
+//! each, which the rule that is meant for it has to catch.
 
 mod content;
+mod durable;
 mod model;
 mod shape;
+mod size;
+mod subject;
+mod zeroes;
 
 use crate::{Access, Disk, Error, Result};
 
@@ -21,11 +27,49 @@ pub trait Maker {
     /// A medium with a fresh disk of `size` zero bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] or [`Error::Unsupported`] if the format has no disks of that size.
+    /// [`Error::InvalidOption`], [`Error::Unsupported`] or [`Error::Misaligned`] if the format has no disks of that size.
     fn make(&self, size: u64) -> Result<Self::Medium>;
 
-    /// Opens the disk; an earlier handle has been closed.
+    /// Opens the disk; an earlier handle has been dropped, closed before or not.
     fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk>;
+
+    /// The size of the largest disk that is made, which stays almost empty. Bytes.
+    fn large_bytes(&self) -> u64 {
+        (1 << 33) + 513
+    }
+
+    /// Whether bytes that were flushed are there when the disk is opened anew without having been closed. Not so for a disk
+    /// whose medium lives and dies with the handle.
+    fn survives(&self) -> bool {
+        true
+    }
+}
+
+/// A rule by its name.
+type Rule<M> = (&'static str, fn(&M));
+
+fn rules<M: Maker>() -> Vec<Rule<M>> {
+    vec![
+        ("sizes", shape::disks_of_every_size_work_to_the_last_byte),
+        ("large", shape::a_large_disk_keeps_its_ends_apart),
+        ("outside", shape::requests_outside_the_disk_are_refused),
+        ("read-only", shape::a_read_only_disk_refuses_to_change),
+        ("status", shape::status_covers_the_disk_and_agrees),
+        ("fresh", content::a_fresh_disk_reads_as_zeroes),
+        ("odd", content::odd_ranges_keep_their_neighbours),
+        ("edges", content::requests_across_the_edges_of_units),
+        ("compressed", content::compressed_writes_are_right_or_refused),
+        ("zeroes", zeroes::zeroes_are_zeroes_with_every_flag),
+        ("allocated", zeroes::zeroes_that_may_not_unmap_stay_allocated),
+        ("discard", zeroes::a_discard_leaves_old_bytes_or_zeroes),
+        ("grow", size::growing_shows_only_zeroes),
+        ("shrink", size::what_was_cut_off_does_not_come_back),
+        ("reopen", durable::a_reopened_disk_keeps_everything),
+        ("flush", durable::what_was_flushed_survives_a_kill),
+        ("fua", durable::what_was_forced_survives_a_kill),
+        ("random", model::random_requests_agree_with_a_vector),
+        ("threads", model::threads_on_disjoint_ranges_do_not_meet),
+    ]
 }
 
 /// Runs every rule.
@@ -33,49 +77,17 @@ pub trait Maker {
 /// # Panics
 /// With the rule that is broken.
 pub fn conformance<M: Maker>(maker: &M) {
-    shape::sizes(maker);
-    shape::requests_outside_the_disk_are_refused(maker);
-    shape::a_read_only_disk_refuses_to_change(maker);
-    shape::status_covers_the_disk_and_agrees(maker);
-    content::a_fresh_disk_reads_as_zeroes(maker);
-    content::odd_ranges_keep_their_neighbours(maker);
-    content::zeroes_are_zeroes_with_every_flag(maker);
-    content::a_discard_leaves_old_bytes_or_zeroes(maker);
-    content::growing_shows_only_zeroes(maker);
-    content::compressed_writes_are_right_or_refused(maker);
-    content::a_reopened_disk_keeps_everything(maker);
-    model::random_requests_agree_with_a_vector(maker);
-    model::threads_on_disjoint_ranges_do_not_meet(maker);
+    for (_, rule) in rules::<M>() {
+        rule(maker);
+    }
 }
 
-/// A fresh disk, open for writing; `None` if the format has no disks of that size.
-fn fresh<M: Maker>(maker: &M, size: u64) -> Option<(M::Medium, Disk)> {
-    let medium = match maker.make(size) {
-        Ok(medium) => medium,
-        Err(Error::InvalidOption { .. } | Error::Unsupported { .. } | Error::Misaligned { .. }) => {
-            return None;
-        }
-        Err(error) => panic!("a disk of {size} bytes cannot be made: {error}"),
-    };
-    let disk = maker
-        .open(&medium, Access::ReadWrite)
-        .unwrap_or_else(|error| panic!("a fresh disk does not open: {error}"));
-    assert_eq!(disk.size(), size, "a fresh disk has another size than it was made with");
-    Some((medium, disk))
-}
-
-/// A fresh disk of a size that every format has.
-fn usual<M: Maker>(maker: &M) -> (M::Medium, Disk) {
-    fresh(maker, USUAL_BYTES).expect("every format has disks of 1 MiB and 512 bytes")
-}
-
-/// The size of most disks here: a few clusters of every cluster size, and a part of one.
+/// The size of most disks here: a few clusters of every usual cluster size, and a part of one.
 const USUAL_BYTES: u64 = (1 << 20) + 512;
 
-fn read(disk: &Disk, offset: u64, length: usize) -> Vec<u8> {
-    let mut bytes = vec![0xee; length];
-    disk.read(offset, &mut bytes).unwrap_or_else(|error| panic!("read {offset} {length}: {error}"));
-    bytes
+/// Refused because the format does not have it, not because something went wrong.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::InvalidOption { .. } | Error::Unsupported { .. } | Error::Misaligned { .. })
 }
 
 /// Bytes that differ from place to place and are never 0.
@@ -83,5 +95,7 @@ fn pattern(offset: u64, length: usize, salt: u8) -> Vec<u8> {
     (offset..offset + length as u64).map(|at| ((at ^ at >> 9) as u8 ^ salt) | 1).collect()
 }
 
+#[cfg(test)]
+mod planted;
 #[cfg(test)]
 mod tests;

@@ -1,136 +1,81 @@
 //! Rules about what is read after what was written.
 
-use super::{Maker, USUAL_BYTES, pattern, read, usual};
-use crate::{Access, Error, Extent, WriteFlags, ZeroFlags};
+use super::Maker;
+use super::subject::Subject;
+use crate::{Extent, WriteFlags, ZeroFlags};
 
 /// Whatever the medium held before.
 pub(super) fn a_fresh_disk_reads_as_zeroes<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    assert!(read(&disk, 0, USUAL_BYTES as usize).iter().all(|byte| *byte == 0));
+    let subject = Subject::usual(maker);
+    subject.compare_all("fresh");
+    subject.walk_status(subject.size());
+    subject.assert_clean("fresh");
 }
 
-/// Writes of every alignment change their own bytes and no others.
+/// Writes of every alignment change their own bytes and no others, on an empty disk as on a full one.
 pub(super) fn odd_ranges_keep_their_neighbours<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    let mut model = pattern(0, USUAL_BYTES as usize, 9);
-    disk.write(0, &model, WriteFlags::default()).expect("write all");
-    for (number, offset) in
-        [0, 1, 511, 512, 4095, 4096, 65_535, 65_536, 131_071, 524_287].into_iter().enumerate()
-    {
-        for length in [1, 2, 511, 513, 1024, 4097, 65_537] {
-            let data = pattern(offset, length, 40 + number as u8);
-            let flags = WriteFlags { fua: length % 2 == 0, compressed: false };
-            disk.write(offset, &data, flags).expect("write");
-            model[offset as usize..offset as usize + length].copy_from_slice(&data);
-            let around = offset.saturating_sub(3);
-            let end = (offset as usize + length + 3).min(model.len());
-            assert!(
-                read(&disk, around, end - around as usize) == model[around as usize..end],
-                "{offset} {length}"
-            );
-        }
-    }
-    assert!(read(&disk, 0, model.len()) == model, "the whole disk");
-}
-
-/// Zeroes of every alignment, with every flag; refused only where `no_fallback` allows it.
-pub(super) fn zeroes_are_zeroes_with_every_flag<M: Maker>(maker: &M) {
-    for bits in 0..8u8 {
-        let flags = ZeroFlags { fua: bits & 1 != 0, may_unmap: bits & 2 != 0, no_fallback: bits & 4 != 0 };
-        let (_medium, disk) = usual(maker);
-        let mut model = pattern(0, USUAL_BYTES as usize, 11);
-        disk.write(0, &model, WriteFlags::default()).expect("write all");
-        for (offset, length) in
-            [(0, 1), (511, 2), (4096, 4096), (65_536, 65_536), (65_535, 131_074), (999_999, 48_000)]
+    for mut subject in [Subject::usual(maker), Subject::full(maker, 9)] {
+        for (number, offset) in
+            [0, 1, 511, 512, 4095, 4096, 65_535, 65_536, 131_071, 524_287].into_iter().enumerate()
         {
-            match disk.write_zeroes(Extent::new(offset, length), flags) {
-                Ok(()) => model[offset as usize..(offset + length) as usize].fill(0),
-                Err(Error::Unsupported { .. }) if flags.no_fallback => {}
-                Err(error) => panic!("write zeroes {offset} {length} {flags:?}: {error}"),
+            for length in [1, 2, 511, 513, 1024, 4097, 65_537] {
+                let flags = WriteFlags { fua: length == 513, compressed: false };
+                subject.write(subject.fit(offset, length), 40 + number as u8, flags);
             }
-            assert!(read(&disk, 0, model.len()) == model, "{offset} {length} {flags:?}");
         }
+        let last = subject.fit(subject.size() - 1, 1);
+        subject.write(last, 60, WriteFlags::default());
+        subject.compare_all("after writes at odd offsets");
     }
 }
 
-/// Each discarded byte is old or zero, stays so, and its neighbours are as they were.
-pub(super) fn a_discard_leaves_old_bytes_or_zeroes<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    let model = pattern(0, USUAL_BYTES as usize, 13);
-    disk.write(0, &model, WriteFlags::default()).expect("write all");
-    for (offset, length) in [(0, 65_536), (70_000, 200_000), (1_000_000, 48_000), (500_000, 1)] {
-        match disk.discard(Extent::new(offset, length)) {
-            Ok(()) | Err(Error::Unsupported { .. }) => {}
-            Err(error) => panic!("discard {offset} {length}: {error}"),
+/// Requests around the edges of the format's clusters, of whatever size.
+pub(super) fn requests_across_the_edges_of_units<M: Maker>(maker: &M) {
+    let unit = Subject::usual(maker).unit();
+    let mut subject = Subject::odd_sized(maker, (unit * 5).next_multiple_of(1 << 20));
+    let mut salt = 0;
+    for round in 0..3u64 {
+        for edge in [unit, 2 * unit, 3 * unit, 4 * unit] {
+            for (before, after) in
+                [(1, 1), (0, 1), (1, 0), (unit, 1), (1, unit), (0, unit), (unit / 2, unit / 2)]
+            {
+                salt += 1;
+                let extent = subject.fit(edge - before, before + after);
+                match (salt + round) % 4 {
+                    0 => drop(
+                        subject.zero(extent, ZeroFlags { may_unmap: round == 1, ..ZeroFlags::default() }),
+                    ),
+                    1 if round > 0 => drop(subject.discard(extent)),
+                    _ => drop(subject.write(extent, salt as u8, WriteFlags::default())),
+                }
+            }
         }
+        subject.compare_all("after requests across edges");
+        subject.walk_status(subject.size());
     }
-    let after = read(&disk, 0, model.len());
-    let discarded =
-        |at: usize| at < 65_536 || (70_000..270_000).contains(&at) || at >= 1_000_000 || at == 500_000;
-    for (at, (now, old)) in after.iter().zip(&model).enumerate() {
-        assert!(now == old || (*now == 0 && discarded(at)), "byte {at} became {now:#x} from {old:#x}");
-    }
-    assert!(read(&disk, 0, model.len()) == after, "a second read differs from the first");
+    subject.reopen(crate::Access::ReadOnly);
+    subject.compare_all("after opening again");
 }
 
-/// What a larger disk gains reads as zeroes, also behind what was written at the old end.
-pub(super) fn growing_shows_only_zeroes<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    let mut model = pattern(0, USUAL_BYTES as usize, 17);
-    disk.write(0, &model, WriteFlags::default()).expect("write all");
-    for size in [USUAL_BYTES + 512, USUAL_BYTES + 70_000 / 512 * 512, 3 << 20] {
-        match disk.resize(size) {
-            Ok(()) => {}
-            Err(Error::Unsupported { .. }) => return,
-            Err(error) => panic!("resize to {size}: {error}"),
-        }
-        model.resize(size as usize, 0);
-        assert!(read(&disk, 0, model.len()) == model, "after growing to {size}");
-        let last = size - 10;
-        disk.write(last, &[0xcc; 10], WriteFlags::default()).expect("a write at the new end");
-        model[last as usize..].fill(0xcc);
-    }
-    assert!(read(&disk, 0, model.len()) == model, "after all");
-}
-
-/// A compressed write is refused, or reads back as what was written.
+/// A compressed write is refused and changes nothing, or reads back as what was written; either way its neighbours stay.
 pub(super) fn compressed_writes_are_right_or_refused<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    let cluster = disk.limits().zero_granularity.max(512);
-    let mut model = vec![0; USUAL_BYTES as usize];
-    for number in 0..4 {
-        let (offset, length) = (number * cluster, cluster as usize);
-        if offset + cluster > USUAL_BYTES {
-            break;
+    let flags = WriteFlags { compressed: true, fua: false };
+    for mut subject in [Subject::usual(maker), Subject::full(maker, 23)] {
+        let unit = subject.unit();
+        let mut places: Vec<(u64, u64)> = (0..4)
+            .map(|number| (number * unit, unit))
+            .filter(|(offset, _)| offset + unit <= subject.size())
+            .collect();
+        places.extend([(0, subject.size()), (unit / 2, unit), (unit / 2, 100), (subject.size() - 1, 1)]);
+        for (number, (offset, length)) in places.into_iter().enumerate() {
+            subject.write(subject.fit(offset, length), number as u8 + 1, flags);
         }
-        let data = vec![number as u8 + 1; length];
-        match disk.write(offset, &data, WriteFlags { compressed: true, fua: false }) {
-            Ok(()) => model[offset as usize..offset as usize + length].copy_from_slice(&data),
-            Err(Error::Unsupported { .. } | Error::Misaligned { .. }) => {}
-            Err(error) => panic!("compressed write {offset} {length}: {error}"),
-        }
-    }
-    assert!(read(&disk, 0, model.len()) == model);
-}
-
-/// What was written is there after closing and opening, and the image is clean.
-pub(super) fn a_reopened_disk_keeps_everything<M: Maker>(maker: &M) {
-    let (medium, mut disk) = usual(maker);
-    let mut model = vec![0; USUAL_BYTES as usize];
-    for round in 0..3u8 {
-        for number in 0..10u64 {
-            let offset = (number * 104_729 + u64::from(round) * 3331) % (USUAL_BYTES - 9000);
-            let data = pattern(offset, 9000, round);
-            disk.write(offset, &data, WriteFlags::default()).expect("write");
-            model[offset as usize..offset as usize + 9000].copy_from_slice(&data);
-        }
-        disk.close().expect("close");
-        drop(disk);
-        disk = maker.open(&medium, Access::ReadWrite).expect("open again");
-        assert!(read(&disk, 0, model.len()) == model, "round {round}");
-        if disk.driver().as_check().is_some() {
-            let checked = disk.check(crate::RepairMode::None).expect("check");
-            assert!(checked.is_clean(), "{checked}");
-        }
+        // Over compressed data: plain writes, zeroes, discards.
+        subject.write(subject.fit(unit / 2, unit / 2 + 1), 77, WriteFlags::default());
+        subject.zero(subject.fit(unit - 1, 2), ZeroFlags::default());
+        subject.discard(Extent::new(0, unit.min(subject.size())));
+        subject.walk_status(subject.size());
+        subject.reopen(crate::Access::ReadWrite);
+        subject.compare_all("after compressed writes");
     }
 }

@@ -1,12 +1,16 @@
 //! Rules that take many requests to break.
 
-use super::{Maker, USUAL_BYTES, pattern, read, usual};
-use crate::{Error, Extent, WriteFlags, ZeroFlags};
+use super::subject::Subject;
+use super::{Maker, pattern};
+use crate::{Access, Disk, Extent, WriteFlags, ZeroFlags};
 
-const REQUESTS: u32 = 3000;
+const SEEDS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x2545_f491_4f6c_dd1d];
+const REQUESTS: u32 = 2000;
 const LENGTH_MAX: u64 = 40_000;
+/// How far a disk grows here at most. Bytes.
+const SIZE_MAX: u64 = 3 << 20;
 
-/// A small random generator, so that the suite needs no crate.
+/// A small random generator (xorshift), so that the suite needs no crate.
 struct Random(u64);
 
 impl Random {
@@ -16,66 +20,118 @@ impl Random {
         self.0 ^= self.0 << 17;
         self.0 % end
     }
+
+    fn once_in(&mut self, count: u64) -> bool {
+        self.next(count) == 0
+    }
 }
 
 /// A disk does what a vector of bytes does.
 pub(super) fn random_requests_agree_with_a_vector<M: Maker>(maker: &M) {
-    let (_medium, disk) = usual(maker);
-    let mut model = vec![0; USUAL_BYTES as usize];
-    let mut random = Random(0x9e37_79b9_7f4a_7c15);
-    for number in 0..REQUESTS {
-        let offset = random.next(USUAL_BYTES);
-        let largest = if random.next(4) == 0 { LENGTH_MAX } else { 700 };
-        let length = 1 + random.next(largest.min(USUAL_BYTES - offset));
-        let extent = Extent::new(offset, length);
-        let range = offset as usize..(offset + length) as usize;
-        match random.next(10) {
-            0..=3 => {
-                let same = read(&disk, offset, length as usize) == model[range];
-                assert!(same, "#{number} read {extent:?}");
+    for seed in SEEDS {
+        let mut random = Random(seed);
+        let mut subject = Subject::usual(maker);
+        for number in 0..REQUESTS {
+            let extent = some_extent(&subject, &mut random);
+            request(&mut subject, &mut random, extent, number as u8);
+        }
+        subject.compare_all("after random requests");
+        subject.walk_status(subject.size());
+        subject.reopen(Access::ReadOnly);
+        subject.compare_all("after random requests, opened again");
+    }
+}
+
+/// Short mostly, and often at the edge of a cluster or at the end of the disk.
+fn some_extent<M: Maker>(subject: &Subject<'_, M>, random: &mut Random) -> Extent {
+    let (unit, size) = (subject.unit(), subject.size());
+    let largest = if random.once_in(4) { LENGTH_MAX } else { 700 };
+    let length = if random.once_in(6) { unit.min(1 << 17) } else { 1 + random.next(largest) };
+    let offset = match random.next(8) {
+        0 | 1 => random.next(size.div_ceil(unit)) * unit,
+        2 => (random.next(size.div_ceil(unit)) * unit).saturating_sub(1 + random.next(length)),
+        3 => size.saturating_sub(length),
+        _ => random.next(size),
+    };
+    subject.fit(offset.min(size - 1), length)
+}
+
+fn request<M: Maker>(subject: &mut Subject<'_, M>, random: &mut Random, extent: Extent, salt: u8) {
+    let fua = random.once_in(50);
+    match random.next(100) {
+        0..=29 => subject.compare(extent, "at a random read"),
+        30..=64 => drop(subject.write(extent, salt, WriteFlags { fua, compressed: false })),
+        65..=66 => drop(subject.write(extent, salt, WriteFlags { fua, compressed: true })),
+        67..=81 => {
+            let flags = ZeroFlags { fua, may_unmap: random.once_in(2), no_fallback: random.once_in(3) };
+            subject.zero(extent, flags);
+        }
+        82..=91 => drop(subject.discard(extent)),
+        92..=96 => drop(subject.status(extent)),
+        97 => subject.flush(),
+        98 => {
+            let size = subject.size() + 1 + random.next(10_000);
+            if random.once_in(2) && size <= SIZE_MAX {
+                subject.resize(size.next_multiple_of(subject.alignment().max(512)));
             }
-            4..=7 => {
-                let data = pattern(offset, length as usize, number as u8);
-                disk.write(offset, &data, WriteFlags::default()).expect("write");
-                model[range].copy_from_slice(&data);
-            }
-            8 => {
-                let flags = ZeroFlags { may_unmap: random.next(2) == 0, ..ZeroFlags::default() };
-                disk.write_zeroes(extent, flags).expect("write zeroes");
-                model[range].fill(0);
-            }
-            _ => match disk.discard(extent) {
-                Ok(()) => disk.read(offset, &mut model[range]).expect("read after a discard"),
-                Err(Error::Unsupported { .. }) => {}
-                Err(error) => panic!("#{number} discard {extent:?}: {error}"),
-            },
+        }
+        _ if subject.survives() && random.once_in(3) => {
+            subject.flush();
+            subject.kill();
+            subject.compare_all("after a flush and a kill");
+        }
+        _ => {
+            subject.reopen(Access::ReadWrite);
+            subject.compare_all("after opening again");
         }
     }
-    assert!(read(&disk, 0, model.len()) == model, "the whole disk after {REQUESTS} requests");
 }
+
+const THREADS: u64 = 4;
 
 /// Threads that write next to one another, also inside one cluster, do not lose each other's bytes.
 pub(super) fn threads_on_disjoint_ranges_do_not_meet<M: Maker>(maker: &M) {
-    const THREADS: u64 = 4;
-    const PIECE_BYTES: u64 = 1000;
-    let (_medium, disk) = usual(maker);
-    let pieces = USUAL_BYTES / PIECE_BYTES;
+    let subject = Subject::usual(maker);
+    let piece_bytes = 1000u64.next_multiple_of(subject.alignment());
+    let pieces = subject.size() / piece_bytes;
+    let disk = subject.disk();
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
-            let disk = &disk;
             scope.spawn(move || {
                 for piece in (0..pieces).filter(|piece| piece % THREADS == thread) {
-                    let offset = piece * PIECE_BYTES;
-                    let data = pattern(offset, PIECE_BYTES as usize, thread as u8);
-                    disk.write(offset, &data, WriteFlags::default()).expect("write");
-                    assert!(read(disk, offset, PIECE_BYTES as usize) == data, "thread {thread}, {offset}");
+                    work_on(disk, Extent::new(piece * piece_bytes, piece_bytes), piece);
                 }
             });
         }
     });
     for piece in 0..pieces {
-        let offset = piece * PIECE_BYTES;
-        let expected = pattern(offset, PIECE_BYTES as usize, (piece % THREADS) as u8);
-        assert!(read(&disk, offset, PIECE_BYTES as usize) == expected, "piece at {offset}");
+        let extent = Extent::new(piece * piece_bytes, piece_bytes);
+        assert!(subject.bytes(extent) == left_by(extent, piece), "the piece at {extent:?} after all threads");
     }
+}
+
+/// Writes a piece, discards or zeroes it now and then, and reads it back in between.
+fn work_on(disk: &Disk, extent: Extent, piece: u64) {
+    let mut bytes = pattern(extent.offset, extent.length as usize, 99);
+    if piece.is_multiple_of(5) {
+        disk.write(extent.offset, &bytes, WriteFlags::default()).expect("write");
+        disk.write_zeroes(extent, ZeroFlags { may_unmap: true, ..ZeroFlags::default() }).expect("zeroes");
+    }
+    let expected = left_by(extent, piece);
+    if !is_left_zero(piece) {
+        disk.write(extent.offset, &expected, WriteFlags::default()).expect("write");
+    }
+    disk.read(extent.offset, &mut bytes).expect("read");
+    assert!(bytes == expected, "the piece at {extent:?}, read by the thread that wrote it");
+}
+
+fn is_left_zero(piece: u64) -> bool {
+    piece.is_multiple_of(10)
+}
+
+fn left_by(extent: Extent, piece: u64) -> Vec<u8> {
+    if is_left_zero(piece) {
+        return vec![0; extent.length as usize];
+    }
+    pattern(extent.offset, extent.length as usize, piece as u8)
 }
