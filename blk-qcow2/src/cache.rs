@@ -2,7 +2,7 @@
 //!
 //! A slice is found by its host offset. Looking one up needs only `&self`, so that readers share the metadata lock; loading,
 //! changing and evicting need `&mut self`. The victim is chosen by the clock algorithm among clean slices. A dirty slice is
-//! never dropped: when there is no clean one, [`SliceCache::insert`] refuses, and the owner writes back in the order that the
+//! never dropped: when there is no clean one, [`SliceCache::has_room`] says no, and the owner writes back in the order that the
 //! format requires, which cleans all of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,5 +1,7 @@
 //! What a check finds in images that are damaged in one place, and what a repair makes of them.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
+
 mod common;
 
 use blk_core::{Options, RepairMode, WriteFlags, ZeroFlags};

@@ -88,7 +88,7 @@ fn no_failing_operation_corrupts_the_image() {
             assert_eq!(checked.corruptions, 0, "operation {skip} {effect:?}: {checked}");
             let repaired = disk.check(RepairMode::All).unwrap();
             assert!(repaired.is_repaired(), "{repaired}");
-            disk.write(500_000, &[1; 50_000], WriteFlags::default()).unwrap();
+            disk.write(500_000, &[1; 15_000], WriteFlags::default()).unwrap();
             disk.flush().unwrap();
             assert!(disk.check(RepairMode::None).unwrap().is_clean());
         }

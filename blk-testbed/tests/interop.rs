@@ -86,7 +86,8 @@ fn change(disk: &Disk, shape: Shape, round: u8, model: &mut [u8]) {
     write(cluster, cluster, true);
     write(cluster + 100, 50, false);
     let zeroed = Extent::new(size / 5, cluster + 3);
-    disk.write_zeroes(zeroed, ZeroFlags { may_unmap: round.is_multiple_of(2), ..ZeroFlags::default() }).unwrap();
+    disk.write_zeroes(zeroed, ZeroFlags { may_unmap: round.is_multiple_of(2), ..ZeroFlags::default() })
+        .unwrap();
     model[zeroed.offset as usize..zeroed.end() as usize].fill(0);
     let gone = Extent::new(size / 3 / cluster * cluster, cluster);
     disk.discard(gone).unwrap();

@@ -1,5 +1,7 @@
 //! The verifier over drivers with planted bugs: each kind of finding, its report, and what follows it.
 
+#![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
