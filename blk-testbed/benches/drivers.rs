@@ -43,7 +43,7 @@ fn requests(criterion: &mut Criterion) {
         });
         group.bench_function(format!("write/{name}"), |bencher| {
             bencher.iter(|| {
-                disk.write(next(), black_box(&buf), WriteFlags::default()).expect("memory does not fail")
+                disk.write(next(), black_box(&buf), WriteFlags::default()).expect("memory does not fail");
             });
         });
     }
