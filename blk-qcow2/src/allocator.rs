@@ -55,6 +55,12 @@ impl Allocator {
         !self.pending.is_empty()
     }
 
+    /// One past the last cluster that the file has, or will have at the next write-back.
+    #[inline]
+    pub(crate) fn file_end_cluster(&self) -> u64 {
+        self.fresh
+    }
+
     /// One past the last cluster in use.
     pub(crate) fn end_cluster(&self) -> u64 {
         self.end
@@ -318,7 +324,9 @@ impl Metadata {
         }
         if let Some(block) = self.refcounts.block_offset(cluster)? {
             return match self.roles.of(block >> self.geometry.cluster_bits()) {
-                Some(Role::RefcountBlock) => Ok(false),
+                Some(Role::RefcountBlock) => {
+                    self.check_structure_inside("refcount block", block).map(|()| false)
+                }
                 role => Err(self.poison_corrupt(overlap_of(Role::RefcountBlock, block, role))),
             };
         }

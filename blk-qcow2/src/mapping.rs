@@ -1,6 +1,6 @@
 //! From guest offsets to what lies there: runs of clusters of one kind.
 
-use blk_core::{Extent, Result};
+use blk_core::{Error, Extent, Result};
 
 use crate::l2::{self, Cluster};
 use crate::metadata::Metadata;
@@ -33,6 +33,7 @@ impl Metadata {
         let geometry = self.geometry;
         let version = self.header.version;
         let cluster = l2::decode(slice.entry(first), geometry, version, extent.offset)?;
+        self.check_inside(cluster, extent.offset)?;
         let mut length = geometry.cluster_bytes() - geometry.in_cluster(extent.offset);
         let entries = (self.l2.slice_bytes() / 8) as usize;
         let mut index = first + 1;
@@ -41,7 +42,9 @@ impl Metadata {
             let Ok(next) = l2::decode(slice.entry(index), geometry, version, extent.offset + length) else {
                 break;
             };
-            if !continues(previous, next, geometry.cluster_bytes()) {
+            if !continues(previous, next, geometry.cluster_bytes())
+                || self.check_inside(next, extent.offset).is_err()
+            {
                 break;
             }
             previous = next;
@@ -61,6 +64,22 @@ impl Metadata {
             Lookup::Found(run) => Ok(run),
             Lookup::NotCached => unreachable!("the slice was loaded under the exclusive lock"),
         }
+    }
+
+    /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there would make the
+    /// file as long as the entry says.
+    #[inline]
+    fn check_inside(&self, cluster: Cluster, guest_offset: u64) -> Result<()> {
+        let first = match cluster {
+            Cluster::Data { host, .. } | Cluster::Zero { host: Some(host), .. } => host,
+            Cluster::Compressed(descriptor) => descriptor.host_offset(),
+            Cluster::Unallocated | Cluster::Zero { host: None, .. } => return Ok(()),
+        };
+        if first >> self.geometry.cluster_bits() < self.allocator.file_end_cluster() {
+            return Ok(());
+        }
+        let reason = format!("the cluster of guest offset {guest_offset:#x} lies past the end of the file");
+        Err(Error::corrupt("L2 entry", first, reason))
     }
 
     /// No L2 table: everything up to the next entry of the L1 table is unallocated.

@@ -142,7 +142,17 @@ impl Metadata {
                 format!("entry {index} is {entry:#018x}: reserved bits are set or the offset is unaligned");
             return Err(Error::corrupt("L1 table", at, reason));
         }
+        self.check_structure_inside("L2 table", table)?;
         Ok(Some((table, entry & COPIED != 0)))
+    }
+
+    /// Fails if a table that an entry points to lies past the end of the file.
+    #[inline]
+    pub(crate) fn check_structure_inside(&self, structure: &'static str, host_offset: u64) -> Result<()> {
+        if host_offset >> self.geometry.cluster_bits() < self.allocator.file_end_cluster() {
+            return Ok(());
+        }
+        Err(Error::corrupt(structure, host_offset, "it lies past the end of the file"))
     }
 
     /// The cached slice for `guest_offset` in the L2 table at `table`, and the entry's index in it.
