@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, Error, Extent, Resize, Result, Storage, WriteFlags, ZeroFlags,
     refuse_compressed,
@@ -25,12 +26,15 @@ pub(crate) struct RawDisk {
     storage: Arc<dyn Storage>,
     window: Window,
     size: AtomicU64,
+    /// A discard, and zeroes that may unmap, give space back.
     discard_frees: bool,
+    resizing: Mutex<()>,
 }
 
 impl RawDisk {
     pub(crate) fn new(storage: Arc<dyn Storage>, window: Window, discard_frees: bool) -> Self {
-        Self { storage, window, size: AtomicU64::new(window.size), discard_frees }
+        let size = AtomicU64::new(window.size);
+        Self { storage, window, size, discard_frees, resizing: Mutex::new(()) }
     }
 
     fn in_file(&self, extent: Extent) -> Extent {
@@ -57,7 +61,11 @@ impl BlockDriver for RawDisk {
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let extent = self.in_file(extent);
-        if flags.may_unmap { self.storage.punch_hole(extent) } else { self.storage.write_zeroes_at(extent) }
+        let unmap = flags.may_unmap && self.discard_frees;
+        if flags.no_fallback {
+            return self.storage.zero_fast(extent, unmap);
+        }
+        if unmap { self.storage.punch_hole(extent) } else { self.storage.write_zeroes_at(extent) }
     }
 
     fn discard(&self, extent: Extent) -> Result<()> {
@@ -91,8 +99,52 @@ impl Resize for RawDisk {
         let Some(length) = self.window.start.checked_add(size) else {
             return Err(Error::OutOfRange { offset: self.window.start, length: size, size: u64::MAX });
         };
+        let _alone = self.resizing.lock();
+        self.clear_behind_the_end()?;
         self.storage.set_len(length)?;
         self.size.store(size, Ordering::Relaxed);
         Ok(())
+    }
+}
+
+impl RawDisk {
+    /// A write that was under way while the disk became smaller may have made the file longer again; a larger disk must not
+    /// show it.
+    fn clear_behind_the_end(&self) -> Result<()> {
+        let end = self.window.start + self.size();
+        let length = self.storage.len()?;
+        if length > end { self.storage.punch_hole(Extent::between(end, length)) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_core::MemoryStorage;
+
+    use super::*;
+
+    #[test]
+    fn what_lies_behind_the_end_does_not_show_after_growing() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&[1; 2000]));
+        let disk = RawDisk::new(Arc::clone(&storage), Window { start: 0, size: 2000, fixed: false }, true);
+        disk.resize(1000).unwrap();
+        // As a write does that has passed the front door before the disk became smaller.
+        disk.write(1500, &[2; 100], WriteFlags::default()).unwrap();
+        disk.resize(2000).unwrap();
+        let mut bytes = [9; 2000];
+        disk.read(0, &mut bytes).unwrap();
+        assert!(bytes[..1000] == [1; 1000] && bytes[1000..] == [0; 1000]);
+    }
+
+    #[test]
+    fn a_file_that_somebody_cut_short_reads_as_zeroes() {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&[1; 2000]));
+        let disk = RawDisk::new(Arc::clone(&storage), Window { start: 0, size: 2000, fixed: false }, true);
+        storage.set_len(500).unwrap();
+        let mut bytes = [9; 1000];
+        disk.read(0, &mut bytes).unwrap();
+        assert!(bytes[..500] == [1; 500] && bytes[500..] == [0; 500]);
+        let status = disk.block_status(Extent::new(600, 1400)).unwrap();
+        assert_eq!((status.length, status.zero), (1400, true));
     }
 }

@@ -15,7 +15,11 @@ struct RawFormat;
 static OPEN_OPTIONS: &[OptionHelp] = &[
     OptionHelp { name: "offset", values: "size", help: "where the disk starts in the file" },
     OptionHelp { name: "size", values: "size", help: "size of the disk, from offset on" },
-    OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
+    OptionHelp {
+        name: "discard",
+        values: "unmap|ignore",
+        help: "whether a discard, or zeroes that may unmap, give host space back",
+    },
 ];
 
 static CREATE_OPTIONS: &[OptionHelp] =
@@ -53,19 +57,17 @@ impl Format for RawFormat {
         Ok(Disk::new(RawDisk::new(storage, window, discard_frees), access))
     }
 
+    /// On storage of fixed length, as a block device, the disk is as long as the storage, and its first `size` bytes are
+    /// zeroed.
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, mut options: Options) -> Result<()> {
-        let full = match options.take("preallocation").as_deref() {
-            None | Some("off") => false,
-            Some("falloc" | "full") => true,
-            Some(other) => {
-                let reason = format!("'{other}' is none of off, falloc, full");
-                return Err(Error::invalid_option("preallocation", reason));
-            }
-        };
+        let preallocation = take_preallocation(&mut options)?;
         options.finish("raw")?;
-        storage.set_len(0)?;
-        storage.set_len(size)?;
-        if full { storage.write_zeroes_at(Extent::new(0, size)) } else { Ok(()) }
+        replace(&**storage, size)?;
+        match preallocation {
+            Preallocation::Off => Ok(()),
+            Preallocation::Falloc => storage.write_zeroes_at(Extent::new(0, size)),
+            Preallocation::Full => write_zeroes_as_data(&**storage, size),
+        }
     }
 
     fn open_options(&self) -> &'static [OptionHelp] {
@@ -97,4 +99,58 @@ fn take_window(options: &mut Options, length: u64) -> Result<Window> {
         Some(size) => Ok(Window { start, size, fixed: true }),
         None => Ok(Window { start, size: rest, fixed: false }),
     }
+}
+
+/// What is allocated when an image is made.
+#[derive(Debug, Clone, Copy)]
+enum Preallocation {
+    /// Nothing.
+    Off,
+    /// All, by asking the host.
+    Falloc,
+    /// All, by writing it.
+    Full,
+}
+
+fn take_preallocation(options: &mut Options) -> Result<Preallocation> {
+    match options.take("preallocation").as_deref() {
+        None | Some("off") => Ok(Preallocation::Off),
+        Some("falloc") => Ok(Preallocation::Falloc),
+        Some("full") => Ok(Preallocation::Full),
+        Some(other) => {
+            let reason = format!("'{other}' is none of off, falloc, full");
+            Err(Error::invalid_option("preallocation", reason))
+        }
+    }
+}
+
+/// Makes the storage `size` zero bytes long. A size that the storage cannot have is refused before anything is lost.
+fn replace(storage: &dyn Storage, size: u64) -> Result<()> {
+    let old = storage.len()?;
+    match storage.set_len(size) {
+        Ok(()) if old == 0 => Ok(()),
+        Ok(()) if storage.set_len(0).is_ok() => storage.set_len(size),
+        // The length is fixed, and may by chance be right.
+        Ok(()) | Err(Error::Unsupported { .. }) => zero_fixed(storage, old, size),
+        Err(error) => Err(error),
+    }
+}
+
+fn zero_fixed(storage: &dyn Storage, length: u64, size: u64) -> Result<()> {
+    if size > length {
+        let what = format!("{size} bytes are asked for, the storage has {length} and cannot grow");
+        return Err(Error::NoSpace { what: what.into() });
+    }
+    storage.punch_hole(Extent::new(0, size))
+}
+
+fn write_zeroes_as_data(storage: &dyn Storage, size: u64) -> Result<()> {
+    let zeroes = vec![0; size.min(1 << 20) as usize];
+    let mut at = 0;
+    while at < size {
+        let length = (size - at).min(zeroes.len() as u64);
+        storage.write_at(at, &zeroes[..length as usize])?;
+        at += length;
+    }
+    Ok(())
 }

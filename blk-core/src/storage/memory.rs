@@ -14,6 +14,9 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that are found by index: 1 GiB of storage costs at most 2 MiB of index.
 const DENSE_PAGES: u64 = 1 << 18;
 
+/// How far a run of data is followed at most, so that walking a storage takes linear time however small the steps.
+const RUN_PAGES_MAX: u64 = 4096;
+
 type Page = Box<[u8; PAGE_BYTES]>;
 
 /// A sparse array of bytes in memory. Its `sync` has nothing to do: what a crash would leave is simulated elsewhere.
@@ -88,12 +91,14 @@ impl MemoryStorage {
     }
 }
 
-fn end_of(offset: u64, length: usize) -> Result<u64> {
-    offset.checked_add(length as u64).ok_or(Error::OutOfRange {
-        offset,
-        length: length as u64,
-        size: u64::MAX,
-    })
+/// No storage is longer, as no file is; all arithmetic on offsets inside it is safe.
+const LENGTH_MAX: u64 = i64::MAX as u64;
+
+fn end_of(offset: u64, length: u64) -> Result<u64> {
+    match offset.checked_add(length) {
+        Some(end) if end <= LENGTH_MAX => Ok(end),
+        _ => Err(Error::OutOfRange { offset, length, size: LENGTH_MAX }),
+    }
 }
 
 /// Calls `each` with the page index, the offset in the page and the part of `0..length` for each page of a range.
@@ -127,29 +132,46 @@ impl Pages {
         self.dense[index].get_or_insert_with(|| Box::new([0; PAGE_BYTES]))
     }
 
-    fn drop_page(&mut self, index: u64) {
-        if index >= DENSE_PAGES {
-            self.far.remove(&index);
-        } else if let Some(page) = self.dense.get_mut(index as usize) {
-            *page = None;
+    fn stored_mut(&mut self, index: u64) -> Option<&mut Page> {
+        if index < DENSE_PAGES {
+            self.dense.get_mut(index as usize)?.as_mut()
+        } else {
+            self.far.get_mut(&index)
         }
     }
 
-    /// Zeroes a range. Whole pages are dropped; an absent page is zero already.
+    fn drop_pages(&mut self, range: std::ops::Range<u64>) {
+        let stored = |index: u64| usize::try_from(index).unwrap_or(usize::MAX).min(self.dense.len());
+        let dense = stored(range.start)..stored(range.end);
+        self.dense[dense].fill_with(|| None);
+        while let Some((&index, _)) = self.far.range(range.clone()).next() {
+            self.far.remove(&index);
+        }
+    }
+
+    /// Zeroes a range, which ends inside the storage. Whole pages are dropped; an absent page is zero already. Takes as long
+    /// as there are pages stored, however long the range is.
     fn clear(&mut self, extent: Extent) {
-        let extent = extent.intersection(Extent::new(0, self.length.next_multiple_of(PAGE_BYTES as u64)));
+        let inner = extent.align_inward(PAGE_BYTES as u64);
+        if inner.is_empty() {
+            return self.fill_zero(extent);
+        }
+        self.fill_zero(Extent::between(extent.offset, inner.offset));
+        self.fill_zero(Extent::between(inner.end(), extent.end()));
+        self.drop_pages(inner.offset / PAGE_BYTES as u64..inner.end() / PAGE_BYTES as u64);
+    }
+
+    /// Zeroes parts of at most two pages.
+    fn fill_zero(&mut self, extent: Extent) {
         for_each_page(extent.offset, extent.length as usize, |index, within, part| {
-            if part.len() == PAGE_BYTES {
-                self.drop_page(index);
-            } else if self.page(index).is_some() {
-                self.page_mut(index)[within..within + part.len()].fill(0);
+            if let Some(page) = self.stored_mut(index) {
+                page[within..within + part.len()].fill(0);
             }
         });
     }
 
     fn truncate(&mut self, length: u64) {
-        let cut = Extent::between(length, length.next_multiple_of(PAGE_BYTES as u64));
-        self.clear(cut);
+        self.fill_zero(Extent::between(length, length.next_multiple_of(PAGE_BYTES as u64)));
         let pages = length.div_ceil(PAGE_BYTES as u64);
         self.dense.truncate(usize::try_from(pages).unwrap_or(usize::MAX));
         self.far.split_off(&pages);
@@ -169,6 +191,7 @@ impl Storage for MemoryStorage {
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
+        end_of(length, 0)?;
         self.check_capacity(length)?;
         let mut pages = self.pages.write();
         if length < pages.length {
@@ -179,7 +202,7 @@ impl Storage for MemoryStorage {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        end_of(offset, buf.len())?;
+        end_of(offset, buf.len() as u64)?;
         let pages = self.pages.read();
         for_each_page(offset, buf.len(), |index, within, part| {
             let length = part.len();
@@ -192,7 +215,10 @@ impl Storage for MemoryStorage {
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        let end = end_of(offset, buf.len())?;
+        let end = end_of(offset, buf.len() as u64)?;
+        if buf.is_empty() {
+            return Ok(());
+        }
         self.check_capacity(end)?;
         let mut pages = self.pages.write();
         for_each_page(offset, buf.len(), |index, within, part| {
@@ -203,7 +229,10 @@ impl Storage for MemoryStorage {
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        let end = end_of(extent.offset, usize::try_from(extent.length).unwrap_or(usize::MAX))?;
+        let end = end_of(extent.offset, extent.length)?;
+        if extent.is_empty() {
+            return Ok(());
+        }
         self.check_capacity(end)?;
         let mut pages = self.pages.write();
         pages.length = pages.length.max(end);
@@ -213,8 +242,9 @@ impl Storage for MemoryStorage {
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         let mut pages = self.pages.write();
-        let inside = extent.intersection(Extent::new(0, pages.length));
-        pages.clear(inside);
+        let start = extent.offset.min(pages.length);
+        let end = extent.checked_end().unwrap_or(u64::MAX).clamp(start, pages.length);
+        pages.clear(Extent::between(start, end));
         Ok(())
     }
 
@@ -227,7 +257,7 @@ impl Storage for MemoryStorage {
         let data = pages.page(index).is_some();
         let end = if data {
             let mut next = index + 1;
-            while pages.page(next).is_some() {
+            while next - index < RUN_PAGES_MAX && pages.page(next).is_some() {
                 next += 1;
             }
             next.saturating_mul(PAGE_BYTES as u64)
@@ -293,6 +323,31 @@ mod tests {
         storage.write_zeroes_at(Extent::new(10, 190)).unwrap();
         assert_eq!(storage.len().unwrap(), 200);
         assert_eq!((byte_at(&storage, 9), byte_at(&storage, 10)), (1, 0));
+    }
+
+    #[test]
+    fn huge_ranges_take_no_time_and_overflow_nothing() {
+        let storage = MemoryStorage::new();
+        let far = 5 << 40;
+        storage.set_len(1 << 62).unwrap();
+        storage.write_at(100, b"ab").unwrap();
+        storage.write_at(far, b"cd").unwrap();
+        storage.write_zeroes_at(Extent::new(101, far - 100)).unwrap();
+        let near = [100, 101].map(|offset| byte_at(&storage, offset));
+        let ends = [far, far + 1].map(|offset| byte_at(&storage, offset));
+        assert_eq!((near, ends), ([b'a', 0], [0, b'd']));
+        storage.punch_hole(Extent::new(1, u64::MAX)).unwrap();
+        assert_eq!(byte_at(&storage, far + 1), 0);
+        assert!(matches!(storage.set_len(u64::MAX), Err(Error::OutOfRange { .. })));
+        assert!(matches!(storage.write_zeroes_at(Extent::new(9, u64::MAX)), Err(Error::OutOfRange { .. })));
+    }
+
+    #[test]
+    fn empty_requests_do_not_extend() {
+        let storage = MemoryStorage::new();
+        storage.write_at(100, &[]).unwrap();
+        storage.write_zeroes_at(Extent::new(100, 0)).unwrap();
+        assert_eq!(storage.len().unwrap(), 0);
     }
 
     #[test]
