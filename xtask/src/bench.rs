@@ -82,7 +82,9 @@ fn report(ours: &[Measures], peers: &[Measures]) -> bool {
         let ratios: Vec<f64> =
             ours.iter().zip(side).filter_map(|(a, b)| Some(a.get(name)? / b.get(peer)?)).collect();
         let Some(ratio) = median(ratios) else {
-            println!("{name:20} was not measured");
+            println!(
+                "{name:20} has nothing to be compared with: {peer} or itself was not measured (peers/README.md)"
+            );
             all = false;
             continue;
         };

@@ -33,29 +33,39 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("tidy", Box::new(|| expect(tidy::run()?, "the house rules are broken"))),
         ("clippy", Box::new(|| clippy(&shell))),
         ("rustdoc", Box::new(|| rustdoc(&shell))),
+        ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),
         ("test", Box::new(|| Ok(cmd!(shell, "cargo test --workspace").run()?))),
         ("corpus", Box::new(|| expect(corpus::run()?, "the regression corpus has a finding"))),
         ("fuzz", Box::new(|| fuzz_all(arguments.fuzz_time))),
         ("canary", Box::new(canary)),
     ];
+    Ok(run_steps(steps))
+}
+
+/// Runs the steps until one fails; prints the time of each, also then. Returns whether all passed.
+fn run_steps(steps: Vec<Step<'_>>) -> bool {
     let started = Instant::now();
     let mut times = Vec::new();
+    let mut failed = false;
     for (name, step) in steps {
         println!("\n=== {name}");
         let begun = Instant::now();
         let done = step();
-        times.push((name, begun.elapsed()));
-        if let Err(error) = done {
-            println!("=== {name} FAILED after {:.0?}: {error:#}", begun.elapsed());
-            return Ok(false);
+        if let Err(error) = &done {
+            println!("=== {name} FAILED: {error:#}");
+            failed = true;
+        }
+        times.push((name, begun.elapsed(), if failed { "FAILED" } else { "passed" }));
+        if failed {
+            break;
         }
     }
     println!();
-    for (name, time) in times {
-        println!("{name:10} {:>7.1} s", time.as_secs_f64());
+    for (name, time, verdict) in times {
+        println!("{name:10} {:>7.1} s  {verdict}", time.as_secs_f64());
     }
-    println!("all passed in {:.0} s", started.elapsed().as_secs_f64());
-    Ok(true)
+    println!("{} in {:.0} s", if failed { "FAILED" } else { "all passed" }, started.elapsed().as_secs_f64());
+    !failed
 }
 
 fn expect(good: bool, otherwise: &str) -> Result<()> {
@@ -143,4 +153,31 @@ fn canary() -> Result<()> {
     )?;
     println!("the planted bug was found after {:.1} s", ended.seconds);
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+
+    #[test]
+    fn a_step_that_fails_ends_the_run() {
+        let reached = Cell::new(0);
+        let good = || -> Result<()> {
+            reached.set(reached.get() + 1);
+            Ok(())
+        };
+        assert!(run_steps(vec![("one", Box::new(good)), ("two", Box::new(good))]));
+        assert!(!run_steps(vec![("bad", Box::new(|| bail!("no"))), ("never", Box::new(good))]));
+        assert_eq!(reached.get(), 2);
+    }
+
+    #[test]
+    fn the_targets_are_read_from_the_manifest() {
+        tools::enter_root().unwrap();
+        let targets = targets().unwrap();
+        assert!(targets.iter().any(|target| target == CANARY), "{targets:?}");
+        assert!(targets.iter().any(|target| target == "verify_qcow2"), "{targets:?}");
+    }
 }

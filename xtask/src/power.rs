@@ -1,12 +1,13 @@
 //! `cargo xtask power`: is the fuzzer any good? Breaks one line of the driver at a time, in a copy of the workspace, and sees
 //! how fast the fuzzer finds it from an empty corpus, and into how few requests the finding shrinks.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
 use crate::{fuzz, tools};
@@ -46,7 +47,7 @@ struct Mutant {
 }
 
 /// How a mutant fared.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 struct Fate {
     seconds: Option<f64>,
     requests: Option<usize>,
@@ -61,6 +62,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let mut report =
         String::from("| broken line | found after | requests | what was seen |\n|---|---|---|---|\n");
     let mut all = true;
+    let mut fates = BTreeMap::new();
     for mutant in &mutants {
         println!("{}: {}", mutant.name, mutant.note);
         let fate = try_mutant(&shell, &tree, mutant, arguments)
@@ -75,10 +77,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
             mutant.note, mutant.name, fate.headline
         );
         all &= fate.seconds.is_some() && fate.requests.is_some_and(|requests| requests <= REQUESTS_MAX);
+        fates.insert(mutant.name.as_str(), fate);
     }
-    let path = Path::new(FOLDER).join("report.md");
-    fs::write(&path, &report)?;
-    println!("\n{report}\nwrote {}", path.display());
+    fs::write(Path::new(FOLDER).join("report.md"), &report)?;
+    fs::write(Path::new(FOLDER).join("report.json"), serde_json::to_string_pretty(&fates)?)?;
+    println!("\n{report}\nwrote {FOLDER}/report.md and report.json");
     Ok(all)
 }
 

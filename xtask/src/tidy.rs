@@ -3,8 +3,9 @@
 mod dependencies;
 mod sources;
 
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use xshell::{Shell, cmd};
@@ -16,18 +17,40 @@ pub(crate) fn run() -> Result<bool> {
     let mut broken = Vec::new();
     // What git does not ignore: files that are about to be committed count too.
     let files = cmd!(shell, "git ls-files --cached --others --exclude-standard -- *.rs").quiet().read()?;
-    for path in files.lines().filter(|path| Path::new(path).is_file()) {
-        broken.extend(sources::check(path, &fs::read_to_string(path)?));
+    let read = |path: &str| Ok((path.to_owned(), fs::read_to_string(path)?));
+    let files: Result<Vec<_>> = files.lines().filter(|path| Path::new(path).is_file()).map(read).collect();
+    let files = files?;
+    let tests: BTreeSet<String> =
+        files.iter().flat_map(|(path, text)| sources::test_modules(path, text)).collect();
+    for (path, text) in &files {
+        broken.extend(sources::check(path, text, tests.contains(path)));
     }
     broken.extend(dependencies::check()?);
-    for trace in replay::traces()? {
-        if !trace.with_extension("md").is_file() {
-            broken.push(format!("{}: there is no story beside it", trace.display()));
-        }
-    }
+    broken.extend(without_story(&replay::traces()?));
     for line in &broken {
         println!("{line}");
     }
-    println!("tidy: {} files, {} broken rules", files.lines().count(), broken.len());
+    println!("tidy: {} files, {} broken rules", files.len(), broken.len());
     Ok(broken.is_empty())
+}
+
+/// A trace without its story is a riddle in a year.
+fn without_story(traces: &[PathBuf]) -> Vec<String> {
+    let lonely = traces.iter().filter(|trace| !trace.with_extension("md").is_file());
+    lonely.map(|trace| format!("{}: there is no story beside it", trace.display())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trace_without_a_story_is_noticed() {
+        let folder = tempfile::tempdir().unwrap();
+        let traces = [folder.path().join("a.trace"), folder.path().join("b.trace")];
+        fs::write(folder.path().join("a.md"), "# a").unwrap();
+        let broken = without_story(&traces);
+        assert_eq!(broken.len(), 1);
+        assert!(broken[0].contains("b.trace"), "{broken:?}");
+    }
 }
