@@ -24,7 +24,6 @@ fn right_drivers_of_every_shape_pass() {
         shape(|limits| limits.can_fua = false),
         Shape { strict: true, resizes: false, ..Shape::default() },
     ] {
-        println!("{shape:?}");
         conformance(&PlantedMaker(Bug::None, shape));
     }
 }
