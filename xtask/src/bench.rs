@@ -81,15 +81,14 @@ fn report(ours: &[Measures], peers: &[Measures]) -> bool {
         let side = if peer.starts_with("plain") { ours } else { peers };
         let ratios: Vec<f64> =
             ours.iter().zip(side).filter_map(|(a, b)| Some(a.get(name)? / b.get(peer)?)).collect();
-        let Some(ratio) = median(ratios) else {
-            println!(
-                "{name:20} has nothing to be compared with: {peer} or itself was not measured (peers/README.md)"
-            );
-            all = false;
-            continue;
-        };
         let value = |all: &[Measures], name: &str| {
             median(all.iter().filter_map(|one| one.get(name).copied()).collect()).unwrap_or(0.0)
+        };
+        let Some(ratio) = median(ratios) else {
+            let (value, why) = (value(ours, name), format!("no measure of {name} or {peer}"));
+            println!("{name:20} {value:>12.0} {:>12}  {:>6} {ratio_min:>6.2}  MISSED: {why}", "-", "-");
+            all = false;
+            continue;
         };
         let verdict = if ratio >= ratio_min { "" } else { "  MISSED" };
         all &= ratio >= ratio_min;
@@ -99,7 +98,7 @@ fn report(ours: &[Measures], peers: &[Measures]) -> bool {
             value(side, peer)
         );
     }
-    println!("\nothers of the same run:");
+    println!("\npeers/README.md says what is measured, and what is not. Others of the same run:");
     for (name, value) in peers.first().into_iter().flatten() {
         println!("  {name:24} {value:>12.0}");
     }
