@@ -37,7 +37,7 @@ pub fn scenario(target: &dyn Target, data: &[u8]) -> Corpus {
     let scenario = Scenario::decode(data);
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     session.count += 1;
-    let watched = session.count % WATCH_ONE_IN == 0;
+    let watched = session.count.is_multiple_of(WATCH_ONE_IN);
     let engine = if watched { &mut session.watching } else { &mut session.plain };
     let outcome = engine.run(target, &scenario);
     if session.said.elapsed() >= SAY_EVERY {
