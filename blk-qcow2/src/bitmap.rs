@@ -17,6 +17,8 @@ use crate::pointer_table::PointerTable;
 
 /// Most bitmaps: what other implementations accept.
 const BITMAPS_MAX: u32 = 65535;
+/// A table entry without a cluster: this part of the bitmap is all ones.
+const ALL_ONES: u64 = 1;
 
 /// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters` bounds the work.
 ///
@@ -73,8 +75,14 @@ fn collect_data(
     used: &mut Vec<Extent>,
 ) -> Result<()> {
     let entries = PointerTable::read(storage, table.offset, (table.length / 8) as usize)?;
-    for entry in entries.entries() {
+    for (index, entry) in entries.entries().iter().enumerate() {
         let offset = entry & OFFSET_MASK;
+        let allowed = if offset == 0 { ALL_ONES } else { OFFSET_MASK };
+        if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
+            let at = table.offset + index as u64 * 8;
+            let reason = format!("entry {index} is {entry:#018x}: neither a cluster nor all ones");
+            return Err(Error::malformed("bitmap table", at, reason));
+        }
         if offset != 0 {
             used.push(Extent::new(offset, geometry.cluster_bytes()));
         }

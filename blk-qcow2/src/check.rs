@@ -1,18 +1,24 @@
 //! Checking an image's metadata, and repairing it.
 //!
-//! An inspection is a pipeline over one state, [`Walk`]: what is fixed in place, then what the L1 tables refer to, then every
-//! L2 table once, then the stored refcounts against the counted references, then the copied flags. Nothing in it changes the
-//! image; what could be done about a broken entry is noted. A repair applies the notes, rewrites refcounts and flags, and
-//! inspects again: only an inspection that is clean makes a repair a success.
+//! An inspection is a pipeline over one state, [`Walk`]. What guests and snapshots depend on is walked first, so that it wins
+//! every quarrel about a cluster: the header, the L1 tables, the L2 tables, what these refer to. Then come the bitmaps, which
+//! can be given up, and the refcount structures, which can be made anew. Then stored refcounts are held against the
+//! counted references, and the copied flags against both. Nothing in it changes the image; what could be done about a broken
+//! entry is noted. A repair applies the notes, rewrites refcounts and flags, and inspects again: only an inspection that is
+//! clean makes a repair a success.
 //!
 //! Works on the storage alone: the driver has written its caches back before, and reads everything again after a repair.
 //!
-//! **Invariant:** time and memory are bounded by the length of the image file, whatever its tables say: every table is read once,
-//! however often it is referred to.
+//! **Invariant:** time and memory are bounded by the length of the image file, whatever its tables say: every table is read
+//! a fixed number of times, however often it is referred to.
 
+mod entries;
 mod flags;
+mod others;
+mod rebuild;
 mod refcounts;
 mod repair;
+mod separate;
 mod tables;
 mod walk;
 
@@ -22,18 +28,24 @@ use crate::header::Header;
 use walk::Walk;
 
 /// Inspects the image, and repairs what `repair` allows.
+///
+/// # Errors
+/// What the storage reports; `Unsupported` for an image of more clusters than can be counted. Whatever is wrong with the image
+/// is no error but a finding.
 pub(crate) fn check(storage: &dyn Storage, header: &Header, repair: RepairMode) -> Result<CheckReport> {
     let first = inspect(storage, header)?;
     if repair == RepairMode::None {
         return Ok(first.report);
     }
     let mut header = header.clone();
-    if !first.report.is_clean() {
-        repair::repair(storage, &mut header, &first.fixes, repair)?;
+    let mut report = first.report.clone();
+    if !report.is_clean() {
+        let last = match repair {
+            RepairMode::All => repair::all(storage, &mut header, first)?,
+            _ => repair::leaks(storage, &header, &first)?,
+        };
+        account(&mut report, &last);
     }
-    let mut report = first.report;
-    let last = inspect(storage, &header)?.report;
-    account(&mut report, &last);
     if repair == RepairMode::All && report.is_repaired() {
         repair::clear_marks(storage, &mut header)?;
     }
@@ -41,13 +53,22 @@ pub(crate) fn check(storage: &dyn Storage, header: &Header, repair: RepairMode) 
 }
 
 /// Everything that is wrong with the image now.
-fn inspect<'a>(storage: &'a dyn Storage, header: &'a Header) -> Result<Walk<'a>> {
-    let mut walk = Walk::new(storage, header)?;
-    walk.count_fixed_structures()?;
-    walk.collect_tables()?;
-    walk.count_tables()?;
+fn inspect<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
+    let mut walk = count_kept(storage, header)?;
+    walk.count_refcount_structures()?;
     walk.compare_refcounts()?;
     walk.compare_flags()?;
+    Ok(walk)
+}
+
+/// The references that stay when the refcount structures are made anew: all but their own.
+fn count_kept<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
+    let mut walk = Walk::new(storage, header)?;
+    walk.count_header();
+    walk.collect_active_tables()?;
+    walk.collect_snapshots()?;
+    walk.count_tables()?;
+    walk.count_bitmaps()?;
     Ok(walk)
 }
 

@@ -55,6 +55,10 @@ impl PointerTable {
         &self.entries
     }
 
+    pub(crate) fn into_entries(self) -> Vec<u64> {
+        self.entries
+    }
+
     /// Entry `index`; 0, which means "nothing there", past the end.
     #[inline]
     pub(crate) fn get(&self, index: u64) -> u64 {

@@ -48,6 +48,14 @@ impl SnapshotTable {
         let extent = Extent::between(header.snapshots_offset, at);
         Ok(Self { extent, l1_tables })
     }
+
+    /// The L1 tables that are not empty, in order, each with the number of snapshots that have it.
+    pub(crate) fn distinct_l1_tables(&self) -> Vec<(Extent, u32)> {
+        let mut extents: Vec<Extent> =
+            self.l1_tables.iter().copied().filter(|extent| !extent.is_empty()).collect();
+        extents.sort_unstable_by_key(|extent| (extent.offset, extent.length));
+        extents.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
+    }
 }
 
 fn validate(header: &Header, number: u32, at: u64, entry: &SnapshotEntry) -> Result<Extent> {
@@ -63,13 +71,4 @@ fn validate(header: &Header, number: u32, at: u64, entry: &SnapshotEntry) -> Res
         return Ok(Extent::new(offset, bytes));
     };
     Err(Error::malformed("snapshot table", at, format!("entry {number}: {reason}")))
-}
-
-/// The snapshots' L1 tables, each place once.
-pub(crate) fn distinct_tables(table: &SnapshotTable) -> Vec<Extent> {
-    let mut extents: Vec<Extent> =
-        table.l1_tables.iter().copied().filter(|extent| !extent.is_empty()).collect();
-    extents.sort_unstable_by_key(|extent| (extent.offset, extent.length));
-    extents.dedup();
-    extents
 }

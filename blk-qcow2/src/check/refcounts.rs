@@ -2,71 +2,65 @@
 
 use blk_core::{Extent, Result, Severity};
 
-use super::walk::{REFCOUNT_BLOCK, REFCOUNT_TABLE, Walk};
+use super::walk::{FIXED, Walk};
 use crate::geometry::HOST_OFFSET_END;
-use crate::pointer_table::PointerTable;
 use crate::refcount::count_at;
 
 impl Walk<'_> {
-    /// Counts the refcount table and the blocks; finds out whether they can be used.
+    /// Counts the refcount table and the blocks; finds out whether they can be used. They are counted last: where they
+    /// lie on something else they are made anew, and the other is left alone.
     pub(super) fn count_refcount_structures(&mut self) -> Result<()> {
-        let table = self.refcount_table_extent();
-        if !self.count_structure("the refcount table", table, REFCOUNT_TABLE) {
-            self.refcounts_unusable = true;
-        }
-        if !self.is_inside(table) {
+        let clusters = u64::from(self.header.refcount_table_clusters);
+        let extent = Extent::new(self.header.refcount_table_offset, clusters * self.geometry.cluster_bytes());
+        self.refcounts_unusable = !self.claim("the refcount table", extent, FIXED);
+        if !self.is_inside(extent) {
             return Ok(());
         }
-        self.count_own(table);
-        for (index, block) in self.refcount_table()?.entries().iter().copied().enumerate() {
+        self.blocks = self.read_table(extent)?;
+        for index in 0..self.blocks.len() {
+            let block = self.blocks[index];
             if block == 0 {
                 continue;
             }
-            let extent = Extent::new(block, self.geometry.cluster_bytes());
             if !self.geometry.is_cluster_aligned(block) || block >= HOST_OFFSET_END {
-                let at = table.offset + index as u64 * 8;
-                self.corruption(
-                    at,
-                    format!("refcount table entry {index} is {block:#018x}: not a cluster below 2^56"),
-                );
+                let at = extent.offset + index as u64 * 8;
+                self.corruption(at, || {
+                    format!("refcount table entry {index} is {block:#018x}: not a cluster below 2^56")
+                });
                 self.refcounts_unusable = true;
             } else {
-                self.refcounts_unusable |= !self.count_structure("a refcount block", extent, REFCOUNT_BLOCK);
-                self.count_own(extent);
+                let extent = Extent::new(block, self.geometry.cluster_bytes());
+                self.refcounts_unusable |= !self.claim("a refcount block", extent, FIXED);
             }
         }
         Ok(())
     }
 
-    pub(super) fn refcount_table_extent(&self) -> Extent {
-        let clusters = u64::from(self.header.refcount_table_clusters);
-        Extent::new(self.header.refcount_table_offset, clusters * self.geometry.cluster_bytes())
-    }
-
-    pub(super) fn refcount_table(&self) -> Result<PointerTable> {
-        let extent = self.refcount_table_extent();
-        PointerTable::read(self.storage, extent.offset, (extent.length / 8) as usize)
-    }
-
     /// Compares every stored count with the counted references. Skipped when the blocks cannot be used: that is reported.
     pub(super) fn compare_refcounts(&mut self) -> Result<()> {
-        if self.refcounts_unusable {
-            return Ok(());
+        let last = self.counts.iter().rposition(|count| *count > 0);
+        self.end_cluster = last.map_or(0, |last| last as u64 + 1);
+        if !self.refcounts_unusable {
+            self.compare_blocks()?;
         }
-        let table = self.refcount_table()?;
+        self.report.image_end_offset = self.end_cluster << self.geometry.cluster_bits();
+        Ok(())
+    }
+
+    fn compare_blocks(&mut self) -> Result<()> {
         let entries = self.geometry.block_entries();
-        let mut block = vec![0; self.geometry.cluster_bytes() as usize];
-        let covered = self.clusters().div_ceil(entries);
-        for index in 0..covered.max(table.len() as u64) {
+        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
+        let covered = self.clusters().div_ceil(entries).max(self.blocks.len() as u64);
+        for index in 0..covered {
             let first = index * entries;
-            let offset = table.get(index);
-            if offset != 0 {
-                self.storage.read_at(offset, &mut block)?;
-                self.compare_block(first, &block);
-            } else if first < self.clusters() {
-                self.compare_missing_block(first);
-            } else {
+            match self.blocks.get(index as usize) {
+                Some(&block) if block != 0 => {
+                    self.storage.read_at(block, &mut bytes)?;
+                    self.compare_block(first, &bytes);
+                }
+                _ if first < self.clusters() => self.compare_missing_block(first),
                 // Nothing is counted there, and nothing is stored.
+                _ => {}
             }
         }
         Ok(())
@@ -113,7 +107,11 @@ impl Walk<'_> {
 
     fn compare_count(&mut self, cluster: u64, stored: u64, counted: u64) {
         let severity = if stored > counted { Severity::Leak } else { Severity::Corruption };
-        let message = format!("cluster {cluster} has refcount {stored}, and {counted} references");
-        self.found(severity, cluster << self.geometry.cluster_bits(), message);
+        self.found(severity, cluster << self.geometry.cluster_bits(), || {
+            format!("cluster {cluster} has refcount {stored}, and {counted} references")
+        });
+        if cluster < self.clusters() {
+            self.end_cluster = self.end_cluster.max(cluster + 1);
+        }
     }
 }

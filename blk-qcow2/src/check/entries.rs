@@ -1,0 +1,137 @@
+//! Judging single L1 and L2 entries: pure questions about the counts so far.
+
+use blk_core::Extent;
+
+use super::walk::{FIXED, Walk};
+use crate::geometry::HOST_OFFSET_END;
+use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
+use crate::ondisk::CompressedDescriptor;
+
+/// Which table an entry stands in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Level {
+    L1,
+    L2,
+}
+
+impl Level {
+    pub(super) const fn name(self) -> &'static str {
+        match self {
+            Self::L1 => "L1",
+            Self::L2 => "L2",
+        }
+    }
+}
+
+/// What an entry is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// It refers to these bytes of the file.
+    Refers(Extent),
+    /// It refers to nothing.
+    Nothing,
+    /// It is wrong; this, with fewer bits, may be right.
+    Wrong { why: &'static str, right: u64 },
+}
+
+/// An entry as it should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Settled {
+    pub(super) entry: u64,
+    /// What it refers to.
+    pub(super) refers: Option<Extent>,
+    /// The first thing that was wrong with it.
+    pub(super) why: Option<&'static str>,
+}
+
+impl Walk<'_> {
+    /// Takes bits away from an entry until it is right. What remains of it counts as a reference.
+    #[inline]
+    pub(super) fn settle(&self, level: Level, entry: u64) -> Settled {
+        let mut settled = Settled { entry, refers: None, why: None };
+        loop {
+            match self.judge(level, settled.entry) {
+                Verdict::Refers(extent) => return Settled { refers: Some(extent), ..settled },
+                Verdict::Nothing => return settled,
+                Verdict::Wrong { why, right } => {
+                    assert!(right & !settled.entry == 0 && right != settled.entry, "bits only go away");
+                    settled.entry = right;
+                    settled.why.get_or_insert(why);
+                }
+            }
+        }
+    }
+
+    #[inline]
+    pub(super) fn judge(&self, level: Level, entry: u64) -> Verdict {
+        if entry == 0 {
+            return Verdict::Nothing;
+        }
+        match level {
+            Level::L1 => self.judge_l1(entry),
+            Level::L2 if entry & COMPRESSED != 0 => self.judge_compressed(entry),
+            Level::L2 => self.judge_standard(entry),
+        }
+    }
+
+    fn judge_l1(&self, entry: u64) -> Verdict {
+        let known = OFFSET_MASK | COPIED;
+        if entry & !known != 0 {
+            return Verdict::Wrong { why: "reserved bits are set", right: entry & known };
+        }
+        // Only fixed structures: other L1 entries may refer to the same table.
+        self.judge_offset(entry, 0, FIXED)
+    }
+
+    #[inline]
+    fn judge_standard(&self, entry: u64) -> Verdict {
+        let known = OFFSET_MASK | COPIED | if self.header.version >= 3 { ZERO } else { 0 };
+        if entry & !known != 0 {
+            return Verdict::Wrong { why: "reserved bits are set", right: entry & known };
+        }
+        // What reads as zeroes goes on doing so without a host cluster.
+        self.judge_offset(entry, entry & ZERO, !0)
+    }
+
+    /// `without` is the entry without a cluster; no cluster with one of `roles` may be referred to.
+    #[inline]
+    fn judge_offset(&self, entry: u64, without: u64, roles: u8) -> Verdict {
+        let offset = entry & OFFSET_MASK;
+        let wrong = |why| Verdict::Wrong { why, right: without };
+        if offset == 0 && entry == without {
+            return Verdict::Nothing;
+        }
+        if offset == 0 {
+            return wrong("the copied flag is set without a cluster");
+        }
+        if !self.geometry.is_cluster_aligned(offset) {
+            return wrong("the offset is not that of a cluster");
+        }
+        let extent = Extent::new(offset, self.geometry.cluster_bytes());
+        match self.roles.get((offset >> self.geometry.cluster_bits()) as usize) {
+            None => wrong("the cluster lies past the end of the file"),
+            Some(role) if role & roles != 0 => wrong("the cluster lies on metadata"),
+            Some(_) => Verdict::Refers(extent),
+        }
+    }
+
+    fn judge_compressed(&self, entry: u64) -> Verdict {
+        if entry & COPIED != 0 {
+            return Verdict::Wrong {
+                why: "the copied flag is set on a compressed cluster",
+                right: entry & !COPIED,
+            };
+        }
+        let descriptor = CompressedDescriptor::decode(entry, self.geometry);
+        let extent = descriptor.extent();
+        let wrong = |why| Verdict::Wrong { why, right: 0 };
+        // The last sector may reach past what is stored of it, never a whole cluster past the file.
+        if descriptor.host_offset() >= HOST_OFFSET_END || !self.is_inside(extent) {
+            return wrong("compressed data lies past the end of the file");
+        }
+        if self.roles[self.touched(extent)].iter().any(|role| *role != 0) {
+            return wrong("compressed data lies on metadata");
+        }
+        Verdict::Refers(extent)
+    }
+}

@@ -1,0 +1,110 @@
+//! Clusters with more references than a refcount can say: some of the references get a copy of their own.
+//!
+//! Happens with narrow refcounts alone: with 1 bit, as soon as a cluster is used twice. Write order: copies are durable before
+//! an entry refers to them; their counts are the next round's business.
+
+use blk_core::{Extent, Result};
+
+use super::entries::Level;
+use super::repair::apply;
+use super::walk::{Fix, TableUse, Walk};
+use crate::l2::{COMPRESSED, ZERO, data_entry};
+use crate::ondisk::CompressedDescriptor;
+
+struct Separation<'a> {
+    walk: &'a Walk<'a>,
+    /// References too many, by host cluster.
+    excess: Vec<u32>,
+    end_cluster: u64,
+    copies_max: &'a mut u64,
+    fixes: Vec<Fix>,
+}
+
+/// Gives references that are too many a cluster of their own, at most `copies_max` of them; the others are dropped. `false` if
+/// there are none that could be.
+pub(super) fn separate(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
+    let max = u32::try_from(walk.geometry.refcount_max()).unwrap_or(u32::MAX);
+    if walk.counts.iter().all(|count| *count <= max) {
+        return Ok(false);
+    }
+    let excess = walk.counts.iter().map(|count| count.saturating_sub(max)).collect();
+    let end_cluster = walk.clusters();
+    let mut separation = Separation { walk, excess, end_cluster, copies_max, fixes: Vec::new() };
+    separation.drop_l1_entries();
+    // Without these L1 entries there may be nothing else to do.
+    if separation.fixes.is_empty() {
+        separation.visit_tables()?;
+    }
+    if separation.end_cluster > walk.clusters() {
+        walk.storage.sync()?;
+    }
+    apply(walk.storage, &separation.fixes)?;
+    Ok(!separation.fixes.is_empty())
+}
+
+impl Separation<'_> {
+    /// An L2 table is not copied: everything that it refers to would have to be, too.
+    fn drop_l1_entries(&mut self) {
+        for table in self.walk.tables.iter().rev() {
+            let excess = &mut self.excess[table.cluster as usize];
+            if let (1.., Some(index)) = (*excess, table.active_index) {
+                *excess -= 1;
+                let host_offset = self.walk.header.l1_table_offset + u64::from(index) * 8;
+                self.fixes.push(Fix { host_offset, entry: 0 });
+            }
+        }
+    }
+
+    /// Visits the tables that are used once: an entry of another is more than one reference.
+    fn visit_tables(&mut self) -> Result<()> {
+        let mut bytes = vec![0; self.walk.geometry.cluster_bytes() as usize];
+        for uses in self.walk.tables.chunk_by(|a, b| a.cluster == b.cluster) {
+            if let [TableUse { cluster, times: 1, .. }] = uses {
+                let host_offset = u64::from(*cluster) << self.walk.geometry.cluster_bits();
+                self.walk.storage.read_at(host_offset, &mut bytes)?;
+                self.visit_table(host_offset, &bytes)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn visit_table(&mut self, host_offset: u64, bytes: &[u8]) -> Result<()> {
+        for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let settled = self.walk.settle(Level::L2, u64::from_be_bytes(*raw));
+            let Some(extent) = settled.refers else { continue };
+            let touched = self.walk.touched(extent);
+            if self.excess[touched.clone()].iter().all(|excess| *excess == 0) {
+                continue;
+            }
+            for excess in &mut self.excess[touched] {
+                *excess = excess.saturating_sub(1);
+            }
+            let entry = self.replace(settled.entry, extent)?;
+            self.fixes.push(Fix { host_offset: host_offset + index as u64 * 8, entry });
+        }
+        Ok(())
+    }
+
+    /// The entry that reads the same from elsewhere; one that refers to nothing when there is no room left.
+    fn replace(&mut self, entry: u64, extent: Extent) -> Result<u64> {
+        let geometry = self.walk.geometry;
+        let is_compressed = entry & COMPRESSED != 0;
+        if !is_compressed && entry & ZERO != 0 {
+            return Ok(ZERO);
+        }
+        let clusters = self.walk.touched(extent).count() as u64;
+        let at = (self.end_cluster << geometry.cluster_bits()) + geometry.in_cluster(extent.offset);
+        let replaced = if is_compressed {
+            CompressedDescriptor::new(at, extent.length).encode(geometry)
+        } else {
+            Some(data_entry(at))
+        };
+        let Some(replaced) = replaced.filter(|_| clusters <= *self.copies_max) else { return Ok(0) };
+        *self.copies_max -= clusters;
+        self.end_cluster += clusters;
+        let mut bytes = vec![0; extent.length as usize];
+        self.walk.storage.read_at(extent.offset, &mut bytes)?;
+        self.walk.storage.write_at(at, &bytes)?;
+        Ok(replaced)
+    }
+}
