@@ -6,7 +6,7 @@ mod soak;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::{Access, Disk};
+use blk_core::{Access, Disk, ErrorKind};
 
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
@@ -22,7 +22,8 @@ pub use soak::{Soak, SoakOptions};
 /// How a scenario is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RunOptions {
-    /// Ask for the block status around each request, to count kinds of cluster and transitions.
+    /// Ask for the block status around each request, of the first and the last cluster that it touches, to count kinds of
+    /// cluster and transitions.
     pub track_kinds: bool,
     /// Compare the whole disk before it is reopened too, not only after.
     pub compare_before_reopen: bool,
@@ -108,6 +109,10 @@ impl Engine {
         }
         let bench = match target.build(&config) {
             Ok(bench) => bench,
+            // A driver that does not understand what it has just written is no refusal.
+            Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Malformed) => {
+                return Outcome::Finding(content::failed("making the disks", &error));
+            }
             Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
         };
         let mut run = Run { engine: self, bench, journal: Arc::new(Journal::new()), config, disk: None };

@@ -173,6 +173,11 @@ pub(crate) fn request_finding(number: u32, request: Request, signature: Signatur
     Finding { signature, report, request_number: number }
 }
 
+/// What is said of sizes that differ.
+pub(crate) fn sizes(reference: u64, test: u64) -> String {
+    format!("the disk under test has {test} bytes, the reference {reference}")
+}
+
 /// A finding of an oracle.
 pub(crate) fn oracle_finding(signature: Signature, what: &str, details: &str) -> Finding {
     let mut report = format!("blkverify: {what}\n");

@@ -11,6 +11,7 @@
 //! Requests that overlap while in flight are ordered by a range lock, so both disks see them in the same order.
 
 mod permitted;
+mod settle;
 
 use std::fmt;
 use std::sync::Arc;
@@ -28,7 +29,10 @@ use crate::report::{self, Finding, Sides, Signature};
 use crate::scenario::{Fill, Request};
 
 /// Data is compared in pieces of this size, which stay in the processor's cache.
-pub(crate) const CHUNK_BYTES: usize = 32 << 10;
+const CHUNK_BYTES: usize = 32 << 10;
+
+/// Coarsest request alignment that is verified: a piece that is compared is at least that long.
+const ALIGNMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// What buffers hold before the disk under test reads into them: a byte that stamps hardly ever have.
 pub(crate) const UNREAD: u8 = 0xee;
@@ -74,6 +78,8 @@ pub struct Verify {
     numbering: Numbering,
     journal: Arc<Journal>,
     ranges: RangeLock,
+    /// Bytes that are compared at a time: a multiple of the request alignment of both disks.
+    chunk_bytes: usize,
     /// Buffers for the other side's data, reused.
     buffers: Mutex<Vec<Vec<u8>>>,
     failed: AtomicBool,
@@ -83,7 +89,7 @@ impl Verify {
     /// Verifies `test` against `reference`, which have the same size and the same content.
     ///
     /// # Errors
-    /// [`Error::Mismatch`] if the sizes differ.
+    /// [`Error::Mismatch`] if the sizes differ; [`Error::Unsupported`] for a request alignment above 16 MiB.
     pub fn new(reference: Arc<Disk>, test: Arc<Disk>, policy: Policy) -> Result<Self> {
         Self::with_journal(reference, test, policy, Numbering::Verifier, Arc::new(Journal::new()))
     }
@@ -97,10 +103,15 @@ impl Verify {
         journal: Arc<Journal>,
     ) -> Result<Self> {
         if reference.size() != test.size() {
-            let finding = size_finding(reference.size(), test.size());
+            let what = report::sizes(reference.size(), test.size());
+            let finding = report::oracle_finding(Signature::Size, &what, "");
             let report = finding.report.clone();
             journal.add(finding);
             return Err(Error::Mismatch { report });
+        }
+        let alignment = reference.limits().request_alignment.max(test.limits().request_alignment);
+        if alignment > ALIGNMENT_BYTES_MAX {
+            return Err(Error::unsupported("verifying disks with a request alignment above 16 MiB"));
         }
         Ok(Self {
             reference,
@@ -109,6 +120,7 @@ impl Verify {
             numbering,
             journal,
             ranges: RangeLock::default(),
+            chunk_bytes: CHUNK_BYTES.max(alignment as usize),
             buffers: Mutex::new(Vec::new()),
             failed: AtomicBool::new(false),
         })
@@ -123,7 +135,7 @@ impl Verify {
     #[inline]
     fn begin(&self, request: Request) -> Result<u32> {
         if self.failed.load(Ordering::Relaxed) {
-            return Err(Error::Poisoned { cause: "an earlier request found a mismatch".to_owned() });
+            return Err(Error::Poisoned { cause: "an earlier request left the disks different".to_owned() });
         }
         Ok(match self.numbering {
             Numbering::Verifier => self.journal.enter(request),
@@ -158,7 +170,7 @@ impl Verify {
     }
 
     fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.lock().pop().unwrap_or_else(|| vec![0; CHUNK_BYTES])
+        self.buffers.lock().pop().unwrap_or_else(|| vec![0; self.chunk_bytes])
     }
 
     fn return_buffer(&self, buffer: Vec<u8>) {
@@ -170,7 +182,7 @@ impl Verify {
     fn compare_read(&self, number: u32, request: Request, offset: u64, read: &mut [u8]) -> Result<()> {
         let mut buffer = self.take_buffer();
         let mut at = offset;
-        for part in read.chunks_mut(CHUNK_BYTES) {
+        for part in read.chunks_mut(self.chunk_bytes) {
             let expected = &mut buffer[..part.len()];
             if let Err(error) = self.reference.read(at, expected) {
                 return self.only_reference_failed(number, request, error);
@@ -189,49 +201,6 @@ impl Verify {
         self.return_buffer(buffer);
         Ok(())
     }
-
-    /// Compares the outcome of a request that changes the disk, made on the test disk first. `on_reference` makes it on the
-    /// reference.
-    fn settle(
-        &self,
-        number: u32,
-        request: Request,
-        tested: Result<()>,
-        permitted: permitted::Permitted<'_>,
-        on_reference: impl FnOnce(&Disk) -> Result<()>,
-    ) -> Result<()> {
-        match tested {
-            Ok(()) => match on_reference(&self.reference) {
-                Ok(()) => Ok(()),
-                Err(error) => self.only_reference_failed(number, request, error),
-            },
-            Err(error) if permitted.refusal(&error) => {
-                self.adopt(number, request, permitted)?;
-                Err(error)
-            }
-            Err(error) => {
-                let what = format!("failed on the disk under test alone: {error}");
-                let signature =
-                    Signature::Result { request: request.kind(), error: format!("test {:?}", error.kind()) };
-                let noted = self.noted(number, request);
-                self.mismatch(report::request_finding(number, noted, signature, &what))?;
-                on_reference(&self.reference)
-            }
-        }
-    }
-
-    fn only_reference_failed(&self, number: u32, request: Request, error: Error) -> Result<()> {
-        let what = format!("failed on the reference alone: {error}");
-        let signature =
-            Signature::Result { request: request.kind(), error: format!("reference {:?}", error.kind()) };
-        self.mismatch(report::request_finding(number, self.noted(number, request), signature, &what))?;
-        Err(error)
-    }
-}
-
-fn size_finding(reference: u64, test: u64) -> Finding {
-    let what = format!("the disk under test has {test} bytes, the reference {reference}");
-    report::oracle_finding(Signature::Size, &what, "")
 }
 
 impl BlockDriver for Verify {
@@ -333,6 +302,11 @@ impl BlockDriver for Verify {
         Ok(status)
     }
 
+    /// That of the disk under test, because the block status is that of the disk under test.
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        self.test.backing()
+    }
+
     fn close(&self) -> Result<()> {
         self.test.close().and_then(|()| self.reference.close())
     }
@@ -352,13 +326,16 @@ impl Resize for Verify {
         let number = self.begin(request)?;
         let _ordered = self.ranges.lock(Extent::new(0, u64::MAX), Mode::Exclusive);
         let tested = self.test.resize(size);
-        self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
+        let settled = self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
             reference.resize(size)
-        })?;
-        if self.reference.size() == self.test.size() {
-            return Ok(());
+        });
+        let (reference, test) = (self.reference.size(), self.test.size());
+        if reference == test || matches!(settled, Err(Error::Mismatch { .. })) {
+            return settled;
         }
-        self.mismatch(size_finding(self.reference.size(), self.test.size()))
+        let what = report::sizes(reference, test);
+        self.mismatch(report::request_finding(number, self.noted(number, request), Signature::Size, &what))?;
+        settled
     }
 }
 

@@ -1,6 +1,6 @@
 //! Making one request of a scenario.
 
-use blk_core::{BlockStatus, Disk, Error, Extent, RepairMode, WriteFlags, ZeroFlags};
+use blk_core::{Disk, Error, Extent, RepairMode, WriteFlags, ZeroFlags};
 
 use super::{Run, Step};
 use crate::oracle::image;
@@ -15,7 +15,7 @@ impl Run<'_> {
     pub(super) fn make(&mut self, request: Request) -> Step {
         let number = self.journal.enter(request);
         self.engine.stats.requests += 1;
-        let before = self.kind_at(request);
+        let before = self.kinds_at(request);
         let result = match request {
             Request::Reopen => return self.make_reopen(),
             Request::Check => return self.make_check(),
@@ -29,8 +29,10 @@ impl Run<'_> {
             // Both disks refused, or the difference is permitted.
             Err(_) => {}
         }
-        if let (Some(before), Some(after)) = (before, self.kind_at(request)) {
-            self.engine.stats.transition(before, request.kind(), after);
+        for (before, after) in before.into_iter().zip(self.kinds_at(request)) {
+            if let (Some(before), Some(after)) = (before, after) {
+                self.engine.stats.transition(before, request.kind(), after);
+            }
         }
         Ok(())
     }
@@ -149,17 +151,19 @@ impl Run<'_> {
         self.disk().resize(size)
     }
 
-    /// The kind of the cluster in which a request starts.
-    fn kind_at(&self, request: Request) -> Option<ClusterKind> {
-        if !self.engine.options.track_kinds {
-            return None;
-        }
-        let (offset, length) = request.range()?;
+    /// The kinds of the clusters in which a request starts and ends; the second only where that is another one.
+    fn kinds_at(&self, request: Request) -> [Option<ClusterKind>; 2] {
+        let range = request.range().filter(|(_, length)| self.engine.options.track_kinds && *length > 0);
+        let Some((first, length)) = range else { return [None; 2] };
+        let cluster = |offset: u64| offset / self.config.cluster_bytes();
+        let last = first.checked_add(length - 1).filter(|last| cluster(*last) != cluster(first));
+        [self.kind_at(first), last.and_then(|last| self.kind_at(last))]
+    }
+
+    fn kind_at(&self, offset: u64) -> Option<ClusterKind> {
         let test = self.bench.test();
-        if length == 0 || offset >= test.size() {
-            return None;
-        }
-        let status: BlockStatus = test.block_status(Extent::new(offset, 1)).ok()?;
+        let start = offset & !(test.limits().request_alignment - 1);
+        let status = test.block_status(Extent::new(start, test.limits().request_alignment)).ok()?;
         Some(ClusterKind::of(&status))
     }
 }

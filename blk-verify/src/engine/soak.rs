@@ -1,8 +1,9 @@
 //! A long run over one pair of disks: many short requests without rebuilding anything between them.
 //!
 //! Requests are of 512 bytes to 4 KiB, aligned to 512: 40 % reads, which are compared, 40 % writes, 10 % zeroes, 10 % discards.
-//! At the end, and after every so many requests, the oracles are asked.
+//! After every so many requests, the oracles are asked.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use blk_core::{Access, Disk, Error, Extent, WriteFlags, ZeroFlags};
@@ -43,9 +44,16 @@ pub struct Soak {
 
 impl Soak {
     /// Makes the disks.
+    ///
+    /// # Errors
+    /// Those of the target; [`Error::InvalidOption`] for a disk below 4 KiB, the largest request.
     pub fn new(target: &dyn Target, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
+        let bench = target.build(&target.legalize(config))?;
+        if bench.reference().size() < SECTORS_MAX * SECTOR_BYTES {
+            return Err(Error::invalid_option("size", "a soak takes disks of at least 4 KiB"));
+        }
         Ok(Self {
-            bench: target.build(&target.legalize(config))?,
+            bench,
             journal: Arc::new(Journal::new()),
             rng: SmallRng::seed_from_u64(options.seed),
             buffers: Buffers::default(),
@@ -72,8 +80,17 @@ impl Soak {
             .collect()
     }
 
-    /// Makes one round of requests, then asks the oracles.
+    /// Makes one round of requests, then asks the oracles. A panic of the driver is a finding; nothing can be asked of the
+    /// soak after one.
+    ///
+    /// # Errors
+    /// What was found.
     pub fn round(&mut self) -> Result<(), Box<Finding>> {
+        catch_unwind(AssertUnwindSafe(|| self.round_unguarded()))
+            .unwrap_or_else(|payload| Err(Box::new(super::panic_finding(payload.as_ref()))))
+    }
+
+    fn round_unguarded(&mut self) -> Result<(), Box<Finding>> {
         {
             let (reference, test) = (self.bench.reference(), self.bench.test());
             let journal = Arc::clone(&self.journal);
@@ -97,7 +114,7 @@ impl Soak {
         let sectors = disk.size() / SECTOR_BYTES;
         let random: u64 = self.rng.random();
         let count = (random >> 8) % SECTORS_MAX + 1;
-        let first = (random >> 16) % sectors.saturating_sub(count).max(1);
+        let first = (random >> 16) % (sectors - count + 1);
         let (offset, length) = (first * SECTOR_BYTES, count * SECTOR_BYTES);
         let extent = Extent::new(offset, length);
         let buf = &mut data[..length as usize];

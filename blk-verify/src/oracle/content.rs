@@ -10,19 +10,24 @@ use crate::verify::UNREAD;
 const PIECE_BYTES: usize = 8 << 10;
 
 /// Buffers for both sides, reused between runs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Buffers {
     reference: Vec<u8>,
     test: Vec<u8>,
 }
 
-impl Default for Buffers {
-    fn default() -> Self {
-        Self { reference: vec![0; PIECE_BYTES], test: vec![0; PIECE_BYTES] }
+impl Buffers {
+    /// Makes room for pieces of `length` bytes.
+    fn grow(&mut self, length: usize) {
+        if self.test.len() < length {
+            self.reference.resize(length, 0);
+            self.test.resize(length, 0);
+        }
     }
 }
 
-/// Compares both disks whole. Returns the number of bytes, or the first difference.
+/// Compares both disks whole. Returns the number of bytes, or the first difference. What lies behind the last whole unit of
+/// the coarser request alignment no request can reach.
 pub(crate) fn compare(
     journal: &Journal,
     reference: &Disk,
@@ -31,12 +36,16 @@ pub(crate) fn compare(
 ) -> Result<u64, Box<Finding>> {
     let size = reference.size();
     if size != test.size() {
-        let what = format!("the disk under test has {} bytes, the reference {size}", test.size());
+        let what = report::sizes(size, test.size());
         return Err(Box::new(report::oracle_finding(Signature::Size, &what, "")));
     }
+    let alignment = reference.limits().request_alignment.max(test.limits().request_alignment);
+    let piece = PIECE_BYTES.max(alignment as usize);
+    buffers.grow(piece);
+    let end = size & !(alignment - 1);
     let mut at = 0;
-    while at < size {
-        let length = (size - at).min(PIECE_BYTES as u64) as usize;
+    while at < end {
+        let length = (end - at).min(piece as u64) as usize;
         let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
         reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
         found.fill(UNREAD);
@@ -47,7 +56,7 @@ pub(crate) fn compare(
         }
         at += length as u64;
     }
-    Ok(size)
+    Ok(end)
 }
 
 /// The finding for something that has to succeed and did not.

@@ -1,8 +1,11 @@
 //! Differences that are permitted, and bringing the reference to what the disk under test has chosen.
 
+use std::sync::atomic::Ordering;
+
 use blk_core::{BlockStatus, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
-use super::{CHUNK_BYTES, UNREAD, Verify};
+use super::settle::alike;
+use super::{UNREAD, Verify};
 use crate::report::{self, Sides, Signature};
 use crate::scenario::Request;
 
@@ -16,6 +19,8 @@ pub(super) struct Permitted<'a> {
     may_be_unsupported: bool,
     /// The driver may want whole units.
     may_be_misaligned: bool,
+    /// The reference has failed too, and may itself have done part of the request.
+    failed_on_both: bool,
 }
 
 /// What bytes become when a request does its work.
@@ -33,24 +38,31 @@ impl<'a> Permitted<'a> {
             new: New::Zeroes,
             may_be_unsupported: false,
             may_be_misaligned: false,
+            failed_on_both: false,
         }
     }
 
     pub(super) fn write(extent: Extent, data: &'a [u8], flags: WriteFlags) -> Self {
         let optional = flags.compressed;
-        Self { extent, new: New::Data(data), may_be_unsupported: optional, may_be_misaligned: optional }
+        let new = New::Data(data);
+        Self { extent, new, may_be_unsupported: optional, may_be_misaligned: optional, ..Self::nothing() }
     }
 
     pub(super) fn zeroes(extent: Extent, no_fallback: bool) -> Self {
-        Self { extent, new: New::Zeroes, may_be_unsupported: no_fallback, may_be_misaligned: false }
+        Self { extent, may_be_unsupported: no_fallback, ..Self::nothing() }
     }
 
     pub(super) fn discard(extent: Extent) -> Self {
-        Self { extent, new: New::Zeroes, may_be_unsupported: true, may_be_misaligned: false }
+        Self { extent, may_be_unsupported: true, ..Self::nothing() }
     }
 
     pub(super) fn resize() -> Self {
         Self { may_be_unsupported: true, ..Self::nothing() }
+    }
+
+    /// The same for a request that has failed on the reference too.
+    pub(super) fn failed_on_both(self) -> Self {
+        Self { failed_on_both: true, ..self }
     }
 
     /// Whether the disk under test may refuse the request in this way. A full host is nobody's bug.
@@ -60,6 +72,28 @@ impl<'a> Permitted<'a> {
             Error::Misaligned { .. } => self.may_be_misaligned,
             Error::NoSpace { .. } => true,
             _ => false,
+        }
+    }
+
+    /// Makes `old`, the reference's bytes from disk address `at` on, what is allowed and nearest to `found`, the bytes of
+    /// the disk under test.
+    fn choose(&self, at: u64, found: &[u8], old: &mut [u8]) {
+        let choose = |(old, (found, new)): (&mut u8, (&u8, &u8))| {
+            // Where the reference has become new, what was there before is no longer known: anything may have stayed.
+            if found == new || (self.failed_on_both && old == new) {
+                *old = *found;
+            }
+        };
+        match self.new {
+            // Most requests end up here: kept simple, so that it is done for many bytes at once.
+            New::Zeroes if !self.failed_on_both => {
+                old.iter_mut().zip(found).for_each(|(old, found)| *old = if *found == 0 { 0 } else { *old });
+            }
+            New::Zeroes => old.iter_mut().zip(found.iter().zip(std::iter::repeat(&0))).for_each(choose),
+            New::Data(data) => {
+                let new = &data[(at - self.extent.offset) as usize..];
+                old.iter_mut().zip(found.iter().zip(new)).for_each(choose);
+            }
         }
     }
 }
@@ -72,15 +106,16 @@ impl Verify {
         let mut old = self.take_buffer();
         let mut at = permitted.extent.offset;
         while at < permitted.extent.end() {
-            let length = (permitted.extent.end() - at).min(CHUNK_BYTES as u64) as usize;
+            let length = (permitted.extent.end() - at).min(self.chunk_bytes as u64) as usize;
             let (found, old) = (&mut found[..length], &mut old[..length]);
             found.fill(UNREAD);
-            if let Err(error) = self.test.read(at, found) {
-                return self.read_back_failed(number, request, &error);
-            }
-            self.reference.read(at, old)?;
-            if *found != *old {
-                self.adopt_chunk(number, request, permitted, at, found, old)?;
+            match (self.test.read(at, found), self.reference.read(at, old)) {
+                (Ok(()), Ok(())) if found == old => {}
+                (Ok(()), Ok(())) => self.adopt_chunk(number, request, permitted, at, found, old)?,
+                // What neither can read back cannot differ.
+                (Err(one), Err(other)) if permitted.failed_on_both && alike(&one, &other) => {}
+                (Err(error), _) => return self.read_back_failed(number, request, &error),
+                (Ok(()), Err(error)) => return self.only_reference_failed(number, request, error),
             }
             at += length as u64;
         }
@@ -96,32 +131,20 @@ impl Verify {
         permitted: Permitted<'_>,
         at: u64,
         found: &[u8],
-        old: &[u8],
+        old: &mut [u8],
     ) -> Result<()> {
-        let mut expected = old.to_vec();
-        let first = (at - permitted.extent.offset) as usize;
-        for (index, byte) in expected.iter_mut().enumerate() {
-            let new = match permitted.new {
-                New::Zeroes => 0,
-                New::Data(data) => data[first + index],
-            };
-            if found[index] == new {
-                *byte = new;
-            }
-        }
-        if expected != found {
-            let sides = Sides { offset: at, reference: &expected, test: found, size: self.reference.size() };
+        permitted.choose(at, found, old);
+        let expected = old;
+        if *expected != *found {
+            let sides = Sides { offset: at, reference: expected, test: found, size: self.reference.size() };
             let noted = Some((number, self.noted(number, request)));
             self.mismatch(report::content_finding(&self.journal, noted, permitted.extent, sides))?;
         }
-        write_back(&self.reference, at, &expected)
-    }
-
-    fn read_back_failed(&self, number: u32, request: Request, error: &Error) -> Result<()> {
-        let what = format!("left bytes on the disk under test that cannot be read: {error}");
-        let signature =
-            Signature::Result { request: request.kind(), error: format!("read back {:?}", error.kind()) };
-        self.mismatch(report::request_finding(number, self.noted(number, request), signature, &what))
+        write_back(&self.reference, at, expected).map_err(|error| {
+            // From here on the disks may differ for a reason that is nobody's bug.
+            self.failed.store(true, Ordering::Relaxed);
+            Error::Poisoned { cause: format!("the reference cannot follow the disk under test: {error}") }
+        })
     }
 
     /// Holds a block status against the content of the reference.
@@ -143,7 +166,7 @@ impl Verify {
         let mut below = self.take_buffer();
         let mut at = extent.offset;
         while at < extent.end() {
-            let length = (extent.end() - at).min(CHUNK_BYTES as u64) as usize;
+            let length = (extent.end() - at).min(self.chunk_bytes as u64) as usize;
             let (content, below) = (&mut content[..length], &mut below[..length]);
             self.reference.read(at, content)?;
             below.fill(0);
@@ -176,7 +199,7 @@ fn read_below(disk: &Disk, at: u64, buf: &mut [u8]) -> Result<()> {
 }
 
 fn write_back(reference: &Disk, at: u64, content: &[u8]) -> Result<()> {
-    if content.iter().all(|byte| *byte == 0) {
+    if is_zero(content) {
         reference.write_zeroes(
             Extent::new(at, content.len() as u64),
             ZeroFlags { may_unmap: true, ..ZeroFlags::default() },
@@ -184,4 +207,9 @@ fn write_back(reference: &Disk, at: u64, content: &[u8]) -> Result<()> {
     } else {
         reference.write(at, content, WriteFlags::default())
     }
+}
+
+/// Whether all bytes are zero; a block at a time, so that many are looked at at once.
+fn is_zero(content: &[u8]) -> bool {
+    content.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
 }
