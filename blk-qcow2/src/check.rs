@@ -65,6 +65,7 @@ fn inspect<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
 fn count_kept<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
     let mut walk = Walk::new(storage, header)?;
     walk.count_header();
+    walk.count_snapshot_table()?;
     walk.collect_active_tables()?;
     walk.collect_snapshots()?;
     walk.count_tables()?;

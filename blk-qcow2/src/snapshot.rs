@@ -18,7 +18,16 @@ const EXTRA_BYTES_MAX: u32 = 1024;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SnapshotTable {
     pub(crate) extent: Extent,
-    pub(crate) l1_tables: Vec<Extent>,
+    /// In the order of the snapshots.
+    pub(crate) l1_tables: Vec<SnapshotL1>,
+}
+
+/// A snapshot's L1 table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct SnapshotL1 {
+    pub(crate) extent: Extent,
+    /// Where the snapshot's entry starts, which is where the table's offset stands.
+    pub(crate) entry_offset: u64,
 }
 
 impl SnapshotTable {
@@ -40,21 +49,14 @@ impl SnapshotTable {
             }
             let mut entry = SnapshotEntry::new_zeroed();
             storage.read_at(at, entry.as_mut_bytes())?;
-            l1_tables.push(validate(header, number, at, &entry)?);
+            let extent = validate(header, number, at, &entry)?;
+            l1_tables.push(SnapshotL1 { extent, entry_offset: at });
             let names = u64::from(entry.id_size.get()) + u64::from(entry.name_size.get());
             let length = size_of::<SnapshotEntry>() as u64 + u64::from(entry.extra_data_size.get()) + names;
             at = (at + length).next_multiple_of(8);
         }
         let extent = Extent::between(header.snapshots_offset, at);
         Ok(Self { extent, l1_tables })
-    }
-
-    /// The L1 tables that are not empty, in order, each with the number of snapshots that have it.
-    pub(crate) fn distinct_l1_tables(&self) -> Vec<(Extent, u32)> {
-        let mut extents: Vec<Extent> =
-            self.l1_tables.iter().copied().filter(|extent| !extent.is_empty()).collect();
-        extents.sort_unstable_by_key(|extent| (extent.offset, extent.length));
-        extents.chunk_by(|a, b| a == b).map(|same| (same[0], same.len() as u32)).collect()
     }
 }
 

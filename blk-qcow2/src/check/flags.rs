@@ -10,7 +10,6 @@ impl Walk<'_> {
     /// Compares every copied flag that counts with the counted references.
     pub(super) fn compare_flags(&mut self) -> Result<()> {
         let l1_offset = self.header.l1_table_offset;
-        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
         let mut previous = None;
         for number in 0..self.tables.len() {
             let table = self.tables[number];
@@ -20,13 +19,14 @@ impl Walk<'_> {
                 continue;
             }
             let host_offset = u64::from(table.cluster) << self.geometry.cluster_bits();
-            self.storage.read_at(host_offset, &mut bytes)?;
+            let bytes = self.read_l2(host_offset)?;
             for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
                 let entry = u64::from_be_bytes(*raw);
                 if entry & OFFSET_MASK != 0 && entry & COMPRESSED == 0 {
                     self.compare_flag(Level::L2, host_offset, index, entry);
                 }
             }
+            self.l2_read = (host_offset, bytes);
         }
         Ok(())
     }

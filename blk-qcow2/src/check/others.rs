@@ -1,63 +1,69 @@
 //! Snapshots and dirty bitmaps: what else clusters are used for.
 
-use blk_core::{Error, Extent, Result};
+use blk_core::{Error, Result};
 
 use super::walk::{FIXED, Walk};
 use crate::bitmap;
 use crate::ondisk::AUTOCLEAR_BITMAPS;
-use crate::snapshot::SnapshotTable;
+use crate::snapshot::{SnapshotL1, SnapshotTable};
 
 impl Walk<'_> {
-    /// Claims the snapshot table and the snapshots' L1 tables, and collects the L2 tables.
-    pub(super) fn collect_snapshots(&mut self) -> Result<()> {
+    /// Reads and claims the snapshot table.
+    pub(super) fn count_snapshot_table(&mut self) -> Result<()> {
         if self.header.snapshot_count == 0 {
             return Ok(());
         }
-        let table = match SnapshotTable::read(self.storage, &self.header) {
-            Ok(table) => table,
+        match SnapshotTable::read(self.storage, &self.header) {
+            Ok(table) => {
+                self.claim("the snapshot table", table.extent, FIXED);
+                self.snapshots = table.l1_tables;
+                Ok(())
+            }
             Err(error @ Error::Malformed { .. }) => {
                 self.corruption(self.header.snapshots_offset, || error.to_string());
                 self.cannot_walk();
-                return Ok(());
+                Ok(())
             }
-            Err(error) => return Err(error),
-        };
-        self.claim("the snapshot table", table.extent, FIXED);
-        let distinct = table.distinct_l1_tables();
-        let total: u64 = distinct.iter().map(|(extent, _)| extent.length).sum();
-        // Tables that do not overlap fit into the file; others are not worth the time.
-        if total > self.clusters() * self.geometry.cluster_bytes() {
-            self.corruption(table.extent.offset, || {
-                "the snapshots' L1 tables take more than the file has".to_owned()
-            });
-            self.cannot_walk();
-            return Ok(());
+            Err(error) => Err(error),
         }
-        // All are claimed before the first is walked, so that no L1 entry may refer to one of them.
+    }
+
+    /// Claims the snapshots' L1 tables, and collects the L2 tables. All are claimed before the first is walked, so that no L1
+    /// entry may refer to one of them.
+    pub(super) fn collect_snapshots(&mut self) -> Result<()> {
         let mut owned = Vec::new();
-        for (extent, times) in distinct {
-            if self.claim("a snapshot's L1 table", extent, FIXED) {
-                owned.push((extent, times));
-            } else {
-                // Its entries are somebody else's too: none of them may be mended.
+        // Tables that do not overlap fit into the file; more are not worth the time.
+        let mut bytes_left = self.clusters() * self.geometry.cluster_bytes();
+        for snapshot in std::mem::take(&mut self.snapshots) {
+            let Some(left) = bytes_left.checked_sub(snapshot.extent.length) else {
+                self.corruption(snapshot.entry_offset, || {
+                    "the snapshots' L1 tables take more than the file has".to_owned()
+                });
                 self.cannot_walk();
+                break;
+            };
+            bytes_left = left;
+            if self.claim_snapshot(snapshot) {
+                owned.push(snapshot);
             }
         }
-        for (extent, times) in owned {
-            self.collect_snapshot(extent, times)?;
+        for snapshot in owned {
+            let entries = self.read_table(snapshot.extent)?;
+            self.collect_from(snapshot.extent.offset, &entries, false);
         }
         Ok(())
     }
 
-    /// Snapshots whose L1 tables lie at the same place are walked once, and counted as often as there are such snapshots.
-    fn collect_snapshot(&mut self, l1: Extent, times: u32) -> Result<()> {
-        if times > 1 {
-            self.corruption(l1.offset, || format!("{times} snapshots share an L1 table"));
-            self.count(l1, times - 1);
+    fn claim_snapshot(&mut self, snapshot: SnapshotL1) -> bool {
+        let is_own = self.claim("a snapshot's L1 table", snapshot.extent, FIXED);
+        if !is_own {
+            // Its entries are somebody else's too: none of them may be mended before it has a place of its own.
+            self.cannot_walk();
+            if self.is_inside(snapshot.extent) {
+                self.homeless.push(snapshot);
+            }
         }
-        let entries = self.read_table(l1)?;
-        self.collect_from(l1.offset, &entries, Some(times));
-        Ok(())
+        is_own
     }
 
     /// Claims what the bitmaps occupy, unless the image says that they are out of date.

@@ -54,7 +54,7 @@ fn round(walk: &Walk<'_>, header: &mut Header, copies_max: &mut u64) -> Result<(
         header.write_fixed(walk.storage)?;
         return walk.storage.sync();
     }
-    if separate::separate(walk, copies_max)? {
+    if separate::house(walk, copies_max)? || separate::separate(walk, copies_max)? {
         return Ok(());
     }
     if !walk.refcounts_unusable {

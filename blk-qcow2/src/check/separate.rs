@@ -1,15 +1,46 @@
-//! Clusters with more references than a refcount can say: some of the references get a copy of their own.
+//! Clusters that cannot be shared: some of those that refer to them get a copy of their own.
 //!
-//! Happens with narrow refcounts alone: with 1 bit, as soon as a cluster is used twice. Write order: copies are durable before
-//! an entry refers to them; their counts are the next round's business.
+//! A snapshot's L1 table cannot share clusters with anything. Other clusters cannot have more references than a refcount can
+//! say, which with 1 bit is one. Write order: copies are durable before an entry refers to them; their counts are the next
+//! round's business.
 
 use blk_core::{Extent, Result};
 
 use super::entries::Level;
 use super::repair::apply;
-use super::walk::{Fix, TableUse, Walk};
+use super::walk::{Fix, Walk};
 use crate::l2::{COMPRESSED, ZERO, data_entry};
 use crate::ondisk::CompressedDescriptor;
+use crate::pointer_table;
+
+/// Gives snapshots' L1 tables that lie on something else a place of their own, while at most `copies_max` clusters are needed.
+/// `false` if there are none that could be.
+pub(super) fn house(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
+    let mut end_cluster = walk.clusters();
+    let mut fixes = Vec::new();
+    for snapshot in &walk.homeless {
+        let clusters = walk.touched(snapshot.extent).count() as u64;
+        if clusters > *copies_max {
+            break;
+        }
+        *copies_max -= clusters;
+        let at = end_cluster << walk.geometry.cluster_bits();
+        end_cluster += clusters;
+        let entries = walk.read_table(snapshot.extent)?;
+        walk.storage.write_at(at, &pointer_table::encode(&entries))?;
+        fixes.push(Fix { host_offset: snapshot.entry_offset, entry: at });
+    }
+    apply_after_sync(walk, &fixes)
+}
+
+/// Makes the copies durable, then the entries that refer to them. Whether there are any.
+fn apply_after_sync(walk: &Walk<'_>, fixes: &[Fix]) -> Result<bool> {
+    if !fixes.is_empty() {
+        walk.storage.sync()?;
+        apply(walk.storage, fixes)?;
+    }
+    Ok(!fixes.is_empty())
+}
 
 struct Separation<'a> {
     walk: &'a Walk<'a>,
@@ -35,11 +66,7 @@ pub(super) fn separate(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
     if separation.fixes.is_empty() {
         separation.visit_tables()?;
     }
-    if separation.end_cluster > walk.clusters() {
-        walk.storage.sync()?;
-    }
-    apply(walk.storage, &separation.fixes)?;
-    Ok(!separation.fixes.is_empty())
+    apply_after_sync(walk, &separation.fixes)
 }
 
 impl Separation<'_> {
@@ -55,20 +82,18 @@ impl Separation<'_> {
         }
     }
 
-    /// Visits the tables that are used once: an entry of another is more than one reference.
+    /// Visits each table once; where it is used more often, each entry is as many references.
     fn visit_tables(&mut self) -> Result<()> {
         let mut bytes = vec![0; self.walk.geometry.cluster_bytes() as usize];
         for uses in self.walk.tables.chunk_by(|a, b| a.cluster == b.cluster) {
-            if let [TableUse { cluster, times: 1, .. }] = uses {
-                let host_offset = u64::from(*cluster) << self.walk.geometry.cluster_bits();
-                self.walk.storage.read_at(host_offset, &mut bytes)?;
-                self.visit_table(host_offset, &bytes)?;
-            }
+            let host_offset = u64::from(uses[0].cluster) << self.walk.geometry.cluster_bits();
+            self.walk.storage.read_at(host_offset, &mut bytes)?;
+            self.visit_table(host_offset, &bytes, uses.len() as u32)?;
         }
         Ok(())
     }
 
-    fn visit_table(&mut self, host_offset: u64, bytes: &[u8]) -> Result<()> {
+    fn visit_table(&mut self, host_offset: u64, bytes: &[u8], uses: u32) -> Result<()> {
         for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let settled = self.walk.settle(Level::L2, u64::from_be_bytes(*raw));
             let Some(extent) = settled.refers else { continue };
@@ -77,7 +102,7 @@ impl Separation<'_> {
                 continue;
             }
             for excess in &mut self.excess[touched] {
-                *excess = excess.saturating_sub(1);
+                *excess = excess.saturating_sub(uses);
             }
             let entry = self.replace(settled.entry, extent)?;
             self.fixes.push(Fix { host_offset: host_offset + index as u64 * 8, entry });

@@ -7,7 +7,7 @@ use blk_core::{Extent, Result};
 
 use super::entries::Level;
 use super::walk::{Fix, L2_TABLE, TableUse, Walk};
-use crate::l2::{COMPRESSED, ZERO};
+use crate::l2::COMPRESSED;
 
 impl Walk<'_> {
     /// Collects every L2 table of the active L1 table, and counts them.
@@ -19,13 +19,13 @@ impl Walk<'_> {
         }
         self.l1 = self.read_table(extent)?;
         let entries = std::mem::take(&mut self.l1);
-        self.collect_from(extent.offset, &entries, None);
+        self.collect_from(extent.offset, &entries, true);
         self.l1 = entries;
         Ok(())
     }
 
-    /// Collects what the L1 table at `offset` refers to: the active one, or that of `snapshots` snapshots.
-    pub(super) fn collect_from(&mut self, offset: u64, entries: &[u64], snapshots: Option<u32>) {
+    /// Collects what the L1 table at `offset` refers to.
+    pub(super) fn collect_from(&mut self, offset: u64, entries: &[u64], is_active: bool) {
         let first = self.tables.len();
         for (index, entry) in entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0) {
             let settled = self.settle(Level::L1, entry);
@@ -34,10 +34,9 @@ impl Walk<'_> {
             }
             if let Some(extent) = settled.refers {
                 let cluster = (extent.offset >> self.geometry.cluster_bits()) as u32;
-                let active_index = snapshots.is_none().then_some(index as u32);
-                let times = snapshots.unwrap_or(1);
-                self.tables.push(TableUse { cluster, active_index, times });
-                self.count(extent, times);
+                let active_index = is_active.then_some(index as u32);
+                self.tables.push(TableUse { cluster, active_index });
+                self.count(extent, 1);
             }
         }
         for index in first..self.tables.len() {
@@ -48,21 +47,29 @@ impl Walk<'_> {
     /// Reads every L2 table once and counts what it refers to, as often as the table is referred to.
     pub(super) fn count_tables(&mut self) -> Result<()> {
         self.tables.sort_unstable();
-        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
         let mut next = 0;
         while next < self.tables.len() {
             let cluster = self.tables[next].cluster;
-            let (mut times, mut is_active) = (0u32, false);
-            while let Some(table) = self.tables.get(next).filter(|table| table.cluster == cluster) {
-                times = times.saturating_add(table.times);
-                is_active |= table.active_index.is_some();
-                next += 1;
-            }
+            let times = self.tables[next..].iter().take_while(|table| table.cluster == cluster).count();
+            next += times;
+            // Active uses stand behind those of snapshots.
+            let is_active = self.tables[next - 1].active_index.is_some();
             let host_offset = u64::from(cluster) << self.geometry.cluster_bits();
-            self.storage.read_at(host_offset, &mut bytes)?;
-            self.count_table(host_offset, &bytes, times, is_active);
+            let bytes = self.read_l2(host_offset)?;
+            self.count_table(host_offset, &bytes, times as u32, is_active);
+            self.l2_read = (host_offset, bytes);
         }
         Ok(())
+    }
+
+    /// The bytes of an L2 table, for the caller to put back: with one table, as small disks have, it is read once.
+    pub(super) fn read_l2(&mut self, host_offset: u64) -> Result<Vec<u8>> {
+        let (held, mut bytes) = std::mem::take(&mut self.l2_read);
+        if held != host_offset {
+            bytes.resize(self.geometry.cluster_bytes() as usize, 0);
+            self.storage.read_at(host_offset, &mut bytes)?;
+        }
+        Ok(bytes)
     }
 
     fn count_table(&mut self, host_offset: u64, bytes: &[u8], times: u32, is_active: bool) {
@@ -93,9 +100,6 @@ impl Walk<'_> {
 
     /// Statistics as `qemu-img check` tells them: how much is allocated, compressed, out of sequence inside its L2 table.
     fn count_allocation(&mut self, entry: u64, extent: Extent, next_contiguous: &mut Option<u64>) {
-        if entry & ZERO != 0 && entry & COMPRESSED == 0 {
-            return;
-        }
         self.report.allocated_clusters += 1;
         if entry & COMPRESSED != 0 {
             self.report.compressed_clusters += 1;

@@ -5,6 +5,7 @@ use blk_core::{CheckReport, Error, Extent, Finding, Result, Severity, Storage};
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
 use crate::pointer_table::PointerTable;
+use crate::snapshot::SnapshotL1;
 
 /// Most clusters that an image file may have to be checked: the counters take 5 bytes each.
 const CLUSTERS_MAX: u64 = 1 << 27;
@@ -28,8 +29,6 @@ pub(super) struct TableUse {
     pub(super) cluster: u32,
     /// Index in the active L1 table; `None` for a snapshot's.
     pub(super) active_index: Option<u32>,
-    /// How often: more than once for snapshots with a common L1 table.
-    pub(super) times: u32,
 }
 
 /// An inspection while it goes on.
@@ -44,8 +43,13 @@ pub(super) struct Walk<'a> {
     /// The active L1 table.
     pub(super) l1: Vec<u64>,
     pub(super) tables: Vec<TableUse>,
+    /// The L2 table that was read last, and its host offset; empty at 0, where no table can be, before the first.
+    pub(super) l2_read: (u64, Vec<u8>),
     pub(super) report: CheckReport,
     pub(super) fixes: Vec<Fix>,
+    pub(super) snapshots: Vec<SnapshotL1>,
+    /// L1 tables of snapshots that lie on something else.
+    pub(super) homeless: Vec<SnapshotL1>,
     /// Something could not be walked: counts may be too low, so nothing may be given back.
     pub(super) incomplete: bool,
     /// A bitmap cannot be used: they all have to be given up.
@@ -76,8 +80,11 @@ impl<'a> Walk<'a> {
             roles: vec![0; clusters as usize],
             l1: Vec::new(),
             tables: Vec::new(),
+            l2_read: (0, Vec::new()),
             report,
             fixes: Vec::new(),
+            snapshots: Vec::new(),
+            homeless: Vec::new(),
             incomplete: false,
             bitmaps_unusable: false,
             refcounts_unusable: false,

@@ -1,0 +1,227 @@
+//! Our check against `qemu-img check`: on images that QEMU made, on images that were damaged, on images that we repaired.
+
+mod common;
+#[path = "common/qemu.rs"]
+mod qemu;
+
+use blk_core::{Access, DenyResolver, Disk, Options, RepairMode};
+use blk_qcow2::FORMAT;
+use common::Image;
+use qemu::{Checked, Folder};
+
+const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+
+/// Opens an image without its backing file.
+fn open(image: &Image, access: Access) -> Disk {
+    FORMAT
+        .open(image.storage(), access, Options::new().with("backing", "off"), &DenyResolver)
+        .expect("the image opens")
+}
+
+/// A generator with a state of 64 bits: enough to spread requests.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
+struct Shape {
+    options: &'static str,
+    cluster_bytes: u64,
+    guest_clusters: u64,
+    requests: usize,
+    has_snapshots: bool,
+}
+
+const SHAPES: [Shape; 12] = {
+    const fn shape(options: &'static str, cluster_bytes: u64, has_snapshots: bool) -> Shape {
+        let (guest_clusters, requests) = if cluster_bytes > 65536 { (20, 8) } else { (600, 80) };
+        Shape { options, cluster_bytes, guest_clusters, requests, has_snapshots }
+    }
+    [
+        shape("compat=1.1,cluster_size=512", 512, true),
+        shape("compat=1.1,cluster_size=512,refcount_bits=1", 512, false),
+        shape("compat=1.1,cluster_size=512,refcount_bits=64", 512, true),
+        shape("compat=1.1,cluster_size=4k", 4096, true),
+        shape("compat=1.1,cluster_size=4k,refcount_bits=1", 4096, false),
+        shape("compat=1.1,cluster_size=4k,refcount_bits=64,compression_type=zstd", 4096, true),
+        shape("compat=0.10,cluster_size=512", 512, true),
+        shape("compat=0.10,cluster_size=64k", 65536, true),
+        shape("compat=1.1,cluster_size=64k", 65536, true),
+        shape("compat=1.1,cluster_size=64k,lazy_refcounts=on,preallocation=metadata", 65536, true),
+        shape("compat=1.1,cluster_size=2M", 2 << 20, true),
+        shape("compat=1.1,cluster_size=2M,refcount_bits=64", 2 << 20, true),
+    ]
+};
+
+/// Requests of all kinds.
+fn requests(random: &mut Random, shape: &Shape) -> Vec<String> {
+    let size = shape.cluster_bytes * shape.guest_clusters;
+    let mut commands = Vec::new();
+    for _ in 0..shape.requests {
+        let cluster = random.below(shape.guest_clusters) * shape.cluster_bytes;
+        let pattern = random.below(255) + 1;
+        let any = random.below(size / 512) * 512;
+        let length = (random.below(3 * shape.cluster_bytes / 512) + 1) * 512;
+        let clusters = ((random.below(4) + 1) * shape.cluster_bytes).min(size - cluster);
+        commands.push(match random.below(6) {
+            0 | 1 => format!("write -P {pattern} {any} {}", length.min(size - any)),
+            2 => format!("write -z {cluster} {clusters}"),
+            3 => format!("write -z -u {cluster} {clusters}"),
+            4 => format!("discard {cluster} {clusters}"),
+            _ => format!("write -c -P {pattern} {cluster} {}", shape.cluster_bytes),
+        });
+    }
+    commands
+}
+
+/// Made and filled by QEMU, with snapshots taken and deleted on the way.
+fn make(folder: &Folder, shape: &Shape, backing: bool, random: &mut Random) {
+    let size = shape.cluster_bytes * shape.guest_clusters;
+    let Shape { options, .. } = shape;
+    if backing {
+        folder.img(&format!("create -q -f raw below.img {}", size / 2));
+        folder.img(&format!("create -q -f qcow2 -o {options} -b below.img -F raw image {size}"));
+    } else {
+        folder.img(&format!("create -q -f qcow2 -o {options} image {size}"));
+    }
+    for round in 0..3 {
+        folder.io("image", &requests(random, shape));
+        if shape.has_snapshots {
+            folder.img(&format!("snapshot -q -c s{round} image"));
+        }
+        if shape.has_snapshots && round == 1 {
+            folder.img("snapshot -q -d s0 image");
+        }
+        if round == 1 && shape.options.contains("1.1") {
+            folder.img("bitmap --add -g 32768 image b0");
+        }
+    }
+}
+
+#[test]
+fn images_of_qemu_are_clean_and_counted_alike() {
+    let Some(folder) = Folder::for_qemu("alike") else { return };
+    let mut random = Random(0x2545_f491_4f6c_dd1d);
+    let mut compressed = 0;
+    for shape in &SHAPES {
+        for backing in [false, true] {
+            if backing && shape.options.contains("preallocation") {
+                continue;
+            }
+            make(&folder, shape, backing, &mut random);
+            let theirs = folder.check("image");
+            let image = Image::from_bytes(&folder.read("image"));
+            let report = open(&image, Access::ReadOnly).check(RepairMode::None).unwrap();
+            assert_eq!(Checked::from(&report), theirs, "{}: {report}", shape.options);
+            assert!(report.is_clean(), "{}: {report}", shape.options);
+            compressed += report.compressed_clusters;
+        }
+    }
+    assert!(compressed > 100, "the images have compressed clusters");
+}
+
+/// Every refcount wrong at once, in both directions: nobody's data changes, and QEMU agrees afterwards.
+#[test]
+fn qemu_agrees_that_refcounts_are_repaired() {
+    let Some(folder) = Folder::for_qemu("refcounts") else { return };
+    let mut random = Random(0x9e37_79b9_7f4a_7c15);
+    for shape in SHAPES.iter().filter(|shape| shape.cluster_bytes < 1 << 20) {
+        make(&folder, shape, false, &mut random);
+        folder.img("convert -f qcow2 -O raw image before");
+        let mut bytes = folder.read("image");
+        let table = field(&bytes, 48);
+        let block = field(&bytes, table) as usize;
+        // The first count belongs to the header, which QEMU needs to open the image.
+        for byte in &mut bytes[block + 16..block + 16 + 24] {
+            *byte = (*byte).wrapping_add(random.below(3) as u8);
+        }
+        folder.write("image", &bytes);
+        let theirs = folder.check("image");
+        let image = Image::from_bytes(&bytes);
+        let disk = open(&image, Access::ReadWrite);
+        let report = disk.check(RepairMode::All).unwrap();
+        assert!(report.is_repaired(), "{}: {report}", shape.options);
+        // QEMU does not look behind the end of the file.
+        assert!(theirs.leaks <= report.leaks, "{}: {theirs:?} {report}", shape.options);
+        drop(disk);
+        folder.write("image", &image.bytes());
+        assert!(folder.check("image").is_clean(), "{}: {:?}", shape.options, folder.check("image"));
+        folder.img("compare -f qcow2 -F raw image before");
+    }
+}
+
+/// One wrong 8-byte entry at a time, in every table: after our repair, QEMU finds nothing, and can read everything.
+#[test]
+fn qemu_agrees_that_entries_are_repaired() {
+    let Some(folder) = Folder::for_qemu("entries") else { return };
+    let mut random = Random(0x0123_4567_89ab_cdef);
+    for shape in SHAPES.iter().filter(|shape| [512, 4096].contains(&shape.cluster_bytes)) {
+        make(&folder, shape, false, &mut random);
+        let healthy = folder.read("image");
+        let l1 = field(&healthy, 40);
+        let l2 = field(&healthy, l1) & OFFSET_MASK;
+        let table = field(&healthy, 48);
+        for turn in 0..40 {
+            let at = [l1, l2, l2, l2, table][turn % 5] + 8 * random.below(4);
+            let entry = bad_entry(&mut random, field(&healthy, at), &healthy, shape.cluster_bytes);
+            let mut bytes = healthy.clone();
+            bytes[at as usize..at as usize + 8].copy_from_slice(&entry.to_be_bytes());
+            let image = Image::from_bytes(&bytes);
+            let disk = open(&image, Access::ReadWrite);
+            let report = disk.check(RepairMode::All).unwrap();
+            let what = format!("{}, {entry:#018x} at {at:#x}: {report}", shape.options);
+            assert!(report.is_repaired(), "{what}");
+            drop(disk);
+            folder.write("repaired", &image.bytes());
+            let theirs = folder.check("repaired");
+            assert!(theirs.is_clean(), "{theirs:?}\n{what}");
+        }
+    }
+}
+
+fn bad_entry(random: &mut Random, old: u64, image: &[u8], cluster_bytes: u64) -> u64 {
+    let some_cluster = random.below(image.len() as u64 / cluster_bytes + 2) * cluster_bytes;
+    match random.below(8) {
+        0 => 0,
+        1 => old ^ 1 << random.below(64),
+        2 => old ^ 1 << 63,
+        3 => some_cluster,
+        4 => some_cluster | 1 << 63,
+        5 => some_cluster | 1 << 62,
+        6 => 1 << random.below(56),
+        _ => some_cluster | 1,
+    }
+}
+
+/// What a process that died left behind: the dirty bit, clusters that nobody counts.
+#[test]
+fn an_image_that_qemu_left_dirty_is_recovered_and_qemu_agrees() {
+    let Some(folder) = Folder::for_qemu("dirty") else { return };
+    folder.img("create -q -f qcow2 -o lazy_refcounts=on,cluster_size=4k image 4M");
+    let writes: Vec<String> = (0..20).map(|i| format!("write -P {} {}k 12k", i + 1, i * 100)).collect();
+    folder.io("image", &writes);
+    folder.img("convert -f qcow2 -O raw image before");
+    let mut bytes = folder.read("image");
+    let block = field(&bytes, field(&bytes, 48)) as usize;
+    bytes[block + 12..block + 4096].fill(0);
+    bytes[79] |= 1;
+    let image = Image::from_bytes(&bytes);
+    let disk = open(&image, Access::ReadWrite);
+    assert!(disk.check(RepairMode::None).unwrap().is_clean());
+    drop(disk);
+    folder.write("image", &image.bytes());
+    assert!(folder.check("image").is_clean(), "{:?}", folder.check("image"));
+    folder.img("compare -f qcow2 -F raw image before");
+}
+
+/// The 8-byte field at an offset; 0 behind the end.
+fn field(image: &[u8], at: u64) -> u64 {
+    let bytes = image.get(at as usize..at as usize + 8).unwrap_or(&[0; 8]);
+    u64::from_be_bytes(bytes.try_into().expect("8 bytes"))
+}
