@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use crate::sync::Mutex;
 use crate::{
     BlockDriver, BlockStatus, CheckReport, Error, Extent, Limits, RepairMode, Result, WriteFlags, ZeroFlags,
 };
@@ -29,6 +30,8 @@ pub struct Disk {
     driver: Box<dyn BlockDriver>,
     access: Access,
     limits: Limits,
+    /// Held while the size changes: what the driver reports afterwards is compared with what was asked.
+    resizing: Mutex<()>,
 }
 
 impl Disk {
@@ -46,7 +49,7 @@ impl Disk {
         assert!(limits.request_alignment.is_power_of_two(), "alignment is a power of two: {limits:?}");
         assert!(limits.transfer_bytes_max > 0, "some transfer must be possible: {limits:?}");
         assert!(limits.transfer_bytes_max.is_multiple_of(limits.request_alignment), "{limits:?}");
-        Self { driver, access, limits }
+        Self { driver, access, limits, resizing: Mutex::new(()) }
     }
 
     /// Size in bytes.
@@ -153,6 +156,7 @@ impl Disk {
             return Err(Error::Misaligned { offset: 0, length: size, alignment });
         }
         let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
+        let _alone = self.resizing.lock();
         resize.resize(size)?;
         assert_eq!(self.driver.size(), size, "driver reports another size than it was resized to");
         Ok(())

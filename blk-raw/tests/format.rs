@@ -153,3 +153,17 @@ fn space_is_given_back_only_where_that_was_allowed() {
         }
     }
 }
+
+/// The front door compares the size with what was asked: another resize in between must not show.
+#[test]
+fn resizes_at_once_do_not_disturb_each_other() {
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
+    std::thread::scope(|scope| {
+        for number in 1..=4 {
+            let disk = &disk;
+            scope.spawn(move || (0..2000).for_each(|_| disk.resize(number * 4096).unwrap()));
+        }
+    });
+    assert!(disk.size().is_multiple_of(4096) && disk.size() > 0);
+}
