@@ -1,6 +1,7 @@
 //! What a run has done so far: the requests, for reports, and the findings. It outlives a reopen of the disks.
 
 use blk_core::sync::Mutex;
+use blk_core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::report::Finding;
 use crate::scenario::Request;
@@ -14,6 +15,8 @@ const FINDINGS_MAX: usize = 1000;
 /// Requests and findings of a run.
 #[derive(Debug, Default)]
 pub struct Journal {
+    /// Requests entered so far; changes under the lock only.
+    count: AtomicU64,
     inner: Mutex<Inner>,
 }
 
@@ -21,7 +24,6 @@ pub struct Journal {
 struct Inner {
     /// The last requests; that of stamp number `n` stands at `n % REMEMBERED`.
     requests: Vec<Option<Request>>,
-    count: u64,
     findings: Vec<Finding>,
     finding_count: u64,
 }
@@ -34,15 +36,16 @@ impl Journal {
 
     /// The stamp number of the next request.
     pub fn next_number(&self) -> u32 {
-        stamp::number_of(self.inner.lock().count + 1)
+        stamp::number_of(self.request_count() + 1)
     }
 
     /// Enters a request; returns its stamp number.
     #[inline]
     pub(crate) fn enter(&self, request: Request) -> u32 {
         let mut inner = self.inner.lock();
-        inner.count += 1;
-        let number = stamp::number_of(inner.count);
+        let count = self.request_count() + 1;
+        self.count.store(count, Ordering::Relaxed);
+        let number = stamp::number_of(count);
         let slot = number as usize % REMEMBERED;
         if slot >= inner.requests.len() {
             let length = (slot + 1).next_power_of_two().min(REMEMBERED);
@@ -55,13 +58,13 @@ impl Journal {
     /// The stamp number of the request that was entered last; 1 before the first.
     #[inline]
     pub(crate) fn current_number(&self) -> u32 {
-        stamp::number_of(self.inner.lock().count.max(1))
+        stamp::number_of(self.request_count().max(1))
     }
 
     /// The request of that stamp number, if it is remembered.
     pub fn request(&self, number: u32) -> Option<Request> {
         let inner = self.inner.lock();
-        let newest = stamp::number_of(inner.count.max(1));
+        let newest = self.current_number();
         let age = (newest + stamp::NUMBERS_END - 1 - number) % (stamp::NUMBERS_END - 1);
         if age as usize >= REMEMBERED {
             return None;
@@ -70,8 +73,9 @@ impl Journal {
     }
 
     /// How many requests were entered.
+    #[inline]
     pub fn request_count(&self) -> u64 {
-        self.inner.lock().count
+        self.count.load(Ordering::Relaxed)
     }
 
     /// Adds a finding.

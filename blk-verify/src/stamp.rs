@@ -1,7 +1,7 @@
 //! What the verifier writes: data that tells who wrote it and where.
 //!
 //! ```text
-//! each aligned 8 bytes of a disk:  (request number, 24 bits | address / 8, 40 bits)  xor  a constant
+//! each aligned 8 bytes of a disk, little-endian:  (request number, 24 bits | address / 8, 40 bits)  xor  a constant
 //! ```
 //!
 //! So wrong data in a read names the request that it comes from and the place that it was meant for. The constant keeps
@@ -52,16 +52,16 @@ pub fn fill(buf: &mut [u8], address: u64, number: u32) {
     let (first, rest) = buf.split_at_mut(head);
     if !first.is_empty() {
         let within = (address % 8) as usize;
-        first.copy_from_slice(&word(number, address).to_be_bytes()[within..within + first.len()]);
+        first.copy_from_slice(&word(number, address).to_le_bytes()[within..within + first.len()]);
     }
     let mut at = address + head as u64;
     let (words, last) = rest.as_chunks_mut::<8>();
     for chunk in words {
-        *chunk = word(number, at).to_be_bytes();
+        *chunk = word(number, at).to_le_bytes();
         at += 8;
     }
     let length = last.len();
-    last.copy_from_slice(&word(number, at).to_be_bytes()[..length]);
+    last.copy_from_slice(&word(number, at).to_le_bytes()[..length]);
 }
 
 /// Fills `buf` with the stamps of initial content of layer `layer`, at most 255.
@@ -73,7 +73,7 @@ pub fn fill_initial(buf: &mut [u8], address: u64, layer: u8) {
 /// the origin's address exact as far as the stamp can tell. `None` for bytes that are no plausible stamp on a disk of `size`
 /// bytes.
 pub fn decode(bytes: [u8; 8], size: u64) -> Option<Origin> {
-    let plain = u64::from_be_bytes(bytes) ^ MASK;
+    let plain = u64::from_le_bytes(bytes) ^ MASK;
     let number = (plain >> ADDRESS_BITS) as u32;
     let address = (plain & ADDRESS_MASK) << 3;
     if number == 0 || address >= size.next_multiple_of(8) {

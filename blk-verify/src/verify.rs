@@ -17,14 +17,14 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_core::sync::Mutex;
+use blk_core::sync::{Mutex, MutexGuard};
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, RepairMode, Resize, Result,
     WriteFlags, ZeroFlags,
 };
 
 use crate::journal::Journal;
-use crate::range_lock::{Mode, RangeLock};
+use crate::range_lock::{Mode, RangeGuard, RangeLock};
 use crate::report::{self, Finding, Sides, Signature};
 use crate::scenario::{Fill, Request};
 
@@ -69,6 +69,26 @@ pub enum Numbering {
     Caller,
 }
 
+/// The verifier's buffers, or fresh ones while another request has them.
+struct Buffers<'a> {
+    kept: Option<MutexGuard<'a, [Vec<u8>; 2]>>,
+    own: [Vec<u8>; 2],
+    bytes: usize,
+}
+
+impl Buffers<'_> {
+    #[inline]
+    fn get(&mut self) -> [&mut [u8]; 2] {
+        let buffers = self.kept.as_deref_mut().unwrap_or(&mut self.own);
+        buffers.each_mut().map(|buffer| {
+            if buffer.is_empty() {
+                buffer.resize(self.bytes, 0);
+            }
+            &mut buffer[..]
+        })
+    }
+}
+
 /// Two disks behind one. See the module documentation.
 #[derive(Debug)]
 pub struct Verify {
@@ -77,11 +97,12 @@ pub struct Verify {
     policy: Policy,
     numbering: Numbering,
     journal: Arc<Journal>,
-    ranges: RangeLock,
+    /// Absent where there is one request at a time.
+    ranges: Option<RangeLock>,
     /// Bytes that are compared at a time: a multiple of the request alignment of both disks.
     chunk_bytes: usize,
-    /// Buffers for the other side's data, reused.
-    buffers: Mutex<Vec<Vec<u8>>>,
+    /// Buffers for both sides' data, used again where one request comes after another.
+    buffers: Mutex<[Vec<u8>; 2]>,
     failed: AtomicBool,
 }
 
@@ -119,9 +140,9 @@ impl Verify {
             policy,
             numbering,
             journal,
-            ranges: RangeLock::default(),
+            ranges: (numbering == Numbering::Verifier).then(RangeLock::default),
             chunk_bytes: CHUNK_BYTES.max(alignment as usize),
-            buffers: Mutex::new(Vec::new()),
+            buffers: Mutex::default(),
             failed: AtomicBool::new(false),
         })
     }
@@ -141,6 +162,12 @@ impl Verify {
             Numbering::Verifier => self.journal.enter(request),
             Numbering::Caller => self.journal.current_number(),
         })
+    }
+
+    /// Waits for requests in flight that overlap.
+    #[inline]
+    fn order(&self, extent: Extent, mode: Mode) -> Option<RangeGuard<'_>> {
+        self.ranges.as_ref().map(|ranges| ranges.lock(extent, mode))
     }
 
     /// The request as the journal has it: the caller knows more of it than the verifier sees.
@@ -169,18 +196,16 @@ impl Verify {
         }
     }
 
-    fn take_buffer(&self) -> Vec<u8> {
-        self.buffers.lock().pop().unwrap_or_else(|| vec![0; self.chunk_bytes])
-    }
-
-    fn return_buffer(&self, buffer: Vec<u8>) {
-        self.buffers.lock().push(buffer);
+    #[inline]
+    fn buffers(&self) -> Buffers<'_> {
+        Buffers { kept: self.buffers.try_lock(), own: Default::default(), bytes: self.chunk_bytes }
     }
 
     /// Reads from the reference and compares with `read`, what the test disk gave for `offset`.
     #[inline]
     fn compare_read(&self, number: u32, request: Request, offset: u64, read: &mut [u8]) -> Result<()> {
-        let mut buffer = self.take_buffer();
+        let mut buffers = self.buffers();
+        let [buffer, _] = buffers.get();
         let mut at = offset;
         for part in read.chunks_mut(self.chunk_bytes) {
             let expected = &mut buffer[..part.len()];
@@ -198,7 +223,6 @@ impl Verify {
             }
             at += part.len() as u64;
         }
-        self.return_buffer(buffer);
         Ok(())
     }
 }
@@ -227,7 +251,7 @@ impl BlockDriver for Verify {
         let extent = Extent::new(offset, buf.len() as u64);
         let request = Request::Read { offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(extent, Mode::Shared);
+        let _ordered = self.order(extent, Mode::Shared);
         // Bytes that the driver forgets to fill must not be right by accident, nor differ from run to run.
         buf.fill(UNREAD);
         match self.test.read(offset, buf) {
@@ -248,7 +272,7 @@ impl BlockDriver for Verify {
             Request::Write { offset, length, fill: Fill::Stamp, fua: flags.fua }
         };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive);
         let tested = self.test.write(offset, buf, flags);
         let plain = WriteFlags { compressed: false, ..flags };
         let permitted = permitted::Permitted::write(extent, buf, flags);
@@ -260,7 +284,7 @@ impl BlockDriver for Verify {
         let Extent { offset, length } = extent;
         let request = Request::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive);
         let tested = self.test.write_zeroes(extent, flags);
         let with_fallback = ZeroFlags { no_fallback: false, ..flags };
         let permitted = permitted::Permitted::zeroes(extent, no_fallback);
@@ -272,7 +296,7 @@ impl BlockDriver for Verify {
     fn discard(&self, extent: Extent) -> Result<()> {
         let request = Request::Discard { offset: extent.offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive);
         let permitted = permitted::Permitted::discard(extent);
         match self.test.discard(extent) {
             Ok(()) => self.adopt(number, request, permitted),
@@ -289,7 +313,7 @@ impl BlockDriver for Verify {
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         let request = Request::Status { offset: extent.offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(extent, Mode::Shared);
+        let _ordered = self.order(extent, Mode::Shared);
         let status = match self.test.block_status(extent) {
             Ok(status) => status,
             Err(error) => {
@@ -324,7 +348,7 @@ impl Resize for Verify {
     fn resize(&self, size: u64) -> Result<()> {
         let request = Request::Resize { size };
         let number = self.begin(request)?;
-        let _ordered = self.ranges.lock(Extent::new(0, u64::MAX), Mode::Exclusive);
+        let _ordered = self.order(Extent::new(0, u64::MAX), Mode::Exclusive);
         let tested = self.test.resize(size);
         let settled = self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
             reference.resize(size)

@@ -1,5 +1,7 @@
 //! What the fuzz targets share: running an input, reporting a finding, telling every few seconds what was reached.
 
+mod memory;
+
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -19,6 +21,8 @@ struct Session {
     watching: Engine,
     count: u64,
     images: ImageStats,
+    /// The most that an image has cost so far.
+    image_bytes_max: u64,
     started: Instant,
     said: Instant,
 }
@@ -29,7 +33,8 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
     let options = RunOptions { size_bytes_max: 64 << 20, track_kinds: false, ..RunOptions::default() };
     let plain = Engine::new(options);
     let watching = Engine::new(RunOptions { track_kinds: true, ..options });
-    Mutex::new(Session { plain, watching, count: 0, images: ImageStats::default(), started: now, said: now })
+    let images = ImageStats::default();
+    Mutex::new(Session { plain, watching, count: 0, images, image_bytes_max: 0, started: now, said: now })
 });
 
 /// Runs an input as a scenario on `target`; ends the process with a report if something is found.
@@ -56,9 +61,15 @@ pub fn scenario(target: &dyn Target, data: &[u8]) -> Corpus {
 /// Runs an input as a qcow2 image; ends the process with a report if something is found.
 pub fn image(data: &[u8]) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = memory::before();
     let judged = hostile::judge(data, &mut session.images);
+    session.image_bytes_max = session.image_bytes_max.max(before.added());
     if session.said.elapsed() >= SAY_EVERY {
         session.say_images();
+    }
+    if session.image_bytes_max > memory::IMAGE_BYTES_MAX {
+        let report = format!("the image cost {} MiB of memory", session.image_bytes_max >> 20);
+        stop("open_qcow2", &report, "the input is a qcow2 image")
     }
     match judged {
         Ok(true) => Corpus::Keep,
@@ -81,7 +92,11 @@ impl Session {
     }
 
     fn say_images(&mut self) {
-        self.say(serde_json::to_value(self.images.clone()));
+        let counts = serde_json::to_value(self.images.clone()).map(|mut counts| {
+            counts["image_mib_max"] = (self.image_bytes_max >> 20).into();
+            counts
+        });
+        self.say(counts);
     }
 
     fn say(&mut self, counts: serde_json::Result<serde_json::Value>) {

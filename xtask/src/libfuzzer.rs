@@ -121,12 +121,13 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     line
 }
 
-/// Counts that only this target has, summed.
+/// Counts that only this target has, summed; of those that are a maximum, the largest.
 fn others(processes: &[Process]) -> Vec<(String, u64)> {
     let mut sums = std::collections::BTreeMap::new();
     for process in processes {
         for (name, value) in &process.stats.others {
-            *sums.entry(name.clone()).or_insert(0) += value.as_u64().unwrap_or(0);
+            let (sum, value) = (sums.entry(name.clone()).or_insert(0), value.as_u64().unwrap_or(0));
+            *sum = if name.ends_with("_max") { value.max(*sum) } else { *sum + value };
         }
     }
     sums.into_iter().collect()

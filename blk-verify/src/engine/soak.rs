@@ -14,7 +14,7 @@ use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::image;
 use crate::report::Finding;
-use crate::scenario::{Config, Request};
+use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
 use crate::target::{Bench, Target};
 use crate::verify::{Numbering, Policy, Verify};
@@ -94,7 +94,7 @@ impl Soak {
         {
             let (reference, test) = (self.bench.reference(), self.bench.test());
             let journal = Arc::clone(&self.journal);
-            let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Verifier, journal);
+            let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal);
             let verify = verify.map_err(|error| self.found(&error))?;
             let disk = Disk::new(verify, Access::ReadWrite);
             let mut data = [0; (SECTOR_BYTES * SECTORS_MAX) as usize];
@@ -116,20 +116,30 @@ impl Soak {
         let count = (random >> 8) % SECTORS_MAX + 1;
         let first = (random >> 16) % (sectors - count + 1);
         let (offset, length) = (first * SECTOR_BYTES, count * SECTOR_BYTES);
-        let extent = Extent::new(offset, length);
         let buf = &mut data[..length as usize];
-        match random as u8 % 20 {
-            0..8 => {
+        let request = match random as u8 % 20 {
+            0..8 => Request::Read { offset, length },
+            8..16 => Request::Write { offset, length, fill: Fill::Stamp, fua: false },
+            kind @ (16 | 17) => {
+                Request::WriteZeroes { offset, length, unmap: kind == 17, no_fallback: false, fua: false }
+            }
+            _ => Request::Discard { offset, length },
+        };
+        let number = self.journal.enter(request);
+        match request {
+            Request::Read { .. } => {
                 self.bytes_compared += length;
                 disk.read(offset, buf)
             }
-            8..16 => {
-                stamp::fill(buf, offset, self.journal.next_number());
+            Request::Write { .. } => {
+                stamp::fill(buf, offset, number);
                 disk.write(offset, buf, WriteFlags::default())
             }
-            16 => disk.write_zeroes(extent, ZeroFlags::default()),
-            17 => disk.write_zeroes(extent, ZeroFlags { may_unmap: true, ..ZeroFlags::default() }),
-            _ => disk.discard(extent),
+            Request::WriteZeroes { unmap: may_unmap, .. } => {
+                let flags = ZeroFlags { may_unmap, ..ZeroFlags::default() };
+                disk.write_zeroes(Extent::new(offset, length), flags)
+            }
+            _ => disk.discard(Extent::new(offset, length)),
         }
     }
 

@@ -102,8 +102,8 @@ impl Verify {
     /// Reads back what the disk under test has where it was free to choose, holds each byte against what is allowed, and
     /// brings the reference to the same.
     pub(super) fn adopt(&self, number: u32, request: Request, permitted: Permitted<'_>) -> Result<()> {
-        let mut found = self.take_buffer();
-        let mut old = self.take_buffer();
+        let mut buffers = self.buffers();
+        let [found, old] = buffers.get();
         let mut at = permitted.extent.offset;
         while at < permitted.extent.end() {
             let length = (permitted.extent.end() - at).min(self.chunk_bytes as u64) as usize;
@@ -119,8 +119,6 @@ impl Verify {
             }
             at += length as u64;
         }
-        self.return_buffer(found);
-        self.return_buffer(old);
         Ok(())
     }
 
@@ -162,8 +160,8 @@ impl Verify {
         } else {
             "unallocated"
         };
-        let mut content = self.take_buffer();
-        let mut below = self.take_buffer();
+        let mut buffers = self.buffers();
+        let [content, below] = buffers.get();
         let mut at = extent.offset;
         while at < extent.end() {
             let length = (extent.end() - at).min(self.chunk_bytes as u64) as usize;
@@ -185,8 +183,6 @@ impl Verify {
             }
             at += length as u64;
         }
-        self.return_buffer(content);
-        self.return_buffer(below);
         Ok(())
     }
 }
