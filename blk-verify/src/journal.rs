@@ -8,7 +8,7 @@ use crate::scenario::Request;
 use crate::stamp;
 
 /// Requests that are remembered; reports can name no older ones.
-const REMEMBERED: usize = 1 << 16;
+const REMEMBERED: usize = 1 << 14;
 /// Findings that are kept under the policy that goes on after one.
 const FINDINGS_MAX: usize = 1000;
 

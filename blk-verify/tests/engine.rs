@@ -135,12 +135,12 @@ fn initial_content_is_named() {
         Trouble::InitialOff,
         "read 0 8k",
         &expect![[r#"
-        blkverify: read offset=0 bytes=8192 contents mismatch at offset 519 (sector 1)
-          request:   #1 read 0 8k
-          differing: 1152 of 8192 compared bytes, in 15 sectors
-          expected:  00000207: 92 5a 3c 97 e1 5a 3c 69 93 5a 3c 97 e1 5a 3c 69  initial content of layer 1 below the disk, of sector 1
-          found:     00000207: d2 5a 3c 97 e1 5a 3c 69 d3 5a 3c 97 e1 5a 3c 69  initial content of layer 1 below the disk, of sector 0 (offset 0)
-    "#]],
+            blkverify: read offset=0 bytes=8192 contents mismatch at offset 512 (sector 1)
+              request:   #1 read 0 8k
+              differing: 1152 of 8192 compared bytes, in 15 sectors
+              expected:  00000200: 92 69 3c 5a e1 97 3c 5a 93 69 3c 5a e1 97 3c 5a  initial content of layer 1 below the disk, of sector 1
+              found:     00000200: d2 69 3c 5a e1 97 3c 5a d3 69 3c 5a e1 97 3c 5a  initial content of layer 1 below the disk, of sector 0 (offset 0)
+        "#]],
     );
 }
 
@@ -180,12 +180,12 @@ fn what_is_lost_by_opening_again_is_found() {
         Trouble::ReopenLoses,
         "write 0 4k",
         &expect![[r#"
-        blkverify: read offset=0 bytes=1048576 contents mismatch at offset 1024 (sector 2)
-          request:   none: comparison of the whole disk
-          differing: 512 of 8192 compared bytes, in 1 sector
-          expected:  00000400: a5 c3 97 e1 5a 3c 69 52 a5 c3 97 e1 5a 3c 69 53  what request #1 (write 0 4k) wrote to sector 2
-          found:     00000400: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  zeroes
-    "#]],
+            blkverify: read offset=0 bytes=1048576 contents mismatch at offset 1024 (sector 2)
+              request:   none: comparison of the whole disk
+              differing: 512 of 8192 compared bytes, in 1 sector
+              expected:  00000400: 52 69 3c 5a e1 97 c3 a5 53 69 3c 5a e1 97 c3 a5  what request #1 (write 0 4k) wrote to sector 2
+              found:     00000400: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  zeroes
+        "#]],
     );
 }
 

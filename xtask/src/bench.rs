@@ -27,10 +27,10 @@ const fn target(ours: &'static str, peer: &'static str, ratio_min: f64) -> Targe
 }
 
 const TARGETS: [Target; 10] = [
-    target("blk_requests_64k", "imago_requests_64k", 1.0),
-    target("blk_requests_4k", "imago_requests_4k", 1.0),
-    target("blk_requests_512", "imago_requests_512", 1.0),
-    target("blk_sequences", "imago_sequences", 1.0),
+    target("blk_requests_64k", "imago_tmpfs_requests_64k", 1.0),
+    target("blk_requests_4k", "imago_tmpfs_requests_4k", 1.0),
+    target("blk_requests_512", "imago_tmpfs_requests_512", 1.0),
+    target("blk_sequences", "imago_tmpfs_sequences", 1.0),
     target("blk_read_4k", "plain_read_4k", 0.85),
     target("blk_write_4k", "plain_write_4k", 0.90),
     target("blk_alloc_4k", "plain_alloc_4k", 0.45),
