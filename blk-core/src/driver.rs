@@ -7,7 +7,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::{CheckReport, Disk, Error, Extent, RepairMode, Result};
+use crate::{CheckReport, Disk, Error, Extent, Info, Overlay, RepairMode, Result};
 
 /// Modifiers of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -131,6 +131,16 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The ability to check its own metadata, if the driver has it.
     fn as_check(&self) -> Option<&dyn Check> {
+        None
+    }
+
+    /// The ability to tell what the image is, if the driver has it.
+    fn as_info(&self) -> Option<&dyn Info> {
+        None
+    }
+
+    /// The abilities of a disk that can lie over another one, if the driver has them.
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
         None
     }
 }

@@ -10,6 +10,7 @@ mod driver;
 mod error;
 mod extent;
 mod format;
+mod info;
 pub mod storage;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -23,6 +24,7 @@ pub use extent::Extent;
 pub use format::{
     DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver, parse_size,
 };
+pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

@@ -55,6 +55,11 @@ impl Allocator {
         !self.pending.is_empty()
     }
 
+    /// How many clusters wait to be dereferenced.
+    pub(crate) fn pending_count(&self) -> usize {
+        self.pending.len()
+    }
+
     /// One past the last cluster that the file has, or will have at the next write-back.
     #[inline]
     pub(crate) fn file_end_cluster(&self) -> u64 {
@@ -160,6 +165,23 @@ impl Metadata {
             self.allocator.freed(cluster, self.geometry.cluster_bits());
         }
         Ok(())
+    }
+
+    /// Cuts free clusters off the end of the file, where its length can change. Everything has been written back.
+    pub(crate) fn trim_file(&mut self) -> Result<()> {
+        let mut end = self.allocator.end;
+        while end > 1 && self.refcount(end - 1)? == 0 {
+            end -= 1;
+        }
+        match self.storage.set_len(end << self.geometry.cluster_bits()) {
+            Ok(()) => {
+                self.allocator.end = end;
+                self.allocator.fresh = end;
+                Ok(())
+            }
+            Err(Error::Unsupported { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// How many references host cluster `cluster` has.

@@ -19,6 +19,12 @@ use crate::pointer_table::PointerTable;
 const BITMAPS_MAX: u32 = 65535;
 /// A table entry without a cluster: this part of the bitmap is all ones.
 const ALL_ONES: u64 = 1;
+/// Longest name, bytes: what the specification allows.
+const NAME_BYTES_MAX: u64 = 1023;
+/// Coarsest granularity: what the specification allows.
+const GRANULARITY_BITS_MAX: u32 = 63;
+const IN_USE: u32 = 1;
+const AUTO: u32 = 1 << 1;
 
 /// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters` bounds the work.
 ///
@@ -66,6 +72,49 @@ pub(crate) fn used(
         at = (at + size_of::<BitmapEntry>() as u64 + rest).next_multiple_of(8);
     }
     Ok(used)
+}
+
+/// A bitmap as the directory names it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct BitmapName {
+    pub(crate) name: String,
+    /// Guest bytes that a bit stands for.
+    pub(crate) granularity_bytes: u64,
+    /// Somebody who writes the image has it open, or died so: its content cannot be trusted.
+    pub(crate) in_use: bool,
+    /// It follows all writes.
+    pub(crate) auto: bool,
+}
+
+/// The bitmaps that the directory names.
+///
+/// # Errors
+/// As [`used`].
+pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result<Vec<BitmapName>> {
+    let BitmapDirectory { count, extent } = directory;
+    let mut found = Vec::new();
+    let mut at = extent.offset;
+    for number in 0..count.min(BITMAPS_MAX) {
+        let mut entry = BitmapEntry::new_zeroed();
+        storage.read_at(at, entry.as_mut_bytes())?;
+        let name_at = at + size_of::<BitmapEntry>() as u64 + u64::from(entry.extra_data_size.get());
+        let name_bytes = u64::from(entry.name_size.get());
+        let bits = u32::from(entry.granularity_bits);
+        if name_at + name_bytes > extent.end() || name_bytes > NAME_BYTES_MAX || bits > GRANULARITY_BITS_MAX {
+            let reason = format!("entry {number}: a name of {name_bytes} bytes, granularity 2^{bits}");
+            return Err(Error::malformed("bitmap directory", at, reason));
+        }
+        let mut name = vec![0; name_bytes as usize];
+        storage.read_at(name_at, &mut name)?;
+        found.push(BitmapName {
+            name: String::from_utf8_lossy(&name).into_owned(),
+            granularity_bytes: 1 << bits,
+            in_use: entry.flags.get() & IN_USE != 0,
+            auto: entry.flags.get() & AUTO != 0,
+        });
+        at = (name_at + name_bytes).next_multiple_of(8);
+    }
+    Ok(found)
 }
 
 fn collect_data(

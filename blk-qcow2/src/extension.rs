@@ -86,6 +86,29 @@ impl Extensions {
     }
 }
 
+/// All extensions inside `area`, which lies in the first cluster, with their data as it stands.
+pub(crate) fn read_raw(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Vec<u8>)>> {
+    let mut found = Vec::new();
+    let mut at = area.offset;
+    while at + 8 <= area.end() {
+        let mut header = ExtensionHeader::new_zeroed();
+        storage.read_at(at, header.as_mut_bytes())?;
+        let data = Extent::new(at + 8, u64::from(header.length.get()));
+        if header.kind.get() == EXTENSION_END {
+            break;
+        }
+        if data.end() > area.end() {
+            let reason = format!("{} bytes reach past the area for extensions", data.length);
+            return Err(Error::malformed("header extension", at, reason));
+        }
+        let mut bytes = vec![0; data.length as usize];
+        storage.read_at(data.offset, &mut bytes)?;
+        found.push((header.kind.get(), bytes));
+        at = data.end().next_multiple_of(8);
+    }
+    Ok(found)
+}
+
 fn read_string(storage: &dyn Storage, data: Extent) -> Result<String> {
     if data.length > STRING_BYTES_MAX {
         let reason = format!("a string of {} bytes, allowed are {STRING_BYTES_MAX}", data.length);

@@ -30,6 +30,11 @@ static OPEN_OPTIONS: &[OptionHelp] = &[
     },
     OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
     OptionHelp { name: "backing", values: "on|off", help: "whether the image's backing file is opened" },
+    OptionHelp {
+        name: "check",
+        values: "on|off",
+        help: "open only to check: whatever is wrong is left to that",
+    },
 ];
 
 /// The largest cache that can be asked for, in slices.
@@ -56,7 +61,7 @@ impl Format for Qcow2Format {
     ) -> Result<Disk> {
         let settings = Settings::parse(options)?;
         let mut header = Header::read(&*storage)?;
-        if access == Access::ReadWrite {
+        if access == Access::ReadWrite && !settings.for_check {
             header = make_writable(&*storage, header)?;
         }
         let backing = match &header.backing {
@@ -88,6 +93,8 @@ struct Settings {
     caches: CacheSizes,
     discard_frees: bool,
     open_backing: bool,
+    /// Marks of damage do not matter: a check follows.
+    for_check: bool,
 }
 
 impl Settings {
@@ -108,8 +115,9 @@ impl Settings {
             }
         };
         let open_backing = options.take_switch("backing")?.unwrap_or(true);
+        let for_check = options.take_switch("check")?.unwrap_or(false);
         options.finish("qcow2")?;
-        Ok(Self { caches, discard_frees, open_backing })
+        Ok(Self { caches, discard_frees, open_backing, for_check })
     }
 }
 

@@ -128,6 +128,28 @@ impl Header {
         bytes
     }
 
+    /// Appends the extensions of the image as they are, but for the one that names the format of `backing`.
+    pub(crate) fn append_extensions(
+        &self,
+        storage: &dyn Storage,
+        backing: Option<&BackingName>,
+        image: &mut Vec<u8>,
+    ) -> Result<()> {
+        if let Some(format) = backing.and_then(|backing| backing.format.as_deref()) {
+            extension::push(image, EXTENSION_BACKING_FORMAT, format.as_bytes());
+        }
+        let is_named = !self.backing_extent.is_empty();
+        let area_end = if is_named { self.backing_extent.offset } else { self.geometry.cluster_bytes() };
+        let area = Extent::between(u64::from(self.length), area_end);
+        for (kind, data) in extension::read_raw(storage, area)? {
+            if kind != EXTENSION_BACKING_FORMAT {
+                extension::push(image, kind, &data);
+            }
+        }
+        extension::push(image, EXTENSION_END, &[]);
+        Ok(())
+    }
+
     pub(crate) fn is_dirty(&self) -> bool {
         self.incompatible & INCOMPATIBLE_DIRTY != 0
     }
@@ -156,7 +178,7 @@ impl Header {
         if self.version >= 3 { HEADER_V3_BYTES_MIN as usize } else { HEADER_V2_BYTES as usize }
     }
 
-    fn encode_fixed(&self) -> Vec<u8> {
+    pub(crate) fn encode_fixed(&self) -> Vec<u8> {
         let v2 = HeaderV2 {
             magic: MAGIC.into(),
             version: self.version.into(),

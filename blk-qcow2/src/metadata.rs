@@ -216,12 +216,17 @@ impl Metadata {
         Ok(table)
     }
 
-    fn enter_l2_table(&mut self, guest_offset: u64, table: u64) {
+    /// Drops what is cached of a table.
+    pub(crate) fn forget_cached_table(&mut self, table: u64) {
         let mut slice = table;
         while slice < table + self.geometry.cluster_bytes() {
             self.l2.forget(slice);
             slice += self.l2.slice_bytes();
         }
+    }
+
+    fn enter_l2_table(&mut self, guest_offset: u64, table: u64) {
+        self.forget_cached_table(table);
         self.l1.set(self.geometry.l1_index(guest_offset) as usize, l2::data_entry(table));
     }
 

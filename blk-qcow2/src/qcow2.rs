@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Limits, RepairMode, Resize, Result, Storage,
-    WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Info, Limits, Overlay, RepairMode, Resize,
+    Result, Storage, WriteFlags, ZeroFlags,
 };
 
 use crate::check;
@@ -141,6 +141,14 @@ impl BlockDriver for Qcow2 {
     }
 
     fn as_check(&self) -> Option<&dyn Check> {
+        Some(self)
+    }
+
+    fn as_info(&self) -> Option<&dyn Info> {
+        Some(self)
+    }
+
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
         Some(self)
     }
 }

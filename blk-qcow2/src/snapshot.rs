@@ -5,7 +5,7 @@
 //! then extra data, id, name, padded to a multiple of 8 bytes
 //! ```
 
-use blk_core::{Error, Extent, Result, Storage};
+use blk_core::{Error, Extent, Result, SnapshotInfo, Storage};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
@@ -13,6 +13,8 @@ use crate::ondisk::SnapshotEntry;
 
 /// Most extra data of an entry, in bytes: what other implementations accept.
 const EXTRA_BYTES_MAX: u32 = 1024;
+/// Largest table that is read whole, in bytes: what other implementations accept.
+const TABLE_BYTES_MAX: u64 = 64 << 20;
 
 /// Where the table lies, and the snapshots' L1 tables.
 #[derive(Debug, Clone, Default)]
@@ -58,6 +60,41 @@ impl SnapshotTable {
         let extent = Extent::between(header.snapshots_offset, at);
         Ok(Self { extent, l1_tables })
     }
+}
+
+/// What the snapshots say about themselves.
+///
+/// # Errors
+/// As [`SnapshotTable::read`]; a table of more than [`TABLE_BYTES_MAX`] is malformed too.
+pub(crate) fn describe(storage: &dyn Storage, header: &Header) -> Result<Vec<SnapshotInfo>> {
+    let table = SnapshotTable::read(storage, header)?;
+    if table.extent.length > TABLE_BYTES_MAX {
+        let reason = format!("it has {} bytes, allowed are {TABLE_BYTES_MAX}", table.extent.length);
+        return Err(Error::malformed("snapshot table", table.extent.offset, reason));
+    }
+    table.l1_tables.iter().map(|snapshot| describe_entry(storage, snapshot.entry_offset)).collect()
+}
+
+fn describe_entry(storage: &dyn Storage, at: u64) -> Result<SnapshotInfo> {
+    let mut entry = SnapshotEntry::new_zeroed();
+    storage.read_at(at, entry.as_mut_bytes())?;
+    let (id, name) = (usize::from(entry.id_size.get()), usize::from(entry.name_size.get()));
+    let extra = entry.extra_data_size.get() as usize;
+    let mut rest = vec![0; extra + id + name];
+    storage.read_at(at + size_of::<SnapshotEntry>() as u64, &mut rest)?;
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    let (extra, names) = rest.split_at(extra);
+    // Extra data: size of the machine state in 64 bits, size of the disk, instructions that were run.
+    let number = |index: usize| extra.get(index * 8..index * 8 + 8)?.try_into().ok().map(u64::from_be_bytes);
+    Ok(SnapshotInfo {
+        id: text(&names[..id]),
+        name: text(&names[id..]),
+        vm_state_bytes: number(0).unwrap_or_else(|| u64::from(entry.vm_state_size.get())),
+        date_seconds: entry.date_seconds.get(),
+        date_nanoseconds: entry.date_nanoseconds.get(),
+        vm_clock_nanoseconds: entry.vm_clock_nanoseconds.get(),
+        instruction_count: number(2).filter(|count| *count != u64::MAX),
+    })
 }
 
 fn validate(header: &Header, number: u32, at: u64, entry: &SnapshotEntry) -> Result<Extent> {

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    BlockDriver, BlockStatus, Error, Extent, Resize, Result, Storage, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Resize, Result, Storage, WriteFlags, ZeroFlags,
     refuse_compressed,
 };
 
@@ -88,6 +88,16 @@ impl BlockDriver for RawDisk {
 
     fn as_resize(&self) -> Option<&dyn Resize> {
         Some(self)
+    }
+
+    fn as_info(&self) -> Option<&dyn Info> {
+        Some(self)
+    }
+}
+
+impl Info for RawDisk {
+    fn info(&self) -> Result<ImageInfo> {
+        Ok(ImageInfo { format: "raw", ..ImageInfo::default() })
     }
 }
 

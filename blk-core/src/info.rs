@@ -1,0 +1,82 @@
+//! What an image says about itself, and what only a disk over another one can do.
+
+use crate::Result;
+
+/// A name inside an image for the disk below.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BackingFile {
+    /// The name as it stands in the image; relative names count from the image's own folder.
+    pub name: String,
+    /// The format that the image says it has.
+    pub format: Option<String>,
+}
+
+/// A snapshot that lies inside an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SnapshotInfo {
+    /// Unique in the image; mostly a number.
+    pub id: String,
+    /// The name that its maker gave it.
+    pub name: String,
+    /// Bytes of the machine state that is stored with it; 0 where there is none.
+    pub vm_state_bytes: u64,
+    /// When it was made, in seconds since 1970.
+    pub date_seconds: u32,
+    /// The rest of that time.
+    pub date_nanoseconds: u32,
+    /// How long the machine had been running.
+    pub vm_clock_nanoseconds: u64,
+    /// Instructions that the machine had run, where they were counted.
+    pub instruction_count: Option<u64>,
+}
+
+/// A property that only one format has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Detail {
+    /// On or off.
+    Switch(bool),
+    /// A count, or a size in bytes.
+    Number(u64),
+    /// A word.
+    Text(String),
+    /// Several of a kind.
+    List(Vec<Detail>),
+    /// Properties of its own, in order.
+    Group(Details),
+}
+
+/// Properties by name, words joined by hyphens, in the order in which they are shown.
+pub type Details = Vec<(&'static str, Detail)>;
+
+/// What an image says about itself besides its size and content.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct ImageInfo {
+    /// The format's name, as on a command line.
+    pub format: &'static str,
+    /// The unit in which the format allocates; `None` where it has none.
+    pub cluster_bytes: Option<u64>,
+    /// The disk below, whether or not it is open.
+    pub backing: Option<BackingFile>,
+    /// The image was not closed: its metadata may need a repair.
+    pub is_dirty: bool,
+    /// The snapshots inside, oldest first.
+    pub snapshots: Vec<SnapshotInfo>,
+    /// What only this format has.
+    pub details: Details,
+}
+
+/// Telling what an image is.
+pub trait Info {
+    /// What the image says about itself now.
+    fn info(&self) -> Result<ImageInfo>;
+}
+
+/// What only a disk over another one can do.
+pub trait Overlay {
+    /// Writes another name for the disk below into the image, or none, and makes it durable. The open disk goes on with the
+    /// disk that it has: the new name counts from the next open on.
+    fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()>;
+
+    /// Gives up everything that this layer stores: the disk below shows everywhere.
+    fn forget_content(&self) -> Result<()>;
+}
