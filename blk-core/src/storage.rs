@@ -1,6 +1,7 @@
 //! What lies under a format: the host side, a plain growing array of bytes.
 
 mod disk;
+mod event;
 mod fault;
 mod file;
 mod gate;
@@ -12,6 +13,7 @@ use std::fmt::Debug;
 use crate::{Extent, Result};
 
 pub use disk::DiskStorage;
+pub use event::Event;
 pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;
 pub use gate::Gate;
@@ -68,4 +70,11 @@ pub trait Storage: Debug + Send + Sync {
 
     /// Puts everything written so far on stable storage, the length included.
     fn sync(&self) -> Result<()>;
+
+    /// The driver above is about to take the step `event`; operations that follow belong to it. May wait, never fails: a
+    /// storage that injects errors does so in the operation. Most have no use for it.
+    #[inline]
+    fn event(&self, event: Event) {
+        let _ = event;
+    }
 }

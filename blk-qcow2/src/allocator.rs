@@ -3,6 +3,7 @@
 //! A cluster that loses its last reference is not free yet: it waits in [`Allocator::pending`] until the dereference is
 //! durable and its hole is punched. Only then its count falls, and only then it can be found again.
 
+use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::geometry::HOST_OFFSET_END;
@@ -103,6 +104,7 @@ impl Metadata {
         if self.allocator.pending.len() >= PENDING_MAX {
             self.write_back()?;
         }
+        self.storage.event(Event::ClusterAlloc);
         loop {
             let first = self.allocator.next;
             self.ensure_block(first)?;
@@ -122,6 +124,7 @@ impl Metadata {
 
     /// Allocates exactly `count` contiguous clusters.
     pub(crate) fn allocate_contiguous(&mut self, count: u64) -> Result<Allocation> {
+        self.storage.event(Event::ClusterAlloc);
         let mut first = self.allocator.next;
         let mut cluster = first;
         while cluster - first < count {
@@ -242,6 +245,7 @@ impl Metadata {
     /// Lowers the counts of all clusters whose dereference has become durable, and punches those that became free.
     pub(crate) fn apply_frees(&mut self) -> Result<()> {
         *self.decompressed.get_mut() = None;
+        self.storage.event(Event::ClusterFree);
         let mut waiting = std::mem::take(&mut self.allocator.pending);
         waiting.sort_unstable();
         let mut applied = 0;
@@ -364,6 +368,7 @@ impl Metadata {
     /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes: without a
     /// block, all of that range is free.
     fn add_refcount_block(&mut self, index: u64) -> Result<()> {
+        self.storage.event(Event::RefblockAlloc);
         let bits = self.geometry.cluster_bits();
         let cluster = index * self.geometry.block_entries();
         let block = cluster << bits;
@@ -374,6 +379,7 @@ impl Metadata {
             let error = overlap("a refcount block", block, role);
             return Err(self.poison_corrupt(error));
         }
+        self.storage.event(Event::RefblockAllocWrite);
         if cluster < self.allocator.fresh {
             self.storage.write_zeroes_at(Extent::new(block, self.geometry.cluster_bytes()))?;
         }

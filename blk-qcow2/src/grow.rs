@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::metadata::{Metadata, set_table_spans};
@@ -30,6 +31,7 @@ impl Metadata {
     /// Replaces the refcount table by one at least half as large again.
     pub(crate) fn grow_refcount_table(&mut self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
+        storage.event(Event::ReftableGrow);
         let plan = self.plan_refcount_table()?;
         // The old blocks are complete on disk before a second table refers to them.
         self.write_refcounts(&*storage).map_err(|error| self.poison(error))?;
@@ -37,10 +39,13 @@ impl Metadata {
             self.refcounts.table.host_offset(),
             u64::from(self.header.refcount_table_clusters) << self.geometry.cluster_bits(),
         );
+        storage.event(Event::RefblockAllocWriteBlocks);
         let entries = self.write_new_blocks(plan)?;
         let table_offset = plan.first_cluster << self.geometry.cluster_bits();
+        storage.event(Event::RefblockAllocWriteTable);
         storage.write_at(table_offset, &pointer_table::encode(&entries))?;
         storage.sync().map_err(|error| self.poison(error))?;
+        storage.event(Event::RefblockAllocSwitchTable);
         self.header.refcount_table_offset = table_offset;
         self.header.refcount_table_clusters = plan.table_clusters as u32;
         self.publish_header()?;
@@ -115,6 +120,7 @@ impl Metadata {
         self.write_back()?;
         let bytes_len = entries * 8;
         let clusters = self.geometry.clusters_of(bytes_len);
+        self.storage.event(Event::L1GrowAllocTable);
         let allocation = self.allocate_contiguous(clusters)?;
         let old_clusters = self.geometry.clusters_of(u64::from(self.header.l1_entries) * 8);
         let old_span = Extent::new(self.header.l1_table_offset, old_clusters << self.geometry.cluster_bits());
@@ -123,11 +129,13 @@ impl Metadata {
         let table_offset = allocation.first << self.geometry.cluster_bits();
         let mut bytes = pointer_table::encode(&content);
         bytes.resize((clusters << self.geometry.cluster_bits()) as usize, 0);
+        self.storage.event(Event::L1GrowWriteTable);
         if let Err(error) = self.storage.write_at(table_offset, &bytes) {
             self.give_back(allocation)?;
             return Err(error);
         }
         self.flush()?;
+        self.storage.event(Event::L1GrowActivateTable);
         self.header.l1_table_offset = table_offset;
         self.header.l1_entries = entries as u32;
         self.publish_header()?;

@@ -13,6 +13,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, Result, Storage};
 
@@ -76,6 +77,7 @@ impl Metadata {
         let geometry = header.geometry;
         let cluster_bytes = geometry.cluster_bytes();
         let l1 = PointerTable::read(&*storage, header.l1_table_offset, header.l1_entries as usize)?;
+        storage.event(Event::ReftableLoad);
         let table_entries = u64::from(header.refcount_table_clusters) * cluster_bytes / 8;
         let table = PointerTable::read(&*storage, header.refcount_table_offset, table_entries as usize)?;
         let mut roles = Roles::collect(geometry, l1.entries(), table.entries());
@@ -171,6 +173,7 @@ impl Metadata {
             return Ok(());
         }
         self.make_room()?;
+        self.storage.event(Event::L2Load);
         self.l2.load(&*self.storage, slice)
     }
 
@@ -184,6 +187,7 @@ impl Metadata {
         let located = self.l2_slice(table, guest_offset);
         if self.l2.get(located.0).is_none() {
             self.make_room()?;
+            self.storage.event(Event::L2Load);
             self.l2.load(&*self.storage, located.0)?;
         }
         Ok(located)
@@ -195,6 +199,7 @@ impl Metadata {
     }
 
     fn new_l2_table(&mut self, guest_offset: u64) -> Result<u64> {
+        self.storage.event(Event::L2AllocWrite);
         let table = self.allocate_metadata(Role::L2Table)?;
         self.enter_l2_table(guest_offset, table);
         Ok(table)
@@ -205,7 +210,9 @@ impl Metadata {
         let cluster_bytes = self.geometry.cluster_bytes();
         self.check_freeable(Extent::new(shared, cluster_bytes), Some(Role::L2Table))?;
         let mut bytes = vec![0; cluster_bytes as usize];
+        self.storage.event(Event::L2AllocCowRead);
         self.storage.read_at(shared, &mut bytes)?;
+        self.storage.event(Event::L2AllocWrite);
         let table = self.allocate_metadata(Role::L2Table)?;
         if let Err(error) = self.storage.write_at(table, &bytes) {
             return Err(self.poison(error));
@@ -269,6 +276,7 @@ impl Metadata {
         if self.l1.is_dirty() {
             storage.sync()?;
             self.check_span(self.l1.host_offset(), Role::L1Table)?;
+            storage.event(Event::L1Update);
             self.l1.write_dirty(&*storage)?;
         }
         if self.allocator.has_pending() {
@@ -282,6 +290,7 @@ impl Metadata {
     /// Writes all changes and makes them durable.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.write_back()?;
+        self.storage.event(Event::FlushToDisk);
         let synced = self.storage.sync();
         synced.map_err(|error| self.poison(error))
     }
@@ -300,11 +309,14 @@ impl Metadata {
         self.extend_storage(storage)?;
         for slice in self.refcounts.cache.dirty_offsets() {
             self.check_cluster(slice, Role::RefcountBlock)?;
+            storage.event(Event::RefblockUpdatePart);
             self.refcounts.cache.write_slice(storage, slice)?;
         }
         if self.refcounts.table.is_dirty() {
             storage.sync()?;
             self.check_span(self.refcounts.table.host_offset(), Role::RefcountTable)?;
+            storage.event(Event::ReftableUpdate);
+            storage.event(Event::RefblockAllocHookup);
             self.refcounts.table.write_dirty(storage)?;
         }
         Ok(())
@@ -313,6 +325,7 @@ impl Metadata {
     fn write_l2_slices(&mut self, storage: &dyn Storage) -> Result<()> {
         for slice in self.l2.dirty_offsets() {
             self.check_cluster(slice, Role::L2Table)?;
+            storage.event(Event::L2Update);
             self.l2.write_slice(storage, slice)?;
         }
         Ok(())

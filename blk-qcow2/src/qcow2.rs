@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use blk_core::storage::Event;
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Info, Limits, Overlay, RepairMode, Resize,
@@ -116,10 +117,12 @@ impl BlockDriver for Qcow2 {
     }
 
     fn flush(&self) -> Result<()> {
+        self.storage.event(Event::FlushToOs);
         {
             let metadata = self.metadata.read();
             if metadata.is_clean() {
                 // Only data was written, in place: others may go on meanwhile.
+                self.storage.event(Event::FlushToDisk);
                 let synced = self.storage.sync();
                 drop(metadata);
                 return synced.map_err(|error| self.metadata.write().poison(error));

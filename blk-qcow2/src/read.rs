@@ -1,5 +1,6 @@
 //! Reading guest data.
 
+use blk_core::storage::Event;
 use blk_core::{Disk, Error, Extent, Result};
 
 use crate::compress;
@@ -20,7 +21,7 @@ impl Qcow2 {
                 let mut metadata = self.metadata.write();
                 let run = metadata.find(Extent::new(at, (buf.len() - done) as u64))?;
                 let end = done + run.length as usize;
-                self.read_run(&metadata, run, at, &mut buf[done..end])?;
+                self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
                 done = end;
             }
         }
@@ -38,16 +39,20 @@ impl Qcow2 {
                 break;
             };
             let end = done + run.length as usize;
-            self.read_run(&metadata, run, at, &mut buf[done..end])?;
+            self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
             done = end;
         }
         Ok(done)
     }
 
+    /// Reads what `run` is; `step` is what reading plain data is for.
     #[inline]
-    fn read_run(&self, metadata: &Metadata, run: Run, at: u64, buf: &mut [u8]) -> Result<()> {
+    fn read_run(&self, metadata: &Metadata, run: Run, at: u64, buf: &mut [u8], step: Event) -> Result<()> {
         match run.cluster {
-            Cluster::Data { host, .. } => self.storage.read_at(host + metadata.geometry.in_cluster(at), buf),
+            Cluster::Data { host, .. } => {
+                self.storage.event(step);
+                self.storage.read_at(host + metadata.geometry.in_cluster(at), buf)
+            }
             Cluster::Zero { .. } => {
                 buf.fill(0);
                 Ok(())
@@ -61,6 +66,7 @@ impl Qcow2 {
     pub(crate) fn read_below(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let inside = self.backing.as_deref().map_or(0, |backing| below_bytes(backing, at, buf.len()));
         if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
+            self.storage.event(Event::ReadBackingAio);
             backing.read(at, &mut buf[..inside])?;
         }
         buf[inside..].fill(0);
@@ -98,6 +104,7 @@ impl Qcow2 {
     ) -> Result<Vec<u8>> {
         let extent = descriptor.extent();
         let mut input = vec![0; extent.length as usize];
+        self.storage.event(Event::ReadCompressed);
         self.storage.read_at(extent.offset, &mut input)?;
         content.resize(metadata.geometry.cluster_bytes() as usize, 0);
         compress::decompress(metadata.header.compression, &input, &mut content).map_err(|error| {
@@ -125,7 +132,7 @@ impl Qcow2 {
             return Ok(());
         }
         let run = Run { cluster, length: inside as u64 };
-        self.read_run(metadata, run, at, &mut buf[..inside])
+        self.read_run(metadata, run, at, &mut buf[..inside], Event::CowRead)
     }
 
     /// Whether the bytes of `extent` read as zeroes if they are unallocated here, as far as is known without reading.

@@ -7,6 +7,7 @@
 //! Write order: a dirty block may be written at any time, because counts rise before the reference is written and fall only
 //! after the dereference is durable (see `metadata`). A new block is durable before the table points to it.
 
+use blk_core::storage::Event;
 use blk_core::{Error, Result, Storage};
 
 use crate::cache::SliceCache;
@@ -66,6 +67,7 @@ impl Refcounts {
     /// Writes all dirty blocks.
     pub(crate) fn write_dirty_blocks(&mut self, storage: &dyn Storage) -> Result<()> {
         for slice in self.cache.dirty_offsets() {
+            storage.event(Event::RefblockUpdatePart);
             self.cache.write_slice(storage, slice)?;
         }
         Ok(())
@@ -93,6 +95,7 @@ impl Refcounts {
         if !self.cache.has_room() {
             self.write_dirty_blocks(storage)?;
         }
+        storage.event(Event::RefblockLoad);
         self.cache.load(storage, slice)
     }
 

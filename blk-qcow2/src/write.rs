@@ -1,5 +1,6 @@
 //! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated clusters.
 
+use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::allocator::Allocation;
@@ -54,6 +55,7 @@ impl Qcow2 {
     #[inline]
     fn write_data(&self, metadata: &Metadata, host_offset: u64, buf: &[u8]) -> Result<()> {
         metadata.check_data_target(Extent::new(host_offset, buf.len() as u64))?;
+        self.storage.event(Event::WriteAio);
         self.storage.write_at(host_offset, buf)
     }
 

@@ -1,5 +1,6 @@
 //! Writing compressed clusters: several share a host cluster, each counting one reference to it.
 
+use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::compress;
@@ -53,10 +54,12 @@ impl Qcow2 {
             drop(metadata);
             return self.write_guest(at, part);
         };
+        self.storage.event(Event::WriteCompressed);
         if let Err(error) = self.storage.write_at(host_offset, &packed) {
             drop_bytes(&mut metadata, host_offset)?;
             return Err(error);
         }
+        self.storage.event(Event::L2UpdateCompressed);
         // A write-back inside the allocation may have evicted the slice.
         let located = metadata.l2_for_write(at)?;
         metadata.set_l2_entry(located, entry);
@@ -67,6 +70,7 @@ impl Qcow2 {
 
 /// Room for `length` bytes, fewer than a cluster, inside one host cluster, which gains a reference.
 fn allocate_bytes(metadata: &mut Metadata, length: u64) -> Result<u64> {
+    metadata.storage.event(Event::ClusterAllocBytes);
     let geometry = metadata.geometry;
     if let Some(at) = metadata.allocator.packing_at {
         let fits = geometry.in_cluster(at) + length <= geometry.cluster_bytes();

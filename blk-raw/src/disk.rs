@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Resize, Result, Storage, WriteFlags, ZeroFlags,
@@ -50,12 +51,14 @@ impl BlockDriver for RawDisk {
 
     #[inline]
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.storage.event(Event::ReadAio);
         self.storage.read_at(self.window.start + offset, buf)
     }
 
     #[inline]
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         refuse_compressed(flags)?;
+        self.storage.event(Event::WriteAio);
         self.storage.write_at(self.window.start + offset, buf)
     }
 
@@ -73,6 +76,8 @@ impl BlockDriver for RawDisk {
     }
 
     fn flush(&self) -> Result<()> {
+        self.storage.event(Event::FlushToOs);
+        self.storage.event(Event::FlushToDisk);
         self.storage.sync()
     }
 

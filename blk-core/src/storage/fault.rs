@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Gate, Storage, StorageRun};
+use super::{Event, Gate, Storage, StorageRun};
 use crate::sync::Mutex;
 use crate::{Error, Extent, Result};
 
@@ -299,6 +299,10 @@ impl Storage for FaultStorage {
 
     fn sync(&self) -> Result<()> {
         self.whole(Operation::Sync, "sync", || self.below.sync())
+    }
+
+    fn event(&self, event: Event) {
+        self.below.event(event);
     }
 }
 

@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::fault::Operation;
-use super::{Storage, StorageRun};
+use super::{Event, Storage, StorageRun};
 use crate::sync::Mutex;
 use crate::{ErrorKind, Extent, Result};
 
@@ -119,6 +119,10 @@ impl Storage for TraceStorage {
 
     fn sync(&self) -> Result<()> {
         self.note(Operation::Sync, Extent::default(), self.below.sync())
+    }
+
+    fn event(&self, event: Event) {
+        self.below.event(event);
     }
 }
 
