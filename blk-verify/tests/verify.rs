@@ -50,7 +50,7 @@ fn a_misplaced_write_names_where_it_came_from() {
             blkverify: read offset=8192 bytes=1024 contents mismatch at offset 8192 (sector 16)
               request:   #3 read 8k 1k
               differing: 576 of 1024 compared bytes, in 2 sectors
-              expected:  00002000: a5 c3 94 e1 5a 3c 6d d2 a5 c3 94 e1 5a 3c 6d d3  what request #2 (write 8k 4k) wrote to sector 16
+              expected:  00002000: d2 6d 3c 5a e1 94 c3 a5 d3 6d 3c 5a e1 94 c3 a5  what request #2 (write 8k 4k) wrote to sector 16
               found:     00002000: 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00  zeroes
         "#]],
     );

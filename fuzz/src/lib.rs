@@ -1,6 +1,6 @@
 //! What the fuzz targets share: running an input, reporting a finding, telling every few seconds what was reached.
 
-mod memory;
+mod cost;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +9,7 @@ use blk_testbed::hostile::{self, ImageStats};
 use blk_verify::scenario::Scenario;
 use blk_verify::target::Target;
 use blk_verify::{Engine, Outcome, RunOptions};
+use cost::Cost;
 use libfuzzer_sys::Corpus;
 
 /// How often a process says what it did.
@@ -22,7 +23,7 @@ struct Session {
     count: u64,
     images: ImageStats,
     /// The most that an image has cost so far.
-    image_bytes_max: u64,
+    image_cost_max: Cost,
     started: Instant,
     said: Instant,
 }
@@ -34,7 +35,15 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
     let plain = Engine::new(options);
     let watching = Engine::new(RunOptions { track_kinds: true, ..options });
     let images = ImageStats::default();
-    Mutex::new(Session { plain, watching, count: 0, images, image_bytes_max: 0, started: now, said: now })
+    Mutex::new(Session {
+        plain,
+        watching,
+        count: 0,
+        images,
+        image_cost_max: Cost::default(),
+        started: now,
+        said: now,
+    })
 });
 
 /// Runs an input as a scenario on `target`; ends the process with a report if something is found.
@@ -61,14 +70,14 @@ pub fn scenario(target: &dyn Target, data: &[u8]) -> Corpus {
 /// Runs an input as a qcow2 image; ends the process with a report if something is found.
 pub fn image(data: &[u8]) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = memory::before();
+    let before = cost::before();
     let judged = hostile::judge(data, &mut session.images);
-    session.image_bytes_max = session.image_bytes_max.max(before.added());
+    let cost = before.cost();
+    session.image_cost_max = session.image_cost_max.max(cost);
     if session.said.elapsed() >= SAY_EVERY {
         session.say_images();
     }
-    if session.image_bytes_max > memory::IMAGE_BYTES_MAX {
-        let report = format!("the image cost {} MiB of memory", session.image_bytes_max >> 20);
+    if let Some(report) = cost.excess() {
         stop("open_qcow2", &report, "the input is a qcow2 image")
     }
     match judged {
@@ -93,7 +102,9 @@ impl Session {
 
     fn say_images(&mut self) {
         let counts = serde_json::to_value(self.images.clone()).map(|mut counts| {
-            counts["image_mib_max"] = (self.image_bytes_max >> 20).into();
+            counts["image_mib_max"] = (self.image_cost_max.bytes >> 20).into();
+            counts["image_ms_max"] =
+                u64::try_from(self.image_cost_max.time.as_millis()).unwrap_or(u64::MAX).into();
             counts
         });
         self.say(counts);

@@ -124,8 +124,8 @@ fn regressions_as_bytes(shell: &Shell, target: &str) -> Result<Option<PathBuf>> 
 fn target_flags(target: &str) -> &'static [&'static str] {
     match target {
         // Larger than the largest template: a truncated image only tests its rejection.
-        // The memory of each image is measured by the target: libFuzzer's limit would count its corpus in memory too.
-        "open_qcow2" => &["-max_len=1048576", "-malloc_limit_mb=256", "-timeout=1"],
+        // Memory and time of each image are measured by the target, without what others cost.
+        "open_qcow2" => &["-max_len=1048576", "-malloc_limit_mb=256", "-timeout=20"],
         // A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their time.
         _ => &["-max_len=1056", "-timeout=10"],
     }

@@ -1,0 +1,79 @@
+//! What one input costs: memory and processor time.
+//!
+//! libFuzzer's own limits count other things too: the corpus that it keeps in memory, and the time in which others had the
+//! processor. So both are taken for each input, from Linux's counters of this process.
+
+use std::fs;
+use std::time::Duration;
+
+use rustix::time::{ClockId, clock_gettime};
+
+/// The most that one image may cost, bytes.
+pub(crate) const IMAGE_BYTES_MAX: u64 = 256 << 20;
+
+/// The most processor time that one image may take.
+pub(crate) const IMAGE_TIME_MAX: Duration = Duration::from_secs(1);
+
+/// The counters before an input.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Before {
+    /// Resident memory, bytes; `None` where the kernel does not tell.
+    resident: Option<u64>,
+    time: Duration,
+}
+
+/// What an input cost, or the most that any did.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Cost {
+    /// Bytes that were added at the peak; 0 where that is not known.
+    pub(crate) bytes: u64,
+    /// Processor time of this thread.
+    pub(crate) time: Duration,
+}
+
+/// Starts a measurement: forgets the peak of what ran before.
+pub(crate) fn before() -> Before {
+    // 5: the peak becomes what is resident now (proc(5)).
+    let resident = fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak());
+    Before { resident, time: time() }
+}
+
+impl Before {
+    /// What was spent since.
+    pub(crate) fn cost(self) -> Cost {
+        let time = time().saturating_sub(self.time);
+        Cost {
+            bytes: self.resident.zip(peak()).map_or(0, |(before, peak)| peak.saturating_sub(before)),
+            time,
+        }
+    }
+}
+
+impl Cost {
+    /// The larger of both, each by itself.
+    pub(crate) fn max(self, other: Self) -> Self {
+        Self { bytes: self.bytes.max(other.bytes), time: self.time.max(other.time) }
+    }
+
+    /// What is too much, as a report says it.
+    pub(crate) fn excess(self) -> Option<String> {
+        if self.bytes > IMAGE_BYTES_MAX {
+            return Some(format!("the image cost {} MiB of memory", self.bytes >> 20));
+        }
+        (self.time > IMAGE_TIME_MAX).then(|| format!("the image took {:?} of processor time", self.time))
+    }
+}
+
+/// Processor time of this thread so far.
+fn time() -> Duration {
+    let time = clock_gettime(ClockId::ThreadCPUTime);
+    Duration::new(time.tv_sec.unsigned_abs(), u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
+/// The peak of the resident memory, bytes.
+fn peak() -> Option<u64> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: u64 = line.trim().strip_suffix("kB")?.trim().parse().ok()?;
+    Some(kib << 10)
+}
