@@ -12,6 +12,7 @@
 
 mod permitted;
 mod settle;
+mod status;
 
 use std::fmt;
 use std::sync::Arc;
@@ -33,6 +34,9 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Coarsest request alignment that is verified: a piece that is compared is at least that long.
 const ALIGNMENT_BYTES_MAX: u64 = 16 << 20;
+
+/// What a disk that has a bad spot cannot read at least.
+const SECTOR_BYTES: u64 = 512;
 
 /// What buffers hold before the disk under test reads into them: a byte that stamps hardly ever have.
 pub(crate) const UNREAD: u8 = 0xee;
@@ -90,7 +94,6 @@ impl Buffers<'_> {
 }
 
 /// Two disks behind one. See the module documentation.
-#[derive(Debug)]
 pub struct Verify {
     reference: Arc<Disk>,
     test: Arc<Disk>,
@@ -99,11 +102,32 @@ pub struct Verify {
     journal: Arc<Journal>,
     /// Absent where there is one request at a time.
     ranges: Option<RangeLock>,
-    /// Bytes that are compared at a time: a multiple of the request alignment of both disks.
+    /// The coarser request alignment of both disks, bytes.
+    alignment: u64,
+    /// Bytes that are compared at a time: a multiple of the alignment.
     chunk_bytes: usize,
+    /// Bytes that are read back at a time where neither disk can read more at once: a multiple of the alignment.
+    small_bytes: u64,
     /// Buffers for both sides' data, used again where one request comes after another.
     buffers: Mutex<[Vec<u8>; 2]>,
+    /// Nothing is proven any more.
     failed: AtomicBool,
+    /// A request has failed on both disks, after which the disk under test may refuse all others.
+    shared_failure: AtomicBool,
+}
+
+impl fmt::Debug for Verify {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither the buffers nor the requests of the journal: they are long.
+        f.debug_struct("Verify")
+            .field("reference", &self.reference)
+            .field("test", &self.test)
+            .field("policy", &self.policy)
+            .field("numbering", &self.numbering)
+            .field("requests", &self.journal.request_count())
+            .field("failed", &self.failed)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Verify {
@@ -141,9 +165,12 @@ impl Verify {
             numbering,
             journal,
             ranges: (numbering == Numbering::Verifier).then(RangeLock::default),
+            alignment,
             chunk_bytes: CHUNK_BYTES.max(alignment as usize),
+            small_bytes: SECTOR_BYTES.max(alignment),
             buffers: Mutex::default(),
             failed: AtomicBool::new(false),
+            shared_failure: AtomicBool::new(false),
         })
     }
 
@@ -155,19 +182,46 @@ impl Verify {
     /// Checks that earlier mismatches let requests through, and gives the request its number.
     #[inline]
     fn begin(&self, request: Request) -> Result<u32> {
-        if self.failed.load(Ordering::Relaxed) {
-            return Err(Error::Poisoned { cause: "an earlier request left the disks different".to_owned() });
-        }
+        self.refuse_what_proves_nothing()?;
         Ok(match self.numbering {
             Numbering::Verifier => self.journal.enter(request),
             Numbering::Caller => self.journal.current_number(),
         })
     }
 
-    /// Waits for requests in flight that overlap.
     #[inline]
-    fn order(&self, extent: Extent, mode: Mode) -> Option<RangeGuard<'_>> {
-        self.ranges.as_ref().map(|ranges| ranges.lock(extent, mode))
+    fn refuse_what_proves_nothing(&self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) {
+            return Err(Error::Poisoned { cause: "an earlier request left the disks different".to_owned() });
+        }
+        Ok(())
+    }
+
+    /// Waits for requests in flight that overlap. One of them may find that nothing is proven any more.
+    #[inline]
+    fn order(&self, extent: Extent, mode: Mode) -> Result<Option<RangeGuard<'_>>> {
+        let Some(ranges) = &self.ranges else { return Ok(None) };
+        let guard = ranges.lock(extent, mode);
+        self.refuse_what_proves_nothing()?;
+        Ok(Some(guard))
+    }
+
+    /// Waits for all requests in flight, and holds up all others.
+    fn order_alone(&self) -> Result<Option<RangeGuard<'_>>> {
+        self.order(Extent::new(0, u64::MAX), Mode::Exclusive)
+    }
+
+    /// What is wrong with the sizes. No resize may be under way.
+    fn sizes_differ(&self) -> Option<String> {
+        let (reference, test) = (self.reference.size(), self.test.size());
+        (reference != test).then(|| report::sizes(reference, test))
+    }
+
+    fn compare_sizes(&self, number: u32, request: Request) -> Result<()> {
+        self.sizes_differ().map_or(Ok(()), |what| {
+            let noted = self.noted(number, request);
+            self.mismatch(report::request_finding(number, noted, Signature::Size, &what))
+        })
     }
 
     /// The request as the journal has it: the caller knows more of it than the verifier sees.
@@ -177,23 +231,31 @@ impl Verify {
 
     /// Does what the policy says. `Ok` means: go on with what the reference says.
     fn mismatch(&self, finding: Finding) -> Result<()> {
-        let report = finding.report.clone();
-        match &self.policy {
-            Policy::Fail => {
-                self.failed.store(true, Ordering::Relaxed);
-                self.journal.add(finding);
-                Err(Error::Mismatch { report })
-            }
-            Policy::Report => {
-                self.journal.add(finding);
-                Ok(())
-            }
-            Policy::Abort(hook) => {
-                hook(&finding);
-                self.journal.add(finding);
-                Err(Error::Mismatch { report })
-            }
+        if matches!(self.policy, Policy::Report) {
+            self.journal.add(finding);
+            return Ok(());
         }
+        self.failed.store(true, Ordering::Relaxed);
+        self.journal.add(finding.clone());
+        if let Policy::Abort(hook) = &self.policy {
+            hook(&finding);
+        }
+        Err(Error::Mismatch { report: finding.report })
+    }
+
+    /// The finding for bytes from disk address `at` on that differ. `range` is what the request touches.
+    fn content_finding(
+        &self,
+        number: u32,
+        request: Request,
+        range: Extent,
+        at: u64,
+        expected: &[u8],
+        found: &[u8],
+    ) -> Finding {
+        let sides = Sides { offset: at, reference: expected, test: found, size: self.reference.size() };
+        let noted = Some((number, self.noted(number, request)));
+        report::content_finding(&self.journal, noted, range, sides)
     }
 
     #[inline]
@@ -213,12 +275,9 @@ impl Verify {
                 return self.only_reference_failed(number, request, error);
             }
             if *expected != *part {
-                let sides =
-                    Sides { offset: at, reference: expected, test: part, size: self.reference.size() };
                 let range =
                     request.range().map_or(Extent::default(), |(offset, length)| Extent::new(offset, length));
-                let noted = Some((number, self.noted(number, request)));
-                self.mismatch(report::content_finding(&self.journal, noted, range, sides))?;
+                self.mismatch(self.content_finding(number, request, range, at, expected, part))?;
                 part.copy_from_slice(expected);
             }
             at += part.len() as u64;
@@ -251,7 +310,7 @@ impl BlockDriver for Verify {
         let extent = Extent::new(offset, buf.len() as u64);
         let request = Request::Read { offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Shared);
+        let _ordered = self.order(extent, Mode::Shared)?;
         // Bytes that the driver forgets to fill must not be right by accident, nor differ from run to run.
         buf.fill(UNREAD);
         match self.test.read(offset, buf) {
@@ -272,7 +331,7 @@ impl BlockDriver for Verify {
             Request::Write { offset, length, fill: Fill::Stamp, fua: flags.fua }
         };
         let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive)?;
         let tested = self.test.write(offset, buf, flags);
         let plain = WriteFlags { compressed: false, ..flags };
         let permitted = permitted::Permitted::write(extent, buf, flags);
@@ -284,7 +343,7 @@ impl BlockDriver for Verify {
         let Extent { offset, length } = extent;
         let request = Request::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua };
         let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive)?;
         let tested = self.test.write_zeroes(extent, flags);
         let with_fallback = ZeroFlags { no_fallback: false, ..flags };
         let permitted = permitted::Permitted::zeroes(extent, no_fallback);
@@ -296,7 +355,7 @@ impl BlockDriver for Verify {
     fn discard(&self, extent: Extent) -> Result<()> {
         let request = Request::Discard { offset: extent.offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive);
+        let _ordered = self.order(extent, Mode::Exclusive)?;
         let permitted = permitted::Permitted::discard(extent);
         match self.test.discard(extent) {
             Ok(()) => self.adopt(number, request, permitted),
@@ -307,23 +366,29 @@ impl BlockDriver for Verify {
     fn flush(&self) -> Result<()> {
         let number = self.begin(Request::Flush)?;
         let tested = self.test.flush();
-        self.settle(number, Request::Flush, tested, permitted::Permitted::nothing(), Disk::flush)
+        let settled = self.settle(number, Request::Flush, tested, permitted::Permitted::flush(), Disk::flush);
+        // Differing sizes mean something only while no resize is under way.
+        if settled.is_ok() && self.sizes_differ().is_some() {
+            let _ordered = self.order_alone()?;
+            self.compare_sizes(number, Request::Flush)?;
+        }
+        settled
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         let request = Request::Status { offset: extent.offset, length: extent.length };
         let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Shared);
-        let status = match self.test.block_status(extent) {
-            Ok(status) => status,
+        let _ordered = self.order(extent, Mode::Shared)?;
+        match self.test.block_status(extent) {
+            Ok(status) => self.judge_status(number, request, extent, status),
             Err(error) => {
                 let permitted = permitted::Permitted::nothing();
-                self.settle(number, request, Err(error), permitted, |_| Ok(()))?;
-                return self.reference.block_status(extent);
+                self.settle(number, request, Err(error), permitted, |reference| {
+                    reference.block_status(extent).map(drop)
+                })?;
+                Ok(status::unknown(extent.length))
             }
-        };
-        self.check_status(number, request, Extent::new(extent.offset, status.length), status)?;
-        Ok(status)
+        }
     }
 
     /// That of the disk under test, because the block status is that of the disk under test.
@@ -332,7 +397,7 @@ impl BlockDriver for Verify {
     }
 
     fn close(&self) -> Result<()> {
-        self.test.close().and_then(|()| self.reference.close())
+        self.close_both()
     }
 
     fn as_resize(&self) -> Option<&dyn Resize> {
@@ -348,24 +413,24 @@ impl Resize for Verify {
     fn resize(&self, size: u64) -> Result<()> {
         let request = Request::Resize { size };
         let number = self.begin(request)?;
-        let _ordered = self.order(Extent::new(0, u64::MAX), Mode::Exclusive);
+        let _ordered = self.order_alone()?;
         let tested = self.test.resize(size);
         let settled = self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
             reference.resize(size)
         });
-        let (reference, test) = (self.reference.size(), self.test.size());
-        if reference == test || matches!(settled, Err(Error::Mismatch { .. })) {
-            return settled;
+        if !matches!(settled, Err(Error::Mismatch { .. })) {
+            self.compare_sizes(number, request)?;
         }
-        let what = report::sizes(reference, test);
-        self.mismatch(report::request_finding(number, self.noted(number, request), Signature::Size, &what))?;
         settled
     }
 }
 
 impl Check for Verify {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
-        self.begin(Request::Check)?;
-        self.test.check(repair)
+        let number = self.begin(Request::Check)?;
+        let _ordered = self.order_alone()?;
+        let checked = self.test.check(repair);
+        self.compare_sizes(number, Request::Check)?;
+        checked
     }
 }

@@ -91,7 +91,7 @@ fn every_other_kind_of_finding_is_told_apart() {
         Bug::StatusLies,
         "write 0 512\nmap 0 4k",
         &expect![[r#"
-            blkverify: map offset=0 bytes=4096 claims zero bytes at Extent { offset: 0, length: 4096 } where the content differs from that
+            blkverify: map offset=0 bytes=4096 claims zero bytes at Extent { offset: 0, length: 4096 } where the content differs from that at offset 0
               request:   #2 map 0 4k
         "#]],
     );

@@ -2,11 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use blk_core::{BlockStatus, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags};
 
 use super::settle::alike;
 use super::{UNREAD, Verify};
-use crate::report::{self, Sides, Signature};
+use crate::report::Finding;
 use crate::scenario::Request;
 
 /// What a request may leave where it did not simply succeed.
@@ -19,8 +19,8 @@ pub(super) struct Permitted<'a> {
     may_be_unsupported: bool,
     /// The driver may want whole units.
     may_be_misaligned: bool,
-    /// The reference has failed too, and may itself have done part of the request.
-    failed_on_both: bool,
+    /// The host may be full.
+    may_lack_space: bool,
 }
 
 /// What bytes become when a request does its work.
@@ -31,46 +31,56 @@ enum New<'a> {
 }
 
 impl<'a> Permitted<'a> {
-    /// No refusal, and no other content.
+    /// Of a request that reads: no refusal, and no other content.
     pub(super) fn nothing() -> Self {
         Self {
             extent: Extent::default(),
             new: New::Zeroes,
             may_be_unsupported: false,
             may_be_misaligned: false,
-            failed_on_both: false,
+            may_lack_space: false,
         }
+    }
+
+    /// Of a request that writes: a full host is nobody's bug.
+    fn of_writing(extent: Extent) -> Self {
+        Self { extent, may_lack_space: true, ..Self::nothing() }
     }
 
     pub(super) fn write(extent: Extent, data: &'a [u8], flags: WriteFlags) -> Self {
         let optional = flags.compressed;
         let new = New::Data(data);
-        Self { extent, new, may_be_unsupported: optional, may_be_misaligned: optional, ..Self::nothing() }
+        Self { new, may_be_unsupported: optional, may_be_misaligned: optional, ..Self::of_writing(extent) }
     }
 
     pub(super) fn zeroes(extent: Extent, no_fallback: bool) -> Self {
-        Self { extent, may_be_unsupported: no_fallback, ..Self::nothing() }
+        Self { may_be_unsupported: no_fallback, ..Self::of_writing(extent) }
     }
 
     pub(super) fn discard(extent: Extent) -> Self {
-        Self { extent, may_be_unsupported: true, ..Self::nothing() }
+        Self { may_be_unsupported: true, ..Self::of_writing(extent) }
     }
 
     pub(super) fn resize() -> Self {
-        Self { may_be_unsupported: true, ..Self::nothing() }
+        Self { may_be_unsupported: true, ..Self::of_writing(Extent::default()) }
     }
 
-    /// The same for a request that has failed on the reference too.
-    pub(super) fn failed_on_both(self) -> Self {
-        Self { failed_on_both: true, ..self }
+    /// Of a flush or a close, which write what earlier requests left in caches.
+    pub(super) fn flush() -> Self {
+        Self::of_writing(Extent::default())
     }
 
-    /// Whether the disk under test may refuse the request in this way. A full host is nobody's bug.
+    /// Where bytes may be old or new.
+    pub(super) fn extent(&self) -> Extent {
+        self.extent
+    }
+
+    /// Whether the disk under test may refuse the request in this way.
     pub(super) fn refusal(&self, error: &Error) -> bool {
         match error {
             Error::Unsupported { .. } => self.may_be_unsupported,
             Error::Misaligned { .. } => self.may_be_misaligned,
-            Error::NoSpace { .. } => true,
+            Error::NoSpace { .. } => self.may_lack_space,
             _ => false,
         }
     }
@@ -78,134 +88,164 @@ impl<'a> Permitted<'a> {
     /// Makes `old`, the reference's bytes from disk address `at` on, what is allowed and nearest to `found`, the bytes of
     /// the disk under test.
     fn choose(&self, at: u64, found: &[u8], old: &mut [u8]) {
-        let choose = |(old, (found, new)): (&mut u8, (&u8, &u8))| {
-            // Where the reference has become new, what was there before is no longer known: anything may have stayed.
-            if found == new || (self.failed_on_both && old == new) {
-                *old = *found;
-            }
-        };
         match self.new {
             // Most requests end up here: kept simple, so that it is done for many bytes at once.
-            New::Zeroes if !self.failed_on_both => {
+            New::Zeroes => {
                 old.iter_mut().zip(found).for_each(|(old, found)| *old = if *found == 0 { 0 } else { *old });
             }
-            New::Zeroes => old.iter_mut().zip(found.iter().zip(std::iter::repeat(&0))).for_each(choose),
             New::Data(data) => {
                 let new = &data[(at - self.extent.offset) as usize..];
+                let choose = |(old, (found, new)): (&mut u8, (&u8, &u8))| {
+                    if found == new {
+                        *old = *found;
+                    }
+                };
                 old.iter_mut().zip(found.iter().zip(new)).for_each(choose);
             }
         }
     }
 }
 
+/// A piece of both disks, which starts at disk address `at`.
+struct Piece<'a> {
+    at: u64,
+    /// What the disk under test holds there.
+    found: &'a mut [u8],
+    /// What the reference holds there.
+    old: &'a mut [u8],
+}
+
+/// What reading a piece from the disk under test, and from the reference, came to.
+type ReadBoth = (Result<()>, Result<()>);
+
 impl Verify {
-    /// Reads back what the disk under test has where it was free to choose, holds each byte against what is allowed, and
-    /// brings the reference to the same.
-    pub(super) fn adopt(&self, number: u32, request: Request, permitted: Permitted<'_>) -> Result<()> {
+    /// Reads `extent` from both disks, piece by piece: small pieces where neither can read a large one, so that a bad sector
+    /// hides no more than itself. What both can read is for `visit`, the rest for `unreadable`.
+    #[inline]
+    fn for_pieces(
+        &self,
+        extent: Extent,
+        mut visit: impl FnMut(Piece<'_>) -> Result<()>,
+        unreadable: impl Fn(ReadBoth) -> Result<()>,
+    ) -> Result<()> {
         let mut buffers = self.buffers();
         let [found, old] = buffers.get();
-        let mut at = permitted.extent.offset;
-        while at < permitted.extent.end() {
-            let length = (permitted.extent.end() - at).min(self.chunk_bytes as u64) as usize;
+        let (mut at, mut small_until) = (extent.offset, 0);
+        while at < extent.end() {
+            let longest = if at < small_until {
+                self.small_bytes - at % self.small_bytes
+            } else {
+                self.chunk_bytes as u64
+            };
+            let length = (extent.end() - at).min(longest) as usize;
             let (found, old) = (&mut found[..length], &mut old[..length]);
             found.fill(UNREAD);
+            let end = at + length as u64;
             match (self.test.read(at, found), self.reference.read(at, old)) {
-                (Ok(()), Ok(())) if found == old => {}
-                (Ok(()), Ok(())) => self.adopt_chunk(number, request, permitted, at, found, old)?,
-                // What neither can read back cannot differ.
-                (Err(one), Err(other)) if permitted.failed_on_both && alike(&one, &other) => {}
-                (Err(error), _) => return self.read_back_failed(number, request, &error),
-                (Ok(()), Err(error)) => return self.only_reference_failed(number, request, error),
+                (Ok(()), Ok(())) => visit(Piece { at, found, old })?,
+                (Err(_), Err(_)) if at >= small_until && length as u64 > self.small_bytes => {
+                    small_until = end;
+                    continue;
+                }
+                read => unreadable(read)?,
             }
-            at += length as u64;
+            at = end;
         }
         Ok(())
     }
 
-    fn adopt_chunk(
+    /// Reads back what the disk under test has where it was free to choose, holds each byte against what is allowed, and
+    /// brings the reference to the same.
+    pub(super) fn adopt(&self, number: u32, request: Request, permitted: Permitted<'_>) -> Result<()> {
+        let adopt = |piece: Piece<'_>| {
+            if piece.found == piece.old {
+                Ok(())
+            } else {
+                self.adopt_piece(number, request, permitted, piece)
+            }
+        };
+        self.for_pieces(permitted.extent, adopt, |read| self.judge_unreadable(number, request, read))
+    }
+
+    /// Looks for a byte that is neither old nor new on the disk under test, while the reference still has the old ones.
+    pub(super) fn third_value(
         &self,
         number: u32,
         request: Request,
         permitted: Permitted<'_>,
-        at: u64,
-        found: &[u8],
-        old: &mut [u8],
+    ) -> Option<Finding> {
+        let mut third = None;
+        let look = |Piece { at, found, old }: Piece<'_>| {
+            if third.is_none() && *found != *old {
+                permitted.choose(at, found, old);
+                if *found != *old {
+                    third = Some(self.content_finding(number, request, permitted.extent, at, old, found));
+                }
+            }
+            Ok(())
+        };
+        // It is judged later whether what cannot be read may be so; neither closure fails.
+        let _ = self.for_pieces(permitted.extent, look, |_| Ok(()));
+        third
+    }
+
+    /// Brings the reference to what the disk under test holds, after a request of which both may have done any part.
+    pub(super) fn copy_to_reference(&self, number: u32, request: Request, extent: Extent) -> Result<()> {
+        let copy = |Piece { at, found, old }: Piece<'_>| {
+            if found == old { Ok(()) } else { self.write_back(at, found) }
+        };
+        self.for_pieces(extent, copy, |read| self.judge_unreadable(number, request, read))
+    }
+
+    #[cold]
+    fn judge_unreadable(&self, number: u32, request: Request, read: ReadBoth) -> Result<()> {
+        match read {
+            // What neither can read back cannot differ.
+            (Err(one), Err(other)) if alike(&one, &other) => Ok(()),
+            (Err(error), _) if self.excused(&error) => Err(self.give_up(&format!(
+                "what the disk under test holds after a failure of both disks cannot be read back: {error}"
+            ))),
+            (Err(error), _) => self.read_back_failed(number, request, &error),
+            (Ok(()), Err(error)) => self.only_reference_failed(number, request, error),
+            (Ok(()), Ok(())) => Ok(()),
+        }
+    }
+
+    fn adopt_piece(
+        &self,
+        number: u32,
+        request: Request,
+        permitted: Permitted<'_>,
+        Piece { at, found, old }: Piece<'_>,
     ) -> Result<()> {
         permitted.choose(at, found, old);
         let expected = old;
         if *expected != *found {
-            let sides = Sides { offset: at, reference: expected, test: found, size: self.reference.size() };
-            let noted = Some((number, self.noted(number, request)));
-            self.mismatch(report::content_finding(&self.journal, noted, permitted.extent, sides))?;
+            self.mismatch(self.content_finding(number, request, permitted.extent, at, expected, found))?;
         }
-        write_back(&self.reference, at, expected).map_err(|error| {
-            // From here on the disks may differ for a reason that is nobody's bug.
-            self.failed.store(true, Ordering::Relaxed);
-            Error::Poisoned { cause: format!("the reference cannot follow the disk under test: {error}") }
+        self.write_back(at, expected)
+    }
+
+    fn write_back(&self, at: u64, content: &[u8]) -> Result<()> {
+        let written = if is_zero(content) {
+            let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
+            self.reference.write_zeroes(Extent::new(at, content.len() as u64), flags)
+        } else {
+            self.reference.write(at, content, WriteFlags::default())
+        };
+        written.map_err(|error| {
+            self.give_up(&format!("the reference cannot follow the disk under test: {error}"))
         })
     }
 
-    /// Holds a block status against the content of the reference.
-    pub(super) fn check_status(
-        &self,
-        number: u32,
-        request: Request,
-        extent: Extent,
-        status: BlockStatus,
-    ) -> Result<()> {
-        let claim = if status.zero {
-            "zero"
-        } else if status.allocated {
-            return Ok(());
-        } else {
-            "unallocated"
-        };
-        let mut buffers = self.buffers();
-        let [content, below] = buffers.get();
-        let mut at = extent.offset;
-        while at < extent.end() {
-            let length = (extent.end() - at).min(self.chunk_bytes as u64) as usize;
-            let (content, below) = (&mut content[..length], &mut below[..length]);
-            self.reference.read(at, content)?;
-            below.fill(0);
-            if claim == "unallocated" {
-                read_below(&self.test, at, below)?;
-            }
-            if *content != *below {
-                let what = format!("claims {claim} bytes at {extent:?} where the content differs from that");
-                let noted = self.noted(number, request);
-                return self.mismatch(report::request_finding(
-                    number,
-                    noted,
-                    Signature::Status { claim },
-                    &what,
-                ));
-            }
-            at += length as u64;
-        }
-        Ok(())
-    }
-}
-
-/// What shows through an unallocated range: the disk below, and zeroes behind its end.
-fn read_below(disk: &Disk, at: u64, buf: &mut [u8]) -> Result<()> {
-    let Some(below) = disk.backing() else { return Ok(()) };
-    let inside = usize::try_from(below.size().saturating_sub(at)).unwrap_or(usize::MAX).min(buf.len());
-    if inside == 0 { Ok(()) } else { below.read(at, &mut buf[..inside]) }
-}
-
-fn write_back(reference: &Disk, at: u64, content: &[u8]) -> Result<()> {
-    if is_zero(content) {
-        reference.write_zeroes(
-            Extent::new(at, content.len() as u64),
-            ZeroFlags { may_unmap: true, ..ZeroFlags::default() },
-        )
-    } else {
-        reference.write(at, content, WriteFlags::default())
+    /// From here on the disks may differ for a reason that is nobody's bug: nothing is proven any more.
+    fn give_up(&self, cause: &str) -> Error {
+        self.failed.store(true, Ordering::Relaxed);
+        Error::Poisoned { cause: cause.to_owned() }
     }
 }
 
 /// Whether all bytes are zero; a block at a time, so that many are looked at at once.
-fn is_zero(content: &[u8]) -> bool {
+pub(super) fn is_zero(content: &[u8]) -> bool {
     content.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
 }
