@@ -8,14 +8,24 @@ use blk_core::sync::{Condvar, Mutex};
 /// Ranges of bytes that are in use.
 #[derive(Debug, Default)]
 pub(crate) struct RangeLock {
-    held: Mutex<Held>,
+    queue: Mutex<Queue>,
     released: Condvar,
 }
 
+/// Who has a range or waits for one, in the order in which they came. Who came earlier goes first, wherever two conflict: so
+/// many who share a range do not keep out one who wants it alone.
 #[derive(Debug, Default)]
-struct Held {
-    ranges: Vec<(Extent, Mode)>,
+struct Queue {
+    entries: Vec<Entry>,
+    tickets: u64,
     waiting: usize,
+}
+
+#[derive(Debug)]
+struct Entry {
+    ticket: u64,
+    extent: Extent,
+    mode: Mode,
 }
 
 /// Whether others may use a range at the same time.
@@ -31,39 +41,40 @@ pub(crate) enum Mode {
 #[derive(Debug)]
 pub(crate) struct RangeGuard<'a> {
     lock: &'a RangeLock,
-    extent: Extent,
-    mode: Mode,
+    ticket: u64,
 }
 
 impl RangeLock {
-    /// Waits until nobody uses `extent` in a way that conflicts.
+    /// Waits until nobody who came earlier uses `extent` in a way that conflicts.
     pub(crate) fn lock(&self, extent: Extent, mode: Mode) -> RangeGuard<'_> {
-        let mut held = self.held.lock();
-        while held.conflicts(extent, mode) {
-            held.waiting += 1;
-            self.released.wait(&mut held);
-            held.waiting -= 1;
+        let mut queue = self.queue.lock();
+        let ticket = queue.tickets;
+        queue.tickets += 1;
+        queue.entries.push(Entry { ticket, extent, mode });
+        while !queue.may_go(ticket, extent, mode) {
+            queue.waiting += 1;
+            self.released.wait(&mut queue);
+            queue.waiting -= 1;
         }
-        held.ranges.push((extent, mode));
-        RangeGuard { lock: self, extent, mode }
+        RangeGuard { lock: self, ticket }
     }
 }
 
-impl Held {
-    fn conflicts(&self, extent: Extent, mode: Mode) -> bool {
-        self.ranges.iter().any(|(other, theirs)| {
-            other.overlaps(extent) && (mode == Mode::Exclusive || *theirs == Mode::Exclusive)
+impl Queue {
+    fn may_go(&self, ticket: u64, extent: Extent, mode: Mode) -> bool {
+        let earlier = self.entries.iter().take_while(|entry| entry.ticket != ticket);
+        !earlier.into_iter().any(|other| {
+            other.extent.overlaps(extent) && (mode == Mode::Exclusive || other.mode == Mode::Exclusive)
         })
     }
 }
 
 impl Drop for RangeGuard<'_> {
     fn drop(&mut self) {
-        let mut held = self.lock.held.lock();
-        let mine = (self.extent, self.mode);
-        let index = held.ranges.iter().position(|range| *range == mine).expect("a guard's range is held");
-        held.ranges.swap_remove(index);
-        if held.waiting > 0 {
+        let mut queue = self.lock.queue.lock();
+        let index = queue.entries.iter().position(|entry| entry.ticket == self.ticket);
+        queue.entries.remove(index.expect("a guard's range is held"));
+        if queue.waiting > 0 {
             self.lock.released.notify_all();
         }
     }
@@ -92,5 +103,34 @@ mod tests {
         });
         let _shared = lock.lock(Extent::new(0, 10), Mode::Shared);
         let _too = lock.lock(Extent::new(0, 10), Mode::Shared);
+    }
+
+    #[test]
+    fn who_wants_a_range_alone_is_not_kept_out_by_those_who_come_later_and_share_it() {
+        let lock = RangeLock::default();
+        let order = Mutex::new(Vec::new());
+        std::thread::scope(|scope| {
+            let reader = lock.lock(Extent::new(0, 100), Mode::Shared);
+            let writer = scope.spawn(|| {
+                let _alone = lock.lock(Extent::new(0, u64::MAX), Mode::Exclusive);
+                order.lock().push("writer");
+            });
+            while lock.queue.lock().waiting < 1 {
+                std::thread::yield_now();
+            }
+            let later = scope.spawn(|| {
+                let _shared = lock.lock(Extent::new(0, 100), Mode::Shared);
+                order.lock().push("later reader");
+            });
+            while lock.queue.lock().waiting < 2 {
+                assert!(!later.is_finished(), "the later reader went first");
+                std::thread::yield_now();
+            }
+            drop(reader);
+            writer.join().unwrap();
+            later.join().unwrap();
+        });
+        assert_eq!(*order.lock(), ["writer", "later reader"]);
+        assert!(lock.queue.lock().entries.is_empty());
     }
 }
