@@ -3,14 +3,17 @@
 mod requests;
 mod soak;
 
+use std::fmt;
+use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, ErrorKind};
+use blk_core::{Access, Disk, ErrorKind, Extent};
 
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::image;
+use crate::oracle::touched::touched;
 use crate::report::{self, Finding, Signature};
 use crate::scenario::{Config, Scenario};
 use crate::stats::RunStats;
@@ -37,7 +40,7 @@ impl Default for RunOptions {
     }
 }
 
-/// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in time.
+/// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in time, and is.
 pub(crate) const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
 
 /// How a run ended.
@@ -62,12 +65,23 @@ impl Outcome {
 }
 
 /// Runs scenarios, keeping its buffers between them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Engine {
     options: RunOptions,
     data: Vec<u8>,
     buffers: Buffers,
     stats: RunStats,
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the data of the last request: that is up to 4 MiB.
+        f.debug_struct("Engine")
+            .field("options", &self.options)
+            .field("scenarios", &self.stats.scenarios)
+            .field("requests", &self.stats.requests)
+            .finish_non_exhaustive()
+    }
 }
 
 /// One scenario while it runs.
@@ -96,13 +110,14 @@ impl Engine {
     /// Runs one scenario on fresh disks of `target`. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
         self.stats.scenarios += 1;
-        match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario))) {
+        let journal = Arc::new(Journal::new());
+        match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal))) {
             Ok(outcome) => outcome,
-            Err(payload) => Outcome::Finding(Box::new(panic_finding(payload.as_ref()))),
+            Err(payload) => Outcome::Finding(Box::new(panic_finding_after(&journal, payload.as_ref()))),
         }
     }
 
-    fn run_unguarded(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
+    fn run_unguarded(&mut self, target: &dyn Target, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {
         let config = target.legalize(&scenario.config);
         if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
             return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
@@ -115,7 +130,7 @@ impl Engine {
             }
             Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
         };
-        let mut run = Run { engine: self, bench, journal: Arc::new(Journal::new()), config, disk: None };
+        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), config, disk: None };
         match run.all(scenario) {
             Ok(()) => Outcome::Clean,
             Err(finding) => Outcome::Finding(finding),
@@ -130,13 +145,18 @@ impl Run<'_> {
             self.make(*request)?;
         }
         self.disk = None;
-        let whole = self.bench.reference().size() <= WHOLE_COMPARE_BYTES_MAX;
-        if whole && self.engine.options.compare_before_reopen {
-            self.compare_whole()?;
+        let size = self.bench.reference().size();
+        let parts = if size <= WHOLE_COMPARE_BYTES_MAX {
+            vec![Extent::new(0, size)]
+        } else {
+            touched(&scenario.requests, size)
+        };
+        if self.engine.options.compare_before_reopen {
+            self.compare(&parts)?;
         }
         image::check(&self.bench.test())?;
         self.reopen()?;
-        if whole { self.compare_whole() } else { Ok(()) }
+        self.compare(&parts)
     }
 
     /// Puts a verifier before the disks of the bench.
@@ -156,9 +176,10 @@ impl Run<'_> {
         self.bench.reopen().map_err(|error| content::failed("closing and reopening the image", &error))
     }
 
-    fn compare_whole(&mut self) -> Step {
+    fn compare(&mut self, parts: &[Extent]) -> Step {
         let (reference, test) = (self.bench.reference(), self.bench.test());
-        let compared = content::compare(&self.journal, &reference, &test, &mut self.engine.buffers)?;
+        let buffers = &mut self.engine.buffers;
+        let compared = content::compare_parts(&self.journal, &reference, &test, buffers, parts)?;
         self.engine.stats.bytes_read += compared;
         self.engine.stats.bytes_compared += compared;
         Ok(())
@@ -170,7 +191,20 @@ impl Run<'_> {
     }
 }
 
-fn panic_finding(payload: &(dyn std::any::Any + Send)) -> Finding {
+/// As [`panic_finding`], naming the request that was made, or had been made last, when the driver panicked.
+fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) -> Finding {
+    let mut finding = panic_finding(payload);
+    if journal.request_count() > 0 {
+        finding.request_number = journal.current_number();
+        if let Some(request) = journal.request(finding.request_number) {
+            let _ = writeln!(finding.report, "  last request: #{} {request}", finding.request_number);
+        }
+    }
+    finding
+}
+
+/// The finding for a panic, from what it carries.
+pub(crate) fn panic_finding(payload: &(dyn std::any::Any + Send)) -> Finding {
     let text = payload
         .downcast_ref::<String>()
         .map(String::as_str)

@@ -1,5 +1,7 @@
 //! What a run has done so far: the requests, for reports, and the findings. It outlives a reopen of the disks.
 
+use std::fmt;
+
 use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 
@@ -13,14 +15,25 @@ const REMEMBERED: usize = 1 << 14;
 const FINDINGS_MAX: usize = 1000;
 
 /// Requests and findings of a run.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct Journal {
     /// Requests entered so far; changes under the lock only.
     count: AtomicU64,
     inner: Mutex<Inner>,
 }
 
-#[derive(Debug, Default)]
+impl fmt::Debug for Journal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither requests nor reports: they are thousands of lines.
+        let findings = self.inner.lock().finding_count;
+        f.debug_struct("Journal")
+            .field("requests", &self.count)
+            .field("findings", &findings)
+            .finish_non_exhaustive()
+    }
+}
+
+#[derive(Default)]
 struct Inner {
     /// The last requests; that of stamp number `n` stands at `n % REMEMBERED`.
     requests: Vec<Option<Request>>,

@@ -101,6 +101,7 @@ fn every_other_kind_of_finding_is_told_apart() {
         &expect![[r#"
             blkverify: the driver panicked
               planted panic at 512
+              last request: #1 write 512 1536
         "#]],
     );
     let grown = report_of(Bug::ResizeShowsOld, "truncate 1049088");

@@ -1,5 +1,7 @@
 //! The content oracle: every byte of the disk under test is that of the reference.
 
+use std::fmt;
+
 use blk_core::{Disk, Extent};
 
 use crate::journal::Journal;
@@ -10,10 +12,16 @@ use crate::verify::UNREAD;
 const PIECE_BYTES: usize = 8 << 10;
 
 /// Buffers for both sides, reused between runs.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(crate) struct Buffers {
     reference: Vec<u8>,
     test: Vec<u8>,
+}
+
+impl fmt::Debug for Buffers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Buffers").field("bytes", &self.test.len()).finish_non_exhaustive()
+    }
 }
 
 impl Buffers {
@@ -34,6 +42,18 @@ pub(crate) fn compare(
     test: &Disk,
     buffers: &mut Buffers,
 ) -> Result<u64, Box<Finding>> {
+    compare_parts(journal, reference, test, buffers, &[Extent::new(0, reference.size())])
+}
+
+/// As [`compare`], for these parts of the disks alone: they come in order and do not overlap. What lies behind the end is no
+/// part of the disks.
+pub(crate) fn compare_parts(
+    journal: &Journal,
+    reference: &Disk,
+    test: &Disk,
+    buffers: &mut Buffers,
+    parts: &[Extent],
+) -> Result<u64, Box<Finding>> {
     let size = reference.size();
     if size != test.size() {
         let what = report::sizes(size, test.size());
@@ -42,21 +62,26 @@ pub(crate) fn compare(
     let alignment = reference.limits().request_alignment.max(test.limits().request_alignment);
     let piece = PIECE_BYTES.max(alignment as usize);
     buffers.grow(piece);
-    let end = size & !(alignment - 1);
-    let mut at = 0;
-    while at < end {
-        let length = (end - at).min(piece as u64) as usize;
-        let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
-        reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
-        found.fill(UNREAD);
-        test.read(at, found).map_err(|error| failed("reading the whole disk", &error))?;
-        if *expected != *found {
-            let sides = Sides { offset: at, reference: expected, test: found, size };
-            return Err(Box::new(report::content_finding(journal, None, Extent::new(0, size), sides)));
+    let size_end = size & !(alignment - 1);
+    let (mut at, mut compared) = (0, 0);
+    for part in parts {
+        at = at.max(part.offset & !(alignment - 1));
+        let end = part.end().min(size_end);
+        while at < end {
+            let length = (size_end - at).min(piece as u64) as usize;
+            let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
+            reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
+            found.fill(UNREAD);
+            test.read(at, found).map_err(|error| failed("reading the whole disk", &error))?;
+            if *expected != *found {
+                let sides = Sides { offset: at, reference: expected, test: found, size };
+                return Err(Box::new(report::content_finding(journal, None, Extent::new(0, size), sides)));
+            }
+            at += length as u64;
+            compared += length as u64;
         }
-        at += length as u64;
     }
-    Ok(end)
+    Ok(compared)
 }
 
 /// The finding for something that has to succeed and did not.
