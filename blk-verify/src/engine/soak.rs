@@ -1,7 +1,7 @@
 //! A long run over one pair of disks: many short requests without rebuilding anything between them.
 //!
-//! Requests are of 512 bytes to 4 KiB, aligned to 512: 40 % reads, which are compared, 40 % writes, 10 % zeroes, 10 % discards.
-//! After every so many requests, the oracles are asked.
+//! Requests are of 1 to 8 units: 40 % reads, which are compared, 40 % writes, 10 % zeroes, 10 % discards. A unit is a sector of
+//! 512 bytes, or what the disks take at least. What both disks refuse, or the one under test alone may, is no finding. After every so many requests, the oracles are asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -20,7 +20,9 @@ use crate::target::{Bench, Target};
 use crate::verify::{Numbering, Policy, Verify};
 
 const SECTOR_BYTES: u64 = 512;
-const SECTORS_MAX: u64 = 8;
+/// Coarsest request alignment: above it no request is short.
+const UNIT_BYTES_MAX: u64 = 64 << 10;
+const UNITS_MAX: u64 = 8;
 
 /// What a soak does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Soak {
     rng: SmallRng,
     buffers: Buffers,
     options: SoakOptions,
+    /// Requests are multiples of two to the power of this.
+    unit_shift: u32,
     bytes_compared: u64,
 }
 
@@ -46,11 +50,19 @@ impl Soak {
     /// Makes the disks.
     ///
     /// # Errors
-    /// Those of the target; [`Error::InvalidOption`] for a disk below 4 KiB, the largest request.
+    /// Those of the target; [`Error::InvalidOption`] for a disk below 8 units, the largest request, and for units above 64 KiB.
     pub fn new(target: &dyn Target, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
         let bench = target.build(&target.legalize(config))?;
-        if bench.reference().size() < SECTORS_MAX * SECTOR_BYTES {
-            return Err(Error::invalid_option("size", "a soak takes disks of at least 4 KiB"));
+        let alignment = |disk: Arc<Disk>| disk.limits().request_alignment;
+        let unit = SECTOR_BYTES.max(alignment(bench.reference())).max(alignment(bench.test()));
+        let size = bench.reference().size();
+        if unit > UNIT_BYTES_MAX {
+            let reason = format!("a soak makes short requests, and these disks take units of {unit} bytes");
+            return Err(Error::invalid_option("alignment", reason));
+        }
+        if size < UNITS_MAX * unit {
+            let reason = format!("a soak takes disks of at least {} bytes, not of {size}", UNITS_MAX * unit);
+            return Err(Error::invalid_option("size", reason));
         }
         Ok(Self {
             bench,
@@ -58,6 +70,7 @@ impl Soak {
             rng: SmallRng::seed_from_u64(options.seed),
             buffers: Buffers::default(),
             options,
+            unit_shift: unit.trailing_zeros(),
             bytes_compared: 0,
         })
     }
@@ -86,8 +99,9 @@ impl Soak {
     /// # Errors
     /// What was found.
     pub fn round(&mut self) -> Result<(), Box<Finding>> {
-        catch_unwind(AssertUnwindSafe(|| self.round_unguarded()))
-            .unwrap_or_else(|payload| Err(Box::new(super::panic_finding(payload.as_ref()))))
+        catch_unwind(AssertUnwindSafe(|| self.round_unguarded())).unwrap_or_else(|payload| {
+            Err(Box::new(super::panic_finding_after(&self.journal, payload.as_ref())))
+        })
     }
 
     fn round_unguarded(&mut self) -> Result<(), Box<Finding>> {
@@ -97,9 +111,13 @@ impl Soak {
             let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal);
             let verify = verify.map_err(|error| self.found(&error))?;
             let disk = Disk::new(verify, Access::ReadWrite);
-            let mut data = [0; (SECTOR_BYTES * SECTORS_MAX) as usize];
+            let mut data = vec![0; (UNITS_MAX as usize) << self.unit_shift];
             for _ in 0..self.options.requests_per_round {
-                self.request(&disk, &mut data).map_err(|error| self.found(&error))?;
+                let made = self.request(&disk, &mut data);
+                // What both disks refuse is no finding, nor is a difference that is permitted.
+                if let Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) = made {
+                    return Err(self.found(&error));
+                }
             }
         }
         image::check(&self.bench.test())?;
@@ -111,11 +129,11 @@ impl Soak {
 
     #[inline]
     fn request(&mut self, disk: &Disk, data: &mut [u8]) -> Result<(), Error> {
-        let sectors = disk.size() / SECTOR_BYTES;
+        let units = disk.size() >> self.unit_shift;
         let random: u64 = self.rng.random();
-        let count = (random >> 8) % SECTORS_MAX + 1;
-        let first = (random >> 16) % (sectors - count + 1);
-        let (offset, length) = (first * SECTOR_BYTES, count * SECTOR_BYTES);
+        let count = (random >> 8) % UNITS_MAX + 1;
+        let first = (random >> 16) % (units - count + 1);
+        let (offset, length) = (first << self.unit_shift, count << self.unit_shift);
         let buf = &mut data[..length as usize];
         let request = match random as u8 % 20 {
             0..8 => Request::Read { offset, length },
