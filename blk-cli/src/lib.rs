@@ -7,3 +7,4 @@ pub mod img;
 pub mod io;
 pub mod program;
 pub mod spec;
+pub mod verify;

@@ -1,28 +1,82 @@
-//! Which program it is, by the name that it is called by.
+//! Which program it is, by the name that it is called by, and the subcommands of `blk`.
 
 use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::verify::{ReplayArguments, VerifyArguments};
+
+/// Looks into disk images and verifies block drivers, with the grammar of qemu-io and qemu-img.
+#[derive(Debug, Parser)]
+#[command(name = "blk", version)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// The program qemu-io: reads, writes and explores an image
+    #[command(disable_help_flag = true)]
+    Io(Rest),
+    /// The program qemu-img: makes, checks, converts and compares images
+    #[command(disable_help_flag = true)]
+    Img(Rest),
+    Verify(VerifyArguments),
+    Replay(ReplayArguments),
+    /// Prints a completion script for a shell
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
+    },
+    /// Writes the manual pages blk.1, blk-verify.1, ... into a folder
+    Man {
+        /// The folder
+        folder: std::path::PathBuf,
+    },
+}
+
+/// What the program has that is called.
+#[derive(Debug, clap::Args)]
+struct Rest {
+    /// As of the program itself; --help tells
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    arguments: Vec<OsString>,
+}
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
     let called = arguments.first().map(|name| Path::new(name).file_name().unwrap_or(name).to_owned());
     match called.as_deref().and_then(|name| name.to_str()) {
-        Some("qemu-io") => crate::io::run("qemu-io", arguments.split_off(1)),
-        Some("qemu-img") => crate::img::run("qemu-img", arguments.split_off(1)),
-        _ => subcommand(arguments.split_off(arguments.len().min(1))),
+        Some("qemu-io") => return crate::io::run("qemu-io", arguments.split_off(1)),
+        Some("qemu-img") => return crate::img::run("qemu-img", arguments.split_off(1)),
+        _ => {}
     }
-}
-
-fn subcommand(mut arguments: Vec<OsString>) -> ExitCode {
-    let rest = arguments.split_off(arguments.len().min(1));
-    match arguments.first().and_then(|name| name.to_str()) {
-        Some("io") => crate::io::run("blk io", rest),
-        Some("img") => crate::img::run("blk img", rest),
-        _ => {
-            eprintln!("blk: expected a subcommand: io, img");
-            ExitCode::FAILURE
+    // Both have a grammar of their own, in which the order of arguments matters.
+    match arguments.get(1).and_then(|name| name.to_str()) {
+        Some("io") => return crate::io::run("blk io", arguments.split_off(2)),
+        Some("img") => return crate::img::run("blk img", arguments.split_off(2)),
+        _ => {}
+    }
+    let arguments = Arguments::parse_from(arguments);
+    match arguments.command {
+        Command::Io(rest) => crate::io::run("blk io", rest.arguments),
+        Command::Img(rest) => crate::img::run("blk img", rest.arguments),
+        Command::Verify(arguments) => crate::verify::verify(&arguments),
+        Command::Replay(arguments) => crate::verify::replay(&arguments),
+        Command::Completions { shell } => {
+            clap_complete::generate(shell, &mut Arguments::command(), "blk", &mut std::io::stdout());
+            ExitCode::SUCCESS
         }
+        Command::Man { folder } => match clap_mangen::generate_to(Arguments::command(), &folder) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("blk: cannot write manual pages into {}: {error}", folder.display());
+                ExitCode::FAILURE
+            }
+        },
     }
 }

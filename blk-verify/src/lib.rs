@@ -13,6 +13,7 @@ mod oracle;
 mod range_lock;
 pub mod report;
 pub mod scenario;
+pub mod session;
 pub mod stamp;
 pub mod stats;
 pub mod target;
