@@ -1,9 +1,43 @@
 //! Image specifications: from what a command line says to an open disk.
+//!
+//! What it can say, with or without a format (`-f`):
+//!
+//! - the name of a file, `file:NAME`, `json:{...}`, and with `--image-opts` a list `key=value,...`;
+//! - `blkverify:RAW:TEST`: two images that must answer the same, RAW a raw one, TEST of a format to be found out;
+//! - `blkdebug:RULES:FILE`: a file whose operations fail as the rules say; RULES may be empty;
+//! - `null-co://`: a gigabyte of nothing.
+//!
+//! Nodes and options have the names that QEMU gives them. Reading a specification touches nothing; only
+//! [`Request::open`] does. A backing file's name may be any specification; relative names count from the image's folder.
 
-use std::path::Path;
+mod backing;
+mod breakpoints;
+mod debug;
+mod filter;
+mod host;
+mod lock;
+mod node;
+mod null;
+mod open;
+mod options;
+mod rules;
+mod text;
+mod verify;
+
+use std::path::PathBuf;
+use std::str::FromStr;
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Options, Result};
+use blk_core::{Access, Disk, Error, Options, Result, Storage};
+
+use filter::{Filter, Wishes};
+use node::Node;
+use open::{Inherited, Opener};
+use options::NodeOptions;
+
+pub use breakpoints::Breakpoints;
+pub use node::Locking;
+pub use verify::{OnMismatch, mismatch_line};
 
 /// How an image is to be opened.
 #[derive(Debug, Clone, Default)]
@@ -14,10 +48,55 @@ pub struct Request {
     pub image_opts: bool,
     /// The format (`-f`); probed where it is not given.
     pub format: Option<String>,
-    /// Options besides those in `name`, as `open -o` gives them.
+    /// Options besides those in `name`, which they replace, as `open -o` gives them. With an empty name they are all.
     pub options: Options,
-    /// Whether it may be written.
+    /// Whether it may be written. The option `read-only` in the specification counts more.
     pub access: Access,
+    /// Others may write it meanwhile (`-U`); only for images that are opened read-only.
+    pub force_share: bool,
+    /// Whether files are locked against other programs, where the specification leaves it to us.
+    pub locking: Locking,
+    /// What is cached (`-t`, `-T`, `-n`).
+    pub cache: CacheMode,
+    /// Whether discards do anything (`-d`); `None` for what the drivers do, which is to give space back.
+    pub discard: Option<bool>,
+    /// What follows where the two disks of a `blkverify` node differ.
+    pub on_mismatch: OnMismatch,
+    /// The disks below the image are not opened: what is asked concerns the image itself.
+    pub alone: bool,
+    /// A check follows: an image that is damaged is opened all the same, and nothing is repaired on the way.
+    pub for_check: bool,
+}
+
+/// How writes reach stable storage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct CacheMode {
+    /// Past the host's cache: asked for, and left to the host, because only speed depends on it.
+    pub direct: bool,
+    /// Flushes do nothing.
+    pub no_flush: bool,
+    /// Every write is on stable storage before it succeeds.
+    pub writethrough: bool,
+}
+
+impl FromStr for CacheMode {
+    type Err = Error;
+
+    /// By the name that command lines have for it.
+    fn from_str(name: &str) -> Result<Self> {
+        let (direct, no_flush, writethrough) = match name {
+            "writeback" => (false, false, false),
+            "none" | "off" => (true, false, false),
+            "writethrough" => (false, false, true),
+            "directsync" => (true, false, true),
+            "unsafe" => (false, true, false),
+            _ => {
+                let known = "none, writeback, writethrough, directsync, unsafe";
+                return Err(Error::invalid_option("cache", format!("'{name}' is none of {known}")));
+            }
+        };
+        Ok(Self { direct, no_flush, writethrough })
+    }
 }
 
 /// An open image.
@@ -25,15 +104,96 @@ pub struct Request {
 pub struct Image {
     /// The disk.
     pub disk: Arc<Disk>,
-    /// The name that reports show.
+    /// The name that reports show: a file name where one says the same, else a `json:` name.
     pub name: String,
+    /// The format, or the driver where there is none: `qcow2`, `raw`, `blkverify`, `blkdebug`, `null-co`, `file`.
+    pub format: &'static str,
+    /// No format was given, and nothing but raw fits: if it is written, a warning is due. Writes that would make the start
+    /// of the disk look like another format are refused.
+    pub guessed_raw: bool,
+    /// Where requests can be stopped, if there is a `blkdebug` node.
+    pub breakpoints: Option<Arc<dyn Breakpoints>>,
+    /// The image, and the images below it that are open, topmost first.
+    pub layers: Vec<Layer>,
+}
+
+/// One image of a chain.
+#[derive(Debug, Clone)]
+pub struct Layer {
+    /// Its name: a file name, or a `json:` name.
+    pub name: String,
+    /// Its format.
+    pub format: &'static str,
+    /// What it lies in; `None` for a `blkverify` node, which has two images.
+    pub storage: Option<Arc<dyn Storage>>,
+    /// The file at the bottom, if it lies in one.
+    pub path: Option<PathBuf>,
 }
 
 impl Request {
     /// Opens the image.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] names the key; [`Error::Unresolved`] the file that cannot be opened, or that somebody else
+    /// has locked; and whatever the drivers say.
     pub fn open(&self) -> Result<Image> {
-        let path = Path::new(&self.name);
-        let disk = blk_testbed::open_file(path, self.format.as_deref(), self.access, self.options.clone())?;
-        Ok(Image { disk: Arc::new(disk), name: self.name.clone() })
+        let options = self.node_options()?;
+        let node = Node::parse(options.clone())?;
+        let inherited = Inherited {
+            discard: self.discard,
+            no_flush: self.cache.no_flush,
+            force_share: self.force_share,
+            locking: self.locking,
+            on_mismatch: self.on_mismatch,
+            alone: self.alone,
+            for_check: self.for_check,
+        };
+        let opened = Opener::default().disk(&node, self.access, inherited)?;
+        let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
+        let name = node.name().unwrap_or_else(|| options.to_json_name());
+        let mut layers = opened.layers;
+        if let Some(top) = layers.first_mut() {
+            top.name.clone_from(&name);
+        }
+        Ok(Image {
+            disk: Arc::new(Filter::over(opened.disk, through)),
+            name,
+            format: opened.format,
+            guessed_raw: opened.guessed_raw,
+            breakpoints: opened.breakpoints,
+            layers,
+        })
+    }
+
+    /// Reads the specification without opening anything.
+    ///
+    /// # Errors
+    /// As [`Request::open`], as far as the text alone shows it.
+    pub fn check(&self) -> Result<()> {
+        Node::parse(self.node_options()?).map(drop)
+    }
+
+    /// Everything that is said about the image as one table of options.
+    fn node_options(&self) -> Result<NodeOptions> {
+        let mut given = NodeOptions::default();
+        for (key, value) in self.options.clone() {
+            given.set(&key, options::Value::Text(value));
+        }
+        let format = self.format.as_deref().or_else(|| given.peek("driver")).map(str::to_owned);
+        let mut options = if self.image_opts {
+            text::key_values(&self.name)?
+        } else if self.name.is_empty() && !given.is_empty() {
+            NodeOptions::default()
+        } else {
+            text::image(&self.name, format.as_deref())?
+        };
+        options.override_with(given);
+        if let Some(format) = &self.format {
+            options.set("driver", format.as_str());
+        }
+        Ok(options)
     }
 }
+
+#[cfg(test)]
+mod tests;

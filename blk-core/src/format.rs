@@ -84,6 +84,16 @@ impl Options {
     }
 }
 
+impl IntoIterator for Options {
+    type Item = (String, String);
+    type IntoIter = std::collections::btree_map::IntoIter<String, String>;
+
+    /// Names and values, in the order of the names.
+    fn into_iter(self) -> Self::IntoIter {
+        self.values.into_iter()
+    }
+}
+
 /// Reads a size as people write it: `65536`, `64k`, `1.5G`; powers of 1024.
 ///
 /// # Errors
@@ -137,6 +147,11 @@ pub trait Resolver: Debug + Send + Sync {
     /// # Errors
     /// [`Error::Unresolved`] where the name may not or cannot be opened, or refers back to the image.
     fn open_backing(&self, name: &str, format: Option<&str>) -> Result<Arc<Disk>>;
+
+    /// A disk that the caller puts below an image which names none. Mostly there is none.
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        Ok(None)
+    }
 }
 
 /// Opens nothing: for untrusted images.
@@ -222,11 +237,15 @@ impl Registry {
         Self { formats: formats.into_iter().collect() }
     }
 
+    /// The names of the formats.
+    pub fn names(&self) -> Vec<&'static str> {
+        self.formats.iter().map(|format| format.name()).collect()
+    }
+
     /// The format of that name.
     pub fn find(&self, name: &str) -> Result<&'static dyn Format> {
         self.formats.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
-            let known: Vec<_> = self.formats.iter().map(|format| format.name()).collect();
-            Error::invalid_option("format", format!("'{name}' is unknown; known are {}", known.join(", ")))
+            Error::invalid_option("format", format!("'{name}' is unknown; known are {}", self.names().join(", ")))
         })
     }
 

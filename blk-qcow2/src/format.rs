@@ -68,6 +68,7 @@ impl Format for Qcow2Format {
             Some(name) if settings.open_backing => {
                 Some(resolver.open_backing(&name.name, name.format.as_deref())?)
             }
+            None if settings.open_backing => resolver.default_backing()?,
             _ => None,
         };
         let driver = Qcow2::new(storage, header, backing, settings.caches, settings.discard_frees)?;

@@ -1,0 +1,86 @@
+//! Opening what an image names as its backing file.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use blk_core::sync::Mutex;
+use blk_core::{Access, Disk, Resolver, Result};
+
+use super::Layer;
+use super::node::{Backing, Node};
+use super::open::{Inherited, Opener};
+use super::options::{NodeOptions, Value};
+use super::text;
+
+/// Opens the backing file of one image, read-only.
+#[derive(Debug)]
+pub(super) struct BackingResolver {
+    opener: Opener,
+    /// The folder of the image, which relative names count from; `None` where it lies in no file.
+    folder: Option<PathBuf>,
+    backing: Backing,
+    inherited: Inherited,
+    layers: Mutex<Vec<Layer>>,
+}
+
+impl BackingResolver {
+    pub(super) fn new(
+        opener: Opener,
+        folder: Option<PathBuf>,
+        backing: Backing,
+        inherited: Inherited,
+    ) -> Self {
+        Self { opener, folder, backing, inherited, layers: Mutex::default() }
+    }
+
+    /// The images that were opened, topmost first.
+    pub(super) fn into_layers(self) -> Vec<Layer> {
+        self.layers.into_inner()
+    }
+
+    /// A name as the image's folder makes it: names with a protocol stand for themselves.
+    fn resolved(&self, name: &str) -> String {
+        match &self.folder {
+            Some(folder) if text::split_protocol(name).is_none() => {
+                folder.join(name).to_string_lossy().into_owned()
+            }
+            _ => name.to_owned(),
+        }
+    }
+
+    fn open(&self, options: NodeOptions) -> Result<Arc<Disk>> {
+        let node = Node::parse(options)?;
+        let opened = self.opener.disk(&node, Access::ReadOnly, self.inherited)?;
+        self.layers.lock().extend(opened.layers);
+        Ok(Arc::new(opened.disk))
+    }
+}
+
+impl Resolver for BackingResolver {
+    fn open_backing(&self, name: &str, format: Option<&str>) -> Result<Arc<Disk>> {
+        let given = match &self.backing {
+            Backing::FromImage(options) => options.clone(),
+            Backing::None => NodeOptions::default(),
+        };
+        if given.has("file") {
+            return self.open(given);
+        }
+        let mut options = text::image(&self.resolved(name), format)?;
+        options.override_with(given);
+        self.open(options)
+    }
+
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        match &self.backing {
+            Backing::FromImage(options) if !options.is_empty() => {
+                let mut options = options.clone();
+                if let Some(Value::Text(name)) = options.take("filename") {
+                    let named = text::image(&name, None)?;
+                    options.override_with(named);
+                }
+                self.open(options).map(Some)
+            }
+            _ => Ok(None),
+        }
+    }
+}

@@ -1,0 +1,295 @@
+//! Options read into a tree of nodes. Pure: nothing is opened, every name and value is checked.
+
+mod qcow2;
+
+use blk_core::{Options, Result};
+
+use super::options::{NodeOptions, Value};
+use super::rules::Rules;
+use super::text::{self, DEPTH_MAX, not_yet_nbd};
+
+pub(crate) use qcow2::Backing;
+
+/// Size of `null-co` where none is given, in bytes.
+const NULL_SIZE_DEFAULT: u64 = 1 << 30;
+/// Longest delay of a request on `null-co`: a minute.
+const LATENCY_NS_MAX: u64 = 60_000_000_000;
+
+/// A node: a driver with its options and the nodes below it.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Node {
+    pub(crate) common: Common,
+    pub(crate) kind: Kind,
+}
+
+/// What a node is.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Kind {
+    /// A file or a block device.
+    File { name: String, locking: Locking },
+    /// Nothing is stored.
+    Null { size: u64, read_zeroes: bool, latency_ns: u64 },
+    /// Rules before another node; `config` is a file of rules.
+    Debug { image: Box<Node>, config: Option<String>, rules: Rules },
+    /// Two nodes that must answer the same.
+    Verify { raw: Box<Node>, test: Box<Node> },
+    /// An image format over a storage.
+    Format(Format),
+    /// An image whose format is yet to be found out; its options are read then.
+    Probe { options: NodeOptions, file: Box<Node> },
+}
+
+/// An image format over a storage.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Format {
+    pub(crate) driver: &'static str,
+    /// What the format's own open takes.
+    pub(crate) options: Options,
+    pub(crate) file: Box<Node>,
+    pub(crate) backing: Backing,
+    /// Discards free clusters, but the file keeps its space.
+    pub(crate) keep_space: bool,
+}
+
+/// Options that every node has.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Common {
+    pub(crate) read_only: Option<bool>,
+    pub(crate) auto_read_only: bool,
+    pub(crate) force_share: bool,
+    pub(crate) detect_zeroes: DetectZeroes,
+    /// Whether discards do anything; `None` for the node above, or the program, to say.
+    pub(crate) discard: Option<bool>,
+    /// Whether flushes do nothing; `None` for the node above, or the program, to say.
+    pub(crate) no_flush: Option<bool>,
+}
+
+/// Whether written zeroes become a request to zero.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum DetectZeroes {
+    #[default]
+    Off,
+    /// They do, and stay allocated.
+    On,
+    /// They do, and may give space back.
+    Unmap,
+}
+
+/// Whether files are locked against other programs.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Locking {
+    /// Where the file system can.
+    #[default]
+    Auto,
+    /// Always: a file system that cannot is an error.
+    On,
+    /// Never.
+    Off,
+}
+
+impl Node {
+    /// Reads the options of a node.
+    pub(crate) fn parse(options: NodeOptions) -> Result<Self> {
+        Self::parse_at(options, 0)
+    }
+
+    fn parse_at(mut options: NodeOptions, depth: usize) -> Result<Self> {
+        if depth > DEPTH_MAX {
+            return Err(options.bad("driver", format!("nodes nest deeper than {DEPTH_MAX}")));
+        }
+        let Some(driver) = options.take_text("driver")? else {
+            return Self::probe(options, depth);
+        };
+        if matches!(driver.as_str(), "raw" | "qcow2") {
+            return Self::format(&driver, options, depth);
+        }
+        let common = Common::take(&mut options)?;
+        let kind = match driver.as_str() {
+            "file" | "host_device" => take_file(&mut options)?,
+            "null-co" | "null-aio" => take_null(&mut options)?,
+            "blkdebug" => take_debug(&mut options, depth)?,
+            "blkverify" => {
+                let raw = Box::new(take_child(&mut options, "raw", Role::Storage, depth)?);
+                Kind::Verify { raw, test: Box::new(take_child(&mut options, "test", Role::Image, depth)?) }
+            }
+            "nbd" => return Err(not_yet_nbd()),
+            _ => return Err(options.bad("driver", format!("'{driver}' is unknown"))),
+        };
+        options.finish(&driver)?;
+        Ok(Self { common, kind })
+    }
+
+    /// An image whose format is not given.
+    fn probe(mut options: NodeOptions, depth: usize) -> Result<Self> {
+        if !options.has_below("file") {
+            return Err(options.bad("driver", "neither a driver nor a file is given"));
+        }
+        let file = Box::new(take_child(&mut options, "file", Role::Storage, depth)?);
+        Ok(Self { common: Common::default(), kind: Kind::Probe { options, file } })
+    }
+
+    fn format(driver: &str, mut options: NodeOptions, depth: usize) -> Result<Self> {
+        let file = Box::new(take_child(&mut options, "file", Role::Storage, depth)?);
+        Self::with_file(driver, options, file)
+    }
+
+    /// An image of a format that is known, or has been found out, over `file`.
+    pub(crate) fn with_file(driver: &str, mut options: NodeOptions, file: Box<Self>) -> Result<Self> {
+        let common = Common::take(&mut options)?;
+        let format = match driver {
+            "raw" => take_raw(&mut options, file)?,
+            _ => qcow2::take(&mut options, file)?,
+        };
+        options.finish(driver)?;
+        Ok(Self { common, kind: Kind::Format(format) })
+    }
+}
+
+/// What a name without a driver stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Bytes: a protocol.
+    Storage,
+    /// A disk, whose format is found out.
+    Image,
+}
+
+fn take_child(options: &mut NodeOptions, name: &str, role: Role, depth: usize) -> Result<Node> {
+    if let Some(value) = options.take(name) {
+        let given = if let Value::Text(text) = value { text } else { "null".to_owned() };
+        return Err(options.bad(name, format!("'{given}': there are no other nodes to refer to by name")));
+    }
+    let mut below = options.take_below(name);
+    if below.is_empty() {
+        return Err(options.bad(name, "it is missing"));
+    }
+    if !below.has("driver") && !below.has_below("file") {
+        expand_name(&mut below, role)?;
+    }
+    Node::parse_at(below, depth + 1)
+}
+
+/// Replaces a name that stands there without a driver by what it stands for.
+fn expand_name(options: &mut NodeOptions, role: Role) -> Result<()> {
+    let Some(name) = options.take_text("filename")? else { return Ok(()) };
+    let named = match role {
+        Role::Storage => text::protocol(&name)?,
+        Role::Image => text::image(&name, None)?,
+    };
+    let given = options.clone();
+    options.override_with(named);
+    options.override_with(given);
+    Ok(())
+}
+
+impl Node {
+    /// The file name that says the same as the node, if there is one.
+    pub(crate) fn name(&self) -> Option<String> {
+        match &self.kind {
+            Kind::File { name, .. } => Some(name.clone()),
+            Kind::Null { size: NULL_SIZE_DEFAULT, read_zeroes: false, latency_ns: 0 } => {
+                Some("null-co://".to_owned())
+            }
+            Kind::Debug { image, config, rules } if *rules == Rules::default() => {
+                Some(format!("blkdebug:{}:{}", config.as_deref().unwrap_or_default(), image.name()?))
+            }
+            Kind::Null { .. } | Kind::Debug { .. } => None,
+            Kind::Verify { raw, test } => Some(format!("blkverify:{}:{}", raw.name()?, test.name()?)),
+            Kind::Format(format) => match &format.backing {
+                Backing::FromImage(options) if !options.is_empty() => None,
+                Backing::None if format.driver == "qcow2" => None,
+                _ if format.driver == "raw" && format.options != Options::new() => None,
+                _ => format.file.name(),
+            },
+            Kind::Probe { file, .. } => file.name(),
+        }
+    }
+}
+
+impl Common {
+    fn take(options: &mut NodeOptions) -> Result<Self> {
+        let detect_zeroes = options.take_choice(
+            "detect-zeroes",
+            &[("off", DetectZeroes::Off), ("on", DetectZeroes::On), ("unmap", DetectZeroes::Unmap)],
+        )?;
+        let discard = options
+            .take_choice("discard", &[("unmap", true), ("on", true), ("ignore", false), ("off", false)])?;
+        let detect_zeroes = detect_zeroes.unwrap_or_default();
+        if detect_zeroes == DetectZeroes::Unmap && discard == Some(false) {
+            return Err(options.bad("detect-zeroes", "unmap needs discard=unmap"));
+        }
+        // Going past the host's cache changes speed, not content: it is accepted and left to the host. A node's name is for
+        // others to refer to it, and there are none.
+        options.take_switch("cache.direct")?;
+        options.take_text("node-name")?;
+        let read_only = options.take_switch("read-only")?;
+        let force_share = options.take_switch("force-share")?.unwrap_or(false);
+        Ok(Self {
+            read_only,
+            auto_read_only: options.take_switch("auto-read-only")?.unwrap_or(false),
+            force_share,
+            detect_zeroes,
+            discard,
+            no_flush: options.take_switch("cache.no-flush")?,
+        })
+    }
+}
+
+fn take_file(options: &mut NodeOptions) -> Result<Kind> {
+    let name = options.take_text("filename")?.unwrap_or_default();
+    if name.is_empty() {
+        return Err(options.bad("filename", "the driver 'file' needs the name of a file"));
+    }
+    let locking = options
+        .take_choice("locking", &[("auto", Locking::Auto), ("on", Locking::On), ("off", Locking::Off)])?;
+    // How the host is asked is one and the same for drivers that wait for the answer.
+    options.take_choice("aio", &[("threads", ()), ("native", ()), ("io_uring", ())])?;
+    Ok(Kind::File { name: without_protocol(name), locking: locking.unwrap_or_default() })
+}
+
+/// `file:` before a name is no part of it.
+fn without_protocol(name: String) -> String {
+    match name.strip_prefix("file:") {
+        Some(rest) if !rest.is_empty() => rest.to_owned(),
+        _ => name,
+    }
+}
+
+fn take_null(options: &mut NodeOptions) -> Result<Kind> {
+    let size = options.take_size("size")?.unwrap_or(NULL_SIZE_DEFAULT);
+    if size > i64::MAX as u64 {
+        return Err(options.bad("size", format!("{size} is larger than any disk can be")));
+    }
+    let latency_ns = options.take_number("latency-ns", LATENCY_NS_MAX)?.unwrap_or(0);
+    let read_zeroes = options.take_switch("read-zeroes")?.unwrap_or(false);
+    if let Some(name) = options.take_text("filename")?.filter(|name| !name.ends_with("://")) {
+        return Err(options.bad("filename", format!("'{name}': there is nothing to name")));
+    }
+    Ok(Kind::Null { size, read_zeroes, latency_ns })
+}
+
+fn take_debug(options: &mut NodeOptions, depth: usize) -> Result<Kind> {
+    let image = Box::new(take_child(options, "image", Role::Storage, depth)?);
+    let config = options.take_text("config")?;
+    let rules = Rules::take(options)?;
+    for name in ["align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"] {
+        if options.has(name) {
+            return Err(options.bad(name, "not supported yet: limits of requests"));
+        }
+    }
+    Ok(Kind::Debug { image, config, rules })
+}
+
+fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
+    let mut passed = Options::new();
+    for name in ["offset", "size"] {
+        if let Some(bytes) = options.take_size(name)? {
+            passed.set(name, bytes);
+        }
+    }
+    let backing = Backing::None;
+    Ok(Format { driver: "raw", options: passed, file, backing, keep_space: false })
+}
+
+#[cfg(test)]
+mod tests;

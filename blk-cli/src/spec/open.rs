@@ -1,0 +1,358 @@
+//! From a tree of nodes to an open disk.
+
+use std::io::Read as _;
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use blk_core::storage::DiskStorage;
+use blk_core::{Access, DenyResolver, Disk, Error, FileStorage, Options, Registry, Result, Storage};
+use blk_verify::Verify;
+
+use super::Layer;
+use super::backing::BackingResolver;
+use super::breakpoints::Breakpoints;
+use super::debug::{self, DebugStorage};
+use super::filter::{Filter, Wishes};
+use super::host::HostStorage;
+use super::lock::{self, Claim};
+use super::node::{Common, Format, Kind, Locking, Node};
+use super::null::NullStorage;
+use super::options::NodeOptions;
+use super::rules::Rules;
+use super::verify::OnMismatch;
+
+/// Longest chain of backing files.
+const CHAIN_MAX: usize = 64;
+/// Largest file of rules, in bytes.
+const RULES_BYTES_MAX: u64 = 1 << 20;
+
+/// The formats that the program knows.
+pub(crate) fn registry() -> Registry {
+    Registry::new([blk_qcow2::FORMAT, blk_raw::FORMAT])
+}
+
+/// A file, whatever name it has: device and inode.
+type FileId = (u64, u64);
+
+/// What nodes have from the node above, or from the command line, unless they say otherwise.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Inherited {
+    pub(super) discard: Option<bool>,
+    pub(super) no_flush: bool,
+    pub(super) force_share: bool,
+    pub(super) locking: Locking,
+    pub(super) on_mismatch: OnMismatch,
+    /// What lies below the image is left alone.
+    pub(super) alone: bool,
+    /// A check follows: damage is left to it.
+    pub(super) for_check: bool,
+}
+
+/// Opens nodes. Each step down a chain of backing files has an opener of its own, which knows what lies above.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Opener {
+    /// The files of the images above, which must not come again.
+    pub(super) above: Vec<FileId>,
+    /// How many images lie above.
+    pub(super) depth: usize,
+}
+
+/// An open disk, and what became known on the way.
+#[derive(Debug)]
+pub(super) struct OpenedDisk {
+    pub(super) disk: Disk,
+    pub(super) format: &'static str,
+    /// The format was not given, and nothing but raw fits.
+    pub(super) guessed_raw: bool,
+    pub(super) breakpoints: Option<Arc<dyn Breakpoints>>,
+    pub(super) layers: Vec<Layer>,
+    files: Vec<FileId>,
+    path: Option<PathBuf>,
+}
+
+/// An open storage, and what became known on the way.
+#[derive(Debug)]
+struct OpenedStorage {
+    storage: Arc<dyn Storage>,
+    breakpoints: Option<Arc<dyn Breakpoints>>,
+    files: Vec<FileId>,
+    /// Of the file at the bottom.
+    path: Option<PathBuf>,
+}
+
+/// How the node above uses a storage.
+#[derive(Debug, Clone, Copy)]
+struct Use {
+    access: Access,
+    claim: Claim,
+}
+
+impl Use {
+    /// For a node whose driver does not mind others.
+    fn shared(access: Access) -> Self {
+        let writes = access == Access::ReadWrite;
+        Self { access, claim: Claim { writes, resizes: false, alone: false } }
+    }
+
+    fn of_format(driver: &str, access: Access, force_share: bool) -> Self {
+        let mut usage = Self::shared(access);
+        if driver != "raw" {
+            usage.claim.resizes = usage.claim.writes;
+            usage.claim.alone = !force_share;
+        }
+        usage
+    }
+}
+
+impl Opener {
+    /// Opens a node as a disk.
+    pub(super) fn disk(&self, node: &Node, wanted: Access, inherited: Inherited) -> Result<OpenedDisk> {
+        let access = access(&node.common, wanted)?;
+        let inherited = inherit(&node.common, inherited, access)?;
+        match &node.kind {
+            Kind::Format(format) => self.format(&node.common, format, access, inherited),
+            Kind::Probe { options, file } => self.probe(options, file, access, inherited),
+            Kind::Verify { raw, test } => self.verify(node, raw, test, access, inherited),
+            Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
+                let opened = self.storage(node, Use::shared(access), inherited)?;
+                let format = match &node.kind {
+                    Kind::File { .. } => "file",
+                    Kind::Null { .. } => "null-co",
+                    _ => "blkdebug",
+                };
+                let mut options = Options::new();
+                set_discard(&mut options, inherited);
+                let storage = Arc::clone(&opened.storage);
+                let disk = blk_raw::FORMAT.open(storage, access, options, &DenyResolver)?;
+                let disk = Filter::over(disk, wishes(&node.common));
+                let layers = vec![layer(node, format, &opened)];
+                let OpenedStorage { breakpoints, files, path, .. } = opened;
+                Ok(OpenedDisk { disk, format, guessed_raw: false, breakpoints, layers, files, path })
+            }
+        }
+    }
+
+    fn format(
+        &self,
+        common: &Common,
+        format: &Format,
+        access: Access,
+        inherited: Inherited,
+    ) -> Result<OpenedDisk> {
+        if self.depth >= CHAIN_MAX {
+            let reason = format!("the chain of backing files is longer than {CHAIN_MAX}");
+            return Err(Error::Unresolved { name: shown(&format.file), reason });
+        }
+        let usage = Use::of_format(format.driver, access, inherited.force_share);
+        let below = Inherited {
+            discard: if format.keep_space { Some(false) } else { inherited.discard },
+            ..inherited
+        };
+        let opened = self.storage(&format.file, usage, below)?;
+        let node = Node { common: common.clone(), kind: Kind::Format(format.clone()) };
+        let mut layers = vec![layer(&node, format.driver, &opened)];
+        let mut above = self.above.clone();
+        above.extend(&opened.files);
+        let deeper = Self { above, depth: self.depth + 1 };
+        let folder = opened.path.as_deref().and_then(Path::parent).map(Path::to_path_buf);
+        let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), inherited);
+        let mut options = format.options.clone();
+        set_discard(&mut options, inherited);
+        if format.driver == "qcow2" {
+            for (name, is_wanted, value) in [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")] {
+                if is_wanted {
+                    options.set(name, value);
+                }
+            }
+        }
+        let driver = registry().find(format.driver)?;
+        let disk = driver.open(Arc::clone(&opened.storage), access, options, &resolver)?;
+        layers.extend(resolver.into_layers());
+        let OpenedStorage { breakpoints, files, path, .. } = opened;
+        Ok(OpenedDisk {
+            disk: Filter::over(disk, wishes(common)),
+            format: format.driver,
+            guessed_raw: false,
+            breakpoints,
+            layers,
+            files,
+            path,
+        })
+    }
+
+    /// Finds out the format, then opens everything anew for it: only then it is known what others may do meanwhile.
+    fn probe(
+        &self,
+        options: &NodeOptions,
+        file: &Node,
+        access: Access,
+        inherited: Inherited,
+    ) -> Result<OpenedDisk> {
+        let looked = self.storage(file, Use::shared(Access::ReadOnly), inherited)?;
+        let driver = registry().probe(&*looked.storage)?.name();
+        drop(looked);
+        let node = Node::with_file(driver, options.clone(), Box::new(file.clone()))?;
+        let mut opened = self.disk(&node, access, inherited)?;
+        if driver == "raw" {
+            opened.guessed_raw = true;
+            let stay_raw = opened.disk.access() == Access::ReadWrite;
+            opened.disk = Filter::over(opened.disk, Wishes { stay_raw, ..Wishes::default() });
+        }
+        Ok(opened)
+    }
+
+    fn verify(
+        &self,
+        node: &Node,
+        raw: &Node,
+        test: &Node,
+        access: Access,
+        inherited: Inherited,
+    ) -> Result<OpenedDisk> {
+        let reference = self.disk(raw, access, inherited)?;
+        let tested = self.disk(test, access, inherited)?;
+        let policy = inherited.on_mismatch.policy();
+        let driver = Verify::new(Arc::new(reference.disk), Arc::new(tested.disk), policy)?;
+        let disk = Filter::over(Disk::new(driver, access), wishes(&node.common));
+        let layers = vec![Layer { name: shown(node), format: "blkverify", storage: None, path: None }];
+        let files = reference.files.into_iter().chain(tested.files).collect();
+        let breakpoints = reference.breakpoints.or(tested.breakpoints);
+        Ok(OpenedDisk {
+            disk,
+            format: "blkverify",
+            guessed_raw: false,
+            breakpoints,
+            layers,
+            files,
+            path: None,
+        })
+    }
+
+    /// Opens a node as the bytes under a format.
+    fn storage(&self, node: &Node, usage: Use, inherited: Inherited) -> Result<OpenedStorage> {
+        let access = access(&node.common, usage.access)?;
+        let inherited = inherit(&node.common, inherited, access)?;
+        match &node.kind {
+            Kind::File { name, locking } => self.file(name, *locking, Use { access, ..usage }, inherited),
+            Kind::Null { size, read_zeroes, latency_ns } => {
+                let latency = Duration::from_nanos(*latency_ns);
+                let null = NullStorage { size: *size, read_zeroes: *read_zeroes, latency };
+                Ok(OpenedStorage {
+                    storage: Arc::new(null),
+                    breakpoints: None,
+                    files: Vec::new(),
+                    path: None,
+                })
+            }
+            Kind::Debug { image, config, rules } => {
+                let mut opened = self.storage(image, Use { access, ..usage }, inherited)?;
+                let mut all = config.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
+                all.extend(rules.clone());
+                let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
+                opened.breakpoints = Some(Arc::clone(&debug) as Arc<dyn Breakpoints>);
+                opened.storage = debug;
+                Ok(opened)
+            }
+            Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } => {
+                let opened = self.disk(node, access, inherited)?;
+                let OpenedDisk { disk, breakpoints, files, path, .. } = opened;
+                let storage = Arc::new(DiskStorage::new(Arc::new(disk)));
+                Ok(OpenedStorage { storage, breakpoints, files, path })
+            }
+        }
+    }
+
+    fn file(&self, name: &str, locking: Locking, usage: Use, inherited: Inherited) -> Result<OpenedStorage> {
+        let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
+        let path = PathBuf::from(name);
+        let metadata = std::fs::metadata(&path).map_err(|error| failed(plain(&error)))?;
+        let kind = metadata.file_type();
+        if !kind.is_file() && !kind.is_block_device() {
+            return Err(failed("it is neither a regular file nor a block device".to_owned()));
+        }
+        let id = (metadata.dev(), metadata.ino());
+        if self.above.contains(&id) {
+            return Err(failed("the chain of backing files comes back to it".to_owned()));
+        }
+        // Never waits for somebody at the other end, should the name have come to mean a pipe.
+        let nonblocking = nix::libc::O_NONBLOCK;
+        let write = usage.access == Access::ReadWrite;
+        let file = std::fs::File::options().read(true).write(write).custom_flags(nonblocking).open(&path);
+        let file = file.map_err(|error| failed(plain(&error)))?;
+        let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
+        lock::lock(&file, name, usage.claim, locking)?;
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
+        let storage = HostStorage::over(storage, inherited.no_flush, inherited.discard == Some(false));
+        Ok(OpenedStorage { storage, breakpoints: None, files: vec![id], path: Some(path) })
+    }
+}
+
+/// What the host says, without the number.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    match text.split_once(" (os error") {
+        Some((before, _)) => before.to_owned(),
+        None => text,
+    }
+}
+
+fn read_rules(name: &str) -> Result<Rules> {
+    let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
+    let file = std::fs::File::open(name).map_err(|error| failed(plain(&error)))?;
+    let mut text = String::new();
+    let read = file.take(RULES_BYTES_MAX + 1).read_to_string(&mut text);
+    read.map_err(|error| failed(plain(&error)))?;
+    if text.len() as u64 > RULES_BYTES_MAX {
+        return Err(failed(format!("the rules are longer than {RULES_BYTES_MAX} bytes")));
+    }
+    Rules::parse(name, &text)
+}
+
+/// Whether a node may be written: what it says itself counts.
+fn access(common: &Common, wanted: Access) -> Result<Access> {
+    match (common.read_only, wanted) {
+        (Some(true), Access::ReadWrite) => {
+            Err(Error::invalid_option("read-only", "the image is read-only, and is to be opened for writing"))
+        }
+        (Some(false), _) => Ok(Access::ReadWrite),
+        (_, wanted) => Ok(wanted),
+    }
+}
+
+/// What the nodes below get.
+fn inherit(common: &Common, from: Inherited, access: Access) -> Result<Inherited> {
+    let force_share = from.force_share || common.force_share;
+    if force_share && access == Access::ReadWrite {
+        return Err(Error::invalid_option(
+            "force-share",
+            "only an image that is opened read-only can be shared",
+        ));
+    }
+    Ok(Inherited {
+        discard: common.discard.or(from.discard),
+        no_flush: common.no_flush.unwrap_or(from.no_flush),
+        force_share,
+        ..from
+    })
+}
+
+fn set_discard(options: &mut Options, inherited: Inherited) {
+    if let Some(frees) = inherited.discard {
+        options.set("discard", if frees { "unmap" } else { "ignore" });
+    }
+}
+
+fn wishes(common: &Common) -> Wishes {
+    Wishes { detect_zeroes: common.detect_zeroes, ..Wishes::default() }
+}
+
+fn layer(node: &Node, format: &'static str, opened: &OpenedStorage) -> Layer {
+    let storage = Some(Arc::clone(&opened.storage));
+    Layer { name: shown(node), format, storage, path: opened.path.clone() }
+}
+
+fn shown(node: &Node) -> String {
+    node.name().unwrap_or_else(|| "json:{}".to_owned())
+}
