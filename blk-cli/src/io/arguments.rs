@@ -1,0 +1,226 @@
+//! The program's own arguments.
+
+use std::ffi::OsString;
+
+use clap::{ArgAction, Parser};
+
+use super::mode::{Mode, NO_CACHE, parse_aio, parse_cache, parse_discard};
+use super::plan::Plan;
+use super::refusal::{Done, Refusal};
+
+/// What stands on the command line. Options may follow the file name.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Parser)]
+#[command(
+    no_binary_name = true,
+    disable_help_flag = true,
+    disable_version_flag = true,
+    infer_long_args = true,
+    args_override_self = true
+)]
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+pub(super) struct Arguments {
+    /// Objects that options refer to.
+    #[arg(long, action = ArgAction::Append, allow_hyphen_values = true)]
+    pub(super) object: Vec<String>,
+    /// The file is an option string.
+    #[arg(long)]
+    pub(super) image_opts: bool,
+    /// Commands, in order.
+    #[arg(short = 'c', long = "cmd", action = ArgAction::Append, allow_hyphen_values = true)]
+    pub(super) commands: Vec<OsString>,
+    /// The format of the image.
+    #[arg(short, long, allow_hyphen_values = true)]
+    pub(super) format: Option<String>,
+    /// Refuse commands that write.
+    #[arg(short, long)]
+    pub(super) read_only: bool,
+    /// Write to a temporary overlay.
+    #[arg(short, long)]
+    pub(super) snapshot: bool,
+    /// Pass the host's cache by.
+    #[arg(short, long)]
+    pub(super) nocache: bool,
+    /// Keep in the image what is read from below it.
+    #[arg(short = 'C', long)]
+    pub(super) copy_on_read: bool,
+    /// Place buffers oddly.
+    #[arg(short, long)]
+    pub(super) misalign: bool,
+    /// Asynchronous I/O by the kernel.
+    #[arg(short = 'k', long)]
+    pub(super) native_aio: bool,
+    /// How asynchronous I/O is done.
+    #[arg(short = 'i', long, allow_hyphen_values = true)]
+    pub(super) aio: Option<String>,
+    /// The cache mode.
+    #[arg(short = 't', long, allow_hyphen_values = true)]
+    pub(super) cache: Option<String>,
+    /// What becomes of discards.
+    #[arg(short = 'd', long, allow_hyphen_values = true)]
+    pub(super) discard: Option<String>,
+    /// What is traced.
+    #[arg(short = 'T', long, action = ArgAction::Append, allow_hyphen_values = true)]
+    pub(super) trace: Vec<String>,
+    /// Others may have the image open for writing.
+    #[arg(short = 'U', long)]
+    pub(super) force_share: bool,
+    /// Show the options.
+    #[arg(short, long)]
+    pub(super) help: bool,
+    /// Show the version.
+    #[arg(short = 'V', long)]
+    pub(super) version: bool,
+    /// The image.
+    pub(super) files: Vec<OsString>,
+}
+
+/// The help text of the program.
+pub(super) const USAGE: &str = "\
+Usage: qemu-io [OPTIONS]... [-c STRING]... [file]
+Reads, writes and explores disk images
+
+      --object OBJECT    an object that options refer to, such as a secret
+      --image-opts       the file is given as KEY=VALUE with commas between
+  -c, --cmd STRING       run this command; may be given several times
+  -f, --format FMT       the format of the image, instead of probing it
+  -r, --read-only        refuse commands that write
+  -s, --snapshot         write to a temporary overlay that is gone at the end
+  -n, --nocache          the same as -t none
+  -C, --copy-on-read     keep in the image what is read from below it
+  -m, --misalign         accepted: place buffers oddly
+  -k, --native-aio       the same as -i native
+  -i, --aio MODE         asynchronous I/O: threads, native or io_uring
+  -t, --cache MODE       none, directsync, writeback, writethrough or unsafe
+  -d, --discard MODE     what becomes of discards: unmap or ignore
+  -T, --trace PATTERN    accepted: what is traced
+  -U, --force-share      others may have the image open for writing
+  -h, --help             show this text
+  -V, --version          show the version
+
+Without -c, commands are read from standard input. 'qemu-io -c help' lists them.
+";
+
+impl Arguments {
+    /// Reads the command line.
+    ///
+    /// # Errors
+    /// What is wrong with it, in a line.
+    pub(super) fn parse_line(arguments: Vec<OsString>) -> Result<Self, String> {
+        let parsed = Self::try_parse_from(arguments).map_err(|error| {
+            let text = error.to_string();
+            let line = text.lines().next().unwrap_or_default();
+            line.strip_prefix("error: ").unwrap_or(line).to_owned()
+        })?;
+        Ok(parsed)
+    }
+
+    /// What is to be opened; `None` where no file is named.
+    pub(super) fn plan(&self) -> Done<Option<Plan>> {
+        let mode = self.mode()?;
+        for object in &self.object {
+            check_object(object)?;
+        }
+        if self.image_opts && self.format.is_some() {
+            return Err(Refusal::Error("--image-opts and -f are mutually exclusive".to_owned()));
+        }
+        let Some(file) = self.files.first() else { return Ok(None) };
+        let Some(name) = file.to_str() else {
+            let what = format!("can't open device {}: its name is not UTF-8", file.to_string_lossy());
+            return Err(Refusal::Error(what));
+        };
+        let (name, format) = (Some(name.to_owned()), self.format.clone());
+        Ok(Some(Plan { name, image_opts: self.image_opts, format, options: Vec::new(), mode }))
+    }
+
+    fn mode(&self) -> Done<Mode> {
+        let mut mode = Mode {
+            read_only: self.read_only,
+            snapshot: self.snapshot,
+            copy_on_read: self.copy_on_read,
+            force_share: self.force_share,
+            native_aio: self.native_aio,
+            ..Mode::default()
+        };
+        if self.nocache {
+            mode.cache = NO_CACHE;
+        }
+        if let Some(name) = &self.cache {
+            mode.cache = parse_cache(name)?;
+        }
+        if let Some(name) = &self.discard {
+            mode.discard = parse_discard(name)?;
+        }
+        if let Some(name) = &self.aio {
+            mode.native_aio |= parse_aio(name)?;
+        }
+        Ok(mode)
+    }
+}
+
+/// Refuses an object of a kind that nothing here could refer to by mistake. No driver uses objects yet.
+fn check_object(text: &str) -> Done {
+    const KINDS: [&str; 9] = [
+        "authz-list",
+        "authz-simple",
+        "iothread",
+        "main-loop",
+        "secret",
+        "secret_keyring",
+        "throttle-group",
+        "tls-creds-psk",
+        "tls-creds-x509",
+    ];
+    let first = text.split(',').next().unwrap_or_default();
+    let kind = first.strip_prefix("qom-type=").unwrap_or(first);
+    if KINDS.contains(&kind) {
+        return Ok(());
+    }
+    Err(Refusal::Error(format!("--object: the kind '{kind}' is unknown; known are {}", KINDS.join(", "))))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &[&str]) -> Result<Arguments, String> {
+        Arguments::parse_line(line.iter().map(OsString::from).collect())
+    }
+
+    #[test]
+    fn options_may_follow_the_file() {
+        let arguments =
+            parse(&["disk", "-c", "read 0 512", "-rs", "--cm=length", "-cquit", "-f", "raw"]).unwrap();
+        assert_eq!(arguments.files, ["disk"]);
+        assert_eq!(arguments.commands, ["read 0 512", "length", "quit"]);
+        assert!(arguments.read_only && arguments.snapshot);
+        let plan = arguments.plan().unwrap().unwrap();
+        assert_eq!(plan.format.as_deref(), Some("raw"));
+        assert!(plan.mode.read_only && plan.mode.snapshot);
+    }
+
+    #[test]
+    fn a_later_option_stands_for_an_earlier_one() {
+        let arguments = parse(&["-f", "qcow2", "-f", "raw", "-t", "none", "-t", "unsafe", "-rr"]).unwrap();
+        assert_eq!(arguments.format.as_deref(), Some("raw"));
+        assert!(arguments.mode().unwrap().cache.no_flush);
+    }
+
+    #[test]
+    fn a_command_may_begin_with_a_hyphen() {
+        assert_eq!(parse(&["-c", "-r"]).unwrap().commands, ["-r"]);
+        assert_eq!(parse(&["--", "-r"]).unwrap().files, ["-r"]);
+        assert_eq!(parse(&["-c", "", "a"]).unwrap().commands, [""]);
+    }
+
+    #[test]
+    fn what_is_wrong_is_said_in_a_line() {
+        assert!(parse(&["--foo"]).unwrap_err().contains("--foo"));
+        assert!(parse(&["-Z"]).unwrap_err().contains("-Z"));
+        assert!(parse(&["-c"]).unwrap_err().contains("--cmd"));
+        assert!(parse(&["--read-only=1"]).unwrap_err().contains("--read-only"));
+        let arguments = parse(&["--image-opts", "-f", "raw", "driver=raw"]).unwrap();
+        assert!(arguments.plan().is_err());
+        assert!(parse(&["--object", "foo,id=a"]).unwrap().plan().is_err());
+        assert!(parse(&["--object", "secret,id=a,data=x"]).unwrap().plan().is_ok());
+    }
+}

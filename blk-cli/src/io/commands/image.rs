@@ -1,0 +1,261 @@
+//! `open`, `close`, `reopen`, `info`.
+
+use blk_core::{Detail, ImageInfo};
+
+use super::{Call, Command, Needs};
+use crate::io::getopt::Words;
+use crate::io::mode::{Mode, NO_CACHE, parse_aio, parse_cache, parse_discard};
+use crate::io::plan::{NamedOptions, Plan, parse_options};
+use crate::io::refusal::{Done, Refusal};
+use crate::io::report;
+use crate::io::session::Session;
+use crate::spec::CacheMode;
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "open",
+        short: Some("o"),
+        synopsis: Some("[-rsCnkU] [-t cache] [-d discard] [-o options] [path]"),
+        summary: "opens an image",
+        help: "
+ Opens the image PATH; all other commands work on it from now on.
+
+ 'open -o driver=raw disk.img' opens a raw image, for reading and writing.
+
+ -C   keep in the image what is read from below it
+ -d   what becomes of discards: unmap or ignore
+ -i   asynchronous I/O: threads, native or io_uring; without effect
+ -k   the same as -i native
+ -n   the same as -t none
+ -o   options, KEY=VALUE with commas between
+ -r   refuse commands that write
+ -s   write to a temporary overlay that is gone when the image is closed
+ -t   cache mode: none, directsync, writeback, writethrough or unsafe
+ -U   others may have the image open for writing
+",
+        words_min: 1,
+        words_max: None,
+        needs: Needs::Nothing,
+        run: open,
+    },
+    Command {
+        name: "close",
+        short: Some("c"),
+        synopsis: None,
+        summary: "closes the image",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: close,
+    },
+    Command {
+        name: "reopen",
+        short: None,
+        synopsis: Some("[(-r|-w)] [-c cache] [-o options]"),
+        summary: "opens the image again, with other options",
+        help: "
+ Opens the image once more as it was opened before, but for what the options say.
+
+ 'reopen -r' refuses commands that write from now on.
+
+ -c   the cache mode
+ -o   options, KEY=VALUE with commas between
+ -r   refuse commands that write
+ -w   allow commands that write
+",
+        words_min: 0,
+        words_max: None,
+        needs: Needs::Image,
+        run: reopen,
+    },
+    Command {
+        name: "info",
+        short: Some("i"),
+        synopsis: None,
+        summary: "shows what the image is",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: info,
+    },
+];
+
+fn open(session: &mut Session, call: &Call<'_>) -> Done {
+    let mut mode = Mode::default();
+    let mut options = NamedOptions::new();
+    let mut words = Words::new(call.name, call.words, "snCro:ki:t:d:U");
+    while let Some((letter, value)) = words.option()? {
+        match letter {
+            's' => mode.snapshot = true,
+            'n' => mode.cache = NO_CACHE,
+            'C' => mode.copy_on_read = true,
+            'r' => mode.read_only = true,
+            'k' => mode.native_aio = true,
+            'i' => mode.native_aio = parse_aio(value)?,
+            't' => mode.cache = parse_cache(value)?,
+            'd' => mode.discard = parse_discard(value)?,
+            'o' if session.image_opts => {
+                let what = "--image-opts and 'open -o' are mutually exclusive";
+                return Err(Refusal::Line(what.to_owned()));
+            }
+            'o' => options.extend(parse_options(value)),
+            _ => mode.force_share = true,
+        }
+    }
+    let operands = words.operands();
+    let name = match operands.as_slice() {
+        [] if !session.image_opts && !options.is_empty() => None,
+        [name] => Some((*name).to_owned()),
+        _ => return Err(Refusal::Usage),
+    };
+    if session.opened.is_some() {
+        return Err(Refusal::Error("file open already, try 'help close'".to_owned()));
+    }
+    session.open(Plan { name, image_opts: session.image_opts, format: None, options, mode })
+}
+
+fn close(session: &mut Session, _call: &Call<'_>) -> Done {
+    session.close()
+}
+
+fn reopen(session: &mut Session, call: &Call<'_>) -> Done {
+    let (mut read_only, mut cache, mut options) = (None, None, NamedOptions::new());
+    let mut words = Words::new(call.name, call.words, "c:o:rw");
+    while let Some((letter, value)) = words.option()? {
+        match letter {
+            'c' => cache = Some(parse_cache(value)?),
+            'o' if !options.is_empty() => return Err(Refusal::Usage),
+            'o' => options = parse_options(value),
+            _ if read_only.is_some() => {
+                return Err(Refusal::Error("Only one -r/-w option may be given".to_owned()));
+            }
+            _ => read_only = Some(letter == 'r'),
+        }
+    }
+    if !words.operands().is_empty() {
+        return Err(Refusal::Usage);
+    }
+    let Some(opened) = &session.opened else { return Ok(()) };
+    let old = opened.plan.clone();
+    let new = changed(&old, read_only, cache, options)?;
+    session.close()?;
+    session.open(new).or_else(|refusal| {
+        session.open(old)?;
+        Err(refusal)
+    })
+}
+
+/// The plan for opening the image again.
+fn changed(
+    old: &Plan,
+    read_only: Option<bool>,
+    cache: Option<CacheMode>,
+    options: NamedOptions,
+) -> Done<Plan> {
+    let refuse = |what: &str| Err(Refusal::Error(what.to_owned()));
+    if read_only.is_some() && options.iter().any(|(key, _)| key == "read-only") {
+        return refuse("Cannot set both -r/-w and 'read-only'");
+    }
+    if cache.is_some() && options.iter().any(|(key, _)| key.starts_with("cache.")) {
+        return refuse("Cannot set both -c and the cache options");
+    }
+    if old.mode.snapshot {
+        return refuse("a snapshot has no name by which it could be opened again");
+    }
+    let mut new = old.clone();
+    for (key, value) in options {
+        if key == "read-only" {
+            new.mode.read_only = matches!(value.as_str(), "on" | "true" | "yes");
+        } else {
+            new.options.retain(|(old, _)| *old != key);
+            new.options.push((key, value));
+        }
+    }
+    new.mode.read_only = read_only.unwrap_or(new.mode.read_only);
+    new.mode.cache = cache.unwrap_or(new.mode.cache);
+    Ok(new)
+}
+
+fn info(session: &mut Session, _call: &Call<'_>) -> Done {
+    let target = session.target()?;
+    session.console.say(&format!("format name: {}\n", target.format()));
+    let Some(info) = target.disk().driver().as_info() else { return Err(Refusal::Said) };
+    let info = info.info().map_err(|error| Refusal::Failed { what: "info", error })?;
+    let cluster_bytes = report::bytes(info.cluster_bytes.unwrap_or(0));
+    let state_offset = report::bytes(machine_state_offset(&info, target.disk().size()));
+    let mut text = format!("cluster size: {cluster_bytes}\nvm state offset: {state_offset}\n");
+    if !info.details.is_empty() {
+        text.push_str("Format specific information:\n");
+        for (name, detail) in &info.details {
+            add_detail(&mut text, name, detail, 1);
+        }
+    }
+    session.console.say(&text);
+    Ok(())
+}
+
+/// Where machine state would be stored: qcow2 keeps it behind the disk, in L2 tables of its own.
+fn machine_state_offset(info: &ImageInfo, size: u64) -> u64 {
+    let Some(cluster_bytes) = info.cluster_bytes.filter(|_| info.format == "qcow2") else { return 0 };
+    let has_wide_entries = info.details.contains(&("extended-l2", Detail::Switch(true)));
+    let entry_bytes = if has_wide_entries { 16 } else { 8 };
+    size.checked_next_multiple_of(cluster_bytes / entry_bytes * cluster_bytes).unwrap_or(u64::MAX)
+}
+
+fn add_detail(text: &mut String, name: &str, detail: &Detail, level: usize) {
+    let value = match detail {
+        Detail::Switch(value) => format!(" {value}"),
+        Detail::Number(value) => format!(" {value}"),
+        Detail::Text(value) => format!(" {value}"),
+        Detail::List(_) | Detail::Group(_) => String::new(),
+    };
+    let (indent, name) = ("    ".repeat(level), name.replace('-', " "));
+    text.push_str(&format!("{indent}{name}:{value}\n"));
+    match detail {
+        Detail::List(list) => {
+            for (index, detail) in list.iter().enumerate() {
+                add_detail(text, &format!("[{index}]"), detail, level + 1);
+            }
+        }
+        Detail::Group(group) => {
+            for (name, detail) in group {
+                add_detail(text, name, detail, level + 1);
+            }
+        }
+        Detail::Switch(_) | Detail::Number(_) | Detail::Text(_) => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn machine_state_lies_behind_whole_l2_tables() {
+        let info = |cluster_bytes, wide| ImageInfo {
+            format: "qcow2",
+            cluster_bytes: Some(cluster_bytes),
+            details: vec![("extended-l2", Detail::Switch(wide))],
+            ..ImageInfo::default()
+        };
+        assert_eq!(machine_state_offset(&info(65536, false), 1 << 20), 512 << 20);
+        assert_eq!(machine_state_offset(&info(65536, true), 1 << 20), 256 << 20);
+        assert_eq!(machine_state_offset(&info(512, false), 1 << 20), 1 << 20);
+        assert_eq!(machine_state_offset(&info(65536, false), 0), 0);
+        assert_eq!(machine_state_offset(&ImageInfo { format: "raw", ..ImageInfo::default() }, 1 << 20), 0);
+    }
+
+    #[test]
+    fn reopen_keeps_what_it_does_not_name() {
+        let mode = Mode { discard: false, ..Mode::default() };
+        let old =
+            Plan { name: Some("a".to_owned()), options: parse_options("x=1,y=2"), mode, ..Plan::default() };
+        let new = changed(&old, Some(true), Some(NO_CACHE), parse_options("y=3")).unwrap();
+        assert_eq!(new.mode, Mode { read_only: true, cache: NO_CACHE, ..mode });
+        assert_eq!(new.options, parse_options("x=1,y=3"));
+        assert!(changed(&old, Some(true), None, parse_options("read-only=on")).is_err());
+        assert!(changed(&old, None, Some(NO_CACHE), parse_options("cache.direct=on")).is_err());
+    }
+}

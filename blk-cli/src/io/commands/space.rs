@@ -1,0 +1,257 @@
+//! `discard`, `truncate`, `flush`, `aio_flush`, `length`, `alloc`, `map`.
+
+use std::time::Instant;
+
+use blk_core::{Disk, Error, Extent, Result, WriteFlags};
+
+use super::arguments::{bytes, request_bytes};
+use super::{Call, Command, Needs};
+use crate::io::getopt::Words;
+use crate::io::refusal::{Done, Refusal, reason};
+use crate::io::report::{self, Style, Transfer};
+use crate::io::session::Session;
+use crate::io::target::{SECTOR_BYTES, Target};
+
+pub(super) const COMMANDS: &[Command] = &[
+    Command {
+        name: "discard",
+        short: Some("d"),
+        synopsis: Some("[-Cq] off len"),
+        summary: "tells that bytes at an offset are no longer needed",
+        help: "
+ Gives up LEN bytes from OFF on and says how long it took.
+
+ 'discard 512 1k' gives up the bytes 512 to 1535 of the disk.
+
+ -C   report values with commas between, for programs
+ -q   say nothing unless something is wrong
+",
+        words_min: 2,
+        words_max: None,
+        needs: Needs::Writable,
+        run: discard,
+    },
+    Command {
+        name: "truncate",
+        short: Some("t"),
+        synopsis: Some("[-m prealloc_mode] off"),
+        summary: "makes the disk end at an offset",
+        help: "",
+        words_min: 1,
+        words_max: Some(3),
+        needs: Needs::Writable,
+        run: truncate,
+    },
+    Command {
+        name: "flush",
+        short: Some("f"),
+        synopsis: None,
+        summary: "puts what was written on stable storage",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: flush,
+    },
+    Command {
+        name: "aio_flush",
+        short: None,
+        synopsis: None,
+        summary: "waits for all requests in flight",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: aio_flush,
+    },
+    Command {
+        name: "length",
+        short: Some("l"),
+        synopsis: None,
+        summary: "shows the size of the disk",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: length,
+    },
+    Command {
+        name: "alloc",
+        short: Some("a"),
+        synopsis: Some("offset [count]"),
+        summary: "counts the bytes that the image determines itself",
+        help: "",
+        words_min: 1,
+        words_max: Some(2),
+        needs: Needs::Image,
+        run: alloc,
+    },
+    Command {
+        name: "map",
+        short: None,
+        synopsis: Some(""),
+        summary: "shows which parts of the disk the image determines itself",
+        help: "",
+        words_min: 0,
+        words_max: Some(0),
+        needs: Needs::Image,
+        run: map,
+    },
+];
+
+fn discard(session: &mut Session, call: &Call<'_>) -> Done {
+    let (mut style, mut is_quiet) = (Style::Lines, false);
+    let mut words = Words::new(call.name, call.words, "Cq");
+    while let Some((letter, _)) = words.option()? {
+        match letter {
+            'C' => style = Style::Values,
+            _ => is_quiet = true,
+        }
+    }
+    let operands = words.operands();
+    let &[offset, count] = operands.as_slice() else { return Err(Refusal::Usage) };
+    let (offset, length) = (bytes(offset)?, request_bytes(count)?);
+    let target = session.target()?;
+    let started = Instant::now();
+    let result = target.discard(Extent::new(offset, length));
+    let elapsed = started.elapsed();
+    session.poll();
+    result.map_err(|error| Refusal::Failed { what: "discard", error })?;
+    if !is_quiet {
+        let transfer = Transfer { verb: "discard", offset, length, elapsed };
+        session.console.say(&transfer.report(style));
+    }
+    Ok(())
+}
+
+/// What is done with the space that a disk gains.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Preallocation {
+    /// Nothing: it is allocated when it is written.
+    Off,
+    /// It gets room for metadata.
+    Metadata,
+    /// It gets room for data.
+    Falloc,
+    /// It is written.
+    Full,
+}
+
+impl Preallocation {
+    fn parse(name: &str) -> Done<Self> {
+        match name {
+            "off" => Ok(Self::Off),
+            "metadata" => Ok(Self::Metadata),
+            "falloc" => Ok(Self::Falloc),
+            "full" => Ok(Self::Full),
+            _ => Err(Refusal::Error(format!("preallocation mode '{name}' is unknown"))),
+        }
+    }
+}
+
+fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
+    let mut preallocation = Preallocation::Off;
+    let mut words = Words::new(call.name, call.words, "m:");
+    while let Some((_, value)) = words.option()? {
+        preallocation = Preallocation::parse(value)?;
+    }
+    let operands = words.operands();
+    let &[size] = operands.as_slice() else { return Err(Refusal::Usage) };
+    let size = bytes(size)?;
+    let target = session.target()?;
+    let result = resize(target.disk(), size, preallocation);
+    session.poll();
+    result.map_err(|error| Refusal::Error(format!("cannot make the disk {size} bytes long: {error}")))
+}
+
+fn resize(disk: &Disk, size: u64, preallocation: Preallocation) -> Result<()> {
+    let before = disk.size();
+    if preallocation == Preallocation::Off {
+        return disk.resize(size);
+    }
+    let refuse = |what: &str| Err(Error::invalid_option("preallocation", what));
+    let has_clusters = match disk.driver().as_info() {
+        Some(info) => info.info()?.cluster_bytes.is_some(),
+        None => false,
+    };
+    if preallocation == Preallocation::Metadata && !has_clusters {
+        return refuse("a format without metadata has none to allocate");
+    }
+    if size < before {
+        return refuse("nothing is allocated in a disk that becomes smaller");
+    }
+    disk.resize(size)?;
+    let filled = fill(disk, Extent::between(before, size));
+    if filled.is_err() {
+        // The error of the filling counts, whether or not the disk can get its old size back.
+        let _ = disk.resize(before);
+    }
+    filled
+}
+
+/// Allocates every byte of `extent` by writing zeroes as data.
+fn fill(disk: &Disk, extent: Extent) -> Result<()> {
+    const STEP_BYTES: u64 = 1 << 20;
+    let zeroes = vec![0; STEP_BYTES.min(extent.length) as usize];
+    let mut at = extent.offset;
+    while at < extent.end() {
+        let length = STEP_BYTES.min(extent.end() - at);
+        disk.write(at, &zeroes[..length as usize], WriteFlags::default())?;
+        at += length;
+    }
+    Ok(())
+}
+
+fn flush(session: &mut Session, _call: &Call<'_>) -> Done {
+    session.target()?.disk().flush().map_err(|error| Refusal::Failed { what: "flush", error })
+}
+
+fn aio_flush(session: &mut Session, _call: &Call<'_>) -> Done {
+    session.flights.finish(&session.console);
+    Ok(())
+}
+
+fn length(session: &mut Session, _call: &Call<'_>) -> Done {
+    let length = session.target()?.length();
+    session.console.say(&format!("{}\n", report::bytes(length)));
+    Ok(())
+}
+
+fn alloc(session: &mut Session, call: &Call<'_>) -> Done {
+    let offset = bytes(&call.words[0])?;
+    let count = call.words.get(1).map_or(Ok(SECTOR_BYTES), |word| bytes(word))?;
+    let target = session.target()?;
+    let count = count.min(target.length().saturating_sub(offset));
+    let allocated = count_allocated(&target, offset, count)
+        .map_err(|error| Refusal::Line(format!("is_allocated failed: {}", reason(&error))))?;
+    let at = report::bytes(offset);
+    session.console.say(&format!("{allocated}/{count} bytes allocated at offset {at}\n"));
+    Ok(())
+}
+
+fn count_allocated(target: &Target, offset: u64, count: u64) -> Result<u64> {
+    let (mut done, mut allocated) = (0, 0);
+    while done < count {
+        let run = target.run_at(offset + done, count - done)?;
+        done += run.length;
+        allocated += if run.is_allocated { run.length } else { 0 };
+    }
+    Ok(allocated)
+}
+
+fn map(session: &mut Session, _call: &Call<'_>) -> Done {
+    let target = session.target()?;
+    let length = target.length();
+    let mut at = 0;
+    while at < length {
+        let run = target.run_at(at, length - at).map_err(|error| {
+            Refusal::Error(format!("Failed to get allocation status: {}", reason(&error)))
+        })?;
+        let word = if run.is_allocated { "    allocated" } else { "not allocated" };
+        let (size, offset) = (report::bytes(run.length), report::bytes(at));
+        let line = format!("{size} ({:#x}) bytes {word} at offset {offset} ({at:#x})\n", run.length);
+        session.console.say(&line);
+        at += run.length;
+    }
+    Ok(())
+}

@@ -1,0 +1,79 @@
+//! Where the program speaks: two streams whose lines appear in the order of events.
+
+use std::fmt;
+use std::io::{self, Write};
+
+use blk_core::sync::Mutex;
+
+/// A stream that can be written from any thread.
+type Stream = Box<dyn Write + Send>;
+
+/// Standard output and standard error of the program.
+pub(crate) struct Console {
+    /// What stands before errors.
+    program: String,
+    streams: Mutex<Streams>,
+}
+
+struct Streams {
+    out: Stream,
+    err: Stream,
+    /// Nobody reads the output any more.
+    is_closed: bool,
+}
+
+impl fmt::Debug for Console {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Console").field("program", &self.program).finish_non_exhaustive()
+    }
+}
+
+impl Console {
+    /// The streams of the process.
+    pub(crate) fn of_process(program: &str) -> Self {
+        Self::new(program, Box::new(io::stdout()), Box::new(io::stderr()))
+    }
+
+    /// Streams of the caller.
+    pub(crate) fn new(program: &str, out: Stream, err: Stream) -> Self {
+        Self { program: program.to_owned(), streams: Mutex::new(Streams { out, err, is_closed: false }) }
+    }
+
+    /// Writes `text` to standard output at once.
+    pub(crate) fn say(&self, text: &str) {
+        self.say_all(std::iter::once(text));
+    }
+
+    /// Writes the texts to standard output; nothing comes between them.
+    pub(crate) fn say_all(&self, texts: impl IntoIterator<Item = impl AsRef<str>>) {
+        let mut streams = self.streams.lock();
+        for text in texts {
+            if streams.is_closed {
+                return;
+            }
+            if streams.out.write_all(text.as_ref().as_bytes()).is_err() {
+                streams.is_closed = true;
+            }
+        }
+        if streams.out.flush().is_err() {
+            streams.is_closed = true;
+        }
+    }
+
+    /// Writes a line to standard error as it is.
+    pub(crate) fn complain(&self, line: &str) {
+        let mut streams = self.streams.lock();
+        // That it cannot be written changes nothing: there is nobody left to tell.
+        let _ = writeln!(streams.err, "{line}").and_then(|()| streams.err.flush());
+    }
+
+    /// Writes a line to standard error behind the program's name.
+    pub(crate) fn error(&self, line: &str) {
+        self.complain(&format!("{}: {line}", self.program));
+    }
+
+    /// Whether the output has been closed by who reads it.
+    pub(crate) fn is_closed(&self) -> bool {
+        self.streams.lock().is_closed
+    }
+}

@@ -1,0 +1,172 @@
+//! A disk that keeps what it reads from below.
+//!
+//! A read of a part that the top layer does not determine reads whole clusters from below and writes them into the top layer.
+//! Nobody writes to these clusters between the two: requests that touch them wait.
+
+use std::sync::Arc;
+
+use blk_core::sync::{Condvar, Mutex};
+use blk_core::{
+    BlockDriver, BlockStatus, Check, Disk, Extent, Info, Limits, Overlay, Resize, Result, WriteFlags,
+    ZeroFlags,
+};
+
+/// How much is copied at a time at most, where clusters are not larger than that.
+const COPY_BYTES_MAX: u64 = 1 << 20;
+
+/// The driver: everything but reads passes through.
+#[derive(Debug)]
+pub(crate) struct CopyOnRead {
+    inner: Arc<Disk>,
+    busy: BusyRanges,
+}
+
+impl CopyOnRead {
+    /// Keeps in `inner` what it reads from below it.
+    pub(crate) fn new(inner: Arc<Disk>) -> Self {
+        Self { inner, busy: BusyRanges::default() }
+    }
+
+    /// The whole clusters around `extent`, inside the disk.
+    fn clusters(&self, extent: Extent) -> Extent {
+        let cluster = self.inner.limits().zero_granularity.max(1);
+        let start = extent.offset / cluster * cluster;
+        let end = extent.end().checked_next_multiple_of(cluster).unwrap_or(u64::MAX);
+        Extent::between(start, end.min(self.inner.size()))
+    }
+
+    /// Copies the clusters around the start of `extent`, and answers how many bytes of it they cover.
+    fn copy(&self, extent: Extent) -> Result<u64> {
+        let cluster = self.inner.limits().zero_granularity.max(1);
+        let length = extent.length.min(COPY_BYTES_MAX.max(cluster));
+        let whole = self.clusters(Extent::new(extent.offset, length));
+        let _alone = self.busy.enter(whole);
+        let mut at = whole.offset;
+        // Somebody may have written while this waited for its turn.
+        while at < whole.end() {
+            let status = self.inner.block_status(Extent::between(at, whole.end()))?;
+            if !status.allocated {
+                self.copy_run(Extent::new(at, status.length))?;
+            }
+            at += status.length;
+        }
+        Ok(whole.end().min(extent.end()) - extent.offset)
+    }
+
+    fn copy_run(&self, run: Extent) -> Result<()> {
+        let mut data = vec![0; run.length as usize];
+        self.inner.read(run.offset, &mut data)?;
+        if data.iter().all(|byte| *byte == 0) {
+            return self.inner.write_zeroes(run, ZeroFlags::default());
+        }
+        self.inner.write(run.offset, &data, WriteFlags::default())
+    }
+}
+
+impl BlockDriver for CopyOnRead {
+    fn size(&self) -> u64 {
+        self.inner.size()
+    }
+
+    fn limits(&self) -> Limits {
+        *self.inner.limits()
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let extent = Extent::new(offset, buf.len() as u64);
+        let mut at = offset;
+        while at < extent.end() {
+            let status = self.inner.block_status(Extent::between(at, extent.end()))?;
+            at += if status.allocated { status.length } else { self.copy(Extent::new(at, status.length))? };
+        }
+        self.inner.read(offset, buf)
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        let _busy = self.busy.enter(Extent::new(offset, buf.len() as u64));
+        self.inner.write(offset, buf, flags)
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        let _busy = self.busy.enter(extent);
+        self.inner.write_zeroes(extent, flags)
+    }
+
+    fn discard(&self, extent: Extent) -> Result<()> {
+        let _busy = self.busy.enter(extent);
+        self.inner.discard(extent)
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.inner.flush()
+    }
+
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        self.inner.block_status(extent)
+    }
+
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        self.inner.backing()
+    }
+
+    fn close(&self) -> Result<()> {
+        self.inner.close()
+    }
+
+    fn as_resize(&self) -> Option<&dyn Resize> {
+        self.inner.driver().as_resize().map(|_| self as &dyn Resize)
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        self.inner.driver().as_check()
+    }
+
+    fn as_info(&self) -> Option<&dyn Info> {
+        self.inner.driver().as_info()
+    }
+
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
+        self.inner.driver().as_overlay()
+    }
+}
+
+impl Resize for CopyOnRead {
+    fn resize(&self, size: u64) -> Result<()> {
+        self.inner.resize(size)
+    }
+}
+
+/// Ranges that somebody works on; who wants one that overlaps waits.
+#[derive(Debug, Default)]
+struct BusyRanges {
+    ranges: Mutex<Vec<Extent>>,
+    freed: Condvar,
+}
+
+impl BusyRanges {
+    fn enter(&self, range: Extent) -> Busy<'_> {
+        let mut ranges = self.ranges.lock();
+        while ranges.iter().any(|other| other.overlaps(range)) {
+            self.freed.wait(&mut ranges);
+        }
+        ranges.push(range);
+        Busy { all: self, range }
+    }
+}
+
+/// A range that is busy until this is dropped.
+#[derive(Debug)]
+struct Busy<'a> {
+    all: &'a BusyRanges,
+    range: Extent,
+}
+
+impl Drop for Busy<'_> {
+    fn drop(&mut self) {
+        let mut ranges = self.all.ranges.lock();
+        if let Some(index) = ranges.iter().position(|range| *range == self.range) {
+            ranges.swap_remove(index);
+        }
+        self.all.freed.notify_all();
+    }
+}

@@ -1,0 +1,146 @@
+//! The open disk as the commands see it: whole sectors.
+
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+
+use crate::spec::Breakpoints;
+
+/// The unit in which the size of a disk is counted, whatever the size of the file.
+pub(crate) const SECTOR_BYTES: u64 = 512;
+
+/// A run of bytes of which the top layer determines all, or none.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Run {
+    /// Bytes.
+    pub(crate) length: u64,
+    /// Whether the top layer determines them.
+    pub(crate) is_allocated: bool,
+}
+
+/// An open disk. A last sector that is not whole reads as zeroes behind its end, and grows when it is written there.
+#[derive(Debug)]
+pub(crate) struct Target {
+    disk: Arc<Disk>,
+    /// The driver on top, by name.
+    format: &'static str,
+    /// Whether discards reach the disk.
+    discard: bool,
+    breakpoints: Option<Arc<dyn Breakpoints>>,
+}
+
+impl Target {
+    /// `disk` with a driver of the name `format` on top.
+    pub(crate) fn new(disk: Arc<Disk>, format: &'static str) -> Self {
+        Self { disk, format, discard: true, breakpoints: None }
+    }
+
+    /// The same, where discards reach the disk or not.
+    #[must_use]
+    pub(crate) fn with_discard(self, discard: bool) -> Self {
+        Self { discard, ..self }
+    }
+
+    /// The same with what can stop its requests.
+    #[must_use]
+    pub(crate) fn with_breakpoints(self, breakpoints: Option<Arc<dyn Breakpoints>>) -> Self {
+        Self { breakpoints, ..self }
+    }
+
+    /// The name of the driver on top.
+    pub(crate) fn format(&self) -> &'static str {
+        self.format
+    }
+
+    /// The disk itself.
+    pub(crate) fn disk(&self) -> &Disk {
+        &self.disk
+    }
+
+    /// What can stop its requests.
+    pub(crate) fn breakpoints(&self) -> Option<&dyn Breakpoints> {
+        self.breakpoints.as_deref()
+    }
+
+    /// Whether requests that write are refused.
+    pub(crate) fn is_read_only(&self) -> bool {
+        self.disk.access() == Access::ReadOnly
+    }
+
+    /// Size in bytes, whole sectors.
+    pub(crate) fn length(&self) -> u64 {
+        self.disk.size().checked_next_multiple_of(SECTOR_BYTES).unwrap_or(u64::MAX)
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.check(offset, buf.len() as u64)?;
+        let stored = self.stored(offset, buf.len() as u64);
+        let (stored, behind) = buf.split_at_mut(stored as usize);
+        behind.fill(0);
+        if stored.is_empty() { Ok(()) } else { self.disk.read(offset, stored) }
+    }
+
+    /// Writes `data` at `offset`.
+    pub(crate) fn write(&self, offset: u64, data: &[u8], flags: WriteFlags) -> Result<()> {
+        self.check_and_grow(offset, data.len() as u64)?;
+        self.disk.write(offset, data, flags)
+    }
+
+    /// Makes `extent` read as zeroes.
+    pub(crate) fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        self.check_and_grow(extent.offset, extent.length)?;
+        let may_unmap = flags.may_unmap && self.discard;
+        self.disk.write_zeroes(extent, ZeroFlags { may_unmap, ..flags })
+    }
+
+    /// Tells that the bytes are no longer needed. Where that is switched off, or the disk has no use for it, it is done.
+    pub(crate) fn discard(&self, extent: Extent) -> Result<()> {
+        self.check(extent.offset, extent.length)?;
+        let stored = Extent::new(extent.offset, self.stored(extent.offset, extent.length));
+        if !self.discard || stored.is_empty() {
+            return Ok(());
+        }
+        match self.disk.discard(stored) {
+            Err(Error::Unsupported { .. }) => Ok(()),
+            answered => answered,
+        }
+    }
+
+    /// The run that starts at `offset`, which lies inside the disk; at most `length` bytes, at least 1.
+    pub(crate) fn run_at(&self, offset: u64, length: u64) -> Result<Run> {
+        let length = length.min(self.length() - offset);
+        let stored = self.stored(offset, length);
+        if stored == 0 {
+            return Ok(Run { length, is_allocated: true });
+        }
+        let first = self.disk.block_status(Extent::new(offset, stored))?;
+        let mut covered = first.length;
+        while covered < stored {
+            let next = self.disk.block_status(Extent::new(offset + covered, stored - covered))?;
+            if next.allocated != first.allocated {
+                return Ok(Run { length: covered, is_allocated: first.allocated });
+            }
+            covered += next.length;
+        }
+        Ok(Run { length, is_allocated: first.allocated })
+    }
+
+    /// How many of these bytes lie before the end of what is stored.
+    fn stored(&self, offset: u64, length: u64) -> u64 {
+        length.min(self.disk.size().saturating_sub(offset))
+    }
+
+    fn check(&self, offset: u64, length: u64) -> Result<()> {
+        let size = self.length();
+        match offset.checked_add(length) {
+            Some(end) if end <= size => Ok(()),
+            _ => Err(Error::OutOfRange { offset, length, size }),
+        }
+    }
+
+    fn check_and_grow(&self, offset: u64, length: u64) -> Result<()> {
+        self.check(offset, length)?;
+        if offset + length > self.disk.size() { self.disk.resize(offset + length) } else { Ok(()) }
+    }
+}
