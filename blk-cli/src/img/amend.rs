@@ -1,0 +1,71 @@
+//! `amend`: changes options of an image's format; the size is the one that can be changed.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::args::{self, ImageArgs};
+use super::failure::{Failure, Outcome};
+use super::image::Purpose;
+use super::options::Given;
+use super::output;
+use super::progress::Progress;
+use super::size::{parse, whole_sectors};
+
+/// Changes options of an image's format
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, infer_long_args = true)]
+struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The options and their new values, name=value,...; 'help' lists them
+    #[arg(short, long, value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// Cache mode of the image
+    #[arg(short = 't', long, value_name = "MODE")]
+    cache: Option<String>,
+    /// Allow changes that may lose data
+    #[arg(long)]
+    force: bool,
+    /// Show how far it is
+    #[arg(short, long)]
+    progress: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
+    let args: Args = args::parse("amend", program, arguments)?;
+    args::check_cache_mode(args.cache.as_deref())?;
+    if args.options.is_empty() {
+        return Err(Failure::usage("amend", "no options are given (-o)"));
+    }
+    if Given::asks_for_help(&args.options) {
+        output::text("Options that can be changed:\n  size=<size> - size of the disk; it can only grow\n")?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let mut given = Given::parse(&args.options)?;
+    let name = args::one_name("amend", &args.names)?;
+    let image = args.image.named(name).open(program, Purpose::WRITE)?;
+    let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
+    if format != "qcow2" {
+        return Err(Failure::new(format!("format '{format}' has no options that can be changed")));
+    }
+    given.check(format)?;
+    if let Some(other) = given.names().find(|option| *option != "size") {
+        return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));
+    }
+    let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
+    let mut progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let resized = image.disk.resize(size).map_err(|error| Failure::of(name, &error));
+    progress.set(1, 1)?;
+    progress.end()?;
+    resized?;
+    image.close()?;
+    Ok(ExitCode::SUCCESS)
+}

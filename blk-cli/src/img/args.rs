@@ -1,0 +1,84 @@
+//! What the command lines of several subcommands have in common.
+
+use std::ffi::OsString;
+
+use clap::Parser;
+use clap::error::ErrorKind;
+
+use super::failure::{Failure, Outcome};
+use super::image::Named;
+use super::output;
+
+/// The image that a subcommand works on.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ImageArgs {
+    /// Format of the image; guessed from its content where it is not given
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The name is a list of options, key=value,...
+    #[arg(long)]
+    image_opts: bool,
+    /// Objects of QEMU; none of them has a use here
+    #[arg(long = "object", value_name = "OBJECT")]
+    _objects: Vec<String>,
+}
+
+impl ImageArgs {
+    /// The image of that name.
+    pub(crate) fn named(&self, name: &str) -> Named {
+        Named {
+            name: name.to_owned(),
+            image_opts: self.image_opts,
+            format: self.format.clone(),
+            force_share: false,
+        }
+    }
+}
+
+/// How a result is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
+pub(crate) enum OutputForm {
+    /// For people.
+    #[default]
+    Human,
+    /// For programs.
+    Json,
+}
+
+/// Reads a subcommand's arguments. A request for help is answered, and ends the command.
+pub(crate) fn parse<T: Parser>(command: &'static str, program: &str, arguments: Vec<OsString>) -> Outcome<T> {
+    let shown = format!("{program} {command}");
+    let named = std::iter::once(OsString::from(&shown)).chain(arguments);
+    T::try_parse_from(named).map_err(|error| {
+        if error.kind() == ErrorKind::DisplayHelp {
+            return output::text(&error.to_string()).err().unwrap_or_else(|| Failure::silent(0));
+        }
+        let text = error.to_string();
+        let first = text.lines().next().unwrap_or_default();
+        let failure = Failure::usage(command, first.trim_start_matches("error: "));
+        let about_spelling = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooFewValues);
+        Failure { about_spelling, ..failure }
+    })
+}
+
+/// The one image name that a subcommand expects.
+pub(crate) fn one_name<'a>(command: &'static str, names: &'a [String]) -> Outcome<&'a str> {
+    match names {
+        [name] => Ok(name),
+        _ => Err(Failure::usage(command, "expecting one image file name")),
+    }
+}
+
+const CACHE_MODES: [&str; 6] = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
+
+/// Refuses a cache mode that does not exist. Those that do differ only in when the host writes, and every command that
+/// writes makes all durable before it ends.
+pub(crate) fn check_cache_mode(mode: Option<&str>) -> Outcome<()> {
+    match mode {
+        Some(mode) if !CACHE_MODES.contains(&mode) => {
+            let known = CACHE_MODES.join(", ");
+            Err(Failure::new(format!("invalid cache mode '{mode}'; known are {known}")))
+        }
+        _ => Ok(()),
+    }
+}

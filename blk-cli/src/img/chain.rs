@@ -1,0 +1,190 @@
+//! A disk and all disks below it: who determines which bytes.
+
+use std::sync::Arc;
+
+use blk_core::{Disk, Extent, Result};
+
+use super::image::Image;
+use super::size::whole_sectors;
+
+/// One disk of the chain.
+#[derive(Debug)]
+pub(crate) struct Layer {
+    pub(crate) disk: Arc<Disk>,
+    /// The name that a program would open it by.
+    pub(crate) name: String,
+}
+
+/// The disks, the one that is asked first.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) layers: Vec<Layer>,
+}
+
+/// What is known about the bytes at an offset.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// How many bytes the answer holds for; at least 1.
+    pub(crate) length: u64,
+    /// Index of the layer that determines the bytes, or of the last one that was asked.
+    pub(crate) depth: usize,
+    /// A layer determines the bytes; if not, they are zeroes because nobody does.
+    pub(crate) present: bool,
+    /// They read as zeroes.
+    pub(crate) zero: bool,
+    /// They are stored.
+    pub(crate) data: bool,
+    pub(crate) compressed: bool,
+    /// Where in the layer's file they are stored as they are.
+    pub(crate) host_offset: Option<u64>,
+}
+
+impl Chain {
+    /// The chain of an open image.
+    pub(crate) fn of(image: &Image) -> Self {
+        let mut layers = vec![Layer { disk: Arc::clone(&image.disk), name: image.name.clone() }];
+        while let Some(below) = layers.last().and_then(|layer| layer.disk.backing().cloned()) {
+            let name = match image.layers.get(layers.len()) {
+                Some(layer) => layer.name.clone(),
+                None => String::new(),
+            };
+            layers.push(Layer { disk: below, name });
+        }
+        Self { layers }
+    }
+
+    /// Size of the first disk in bytes, a multiple of a sector.
+    pub(crate) fn size(&self) -> u64 {
+        whole_sectors(self.layers[0].disk.size())
+    }
+
+    /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk; the layers from `end`
+    /// on are not asked.
+    pub(crate) fn status_above(&self, extent: Extent, end: usize) -> Result<Status> {
+        let mut rest = extent;
+        let mut status = nobody(0, extent.length);
+        for (depth, layer) in self.layers[..end].iter().enumerate() {
+            let size = layer.disk.size();
+            if rest.offset >= size {
+                if depth == 0 {
+                    // The rest of the last sector, which the file does not have.
+                    return Ok(Status {
+                        present: true,
+                        host_offset: Some(rest.offset),
+                        ..nobody(0, rest.length)
+                    });
+                }
+                break;
+            }
+            rest.length = rest.length.min(size - rest.offset);
+            let found = layer.disk.block_status(rest)?;
+            rest.length = found.length;
+            if found.allocated {
+                status = Status {
+                    length: found.length,
+                    depth,
+                    present: true,
+                    zero: found.zero,
+                    data: found.has_data(),
+                    compressed: found.compressed,
+                    host_offset: found.host_offset,
+                };
+                break;
+            }
+            status = nobody(depth, found.length);
+        }
+        Ok(status)
+    }
+
+    /// As [`Chain::status_above`], asking all layers.
+    pub(crate) fn status(&self, extent: Extent) -> Result<Status> {
+        self.status_above(extent, self.layers.len())
+    }
+
+    /// The runs of `extent`, neighbours that are alike joined.
+    pub(crate) fn runs(&self, extent: Extent) -> Runs<'_> {
+        Runs { chain: self, rest: extent }
+    }
+}
+
+const fn nobody(depth: usize, length: u64) -> Status {
+    Status { length, depth, present: false, zero: true, data: false, compressed: false, host_offset: None }
+}
+
+impl Status {
+    /// Whether `next`, which begins where this ends, says the same of the bytes that follow.
+    fn continues(&self, next: &Self) -> bool {
+        let follows = self.host_offset.map(|offset| offset.wrapping_add(self.length)) == next.host_offset;
+        (self.depth, self.present, self.zero, self.data, self.compressed)
+            == (next.depth, next.present, next.zero, next.data, next.compressed)
+            && follows
+    }
+}
+
+/// An iterator over the runs of an extent: where each starts, and what is known of it.
+#[derive(Debug)]
+pub(crate) struct Runs<'a> {
+    chain: &'a Chain,
+    rest: Extent,
+}
+
+impl Iterator for Runs<'_> {
+    type Item = Result<(u64, Status)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let start = self.rest.offset;
+        let mut run = match self.chain.status(self.rest) {
+            Ok(status) => status,
+            Err(error) => {
+                self.rest.length = 0;
+                return Some(Err(error));
+            }
+        };
+        loop {
+            self.rest = Extent::between(start + run.length, self.rest.end());
+            if self.rest.is_empty() {
+                break;
+            }
+            // An error shows again, and is reported, when the run that it stands at begins.
+            match self.chain.status(self.rest) {
+                Ok(next) if run.continues(&next) => run.length += next.length,
+                _ => break,
+            }
+        }
+        Some(Ok((start, run)))
+    }
+}
+
+/// Asks about one range after the other, and remembers what is known of the bytes ahead.
+#[derive(Debug)]
+pub(crate) struct Cursor<'a> {
+    chain: &'a Chain,
+    /// A run, and where it starts.
+    known: Option<(u64, Status)>,
+}
+
+impl<'a> Cursor<'a> {
+    pub(crate) const fn new(chain: &'a Chain) -> Self {
+        Self { chain, known: None }
+    }
+
+    /// The status of the bytes at the start of `extent`, neighbours that are alike joined.
+    pub(crate) fn status(&mut self, extent: Extent) -> Result<Status> {
+        let known = self.known.filter(|(start, run)| (*start..*start + run.length).contains(&extent.offset));
+        let (start, run) = match known {
+            Some(known) => known,
+            None => match self.chain.runs(Extent::between(extent.offset, self.chain.size())).next() {
+                Some(run) => run?,
+                None => (extent.offset, nobody(0, extent.length)),
+            },
+        };
+        self.known = Some((start, run));
+        let passed = extent.offset - start;
+        let host_offset = run.host_offset.map(|offset| offset + passed);
+        Ok(Status { length: extent.length.min(run.length - passed), host_offset, ..run })
+    }
+}

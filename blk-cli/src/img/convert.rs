@@ -1,0 +1,286 @@
+//! `convert`: copies images, one behind the other, to a new one.
+
+mod copy;
+mod sparse;
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use super::args;
+use super::create;
+use super::failure::{Failure, Outcome};
+use super::image::{Image, Named, Purpose, plain_path};
+use super::options::{self, Given};
+use super::progress::Progress;
+use super::size::{SECTOR_BYTES, parse_up_to};
+use copy::{Copy, Settings, Source};
+
+/// Copies images to a new one
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, infer_long_args = true)]
+struct Args {
+    /// Format of the sources; guessed from their content where it is not given
+    #[arg(short = 'f', long, value_name = "FORMAT")]
+    source_format: Option<String>,
+    /// The names of the sources are lists of options, key=value,...
+    #[arg(long, alias = "image-opts")]
+    source_image_opts: bool,
+    /// Copy this snapshot of the source
+    #[arg(short = 'l', long, value_name = "SNAPSHOT")]
+    source_snapshot: Option<String>,
+    /// Cache mode of the sources
+    #[arg(short = 'T', long, value_name = "MODE")]
+    source_cache: Option<String>,
+    /// Format of the target
+    #[arg(short = 'O', long, value_name = "FORMAT")]
+    target_format: Option<String>,
+    /// The name of the target is a list of options, key=value,...
+    #[arg(long)]
+    target_image_opts: bool,
+    /// Options of the target's format, name=value,...; 'help' lists them
+    #[arg(short = 'o', long, value_name = "OPTIONS")]
+    target_options: Vec<String>,
+    /// Cache mode of the target
+    #[arg(short = 't', long, value_name = "MODE")]
+    target_cache: Option<String>,
+    /// Store the content compressed
+    #[arg(short, long)]
+    compress: bool,
+    /// The target lies over this disk, and holds only what it does not
+    #[arg(short = 'B', long, value_name = "FILE")]
+    backing: Option<String>,
+    /// Format of the disk below the target
+    #[arg(short = 'F', long, value_name = "FORMAT")]
+    backing_format: Option<String>,
+    /// The target exists already
+    #[arg(short, long)]
+    no_create: bool,
+    /// The target reads as zeroes throughout
+    #[arg(long)]
+    target_is_zero: bool,
+    /// Zeroes of at least this length are not stored; 0 stores everything
+    #[arg(short = 'S', long, value_name = "SIZE")]
+    sparse_size: Option<String>,
+    /// Copy dirty bitmaps too
+    #[arg(long)]
+    bitmaps: bool,
+    /// Leave out dirty bitmaps that cannot be trusted
+    #[arg(long)]
+    skip_broken_bitmaps: bool,
+    /// Others may write the sources meanwhile
+    #[arg(short = 'U', long)]
+    force_share: bool,
+    /// Most bytes a second
+    #[arg(short, long, value_name = "BYTES")]
+    rate: Option<String>,
+    /// How many requests are under way at once; more than one with -W only
+    #[arg(short = 'm', long, value_name = "COUNT", default_value = "8")]
+    parallel: String,
+    /// Let the host copy where it can
+    #[arg(short = 'C', long)]
+    copy_range_offloading: bool,
+    /// What cannot be read becomes zeroes
+    #[arg(long)]
+    salvage: bool,
+    /// The target may be written in any order
+    #[arg(short = 'W', long)]
+    oob_writes: bool,
+    /// Show how far it is
+    #[arg(short, long)]
+    progress: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Objects of QEMU; none of them has a use here
+    #[arg(long = "object", value_name = "OBJECT")]
+    _objects: Vec<String>,
+    /// The sources, then the target
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+const SPARSE_DEFAULT: u64 = 4096;
+const SPARSE_MAX: u64 = 16 << 20;
+const PARALLEL_MAX: u64 = 16;
+
+pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
+    let args: Args = args::parse("convert", program, arguments)?;
+    let format = args.target_format.as_deref().unwrap_or("raw");
+    if Given::asks_for_help(&args.target_options) {
+        options::help(format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let settings = check(&args)?;
+    let (target_name, source_names) = args.names.split_last().expect("checked above");
+    create::check_format(format)?;
+    let progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let sources = open_sources(program, &args, source_names)?;
+    check_not_source(target_name, &sources)?;
+    check_bitmaps(&args, &sources, format)?;
+    let size = sources.iter().map(|source| source.image.size()).sum();
+    let given = target_options(&args, size)?;
+    if !args.no_create {
+        given_is_possible(&args, format, &given)?;
+        create::make(target_name, format, &given)?;
+    }
+    let target = open_target(program, &args, target_name)?;
+    let info = target.info().map_err(|error| Failure::of(target_name, &error))?;
+    if args.compress && info.format != "qcow2" {
+        return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
+    }
+    if target.size() < size {
+        let reason = format!("it has {} bytes, the sources have {size}", target.size());
+        return Err(Failure::new(format!("{target_name}: the target is too small: {reason}")));
+    }
+    let target_is_zero = args.target_is_zero || (!args.no_create && info.backing.is_none());
+    let settings = Settings {
+        target_is_zero,
+        over_backing: info.backing.is_some(),
+        cluster_bytes: info.cluster_bytes.unwrap_or(SECTOR_BYTES),
+        ..settings
+    };
+    Copy::new(program, &sources, &target, settings).run(progress)?;
+    target.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What is wrong with the options alone, and what they say about the copying.
+fn check(args: &Args) -> Outcome<Settings> {
+    let refuse = |reason: &str| Err(Failure::new(reason));
+    args::check_cache_mode(args.source_cache.as_deref())?;
+    args::check_cache_mode(args.target_cache.as_deref())?;
+    let sparse_bytes = sparse_size(args)?;
+    let parallel = parse_up_to("number of parallel requests", &args.parallel, 1, PARALLEL_MAX)?;
+    let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
+    if args.names.len() < 2 {
+        return refuse("expecting a source and a target");
+    }
+    if args.target_image_opts && !args.no_create {
+        return refuse("--target-image-opts needs -n");
+    }
+    if args.target_image_opts && args.target_format.is_some() {
+        return refuse("--target-image-opts and a format exclude each other");
+    }
+    if args.target_is_zero && !args.no_create {
+        return refuse("--target-is-zero needs -n");
+    }
+    if args.no_create && !args.target_options.is_empty() {
+        return refuse("options of the target (-o) have no effect where it exists (-n)");
+    }
+    if args.copy_range_offloading && args.compress {
+        return refuse("the host cannot copy (-C) what is to be compressed (-c)");
+    }
+    if args.copy_range_offloading && args.sparse_size.is_some() {
+        return refuse("the host cannot copy (-C) and leave out zeroes (-S)");
+    }
+    if args.skip_broken_bitmaps && !args.bitmaps {
+        return refuse("--skip-broken-bitmaps needs --bitmaps");
+    }
+    if args.names.len() > 2 && args.backing.is_some() {
+        return refuse("several sources cannot have one disk below");
+    }
+    let writers = if args.oob_writes { parallel as usize } else { 1 };
+    Ok(Settings {
+        sparse_bytes,
+        rate,
+        writers,
+        compressed: args.compress,
+        salvage: args.salvage,
+        quiet: args.quiet,
+        ..Settings::default()
+    })
+}
+
+fn sparse_size(args: &Args) -> Outcome<u64> {
+    let Some(text) = &args.sparse_size else { return Ok(SPARSE_DEFAULT) };
+    let size = parse_up_to("sparse size", text, 0, SPARSE_MAX)?;
+    if size % SECTOR_BYTES != 0 {
+        return Err(Failure::new(format!("sparse size {size} is not a multiple of {SECTOR_BYTES}")));
+    }
+    Ok(size)
+}
+
+fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Source>> {
+    if let Some(snapshot) = &args.source_snapshot {
+        return Err(Failure::new(format!("not supported: copying a snapshot ('{snapshot}') of an image")));
+    }
+    let open = |name: &String| {
+        let named = Named {
+            name: name.clone(),
+            image_opts: args.source_image_opts,
+            format: args.source_format.clone(),
+            force_share: args.force_share,
+        };
+        named.open(program, Purpose::READ).map(Source::new)
+    };
+    names.iter().map(open).collect()
+}
+
+/// A target that is one of the sources would be lost before it is read.
+fn check_not_source(target: &str, sources: &[Source]) -> Outcome<()> {
+    let Ok(existing) = fs::canonicalize(plain_path(target)) else { return Ok(()) };
+    for read in sources.iter().flat_map(|source| &source.chain.layers) {
+        if fs::canonicalize(plain_path(&read.name)).is_ok_and(|path| path == existing) {
+            return Err(Failure::new(format!("{target}: the target is one of the images that are read")));
+        }
+    }
+    Ok(())
+}
+
+fn check_bitmaps(args: &Args, sources: &[Source], format: &str) -> Outcome<()> {
+    if !args.bitmaps {
+        return Ok(());
+    }
+    if format != "qcow2" {
+        return Err(Failure::new(format!("format '{format}' has no bitmaps")));
+    }
+    for source in sources {
+        let info = source.image.info().map_err(|error| Failure::of(&source.image.name, &error))?;
+        if info.details.iter().any(|(name, _)| *name == "bitmaps") {
+            return Err(Failure::new(format!("{}: not supported: copying bitmaps", source.image.name)));
+        }
+    }
+    Ok(())
+}
+
+fn target_options(args: &Args, size: u64) -> Outcome<Given> {
+    let mut given = Given::parse(&args.target_options)?;
+    if let Some(backing) = &args.backing {
+        given.set("backing_file", backing);
+    }
+    if let Some(format) = &args.backing_format {
+        given.set("backing_fmt", format);
+    }
+    given.set("size", &size.to_string());
+    Ok(given)
+}
+
+/// What a target cannot be, before anything is lost.
+fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
+    given.clone().check(format)?;
+    if args.compress && format != "qcow2" {
+        return Err(Failure::new(format!("not supported: compressed writes to format '{format}'")));
+    }
+    if args.compress && given.get("preallocation").is_some_and(|mode| mode != "off") {
+        return Err(Failure::new("what is compressed cannot be preallocated"));
+    }
+    if given.get("backing_file").is_some() && given.get("backing_fmt").is_none() {
+        return Err(Failure::new("the disk below is given without its format (-F)"));
+    }
+    Ok(())
+}
+
+fn open_target(program: &str, args: &Args, name: &str) -> Outcome<Image> {
+    let format = match (&args.target_format, args.target_image_opts) {
+        (_, true) => None,
+        (Some(format), false) => Some(format.clone()),
+        (None, false) => Some("raw".to_owned()),
+    };
+    let named =
+        Named { name: name.to_owned(), image_opts: args.target_image_opts, format, force_share: false };
+    named.open(program, Purpose::WRITE)
+}

@@ -1,0 +1,171 @@
+//! `create`: makes a new image.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use blk_core::{Error, FileStorage, MemoryStorage, Storage};
+use clap::Parser;
+
+use super::args;
+use super::failure::{Failure, Outcome};
+use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
+use super::options::{self, Given};
+use super::output;
+use super::size::{parse, whole_sectors};
+
+/// Makes a new image
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, infer_long_args = true)]
+struct Args {
+    /// Format of the new image
+    #[arg(short, long, default_value = "raw")]
+    format: String,
+    /// Options of the format, name=value,...; 'help' lists them
+    #[arg(short, long, value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// The disk below
+    #[arg(short, long, value_name = "FILE")]
+    backing: Option<String>,
+    /// Format of the disk below
+    #[arg(short = 'F', long, value_name = "FORMAT")]
+    backing_format: Option<String>,
+    /// Do not look whether the disk below can be opened
+    #[arg(short = 'u', long)]
+    backing_unsafe: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// Objects of QEMU; none of them has a use here
+    #[arg(long = "object", value_name = "OBJECT")]
+    _objects: Vec<String>,
+    /// File to make, and size of the disk
+    #[arg(value_names = ["FILE", "SIZE"])]
+    names: Vec<String>,
+}
+
+/// Bytes at the start of a new raw file that are stored.
+const FIRST_BLOCK_BYTES: u64 = 4096;
+
+pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
+    let args: Args = args::parse("create", program, arguments)?;
+    if Given::asks_for_help(&args.options) {
+        options::help(&args.format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let (name, size) = match &args.names[..] {
+        [] => return Err(Failure::usage("create", "expecting an image file name")),
+        [name] => (name, None),
+        [name, size] => (name, Some(parse("image size", size)?)),
+        [_, _, more, ..] => return Err(Failure::usage("create", format!("unexpected argument: {more}"))),
+    };
+    let mut given = given_options(name, &args)?;
+    settle_size(program, name, &args, size, &mut given)?;
+    if !args.quiet {
+        output::line(&format!("Formatting '{name}', fmt={} {}", args.format, given.shown(&args.format)))?;
+    }
+    make(name, &args.format, &given)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The options of all switches together.
+fn given_options(name: &str, args: &Args) -> Outcome<Given> {
+    let named = |reason: &str| Failure::new(format!("{name}: {reason}"));
+    check_format(&args.format).map_err(|failure| named(&failure.lines.join(" ")))?;
+    let mut given = Given::parse(&args.options)?;
+    if args.format != "qcow2" && (args.backing.is_some() || args.backing_format.is_some()) {
+        return Err(named(&format!("format '{}' cannot have a disk below", args.format)));
+    }
+    if let Some(backing) = &args.backing {
+        given.set("backing_file", backing);
+    }
+    if let Some(format) = &args.backing_format {
+        given.set("backing_fmt", format);
+    }
+    given.check(&args.format).map_err(|failure| named(&failure.lines.join(" ")))?;
+    if given.get("backing_file") == Some("") {
+        return Err(named("the name of the disk below is empty"));
+    }
+    Ok(given)
+}
+
+/// Refuses a format that nobody knows.
+pub(crate) fn check_format(format: &str) -> Outcome<()> {
+    blk_testbed::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// The size that was given, or that of the disk below, which has to exist in any case.
+fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given: &mut Given) -> Outcome<()> {
+    let named = |reason: String| Failure::new(format!("{name}: {reason}"));
+    let mut size = match (size, given.get("size")) {
+        (Some(_), Some(_)) => return Err(named("the size is given twice".to_owned())),
+        (Some(size), None) => Some(size),
+        (None, Some(size)) => Some(parse("size", size)?),
+        (None, None) => None,
+    };
+    if let Some(backing) = given.get("backing_file") {
+        if backing == name {
+            return Err(named("an image cannot lie over itself".to_owned()));
+        }
+        let format = given.get("backing_fmt");
+        if !args.backing_unsafe {
+            let below = Named::file(backing_path(name, backing), format).open(program, Purpose::READ);
+            let below = below.map_err(|failure| named(failure.lines.join(" ")))?;
+            size = size.or(Some(below.size()));
+        }
+        if format.is_none() {
+            return Err(named("the disk below is given without its format (-F)".to_owned()));
+        }
+    }
+    let size = size.ok_or_else(|| named("a new image needs a size".to_owned()))?;
+    given.set("size", &size.to_string());
+    Ok(())
+}
+
+/// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right.
+pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
+    let failed = |error: Error| Failure::new(format!("{name}: {error}"));
+    let driver = blk_testbed::registry().find(format).map_err(failed)?;
+    let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
+    let options =
+        given.for_format().map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
+    let mut rehearsed = options.clone();
+    let preallocation = rehearsed.take("preallocation");
+    if !has_known_preallocation(format, preallocation.as_deref()) {
+        rehearsed.set("preallocation", preallocation.unwrap_or_default());
+    }
+    let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    driver.create(&rehearsal, size, rehearsed).map_err(failed)?;
+    drop(rehearsal);
+    let storage = create_file(name)?;
+    let made = driver.create(&storage, size, options);
+    if made.is_err() {
+        // Half an image is of no use to anybody; the file was empty or has been lost already.
+        let _ = fs::remove_file(plain_path(name));
+    }
+    made.map_err(failed)?;
+    if format == "raw" {
+        // A first block that is stored lets others find out what alignment the host asks for.
+        let block = vec![0; size.min(FIRST_BLOCK_BYTES) as usize];
+        storage.write_at(0, &block).map_err(failed)?;
+    }
+    Ok(())
+}
+
+/// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is large.
+fn has_known_preallocation(format: &str, value: Option<&str>) -> bool {
+    match value {
+        None | Some("off" | "falloc" | "full") => true,
+        Some("metadata") => format == "qcow2",
+        Some(_) => false,
+    }
+}
+
+fn create_file(name: &str) -> Outcome<Arc<dyn Storage>> {
+    if has_protocol(name) && !name.starts_with("file:") {
+        return Err(Failure::new(format!("{name}: not supported: making an image other than a file")));
+    }
+    let storage = FileStorage::create(&plain_path(name)).map_err(|error| Failure::of(name, &error))?;
+    Ok(Arc::new(storage))
+}

@@ -1,0 +1,164 @@
+//! Opening images, and reading them as whole sectors.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result};
+
+use super::failure::{Failure, Outcome, complain};
+use super::size::whole_sectors;
+use crate::spec::{self, Layer, Locking};
+
+/// How a command line names an image.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Named {
+    pub(crate) name: String,
+    /// `name` is an option string.
+    pub(crate) image_opts: bool,
+    pub(crate) format: Option<String>,
+    /// Others may write it meanwhile, so it cannot be written.
+    pub(crate) force_share: bool,
+}
+
+/// What an image is opened for, besides reading.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Purpose {
+    pub(crate) write: bool,
+    /// The disks below are left alone: what is asked concerns the image itself.
+    pub(crate) alone: bool,
+    /// A check follows, so damage is no reason to refuse.
+    pub(crate) check: bool,
+    /// The program has the image open already, and keeps both views apart.
+    pub(crate) second: bool,
+}
+
+impl Purpose {
+    /// Reading the content.
+    pub(crate) const READ: Self = Self { write: false, alone: false, check: false, second: false };
+    /// Changing the content.
+    pub(crate) const WRITE: Self = Self { write: true, ..Self::READ };
+    /// Reading what the image says about itself.
+    pub(crate) const INSPECT: Self = Self { alone: true, ..Self::READ };
+}
+
+/// An open image.
+#[derive(Debug, Clone)]
+pub(crate) struct Image {
+    pub(crate) disk: Arc<Disk>,
+    /// The name that reports show.
+    pub(crate) name: String,
+    /// No format was given, and nothing but raw fits.
+    guessed_raw: bool,
+    /// The image and those below it that are open, the first one on top.
+    pub(crate) layers: Vec<Layer>,
+}
+
+impl Named {
+    /// A file of this name.
+    pub(crate) fn file(name: impl Into<String>, format: Option<&str>) -> Self {
+        Self { name: name.into(), format: format.map(str::to_owned), ..Self::default() }
+    }
+
+    /// Opens the image. `program` warns where a guess of the format may be dangerous.
+    pub(crate) fn open(&self, program: &str, purpose: Purpose) -> Outcome<Image> {
+        let failed = |error: Error| Failure::new(format!("cannot open '{}': {error}", self.name));
+        if self.image_opts && self.format.is_some() {
+            return Err(Failure::new("--image-opts and a format exclude each other"));
+        }
+        if self.force_share && purpose.write {
+            return Err(failed(Error::unsupported("writing to an image that is opened shared (-U)")));
+        }
+        let image = self.try_open(purpose).map_err(failed)?;
+        if purpose.write && image.guessed_raw {
+            let danger = "writes that would make it another format are refused";
+            complain(
+                program,
+                &format!("warning: '{}' is taken as raw, no format was given: {danger}", self.name),
+            );
+        }
+        Ok(image)
+    }
+
+    fn try_open(&self, purpose: Purpose) -> Result<Image> {
+        let request = spec::Request {
+            name: self.name.clone(),
+            image_opts: self.image_opts,
+            format: self.format.clone(),
+            access: if purpose.write { Access::ReadWrite } else { Access::ReadOnly },
+            force_share: self.force_share,
+            locking: if purpose.second { Locking::Off } else { Locking::Auto },
+            alone: purpose.alone,
+            for_check: purpose.check,
+            ..spec::Request::default()
+        };
+        let spec::Image { disk, name, guessed_raw, layers, .. } = request.open()?;
+        Ok(Image { disk, name, guessed_raw, layers })
+    }
+}
+
+impl Image {
+    /// What the image says about itself; a disk that says nothing is raw.
+    pub(crate) fn info(&self) -> Result<ImageInfo> {
+        info_of(&self.disk)
+    }
+
+    /// The size in bytes, a multiple of a sector.
+    pub(crate) fn size(&self) -> u64 {
+        whole_sectors(self.disk.size())
+    }
+
+    /// Fills `buf`; bytes behind the end are zeroes.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        read_padded(&self.disk, offset, buf)
+    }
+
+    /// Closes an image that was written.
+    pub(crate) fn close(&self) -> Outcome<()> {
+        let closed = self.disk.flush().and_then(|()| self.disk.close());
+        closed.map_err(|error| Failure::of(&self.name, &error))
+    }
+}
+
+/// As [`Image::info`].
+pub(crate) fn info_of(disk: &Disk) -> Result<ImageInfo> {
+    match disk.driver().as_info() {
+        Some(info) => info.info(),
+        None => Ok(ImageInfo { format: "raw", ..ImageInfo::default() }),
+    }
+}
+
+/// Reads; bytes behind the end of the disk are zeroes.
+pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let inside = disk.size().saturating_sub(offset).min(buf.len() as u64) as usize;
+    let (inner, behind) = buf.split_at_mut(inside);
+    behind.fill(0);
+    if inner.is_empty() { Ok(()) } else { disk.read(offset, inner) }
+}
+
+/// The file name that `backing` has for a program which has opened the image that names it as `image`.
+pub(crate) fn backing_path(image: &str, backing: &str) -> String {
+    let name = backing.strip_prefix("file:").unwrap_or(backing);
+    if name.starts_with('/') || backing.contains("json:") || has_protocol(name) {
+        return name.to_owned();
+    }
+    match image.rsplit_once('/') {
+        Some((folder, _)) => format!("{folder}/{name}"),
+        None => name.to_owned(),
+    }
+}
+
+/// Whether a name says how it is to be opened: letters, then a colon, before any slash.
+pub(crate) fn has_protocol(name: &str) -> bool {
+    name.split_once(':').is_some_and(|(protocol, _)| !protocol.is_empty() && !protocol.contains('/'))
+}
+
+/// The path of a file that is named plainly, or with `file:`.
+pub(crate) fn plain_path(name: &str) -> PathBuf {
+    Path::new(name.strip_prefix("file:").unwrap_or(name)).to_path_buf()
+}
+
+/// The disk below `image` as a command line would name it.
+pub(crate) fn backing_of(image: &str, backing: &BackingFile) -> Named {
+    Named::file(backing_path(image, &backing.name), backing.format.as_deref())
+}

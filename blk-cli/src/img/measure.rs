@@ -1,0 +1,258 @@
+//! `measure`: tells how large a new image would be.
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use blk_core::{Detail, Extent, Options};
+use clap::Parser;
+
+use super::args::{self, OutputForm};
+use super::chain::Chain;
+use super::create::check_format;
+use super::failure::{Failure, Outcome};
+use super::image::{Image, Named, Purpose};
+use super::json::Json;
+use super::options::{self, Given};
+use super::output::{self, append};
+use super::size::{parse, whole_sectors};
+
+/// Tells how large a new image would be
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, infer_long_args = true)]
+struct Args {
+    /// Format of the new image
+    #[arg(short = 'O', long, value_name = "FORMAT", default_value = "raw")]
+    target_format: String,
+    /// Options of its format, name=value,...; 'help' lists them
+    #[arg(short = 'o', long, value_name = "OPTIONS")]
+    options: Vec<String>,
+    /// Size of the new disk, which is empty
+    #[arg(long, value_name = "SIZE")]
+    size: Option<String>,
+    /// Format of the image that is copied; guessed from its content where it is not given
+    #[arg(short, long, value_name = "FORMAT")]
+    format: Option<String>,
+    /// The name is a list of options, key=value,...
+    #[arg(long)]
+    image_opts: bool,
+    /// Copy this snapshot of the image
+    #[arg(short = 'l', long, value_name = "SNAPSHOT")]
+    snapshot: Option<String>,
+    /// How to show it
+    #[arg(long, value_enum, default_value = "human")]
+    output: OutputForm,
+    /// Others may write the image meanwhile
+    #[arg(short = 'U', long)]
+    force_share: bool,
+    /// Objects of QEMU; none of them has a use here
+    #[arg(long = "object", value_name = "OBJECT")]
+    _objects: Vec<String>,
+    /// The image that is copied
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+/// Sizes of a new image file, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Measure {
+    required: u64,
+    /// With all clusters of the disk written.
+    fully_allocated: u64,
+    /// What copied bitmaps would take besides, where source and target can have some.
+    bitmaps: Option<u64>,
+}
+
+pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
+    let args: Args = args::parse("measure", program, arguments)?;
+    if Given::asks_for_help(&args.options) {
+        options::help(&args.target_format)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    check_format(&args.target_format)?;
+    let mut given = Given::parse(&args.options)?;
+    given.check(&args.target_format)?;
+    let source = open_source(program, &args)?;
+    let size = match (&source, &args.size) {
+        (Some(source), _) => source.size(),
+        (None, size) => whole_sectors(parse("image size", size.as_deref().unwrap_or_default())?),
+    };
+    let measure = if args.target_format == "qcow2" {
+        measure_qcow2(size, &given, source.as_ref())?
+    } else {
+        Measure { required: size, fully_allocated: size, bitmaps: None }
+    };
+    output::text(&match args.output {
+        OutputForm::Human => measure.human(),
+        OutputForm::Json => measure.json(),
+    })?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn open_source(program: &str, args: &Args) -> Outcome<Option<Image>> {
+    let name = match (&args.names[..], &args.size) {
+        ([], None) | ([_, _, ..], _) => {
+            return Err(Failure::new("expecting either --size or one image file name"));
+        }
+        ([_], Some(_)) => return Err(Failure::new("--size and an image exclude each other")),
+        ([], Some(_)) if args.format.is_some() || args.image_opts || args.snapshot.is_some() => {
+            return Err(Failure::new("-f, -l and --image-opts need an image file name"));
+        }
+        ([], Some(_)) => return Ok(None),
+        ([name], None) => name,
+    };
+    if let Some(snapshot) = &args.snapshot {
+        return Err(Failure::new(format!("not supported: measuring a snapshot ('{snapshot}') of an image")));
+    }
+    let (format, force_share) = (args.format.clone(), args.force_share);
+    let named = Named { name: name.clone(), image_opts: args.image_opts, format, force_share };
+    named.open(program, Purpose::READ).map(Some)
+}
+
+impl Measure {
+    fn human(self) -> String {
+        let mut text =
+            format!("required size: {}\nfully allocated size: {}\n", self.required, self.fully_allocated);
+        if let Some(bitmaps) = self.bitmaps {
+            append(&mut text, format_args!("bitmaps size: {bitmaps}\n"));
+        }
+        text
+    }
+
+    fn json(self) -> String {
+        let mut members: Vec<(&'static str, Json)> = Vec::new();
+        members.extend(self.bitmaps.map(|bytes| ("bitmaps", bytes.into())));
+        members.push(("required", self.required.into()));
+        members.push(("fully-allocated", self.fully_allocated.into()));
+        Json::Object(members).render() + "\n"
+    }
+}
+
+/// What decides how much metadata a qcow2 image has.
+#[derive(Debug, Clone, Copy)]
+struct Geometry {
+    cluster_bytes: u64,
+    refcount_bits: u64,
+    l2_entry_bytes: u64,
+}
+
+impl Geometry {
+    fn of(given: &Given) -> Outcome<Self> {
+        let number = |name: &'static str, default: u64| -> Outcome<u64> {
+            let mut options = Options::new();
+            options.set(name, given.get(name).map_or_else(|| default.to_string(), str::to_owned));
+            let value = options.take_size(name).map_err(|error| Failure::new(error.to_string()))?;
+            Ok(value.unwrap_or(default))
+        };
+        let cluster_bytes = number("cluster_size", 65536)?;
+        if !cluster_bytes.is_power_of_two() || !(512..=2 << 20).contains(&cluster_bytes) {
+            let reason = "is not a power of two from 512 to 2097152";
+            return Err(Failure::new(format!("option 'cluster_size': {cluster_bytes} {reason}")));
+        }
+        let refcount_bits = number("refcount_bits", 16)?;
+        let is_v2 = matches!(given.get("compat"), Some("0.10" | "v2"));
+        if !refcount_bits.is_power_of_two() || refcount_bits > 64 || (is_v2 && refcount_bits != 16) {
+            let reason = "is not a power of two from 1 to 64, or not 16 in version 2";
+            return Err(Failure::new(format!("option 'refcount_bits': {refcount_bits} {reason}")));
+        }
+        let extended = given.get("extended_l2") == Some("on");
+        if extended && cluster_bytes < 16384 {
+            return Err(Failure::new(format!(
+                "extended L2 entries need clusters of 16384 bytes, not {cluster_bytes}"
+            )));
+        }
+        Ok(Self { cluster_bytes, refcount_bits, l2_entry_bytes: if extended { 16 } else { 8 } })
+    }
+
+    /// Bytes of an image with all clusters of the disk allocated.
+    fn full(self, size: u64) -> u64 {
+        let Self { cluster_bytes, refcount_bits, l2_entry_bytes } = self;
+        let data_clusters = size.div_ceil(cluster_bytes);
+        let l2_tables = (data_clusters * l2_entry_bytes).div_ceil(cluster_bytes);
+        let l1_clusters = (l2_tables * 8).div_ceil(cluster_bytes);
+        let counted = 1 + l1_clusters + l2_tables + data_clusters;
+        let per_block = cluster_bytes * 8 / refcount_bits;
+        // The blocks and the table count themselves too: the sizes settle within a few rounds.
+        let (mut blocks, mut table_clusters) = (0, 0);
+        loop {
+            let needed_blocks = (counted + blocks + table_clusters).div_ceil(per_block);
+            let needed_clusters = (needed_blocks * 8).div_ceil(cluster_bytes);
+            if (needed_blocks, needed_clusters) == (blocks, table_clusters) {
+                break;
+            }
+            (blocks, table_clusters) = (needed_blocks, needed_clusters);
+        }
+        (counted + blocks + table_clusters) * cluster_bytes
+    }
+}
+
+/// The largest L1 table, in bytes.
+const L1_BYTES_MAX: u64 = 32 << 20;
+
+fn measure_qcow2(size: u64, given: &Given, source: Option<&Image>) -> Outcome<Measure> {
+    let geometry = Geometry::of(given)?;
+    let cluster = geometry.cluster_bytes;
+    let reach = u128::from(cluster / geometry.l2_entry_bytes) * u128::from(cluster);
+    if u128::from(size).div_ceil(reach) * 8 > u128::from(L1_BYTES_MAX) {
+        return Err(Failure::new(format!("a disk of {size} bytes is too large for clusters of {cluster}")));
+    }
+    let fully_allocated = geometry.full(size);
+    let is_preallocated = matches!(given.get("preallocation"), Some("full" | "falloc"));
+    let hides_nothing = given.get("backing_file").is_some();
+    let aligned = size.next_multiple_of(cluster);
+    let data = match source {
+        _ if is_preallocated => aligned,
+        None => 0,
+        Some(_) if hides_nothing => aligned,
+        Some(source) => data_bytes(source, cluster).map_err(|error| Failure::of(&source.name, &error))?,
+    };
+    let is_v2 = matches!(given.get("compat"), Some("0.10" | "v2"));
+    let bitmaps = match source {
+        Some(source) if !is_v2 => bitmap_bytes(source, size, cluster)?,
+        _ => None,
+    };
+    Ok(Measure { required: fully_allocated - aligned + data, fully_allocated, bitmaps })
+}
+
+/// Bytes of the clusters of the target that the source has data for.
+fn data_bytes(source: &Image, cluster: u64) -> blk_core::Result<u64> {
+    let chain = Chain::of(source);
+    let (mut at, mut bytes) = (0, 0);
+    while at < source.size() {
+        let status = chain.status(Extent::between(at, source.size()))?;
+        let mut end = at + status.length;
+        if !status.zero && status.present {
+            end = end.next_multiple_of(cluster);
+            bytes += end - at / cluster * cluster;
+        }
+        at = end;
+    }
+    Ok(bytes)
+}
+
+/// What the source's bitmaps would take; `None` where its format has none.
+fn bitmap_bytes(source: &Image, size: u64, cluster: u64) -> Outcome<Option<u64>> {
+    let info = source.info().map_err(|error| Failure::of(&source.name, &error))?;
+    if info.format != "qcow2"
+        || info.details.iter().any(|(_, detail)| *detail == Detail::Text("0.10".to_owned()))
+    {
+        return Ok(None);
+    }
+    let bitmaps = info.details.iter().find_map(|(name, detail)| match detail {
+        Detail::List(bitmaps) if *name == "bitmaps" => Some(&bitmaps[..]),
+        _ => None,
+    });
+    let (mut bytes, mut directory) = (0, 0);
+    for bitmap in bitmaps.unwrap_or_default() {
+        let Detail::Group(members) = bitmap else { continue };
+        let member = |wanted| members.iter().find(|(name, _)| *name == wanted).map(|(_, detail)| detail);
+        let (Some(Detail::Text(name)), Some(Detail::Number(granularity))) =
+            (member("name"), member("granularity"))
+        else {
+            continue;
+        };
+        let data_clusters = size.div_ceil(*granularity).div_ceil(8).div_ceil(cluster);
+        bytes += data_clusters * cluster + (data_clusters * 8).next_multiple_of(cluster);
+        directory += (24 + name.len() as u64).next_multiple_of(8);
+    }
+    Ok(Some(bytes + directory.next_multiple_of(cluster)))
+}

@@ -1,0 +1,30 @@
+//! Writing to standard output and standard error, in the order of events, and without panic where nobody reads.
+
+use std::fmt::{self, Write as _};
+use std::io::{self, Write};
+
+use super::failure::Outcome;
+
+/// Appends to a text that is written later.
+pub(crate) fn append(text: &mut String, more: fmt::Arguments<'_>) {
+    // Appending to a String does not fail.
+    let _ = text.write_fmt(more);
+}
+
+/// Writes `text` to standard output at once.
+pub(crate) fn text(text: &str) -> Outcome<()> {
+    let mut out = io::stdout().lock();
+    out.write_all(text.as_bytes())?;
+    out.flush()?;
+    Ok(())
+}
+
+/// As [`text`], with the end of the line.
+pub(crate) fn line(line: &str) -> Outcome<()> {
+    text(&format!("{line}\n"))
+}
+
+/// Writes a line to standard error. That it cannot be written changes nothing: there is nobody left to tell.
+pub(crate) fn error_line(line: &str) {
+    let _ = writeln!(io::stderr().lock(), "{line}");
+}

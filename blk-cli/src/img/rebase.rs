@@ -1,0 +1,198 @@
+//! `rebase`: puts an image over another disk.
+
+use std::ffi::OsString;
+use std::fs;
+use std::process::ExitCode;
+
+use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags};
+use clap::Parser;
+
+use super::args::{self, ImageArgs};
+use super::create::check_format;
+use super::failure::{Failure, Outcome};
+use super::image::{Image, Named, Purpose, backing_of, backing_path, plain_path, read_padded};
+use super::progress::Progress;
+
+/// Puts an image over another disk
+#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
+#[derive(Debug, Parser)]
+#[command(args_override_self = true, infer_long_args = true)]
+struct Args {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// Cache mode of the image
+    #[arg(short = 't', long, value_name = "MODE")]
+    cache: Option<String>,
+    /// The new disk below; empty for none
+    #[arg(short, long, value_name = "FILE")]
+    backing: Option<String>,
+    /// Format of the new disk below
+    #[arg(short = 'F', long, value_name = "FORMAT")]
+    backing_format: Option<String>,
+    /// Cache mode of the disks below
+    #[arg(short = 'T', long, value_name = "MODE")]
+    backing_cache: Option<String>,
+    /// Change the name alone: the new disk has the content of the old one
+    #[arg(short = 'u', long)]
+    backing_unsafe: bool,
+    /// Store compressed what has to be copied
+    #[arg(short, long)]
+    compress: bool,
+    /// Others may write the image meanwhile
+    #[arg(short = 'U', long)]
+    force_share: bool,
+    /// Show how far it is
+    #[arg(short, long)]
+    progress: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    quiet: bool,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+const BUFFER_BYTES: u64 = 2 << 20;
+
+pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
+    let args: Args = args::parse("rebase", program, arguments)?;
+    args::check_cache_mode(args.cache.as_deref())?;
+    args::check_cache_mode(args.backing_cache.as_deref())?;
+    let name = args::one_name("rebase", &args.names)?;
+    if !args.backing_unsafe && args.backing.is_none() {
+        return Err(Failure::usage("rebase", "expecting the new disk below (-b), or -u"));
+    }
+    if let Some(format) = &args.backing_format {
+        check_format(format)?;
+    }
+    let named = Named { force_share: args.force_share, ..args.image.named(name) };
+    let purpose = Purpose { write: true, alone: args.backing_unsafe, ..Purpose::READ };
+    let image = named.open(program, purpose)?;
+    let backing = new_backing(name, &args)?;
+    let overlay = image.disk.driver().as_overlay();
+    let overlay =
+        overlay.ok_or_else(|| Failure::new(format!("{name}: this format cannot have a disk below")))?;
+    let mut progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    if !args.backing_unsafe {
+        let new = open_new(program, &image, backing.as_ref())?;
+        let rebase = Rebase {
+            image: &image,
+            old: image.disk.backing().map(|disk| &**disk),
+            new,
+            compressed: args.compress,
+        };
+        rebase.run(&mut progress)?;
+        image.disk.flush().map_err(|error| Failure::of(name, &error))?;
+    }
+    let changed = overlay.set_backing(backing.as_ref());
+    changed.map_err(|error| Failure::new(format!("cannot change the disk below '{name}': {error}")))?;
+    image.close()?;
+    progress.finish()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// What the image is to name; `None` for nothing.
+fn new_backing(name: &str, args: &Args) -> Outcome<Option<BackingFile>> {
+    let backing = args.backing.as_deref().unwrap_or_default();
+    if backing.is_empty() {
+        return Ok(None);
+    }
+    if args.backing_format.is_none() {
+        let what = format!("cannot change the disk below '{name}' to '{backing}'");
+        return Err(Failure::new(format!("{what}: its format has to be given (-F)")));
+    }
+    Ok(Some(BackingFile { name: backing.to_owned(), format: args.backing_format.clone() }))
+}
+
+/// Opens the new disk below, which must not lie over the image itself.
+fn open_new(program: &str, image: &Image, backing: Option<&BackingFile>) -> Outcome<Option<Image>> {
+    let Some(backing) = backing else { return Ok(None) };
+    let opened = backing_of(&image.name, backing).open(program, Purpose::READ)?;
+    let chain = super::chain::Chain::of(&opened);
+    let own = fs::canonicalize(plain_path(&image.name)).ok();
+    for layer in &chain.layers {
+        if own.is_some() && fs::canonicalize(plain_path(&layer.name)).ok() == own {
+            let path = backing_path(&image.name, &backing.name);
+            return Err(Failure::new(format!("'{}' would lie over itself, through '{path}'", image.name)));
+        }
+    }
+    Ok(Some(opened))
+}
+
+/// Copies into the image what it would lose.
+struct Rebase<'a> {
+    image: &'a Image,
+    old: Option<&'a Disk>,
+    new: Option<Image>,
+    compressed: bool,
+}
+
+impl Rebase<'_> {
+    fn run(&self, progress: &mut Progress) -> Outcome<()> {
+        let failed = |error| Failure::of(&self.image.name, &error);
+        let size = self.image.disk.size();
+        let unit = self.image.disk.limits().zero_granularity.max(1);
+        let mut at = 0;
+        while at < size {
+            let status = self.image.disk.block_status(Extent::between(at, size)).map_err(failed)?;
+            let mut length = status.length;
+            if !status.allocated {
+                length = length.min(BUFFER_BYTES);
+                self.keep(at, length, unit).map_err(failed)?;
+            }
+            at += length;
+            progress.set(at, size)?;
+        }
+        Ok(())
+    }
+
+    /// Writes those clusters of a range that the image does not hold, and that differ between the two disks below.
+    fn keep(&self, at: u64, length: u64, unit: u64) -> Result<()> {
+        let shows = |disk: Option<&Disk>| disk.is_some_and(|disk| at < disk.size());
+        let new = self.new.as_ref().map(|new| &*new.disk);
+        if !shows(self.old) && !shows(new) {
+            return Ok(());
+        }
+        let old_bytes = bytes_of(self.old, at, length)?;
+        let new_bytes = bytes_of(new, at, length)?;
+        if old_bytes == new_bytes {
+            return Ok(());
+        }
+        let mut start = 0;
+        while start < old_bytes.len() {
+            let end = cluster_end(at, start, unit, old_bytes.len());
+            if old_bytes[start..end] == new_bytes[start..end] {
+                start = end;
+                continue;
+            }
+            // Neighbours that differ too are written in one piece, so that they lie in one.
+            let mut last = end;
+            while last < old_bytes.len() {
+                let next = cluster_end(at, last, unit, old_bytes.len());
+                if old_bytes[last..next] == new_bytes[last..next] {
+                    break;
+                }
+                last = next;
+            }
+            let flags = WriteFlags { compressed: self.compressed, ..WriteFlags::default() };
+            self.image.disk.write(at + start as u64, &old_bytes[start..last], flags)?;
+            start = last;
+        }
+        Ok(())
+    }
+}
+
+/// Where the cluster ends that byte `start` of a buffer lies in; the buffer begins at `at` of the disk.
+fn cluster_end(at: u64, start: usize, unit: u64, length: usize) -> usize {
+    let rest = unit - (at + start as u64) % unit;
+    length.min(start + rest as usize)
+}
+
+/// The bytes that `disk` shows; zeroes where it ends, or where there is none.
+fn bytes_of(disk: Option<&Disk>, at: u64, length: u64) -> Result<Vec<u8>> {
+    let mut bytes = vec![0; length as usize];
+    if let Some(disk) = disk {
+        read_padded(disk, at, &mut bytes)?;
+    }
+    Ok(bytes)
+}

@@ -1,0 +1,6 @@
+# Cache modes are accepted, others are not.
+qemu-img create -q -f qcow2 a.qcow2 64M
+qemu-io -c 'write 0 128k' -c 'write 1M 64k' -c 'write -z 2M 64k' a.qcow2 >/dev/null
+qemu-img check -T none a.qcow2
+qemu-img check -T some a.qcow2
+echo "exit $?"

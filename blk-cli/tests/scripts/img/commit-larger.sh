@@ -1,0 +1,10 @@
+# The disk below grows.
+qemu-img create -q -f qcow2 base.qcow2 8M
+qemu-io -c 'write -P 1 0 256k' base.qcow2 >/dev/null
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
+qemu-io -c 'write -P 2 64k 64k' -c 'write -P 3 1M 64k' top.qcow2 >/dev/null
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 big.qcow2 16M
+qemu-io -c 'write -P 9 12M 64k' big.qcow2 >/dev/null
+qemu-img commit big.qcow2
+echo "exit $?"
+qemu-img map --output=json base.qcow2

@@ -1,0 +1,9 @@
+# A target that is known to be empty.
+qemu-img create -q -f qcow2 a.qcow2 64M
+qemu-io -c 'write -P 1 0 128k' -c 'write -P 2 1M 64k' -c 'write -z 2M 64k' -c 'write -P 3 4M 100k' a.qcow2 >/dev/null
+qemu-img convert --target-is-zero -O raw a.qcow2 b.raw
+echo "exit $?"
+qemu-img create -q b.raw 64M
+qemu-img convert --target-is-zero -n -O raw a.qcow2 b.raw
+echo "exit $?"
+qemu-img compare a.qcow2 b.raw

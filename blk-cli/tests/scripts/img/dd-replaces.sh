@@ -1,0 +1,6 @@
+# What the output held before is gone.
+qemu-img create -q a.raw 1M
+qemu-io -f raw -c 'write -P 1 0 128k' -c 'write -P 2 512k 64k' a.raw >/dev/null
+qemu-img create -q b.raw 5M
+qemu-img dd if=a.raw of=b.raw bs=64k
+wc -c < b.raw

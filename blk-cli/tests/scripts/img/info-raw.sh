@@ -1,0 +1,6 @@
+# A raw image, for people and for programs.
+info() { qemu-img info "$@" | grep -v 'disk size'; }
+qemu-img create -q a.raw 1M
+info a.raw
+info -f raw a.raw
+qemu-img info --output=json a.raw | grep -v actual-size

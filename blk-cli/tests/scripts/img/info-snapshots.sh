@@ -1,0 +1,6 @@
+# Snapshots inside an image; they are made by the real program, or left out.
+info() { qemu-img info "$@" | grep -v 'disk size'; }
+qemu-img create -q a.raw 1M
+info a.raw | grep -c Snapshot
+qemu-img snapshot -l a.raw
+echo "exit $?"
