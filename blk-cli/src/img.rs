@@ -73,7 +73,7 @@ fn dispatch(name: &str, mut arguments: Vec<OsString>) -> Outcome<ExitCode> {
             return Ok(ExitCode::SUCCESS);
         }
         "-V" | "--version" => {
-            output::line(&format!("{name} version {}", env!("CARGO_PKG_VERSION")))?;
+            output::line(&format!("qemu-img version 10.0.2 (blk {})", env!("CARGO_PKG_VERSION")))?;
             return Ok(ExitCode::SUCCESS);
         }
         option if option.starts_with('-') => {

@@ -209,13 +209,13 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
         return Err(Failure::new(format!("not supported: copying a snapshot ('{snapshot}') of an image")));
     }
     let open = |name: &String| {
-        let named = Named {
+        let source = Named {
             name: name.clone(),
             image_opts: args.source_image_opts,
             format: args.source_format.clone(),
             force_share: args.force_share,
         };
-        named.open(program, Purpose::READ).map(Source::new)
+        source.open(program, Purpose::READ).map(Source::new)
     };
     names.iter().map(open).collect()
 }

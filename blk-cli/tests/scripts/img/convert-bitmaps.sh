@@ -1,7 +1,8 @@
 # Bitmaps, where there are none.
 qemu-img create -q -f qcow2 a.qcow2 64M
-qemu-io -c 'write -P 1 0 128k' -c 'write -P 2 1M 64k' -c 'write -z 2M 64k' -c 'write -P 3 4M 100k' a.qcow2 >/dev/null
+qemu-io -c 'write -P 1 0 128k' -c 'write -P 2 1M 64k' -c 'write 2M 64k' -c 'write -z 2M 64k' -c 'write -P 3 4M 100k' a.qcow2 >/dev/null
 qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2
 echo "exit $?"
 qemu-img convert --bitmaps -O raw a.qcow2 b.raw
 echo "exit $?"
+rm -f b.raw

@@ -1,6 +1,6 @@
 # To an image of another size.
 qemu-img create -q -f qcow2 a.qcow2 64M
-qemu-io -c 'write -P 1 0 128k' -c 'write -P 2 1M 64k' -c 'write -z 2M 64k' -c 'write -P 3 4M 100k' a.qcow2 >/dev/null
+qemu-io -c 'write -P 1 0 128k' -c 'write -P 2 1M 64k' -c 'write 2M 64k' -c 'write -z 2M 64k' -c 'write -P 3 4M 100k' a.qcow2 >/dev/null
 qemu-img create -q small.raw 1M
 qemu-img convert -n -O raw a.qcow2 small.raw
 echo "exit $?"
