@@ -13,7 +13,7 @@ use blk_verify::scenario::Scenario;
 use blk_verify::session::{Session, SessionOptions};
 use clap::Args;
 
-use crate::spec::Request;
+use crate::spec::{CacheMode, Request};
 use bench::SpecBench;
 use progress::Progress;
 
@@ -88,6 +88,9 @@ struct Formats {
     /// Both names are option strings, key=value,...
     #[arg(long)]
     image_opts: bool,
+    /// How writes reach the disk; unsafe leaves out syncs, which only a crash of the host would show
+    #[arg(short = 't', long, default_value = "unsafe")]
+    cache: CacheMode,
 }
 
 impl Formats {
@@ -97,6 +100,7 @@ impl Formats {
             image_opts: self.image_opts,
             format: format.cloned(),
             access,
+            cache: self.cache,
             ..Request::default()
         }
     }
