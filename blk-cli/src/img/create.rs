@@ -32,8 +32,8 @@ struct Args {
     #[arg(short = 'F', long, value_name = "FORMAT")]
     backing_format: Option<String>,
     /// Do not look whether the disk below can be opened
-    #[arg(short = 'u', long)]
-    backing_unsafe: bool,
+    #[arg(short = 'u', long = "backing-unsafe")]
+    unchecked: bool,
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
@@ -109,7 +109,7 @@ fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given:
             return Err(named("an image cannot lie over itself".to_owned()));
         }
         let format = given.get("backing_fmt");
-        if !args.backing_unsafe {
+        if !args.unchecked {
             let below = Named::file(backing_path(name, backing), format).open(program, Purpose::READ);
             let below = below.map_err(|failure| named(failure.lines.join(" ")))?;
             size = size.or(Some(below.size()));
@@ -132,8 +132,9 @@ pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
         given.for_format().map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
     let mut rehearsed = options.clone();
     let preallocation = rehearsed.take("preallocation");
-    if !has_known_preallocation(format, preallocation.as_deref()) {
-        rehearsed.set("preallocation", preallocation.unwrap_or_default());
+    let over_backing = given.get("backing_file").is_some();
+    if over_backing || !has_known_preallocation(format, preallocation.as_deref()) {
+        rehearsed.set("preallocation", preallocation.unwrap_or_else(|| "off".to_owned()));
     }
     let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     driver.create(&rehearsal, size, rehearsed).map_err(failed)?;
@@ -141,8 +142,7 @@ pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
     let storage = create_file(name)?;
     let made = driver.create(&storage, size, options);
     if made.is_err() {
-        // Half an image is of no use to anybody; the file was empty or has been lost already.
-        let _ = fs::remove_file(plain_path(name));
+        remove_half(name);
     }
     made.map_err(failed)?;
     if format == "raw" {
@@ -151,6 +151,15 @@ pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
         storage.write_at(0, &block).map_err(failed)?;
     }
     Ok(())
+}
+
+/// Half an image is of no use to anybody; what the file held is lost already. A device stays.
+fn remove_half(name: &str) {
+    let path = plain_path(name);
+    if fs::symlink_metadata(&path).is_ok_and(|metadata| metadata.is_file()) {
+        // That it cannot be removed is the lesser of two failures, and the other one is reported.
+        let _ = fs::remove_file(path);
+    }
 }
 
 /// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is large.
@@ -165,6 +174,10 @@ fn has_known_preallocation(format: &str, value: Option<&str>) -> bool {
 fn create_file(name: &str) -> Outcome<Arc<dyn Storage>> {
     if has_protocol(name) && !name.starts_with("file:") {
         return Err(Failure::new(format!("{name}: not supported: making an image other than a file")));
+    }
+    if fs::metadata(plain_path(name)).is_ok_and(|metadata| metadata.is_file()) {
+        // Fails where somebody has the file open as an image.
+        Named::file(name, Some("raw")).open("", Purpose::WRITE)?;
     }
     let storage = FileStorage::create(&plain_path(name)).map_err(|error| Failure::of(name, &error))?;
     Ok(Arc::new(storage))

@@ -62,7 +62,11 @@ impl Named {
 
     /// Opens the image. `program` warns where a guess of the format may be dangerous.
     pub(crate) fn open(&self, program: &str, purpose: Purpose) -> Outcome<Image> {
-        let failed = |error: Error| Failure::new(format!("cannot open '{}': {error}", self.name));
+        let failed = |error: Error| match error {
+            // It names what cannot be opened, which may be a disk below.
+            Error::Unresolved { .. } => Failure::new(error.to_string()),
+            _ => Failure::new(format!("cannot open '{}': {error}", self.name)),
+        };
         if self.image_opts && self.format.is_some() {
             return Err(Failure::new("--image-opts and a format exclude each other"));
         }

@@ -33,8 +33,8 @@ struct Args {
     #[arg(short = 'T', long, value_name = "MODE")]
     backing_cache: Option<String>,
     /// Change the name alone: the new disk has the content of the old one
-    #[arg(short = 'u', long)]
-    backing_unsafe: bool,
+    #[arg(short = 'u', long = "backing-unsafe")]
+    unchecked: bool,
     /// Store compressed what has to be copied
     #[arg(short, long)]
     compress: bool,
@@ -59,21 +59,21 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     args::check_cache_mode(args.cache.as_deref())?;
     args::check_cache_mode(args.backing_cache.as_deref())?;
     let name = args::one_name("rebase", &args.names)?;
-    if !args.backing_unsafe && args.backing.is_none() {
+    if !args.unchecked && args.backing.is_none() {
         return Err(Failure::usage("rebase", "expecting the new disk below (-b), or -u"));
     }
     if let Some(format) = &args.backing_format {
         check_format(format)?;
     }
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
-    let purpose = Purpose { write: true, alone: args.backing_unsafe, ..Purpose::READ };
+    let purpose = Purpose { write: true, alone: args.unchecked, ..Purpose::READ };
     let image = named.open(program, purpose)?;
     let backing = new_backing(name, &args)?;
     let overlay = image.disk.driver().as_overlay();
     let overlay =
         overlay.ok_or_else(|| Failure::new(format!("{name}: this format cannot have a disk below")))?;
     let mut progress = Progress::new(args.progress && !args.quiet, 1.0)?;
-    if !args.backing_unsafe {
+    if !args.unchecked {
         let new = open_new(program, &image, backing.as_ref())?;
         let rebase = Rebase {
             image: &image,
