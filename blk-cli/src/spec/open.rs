@@ -38,6 +38,7 @@ type FileId = (u64, u64);
 
 /// What nodes have from the node above, or from the command line, unless they say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub(super) struct Inherited {
     pub(super) discard: Option<bool>,
     pub(super) no_flush: bool,
