@@ -41,6 +41,7 @@ pub use verify::{OnMismatch, mismatch_line};
 
 /// How an image is to be opened.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Request {
     /// A file name with or without protocol, `json:{...}`, or with `image_opts` the option string `key=value,...`.
     pub name: String,
