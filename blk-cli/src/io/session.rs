@@ -63,12 +63,10 @@ impl Session {
     }
 
     fn run(&mut self, call: &Call<'_>) -> Done {
+        let is_read_only = call.command.needs != Needs::Nothing && self.target()?.is_read_only();
         call.check_count()?;
-        if call.command.needs != Needs::Nothing {
-            let target = self.target()?;
-            if call.command.needs == Needs::Writable && target.is_read_only() {
-                return Err(Refusal::Error("Block node is read-only".to_owned()));
-            }
+        if call.command.needs == Needs::Writable && is_read_only {
+            return Err(Refusal::Error("Block node is read-only".to_owned()));
         }
         (call.command.run)(self, call)
     }
@@ -158,18 +156,19 @@ mod tests {
         let (recorder, console) = Recorder::console();
         let mut session = Session::new(Arc::new(console), false);
         assert!(session.run_line(""));
-        for line in ["foo 1", "read 0", "read 0 512", "sleep x", "close", "help 1 2", "truncate"] {
+        for line in ["foo 1", "read 0", "sleep x", "sleep", "close", "help 1 2", "open", "abort 1"] {
             assert!(!session.run_line(line), "{line}");
         }
         assert_eq!(recorder.out(), "x is not a valid number\n");
         assert_eq!(
             recorder.err(),
             "command \"foo\" not found\n\
-             bad argument count 1 to read, expected at least 2 arguments\n\
              no file open, try 'help open'\n\
+             bad argument count 0 to sleep, expected 1 arguments\n\
              no file open, try 'help open'\n\
              bad argument count 2 to help, expected between 0 and 1 arguments\n\
-             bad argument count 0 to truncate, expected between 1 and 3 arguments\n"
+             bad argument count 0 to open, expected at least 1 arguments\n\
+             bad argument count 1 to abort, expected 0 arguments\n"
         );
     }
 }

@@ -30,7 +30,7 @@ pub(super) const COMMANDS: &[Command] = &[
         summary: "ends the program",
         help: "",
         words_min: 0,
-        words_max: Some(0),
+        words_max: None,
         needs: Needs::Nothing,
         run: quit,
     },

@@ -106,7 +106,7 @@ fn open(session: &mut Session, call: &Call<'_>) -> Done {
     }
     let operands = words.operands();
     let name = match operands.as_slice() {
-        [] if !session.image_opts && !options.is_empty() => None,
+        [] => None,
         [name] => Some((*name).to_owned()),
         _ => return Err(Refusal::Usage),
     };

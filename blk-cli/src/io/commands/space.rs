@@ -156,8 +156,8 @@ fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
         preallocation = Preallocation::parse(value)?;
     }
     let operands = words.operands();
-    let &[size] = operands.as_slice() else { return Err(Refusal::Usage) };
-    let size = bytes(size)?;
+    // What follows the size is ignored, as it always was.
+    let size = bytes(operands.first().ok_or(Refusal::Usage)?)?;
     let target = session.target()?;
     let result = resize(target.disk(), size, preallocation);
     session.poll();

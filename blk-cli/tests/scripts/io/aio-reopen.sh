@@ -1,0 +1,2 @@
+qemu-img create -q -f qcow2 t.qcow2 1M
+qemu-io -c 'aio_write -P 1 0 64k' -c 'reopen -r' -c length -c 'read -P 1 0 64k' t.qcow2

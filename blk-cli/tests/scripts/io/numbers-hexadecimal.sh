@@ -1,0 +1,5 @@
+qemu-img create -q -f qcow2 t.qcow2 1M
+for number in 0x0 0x10 0X10 0xE 0xff 0xfffffffffffffff 0x 0xg 0x10k 0x1p 0x1.8k; do
+    qemu-io -r -c "alloc $number 1" t.qcow2
+    echo "exit $?"
+done

@@ -1,0 +1,13 @@
+qemu-img create -q -f qcow2 t.qcow2 1M
+io() {
+    qemu-io "$@" >output 2>errors
+    echo "exit $?"
+    sed 's/ -- .*//' output
+    cat errors
+    rm output errors
+}
+io -i threads -c length t.qcow2
+io -i foo -c length t.qcow2
+io -k -c length t.qcow2
+io -n -k -c length t.qcow2
+io --aio=native -c length t.qcow2
