@@ -28,29 +28,43 @@ mod snapshot;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use clap::CommandFactory;
+
 use failure::{Failure, Outcome};
 use output::append;
 
-/// What a subcommand is run with: the program's name, and the arguments.
-type Command = fn(&str, Vec<OsString>) -> Outcome<ExitCode>;
+/// What the program is for.
+const ABOUT: &str = "Makes, checks, converts and compares images; also called qemu-img";
 
-const COMMANDS: &[(&str, &str, Command)] = &[
-    ("amend", "change options of an image's format", amend::run),
-    ("bench", "measure how fast requests are answered", bench::run),
-    ("bitmap", "change a dirty bitmap of an image", bitmap::run),
-    ("check", "check an image's metadata", check::run),
-    ("commit", "write an image's changes to the disk below", commit::run),
-    ("compare", "compare the content of two images", compare::run),
-    ("convert", "copy images to a new one", convert::run),
-    ("create", "make a new image", create::run),
-    ("dd", "copy blocks of an image to a new one", dd::run),
-    ("info", "tell what an image is", info::run),
-    ("map", "tell where an image's content is stored", map::run),
-    ("measure", "tell how large a new image would be", measure::run),
-    ("rebase", "put an image over another disk", rebase::run),
-    ("resize", "change the size of a disk", resize::run),
-    ("snapshot", "list the snapshots inside an image", snapshot::run),
+/// What a subcommand is run with: the program's name, and the arguments.
+type Run = fn(&str, Vec<OsString>) -> Outcome<ExitCode>;
+/// The definition of its arguments.
+type Definition = fn() -> clap::Command;
+
+const COMMANDS: &[(&str, &str, Run, Definition)] = &[
+    ("amend", "change options of an image's format", amend::run, amend::Args::command),
+    ("bench", "measure how fast requests are answered", bench::run, bench::Args::command),
+    ("bitmap", "change a dirty bitmap of an image", bitmap::run, bitmap::Args::command),
+    ("check", "check an image's metadata", check::run, check::Args::command),
+    ("commit", "write an image's changes to the disk below", commit::run, commit::Args::command),
+    ("compare", "compare the content of two images", compare::run, compare::Args::command),
+    ("convert", "copy images to a new one", convert::run, convert::Args::command),
+    ("create", "make a new image", create::run, create::Args::command),
+    ("dd", "copy blocks of an image to a new one", dd::run, dd::Args::command),
+    ("info", "tell what an image is", info::run, info::Args::command),
+    ("map", "tell where an image's content is stored", map::run, map::Args::command),
+    ("measure", "tell how large a new image would be", measure::run, measure::Args::command),
+    ("rebase", "put an image over another disk", rebase::run, rebase::Args::command),
+    ("resize", "change the size of a disk", resize::run, resize::Args::command),
+    ("snapshot", "list the snapshots inside an image", snapshot::run, snapshot::Args::command),
 ];
+
+/// All that the program understands, for completions and manual pages.
+pub fn definition() -> clap::Command {
+    let subcommands =
+        COMMANDS.iter().map(|(name, summary, _, definition)| definition().name(*name).about(*summary));
+    clap::Command::new("img").about(ABOUT).subcommands(subcommands)
+}
 
 /// Runs the program; `name` stands before its messages.
 pub fn run(name: &str, arguments: Vec<OsString>) -> ExitCode {
@@ -82,7 +96,7 @@ fn dispatch(name: &str, mut arguments: Vec<OsString>) -> Outcome<ExitCode> {
         _ => {}
     }
     match COMMANDS.iter().find(|(command, ..)| *command == first) {
-        Some((_, _, command)) => command(name, rest),
+        Some((_, _, run, _)) => run(name, rest),
         None => Err(Failure::usage("", format!("there is no subcommand '{first}'"))),
     }
 }
@@ -105,7 +119,7 @@ fn skip_tracing(arguments: &mut Vec<OsString>) -> Outcome<()> {
 
 fn help(name: &str) -> String {
     let mut text = format!("Usage: {name} COMMAND [OPTIONS] ...\n\nCommands:\n");
-    for (command, summary, _) in COMMANDS {
+    for (command, summary, ..) in COMMANDS {
         append(&mut text, format_args!("  {command:<10} {summary}\n"));
     }
     let formats = blk_testbed::registry();

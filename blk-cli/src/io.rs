@@ -26,10 +26,17 @@ use std::ffi::OsString;
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use clap::CommandFactory;
+
 use arguments::{Arguments, USAGE};
 use console::Console;
 use refusal::{Done, Refusal};
 use session::{Session, tell_failure};
+
+/// All that the program understands, for completions and manual pages.
+pub fn definition() -> clap::Command {
+    Arguments::command().name("io").about("Reads, writes and explores an image; also called qemu-io")
+}
 
 /// Runs the program; `name` stands before its messages.
 pub fn run(name: &str, arguments: Vec<OsString>) -> ExitCode {

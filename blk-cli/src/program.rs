@@ -46,6 +46,13 @@ struct Rest {
     arguments: Vec<OsString>,
 }
 
+/// All that the program understands, the two programs inside it included.
+fn definition() -> clap::Command {
+    Arguments::command()
+        .mut_subcommand("io", |_| crate::io::definition())
+        .mut_subcommand("img", |_| crate::img::definition())
+}
+
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let mut arguments: Vec<OsString> = arguments.into_iter().collect();
@@ -68,15 +75,36 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Verify(arguments) => crate::verify::verify(&arguments),
         Command::Replay(arguments) => crate::verify::replay(&arguments),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut Arguments::command(), "blk", &mut std::io::stdout());
+            clap_complete::generate(shell, &mut definition(), "blk", &mut std::io::stdout());
             ExitCode::SUCCESS
         }
-        Command::Man { folder } => match clap_mangen::generate_to(Arguments::command(), &folder) {
+        Command::Man { folder } => match clap_mangen::generate_to(definition(), &folder) {
             Ok(()) => ExitCode::SUCCESS,
             Err(error) => {
                 eprintln!("blk: cannot write manual pages into {}: {error}", folder.display());
                 ExitCode::FAILURE
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn completions_and_manual_pages_know_every_subcommand() {
+        definition().debug_assert();
+        let mut script = Vec::new();
+        clap_complete::generate(clap_complete::Shell::Bash, &mut definition(), "blk", &mut script);
+        let script = String::from_utf8_lossy(&script);
+        for word in ["--read-only", "--backing-chain", "--target-is-zero", "--requests", "--reference"] {
+            assert!(script.contains(word), "{word}");
+        }
+        let folder = tempfile::tempdir().unwrap();
+        clap_mangen::generate_to(definition(), folder.path()).unwrap();
+        for page in ["blk.1", "blk-io.1", "blk-img-convert.1", "blk-verify.1", "blk-replay.1"] {
+            assert!(folder.path().join(page).exists(), "{page}");
+        }
     }
 }

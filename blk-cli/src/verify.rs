@@ -108,7 +108,7 @@ impl Formats {
     fn bench(&self, reference: &str, test: &str, access: Access) -> Result<Box<SpecBench>> {
         let reference = self.request(reference, self.reference_format.as_ref(), access);
         let test = self.request(test, self.test_format.as_ref(), access);
-        Ok(Box::new(SpecBench::open(reference, test)?))
+        Ok(Box::new(SpecBench::open(&reference, test)?))
     }
 }
 

@@ -10,6 +10,7 @@ mod left;
 mod mask;
 
 use std::collections::VecDeque;
+use std::fmt::Write;
 use std::fs;
 use std::io::Read;
 use std::os::unix::fs::symlink;
@@ -104,7 +105,7 @@ fn difference(script: &Path, links: &Path) -> Option<String> {
         difference += &side_by_side(&theirs.output, &ours.output);
     }
     for line in left::differences(theirs.folder.path(), ours.folder.path()) {
-        difference += &format!("  left behind: {line}\n");
+        let _ = writeln!(difference, "  left behind: {line}");
     }
     (!difference.is_empty()).then_some(difference)
 }
@@ -134,13 +135,13 @@ fn side_by_side(theirs: &str, ours: &str) -> String {
     let mut text = String::new();
     let same = theirs.iter().zip(&ours).take_while(|(a, b)| a == b).count();
     for line in &theirs[same.saturating_sub(2)..same] {
-        text += &format!("   {line}\n");
+        let _ = writeln!(text, "   {line}");
     }
     for line in theirs[same..].iter().take(12) {
-        text += &format!("  -{line}\n");
+        let _ = writeln!(text, "  -{line}");
     }
     for line in ours[same..].iter().take(12) {
-        text += &format!("  +{line}\n");
+        let _ = writeln!(text, "  +{line}");
     }
     text
 }

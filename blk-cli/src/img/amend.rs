@@ -16,7 +16,7 @@ use super::size::{parse, whole_sectors};
 /// Changes options of an image's format
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// The options and their new values, name=value,...; 'help' lists them

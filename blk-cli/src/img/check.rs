@@ -25,7 +25,7 @@ enum Repair {
 /// Checks an image's metadata
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// How to show the result

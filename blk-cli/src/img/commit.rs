@@ -19,7 +19,7 @@ use super::size::{parse_up_to, ratio};
 /// Writes an image's changes to a disk below it
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Cache mode of the image

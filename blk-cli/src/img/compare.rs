@@ -18,7 +18,7 @@ use super::size::SECTOR_BYTES;
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     /// Format of the first image
     #[arg(short = 'f', long, value_name = "FORMAT")]
     a_format: Option<String>,

@@ -22,7 +22,7 @@ use copy::{Copy, Settings, Source};
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     /// Format of the sources; guessed from their content where it is not given
     #[arg(short = 'f', long, value_name = "FORMAT")]
     source_format: Option<String>,

@@ -18,7 +18,7 @@ use super::size::{parse, whole_sectors};
 /// Makes a new image
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     /// Format of the new image
     #[arg(short, long, default_value = "raw")]
     format: String,

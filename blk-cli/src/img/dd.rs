@@ -16,7 +16,7 @@ use super::size::{parse, parse_up_to, whole_sectors};
 /// Copies blocks of an image to a new one
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Format of the new image

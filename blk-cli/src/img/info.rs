@@ -21,7 +21,7 @@ pub(super) use human::snapshot_table;
 /// Tells what an image is
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Tell about the disks below too

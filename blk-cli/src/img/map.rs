@@ -16,7 +16,7 @@ use super::size::parse;
 /// Tells where an image's content is stored
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// First byte to tell about

@@ -19,7 +19,7 @@ use super::size::{parse, whole_sectors};
 /// Tells how large a new image would be
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     /// Format of the new image
     #[arg(short = 'O', long, value_name = "FORMAT", default_value = "raw")]
     target_format: String,

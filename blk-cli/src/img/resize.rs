@@ -15,7 +15,7 @@ use super::size::{SECTOR_BYTES, parse};
 /// Changes the size of a disk
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// What is allocated at once of the part that is gained: off, metadata, falloc or full

@@ -14,7 +14,7 @@ use super::output;
 /// Lists the snapshots inside an image
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
-struct Args {
+pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// List the snapshots; this is what happens where nothing else is asked

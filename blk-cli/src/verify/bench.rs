@@ -18,10 +18,10 @@ pub(super) struct SpecBench {
 }
 
 impl SpecBench {
-    pub(super) fn open(reference: Request, test: Request) -> Result<Self> {
+    pub(super) fn open(reference: &Request, test: Request) -> Result<Self> {
         let open =
             |request: &Request| request.open().with_context(|| format!("cannot open '{}'", request.name));
-        Ok(Self { reference: open(&reference)?, test: Some(open(&test)?), request: test })
+        Ok(Self { reference: open(reference)?, test: Some(open(&test)?), request: test })
     }
 }
 
