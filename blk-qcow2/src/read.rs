@@ -1,6 +1,7 @@
 //! Reading guest data.
 
 use blk_core::storage::Event;
+use blk_core::sync::RwLockWriteGuard;
 use blk_core::{Disk, Error, Extent, Result};
 
 use crate::compress;
@@ -20,6 +21,8 @@ impl Qcow2 {
                 let at = offset + done as u64;
                 let mut metadata = self.metadata.write();
                 let run = metadata.find(Extent::new(at, (buf.len() - done) as u64))?;
+                // Others need not wait for the data.
+                let metadata = RwLockWriteGuard::downgrade(metadata);
                 let end = done + run.length as usize;
                 self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
                 done = end;

@@ -4,12 +4,15 @@ use std::time::Duration;
 
 use blk_core::{Error, Extent, Result, Storage, StorageRun};
 
+/// What qemu-io fills its buffers with before it reads into them.
+const UNDEFINED: u8 = 0xab;
+
 /// Takes every write, and keeps none.
 #[derive(Debug)]
 pub(crate) struct NullStorage {
     /// Bytes.
     pub(crate) size: u64,
-    /// Whether reads give zeroes. If not, what is read is undefined: buffers stay as they are, which costs nothing.
+    /// Whether reads give zeroes. If not, what is read is undefined; here it is what qemu-io shows for it.
     pub(crate) read_zeroes: bool,
     /// How long each request takes.
     pub(crate) latency: Duration,
@@ -35,8 +38,8 @@ impl Storage for NullStorage {
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.wait();
         let inside = usize::try_from(self.size.saturating_sub(offset)).unwrap_or(usize::MAX).min(buf.len());
-        let zeroed = if self.read_zeroes { buf } else { &mut buf[inside..] };
-        zeroed.fill(0);
+        buf[..inside].fill(if self.read_zeroes { 0 } else { UNDEFINED });
+        buf[inside..].fill(0);
         Ok(())
     }
 
@@ -83,6 +86,6 @@ mod tests {
         let undefined = NullStorage { read_zeroes: false, ..null };
         read.fill(7);
         undefined.read_at(995, &mut read).unwrap();
-        assert_eq!(read, [7, 7, 7, 7, 7, 0, 0, 0, 0, 0]);
+        assert_eq!(read, [0xab, 0xab, 0xab, 0xab, 0xab, 0, 0, 0, 0, 0]);
     }
 }

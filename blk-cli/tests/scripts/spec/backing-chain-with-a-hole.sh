@@ -1,7 +1,8 @@
-# A chain of backing files without end, or with a hole.
-qemu-img create -q -u -f qcow2 -F qcow2 -b b.qcow2 a.qcow2 1M
+# A backing file that is not there, directly and one step below.
+qemu-img create -q -u -f qcow2 -F qcow2 -b c.qcow2 a.qcow2 1M
 qemu-img create -q -u -f qcow2 -F qcow2 -b none.qcow2 c.qcow2 1M
 qemu-io -c 'length' c.qcow2
 echo "exit $?"
 qemu-io -c 'length' a.qcow2
 echo "exit $?"
+rm a.qcow2 c.qcow2
