@@ -1,7 +1,9 @@
 //! Where the program speaks: two streams whose lines appear in the order of events.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::fs::File;
+use std::io::{self, BufWriter, Write};
+use std::os::fd::AsFd;
 
 use blk_core::sync::Mutex;
 
@@ -22,6 +24,14 @@ struct Streams {
     is_closed: bool,
 }
 
+/// Standard output, written when it is flushed and not at the end of every line: a dump has many.
+fn standard_output() -> Stream {
+    match io::stdout().as_fd().try_clone_to_owned() {
+        Ok(own) => Box::new(BufWriter::with_capacity(1 << 16, File::from(own))),
+        Err(_) => Box::new(io::stdout()),
+    }
+}
+
 impl fmt::Debug for Console {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Console").field("program", &self.program).finish_non_exhaustive()
@@ -31,7 +41,7 @@ impl fmt::Debug for Console {
 impl Console {
     /// The streams of the process.
     pub(crate) fn of_process(program: &str) -> Self {
-        Self::new(program, Box::new(io::stdout()), Box::new(io::stderr()))
+        Self::new(program, standard_output(), Box::new(io::stderr()))
     }
 
     /// Streams of the caller.

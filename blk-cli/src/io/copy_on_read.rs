@@ -170,3 +170,110 @@ impl Drop for Busy<'_> {
         self.all.freed.notify_all();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use blk_core::testing::{Maker, conformance};
+    use blk_core::{Access, MapResolver, MemoryStorage, Options, Storage};
+
+    use super::*;
+
+    const BELOW: &str = "below";
+
+    /// A qcow2 image over a raw one that holds `below`, and copies from it.
+    fn over(storage: &Arc<dyn Storage>, below: &[u8], access: Access) -> Result<Disk> {
+        let base: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(below));
+        let base = blk_raw::FORMAT.open(base, Access::ReadOnly, Options::new(), &MapResolver::default())?;
+        let resolver = MapResolver::single(BELOW, Arc::new(base));
+        let inner = blk_qcow2::FORMAT.open(Arc::clone(storage), access, Options::new(), &resolver)?;
+        Ok(match access {
+            Access::ReadOnly => inner,
+            Access::ReadWrite => Disk::new(CopyOnRead::new(Arc::new(inner)), access),
+        })
+    }
+
+    fn create(size: u64) -> Result<Arc<dyn Storage>> {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = Options::new().with("backing_file", BELOW).with("cluster_size", "4k");
+        blk_qcow2::FORMAT.create(&storage, size, options)?;
+        Ok(storage)
+    }
+
+    struct OverZeroes;
+
+    impl Maker for OverZeroes {
+        type Medium = Arc<dyn Storage>;
+
+        fn make(&self, size: u64) -> Result<Self::Medium> {
+            create(size)
+        }
+
+        fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+            over(medium, &[0; 100_000], access)
+        }
+    }
+
+    #[test]
+    fn a_disk_that_copies_is_a_disk() {
+        conformance(&OverZeroes);
+    }
+
+    #[test]
+    fn what_is_read_is_kept_in_whole_clusters() {
+        let below: Vec<u8> = (0..20_000u32).map(|at| at as u8 | 1).collect();
+        let storage = create(20_480).unwrap();
+        let disk = over(&storage, &below, Access::ReadWrite).unwrap();
+        let mut buf = [0; 2];
+        disk.read(8191, &mut buf).unwrap();
+        assert_eq!(buf, below[8191..8193]);
+        // The last cluster reaches past the end of what lies below.
+        let mut end = [9; 500];
+        disk.read(19_980, &mut end).unwrap();
+        assert_eq!(end[..20], below[19_980..]);
+        assert!(end[20..].iter().all(|byte| *byte == 0));
+        let allocated =
+            |at| disk.block_status(Extent::new(at, 4096)).map(|status| (status.length, status.allocated));
+        assert_eq!(allocated(0).unwrap(), (4096, false));
+        for at in [4096, 8192, 16_384] {
+            assert_eq!(allocated(at).unwrap(), (4096, true), "{at}");
+        }
+        disk.close().unwrap();
+        drop(disk);
+        // Over other content, the clusters that were copied keep what they were copied from.
+        let disk = over(&storage, &[7; 20_000], Access::ReadOnly).unwrap();
+        let mut all = vec![0; 20_480];
+        disk.read(0, &mut all).unwrap();
+        assert_eq!(all[4096..12_288], below[4096..12_288]);
+        assert!(all[..4096].iter().chain(&all[12_288..16_384]).all(|byte| *byte == 7));
+    }
+
+    #[test]
+    fn a_copy_never_undoes_a_write() {
+        const CLUSTERS: u64 = 64;
+        let storage = create(CLUSTERS * 4096).unwrap();
+        let below = vec![1; (CLUSTERS * 4096) as usize];
+        let disk = over(&storage, &below, Access::ReadWrite).unwrap();
+        thread::scope(|scope| {
+            scope.spawn(|| {
+                for cluster in 0..CLUSTERS {
+                    disk.write(cluster * 4096 + 100, &[2; 100], WriteFlags::default()).unwrap();
+                }
+            });
+            for _ in 0..2 {
+                scope.spawn(|| {
+                    for cluster in 0..CLUSTERS {
+                        disk.read(cluster * 4096, &mut [0; 50]).unwrap();
+                    }
+                });
+            }
+        });
+        let mut cluster = [0; 4096];
+        for index in 0..CLUSTERS {
+            disk.read(index * 4096, &mut cluster).unwrap();
+            assert!(cluster[100..200].iter().all(|byte| *byte == 2), "cluster {index}");
+            assert!(cluster[..100].iter().chain(&cluster[200..]).all(|byte| *byte == 1), "cluster {index}");
+        }
+    }
+}

@@ -144,3 +144,60 @@ impl Target {
         if offset + length > self.disk.size() { self.disk.resize(offset + length) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use blk_core::{DenyResolver, MemoryStorage, Options, Storage};
+
+    use super::*;
+
+    fn raw(length: usize) -> Target {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&vec![1; length]));
+        let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
+        Target::new(Arc::new(disk), "raw")
+    }
+
+    #[test]
+    fn the_last_sector_is_whole() {
+        let target = raw(1025);
+        assert_eq!(target.length(), 1536);
+        let mut buf = [9; 511];
+        target.read(1025, &mut buf).unwrap();
+        assert_eq!(buf, [0; 511]);
+        target.read(1024, &mut buf).unwrap();
+        assert_eq!((buf[0], buf[1]), (1, 0));
+        assert!(matches!(target.read(1026, &mut buf), Err(Error::OutOfRange { size: 1536, .. })));
+        assert!(target.read(u64::MAX, &mut buf).is_err());
+    }
+
+    #[test]
+    fn a_write_behind_the_end_grows_the_last_sector_only() {
+        let target = raw(1025);
+        target.write(1030, &[2; 10], WriteFlags::default()).unwrap();
+        assert_eq!((target.disk().size(), target.length()), (1040, 1536));
+        assert!(target.write(1530, &[2; 10], WriteFlags::default()).is_err());
+        assert_eq!(target.disk().size(), 1040);
+        target.write_zeroes(Extent::new(1039, 497), ZeroFlags::default()).unwrap();
+        assert_eq!(target.disk().size(), 1536);
+        let mut buf = [9; 16];
+        target.read(1024, &mut buf).unwrap();
+        assert_eq!(buf, [1, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0]);
+    }
+
+    #[test]
+    fn discards_that_are_switched_off_change_nothing() {
+        let target = raw(1024).with_discard(false);
+        target.discard(Extent::new(0, 1024)).unwrap();
+        assert!(target.discard(Extent::new(512, 1024)).is_err());
+        let mut buf = [0; 1024];
+        target.read(0, &mut buf).unwrap();
+        assert_eq!(buf, [1; 1024]);
+    }
+
+    #[test]
+    fn runs_cover_the_whole_last_sector() {
+        let target = raw(1025);
+        assert_eq!(target.run_at(0, 4096).unwrap(), Run { length: 1536, is_allocated: true });
+        assert_eq!(target.run_at(1025, 100).unwrap(), Run { length: 100, is_allocated: true });
+    }
+}

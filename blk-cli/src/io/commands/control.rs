@@ -32,7 +32,10 @@ pub(super) const COMMANDS: &[Command] = &[
         words_min: 0,
         words_max: None,
         needs: Needs::Nothing,
-        run: quit,
+        run: |session, _| {
+            session.is_over = true;
+            Ok(())
+        },
     },
     Command {
         name: "sleep",
@@ -85,11 +88,6 @@ fn help(session: &mut Session, call: &Call<'_>) -> Done {
         return Err(Refusal::Line(format!("command {name} not found")));
     };
     session.console.say_all([command.usage(name).as_str(), command.help]);
-    Ok(())
-}
-
-fn quit(session: &mut Session, _call: &Call<'_>) -> Done {
-    session.is_over = true;
     Ok(())
 }
 

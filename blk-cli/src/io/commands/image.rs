@@ -1,5 +1,7 @@
 //! `open`, `close`, `reopen`, `info`.
 
+use std::fmt::Write;
+
 use blk_core::{Detail, ImageInfo};
 
 use super::{Call, Command, Needs};
@@ -212,7 +214,8 @@ fn add_detail(text: &mut String, name: &str, detail: &Detail, level: usize) {
         Detail::List(_) | Detail::Group(_) => String::new(),
     };
     let (indent, name) = ("    ".repeat(level), name.replace('-', " "));
-    text.push_str(&format!("{indent}{name}:{value}\n"));
+    // Writing to a String does not fail.
+    let _ = writeln!(text, "{indent}{name}:{value}");
     match detail {
         Detail::List(list) => {
             for (index, detail) in list.iter().enumerate() {

@@ -62,7 +62,10 @@ pub(super) const COMMANDS: &[Command] = &[
         words_min: 0,
         words_max: Some(0),
         needs: Needs::Image,
-        run: aio_flush,
+        run: |session, _| {
+            session.flights.finish(&session.console);
+            Ok(())
+        },
     },
     Command {
         name: "length",
@@ -166,14 +169,17 @@ fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
 
 fn resize(disk: &Disk, size: u64, preallocation: Preallocation) -> Result<()> {
     let before = disk.size();
-    if preallocation == Preallocation::Off {
-        return disk.resize(size);
-    }
-    let refuse = |what: &str| Err(Error::invalid_option("preallocation", what));
     let has_clusters = match disk.driver().as_info() {
         Some(info) => info.info()?.cluster_bytes.is_some(),
         None => false,
     };
+    if has_clusters && !size.is_multiple_of(SECTOR_BYTES) {
+        return Err(Error::Misaligned { offset: 0, length: size, alignment: SECTOR_BYTES });
+    }
+    if preallocation == Preallocation::Off {
+        return disk.resize(size);
+    }
+    let refuse = |what: &str| Err(Error::invalid_option("preallocation", what));
     if preallocation == Preallocation::Metadata && !has_clusters {
         return refuse("a format without metadata has none to allocate");
     }
@@ -204,11 +210,6 @@ fn fill(disk: &Disk, extent: Extent) -> Result<()> {
 
 fn flush(session: &mut Session, _call: &Call<'_>) -> Done {
     session.target()?.disk().flush().map_err(|error| Refusal::Failed { what: "flush", error })
-}
-
-fn aio_flush(session: &mut Session, _call: &Call<'_>) -> Done {
-    session.flights.finish(&session.console);
-    Ok(())
 }
 
 fn length(session: &mut Session, _call: &Call<'_>) -> Done {
