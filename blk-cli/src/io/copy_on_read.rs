@@ -211,7 +211,7 @@ mod tests {
         }
 
         fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
-            over(medium, &[0; 100_000], access)
+            over(medium, &vec![0; 100_000], access)
         }
     }
 
@@ -242,7 +242,7 @@ mod tests {
         disk.close().unwrap();
         drop(disk);
         // Over other content, the clusters that were copied keep what they were copied from.
-        let disk = over(&storage, &[7; 20_000], Access::ReadOnly).unwrap();
+        let disk = over(&storage, &vec![7; 20_000], Access::ReadOnly).unwrap();
         let mut all = vec![0; 20_480];
         disk.read(0, &mut all).unwrap();
         assert_eq!(all[4096..12_288], below[4096..12_288]);

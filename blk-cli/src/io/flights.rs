@@ -188,7 +188,7 @@ mod tests {
     #[test]
     fn reports_come_in_the_order_of_the_commands() {
         let (recorder, console) = Recorder::console();
-        let mut flights = Flights { patience: Duration::from_secs(60), ..Flights::default() };
+        let mut flights = Flights { patience: Duration::from_mins(1), ..Flights::default() };
         for (milliseconds, text) in [(9, "slow "), (3, "quick "), (0, "quickest")] {
             let request = move || {
                 thread::sleep(Duration::from_millis(milliseconds));

@@ -74,7 +74,10 @@ impl<'a> Words<'a> {
 mod tests {
     use super::*;
 
-    fn take_apart(line: &str, letters: &str) -> Result<(Vec<(char, String)>, Vec<String>), String> {
+    /// Options with their values, and operands.
+    type Apart = (Vec<(char, String)>, Vec<String>);
+
+    fn take_apart(line: &str, letters: &str) -> Result<Apart, String> {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
         let mut words = Words::new("read", &words, letters);
         let mut options = Vec::new();
