@@ -251,6 +251,19 @@ mod tests {
     }
 
     #[test]
+    fn details_are_indented_by_their_depth() {
+        let flags = Detail::List(vec![Detail::Text("auto".to_owned())]);
+        let bitmap = Detail::Group(vec![("flags", flags), ("in-use", Detail::Switch(false))]);
+        let mut text = String::new();
+        add_detail(&mut text, "bitmaps", &Detail::List(vec![bitmap]), 1);
+        add_detail(&mut text, "refcount-bits", &Detail::Number(16), 1);
+        assert_eq!(
+            text,
+            "    bitmaps:\n        [0]:\n            flags:\n                [0]: auto\n            in use: false\n    refcount bits: 16\n"
+        );
+    }
+
+    #[test]
     fn reopen_keeps_what_it_does_not_name() {
         let mode = Mode { discard: false, ..Mode::default() };
         let old =
