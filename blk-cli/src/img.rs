@@ -122,7 +122,7 @@ fn help(name: &str) -> String {
     for (command, summary, ..) in COMMANDS {
         append(&mut text, format_args!("  {command:<10} {summary}\n"));
     }
-    let formats = blk_testbed::registry();
+    let formats = crate::spec::registry();
     append(&mut text, format_args!("\nFormats: {}\n", formats.names().join(" ")));
     append(&mut text, format_args!("\n'{name} COMMAND --help' tells the options of a command.\n"));
     text

@@ -37,6 +37,7 @@ use options::NodeOptions;
 
 pub use breakpoints::Breakpoints;
 pub use node::Locking;
+pub(crate) use open::registry;
 pub use verify::{OnMismatch, mismatch_line};
 
 /// How an image is to be opened.

@@ -92,7 +92,7 @@ fn given_options(name: &str, args: &Args) -> Outcome<Given> {
 
 /// Refuses a format that nobody knows.
 pub(crate) fn check_format(format: &str) -> Outcome<()> {
-    blk_testbed::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
+    crate::spec::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// The size that was given, or that of the disk below, which has to exist in any case.
@@ -126,7 +126,7 @@ fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given:
 /// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right.
 pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
-    let driver = blk_testbed::registry().find(format).map_err(failed)?;
+    let driver = crate::spec::registry().find(format).map_err(failed)?;
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
     let options =
         given.for_format().map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;

@@ -169,7 +169,7 @@ fn all_of(format: &str) -> &'static [Known] {
 
 /// Shows the options that a new image of this format can have.
 pub(crate) fn help(format: &str) -> Outcome<()> {
-    let driver = blk_testbed::registry().find(format).map_err(|error| Failure::of("format", &error))?;
+    let driver = crate::spec::registry().find(format).map_err(|error| Failure::of("format", &error))?;
     let mut text = format!("Supported {format} options:\n");
     for option in driver.create_options() {
         let name = format!("{}=<{}>", option.name, option.values);

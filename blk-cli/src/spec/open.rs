@@ -162,7 +162,9 @@ impl Opener {
         let mut options = format.options.clone();
         set_discard(&mut options, inherited);
         if format.driver == "qcow2" {
-            for (name, is_wanted, value) in [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")] {
+            for (name, is_wanted, value) in
+                [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")]
+            {
                 if is_wanted {
                     options.set(name, value);
                 }

@@ -19,9 +19,12 @@ pub(super) struct SpecBench {
 
 impl SpecBench {
     pub(super) fn open(reference: &Request, test: Request) -> Result<Self> {
-        let open =
-            |request: &Request| request.open().with_context(|| format!("cannot open '{}'", request.name));
-        Ok(Self { reference: open(reference)?, test: Some(open(&test)?), request: test })
+        let open = |who: &'static str, request: &Request| request.open().context(who);
+        Ok(Self {
+            reference: open("the reference", reference)?,
+            test: Some(open("the image under test", &test)?),
+            request: test,
+        })
     }
 }
 
