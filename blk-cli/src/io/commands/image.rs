@@ -259,7 +259,11 @@ mod tests {
         add_detail(&mut text, "refcount-bits", &Detail::Number(16), 1);
         assert_eq!(
             text,
-            "    bitmaps:\n        [0]:\n            flags:\n                [0]: auto\n            in use: false\n    refcount bits: 16\n"
+            [
+                "    bitmaps:\n        [0]:\n            flags:\n                [0]: auto\n",
+                "            in use: false\n    refcount bits: 16\n",
+            ]
+            .concat()
         );
     }
 
