@@ -245,7 +245,10 @@ impl Registry {
     /// The format of that name.
     pub fn find(&self, name: &str) -> Result<&'static dyn Format> {
         self.formats.iter().copied().find(|format| format.name() == name).ok_or_else(|| {
-            Error::invalid_option("format", format!("'{name}' is unknown; known are {}", self.names().join(", ")))
+            Error::invalid_option(
+                "format",
+                format!("'{name}' is unknown; known are {}", self.names().join(", ")),
+            )
         })
     }
 
