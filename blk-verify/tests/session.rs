@@ -1,0 +1,71 @@
+//! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread and with several.
+
+use blk_verify::scenario::{Config, Fill, Request};
+use blk_verify::session::{Session, SessionOptions};
+use blk_verify::target::Target;
+use blk_verify::testing::{Bug, FlatTarget};
+
+fn session(target: &FlatTarget, options: SessionOptions) -> Session {
+    let config = target.legalize(&Config { size_bytes: 1 << 20, ..Config::default() });
+    Session::new(target.build(&config).unwrap(), options)
+}
+
+#[test]
+fn right_disks_are_left_in_peace() {
+    for jobs in [1, 4] {
+        let options = SessionOptions { jobs, ..SessionOptions::default() };
+        let mut session = session(&FlatTarget(Bug::None), options);
+        session.compare().unwrap();
+        for _ in 0..3 {
+            session.round(2000, &|| false).unwrap();
+        }
+        let counts = session.counts();
+        assert!(counts.requests() >= 6000, "{counts:?}");
+        assert!(counts.accepted() * 10 > counts.requests() * 8, "{counts:?}");
+        assert!(counts.bytes_compared() > 3 << 20, "{counts:?}");
+    }
+}
+
+#[test]
+fn a_wrong_disk_is_found() {
+    let bugs = [
+        (Bug::LostTailAfterDiscard, "contents mismatch"),
+        (Bug::DiscardGarbage, "contents mismatch"),
+        (Bug::Panics, "panicked"),
+        (Bug::StatusLies, "claims zero"),
+    ];
+    for (bug, word) in bugs {
+        for jobs in [1, 4] {
+            let options = SessionOptions { jobs, ..SessionOptions::default() };
+            let mut session = session(&FlatTarget(bug), options);
+            let found = (0..20).find_map(|_| session.round(2000, &|| false).err());
+            let report = found.unwrap_or_else(|| panic!("{bug:?} with {jobs} threads is not found")).report;
+            assert!(report.contains(word), "{bug:?}: {report}");
+            assert!(!session.last_requests(5).is_empty());
+        }
+    }
+}
+
+#[test]
+fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
+    let options = SessionOptions { read_only: true, ..SessionOptions::default() };
+    let mut quiet = session(&FlatTarget(Bug::None), options);
+    quiet.round(u64::MAX, &|| true).unwrap();
+    assert_eq!(quiet.counts().requests(), 0);
+    quiet.round(500, &|| false).unwrap();
+    let made = quiet.last_requests(1000);
+    assert!(quiet.counts().requests() >= 500 && made.len() >= 400, "{}", made.len());
+    assert!(made.iter().all(|(_, request)| matches!(request, Request::Read { .. } | Request::Status { .. })));
+}
+
+#[test]
+fn a_replay_makes_what_the_trace_says() {
+    let write = Request::Write { offset: 512, length: 1024, fill: Fill::Stamp, fua: false };
+    let read = Request::Read { offset: 0, length: 4096 };
+    let mut replayed = session(&FlatTarget(Bug::None), SessionOptions::default());
+    replayed.replay(&[write, Request::Reopen, read, Request::Check, read]).unwrap();
+    assert_eq!(replayed.counts().accepted(), 5);
+    // More than a transfer may have is refused, not allocated.
+    replayed.replay(&[Request::Read { offset: 0, length: u64::MAX }]).unwrap();
+    assert_eq!(replayed.counts().accepted(), 5);
+}
