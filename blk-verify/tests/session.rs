@@ -5,7 +5,7 @@ use blk_verify::session::{Session, SessionOptions};
 use blk_verify::target::Target;
 use blk_verify::testing::{Bug, FlatTarget};
 
-fn session(target: &FlatTarget, options: SessionOptions) -> Session {
+fn session(target: FlatTarget, options: SessionOptions) -> Session {
     let config = target.legalize(&Config { size_bytes: 1 << 20, ..Config::default() });
     Session::new(target.build(&config).unwrap(), options)
 }
@@ -14,7 +14,7 @@ fn session(target: &FlatTarget, options: SessionOptions) -> Session {
 fn right_disks_are_left_in_peace() {
     for jobs in [1, 4] {
         let options = SessionOptions { jobs, ..SessionOptions::default() };
-        let mut session = session(&FlatTarget(Bug::None), options);
+        let mut session = session(FlatTarget(Bug::None), options);
         session.compare().unwrap();
         for _ in 0..3 {
             session.round(2000, &|| false).unwrap();
@@ -37,7 +37,7 @@ fn a_wrong_disk_is_found() {
     for (bug, word) in bugs {
         for jobs in [1, 4] {
             let options = SessionOptions { jobs, ..SessionOptions::default() };
-            let mut session = session(&FlatTarget(bug), options);
+            let mut session = session(FlatTarget(bug), options);
             let found = (0..20).find_map(|_| session.round(2000, &|| false).err());
             let report = found.unwrap_or_else(|| panic!("{bug:?} with {jobs} threads is not found")).report;
             assert!(report.contains(word), "{bug:?}: {report}");
@@ -49,7 +49,7 @@ fn a_wrong_disk_is_found() {
 #[test]
 fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
     let options = SessionOptions { read_only: true, ..SessionOptions::default() };
-    let mut quiet = session(&FlatTarget(Bug::None), options);
+    let mut quiet = session(FlatTarget(Bug::None), options);
     quiet.round(u64::MAX, &|| true).unwrap();
     assert_eq!(quiet.counts().requests(), 0);
     quiet.round(500, &|| false).unwrap();
@@ -62,7 +62,7 @@ fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
 fn a_replay_makes_what_the_trace_says() {
     let write = Request::Write { offset: 512, length: 1024, fill: Fill::Stamp, fua: false };
     let read = Request::Read { offset: 0, length: 4096 };
-    let mut replayed = session(&FlatTarget(Bug::None), SessionOptions::default());
+    let mut replayed = session(FlatTarget(Bug::None), SessionOptions::default());
     replayed.replay(&[write, Request::Reopen, read, Request::Check, read]).unwrap();
     assert_eq!(replayed.counts().accepted(), 5);
     // More than a transfer may have is refused, not allocated.
