@@ -14,11 +14,11 @@ use crate::engine::panic_finding;
 use crate::generate::{Generator, Limits};
 use crate::journal::Journal;
 use crate::oracle::{content, image};
-use crate::report::{self, Finding, Sides};
+use crate::report::{self, Finding};
 use crate::scenario::{Config, Fill, Request, Scenario};
 use crate::stamp;
 use crate::target::Bench;
-use crate::verify::{Numbering, Policy, UNREAD, Verify};
+use crate::verify::{Numbering, Policy, Verify};
 
 /// Largest read or write, bytes.
 const DATA_BYTES_MAX: u64 = 1 << 20;
@@ -174,33 +174,20 @@ impl Session {
             };
             let length = if zero > 0 { zero } else { piece.min(rest.length) };
             if zero == 0 {
-                self.compare_part(&reference, &test, Extent::new(rest.offset, length), &mut buffers)?;
+                let pieces = buffers.each_mut().map(|buffer| &mut buffer[..length as usize]);
+                let disks = [&*reference, &*test];
+                content::compare_piece(
+                    &self.journal,
+                    disks,
+                    rest.offset,
+                    pieces,
+                    "reading the disk under test",
+                )?;
                 Counts::add(&self.counts.bytes_compared, length);
             }
             rest = Extent::new(rest.offset + length, rest.length - length);
         }
         Ok(())
-    }
-
-    fn compare_part(
-        &self,
-        reference: &Disk,
-        test: &Disk,
-        extent: Extent,
-        buffers: &mut [Vec<u8>; 2],
-    ) -> Result<(), Box<Finding>> {
-        let [expected, found] = buffers.each_mut().map(|buffer| &mut buffer[..extent.length as usize]);
-        reference
-            .read(extent.offset, expected)
-            .map_err(|error| content::failed("reading the reference", &error))?;
-        found.fill(UNREAD);
-        test.read(extent.offset, found)
-            .map_err(|error| content::failed("reading the disk under test", &error))?;
-        if expected == found {
-            return Ok(());
-        }
-        let sides = Sides { offset: extent.offset, reference: expected, test: found, size: reference.size() };
-        Err(Box::new(report::content_finding(&self.journal, None, Extent::new(0, reference.size()), sides)))
     }
 
     fn verifier(&self) -> Result<Disk, Box<Finding>> {

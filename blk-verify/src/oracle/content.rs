@@ -70,18 +70,32 @@ pub(crate) fn compare_parts(
         while at < end {
             let length = (size_end - at).min(piece as u64) as usize;
             let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
-            reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
-            found.fill(UNREAD);
-            test.read(at, found).map_err(|error| failed("reading the whole disk", &error))?;
-            if *expected != *found {
-                let sides = Sides { offset: at, reference: expected, test: found, size };
-                return Err(Box::new(report::content_finding(journal, None, Extent::new(0, size), sides)));
-            }
+            compare_piece(journal, [reference, test], at, [expected, found], "reading the whole disk")?;
             at += length as u64;
             compared += length as u64;
         }
     }
     Ok(compared)
+}
+
+/// Compares what both disks, reference and test, have from `at` on, as far as the buffers reach. `reading` is what a failure
+/// of the disk under test is said of.
+pub(crate) fn compare_piece(
+    journal: &Journal,
+    [reference, test]: [&Disk; 2],
+    at: u64,
+    [expected, found]: [&mut [u8]; 2],
+    reading: &'static str,
+) -> Result<(), Box<Finding>> {
+    reference.read(at, expected).map_err(|error| failed("reading the reference", &error))?;
+    found.fill(UNREAD);
+    test.read(at, found).map_err(|error| failed(reading, &error))?;
+    if expected == found {
+        return Ok(());
+    }
+    let size = reference.size();
+    let sides = Sides { offset: at, reference: expected, test: found, size };
+    Err(Box::new(report::content_finding(journal, None, Extent::new(0, size), sides)))
 }
 
 /// The finding for something that has to succeed and did not.
