@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{Access, Disk, MapResolver, MemoryStorage, Options, Result, Storage};
 use blk_verify::scenario::{Compression, Config};
-use blk_verify::target::{Bench, Target};
+use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
 
 use crate::initial::{self, BACKING_NAME};
 
@@ -12,13 +12,22 @@ use crate::initial::{self, BACKING_NAME};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Qcow2Target;
 
+/// How images of one configuration are made: the disk below is made once and shared by all of them.
+#[derive(Debug)]
+struct Qcow2Images {
+    config: Config,
+    below: Option<Arc<Disk>>,
+    create_options: Options,
+    open_options: Options,
+    resolver: MapResolver,
+}
+
 #[derive(Debug)]
 struct Qcow2Bench {
+    images: Qcow2Images,
+    storage: Arc<dyn Storage>,
     reference: Arc<Disk>,
     test: Option<Arc<Disk>>,
-    storage: Arc<dyn Storage>,
-    resolver: MapResolver,
-    open_options: Options,
 }
 
 impl Target for Qcow2Target {
@@ -27,27 +36,58 @@ impl Target for Qcow2Target {
     }
 
     fn legalize(&self, config: &Config) -> Config {
+        ImageTarget::legalize(self, config)
+    }
+
+    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        let images = Qcow2Images::new(config)?;
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        images.create(&storage)?;
+        let reference = Arc::new(images.reference()?);
+        let mut bench = Qcow2Bench { images, storage, reference, test: None };
+        bench.open()?;
+        Ok(Box::new(bench))
+    }
+}
+
+impl ImageTarget for Qcow2Target {
+    fn legalize(&self, config: &Config) -> Config {
         let mut legal = config.clone();
         legal.normalize();
         legal
     }
 
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
+        Ok(Box::new(Qcow2Images::new(config)?))
+    }
+}
+
+impl Qcow2Images {
+    fn new(config: &Config) -> Result<Self> {
         let below = initial::below(config)?;
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let mut create = create_options(config);
+        let mut create_options = create_options(config);
         let mut resolver = MapResolver::default();
         if let Some(below) = &below {
-            create = create.with("backing_file", BACKING_NAME).with("backing_fmt", below.format);
+            create_options =
+                create_options.with("backing_file", BACKING_NAME).with("backing_fmt", below.format);
             resolver.insert(BACKING_NAME, Arc::clone(&below.disk));
         }
-        blk_qcow2::FORMAT.create(&storage, config.size_bytes, create)?;
-        let reference = initial::reference_over(config.size_bytes, below.as_ref().map(|below| &*below.disk))?;
-        let open_options = open_options(config);
-        let mut bench =
-            Qcow2Bench { reference: Arc::new(reference), test: None, storage, resolver, open_options };
-        bench.open()?;
-        Ok(Box::new(bench))
+        let (config, open_options) = (config.clone(), open_options(config));
+        Ok(Self { config, below: below.map(|below| below.disk), create_options, open_options, resolver })
+    }
+}
+
+impl Prepared for Qcow2Images {
+    fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        blk_qcow2::FORMAT.create(storage, self.config.size_bytes, self.create_options.clone())
+    }
+
+    fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
+        blk_qcow2::FORMAT.open(storage, Access::ReadWrite, self.open_options.clone(), &self.resolver)
+    }
+
+    fn reference(&self) -> Result<Disk> {
+        initial::reference_over(self.config.size_bytes, self.below.as_deref())
     }
 }
 
@@ -86,10 +126,7 @@ fn open_options(config: &Config) -> Options {
 
 impl Qcow2Bench {
     fn open(&mut self) -> Result<()> {
-        let storage = Arc::clone(&self.storage);
-        let options = self.open_options.clone();
-        let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, &self.resolver)?;
-        self.test = Some(Arc::new(disk));
+        self.test = Some(Arc::new(self.images.open(Arc::clone(&self.storage))?));
         Ok(())
     }
 }

@@ -33,7 +33,7 @@ pub struct Limits {
     pub requests_max: usize,
     /// Largest disk, in bytes, at creation and after a resize. A disk of one cluster may be larger.
     pub disk_bytes_max: u64,
-    /// Largest read or write, in bytes. A compressed cluster may be larger.
+    /// Largest read or write, in bytes. A compressed cluster may be larger, and, from 1 MiB on, a write that fills a disk.
     pub data_bytes_max: u64,
     /// The configuration of every scenario; `None` makes a new one for each.
     pub config: Option<Config>,

@@ -118,7 +118,7 @@ fn change_config(rng: &mut SmallRng, scenario: &mut Scenario) {
     let other = random_config(rng);
     let cluster = scenario.config.cluster_bytes();
     let config = &mut scenario.config;
-    match pick(rng, 14) {
+    match pick(rng, 16) {
         0 => config.size_bytes = other.size_bytes,
         1 => config.size_bytes = near(rng, config.size_bytes, cluster),
         2 => config.version = other.version,
@@ -132,7 +132,9 @@ fn change_config(rng: &mut SmallRng, scenario: &mut Scenario) {
         10 => config.l2_slice_bytes = other.l2_slice_bytes,
         11 => config.refcount_cache_entries = other.refcount_cache_entries,
         12 => config.preallocate = !config.preallocate,
-        _ => config.discard = !config.discard,
+        13 => config.discard = !config.discard,
+        14 => config.lazy_refcounts = !config.lazy_refcounts,
+        _ => config.control = if config.control == 0 { other.control.max(1) } else { 0 },
     }
     Config::normalize(&mut scenario.config);
 }

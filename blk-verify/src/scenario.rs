@@ -81,6 +81,10 @@ pub struct Config {
     pub preallocate: bool,
     /// A discard gives host space back (`discard=unmap`).
     pub discard: bool,
+    /// Refcounts may be out of date while the image is open (`lazy_refcounts=on`).
+    pub lazy_refcounts: bool,
+    /// Seed of the driver's own free choices, such as which cached slice is evicted; 0 is its usual ones.
+    pub control: u32,
 }
 
 impl Default for Config {
@@ -98,6 +102,8 @@ impl Default for Config {
             refcount_cache_entries: 0,
             preallocate: false,
             discard: true,
+            lazy_refcounts: false,
+            control: 0,
         }
     }
 }

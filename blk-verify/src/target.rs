@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::{Disk, Result};
+use blk_core::{Disk, Result, Storage};
 
 use crate::scenario::Config;
 
@@ -29,4 +29,25 @@ pub trait Bench: Debug {
 
     /// Closes the disk under test and opens the same image again. The caller has dropped its handles to the old one.
     fn reopen(&mut self) -> Result<()>;
+}
+
+/// A driver under test, as the oracles of crashes, faults and races see it: they bring the storage that its images lie on.
+pub trait ImageTarget: Debug + Send + Sync {
+    /// Brings `config` to what the driver can be made with, deterministically; legal configurations stay as they are.
+    fn legalize(&self, config: &Config) -> Config;
+
+    /// Gets ready to make and open images of a legal configuration.
+    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>>;
+}
+
+/// How images of one configuration are made and opened.
+pub trait Prepared: Debug + Send + Sync {
+    /// Writes a fresh image to an empty storage.
+    fn create(&self, storage: &Arc<dyn Storage>) -> Result<()>;
+
+    /// Opens an image for reading and writing, recovering it first where its format asks for that.
+    fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk>;
+
+    /// A trusted disk in memory that shows what a fresh image shows.
+    fn reference(&self) -> Result<Disk>;
 }

@@ -110,6 +110,7 @@ fn unknown_opcodes_flags_and_reserved_bytes_are_ignored() {
          f2 f0 ff 01  00 00 00 00 00 00  00 02 00 00 00 00",
         &expect![[r#"
             blk-scenario 1
+            config lazy-refcounts=on control=4294967295
             flush
             write 0 512
         "#]],
@@ -161,7 +162,7 @@ fn illegal_configurations_are_brought_to_legal_ones() {
         "b1 ff ff ff ff ff ff ff  ff ff ff ff ff ff  ff ff ff ff ff ff  ff ff  ff ff  ff ff ff ff  ff ff ff ff",
         &expect![[r#"
             blk-scenario 1
-            config size-bytes=1020 cluster-bits=21 refcount-order=6 compression=zstd l2-cache-entries=8 l2-slice-bytes=2k refcount-cache-entries=8 preallocate=on
+            config size-bytes=1020 cluster-bits=21 refcount-order=6 compression=zstd l2-cache-entries=8 l2-slice-bytes=2k refcount-cache-entries=8 preallocate=on lazy-refcounts=on control=4294967295
         "#]],
     );
     decodes_to(

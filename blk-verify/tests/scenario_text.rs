@@ -119,7 +119,7 @@ fn wrong_configurations_are_refused() {
     line_refused(
         "config size-byte=1",
         &expect![
-            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard"
+            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control"
         ],
     );
     line_refused("config version", &expect!["line 2, column 8: 'version' is not KEY=VALUE"]);
@@ -267,7 +267,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"config\": { \"size\": 1 }\n}",
         &expect![
-            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`"
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`"
         ],
     );
     json_refused(
@@ -309,7 +309,9 @@ fn json_is_printed_with_all_fields() {
             "l2-slice-bytes": 0,
             "refcount-cache-entries": 0,
             "preallocate": false,
-            "discard": true
+            "discard": true,
+            "lazy-refcounts": false,
+            "control": 0
           },
           "requests": [
             {

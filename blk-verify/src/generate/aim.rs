@@ -14,6 +14,10 @@ pub(crate) const MANY_CLUSTERS: u64 = 2048;
 
 /// A write that allocates most of a disk, so that tables grow, is at most this long. Bytes.
 const FLOOD_BYTES_MAX: u64 = 4 << 20;
+/// So many of them a scenario: all of its data has to fit into the bytes form.
+const FLOODS_MAX: u32 = 2;
+/// Callers who want requests shorter than this want no floods either. Bytes.
+const FLOOD_DATA_BYTES_MIN: u64 = 1 << 20;
 
 /// What is known about the disk that requests are aimed at. All units bytes.
 #[derive(Debug, Clone)]
@@ -28,6 +32,7 @@ pub(crate) struct Aim {
     /// The latest range that was changed, and whether it is still to be read.
     last: (u64, u64),
     is_unread: bool,
+    floods_left: u32,
 }
 
 impl Aim {
@@ -42,6 +47,7 @@ impl Aim {
             hot: [0; HOT_CLUSTERS],
             last: (0, 0),
             is_unread: false,
+            floods_left: if limits.data_bytes_max < FLOOD_DATA_BYTES_MIN { 0 } else { FLOODS_MAX },
         };
         for at in 0..HOT_CLUSTERS {
             aim.hot[at] = aim.hot_cluster(rng, at);
@@ -79,7 +85,8 @@ impl Aim {
             RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
             RequestKind::Read if self.is_unread && chance(rng, 3, 4) => self.around_last(rng),
-            RequestKind::Write if self.has_many_clusters() && chance(rng, 1, 6) => {
+            RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && chance(rng, 1, 6) => {
+                self.floods_left -= 1;
                 (0, self.size.min(FLOOD_BYTES_MAX))
             }
             _ if chance(rng, 1, 64) => (0, self.size.min(self.length_max(kind))),

@@ -46,6 +46,8 @@ pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
         refcount_cache_entries: one_of(rng, &CACHE_ENTRIES),
         preallocate: chance(rng, 1, 8),
         discard: !chance(rng, 1, 5),
+        lazy_refcounts: chance(rng, 1, 6),
+        control: if chance(rng, 1, 3) { pick(rng, u64::from(u32::MAX)) as u32 } else { 0 },
     };
     config.normalize();
     config

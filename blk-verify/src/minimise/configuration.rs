@@ -33,7 +33,7 @@ pub(super) fn simplify(search: &mut Search) {
 
 type ToDefault = fn(&mut Config, &Config);
 
-const FIELDS: [ToDefault; 8] = [
+const FIELDS: [ToDefault; 10] = [
     |config, usual| config.version = usual.version,
     |config, usual| config.refcount_order = usual.refcount_order,
     |config, usual| config.compression = usual.compression,
@@ -42,6 +42,8 @@ const FIELDS: [ToDefault; 8] = [
     |config, usual| config.refcount_cache_entries = usual.refcount_cache_entries,
     |config, usual| config.preallocate = usual.preallocate,
     |config, usual| config.discard = usual.discard,
+    |config, usual| config.lazy_refcounts = usual.lazy_refcounts,
+    |config, usual| config.control = usual.control,
 ];
 
 /// A configuration that was legal stays so.

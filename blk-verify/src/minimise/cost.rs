@@ -53,6 +53,8 @@ fn config_rank(config: &Config) -> u128 {
         config.refcount_cache_entries != usual.refcount_cache_entries,
         config.preallocate != usual.preallocate,
         config.discard != usual.discard,
+        config.lazy_refcounts != usual.lazy_refcounts,
+        config.control != usual.control,
     ];
     let backing = match config.backing {
         Backing::None => 0,

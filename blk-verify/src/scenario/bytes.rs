@@ -3,14 +3,14 @@
 //! ```text
 //!  0  MAGIC: 0xB1, high nibble a mark, low nibble the version of this form
 //!  1  version of the image format        8..14  size of the disk            24..28  bytes of an L2 slice
-//!  2  cluster bits                      14..20  size of the disk below      28..32  reserved
+//!  2  cluster bits                      14..20  size of the disk below      28..32  control seed
 //!  3  refcount order                    20..22  L2 cache, entries
 //!  4  backing: 0 none, 1 raw,           22..24  refcount cache, entries
 //!     2 format, 3 chain
 //!  5  compression: 0 zlib, 1 zstd       then up to 256 records of 16 bytes:
-//!  6  bit 0 preallocate, bit 1 discard    0  opcode in the low nibble       3  MODE: 0xEE takes the numbers as they are
-//!  7  reserved                            1  flags                          4..10  offset, or the new size
-//!                                         2  byte to write                 10..16  length
+//!  6  bit 0 preallocate, bit 1 discard,   0  opcode in the low nibble       3  MODE: 0xEE takes the numbers as they are
+//!     bit 2 lazy refcounts                1  flags                          4..10  offset, or the new size
+//!  7  reserved                            2  byte to write                 10..16  length
 //! ```
 //! All numbers are little-endian, all units bytes. What is missing of the header has the default's values; what is missing of the
 //! last record is zero. Opcodes: 1 read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate,
@@ -19,7 +19,7 @@
 //! An unknown first byte is read as version 1, the only one: a mutated mark costs nothing.
 //!
 //! Values that are illegal, and ranges that do not lie in the disk, are brought there ([`Scenario::decode`]); a request that
-//! is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero.
+//! is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero, so that they can get a meaning whose zero is what was meant before.
 
 use super::bounds::{CACHE_ENTRIES_MAX, DATA_BYTES_MAX, DISK_BYTES_MAX, OFFSET_BYTES_END, REQUESTS_MAX};
 use super::reach::{self, Frame};
@@ -140,6 +140,8 @@ fn decode_config(header: &[u8]) -> Config {
         refcount_cache_entries: cache_entries(number(&bytes[22..24])),
         preallocate: bytes[6] & 1 != 0,
         discard: bytes[6] & 2 != 0,
+        lazy_refcounts: bytes[6] & 4 != 0,
+        control: number(&bytes[28..32]) as u32,
     };
     config.normalize();
     config
@@ -158,12 +160,14 @@ fn encode_config(config: &Config) -> [u8; HEADER_BYTES] {
         Backing::Chain => 3,
     };
     bytes[5] = u8::from(config.compression == Compression::Zstd);
-    bytes[6] = u8::from(config.preallocate) | u8::from(config.discard) << 1;
+    bytes[6] =
+        u8::from(config.preallocate) | u8::from(config.discard) << 1 | u8::from(config.lazy_refcounts) << 2;
     bytes[8..14].copy_from_slice(&bytes_of(config.size_bytes.min(DISK_BYTES_MAX)));
     bytes[14..20].copy_from_slice(&bytes_of(config.backing_bytes.min(DISK_BYTES_MAX)));
     bytes[20..22].copy_from_slice(&config.l2_cache_entries.min(CACHE_ENTRIES_MAX).to_le_bytes());
     bytes[22..24].copy_from_slice(&config.refcount_cache_entries.min(CACHE_ENTRIES_MAX).to_le_bytes());
     bytes[24..28].copy_from_slice(&config.l2_slice_bytes.to_le_bytes());
+    bytes[28..32].copy_from_slice(&config.control.to_le_bytes());
     bytes
 }
 

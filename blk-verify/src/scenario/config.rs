@@ -27,7 +27,7 @@ impl Config {
     /// Makes the configuration legal for qcow2, changing nothing that already is. Sizes stay: what is too large for the
     /// format is for the driver to refuse.
     ///
-    /// Version 2 has 16-bit refcounts and zlib alone; a slice is a power of two between 512 bytes and a cluster; without a
+    /// Version 2 has 16-bit refcounts and zlib alone, and no lazy refcounts; a slice is a power of two between 512 bytes and a cluster; without a
     /// backing there is no size of it, and with one nothing is preallocated (it would hide the backing).
     pub fn normalize(&mut self) {
         self.version = if self.version == 2 { 2 } else { 3 };
@@ -36,6 +36,7 @@ impl Config {
         if self.version == 2 {
             self.refcount_order = 4;
             self.compression = Compression::Zlib;
+            self.lazy_refcounts = false;
         }
         if self.l2_slice_bytes != 0 {
             let slice = self.l2_slice_bytes.clamp(SLICE_BYTES_MIN, 1 << self.cluster_bits);

@@ -77,6 +77,9 @@ fn create_options(config: &Config) -> String {
     if config.version != 2 {
         let bits = 1 << config.refcount_order;
         let _ = write!(options, ",refcount_bits={bits}");
+        if config.lazy_refcounts {
+            options.push_str(",lazy_refcounts=on");
+        }
     }
     if config.compression == Compression::Zstd {
         options.push_str(",compression_type=zstd");

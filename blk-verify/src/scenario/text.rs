@@ -152,10 +152,12 @@ enum Key {
     RefcountCacheEntries,
     Preallocate,
     Discard,
+    LazyRefcounts,
+    Control,
 }
 
 impl Key {
-    const ALL: [Self; 12] = [
+    const ALL: [Self; 14] = [
         Self::Size,
         Self::Version,
         Self::ClusterBits,
@@ -168,6 +170,8 @@ impl Key {
         Self::RefcountCacheEntries,
         Self::Preallocate,
         Self::Discard,
+        Self::LazyRefcounts,
+        Self::Control,
     ];
 
     fn name(self) -> &'static str {
@@ -184,6 +188,8 @@ impl Key {
             Self::RefcountCacheEntries => "refcount-cache-entries",
             Self::Preallocate => "preallocate",
             Self::Discard => "discard",
+            Self::LazyRefcounts => "lazy-refcounts",
+            Self::Control => "control",
         }
     }
 
@@ -202,6 +208,8 @@ impl Key {
             Self::RefcountCacheEntries => config.refcount_cache_entries.to_string(),
             Self::Preallocate => switch(config.preallocate),
             Self::Discard => switch(config.discard),
+            Self::LazyRefcounts => switch(config.lazy_refcounts),
+            Self::Control => config.control.to_string(),
         }
     }
 }

@@ -153,6 +153,10 @@ impl Key {
             }
             Self::Preallocate => config.preallocate = self.choice(value, [false, true], switch_name)?,
             Self::Discard => config.discard = self.choice(value, [false, true], switch_name)?,
+            Self::LazyRefcounts => {
+                config.lazy_refcounts = self.choice(value, [false, true], switch_name)?;
+            }
+            Self::Control => config.control = number(u64::from(u32::MAX))? as u32,
         }
         Ok(())
     }
