@@ -5,6 +5,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use super::{Storage, StorageRun};
 use crate::sync::RwLock;
@@ -17,7 +18,8 @@ const DENSE_PAGES: u64 = 1 << 18;
 /// How far a run of data is followed at most, so that walking a storage takes linear time however small the steps.
 const RUN_PAGES_MAX: u64 = 4096;
 
-type Page = Box<[u8; PAGE_BYTES]>;
+/// Duplicates share their pages until one of them writes.
+type Page = Arc<[u8; PAGE_BYTES]>;
 
 /// A sparse array of bytes in memory. Its `sync` has nothing to do: what a crash would leave is simulated elsewhere.
 #[derive(Default)]
@@ -75,7 +77,7 @@ impl MemoryStorage {
         Ok(bytes)
     }
 
-    /// An independent copy with the same content.
+    /// An independent copy with the same content. It takes memory only where one of the two is written later.
     #[must_use]
     pub fn duplicate(&self) -> Self {
         Self { pages: RwLock::new(self.pages.read().clone()), capacity_bytes: self.capacity_bytes }
@@ -121,23 +123,24 @@ impl Pages {
     }
 
     #[inline]
-    fn page_mut(&mut self, index: u64) -> &mut Page {
+    fn page_mut(&mut self, index: u64) -> &mut [u8; PAGE_BYTES] {
         if index >= DENSE_PAGES {
-            return self.far.entry(index).or_insert_with(|| Box::new([0; PAGE_BYTES]));
+            return Arc::make_mut(self.far.entry(index).or_insert_with(|| Arc::new([0; PAGE_BYTES])));
         }
         let index = index as usize;
         if index >= self.dense.len() {
             self.dense.resize_with(index + 1, || None);
         }
-        self.dense[index].get_or_insert_with(|| Box::new([0; PAGE_BYTES]))
+        Arc::make_mut(self.dense[index].get_or_insert_with(|| Arc::new([0; PAGE_BYTES])))
     }
 
-    fn stored_mut(&mut self, index: u64) -> Option<&mut Page> {
-        if index < DENSE_PAGES {
+    fn stored_mut(&mut self, index: u64) -> Option<&mut [u8; PAGE_BYTES]> {
+        let page = if index < DENSE_PAGES {
             self.dense.get_mut(index as usize)?.as_mut()
         } else {
             self.far.get_mut(&index)
-        }
+        };
+        page.map(Arc::make_mut)
     }
 
     fn drop_pages(&mut self, range: std::ops::Range<u64>) {
