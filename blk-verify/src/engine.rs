@@ -14,6 +14,7 @@ use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::image;
 use crate::oracle::touched::touched;
+use crate::perform::Performer;
 use crate::report::{self, Finding, Signature};
 use crate::scenario::{Config, Scenario};
 use crate::stats::RunStats;
@@ -68,14 +69,13 @@ impl Outcome {
 #[derive(Default)]
 pub struct Engine {
     options: RunOptions,
-    data: Vec<u8>,
+    performer: Performer,
     buffers: Buffers,
     stats: RunStats,
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Not the data of the last request: that is up to 4 MiB.
         f.debug_struct("Engine")
             .field("options", &self.options)
             .field("scenarios", &self.stats.scenarios)

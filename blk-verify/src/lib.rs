@@ -10,6 +10,7 @@ pub mod journal;
 pub mod minimise;
 pub mod mutate;
 mod oracle;
+mod perform;
 mod range_lock;
 pub mod report;
 pub mod scenario;

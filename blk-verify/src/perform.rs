@@ -1,0 +1,135 @@
+//! Making one request of a disk, as a scenario means it.
+
+use std::fmt;
+
+use blk_core::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+
+use crate::scenario::{Fill, Request};
+use crate::stamp;
+
+/// Largest transfer of a request, bytes: longer ones are cut into pieces of this size.
+const TRANSFER_BYTES: u64 = 4 << 20;
+
+/// Makes requests, with one buffer for all of them.
+#[derive(Default)]
+pub(crate) struct Performer {
+    data: Vec<u8>,
+    bytes_read: u64,
+}
+
+impl fmt::Debug for Performer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the data of the last request: that is up to 4 MiB.
+        f.debug_struct("Performer").field("bytes_read", &self.bytes_read).finish_non_exhaustive()
+    }
+}
+
+impl Performer {
+    /// Makes `request`, whose writes are stamped with `number`. Reopening and checking are the caller's.
+    ///
+    /// # Panics
+    /// If the request is a reopen or a check.
+    pub(crate) fn perform(
+        &mut self,
+        disk: &Disk,
+        number: u32,
+        request: Request,
+        cluster_bytes: u64,
+    ) -> Result<()> {
+        match request {
+            Request::Read { offset, length } => self.read(disk, offset, length),
+            Request::Write { .. } | Request::WriteCompressed { .. } => {
+                self.write(disk, number, request, cluster_bytes)
+            }
+            Request::WriteZeroes { offset, length, unmap, no_fallback, fua } => {
+                let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback };
+                disk.write_zeroes(Extent::new(offset, length), flags)
+            }
+            Request::Discard { offset, length } => disk.discard(Extent::new(offset, length)),
+            Request::Flush => disk.flush(),
+            Request::Status { offset, length } => map(disk, Extent::new(offset, length)),
+            Request::Resize { size } => disk.resize(size),
+            Request::Reopen | Request::Check => unreachable!("made elsewhere"),
+        }
+    }
+
+    /// Bytes read so far.
+    pub(crate) fn bytes_read(&self) -> u64 {
+        self.bytes_read
+    }
+
+    fn read(&mut self, disk: &Disk, offset: u64, length: u64) -> Result<()> {
+        for part in transfers(disk, offset, length)? {
+            disk.read(part.offset, self.buffer(part.length))?;
+            self.bytes_read += part.length;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, disk: &Disk, number: u32, request: Request, cluster_bytes: u64) -> Result<()> {
+        let (offset, length) = request.range().expect("a write has a range");
+        let (fua, compressed) = match request {
+            Request::Write { fua, .. } => (fua, false),
+            _ => (false, true),
+        };
+        for part in transfers(disk, offset, length)? {
+            let buf = self.buffer(part.length);
+            fill(buf, part.offset, number, request, cluster_bytes);
+            disk.write(part.offset, buf, WriteFlags { fua, compressed })?;
+        }
+        Ok(())
+    }
+
+    fn buffer(&mut self, length: u64) -> &mut [u8] {
+        let length = length as usize;
+        if self.data.len() < length {
+            self.data.resize(length, 0);
+        }
+        &mut self.data[..length]
+    }
+}
+
+/// Fills `buf` with what a write or compressed write of stamp number `number` puts at `address`, bytes.
+pub(crate) fn fill(buf: &mut [u8], address: u64, number: u32, request: Request, cluster_bytes: u64) {
+    let (Request::Write { fill, .. } | Request::WriteCompressed { fill, .. }) = request else {
+        unreachable!("only writes have data");
+    };
+    match fill {
+        Fill::Byte(byte) => buf.fill(byte),
+        Fill::Stamp => stamp::fill(buf, address, number),
+    }
+    if matches!(request, Request::WriteCompressed { .. }) && fill == Fill::Stamp {
+        keep_first_quarters(buf, cluster_bytes as usize);
+    }
+}
+
+/// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does not.
+fn transfers(disk: &Disk, offset: u64, length: u64) -> Result<impl Iterator<Item = Extent> + use<>> {
+    let size = disk.size();
+    let end = offset.checked_add(length).filter(|end| *end <= size);
+    let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
+    let starts = (offset..end).step_by(TRANSFER_BYTES as usize);
+    Ok(starts.map(move |at| Extent::new(at, (end - at).min(TRANSFER_BYTES))))
+}
+
+/// Asks for the status of a range, piece by piece, as a map does.
+fn map(disk: &Disk, extent: Extent) -> Result<()> {
+    const PIECES_MAX: usize = 1 << 16;
+    let mut rest = extent;
+    for _ in 0..PIECES_MAX {
+        let status = disk.block_status(rest)?;
+        if status.length >= rest.length {
+            break;
+        }
+        rest = Extent::between(rest.offset + status.length, rest.end());
+    }
+    Ok(())
+}
+
+/// Makes stamped data compressible: of each cluster only the first quarter keeps its stamps.
+fn keep_first_quarters(buf: &mut [u8], cluster_bytes: usize) {
+    for cluster in buf.chunks_mut(cluster_bytes) {
+        let kept = cluster.len().div_ceil(4);
+        cluster[kept..].fill(0);
+    }
+}
