@@ -7,6 +7,7 @@
 pub mod engine;
 pub mod generate;
 pub mod journal;
+pub mod medium;
 pub mod minimise;
 pub mod mutate;
 mod oracle;

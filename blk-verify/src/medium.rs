@@ -1,0 +1,171 @@
+//! A simulated medium: storage that remembers what a crash could undo.
+//!
+//! ```text
+//! driver -> Medium: applies each operation at once, and keeps a log of them
+//! log    -> History: which operations are durable, which are pending   -> what may be left (states)
+//! ```
+//!
+//! An operation is durable when a sync that was issued after it had completed has itself completed. All others are pending:
+//! after a crash each atom of the image holds its durable value, or its value after any pending operation that touches it.
+
+mod history;
+mod states;
+
+use std::sync::Arc;
+
+use blk_core::storage::Event;
+use blk_core::sync::Mutex;
+use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
+
+pub use history::{History, Item, Pending};
+pub use states::{Kept, States};
+
+/// What an operation did to the image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Bytes were written from an offset on.
+    Write {
+        /// First byte.
+        offset: u64,
+        /// What was written.
+        bytes: Arc<[u8]>,
+    },
+    /// A range was made zero; it may have extended the image.
+    Zero(Extent),
+    /// A range was given back: after a crash it holds old bytes or zeroes. Never extends the image.
+    Discard(Extent),
+    /// The image was cut or extended to so many bytes.
+    Truncate(u64),
+    /// Everything before became durable.
+    Sync,
+}
+
+/// One operation of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// What it did.
+    pub change: Change,
+    /// The step of the driver that it belongs to: the last that was told before it.
+    pub step: Event,
+    /// Its place in the order of all points, issues and completions alike.
+    pub issued: u64,
+    /// Where in that order it completed; `None` while it is in flight.
+    pub completed: Option<u64>,
+}
+
+/// Storage in memory with a log. Operations apply when they complete.
+#[derive(Debug)]
+pub struct Medium {
+    live: MemoryStorage,
+    log: Mutex<Log>,
+}
+
+#[derive(Debug)]
+struct Log {
+    operations: Vec<Operation>,
+    points: u64,
+    step: Event,
+}
+
+impl Medium {
+    /// A medium that holds `image`, all of it durable.
+    pub fn new(image: MemoryStorage) -> Self {
+        let log = Log { operations: Vec::new(), points: 0, step: Event::None };
+        Self { live: image, log: Mutex::new(log) }
+    }
+
+    /// The operations that were logged since the last call, oldest first. None may be in flight.
+    pub fn take_log(&self) -> Vec<Operation> {
+        std::mem::take(&mut self.log.lock().operations)
+    }
+
+    /// Whether nothing was logged since the last [`Medium::take_log`].
+    pub fn is_unchanged(&self) -> bool {
+        self.log.lock().operations.is_empty()
+    }
+
+    /// A copy of what a process that goes on would see.
+    pub fn live(&self) -> MemoryStorage {
+        self.live.duplicate()
+    }
+
+    /// Logs the issue, makes the change, logs the completion. One that fails has not happened.
+    fn log(&self, change: Change, make: impl FnOnce(&MemoryStorage) -> Result<()>) -> Result<()> {
+        let issued = self.log.lock().issue(change);
+        let made = make(&self.live);
+        self.log.lock().complete(issued, made.is_ok());
+        made
+    }
+}
+
+impl Log {
+    fn point(&mut self) -> u64 {
+        self.points += 1;
+        self.points
+    }
+
+    fn issue(&mut self, change: Change) -> u64 {
+        let issued = self.point();
+        self.operations.push(Operation { change, step: self.step, issued, completed: None });
+        issued
+    }
+
+    fn complete(&mut self, issued: u64, has_happened: bool) {
+        let completed = self.point();
+        // The latest operations complete first, mostly.
+        let place = self.operations.iter().rposition(|operation| operation.issued == issued);
+        let Some(place) = place else { return };
+        if has_happened {
+            self.operations[place].completed = Some(completed);
+        } else {
+            self.operations.remove(place);
+        }
+    }
+}
+
+impl Storage for Medium {
+    fn len(&self) -> Result<u64> {
+        self.live.len()
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.log(Change::Truncate(length), |live| live.set_len(length))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.live.read_at(offset, buf)
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        if buf.is_empty() {
+            return Ok(());
+        }
+        self.log(Change::Write { offset, bytes: buf.into() }, |live| live.write_at(offset, buf))
+    }
+
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
+        if extent.is_empty() {
+            return Ok(());
+        }
+        self.log(Change::Zero(extent), |live| live.write_zeroes_at(extent))
+    }
+
+    fn punch_hole(&self, extent: Extent) -> Result<()> {
+        if extent.is_empty() {
+            return Ok(());
+        }
+        self.log(Change::Discard(extent), |live| live.punch_hole(extent))
+    }
+
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        self.live.run_at(offset)
+    }
+
+    fn sync(&self) -> Result<()> {
+        self.log(Change::Sync, |_| Ok(()))
+    }
+
+    fn event(&self, event: Event) {
+        self.log.lock().step = event;
+    }
+}

@@ -1,0 +1,130 @@
+use super::*;
+use crate::medium::{Kept, Medium, States};
+
+fn byte(image: &MemoryStorage, at: u64) -> u8 {
+    let mut byte = [0];
+    image.read_at(at, &mut byte).unwrap();
+    byte[0]
+}
+
+fn history(medium: &Medium, atom_bytes: u64) -> History {
+    let mut history = History::new(MemoryStorage::from_bytes(&[9; 2048]), atom_bytes).unwrap();
+    for operation in medium.take_log() {
+        history.apply(&operation).unwrap();
+    }
+    history
+}
+
+fn medium() -> Medium {
+    Medium::new(MemoryStorage::from_bytes(&[9; 2048]))
+}
+
+fn every(history: &History) -> Vec<Kept> {
+    States { count_max: 4096, newest_only: false, seed: 1 }.of(history)
+}
+
+#[test]
+fn only_what_was_synced_after_it_completed_is_durable() {
+    let medium = medium();
+    medium.write_at(0, &[1; 512]).unwrap();
+    medium.sync().unwrap();
+    medium.write_at(512, &[2; 512]).unwrap();
+    let history = history(&medium, 512);
+    assert_eq!((byte(history.durable(), 0), byte(history.durable(), 512)), (1, 9));
+    assert_eq!((history.pending().len(), history.count()), (1, 3));
+}
+
+#[test]
+fn an_operation_in_flight_at_a_sync_stays_pending() {
+    let mut history = History::new(MemoryStorage::from_bytes(&[9; 1024]), 512).unwrap();
+    let write = |offset, byte| Change::Write { offset, bytes: vec![byte; 512].into() };
+    let step = Event::WriteAio;
+    let ops = [
+        Operation { change: write(0, 1), step, issued: 1, completed: Some(4) },
+        Operation { change: write(512, 2), step, issued: 2, completed: Some(3) },
+        Operation { change: Change::Sync, step, issued: 3, completed: Some(5) },
+    ];
+    // The second completed at 3, before no sync was issued at 3 either: only what completed before its issue is durable.
+    for operation in &ops {
+        history.apply(operation).unwrap();
+    }
+    assert_eq!(history.pending().len(), 2);
+    history.apply(&Operation { change: Change::Sync, step, issued: 6, completed: Some(7) }).unwrap();
+    assert_eq!((history.pending().len(), byte(history.durable(), 512)), (0, 2));
+}
+
+#[test]
+fn torn_writes_persist_atom_by_atom_and_whole_ones_at_once() {
+    let medium = medium();
+    medium.write_at(512, &[5; 1024]).unwrap();
+    let fine = history(&medium, 512);
+    let seen: Vec<(u8, u8)> = every(&fine)
+        .iter()
+        .map(|kept| fine.image(kept).unwrap().0)
+        .map(|image| (byte(&image, 512), byte(&image, 1024)))
+        .collect();
+    assert_eq!(seen, [(5, 5), (5, 9), (9, 5), (9, 9)]);
+    medium.write_at(512, &[5; 1024]).unwrap();
+    assert_eq!(every(&history(&medium, 4096)).len(), 2);
+}
+
+#[test]
+fn lengths_follow_what_persisted() {
+    let medium = medium();
+    medium.set_len(512).unwrap();
+    medium.write_at(4096, &[7; 512]).unwrap();
+    let history = history(&medium, 512);
+    let lengths: Vec<u64> =
+        every(&history).iter().map(|kept| history.image(kept).unwrap().0.len().unwrap()).collect();
+    assert_eq!(lengths, [4608, 512, 4608, 2048]);
+    let (cut, _) = history.image(&[true, true]).unwrap();
+    assert_eq!((byte(&cut, 600), byte(&cut, 4096)), (0, 7));
+}
+
+#[test]
+fn a_discard_leaves_old_bytes_or_zeroes_and_never_extends() {
+    let medium = medium();
+    medium.punch_hole(Extent::new(1536, 4096)).unwrap();
+    let history = history(&medium, 512);
+    let images: Vec<(u8, u64)> = every(&history)
+        .iter()
+        .map(|kept| history.image(kept).unwrap().0)
+        .map(|image| (byte(&image, 1536), image.len().unwrap()))
+        .collect();
+    assert_eq!(images, [(0, 2048), (9, 2048)]);
+}
+
+#[test]
+fn hashes_tell_images_apart_and_nothing_else() {
+    let medium = medium();
+    medium.write_at(0, &[1; 512]).unwrap();
+    medium.write_at(0, &[2; 512]).unwrap();
+    medium.write_at(700, &[3; 10]).unwrap();
+    let mut history = history(&medium, 512);
+    let hash = |history: &History, kept: &[bool]| history.image(kept).unwrap().1;
+    // The later of two writes of one sector decides, whether or not the earlier persisted.
+    assert_eq!(hash(&history, &[true, true, false]), hash(&history, &[false, true, false]));
+    assert_ne!(hash(&history, &[true, false, false]), hash(&history, &[false, true, false]));
+    assert_ne!(hash(&history, &[false, false, true]), hash(&history, &[false, false, false]));
+    let all_kept = hash(&history, &[true, true, true]);
+    medium.sync().unwrap();
+    for operation in medium.take_log() {
+        history.apply(&operation).unwrap();
+    }
+    assert_eq!(hash(&history, &[]), all_kept, "a hash that was kept up to date is that of the whole image");
+    let fresh = History::new(history.durable().duplicate(), 512).unwrap();
+    assert_eq!(hash(&fresh, &[]), all_kept);
+}
+
+#[test]
+fn many_items_are_sampled_and_the_newest_is_always_in() {
+    let medium = medium();
+    for at in 0..40 {
+        medium.write_at(at * 512, &[at as u8; 512]).unwrap();
+    }
+    let history = history(&medium, 512);
+    let states = States { count_max: 300, newest_only: true, seed: 3 }.of(&history);
+    assert!((100..=300).contains(&states.len()), "{}", states.len());
+    assert!(states.iter().all(|kept| kept.len() == 40 && kept[39]));
+    assert!(states.contains(&vec![true; 40]));
+}

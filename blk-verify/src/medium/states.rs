@@ -1,0 +1,89 @@
+//! Which subsets of what is pending are tried.
+//!
+//! All of them while there are few items; else those that find most: prefixes, single drops, single keeps, pairs of both, first
+//! by whole operations (a crash between writes), then by items (torn writes), then seeded random ones.
+
+use rand::rngs::SmallRng;
+use rand::{Rng, SeedableRng};
+
+use super::History;
+
+/// Which items have persisted, in the history's order.
+pub type Kept = Vec<bool>;
+
+/// Up to so many items, all subsets are tried.
+const ALL_ITEMS_MAX: usize = 12;
+
+/// How many subsets are tried, and which.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct States {
+    /// At most so many, where there are too many to try all.
+    pub count_max: usize,
+    /// Only those in which something of the newest operation has persisted: the others have been tried before it.
+    pub newest_only: bool,
+    /// Seed of the random ones.
+    pub seed: u64,
+}
+
+impl States {
+    /// The subsets of `history`'s items, the most telling first: nothing lost, then as little as possible.
+    pub fn of(self, history: &History) -> Vec<Kept> {
+        let count = history.items().len();
+        let mut found = if count <= ALL_ITEMS_MAX && 1 << count <= self.count_max {
+            all(count)
+        } else {
+            self.chosen(history)
+        };
+        if self.newest_only {
+            let newest = history.pending().last().map_or(0..0, |newest| newest.items.clone());
+            found.retain(|kept| kept[newest.clone()].iter().any(|kept| *kept));
+        }
+        found.truncate(self.count_max.max(1));
+        found
+    }
+
+    fn chosen(self, history: &History) -> Vec<Kept> {
+        let count = history.items().len();
+        let operations: Vec<_> = history.pending().iter().map(|pending| pending.items.clone()).collect();
+        let items: Vec<_> = (0..count).map(|item| item..item + 1).collect();
+        let mut found = vec![vec![true; count]];
+        for units in [&operations, &items] {
+            let number = units.len();
+            let of = |is_kept: &dyn Fn(usize) -> bool| {
+                let mut kept = vec![false; count];
+                for (index, unit) in units.iter().enumerate() {
+                    kept[unit.clone()].fill(is_kept(index));
+                }
+                kept
+            };
+            for one in (0..number).rev() {
+                found.push(of(&|index| index != one));
+                found.push(of(&|index| index == one));
+                found.push(of(&|index| index < one));
+            }
+            if number * number <= self.count_max {
+                for (first, second) in pairs(number) {
+                    found.push(of(&|index| index != first && index != second));
+                    found.push(of(&|index| index == first || index == second));
+                }
+            }
+        }
+        let mut rng = SmallRng::seed_from_u64(self.seed);
+        while found.len() < self.count_max {
+            let share = rng.random_range(1..8);
+            found.push((0..count).map(|_| rng.random_range(0..8) < share).collect());
+        }
+        found
+    }
+}
+
+/// All subsets, from everything to nothing.
+fn all(count: usize) -> Vec<Kept> {
+    (0..1_usize << count)
+        .map(|dropped| (0..count).map(|item| dropped >> (count - 1 - item) & 1 == 0).collect())
+        .collect()
+}
+
+fn pairs(number: usize) -> impl Iterator<Item = (usize, usize)> {
+    (0..number).rev().flat_map(|second| (0..second).rev().map(move |first| (first, second)))
+}
