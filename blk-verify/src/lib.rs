@@ -4,6 +4,7 @@
 //! that differs and says where the wrong bytes came from. Around it: [`scenario`]s and what makes, changes and shrinks them
 //! ([`generate`], [`mutate`], [`minimise`](mod@minimise)); the [`engine`] that runs them on a [`target`] and asks the oracles.
 
+pub mod crash;
 pub mod engine;
 pub mod generate;
 pub mod journal;

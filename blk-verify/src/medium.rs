@@ -92,9 +92,9 @@ impl Medium {
     /// Logs the issue, makes the change, logs the completion. One that fails has not happened.
     fn log(&self, change: Change, make: impl FnOnce(&MemoryStorage) -> Result<()>) -> Result<()> {
         let issued = self.log.lock().issue(change);
-        let made = make(&self.live);
-        self.log.lock().complete(issued, made.is_ok());
-        made
+        let result = make(&self.live);
+        self.log.lock().complete(issued, result.is_ok());
+        result
     }
 }
 

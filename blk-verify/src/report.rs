@@ -58,6 +58,13 @@ pub enum Signature {
         /// The error's kind, in Rust's debug form.
         error: String,
     },
+    /// A crash was not survived.
+    Crash {
+        /// The clause of the crash model that is violated.
+        clause: &'static str,
+        /// How, with its numbers taken out.
+        what: String,
+    },
     /// The driver panicked.
     Panic {
         /// Its message, with its numbers taken out.
@@ -188,7 +195,7 @@ pub(crate) fn oracle_finding(signature: Signature, what: &str, details: &str) ->
 }
 
 /// Bytes as hex, from offset `at` of `side`.
-fn dump(side: &[u8], address: u64, at: usize) -> String {
+pub(crate) fn dump(side: &[u8], address: u64, at: usize) -> String {
     let shown = &side[at..side.len().min(at + SHOWN_BYTES)];
     let hex: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{address:08x}: {:<47}", hex.join(" "))
@@ -198,6 +205,19 @@ fn dump(side: &[u8], address: u64, at: usize) -> String {
 struct Description {
     class: OriginClass,
     text: String,
+}
+
+/// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index `at`.
+pub(crate) fn origin(
+    journal: &Journal,
+    side: &[u8],
+    offset: u64,
+    at: usize,
+    disk_bytes: u64,
+) -> (OriginClass, String) {
+    let sides = Sides { offset, reference: side, test: side, size: disk_bytes };
+    let described = describe(journal, side, sides, at);
+    (described.class, described.text)
 }
 
 /// Where the bytes of `side` around index `at` come from.

@@ -1,0 +1,55 @@
+//! The requests that are made of a disk after a crash.
+
+use crate::generate::{Generator, Limits};
+use crate::scenario::{Config, Request};
+
+/// Stamps of these requests begin here, far from those before the crash.
+pub(super) const FIRST_NUMBER: u32 = 0x80_0000;
+/// The model wants at least 50.
+const REQUESTS: usize = 50;
+/// Different lists for different images.
+const LISTS: u64 = 8;
+/// Largest read or write of them, bytes.
+const DATA_BYTES_MAX: u64 = 64 << 10;
+
+/// A few lists of requests for disks of one configuration.
+#[derive(Debug, Default)]
+pub(super) struct Further {
+    config: Option<Config>,
+    lists: Vec<Vec<Request>>,
+}
+
+impl Further {
+    /// Makes the lists for `config`, unless they are those of the last one.
+    pub(super) fn prepare(&mut self, config: &Config) {
+        if self.config.as_ref() == Some(config) {
+            return;
+        }
+        let limits = Limits {
+            requests_min: REQUESTS,
+            requests_max: REQUESTS,
+            disk_bytes_max: config.size_bytes + 2 * config.cluster_bytes(),
+            data_bytes_max: DATA_BYTES_MAX.min(4 * config.cluster_bytes()),
+            config: Some(config.clone()),
+        };
+        let generator = Generator::new(0xf0, limits);
+        self.lists = generator.take(LISTS as usize).map(|scenario| usable(scenario.requests)).collect();
+        self.config = Some(config.clone());
+    }
+
+    /// The list for an image of this hash.
+    pub(super) fn requests(&self, hash: u64) -> &[Request] {
+        &self.lists[(hash % LISTS) as usize]
+    }
+}
+
+/// The image stays open, and is checked at the end.
+fn usable(requests: Vec<Request>) -> Vec<Request> {
+    requests
+        .into_iter()
+        .map(|request| match request {
+            Request::Reopen | Request::Check => Request::Flush,
+            other => other,
+        })
+        .collect()
+}

@@ -1,0 +1,182 @@
+//! Judging what a crash has left: the clauses of the model that need no history.
+//!
+//! | clause | what is owed |
+//! |---|---|
+//! | C1 | the image opens for writing, and nothing panics |
+//! | C2 | its check finds no corruption; a repair leaves nothing, and changes no guest byte |
+//! | C5 | at least 50 further requests, a flush, a whole compare and a check stay right |
+//! | C6 | reading twice gives the same bytes |
+//!
+//! C3 and C4, what the guest may see, depend on what was asked before the crash: `content` holds the answer against them. A
+//! recovery that writes is itself crashed at each of its operations (`recovery`).
+
+use std::sync::Arc;
+
+use blk_core::{CheckReport, Disk, MemoryStorage, RepairMode, Storage};
+
+use super::content::{Content, Wrong};
+use super::drive::{self, Trouble};
+use super::further::{FIRST_NUMBER, Further};
+use super::violation::{Clause, Violation};
+use super::{CrashStats, recovery};
+use crate::medium::{Change, Medium};
+use crate::perform::Performer;
+use crate::target::Prepared;
+
+/// What an image was found to be.
+#[derive(Debug, Default)]
+pub(super) struct Analysis {
+    /// What the disk shows.
+    pub(super) content: Content,
+    pub(super) leaks: u64,
+    /// What is wrong with it whatever was asked before.
+    pub(super) violation: Option<Violation>,
+}
+
+/// Judges images of one configuration.
+#[derive(Debug)]
+pub(super) struct Judge<'a> {
+    pub(super) prepared: &'a dyn Prepared,
+    pub(super) further: &'a Further,
+    pub(super) cluster_bytes: u64,
+    pub(super) performer: Performer,
+    pub(super) stats: &'a mut CrashStats,
+}
+
+/// Whether a recovery that writes is to be crashed too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Depth {
+    First,
+    Second,
+}
+
+type Judged<T> = Result<T, Violation>;
+
+impl Judge<'_> {
+    /// Opens the image, reads, checks, repairs and uses it.
+    pub(super) fn analyse(&mut self, image: &MemoryStorage, hash: u64, depth: Depth) -> Analysis {
+        let mut analysis = Analysis::default();
+        analysis.violation = self.try_image(image, hash, depth, &mut analysis).err();
+        analysis
+    }
+
+    fn try_image(
+        &mut self,
+        image: &MemoryStorage,
+        hash: u64,
+        depth: Depth,
+        analysis: &mut Analysis,
+    ) -> Judged<()> {
+        let medium = Arc::new(Medium::new(image.duplicate()));
+        let disk = self.open(&medium)?;
+        let recovery = medium.take_log();
+        analysis.content = read_twice(&disk)?;
+        analysis.leaks = check(&disk, "after the crash")?;
+        if recovery.iter().any(|operation| operation.change != Change::Sync) {
+            self.stats.recoveries += 1;
+            if depth == Depth::First {
+                recovery::crash(self, image, &recovery, &analysis.content)?;
+            }
+        }
+        if analysis.leaks > 0 {
+            self.repair(image, &analysis.content)?;
+        }
+        self.use_further(&disk, analysis, hash)
+    }
+
+    fn open(&mut self, medium: &Arc<Medium>) -> Judged<Disk> {
+        self.stats.opens += 1;
+        let storage: Arc<dyn Storage> = medium.clone();
+        self.prepared
+            .open(storage)
+            .map_err(|error| Violation::new(Clause::Opens, format!("the image does not open: {error}")))
+    }
+
+    /// A repair leaves nothing to repair and changes no guest byte.
+    fn repair(&mut self, image: &MemoryStorage, content: &Content) -> Judged<()> {
+        let medium = Arc::new(Medium::new(image.duplicate()));
+        let disk = self.open(&medium)?;
+        let failed = |error| Violation::new(Clause::Check, format!("the image cannot be repaired: {error}"));
+        disk.check(RepairMode::All).map_err(failed)?;
+        let again = disk.check(RepairMode::None).map_err(failed)?;
+        if !again.is_clean() {
+            return Err(Violation::new(Clause::Check, format!("after a repair: {}", first_line(&again))));
+        }
+        self.stats.repairs += 1;
+        let repaired = read_twice(&disk)?;
+        if repaired == *content {
+            return Ok(());
+        }
+        let wrong = Wrong { offset: 0, expected: content.bytes.clone(), found: repaired.bytes };
+        Err(Violation::new(Clause::Check, "a repair changes what the guest sees").with_bytes(wrong))
+    }
+
+    /// Goes on using the disk: this is what shows a cluster that is in use and counted as free.
+    fn use_further(&mut self, disk: &Disk, analysis: &Analysis, hash: u64) -> Judged<()> {
+        let mut content = analysis.content.clone();
+        for (number, request) in (FIRST_NUMBER..).zip(self.further.requests(hash)) {
+            let cluster_bytes = self.cluster_bytes;
+            drive::make(&mut self.performer, disk, &mut content, number, *request, cluster_bytes)
+                .map_err(|trouble| further_trouble(trouble, &format!("{request}")))?;
+            self.stats.further_requests += 1;
+        }
+        disk.flush().map_err(|error| further_trouble(Trouble::Failed(error), "flush"))?;
+        let seen = read_twice(disk)?;
+        if seen != content {
+            let wrong = Wrong { offset: 0, expected: content.bytes, found: seen.bytes };
+            return Err(further_trouble(Trouble::Wrong(wrong), "the whole compare"));
+        }
+        let leaks = check(disk, "after further requests")
+            .map_err(|violation| Violation { clause: Clause::Further, ..violation })?;
+        if leaks > analysis.leaks {
+            let what = format!("further requests leak: {} clusters before, {leaks} after", analysis.leaks);
+            return Err(Violation::new(Clause::Further, what));
+        }
+        Ok(())
+    }
+}
+
+fn further_trouble(trouble: Trouble, request: &str) -> Violation {
+    match trouble {
+        Trouble::Failed(error) => {
+            Violation::new(Clause::Further, format!("a further request fails: {error}"))
+                .with_note(format!("the request: {request}"))
+        }
+        Trouble::Wrong(wrong) => Violation::new(Clause::Further, "a further request meets wrong bytes")
+            .with_note(format!("the request: {request}"))
+            .with_bytes(wrong),
+    }
+}
+
+/// What the disk shows, the same in two readings.
+fn read_twice(disk: &Disk) -> Judged<Content> {
+    let read = || {
+        Content::read(disk)
+            .map_err(|error| Violation::new(Clause::Content, format!("the disk cannot be read: {error}")))
+    };
+    let (first, second) = (read()?, read()?);
+    if first == second {
+        return Ok(first);
+    }
+    let wrong = Wrong { offset: 0, expected: first.bytes, found: second.bytes };
+    Err(Violation::new(Clause::Stable, "reading twice gives different bytes").with_bytes(wrong))
+}
+
+/// Checks the image; returns how many clusters have leaked, which is allowed.
+fn check(disk: &Disk, when: &str) -> Judged<u64> {
+    if disk.driver().as_check().is_none() {
+        return Ok(0);
+    }
+    let report = disk
+        .check(RepairMode::None)
+        .map_err(|error| Violation::new(Clause::Check, format!("{when}, the check fails: {error}")))?;
+    if report.corruptions == 0 && report.check_errors == 0 {
+        return Ok(report.leaks);
+    }
+    Err(Violation::new(Clause::Check, format!("{when}: {}", first_line(&report))))
+}
+
+fn first_line(report: &CheckReport) -> String {
+    let worst = report.findings.iter().max_by_key(|finding| finding.severity);
+    worst.map_or_else(|| report.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))
+}
