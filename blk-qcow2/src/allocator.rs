@@ -114,12 +114,24 @@ impl Metadata {
                 self.allocator.next = block_end;
                 continue;
             };
-            let end = self.free_run_end(found, block_end.min(found + wanted))?;
-            let fresh = found >= self.allocator.fresh;
-            self.take_clusters(found, end - found)?;
-            self.allocator.next = end;
-            return Ok(Allocation { first: found, count: end - found, fresh });
+            let chosen = self.choose_free(found, block_end)?;
+            // A shorter run splits the request.
+            let wanted = wanted - self.behaviour.control.choose(wanted);
+            let end = self.free_run_end(chosen, block_end.min(chosen + wanted))?;
+            let fresh = chosen >= self.allocator.fresh;
+            self.take_clusters(chosen, end - chosen)?;
+            self.allocator.next = if chosen == found { end } else { found };
+            return Ok(Allocation { first: chosen, count: end - chosen, fresh });
         }
+    }
+
+    /// The free cluster that is taken: the first, `found`, unless a test wants another one.
+    fn choose_free(&mut self, found: u64, block_end: u64) -> Result<u64> {
+        let skipped = self.behaviour.control.choose(4);
+        if skipped == 0 {
+            return Ok(found);
+        }
+        Ok(self.first_free(found + skipped, block_end)?.unwrap_or(found))
     }
 
     /// Allocates exactly `count` contiguous clusters.
@@ -280,7 +292,7 @@ impl Metadata {
 
     /// Punches, in as few pieces as possible, every cluster that loses its last reference. `waiting` is sorted.
     fn punch_unreferenced(&mut self, waiting: &[u64]) -> Result<()> {
-        if !self.punch_freed {
+        if !self.behaviour.punch_freed {
             return Ok(());
         }
         let mut hole = Extent::default();

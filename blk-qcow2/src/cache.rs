@@ -104,6 +104,12 @@ impl SliceCache {
         self.slices.len() < self.capacity || self.dirty_count < self.slices.len()
     }
 
+    /// Another slice becomes the first that may be evicted.
+    #[inline]
+    pub(crate) fn turn_hand(&mut self, slots: u64) {
+        self.hand = self.hand.wrapping_add(slots as usize);
+    }
+
     /// Reads the slice at `host_offset` from `storage` into the cache.
     pub(crate) fn load(&mut self, storage: &dyn Storage, host_offset: u64) -> Result<()> {
         let slot = self.take_slot(host_offset).map_err(|NeedsWriteBack| no_room())?;

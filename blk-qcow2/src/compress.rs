@@ -3,6 +3,7 @@
 //! The stored length is known only up to the end of a sector, so what follows the stream has to be ignored; and the output is
 //! exactly one cluster, so nothing larger is ever allocated.
 
+use std::cell::RefCell;
 use std::io::Read;
 
 use blk_core::{Error, Result};
@@ -13,6 +14,15 @@ use crate::ondisk::CompressionType;
 const DEFLATE_WINDOW_BITS: u8 = 12;
 /// A frame of one cluster, at most 2 MiB, needs no larger window; a larger one is a way to make us allocate.
 const ZSTD_WINDOW_LOG_MAX: u32 = 21;
+
+thread_local! {
+    /// Its tables are a quarter of a mebibyte: making them anew costs more than compressing a small cluster.
+    static DEFLATER: RefCell<flate2::Compress> = RefCell::new(flate2::Compress::new_with_window_bits(
+        flate2::Compression::default(),
+        false,
+        DEFLATE_WINDOW_BITS,
+    ));
+}
 
 /// Fills `output`, one cluster, from the stream at the start of `input`.
 ///
@@ -56,11 +66,11 @@ pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<V
 
 fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
     let mut packed = Vec::with_capacity(cluster.len());
-    let level = flate2::Compression::default();
-    let mut deflater = flate2::Compress::new_with_window_bits(level, false, DEFLATE_WINDOW_BITS);
-    let status = deflater
-        .compress_vec(cluster, &mut packed, flate2::FlushCompress::Finish)
-        .map_err(|error| Error::io("compress", 0, std::io::Error::other(error)))?;
+    let status = DEFLATER.with_borrow_mut(|deflater| {
+        deflater.reset();
+        deflater.compress_vec(cluster, &mut packed, flate2::FlushCompress::Finish)
+    });
+    let status = status.map_err(|error| Error::io("compress", 0, std::io::Error::other(error)))?;
     // The buffer is one cluster long: a stream that does not end in it did not become smaller.
     Ok((status == flate2::Status::StreamEnd).then_some(packed))
 }

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use blk_core::{Access, Disk, Error, Format, OptionHelp, Options, RepairMode, Resolver, Result, Storage};
 
 use crate::check;
+use crate::control::Control;
 use crate::create;
 use crate::header::Header;
-use crate::metadata::CacheSizes;
+use crate::metadata::{Behaviour, CacheSizes};
+use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
 use crate::qcow2::Qcow2;
 
 /// The qcow2 format, for a [`blk_core::Registry`].
@@ -29,6 +31,11 @@ static OPEN_OPTIONS: &[OptionHelp] = &[
         help: "refcount block slices kept in memory",
     },
     OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
+    OptionHelp {
+        name: "lazy-refcounts",
+        values: "on|off",
+        help: "whether refcounts may be out of date until the close; as the image says by default",
+    },
     OptionHelp { name: "backing", values: "on|off", help: "whether the image's backing file is opened" },
     OptionHelp {
         name: "check",
@@ -71,7 +78,8 @@ impl Format for Qcow2Format {
             None if settings.open_backing => resolver.default_backing()?,
             _ => None,
         };
-        let driver = Qcow2::new(storage, header, backing, settings.caches, settings.discard_frees)?;
+        let behaviour = settings.behaviour(&header)?;
+        let driver = Qcow2::new(storage, header, backing, behaviour)?;
         Ok(Disk::new(driver, access))
     }
 
@@ -93,6 +101,8 @@ impl Format for Qcow2Format {
 struct Settings {
     caches: CacheSizes,
     discard_frees: bool,
+    lazy_refcounts: Option<bool>,
+    control: Control,
     open_backing: bool,
     /// Marks of damage do not matter: a check follows.
     for_check: bool,
@@ -115,10 +125,23 @@ impl Settings {
                 ));
             }
         };
+        let lazy_refcounts = options.take_switch("lazy-refcounts")?;
+        let control = Control::take(&mut options)?;
         let open_backing = options.take_switch("backing")?.unwrap_or(true);
         let for_check = options.take_switch("check")?.unwrap_or(false);
         options.finish("qcow2")?;
-        Ok(Self { caches, discard_frees, open_backing, for_check })
+        Ok(Self { caches, discard_frees, lazy_refcounts, control, open_backing, for_check })
+    }
+
+    /// How an image of this header behaves.
+    fn behaviour(&self, header: &Header) -> Result<Behaviour> {
+        if self.lazy_refcounts == Some(true) && header.version < 3 {
+            return Err(Error::invalid_option("lazy-refcounts", "version 2 cannot have it"));
+        }
+        let of_image = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
+        let lazy_refcounts = self.lazy_refcounts.unwrap_or(of_image && header.version >= 3);
+        let (caches, punch_freed, control) = (self.caches, self.discard_frees, self.control);
+        Ok(Behaviour { caches, punch_freed, lazy_refcounts, control })
     }
 }
 

@@ -134,7 +134,8 @@ impl Metadata {
             self.give_back(allocation)?;
             return Err(error);
         }
-        self.flush()?;
+        // Also with lazy refcounts: the header is about to refer to the new table.
+        self.settle()?;
         self.storage.event(Event::L1GrowActivateTable);
         self.header.l1_table_offset = table_offset;
         self.header.l1_entries = entries as u32;

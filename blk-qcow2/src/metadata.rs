@@ -9,7 +9,8 @@
 //! ```
 //!
 //! So a reference on disk always has its count, its target is always complete, and a cluster is free for reuse only after
-//! nothing on disk refers to it. A crash between two steps leaks clusters, and does nothing worse.
+//! nothing on disk refers to it. A crash between two steps leaks clusters, and does nothing worse. With lazy refcounts the
+//! counts are left out of it (see `lazy`).
 
 use std::sync::Arc;
 
@@ -19,6 +20,7 @@ use blk_core::{Error, Extent, Result, Storage};
 
 use crate::allocator::Allocator;
 use crate::cache::SliceCache;
+use crate::control::Control;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
 use crate::l2::{self, COPIED, OFFSET_MASK};
@@ -26,6 +28,18 @@ use crate::ondisk::CompressedDescriptor;
 use crate::pointer_table::PointerTable;
 use crate::refcount::Refcounts;
 use crate::roles::{Role, Roles};
+
+/// What the options of an open say about metadata.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Behaviour {
+    pub(crate) caches: CacheSizes,
+    /// A discarded or freed cluster is punched out of the host file.
+    pub(crate) punch_freed: bool,
+    /// Refcounts on disk are brought up to date at the close only; the dirty bit says so until then.
+    pub(crate) lazy_refcounts: bool,
+    /// Who makes the driver's free choices.
+    pub(crate) control: Control,
+}
 
 /// Sizes of the caches; 0 means the driver's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -60,20 +74,15 @@ pub(crate) struct Metadata {
     pub(crate) allocator: Allocator,
     /// The compressed cluster that was read last. It is good until a cluster is freed: its bytes may then become others'.
     pub(crate) decompressed: Mutex<Option<Decompressed>>,
-    /// A discarded or freed cluster is punched out of the host file.
-    pub(crate) punch_freed: bool,
+    pub(crate) behaviour: Behaviour,
     /// Why nothing may be written any more.
     poison: Option<String>,
 }
 
 impl Metadata {
     /// Reads the tables that are kept whole.
-    pub(crate) fn load(
-        storage: Arc<dyn Storage>,
-        header: Header,
-        sizes: CacheSizes,
-        punch_freed: bool,
-    ) -> Result<Self> {
+    pub(crate) fn load(storage: Arc<dyn Storage>, header: Header, behaviour: Behaviour) -> Result<Self> {
+        let sizes = behaviour.caches;
         let geometry = header.geometry;
         let cluster_bytes = geometry.cluster_bytes();
         let l1 = PointerTable::read(&*storage, header.l1_table_offset, header.l1_entries as usize)?;
@@ -99,7 +108,7 @@ impl Metadata {
             roles,
             allocator,
             decompressed,
-            punch_freed,
+            behaviour,
             poison: None,
         })
     }
@@ -239,7 +248,10 @@ impl Metadata {
 
     /// Makes room for one more L2 slice.
     fn make_room(&mut self) -> Result<()> {
-        if self.l2.has_room() { Ok(()) } else { self.write_back() }
+        let turn = self.behaviour.control.choose(8);
+        self.l2.turn_hand(turn);
+        // A choice out of the last quarter writes back although there is room.
+        if self.l2.has_room() && turn < 6 { Ok(()) } else { self.write_back() }
     }
 
     /// Fails if guest data may not be written to `extent` because metadata lies there.
@@ -268,7 +280,11 @@ impl Metadata {
 
     fn write_back_steps(&mut self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
-        self.write_refcounts(&*storage)?;
+        if self.behaviour.lazy_refcounts {
+            self.begin_lazy(&*storage)?;
+        } else {
+            self.write_refcounts(&*storage)?;
+        }
         if self.l2.has_dirty() || self.l1.is_dirty() {
             storage.sync()?;
             self.write_l2_slices(&*storage)?;
@@ -282,7 +298,9 @@ impl Metadata {
         if self.allocator.has_pending() {
             storage.sync()?;
             self.apply_frees()?;
-            self.write_refcounts(&*storage)?;
+            if !self.behaviour.lazy_refcounts {
+                self.write_refcounts(&*storage)?;
+            }
         }
         Ok(())
     }
@@ -297,12 +315,13 @@ impl Metadata {
 
     /// Whether [`Metadata::write_back`] has anything to do.
     pub(crate) fn is_clean(&self) -> bool {
-        !self.l2.has_dirty()
-            && !self.l1.is_dirty()
-            && !self.refcounts.cache.has_dirty()
-            && !self.refcounts.table.is_dirty()
-            && !self.allocator.has_pending()
-            && self.poison.is_none()
+        let counts_wait = self.refcounts.cache.has_dirty() || self.refcounts.table.is_dirty();
+        !self.changes_references() && (self.behaviour.lazy_refcounts || !counts_wait) && self.poison.is_none()
+    }
+
+    /// Whether references wait to be written, or to be forgotten.
+    pub(crate) fn changes_references(&self) -> bool {
+        self.l2.has_dirty() || self.l1.is_dirty() || self.allocator.has_pending()
     }
 
     pub(crate) fn write_refcounts(&mut self, storage: &dyn Storage) -> Result<()> {
@@ -332,7 +351,7 @@ impl Metadata {
     }
 
     /// Clusters that were allocated and written only in part, or not at all, still belong to the file.
-    fn extend_storage(&mut self, storage: &dyn Storage) -> Result<()> {
+    pub(crate) fn extend_storage(&mut self, storage: &dyn Storage) -> Result<()> {
         let end = self.allocator.end_cluster() << self.geometry.cluster_bits();
         if self.allocator.has_grown() {
             if storage.len()? < end {

@@ -13,7 +13,7 @@ use blk_core::{
 use crate::check;
 use crate::geometry::Geometry;
 use crate::header::Header;
-use crate::metadata::{CacheSizes, Metadata};
+use crate::metadata::{Behaviour, Metadata};
 use crate::ondisk::CompressionType;
 
 /// An open image. One lock guards the metadata: shared for reads and in-place writes, from mapping to the end of the data
@@ -28,7 +28,7 @@ pub(crate) struct Qcow2 {
     pub(crate) metadata: RwLock<Metadata>,
     pub(crate) resizing: Mutex<()>,
     size_bytes: AtomicU64,
-    cache_sizes: CacheSizes,
+    behaviour: Behaviour,
     /// Feature bits that vouch for structures we do not maintain are still set.
     autoclear_pending: AtomicBool,
 }
@@ -38,21 +38,20 @@ impl Qcow2 {
         storage: Arc<dyn Storage>,
         header: Header,
         backing: Option<Arc<Disk>>,
-        cache_sizes: CacheSizes,
-        discard_frees: bool,
+        behaviour: Behaviour,
     ) -> Result<Self> {
-        let metadata = Metadata::load(Arc::clone(&storage), header, cache_sizes, discard_frees)?;
+        let metadata = Metadata::load(Arc::clone(&storage), header, behaviour)?;
         Ok(Self {
             storage,
             backing,
             geometry: metadata.geometry,
             compression: metadata.header.compression,
-            discard_frees,
+            discard_frees: behaviour.punch_freed,
             size_bytes: AtomicU64::new(metadata.header.size),
             autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
             metadata: RwLock::new(metadata),
             resizing: Mutex::new(()),
-            cache_sizes,
+            behaviour,
         })
     }
 
@@ -131,6 +130,11 @@ impl BlockDriver for Qcow2 {
         self.metadata.write().flush()
     }
 
+    fn close(&self) -> Result<()> {
+        self.flush()?;
+        if self.behaviour.lazy_refcounts { self.metadata.write().end_lazy() } else { Ok(()) }
+    }
+
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         self.status_of(extent)
     }
@@ -160,16 +164,14 @@ impl Check for Qcow2 {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        if !metadata.is_clean() {
-            metadata.flush()?;
-        }
+        metadata.settle()?;
         if repair == RepairMode::None {
             return check::check(&*self.storage, &metadata.header, repair);
         }
         let report = check::check(&*self.storage, &metadata.header, repair)?;
         // A repair changes tables behind the caches: everything is read again.
         let header = Header::read(&*self.storage)?;
-        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.cache_sizes, self.discard_frees)?;
+        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.behaviour)?;
         Ok(report)
     }
 }

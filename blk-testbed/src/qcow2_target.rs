@@ -98,6 +98,9 @@ fn create_options(config: &Config) -> Options {
     if config.refcount_order != 4 {
         options = options.with("refcount_bits", 1u64 << config.refcount_order);
     }
+    if config.lazy_refcounts {
+        options = options.with("lazy_refcounts", "on");
+    }
     if config.compression == Compression::Zstd {
         options = options.with("compression_type", "zstd");
     }
@@ -120,6 +123,9 @@ fn open_options(config: &Config) -> Options {
     }
     if !config.discard {
         options = options.with("discard", "ignore");
+    }
+    if config.control != 0 {
+        options = options.with("x-control", u64::from(config.control));
     }
     options
 }

@@ -12,6 +12,7 @@ mod history;
 mod states;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::storage::Event;
 use blk_core::sync::Mutex;
@@ -57,6 +58,8 @@ pub struct Operation {
 #[derive(Debug)]
 pub struct Medium {
     live: MemoryStorage,
+    /// Whether operations are logged.
+    is_logging: AtomicBool,
     log: Mutex<Log>,
 }
 
@@ -71,7 +74,7 @@ impl Medium {
     /// A medium that holds `image`, all of it durable.
     pub fn new(image: MemoryStorage) -> Self {
         let log = Log { operations: Vec::new(), points: 0, step: Event::None };
-        Self { live: image, log: Mutex::new(log) }
+        Self { live: image, is_logging: AtomicBool::new(true), log: Mutex::new(log) }
     }
 
     /// The operations that were logged since the last call, oldest first. None may be in flight.
@@ -82,6 +85,15 @@ impl Medium {
     /// Whether nothing was logged since the last [`Medium::take_log`].
     pub fn is_unchanged(&self) -> bool {
         self.log.lock().operations.is_empty()
+    }
+
+    /// Logs nothing more: nobody is going to ask what a crash would leave.
+    pub fn stop_logging(&self) {
+        self.is_logging.store(false, Ordering::Relaxed);
+    }
+
+    fn is_logging(&self) -> bool {
+        self.is_logging.load(Ordering::Relaxed)
     }
 
     /// A copy of what a process that goes on would see.
@@ -129,6 +141,9 @@ impl Storage for Medium {
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
+        if !self.is_logging() {
+            return self.live.set_len(length);
+        }
         self.log(Change::Truncate(length), |live| live.set_len(length))
     }
 
@@ -137,22 +152,22 @@ impl Storage for Medium {
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        if buf.is_empty() {
-            return Ok(());
+        if buf.is_empty() || !self.is_logging() {
+            return self.live.write_at(offset, buf);
         }
         self.log(Change::Write { offset, bytes: buf.into() }, |live| live.write_at(offset, buf))
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        if extent.is_empty() {
-            return Ok(());
+        if extent.is_empty() || !self.is_logging() {
+            return self.live.write_zeroes_at(extent);
         }
         self.log(Change::Zero(extent), |live| live.write_zeroes_at(extent))
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
-        if extent.is_empty() {
-            return Ok(());
+        if extent.is_empty() || !self.is_logging() {
+            return self.live.punch_hole(extent);
         }
         self.log(Change::Discard(extent), |live| live.punch_hole(extent))
     }
@@ -162,10 +177,12 @@ impl Storage for Medium {
     }
 
     fn sync(&self) -> Result<()> {
-        self.log(Change::Sync, |_| Ok(()))
+        if self.is_logging() { self.log(Change::Sync, |_| Ok(())) } else { Ok(()) }
     }
 
     fn event(&self, event: Event) {
-        self.log.lock().step = event;
+        if self.is_logging() {
+            self.log.lock().step = event;
+        }
     }
 }

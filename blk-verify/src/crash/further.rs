@@ -43,12 +43,17 @@ impl Further {
     }
 }
 
-/// The image stays open, and is checked at the end.
+/// The image stays open, and is checked at the end. One write is compressed: compressing costs more than all else together.
 fn usable(requests: Vec<Request>) -> Vec<Request> {
+    let mut compressed = 0;
     requests
         .into_iter()
         .map(|request| match request {
             Request::Reopen | Request::Check => Request::Flush,
+            Request::WriteCompressed { offset, length, fill } => {
+                compressed += 1;
+                if compressed == 1 { request } else { Request::Write { offset, length, fill, fua: false } }
+            }
             other => other,
         })
         .collect()

@@ -70,6 +70,7 @@ impl Judge<'_> {
         let medium = Arc::new(Medium::new(image.duplicate()));
         let disk = self.open(&medium)?;
         let recovery = medium.take_log();
+        medium.stop_logging();
         analysis.content = read_twice(&disk)?;
         analysis.leaks = check(&disk, "after the crash")?;
         if recovery.iter().any(|operation| operation.change != Change::Sync) {
