@@ -4,6 +4,7 @@
 //! knows the fuzz targets by name ([`target`]), and replays traces ([`replay_text`]). The fuzz targets, the corpus replay, the
 //! benches and the `blk-replay` program are thin shells around it.
 
+pub mod exhaust;
 mod file_resolver;
 pub mod hostile;
 mod initial;

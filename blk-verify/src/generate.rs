@@ -11,6 +11,7 @@
 mod aim;
 mod config;
 mod exhaustive;
+mod kinds;
 mod random;
 mod swarm;
 
@@ -18,6 +19,7 @@ use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
 pub use exhaustive::{Exhaustive, alphabet, exhaustive};
+pub use kinds::setups;
 
 use crate::scenario::{Config, Request, RequestKind, Scenario};
 pub(crate) use aim::Aim;

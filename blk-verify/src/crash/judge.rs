@@ -74,8 +74,8 @@ impl Judge<'_> {
         analysis.content = read_twice(&disk)?;
         analysis.leaks = check(&disk, "after the crash")?;
         if recovery.iter().any(|operation| operation.change != Change::Sync) {
-            self.stats.recoveries += 1;
             if depth == Depth::First {
+                self.stats.recoveries += 1;
                 recovery::crash(self, image, &recovery, &analysis.content)?;
             }
         }

@@ -1,0 +1,79 @@
+//! All sequences of up to three requests over three clusters of every kind, each crashed at every operation, in every state.
+//!
+//! A unit of work is one way to make the three clusters, in one configuration, and all sequences on top. A sequence is judged
+//! from its last request on: crashes before it are those of the shorter sequence that it begins with.
+
+use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
+use blk_verify::generate::{Exhaustive, alphabet, setups};
+use blk_verify::scenario::{Backing, Config, Request, Scenario};
+use blk_verify::{Finding, Outcome};
+
+use crate::Qcow2Target;
+
+/// Clusters of the disk, and most requests on top of a set-up.
+const CLUSTERS: u64 = 3;
+const REQUESTS_MAX: u32 = 3;
+
+/// One unit of the whole.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unit {
+    config: Config,
+    setup: Vec<Request>,
+}
+
+/// What is run on: the usual configuration, the smallest caches, lazy refcounts, a disk below, and version 2 over one.
+fn configs() -> [Config; 5] {
+    let usual = Config { cluster_bits: 9, size_bytes: CLUSTERS << 9, ..Config::default() };
+    let below = Config { backing: Backing::Raw, backing_bytes: 1100, ..usual.clone() };
+    [
+        usual.clone(),
+        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 6, ..usual.clone() },
+        Config { lazy_refcounts: true, ..usual },
+        below.clone(),
+        Config { version: 2, ..below },
+    ]
+}
+
+/// All units. Their order does not change, so that a number names one.
+pub fn units() -> Vec<Unit> {
+    configs()
+        .into_iter()
+        .flat_map(|config| {
+            setups(&config).into_iter().map(move |setup| Unit { config: config.clone(), setup })
+        })
+        .collect()
+}
+
+impl Unit {
+    /// How many sequences there are.
+    pub fn total(&self) -> u64 {
+        self.sequences().total()
+    }
+
+    /// Runs every `step`-th sequence, from the first.
+    ///
+    /// # Errors
+    /// What was found, and the scenario that shows it.
+    pub fn run(&self, step: usize) -> Result<CrashStats, Box<(Finding, Scenario)>> {
+        let mut engine = CrashEngine::new(CrashOptions::exhaustive());
+        for sequence in self.sequences().step_by(step) {
+            engine.judge_from(self.setup.len() + sequence.requests.len() - 1);
+            let requests = self.setup.iter().chain(&sequence.requests).copied().collect();
+            let scenario = Scenario { requests, ..sequence };
+            match engine.run(&Qcow2Target, &scenario) {
+                Outcome::Clean => {}
+                Outcome::Finding(finding) => return Err(Box::new((*finding, scenario))),
+                Outcome::Refused(why) => unreachable!("these scenarios are legal: {why}"),
+            }
+        }
+        Ok(engine.stats().clone())
+    }
+
+    fn sequences(&self) -> Exhaustive {
+        let mut requests = alphabet(&self.config);
+        // A read leaves nothing that a crash could undo; a flush leaves everything.
+        requests.retain(|request| !matches!(request, Request::Read { .. }));
+        requests.push(Request::Flush);
+        Exhaustive::new(requests, REQUESTS_MAX, self.config.clone())
+    }
+}
