@@ -70,7 +70,7 @@ impl Qcow2 {
     fn copies_zeroes(&self, old: Cluster, from: u64) -> bool {
         match old {
             Cluster::Zero { .. } => true,
-            Cluster::Unallocated => self.below_is_zero(blk_core::Extent::new(from, 0)),
+            Cluster::Unallocated => self.below_ends_before(from),
             Cluster::Data { .. } | Cluster::Compressed(_) => false,
         }
     }

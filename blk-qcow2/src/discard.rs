@@ -6,6 +6,7 @@ use crate::l2::{Cluster, ZERO};
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
+use crate::zero::mark_run;
 
 impl Qcow2 {
     /// Gives back what the whole clusters inside `extent` occupy. They read as zeroes afterwards, except on version 2 over a
@@ -19,27 +20,30 @@ impl Qcow2 {
         metadata.check_usable()?;
         let mut at = inner.offset;
         while at < inner.end() {
-            let run = metadata.find(Extent::between(at, inner.end()))?;
-            if matches!(run.cluster, Cluster::Unallocated | Cluster::Zero { host: None, .. }) {
-                at += run.length;
-            } else {
-                self.discard_cluster(&mut metadata, run.cluster, at)?;
-                at += metadata.geometry.cluster_bytes();
-            }
+            at = self.discard_next(&mut metadata, Extent::between(at, inner.end()))?;
         }
         Ok(())
     }
 
-    fn discard_cluster(&self, metadata: &mut Metadata, cluster: Cluster, at: u64) -> Result<()> {
-        let entry = match (metadata.header.version, self.below_is_zero(Extent::new(at, 1))) {
+    /// Discards the clusters at the start of `extent` that can be done at once. Returns where to go on.
+    fn discard_next(&self, metadata: &mut Metadata, extent: Extent) -> Result<u64> {
+        let at = extent.offset;
+        let run = metadata.find(extent)?;
+        let entry = match (metadata.header.version, self.backing.is_none()) {
+            (3.., _) => ZERO,
             (_, true) => 0,
-            (3.., false) => ZERO,
-            (_, false) => return Ok(()),
+            (_, false) => return Ok(extent.end()),
         };
-        check_old_freeable(metadata, cluster)?;
-        let located = metadata.l2_for_write(at)?;
-        metadata.set_l2_entry(located, entry);
-        free_old(metadata, cluster);
-        Ok(())
+        match run.cluster {
+            Cluster::Unallocated if self.backing.is_some() => mark_run(metadata, at, run.length),
+            Cluster::Unallocated | Cluster::Zero { host: None, .. } => Ok(at + run.length),
+            stored => {
+                check_old_freeable(metadata, stored)?;
+                let located = metadata.l2_for_write(at)?;
+                metadata.set_l2_entry(located, entry);
+                free_old(metadata, stored);
+                Ok(at + metadata.geometry.cluster_bytes())
+            }
+        }
     }
 }

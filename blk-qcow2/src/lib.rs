@@ -7,6 +7,7 @@
 //! that guarantees this stands in the module `metadata`.
 
 mod allocator;
+mod below;
 mod bitmap;
 mod cache;
 mod check;

@@ -137,11 +137,6 @@ impl Qcow2 {
         let run = Run { cluster, length: inside as u64 };
         self.read_run(metadata, run, at, &mut buf[..inside], Event::CowRead)
     }
-
-    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, as far as is known without reading.
-    pub(crate) fn below_is_zero(&self, extent: Extent) -> bool {
-        self.backing.as_deref().is_none_or(|backing| extent.offset >= backing.size())
-    }
 }
 
 /// How many of `length` bytes from `at` on lie on `backing`.

@@ -24,6 +24,9 @@ enum Plan {
 
 impl Qcow2 {
     /// Makes `extent` read as zeroes.
+    ///
+    /// Whole clusters of version 3 are marked, also where nothing is below: a mark says that somebody wrote there. A part of a
+    /// cluster makes all of it a marked one if the rest reads as zeroes too.
     pub(crate) fn zero_guest(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let inner = self.whole_clusters(extent);
         let (head, tail) = if inner.is_empty() {
@@ -33,12 +36,11 @@ impl Qcow2 {
             (Extent::between(extent.offset, inner.offset), Extent::between(inner_end, extent.end()))
         };
         if flags.no_fallback {
-            self.check_zero_part(head)?;
-            self.check_zero_part(tail)?;
+            self.check_marks_suffice(head, tail)?;
         }
-        self.zero_part(head)?;
+        self.zero_parts(head, flags)?;
         self.zero_clusters(inner, flags)?;
-        self.zero_part(tail)
+        self.zero_parts(tail, flags)
     }
 
     /// The whole clusters inside `extent`. The last cluster of the disk counts as whole once all of it that belongs to the
@@ -50,43 +52,64 @@ impl Qcow2 {
         Extent::between(extent.offset, end).align_inward(cluster_bytes)
     }
 
-    /// Fails if a part of a cluster could only be zeroed by writing data.
-    fn check_zero_part(&self, part: Extent) -> Result<()> {
-        let mut rest = part;
-        while !rest.is_empty() {
-            let run = self.metadata.write().find(rest)?;
-            if !self.run_is_zero(run, rest.offset) {
+    /// Fails if some of a request could only be zeroed by writing data.
+    fn check_marks_suffice(&self, head: Extent, tail: Extent) -> Result<()> {
+        let mut metadata = self.metadata.write();
+        if metadata.header.version < 3 {
+            return Err(Error::unsupported("version 2 has no mark for zero clusters"));
+        }
+        for part in self.parts(head).chain(self.parts(tail)) {
+            if !self.rest_is_zero(&mut metadata, part)? {
                 return Err(Error::unsupported("write zeroes to a part of a cluster without writing data"));
             }
-            rest = Extent::between(rest.offset + run.length, rest.end());
         }
         Ok(())
     }
 
-    fn run_is_zero(&self, run: Run, at: u64) -> bool {
-        match run.cluster {
+    /// `extent` cut at the boundaries of clusters.
+    fn parts(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
+        let cluster_bytes = self.geometry.cluster_bytes();
+        let mut at = extent.offset;
+        std::iter::from_fn(move || {
+            let part = Extent::between(at, extent.end().min((at + 1).next_multiple_of(cluster_bytes)));
+            at = part.end();
+            (!part.is_empty()).then_some(part)
+        })
+    }
+
+    /// Whether nothing is stored for the cluster of `part`, and all around `part` reads as zeroes.
+    fn rest_is_zero(&self, metadata: &mut Metadata, part: Extent) -> Result<bool> {
+        Ok(match metadata.find(part)?.cluster {
             Cluster::Zero { .. } => true,
-            Cluster::Unallocated => self.below_is_zero(Extent::new(at, run.length)),
+            Cluster::Unallocated => {
+                let start = self.geometry.cluster_start(part.offset);
+                let end = (start + self.geometry.cluster_bytes()).min(self.size_bytes());
+                self.below_reads_as_zeroes(Extent::between(start, part.offset))
+                    && self.below_reads_as_zeroes(Extent::between(part.end(), end))
+            }
             Cluster::Data { .. } | Cluster::Compressed(_) => false,
-        }
+        })
     }
 
-    /// Zeroes a part of a cluster: nothing where it reads as zeroes, else data.
-    fn zero_part(&self, part: Extent) -> Result<()> {
-        let mut rest = part;
-        while !rest.is_empty() {
-            let found = self.metadata.read().lookup(rest)?;
-            let run = match found {
-                Lookup::Found(run) => run,
-                Lookup::NotCached => self.metadata.write().find(rest)?,
-            };
-            let done = Extent::new(rest.offset, run.length);
-            if !self.run_is_zero(run, rest.offset) {
-                self.write_zero_data(done)?;
+    fn zero_parts(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        self.parts(extent).try_for_each(|part| self.zero_part(part, flags))
+    }
+
+    /// Zeroes a part of a cluster: all of the cluster becomes a marked one where that shows in `part` alone, else data is
+    /// written.
+    fn zero_part(&self, part: Extent, flags: ZeroFlags) -> Result<()> {
+        let found = self.metadata.read().lookup(part)?;
+        if !matches!(found, Lookup::Found(Run { cluster: Cluster::Data { .. }, .. })) {
+            let mut metadata = self.metadata.write();
+            metadata.check_usable()?;
+            // Nobody may write to the rest of the cluster between the question and the mark.
+            if self.rest_is_zero(&mut metadata, part)? {
+                let start = self.geometry.cluster_start(part.offset);
+                let end = start + self.geometry.cluster_bytes();
+                return self.zero_next(&mut metadata, start, end, flags).map(|_| ());
             }
-            rest = Extent::between(done.end(), rest.end());
         }
-        Ok(())
+        self.write_zero_data(part)
     }
 
     /// Writes zeroes as data.
@@ -117,13 +140,14 @@ impl Qcow2 {
     /// Zeroes the clusters at the start of `at..end` that can be done at once. Returns where to go on.
     fn zero_next(&self, metadata: &mut Metadata, at: u64, end: u64, flags: ZeroFlags) -> Result<u64> {
         let run = metadata.find(Extent::between(at, end))?;
-        if matches!(run.cluster, Cluster::Zero { host: None, .. })
-            || (run.cluster == Cluster::Unallocated && self.below_is_zero(Extent::new(at, run.length)))
-        {
-            return Ok(at + run.length);
+        let version = metadata.header.version;
+        match run.cluster {
+            Cluster::Zero { host: None, .. } => return Ok(at + run.length),
+            Cluster::Unallocated if version >= 3 => return mark_run(metadata, at, run.length),
+            Cluster::Unallocated if self.backing.is_none() => return Ok(at + run.length),
+            _ => {}
         }
-        let cluster_bytes = metadata.geometry.cluster_bytes();
-        match self.plan(metadata.header.version, run.cluster, at, flags) {
+        match self.plan(version, run.cluster, flags) {
             Plan::Keep => {}
             Plan::Entry { entry, free } => {
                 if free {
@@ -135,23 +159,18 @@ impl Qcow2 {
                     free_old(metadata, run.cluster);
                 }
             }
-            Plan::Write if flags.no_fallback => {
-                return Err(Error::unsupported(
-                    "version 2 has no mark for zero clusters; data would have to be written",
-                ));
-            }
             Plan::Write => self.overwrite_with_zeroes(metadata, at)?,
         }
-        Ok(at + cluster_bytes)
+        Ok(at + metadata.geometry.cluster_bytes())
     }
 
-    fn plan(&self, version: u32, cluster: Cluster, at: u64, flags: ZeroFlags) -> Plan {
-        let below_is_zero = self.below_is_zero(Extent::new(at, 1));
+    /// For a cluster that has a host cluster, or is unallocated on version 2 over a backing disk.
+    fn plan(&self, version: u32, cluster: Cluster, flags: ZeroFlags) -> Plan {
         match cluster {
-            Cluster::Zero { host: None, .. } => Plan::Keep,
-            Cluster::Unallocated if below_is_zero => Plan::Keep,
-            Cluster::Zero { host: Some(_), .. } if !flags.may_unmap => Plan::Keep,
-            _ if version < 3 && below_is_zero && flags.may_unmap => Plan::Entry { entry: 0, free: true },
+            Cluster::Zero { .. } if !flags.may_unmap => Plan::Keep,
+            _ if version < 3 && self.backing.is_none() && flags.may_unmap => {
+                Plan::Entry { entry: 0, free: true }
+            }
             _ if version < 3 => Plan::Write,
             Cluster::Data { host, copied: true } if !flags.may_unmap => {
                 Plan::Entry { entry: data_entry(host) | ZERO, free: false }
@@ -169,4 +188,16 @@ impl Qcow2 {
         }
         Ok(())
     }
+}
+
+/// Marks the first clusters of the unallocated run of `length` bytes at `at`, as many as one slice of the L2 table has. Returns
+/// where to go on.
+pub(crate) fn mark_run(metadata: &mut Metadata, at: u64, length: u64) -> Result<u64> {
+    let (slice, first) = metadata.l2_for_write(at)?;
+    let entries = (metadata.l2.slice_bytes() / 8) as usize;
+    let clusters = metadata.geometry.clusters_of(length).min((entries - first) as u64);
+    for index in first..first + clusters as usize {
+        metadata.set_l2_entry((slice, index), ZERO);
+    }
+    Ok(at + clusters * metadata.geometry.cluster_bytes())
 }

@@ -1,0 +1,34 @@
+//! What is known, without reading it, about the disk below.
+
+use blk_core::{Disk, Extent};
+
+use crate::qcow2::Qcow2;
+
+impl Qcow2 {
+    /// Whether all bytes of the disk below from `offset` on are zeroes because it ends before.
+    pub(crate) fn below_ends_before(&self, offset: u64) -> bool {
+        self.backing.as_deref().is_none_or(|backing| offset >= backing.size())
+    }
+
+    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the disks below for their marks and
+    /// holes. What they fail to tell counts as data.
+    pub(crate) fn below_reads_as_zeroes(&self, extent: Extent) -> bool {
+        self.backing.as_deref().is_none_or(|backing| reads_as_zeroes(backing, extent))
+    }
+}
+
+fn reads_as_zeroes(disk: &Disk, extent: Extent) -> bool {
+    let end = extent.end().min(disk.size());
+    let mut at = extent.offset;
+    while at < end {
+        let rest = Extent::between(at, end);
+        let Ok(status) = disk.block_status(rest) else { return false };
+        let run = Extent::new(at, status.length);
+        let below = || disk.backing().is_none_or(|below| reads_as_zeroes(below, run));
+        if !(status.zero || (!status.allocated && below())) {
+            return false;
+        }
+        at = run.end();
+    }
+    true
+}
