@@ -1,7 +1,7 @@
 //! Drivers and verifier wired together.
 //!
 //! This is the one library that sees every driver: it makes pairs of disks for the verifier ([`Qcow2Target`], [`RawTarget`]),
-//! knows the fuzz targets by name ([`target`]), and replays traces ([`replay_text`]). The fuzz targets, the corpus replay, the
+//! knows the suites by name ([`suite`]), and replays traces ([`replay_text`]). The fuzz targets, the corpus replay, the
 //! benches and the `blk-replay` program are thin shells around it.
 
 pub mod exhaust;
@@ -15,4 +15,4 @@ mod replay;
 pub use file_resolver::{open_file, registry};
 pub use qcow2_target::Qcow2Target;
 pub use raw_target::RawTarget;
-pub use replay::{replay, replay_text, target, target_names};
+pub use replay::{Purpose, Runner, Suite, replay_text, suite, suite_names};

@@ -1,42 +1,158 @@
-//! Replaying scenarios on a target that is known by name.
+//! The suites that a scenario can run in, known by name: a target, and the engine that judges it.
 
+use std::fmt;
+
+use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::scenario::Scenario;
-use blk_verify::target::Target;
+use blk_verify::target::{ImageTarget, Target};
 use blk_verify::testing::CANARY;
 use blk_verify::{Engine, Outcome, RunOptions};
+use serde_json::Value;
 
 use crate::{Qcow2Target, RawTarget};
 
-/// Everything that a scenario can run on.
-static TARGETS: [&dyn Target; 3] = [&Qcow2Target, &RawTarget, &CANARY];
+/// Everything that a scenario can run in.
+static SUITES: [Suite; 4] = [
+    Suite { name: "verify_qcow2", start: |purpose| requests(&Qcow2Target, purpose) },
+    Suite { name: "verify_raw", start: |purpose| requests(&RawTarget, purpose) },
+    Suite { name: "canary", start: |purpose| requests(&CANARY, purpose) },
+    Suite { name: "verify_crash", start: |purpose| crashes(&Qcow2Target, purpose) },
+];
 
-/// The target of that name.
-pub fn target(name: &str) -> Option<&'static dyn Target> {
-    TARGETS.into_iter().find(|target| target.name() == name)
+/// What a run is for: it decides what is counted, and how much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// One scenario, thoroughly.
+    Replay,
+    /// Thousands of scenarios that are much alike, to make one smaller.
+    Minimise,
+    /// Scenarios without end, as many a second as possible.
+    Fuzz,
 }
 
-/// The names of all targets.
-pub fn target_names() -> Vec<&'static str> {
-    TARGETS.iter().map(|target| target.name()).collect()
+/// A target and an engine, under the name that fuzz targets and traces use.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    name: &'static str,
+    start: fn(Purpose) -> Box<dyn Runner>,
 }
 
-/// Runs a scenario once, on a fresh engine.
-pub fn replay(target: &dyn Target, scenario: &Scenario) -> Outcome {
-    Engine::new(RunOptions::default()).run(target, scenario)
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Suite").field(&self.name).finish()
+    }
 }
 
-/// Runs a scenario given as text on the target of that name.
+impl Suite {
+    /// Its name, such as `verify_qcow2`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// A fresh engine.
+    pub fn start(&self, purpose: Purpose) -> Box<dyn Runner> {
+        (self.start)(purpose)
+    }
+
+    /// Runs a scenario once, on a fresh engine.
+    pub fn replay(&self, scenario: &Scenario) -> Outcome {
+        self.start(Purpose::Replay).run(scenario)
+    }
+}
+
+/// An engine with its target: runs one scenario after the other.
+pub trait Runner: fmt::Debug + Send {
+    /// Runs a scenario on a fresh disk. What is found depends on the scenario alone.
+    fn run(&mut self, scenario: &Scenario) -> Outcome;
+
+    /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
+    fn summary(&self) -> Value;
+}
+
+/// The suite of that name.
+pub fn suite(name: &str) -> Option<&'static Suite> {
+    SUITES.iter().find(|suite| suite.name == name)
+}
+
+/// The names of all suites.
+pub fn suite_names() -> Vec<&'static str> {
+    SUITES.iter().map(|suite| suite.name).collect()
+}
+
+/// Runs a scenario given as text in the suite of that name.
 ///
 /// # Errors
 /// The report of what was found, or what is wrong with the names or the text.
-pub fn replay_text(target_name: &str, text: &str) -> Result<(), String> {
-    let target = target(target_name).ok_or_else(|| {
-        format!("target '{target_name}' is unknown; known are {}", target_names().join(", "))
-    })?;
+pub fn replay_text(suite_name: &str, text: &str) -> Result<(), String> {
+    let suite = suite(suite_name)
+        .ok_or_else(|| format!("target '{suite_name}' is unknown; known are {}", suite_names().join(", ")))?;
     let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
-    match replay(target, &scenario) {
+    match suite.replay(&scenario) {
         Outcome::Clean => Ok(()),
         Outcome::Finding(finding) => Err(finding.report),
         Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
+    }
+}
+
+/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
+const WATCH_ONE_IN: u64 = 8;
+/// The largest disk that the bytes form of a scenario can ask for is far below this.
+const FUZZED_BYTES_MAX: u64 = 64 << 20;
+
+/// Requests, each compared with a reference.
+#[derive(Debug)]
+struct Requests {
+    target: &'static dyn Target,
+    plain: Engine,
+    watching: Engine,
+    /// One scenario in so many is watched; 0 for none.
+    watch_one_in: u64,
+    count: u64,
+}
+
+fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
+    let (watch_one_in, size_bytes_max) = match purpose {
+        Purpose::Replay => (1, RunOptions::default().size_bytes_max),
+        Purpose::Minimise => (0, RunOptions::default().size_bytes_max),
+        Purpose::Fuzz => (WATCH_ONE_IN, FUZZED_BYTES_MAX),
+    };
+    let engine =
+        |track_kinds| Engine::new(RunOptions { track_kinds, size_bytes_max, ..RunOptions::default() });
+    Box::new(Requests { target, plain: engine(false), watching: engine(true), watch_one_in, count: 0 })
+}
+
+impl Runner for Requests {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.count += 1;
+        let is_watched = self.watch_one_in > 0 && self.count.is_multiple_of(self.watch_one_in);
+        let engine = if is_watched { &mut self.watching } else { &mut self.plain };
+        engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        let mut stats = self.plain.stats().clone();
+        stats.merge(self.watching.stats());
+        serde_json::to_value(stats.summary()).unwrap_or_default()
+    }
+}
+
+/// Requests, and a crash at every operation of the storage.
+#[derive(Debug)]
+struct Crashes {
+    target: &'static dyn ImageTarget,
+    engine: CrashEngine,
+}
+
+fn crashes(target: &'static dyn ImageTarget, _purpose: Purpose) -> Box<dyn Runner> {
+    Box::new(Crashes { target, engine: CrashEngine::new(CrashOptions::default()) })
+}
+
+impl Runner for Crashes {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        self.engine.stats().summary()
     }
 }

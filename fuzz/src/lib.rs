@@ -6,21 +6,17 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use blk_testbed::hostile::{self, ImageStats};
+use blk_testbed::{Purpose, Runner, Suite};
+use blk_verify::Outcome;
 use blk_verify::scenario::Scenario;
-use blk_verify::target::Target;
-use blk_verify::{Engine, Outcome, RunOptions};
 use cost::Cost;
 use libfuzzer_sys::Corpus;
 
 /// How often a process says what it did.
 const SAY_EVERY: Duration = Duration::from_secs(2);
-/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
-const WATCH_ONE_IN: u64 = 8;
-
 struct Session {
-    plain: Engine,
-    watching: Engine,
-    count: u64,
+    /// The engine of the suite that this process runs, from its first scenario on.
+    runner: Option<Box<dyn Runner>>,
     images: ImageStats,
     /// The most that an image has cost so far.
     image_cost_max: Cost,
@@ -30,30 +26,20 @@ struct Session {
 
 static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
     let now = Instant::now();
-    // The largest disk that the bytes form can ask for is far below this.
-    let options = RunOptions { size_bytes_max: 64 << 20, track_kinds: false, ..RunOptions::default() };
-    let plain = Engine::new(options);
-    let watching = Engine::new(RunOptions { track_kinds: true, ..options });
-    let images = ImageStats::default();
     Mutex::new(Session {
-        plain,
-        watching,
-        count: 0,
-        images,
+        runner: None,
+        images: ImageStats::default(),
         image_cost_max: Cost::default(),
         started: now,
         said: now,
     })
 });
 
-/// Runs an input as a scenario on `target`; ends the process with a report if something is found.
-pub fn scenario(target: &dyn Target, data: &[u8]) -> Corpus {
+/// Runs an input as a scenario in `suite`; ends the process with a report if something is found.
+pub fn scenario(suite: &Suite, data: &[u8]) -> Corpus {
     let scenario = Scenario::decode(data);
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-    session.count += 1;
-    let watched = session.count.is_multiple_of(WATCH_ONE_IN);
-    let engine = if watched { &mut session.watching } else { &mut session.plain };
-    let outcome = engine.run(target, &scenario);
+    let outcome = session.runner.get_or_insert_with(|| suite.start(Purpose::Fuzz)).run(&scenario);
     if session.said.elapsed() >= SAY_EVERY {
         session.say_scenarios();
     }
@@ -62,7 +48,7 @@ pub fn scenario(target: &dyn Target, data: &[u8]) -> Corpus {
         Outcome::Refused(_) => Corpus::Reject,
         Outcome::Finding(finding) => {
             session.say_scenarios();
-            stop(target.name(), &finding.report, &scenario.to_string())
+            stop(suite.name(), &finding.report, &scenario.to_string())
         }
     }
 }
@@ -95,9 +81,10 @@ fn stop(target: &str, report: &str, input: &str) -> ! {
 
 impl Session {
     fn say_scenarios(&mut self) {
-        let mut stats = self.plain.stats().clone();
-        stats.merge(self.watching.stats());
-        self.say(serde_json::to_value(stats.summary()));
+        if let Some(runner) = &self.runner {
+            let summary = runner.summary();
+            self.say(Ok(summary));
+        }
     }
 
     fn say_images(&mut self) {
@@ -119,13 +106,13 @@ impl Session {
     }
 }
 
-/// Defines a fuzz target that runs scenarios on a target of the testbed: its entry point, mutator and crossover.
+/// Defines a fuzz target that runs scenarios in a suite of the testbed: its entry point, mutator and crossover.
 #[macro_export]
 macro_rules! scenario_target {
     ($name:literal) => {
         libfuzzer_sys::fuzz_target!(|data: &[u8]| -> libfuzzer_sys::Corpus {
-            let target = blk_testbed::target($name).expect("the testbed knows this target");
-            $crate::scenario(target, data)
+            let suite = blk_testbed::suite($name).expect("the testbed knows this suite");
+            $crate::scenario(suite, data)
         });
 
         libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {

@@ -114,9 +114,9 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
         );
     } else {
         let _ = write!(line, "  {} inputs", sum(|process| process.executions));
-        for (name, count) in others(processes) {
-            let _ = write!(line, "  {} {count}", name.replace('_', " "));
-        }
+    }
+    for (name, count) in others(processes) {
+        let _ = write!(line, "  {} {count}", name.replace('_', " "));
     }
     line
 }

@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
 use blk_testbed::hostile::{self, ImageStats};
+use blk_testbed::{Purpose, Suite};
 use blk_verify::minimise::{self, Minimised};
 use blk_verify::scenario::Scenario;
-use blk_verify::target::Target;
-use blk_verify::{Engine, Finding, Outcome, RunOptions, Signature};
+use blk_verify::{Finding, Outcome, Signature};
 use clap::{Parser, Subcommand};
 
 /// How often a finding is replayed to prove that it is deterministic.
@@ -80,7 +80,7 @@ fn run(command: Command) -> Result<bool> {
     match command {
         Command::Replay { target, inputs } => replay_all(&target, &inputs),
         Command::Minimise { target, input, out } if target == IMAGE_TARGET => minimise_image(&input, &out),
-        Command::Minimise { target, input, out } => minimise_scenario(find_target(&target)?, &input, &out),
+        Command::Minimise { target, input, out } => minimise_scenario(find_suite(&target)?, &input, &out),
         Command::ToBytes { input, output } => {
             let scenario = read_scenario(&input)?;
             if !scenario.fits_bytes() {
@@ -100,14 +100,14 @@ fn run(command: Command) -> Result<bool> {
     }
 }
 
-fn find_target(name: &str) -> Result<&'static dyn Target> {
+fn find_suite(name: &str) -> Result<&'static Suite> {
     let known = || {
         format!(
             "target '{name}' is unknown; known are {}, {IMAGE_TARGET}",
-            blk_testbed::target_names().join(", ")
+            blk_testbed::suite_names().join(", ")
         )
     };
-    blk_testbed::target(name).with_context(known)
+    blk_testbed::suite(name).with_context(known)
 }
 
 fn read_input(path: &Path) -> Result<Vec<u8>> {
@@ -129,7 +129,7 @@ fn replay_all(target: &str, inputs: &[PathBuf]) -> Result<bool> {
         let report = if target == IMAGE_TARGET {
             hostile::judge(&read_input(input)?, &mut ImageStats::default()).err()
         } else {
-            judge(find_target(target)?, &read_scenario(input)?)?.map(|finding| finding.report)
+            judge(find_suite(target)?, &read_scenario(input)?)?.map(|finding| finding.report)
         };
         let verdict = if report.is_some() { "FINDING" } else { "ok" };
         println!("{verdict:8}{:>8.1?}  {}", started.elapsed(), input.display());
@@ -141,24 +141,24 @@ fn replay_all(target: &str, inputs: &[PathBuf]) -> Result<bool> {
     Ok(found)
 }
 
-/// Runs a scenario once. A scenario that the target cannot run is bad input.
-fn judge(target: &dyn Target, scenario: &Scenario) -> Result<Option<Finding>> {
-    match Engine::new(RunOptions::default()).run(target, scenario) {
+/// Runs a scenario once. A scenario that the suite cannot run is bad input.
+fn judge(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
+    match suite.replay(scenario) {
         Outcome::Clean => Ok(None),
         Outcome::Finding(finding) => Ok(Some(*finding)),
         Outcome::Refused(why) => bail!("the scenario cannot be run: {why}"),
     }
 }
 
-fn minimise_scenario(target: &'static dyn Target, input: &Path, out: &Path) -> Result<bool> {
+fn minimise_scenario(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
     let scenario = read_scenario(input)?;
-    let Some(finding) = prove(target, &scenario)? else {
-        println!("{}: nothing is found on {}", input.display(), target.name());
+    let Some(finding) = prove(suite, &scenario)? else {
+        println!("{}: nothing is found on {}", input.display(), suite.name());
         return Ok(false);
     };
     println!("deterministic: {REPLAYS} replays, the same report each time");
     let started = Instant::now();
-    let smallest = smallest(target, &scenario, &finding);
+    let smallest = smallest(suite, &scenario, &finding);
     println!(
         "minimised: {} requests to {} in {} tries, {:.1?}{}\n",
         scenario.requests.len(),
@@ -167,20 +167,20 @@ fn minimise_scenario(target: &'static dyn Target, input: &Path, out: &Path) -> R
         started.elapsed(),
         if smallest.is_fixed_point { "" } else { " (stopped early)" }
     );
-    let Some(last) = prove(target, &smallest.scenario)? else {
+    let Some(last) = prove(suite, &smallest.scenario)? else {
         bail!("the minimised scenario passes: the finding is not deterministic");
     };
     println!("{}\n{}", last.report, smallest.scenario);
     println!("for QEMU's tools:\n{}", smallest.scenario.to_qemu_io_script());
-    write_forms(target, input, out, &smallest.scenario, &last)?;
+    write_forms(suite, input, out, &smallest.scenario, &last)?;
     Ok(true)
 }
 
 /// Replays several times; the reports have to be alike.
-fn prove(target: &dyn Target, scenario: &Scenario) -> Result<Option<Finding>> {
-    let first = judge(target, scenario)?;
+fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
+    let first = judge(suite, scenario)?;
     for replay in 2..=REPLAYS {
-        let again = judge(target, scenario)?;
+        let again = judge(suite, scenario)?;
         if again != first {
             let text = |finding: &Option<Finding>| {
                 finding.as_ref().map_or("nothing", |f| f.report.as_str()).to_owned()
@@ -195,12 +195,12 @@ fn prove(target: &dyn Target, scenario: &Scenario) -> Result<Option<Finding>> {
     Ok(first)
 }
 
-fn smallest(target: &dyn Target, scenario: &Scenario, finding: &Finding) -> Minimised<Signature> {
-    let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
+fn smallest(suite: &Suite, scenario: &Scenario, finding: &Finding) -> Minimised<Signature> {
+    let mut runner = suite.start(Purpose::Minimise);
     let started = Instant::now();
     let failing_request = (finding.request_number as usize).checked_sub(1);
     let options = minimise::Options { failing_request, ..minimise::Options::default() };
-    let judge = |candidate: &Scenario| match engine.run(target, candidate) {
+    let judge = |candidate: &Scenario| match runner.run(candidate) {
         Outcome::Finding(finding) => Some(finding.signature),
         Outcome::Clean | Outcome::Refused(_) => None,
     };
@@ -212,7 +212,7 @@ fn smallest(target: &dyn Target, scenario: &Scenario, finding: &Finding) -> Mini
 }
 
 fn write_forms(
-    target: &dyn Target,
+    suite: &Suite,
     input: &Path,
     out: &Path,
     scenario: &Scenario,
@@ -220,12 +220,12 @@ fn write_forms(
 ) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let stem = input.file_stem().map_or_else(|| "finding".into(), |stem| stem.to_string_lossy().into_owned());
-    let story = format!("target: {}\n{}", target.name(), finding.report);
+    let story = format!("target: {}\n{}", suite.name(), finding.report);
     let signature = format!("{:?}", finding.signature);
     let forms = [
         ("trace", scenario.to_text_with_story(&story)),
         ("json", scenario.to_json()),
-        ("rs", scenario.to_rust_test(target.name(), &signature)),
+        ("rs", scenario.to_rust_test(suite.name(), &signature)),
     ];
     for (extension, content) in forms {
         let path = out.join(format!("{stem}.{extension}"));
