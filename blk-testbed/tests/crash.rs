@@ -22,8 +22,7 @@ fn limits() -> Limits {
 
 #[test]
 fn seeded_scenarios_survive_every_crash() {
-    let options = CrashOptions { size_bytes_max: 1 << 22, ..CrashOptions::default() };
-    let mut engine = CrashEngine::new(options);
+    let mut engine = CrashEngine::new(CrashOptions::default());
     run_all(&mut engine, Generator::new(20_261_125, limits()).take(150));
     let stats = engine.stats();
     eprintln!("{stats}");

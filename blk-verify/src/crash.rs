@@ -38,6 +38,9 @@ use violation::Violation;
 pub use stats::CrashStats;
 pub use violation::Clause;
 
+/// A smaller disk takes no less time than one of this size, bytes.
+const SMALL_BYTES: u64 = 8 << 10;
+
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
@@ -55,6 +58,8 @@ pub struct CrashOptions {
     pub states_per_point: usize,
     /// States tried in one scenario.
     pub states_per_scenario: u64,
+    /// Bytes of disk opened and read in one scenario: large disks get fewer states.
+    pub bytes_per_scenario: u64,
     /// Largest disk that is run, bytes.
     pub size_bytes_max: u64,
     /// Crash points before this request, counted from 0, are judged in another scenario that begins alike.
@@ -68,7 +73,8 @@ impl Default for CrashOptions {
         Self {
             states_per_point: 64,
             states_per_scenario: 2000,
-            size_bytes_max: 1 << 20,
+            bytes_per_scenario: 64 << 20,
+            size_bytes_max: 8 << 20,
             from_request: 0,
             profile: Profile::Strict,
         }
@@ -76,9 +82,19 @@ impl Default for CrashOptions {
 }
 
 impl CrashOptions {
+    /// States tried in a scenario over a disk of `size` bytes.
+    fn states_for(&self, size: u64) -> u64 {
+        self.states_per_scenario.min(self.bytes_per_scenario / size.max(SMALL_BYTES))
+    }
+
     /// Every state of every crash point, up to 4096 at each.
     pub fn exhaustive() -> Self {
-        Self { states_per_point: 4096, states_per_scenario: u64::MAX, ..Self::default() }
+        Self {
+            states_per_point: 4096,
+            states_per_scenario: u64::MAX,
+            bytes_per_scenario: u64::MAX,
+            ..Self::default()
+        }
     }
 }
 
@@ -191,6 +207,7 @@ impl<'a> Run<'a> {
         let medium = Arc::new(Medium::new(image.duplicate()));
         let disk = prepared.open(medium.clone())?;
         let content = Content::read(&prepared.reference()?)?;
+        let content_bytes = content.size();
         // Disks whose sectors are 4 KiB are tried as well, one in four.
         let atom_bytes = if requests % 4 == 3 { 4096 } else { 512 };
         Ok(Self {
@@ -208,7 +225,7 @@ impl<'a> Run<'a> {
             content,
             touched: HashSet::new(),
             analyses: HashMap::new(),
-            states_left: engine.options.states_per_scenario,
+            states_left: engine.options.states_for(content_bytes),
             is_judging: true,
             place,
         })

@@ -14,7 +14,6 @@ use crate::{fuzz, tools};
 
 const MUTANTS: &str = "xtask/power.toml";
 const FOLDER: &str = "target/power";
-const TARGET: &str = "verify_qcow2";
 /// What a typical finding has to shrink to.
 const REQUESTS_MAX: usize = 6;
 
@@ -44,6 +43,13 @@ struct Mutant {
     find: String,
     replace: String,
     note: String,
+    /// The fuzz target that has to find it.
+    #[serde(default = "usual_target")]
+    target: String,
+}
+
+fn usual_target() -> String {
+    "verify_qcow2".to_owned()
 }
 
 /// How a mutant fared.
@@ -113,7 +119,7 @@ fn try_mutant(shell: &Shell, tree: &Path, mutant: &Mutant, arguments: &Arguments
     let path = tree.join(&mutant.file);
     let original = fs::read_to_string(&path).with_context(|| format!("cannot read {}", mutant.file))?;
     fs::write(&path, break_line(&original, mutant)?)?;
-    let fate = judge(shell, tree, &mutant.name, arguments);
+    let fate = judge(shell, tree, mutant, arguments);
     fs::write(&path, original)?;
     fate
 }
@@ -126,9 +132,9 @@ fn break_line(original: &str, mutant: &Mutant) -> Result<String> {
     }
 }
 
-fn judge(shell: &Shell, tree: &Path, name: &str, arguments: &Arguments) -> Result<Fate> {
-    let program = tools::build_fuzz_target(shell, tree, TARGET)?;
-    let folder = tree.parent().context("the tree lies in a folder")?.join("runs").join(name);
+fn judge(shell: &Shell, tree: &Path, mutant: &Mutant, arguments: &Arguments) -> Result<Fate> {
+    let program = tools::build_fuzz_target(shell, tree, &mutant.target)?;
+    let folder = tree.parent().context("the tree lies in a folder")?.join("runs").join(&mutant.name);
     let _ = fs::remove_dir_all(&folder);
     let folders = fuzz::Folders {
         corpus: folder.join("corpus"),
@@ -138,7 +144,7 @@ fn judge(shell: &Shell, tree: &Path, name: &str, arguments: &Arguments) -> Resul
     fs::create_dir_all(&folders.corpus)?;
     fs::create_dir_all(&folders.artifacts)?;
     let fuzzing = fuzz::Arguments {
-        target: TARGET.to_owned(),
+        target: mutant.target.clone(),
         time: Some(arguments.time),
         jobs: 1,
         seed: Some(arguments.seed),
@@ -151,16 +157,22 @@ fn judge(shell: &Shell, tree: &Path, name: &str, arguments: &Arguments) -> Resul
     };
     let headline = ended.report.iter().find(|line| line.starts_with("blkverify")).or(ended.report.first());
     let headline = headline.cloned().unwrap_or_default();
-    let requests = minimised_requests(shell, tree, &artifact, &folder)?;
+    let requests = minimised_requests(shell, tree, &mutant.target, &artifact, &folder)?;
     Ok(Fate { seconds: Some(ended.seconds), requests, headline })
 }
 
 /// Minimises with the broken driver; returns how many requests are left.
-fn minimised_requests(shell: &Shell, tree: &Path, artifact: &Path, out: &Path) -> Result<Option<usize>> {
+fn minimised_requests(
+    shell: &Shell,
+    tree: &Path,
+    target: &str,
+    artifact: &Path,
+    out: &Path,
+) -> Result<Option<usize>> {
     let _there = shell.push_dir(tree);
     let run = "run --release --quiet -p blk-testbed --bin blk-replay --";
     let words: Vec<&str> = run.split(' ').collect();
-    let minimise = cmd!(shell, "cargo {words...} minimise --target {TARGET} {artifact} --out {out}");
+    let minimise = cmd!(shell, "cargo {words...} minimise --target {target} {artifact} --out {out}");
     let output = minimise.quiet().ignore_status().output()?;
     fs::write(out.join("minimise.txt"), &output.stdout)?;
     let trace = out.join(artifact.file_stem().context("an artifact has a name")?).with_extension("trace");
@@ -184,7 +196,14 @@ mod tests {
 
     fn mutant(find: &str) -> Mutant {
         let word = |text: &str| text.to_owned();
-        Mutant { name: word("m"), file: word("f"), find: word(find), replace: word("z"), note: word("n") }
+        Mutant {
+            name: word("m"),
+            file: word("f"),
+            find: word(find),
+            replace: word("z"),
+            note: word("n"),
+            target: usual_target(),
+        }
     }
 
     #[test]
