@@ -1,10 +1,11 @@
-//! The crash oracle on the unbroken driver: no crash point of any seeded scenario, and of all short sequences, is found.
+//! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is reached.
 
-use blk_testbed::Qcow2Target;
+use blk_core::storage::Event;
+use blk_testbed::{Qcow2Target, exhaust};
 use blk_verify::Outcome;
-use blk_verify::crash::{CrashEngine, CrashOptions};
+use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
 use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::Scenario;
+use blk_verify::scenario::{Config, Scenario};
 
 fn run_all(engine: &mut CrashEngine, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {
@@ -20,11 +21,60 @@ fn limits() -> Limits {
     Limits { requests_max: 16, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() }
 }
 
+/// Steps of the driver that a seeded run has to crash at.
+const STEPS: [Event; 9] = [
+    Event::WriteAio,
+    Event::WriteCompressed,
+    Event::L2Update,
+    Event::L1Update,
+    Event::RefblockUpdatePart,
+    Event::RefblockAllocHookup,
+    Event::ClusterFree,
+    Event::L1GrowWriteTable,
+    Event::RefblockAllocWriteTable,
+];
+
 #[test]
 fn seeded_scenarios_survive_every_crash() {
     let mut engine = CrashEngine::new(CrashOptions::default());
-    run_all(&mut engine, Generator::new(20_261_125, limits()).take(150));
-    let stats = engine.stats();
-    eprintln!("{stats}");
-    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+    run_all(&mut engine, Generator::new(20_261_125, limits()).take(250));
+    let mut stats = engine.stats().clone();
+    // Many small clusters and wide refcounts: blocks and tables grow.
+    let options = CrashOptions { bytes_per_scenario: 512 << 20, ..CrashOptions::default() };
+    let mut engine = CrashEngine::new(options);
+    for (size_bytes, count) in [(128 << 10, 25), (2 << 20, 6)] {
+        let many = Config { cluster_bits: 9, size_bytes, refcount_order: 6, ..Config::default() };
+        let growing = Limits { config: Some(many), requests_max: 12, ..Limits::default() };
+        run_all(&mut engine, Generator::new(1, growing).take(count));
+    }
+    stats.merge(engine.stats());
+    println!("{stats}\n{:?}\n{:?}", stats.steps, stats.lost);
+    assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
+    assert!(stats.with_losses * 2 > stats.distinct, "{stats}");
+    assert!(stats.recoveries > 100 && stats.recovery_states > stats.recoveries, "{stats}");
+    assert!(stats.further_requests >= 50 * stats.distinct, "{stats}");
+    for step in [Event::WriteAio, Event::L2Update, Event::RefblockUpdatePart, Event::ClusterFree] {
+        assert!(stats.lost.contains_key(&step), "{step:?} was never lost: {:?}", stats.lost);
+    }
+    for step in STEPS {
+        assert!(stats.steps.contains_key(&step), "never crashed at {step:?}: {:?}", stats.steps);
+    }
+}
+
+/// One sequence in so many; all of them are `cargo xtask exhaust`.
+const STEP: usize = 401;
+
+#[test]
+fn short_sequences_over_clusters_of_every_kind_survive_every_crash() {
+    let units = exhaust::units();
+    assert_eq!((units.len(), units[0].total()), (5 * 125, 25 + 25 * 25 + 25 * 25 * 25));
+    let mut stats = CrashStats::default();
+    for unit in units {
+        match unit.run(STEP) {
+            Ok(counted) => stats.merge(&counted),
+            Err(found) => panic!("{}\n{}", found.0.report, found.1),
+        }
+    }
+    println!("{stats}");
+    assert!(stats.distinct > 50_000, "{stats}");
 }

@@ -3,6 +3,7 @@
 mod bench;
 mod ci;
 mod corpus;
+mod exhaust;
 mod fuzz;
 mod libfuzzer;
 mod power;
@@ -36,6 +37,8 @@ enum Command {
     Tidy,
     /// Compare speed with peers, measured in the same run.
     Bench(bench::Arguments),
+    /// Crash all short sequences over clusters of every kind, everywhere; goes on where it was stopped.
+    Exhaust(exhaust::Arguments),
     /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
     Power(power::Arguments),
 }
@@ -48,6 +51,7 @@ fn main() -> ExitCode {
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Exhaust(arguments) => exhaust::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
     });
     match done {

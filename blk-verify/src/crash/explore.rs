@@ -42,7 +42,8 @@ impl Run<'_> {
             let is_pending = self.history.apply(&operation).map_err(|error| self.broken(&error))?;
             self.place.operation = self.history.count();
             let Some(newest) = self.history.pending().last().filter(|_| is_pending) else { continue };
-            let extent = newest.extent;
+            let (extent, step) = (newest.extent, newest.step);
+            *self.stats.steps.entry(step).or_default() += 1;
             self.touch(true, extent);
             self.judge_point(true)?;
         }
@@ -55,13 +56,14 @@ impl Run<'_> {
     }
 
     fn judge_point(&mut self, newest_only: bool) -> Step {
-        if !self.is_judging {
+        // Without budget only what flushes promise is judged: that is where data would be lost.
+        if !self.is_judging || (newest_only && self.states_left == 0) {
             return Ok(());
         }
         self.stats.points += 1;
         self.stats.pending_max = self.stats.pending_max.max(self.history.pending().len() as u64);
         // What is left of the budget is spread over the crash points that may still come.
-        let share = (self.states_left / 16).max(4);
+        let share = (self.states_left / 16).max(2);
         let count_max = self.options.states_per_point.min(usize::try_from(share).unwrap_or(usize::MAX));
         let states = States { count_max, newest_only, seed: self.history.count() }.of(&self.history);
         for kept in states {

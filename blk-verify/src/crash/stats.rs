@@ -36,7 +36,9 @@ pub struct CrashStats {
     pub known_deviations: u64,
     /// Most operations that were pending at once.
     pub pending_max: u64,
-    /// How often an operation of each of the driver's steps had not persisted.
+    /// Crash points right after an operation of each of the driver's steps.
+    pub steps: BTreeMap<Event, u64>,
+    /// How often an operation of each of the driver's steps had not persisted, while a later one had.
     pub lost: BTreeMap<Event, u64>,
 }
 
@@ -57,6 +59,7 @@ impl CrashStats {
             "further_requests": self.further_requests,
             "known_deviations": self.known_deviations,
             "pending_max": self.pending_max,
+            "steps": self.steps.len(),
             "steps_lost": self.lost.len(),
         })
     }
@@ -77,8 +80,10 @@ impl CrashStats {
         self.further_requests += other.further_requests;
         self.known_deviations += other.known_deviations;
         self.pending_max = self.pending_max.max(other.pending_max);
-        for (step, count) in &other.lost {
-            *self.lost.entry(*step).or_default() += count;
+        for (mine, others) in [(&mut self.steps, &other.steps), (&mut self.lost, &other.lost)] {
+            for (step, count) in others {
+                *mine.entry(*step).or_default() += count;
+            }
         }
     }
 }
