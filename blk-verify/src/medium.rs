@@ -77,9 +77,11 @@ impl Medium {
         Self { live: image, is_logging: AtomicBool::new(true), log: Mutex::new(log) }
     }
 
-    /// The operations that were logged since the last call, oldest first. None may be in flight.
+    /// The operations that were logged since the last call, in the order in which they happened; those in flight come last.
     pub fn take_log(&self) -> Vec<Operation> {
-        std::mem::take(&mut self.log.lock().operations)
+        let mut operations = std::mem::take(&mut self.log.lock().operations);
+        operations.sort_by_key(|operation| operation.completed.unwrap_or(u64::MAX));
+        operations
     }
 
     /// Whether nothing was logged since the last [`Medium::take_log`].
