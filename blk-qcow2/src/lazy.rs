@@ -19,7 +19,10 @@ impl Metadata {
             return Ok(());
         }
         self.header.set_dirty(true);
-        self.publish_header()
+        // The sync that comes before the first reference is written makes it durable.
+        let written = self.header.write_fixed(storage);
+        self.header.set_dirty(written.is_ok());
+        written
     }
 
     /// Makes everything durable, refcounts too.
