@@ -41,6 +41,9 @@ pub use violation::Clause;
 /// A smaller disk takes no less time than one of this size, bytes.
 const SMALL_BYTES: u64 = 8 << 10;
 
+/// With fewer states than this, not every crash point is judged.
+const SPREAD_STATES: u64 = 256;
+
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
@@ -73,7 +76,7 @@ impl Default for CrashOptions {
         Self {
             states_per_point: 64,
             states_per_scenario: 2000,
-            bytes_per_scenario: 64 << 20,
+            bytes_per_scenario: 16 << 20,
             size_bytes_max: 8 << 20,
             from_request: 0,
             profile: Profile::Strict,
@@ -125,6 +128,8 @@ struct Run<'a> {
     touched: HashSet<(bool, u64)>,
     analyses: HashMap<u64, Analysis>,
     states_left: u64,
+    /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
+    stride: u64,
     /// Whether crash points are judged now.
     is_judging: bool,
     place: &'a mut Place,
@@ -207,7 +212,7 @@ impl<'a> Run<'a> {
         let medium = Arc::new(Medium::new(image.duplicate()));
         let disk = prepared.open(medium.clone())?;
         let content = Content::read(&prepared.reference()?)?;
-        let content_bytes = content.size();
+        let states = engine.options.states_for(content.size());
         // Disks whose sectors are 4 KiB are tried as well, one in four.
         let atom_bytes = if requests % 4 == 3 { 4096 } else { 512 };
         Ok(Self {
@@ -225,7 +230,8 @@ impl<'a> Run<'a> {
             content,
             touched: HashSet::new(),
             analyses: HashMap::new(),
-            states_left: engine.options.states_for(content_bytes),
+            states_left: states,
+            stride: (SPREAD_STATES / states.max(1)).max(1),
             is_judging: true,
             place,
         })

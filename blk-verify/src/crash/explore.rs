@@ -35,6 +35,11 @@ impl Place {
     }
 }
 
+/// A number without rhythm, so that points that are left out are of all kinds.
+fn scatter(count: u64) -> u64 {
+    count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
+}
+
 impl Run<'_> {
     /// Judges the crash points of all operations since the last call.
     pub(super) fn explore(&mut self) -> Step {
@@ -56,8 +61,11 @@ impl Run<'_> {
     }
 
     fn judge_point(&mut self, newest_only: bool) -> Step {
-        // Without budget only what flushes promise is judged: that is where data would be lost.
-        if !self.is_judging || (newest_only && self.states_left == 0) {
+        let count = self.history.count();
+        // What flushes promise is always judged: that is where data would be lost.
+        let is_left_out =
+            newest_only && (self.states_left == 0 || !scatter(count).is_multiple_of(self.stride));
+        if !self.is_judging || is_left_out {
             return Ok(());
         }
         self.stats.points += 1;
@@ -65,7 +73,7 @@ impl Run<'_> {
         // What is left of the budget is spread over the crash points that may still come.
         let share = (self.states_left / 16).max(2);
         let count_max = self.options.states_per_point.min(usize::try_from(share).unwrap_or(usize::MAX));
-        let states = States { count_max, newest_only, seed: self.history.count() }.of(&self.history);
+        let states = States { count_max, newest_only, seed: count }.of(&self.history);
         for kept in states {
             self.states_left = self.states_left.saturating_sub(1);
             if let Some(violation) = self.judge(&kept)? {
