@@ -14,6 +14,7 @@ mod exhaustive;
 mod kinds;
 mod random;
 mod swarm;
+mod turns;
 
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
@@ -25,6 +26,7 @@ use crate::scenario::{Config, Request, RequestKind, Scenario};
 pub(crate) use aim::Aim;
 pub(crate) use random::{chance, pick};
 pub(crate) use swarm::Swarm;
+pub(crate) use turns::turn;
 
 /// What generated scenarios stay within.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,6 +39,8 @@ pub struct Limits {
     pub disk_bytes_max: u64,
     /// Largest read or write, in bytes. A compressed cluster may be larger, and, from 1 MiB on, a write that fills a disk.
     pub data_bytes_max: u64,
+    /// Most lanes of a scenario, which has two at least; below two, no scenario has lanes.
+    pub lanes_max: u8,
     /// The configuration of every scenario; `None` makes a new one for each.
     pub config: Option<Config>,
 }
@@ -49,6 +53,21 @@ impl Default for Limits {
             requests_max: 40,
             disk_bytes_max: 4 << 20,
             data_bytes_max: 1 << 20,
+            lanes_max: 0,
+            config: None,
+        }
+    }
+}
+
+impl Limits {
+    /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 256 KiB.
+    pub fn racing() -> Self {
+        Self {
+            requests_min: 2,
+            requests_max: 14,
+            disk_bytes_max: 256 << 10,
+            data_bytes_max: 64 << 10,
+            lanes_max: 4,
             config: None,
         }
     }
@@ -100,6 +119,10 @@ impl Generator {
         for _ in 0..count {
             scenario.requests.push(request(&mut rng, &swarm, &mut aim));
         }
+        scenario.schedule.clear();
+        if scenario.config.lanes >= 2 {
+            turns::fill(&mut rng, scenario);
+        }
     }
 
     fn request_count(&self, rng: &mut SmallRng) -> usize {
@@ -150,9 +173,9 @@ pub(crate) fn of_kind(rng: &mut SmallRng, kind: RequestKind, aim: &mut Aim) -> R
     }
 }
 
-/// A configuration as the default limits allow.
-pub(crate) fn random_config(rng: &mut SmallRng) -> Config {
-    config::random(rng, &Limits::default())
+/// A configuration as `limits` allow.
+pub(crate) fn random_config(rng: &mut SmallRng, limits: &Limits) -> Config {
+    config::random(rng, limits)
 }
 
 /// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what it gets.

@@ -13,6 +13,7 @@ pub mod minimise;
 pub mod mutate;
 mod oracle;
 mod perform;
+pub mod race;
 mod range_lock;
 pub mod report;
 pub mod scenario;

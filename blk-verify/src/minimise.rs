@@ -11,6 +11,7 @@ mod cost;
 mod geometry;
 mod requests;
 mod search;
+mod turns;
 
 use crate::scenario::Scenario;
 use search::Search;
@@ -76,8 +77,10 @@ pub fn minimise_until<S: Eq>(
         geometry::simplify(&mut search);
         requests::simplify(&mut search);
         requests::shorten_together(&mut search);
+        turns::simplify(&mut search);
         if search.best == before {
             requests::remove_pairs(&mut search);
+            turns::remove_retimed(&mut search);
         }
         if search.best == before || search.is_stopped() {
             break;

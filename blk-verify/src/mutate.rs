@@ -11,15 +11,27 @@ mod records;
 use rand::SeedableRng;
 use rand::rngs::SmallRng;
 
-use crate::generate::{Generator, Limits, chance, pick, random_config};
+use crate::generate::{Generator, Limits, chance, pick, random_config, turn};
 use crate::scenario::bytes::{HEADER_BYTES, RECORD_BYTES};
-use crate::scenario::{Config, Scenario};
+use crate::scenario::{Config, Request, Scenario, Turn};
 
 /// Changes the input `data[..size]` in place and returns its new size: at most `max_size`, and at most `data.len()`.
 ///
 /// `default_mutate(data, size, max_size)` is the fuzzer's own mutator; one in sixteen mutations is left to it. What it makes
 /// is made canonical.
 pub fn mutate(
+    data: &mut [u8],
+    size: usize,
+    max_size: usize,
+    seed: u32,
+    default_mutate: impl FnMut(&mut [u8], usize, usize) -> usize,
+) -> usize {
+    mutate_within(&Limits::default(), data, size, max_size, seed, default_mutate)
+}
+
+/// As [`mutate`], for inputs whose new requests, disks and lanes stay within `limits`.
+pub fn mutate_within(
+    limits: &Limits,
     data: &mut [u8],
     size: usize,
     max_size: usize,
@@ -31,8 +43,7 @@ pub fn mutate(
     let mut rng = SmallRng::seed_from_u64(u64::from(seed));
     // A fresh start: what is evolved step by step from nothing rarely gets as far as what is made whole.
     if size <= HEADER_BYTES || chance(&mut rng, 1, 24) {
-        let made =
-            Generator::new(u64::from(seed), Limits::default()).next().expect("there is always another");
+        let made = Generator::new(u64::from(seed), limits.clone()).next().expect("there is always another");
         return store(made, &mut data[..max_size]);
     }
     if chance(&mut rng, 1, 16) {
@@ -44,7 +55,7 @@ pub fn mutate(
     // Some changes change nothing; a few tries make sure that something is.
     for _ in 0..4 {
         for _ in 0..=pick(&mut rng, 8).saturating_sub(4) {
-            change(&mut rng, &mut scenario);
+            change(&mut rng, &mut scenario, limits);
         }
         if scenario != before {
             break;
@@ -56,44 +67,47 @@ pub fn mutate(
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most `out.len()`.
 pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
     let mut rng = SmallRng::seed_from_u64(u64::from(seed));
-    let (mut child, other) = (Scenario::decode(first), Scenario::decode(second));
-    let (count, other_count) = (child.requests.len() as u64, other.requests.len() as u64);
+    let (mut scenario, other_scenario) = (Scenario::decode(first), Scenario::decode(second));
+    let (mut child, other): (Vec<_>, Vec<_>) = (scenario.turns().collect(), other_scenario.turns().collect());
+    let (count, other_count) = (child.len() as u64, other.len() as u64);
     let start = pick(&mut rng, other_count + 1) as usize;
     let at = pick(&mut rng, count + 1) as usize;
     match pick(&mut rng, 3) {
         // The beginning of one, the rest of the other.
         0 => {
-            child.requests.truncate(at);
-            child.requests.extend_from_slice(&other.requests[start..]);
+            child.truncate(at);
+            child.extend_from_slice(&other[start..]);
         }
         // A run of the other inside the one.
         1 => {
             let end = start + pick(&mut rng, other_count - start as u64 + 1) as usize;
-            child.requests.splice(at..at, other.requests[start..end].iter().copied());
+            child.splice(at..at, other[start..end].iter().copied());
         }
         // Both, shuffled together, each in its order.
         _ => {
-            let mut rest = other.requests.iter().copied().peekable();
-            let mut both = Vec::with_capacity(child.requests.len() + other.requests.len());
-            for request in child.requests {
+            let mut rest = other.iter().copied().peekable();
+            let mut both = Vec::with_capacity(child.len() + other.len());
+            for request in child {
                 while rest.peek().is_some() && chance(&mut rng, other_count, count + other_count) {
                     both.extend(rest.next());
                 }
                 both.push(request);
             }
             both.extend(rest);
-            child.requests = both;
+            child = both;
         }
     }
+    scenario.set_turns(child);
     if chance(&mut rng, 1, 4) {
-        child.config = other.config;
+        scenario.config = other_scenario.config;
     }
-    store(child, out)
+    store(scenario, out)
 }
 
 /// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something off.
 fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
     scenario.requests.truncate(out.len().saturating_sub(HEADER_BYTES) / RECORD_BYTES);
+    scenario.trim_schedule();
     let mut bytes = scenario.encode();
     let legal = Scenario::decode(&bytes);
     if legal != scenario {
@@ -105,17 +119,60 @@ fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
     size
 }
 
-fn change(rng: &mut SmallRng, scenario: &mut Scenario) {
-    if chance(rng, 1, 10) {
-        change_config(rng, scenario);
+fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+    if limits.lanes_max >= 2 && (scenario.config.lanes < 2 || chance(rng, 1, 3)) {
+        change_lanes(rng, scenario, limits);
+    } else if chance(rng, 1, 10) {
+        change_config(rng, scenario, limits);
     } else {
-        records::change(rng, scenario);
+        let before = scenario.requests.clone();
+        records::change(rng, scenario, limits);
+        keep_turns(&before, scenario);
     }
 }
 
+/// Changes when a request gives way, rarely the number of lanes.
+fn change_lanes(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+    if scenario.config.lanes < 2 || scenario.requests.is_empty() || chance(rng, 1, 12) {
+        scenario.config.lanes = random_config(rng, limits).lanes;
+        return;
+    }
+    let at = pick(rng, scenario.requests.len() as u64) as usize;
+    let old = scenario.turn(at);
+    let moved = |points: u8| Turn::new(points.max(1), old.is_back(), old.is_again());
+    let new = match pick(rng, 8) {
+        0 => Turn::default(),
+        1 if !old.is_never() => moved(old.points() + 1),
+        2 if !old.is_never() => moved(old.points() - 1),
+        3 => Turn::new(old.points(), !old.is_back(), old.is_again()),
+        4 => Turn::new(old.points(), old.is_back(), !old.is_again()),
+        _ => turn(rng),
+    };
+    scenario.set_turn(at, new);
+}
+
+/// After a change of requests: those that are as before keep their turns, wherever they have moved to.
+fn keep_turns(before: &[Request], scenario: &mut Scenario) {
+    if scenario.schedule.is_empty() {
+        return;
+    }
+    let after = &scenario.requests;
+    let shorter = before.len().min(after.len());
+    let head = (0..shorter).take_while(|&at| before[at] == after[at]).count();
+    let tail = (1..=shorter - head)
+        .take_while(|&from_end| before[before.len() - from_end] == after[after.len() - from_end])
+        .count();
+    let turns = (0..after.len()).map(|at| match at {
+        _ if at + tail >= after.len() => scenario.turn(at + before.len() - after.len()),
+        _ => scenario.turn(at),
+    });
+    scenario.schedule = turns.collect();
+    scenario.trim_schedule();
+}
+
 /// Takes one field from another configuration.
-fn change_config(rng: &mut SmallRng, scenario: &mut Scenario) {
-    let other = random_config(rng);
+fn change_config(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+    let other = random_config(rng, limits);
     let cluster = scenario.config.cluster_bytes();
     let config = &mut scenario.config;
     match pick(rng, 16) {

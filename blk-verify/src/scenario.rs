@@ -17,12 +17,15 @@ mod qemu_io;
 mod reach;
 mod rescale;
 mod rust_test;
+mod schedule;
 pub mod text;
+mod turn;
 
 use serde::{Deserialize, Serialize};
 
 pub use error::ParseError;
 pub use kind::RequestKind;
+pub use turn::{POINTS_MAX, Turn};
 
 /// The result of reading a scenario from one of its forms.
 pub type ParseResult<T> = std::result::Result<T, ParseError>;
@@ -85,6 +88,15 @@ pub struct Config {
     pub lazy_refcounts: bool,
     /// Seed of the driver's own free choices, such as which cached slice is evicted; 0 is its usual ones.
     pub control: u32,
+    /// Requests that are in flight at most, begun in order: each lane takes the next one. 0 and 1: one after the other.
+    #[serde(skip_serializing_if = "is_sequential")]
+    pub lanes: u8,
+}
+
+/// What most scenarios are need not be said.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_sequential(lanes: &u8) -> bool {
+    *lanes == 0
 }
 
 impl Default for Config {
@@ -104,6 +116,7 @@ impl Default for Config {
             discard: true,
             lazy_refcounts: false,
             control: 0,
+            lanes: 0,
         }
     }
 }
@@ -206,6 +219,9 @@ pub struct Scenario {
     /// What is asked of it, in order.
     #[serde(default)]
     pub requests: Vec<Request>,
+    /// When each request gives way to those in flight with it, where there are lanes. What is missing never does.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub schedule: Vec<Turn>,
 }
 
 impl Scenario {

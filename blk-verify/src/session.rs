@@ -99,6 +99,7 @@ impl Session {
             requests_max: 80,
             disk_bytes_max: config.size_bytes,
             data_bytes_max: DATA_BYTES_MAX,
+            lanes_max: 0,
             config: Some(config),
         };
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));

@@ -206,6 +206,7 @@ fn a_disk_of_coarse_alignment_and_a_size_that_is_no_multiple_of_it_is_compared()
             )
             .unwrap()
             .requests,
+            ..Scenario::default()
         };
         let mut engine = Engine::new(RunOptions::default());
         let outcome = engine.run(&TroubledTarget(Trouble::Rough(Way::Aligned(alignment))), &scenario);

@@ -132,7 +132,11 @@ impl Bench for ForgetfulBench {
 
 fn run_large(target: Forgetful, requests: &str) -> Outcome {
     let requests = Scenario::from_text(&format!("blk-scenario 1\n{requests}")).unwrap().requests;
-    let scenario = Scenario { config: Config { size_bytes: 16 << 30, ..Config::default() }, requests };
+    let scenario = Scenario {
+        config: Config { size_bytes: 16 << 30, ..Config::default() },
+        requests,
+        ..Scenario::default()
+    };
     Engine::new(RunOptions::default()).run(&target, &scenario)
 }
 

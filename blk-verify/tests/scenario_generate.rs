@@ -134,9 +134,10 @@ fn limits_hold() {
         requests_max: 5,
         disk_bytes_max: 1 << 20,
         data_bytes_max: 4096,
+        lanes_max: 0,
         config: None,
     };
-    for Scenario { config, requests } in Generator::new(5, limits).take(5000) {
+    for Scenario { config, requests, .. } in Generator::new(5, limits).take(5000) {
         assert!((3..=5).contains(&requests.len()));
         let disk_bytes_max = config.cluster_bytes().max(1 << 20);
         assert!(config.size_bytes <= disk_bytes_max);

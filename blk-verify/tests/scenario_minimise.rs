@@ -79,7 +79,7 @@ fn a_hint_spares_tries() {
     let scenario = long(1).find(|scenario| judge(scenario).is_some()).expect("some fail");
     let prefix_fails = |&length: &usize| {
         let requests = scenario.requests[..length].to_vec();
-        judge(&Scenario { config: scenario.config.clone(), requests }).is_some()
+        judge(&Scenario { config: scenario.config.clone(), requests, ..Scenario::default() }).is_some()
     };
     let first_failure = (0..=100).find(prefix_fails).expect("the whole fails") - 1;
     let with = Options { failing_request: Some(first_failure), ..Options::default() };
@@ -239,7 +239,7 @@ fn extreme_numbers_do_no_harm() {
         backing_bytes: u64::MAX,
         ..Config::default()
     };
-    let scenario = Scenario { config, requests };
+    let scenario = Scenario { config, requests, ..Scenario::default() };
     let judge = |scenario: &Scenario| (scenario.requests.len() == 4).then_some(());
     let result = minimise(&scenario, judge, &Options::default()).expect("it fails");
     assert_eq!(text(&result.scenario)[1..], ["read 0 0", "read 0 0", "flush", "read 0 0"]);

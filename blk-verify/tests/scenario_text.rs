@@ -294,7 +294,7 @@ fn json_is_refused_with_its_place() {
 #[test]
 fn json_is_printed_with_all_fields() {
     let scenario =
-        Scenario { config: Config::default(), requests: requests("write -P 9 0 512\nwrite 0 1\nflush") };
+        Scenario { requests: requests("write -P 9 0 512\nwrite 0 1\nflush"), ..Scenario::default() };
     expect![[r#"
         {
           "config": {

@@ -200,7 +200,7 @@ fn the_generator_finds_the_canary_and_nothing_in_a_right_driver() {
 #[test]
 fn a_disk_that_is_too_large_is_refused_and_not_made() {
     let scenario =
-        Scenario { config: Config { size_bytes: 1 << 60, ..Config::default() }, requests: Vec::new() };
+        Scenario { config: Config { size_bytes: 1 << 60, ..Config::default() }, ..Scenario::default() };
     let outcome = Engine::new(RunOptions::default()).run(&FlatTarget(Bug::None), &scenario);
     assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
 }

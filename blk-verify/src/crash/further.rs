@@ -30,6 +30,7 @@ impl Further {
             requests_max: REQUESTS,
             disk_bytes_max: config.size_bytes + 2 * config.cluster_bytes(),
             data_bytes_max: DATA_BYTES_MAX.min(4 * config.cluster_bytes()),
+            lanes_max: 0,
             config: Some(config.clone()),
         };
         let generator = Generator::new(0xf0, limits);

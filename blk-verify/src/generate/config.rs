@@ -33,7 +33,9 @@ pub(super) fn random(rng: &mut SmallRng, limits: &Limits) -> Config {
     let l2_slice_bytes = if chance(rng, 1, 3) { 512 << pick(rng, u64::from(cluster_bits) - 8) } else { 0 };
     // Wide refcounts make the blocks and tables of a disk of many clusters grow soonest.
     let usual_order = if cluster_bits == 9 && size_bytes / cluster >= MANY_CLUSTERS { 6 } else { 4 };
+    let lanes = if limits.lanes_max < 2 { 0 } else { 2 + pick(rng, u64::from(limits.lanes_max) - 1) as u8 };
     let mut config = Config {
+        lanes,
         size_bytes,
         version: if chance(rng, 1, 5) { 2 } else { 3 },
         cluster_bits,

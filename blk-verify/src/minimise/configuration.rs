@@ -7,8 +7,10 @@ use crate::scenario::{Backing, Config};
 pub(super) fn simplify(search: &mut Search) {
     let old = search.best.config.clone();
     let (cluster_bits, size_bytes) = (old.cluster_bits, old.size_bytes);
-    if accepts(search, Config { size_bytes, cluster_bits, ..Config::default() }) {
-        return;
+    for lanes in [0, old.lanes] {
+        if accepts(search, Config { size_bytes, cluster_bits, lanes, ..Config::default() }) {
+            return;
+        }
     }
     for to_default in FIELDS {
         let mut config = search.best.config.clone();

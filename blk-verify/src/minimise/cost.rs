@@ -3,7 +3,7 @@
 use crate::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
 
 /// Compared from the first to the last. Sums of 64-bit numbers need more than 64 bits.
-type Cost = [u128; 12];
+type Cost = [u128; 15];
 
 pub(super) fn cost(scenario: &Scenario) -> Cost {
     let requests = &scenario.requests;
@@ -11,6 +11,7 @@ pub(super) fn cost(scenario: &Scenario) -> Cost {
     let size = scenario.config.size_bytes;
     [
         requests.len() as u128,
+        scenario.schedule.iter().filter(|turn| !turn.is_never()).count() as u128,
         sum(kind_rank),
         config_rank(&scenario.config),
         u128::from(scenario.config.cluster_bits.abs_diff(Config::default().cluster_bits)),
@@ -22,6 +23,8 @@ pub(super) fn cost(scenario: &Scenario) -> Cost {
         sum(|request| request.range().map_or(0, |(offset, _)| u128::from(offset))),
         sum(flags),
         sum(|request| fill_rank(fill(request))),
+        u128::from(scenario.config.lanes),
+        scenario.schedule.iter().map(|turn| u128::from(turn.byte())).sum(),
     ]
 }
 

@@ -2,14 +2,19 @@
 
 use super::cost::kind_rank;
 use super::search::Search;
-use crate::scenario::{Fill, Request};
+use crate::scenario::{Fill, Request, Scenario};
 
 /// Beyond this many requests, all pairs are too many.
 const PAIRS_REQUESTS_MAX: usize = 16;
 
 /// Drops what comes after request number `index`.
 pub(super) fn drop_after(search: &mut Search, index: usize) {
-    search.accepts_change(|scenario| scenario.requests.truncate(index.saturating_add(1)));
+    search.accepts_change(|scenario| keep_first(scenario, index.saturating_add(1)));
+}
+
+fn keep_first(scenario: &mut Scenario, count: usize) {
+    scenario.requests.truncate(count);
+    scenario.trim_schedule();
 }
 
 /// Looks for the shortest beginning that fails, by halving. It is found if longer beginnings fail as well, as they nearly always do.
@@ -17,7 +22,7 @@ pub(super) fn shortest_prefix(search: &mut Search) {
     let mut passes = 0;
     while passes < search.best.requests.len() {
         let middle = passes + (search.best.requests.len() - passes) / 2;
-        if !search.accepts_change(|scenario| scenario.requests.truncate(middle)) {
+        if !search.accepts_change(|scenario| keep_first(scenario, middle)) {
             passes = middle + 1;
         }
     }
@@ -31,7 +36,7 @@ pub(super) fn remove(search: &mut Search) {
         let mut removed = false;
         while end > 0 {
             let start = end.saturating_sub(run);
-            removed |= search.accepts_change(|scenario| drop(scenario.requests.drain(start..end)));
+            removed |= search.accepts_change(|scenario| scenario.remove_requests(start..end));
             end = start;
         }
         if !removed || run > 1 {
@@ -49,8 +54,8 @@ pub(super) fn remove_pairs(search: &mut Search) {
     for second in (1..count).rev() {
         for first in (0..second).rev() {
             let removed = search.accepts_change(|scenario| {
-                scenario.requests.remove(second);
-                scenario.requests.remove(first);
+                scenario.remove_requests(second..second + 1);
+                scenario.remove_requests(first..first + 1);
             });
             if removed {
                 return;

@@ -7,8 +7,8 @@ use crate::generate::{Aim, Limits, Swarm, chance, of_kind, pick, request};
 use crate::scenario::{Fill, Request, Scenario};
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
-pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario) {
-    let mut aim = aim_at(rng, scenario);
+pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+    let mut aim = aim_at(rng, scenario, limits);
     let requests = &mut scenario.requests;
     if requests.is_empty() {
         return insert_new(rng, requests, &mut aim);
@@ -38,8 +38,8 @@ pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario) {
 }
 
 /// Aims mostly at clusters that the scenario uses already.
-fn aim_at(rng: &mut SmallRng, scenario: &Scenario) -> Aim {
-    let mut aim = Aim::new(rng, &scenario.config, &Limits::default());
+fn aim_at(rng: &mut SmallRng, scenario: &Scenario, limits: &Limits) -> Aim {
+    let mut aim = Aim::new(rng, &scenario.config, limits);
     for place in 0..3 {
         if scenario.requests.is_empty() {
             break;

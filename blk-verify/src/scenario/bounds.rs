@@ -3,6 +3,9 @@
 //! The bytes form is bounded so that anything a fuzzer comes up with runs in milliseconds. Text and JSON are written by people
 //! and by the minimiser; they may say anything that fits into memory.
 
+/// Lanes, in every form.
+pub const LANES_MAX: u8 = 8;
+
 /// Requests in the bytes form; records beyond are ignored.
 pub const REQUESTS_MAX: usize = 256;
 

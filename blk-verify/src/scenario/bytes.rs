@@ -10,20 +10,24 @@
 //!  5  compression: 0 zlib, 1 zstd       then up to 256 records of 16 bytes:
 //!  6  bit 0 preallocate, bit 1 discard,   0  opcode in the low nibble       3  MODE: 0xEE takes the numbers as they are
 //!     bit 2 lazy refcounts                1  flags                          4..10  offset, or the new size
-//!  7  reserved                            2  byte to write                 10..16  length
+//!  7  lanes; 9 and more: 0                2  byte to write                 10..16  length
 //! ```
 //! All numbers are little-endian, all units bytes. What is missing of the header has the default's values; what is missing of the
 //! last record is zero. Opcodes: 1 read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate,
 //! 9 reopen, 10 check; all others are ignored, so that a later opcode cannot change what an old input does to the others.
 //! Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the byte is written rather than stamps; others are ignored.
+//! Where there are two lanes or more, the high nibbles of opcode and flags are the low and high half of the request's turn
+//! ([`super::Turn`]).
 //! An unknown first byte is read as version 1, the only one: a mutated mark costs nothing.
 //!
 //! Values that are illegal, and ranges that do not lie in the disk, are brought there ([`Scenario::decode`]); a request that
 //! is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero, so that they can get a meaning whose zero is what was meant before.
 
-use super::bounds::{CACHE_ENTRIES_MAX, DATA_BYTES_MAX, DISK_BYTES_MAX, OFFSET_BYTES_END, REQUESTS_MAX};
+use super::bounds::{
+    CACHE_ENTRIES_MAX, DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, REQUESTS_MAX,
+};
 use super::reach::{self, Frame};
-use super::{Backing, Compression, Config, Fill, Request, RequestKind, Scenario};
+use super::{Backing, Compression, Config, Fill, Request, RequestKind, Scenario, Turn};
 
 /// First byte of the bytes form. It is not valid UTF-8, so no text begins with it.
 pub const MAGIC: u8 = 0xB1;
@@ -59,6 +63,7 @@ impl Scenario {
         let mut frame = Frame { size: config.size_bytes, cluster: config.cluster_bytes() };
         let count = records.len().div_ceil(RECORD_BYTES).min(REQUESTS_MAX);
         let mut requests = Vec::with_capacity(count);
+        let mut schedule = Vec::with_capacity(count);
         let mut data_bytes_left = DATA_BYTES_MAX;
         for record in records.chunks(RECORD_BYTES).take(count) {
             let mut padded = [0; RECORD_BYTES];
@@ -70,8 +75,11 @@ impl Scenario {
                 frame.size = size;
             }
             requests.push(request);
+            schedule.push(decode_turn(&padded, &config));
         }
-        Self { config, requests }
+        let mut scenario = Self { config, requests, schedule };
+        scenario.trim_schedule();
+        scenario
     }
 
     /// The bytes that stand for this scenario. [`Scenario::fits_bytes`] tells whether they say all of it: what exceeds
@@ -83,9 +91,14 @@ impl Scenario {
         // Where the records will be held against, so that it is known which of them have to be marked.
         let config = decode_config(&bytes);
         let mut frame = Frame { size: config.size_bytes, cluster: config.cluster_bytes() };
-        for request in &self.requests[..count] {
-            bytes.extend_from_slice(&encode_record(request, frame));
-            if let Request::Resize { size } = *request {
+        for (request, turn) in self.turns().take(count) {
+            let mut record = encode_record(&request, frame);
+            if config.lanes >= 2 {
+                record[0] |= turn.byte() << 4;
+                record[1] |= turn.byte() & 0xf0;
+            }
+            bytes.extend_from_slice(&record);
+            if let Request::Resize { size } = request {
                 frame.size = size.min(DISK_BYTES_MAX);
             }
         }
@@ -142,6 +155,7 @@ fn decode_config(header: &[u8]) -> Config {
         discard: bytes[6] & 2 != 0,
         lazy_refcounts: bytes[6] & 4 != 0,
         control: number(&bytes[28..32]) as u32,
+        lanes: if bytes[7] <= LANES_MAX { bytes[7] } else { 0 },
     };
     config.normalize();
     config
@@ -162,6 +176,7 @@ fn encode_config(config: &Config) -> [u8; HEADER_BYTES] {
     bytes[5] = u8::from(config.compression == Compression::Zstd);
     bytes[6] =
         u8::from(config.preallocate) | u8::from(config.discard) << 1 | u8::from(config.lazy_refcounts) << 2;
+    bytes[7] = config.lanes.min(LANES_MAX);
     bytes[8..14].copy_from_slice(&bytes_of(config.size_bytes.min(DISK_BYTES_MAX)));
     bytes[14..20].copy_from_slice(&bytes_of(config.backing_bytes.min(DISK_BYTES_MAX)));
     bytes[20..22].copy_from_slice(&config.l2_cache_entries.min(CACHE_ENTRIES_MAX).to_le_bytes());
@@ -212,6 +227,11 @@ fn decode_record(record: &[u8; RECORD_BYTES], frame: Frame) -> Option<Request> {
     };
     let range = if mode == MODE_EXACT { (first, second) } else { frame.range(request.kind(), first, second) };
     Some(request.with_range(range.0, range.1))
+}
+
+/// When the request of a record gives way; inputs from before there were lanes say nothing about it.
+fn decode_turn(record: &[u8; RECORD_BYTES], config: &Config) -> Turn {
+    if config.lanes < 2 { Turn::default() } else { Turn::from_byte(record[0] >> 4 | record[1] & 0xf0) }
 }
 
 fn encode_record(request: &Request, frame: Frame) -> [u8; RECORD_BYTES] {

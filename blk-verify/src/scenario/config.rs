@@ -1,5 +1,6 @@
 //! What configurations are legal.
 
+use super::bounds::LANES_MAX;
 use super::{Backing, Compression, Config, ParseResult};
 use crate::scenario::ParseError;
 
@@ -38,6 +39,7 @@ impl Config {
             self.compression = Compression::Zlib;
             self.lazy_refcounts = false;
         }
+        self.lanes = self.lanes.min(LANES_MAX);
         if self.l2_slice_bytes != 0 {
             let slice = self.l2_slice_bytes.clamp(SLICE_BYTES_MIN, 1 << self.cluster_bits);
             self.l2_slice_bytes = 1 << slice.ilog2();
@@ -67,6 +69,7 @@ impl Config {
             _ if self.refcount_order > 6 => {
                 format!("refcount-order is {}, and must be 0 to 6", self.refcount_order)
             }
+            _ if self.lanes > LANES_MAX => format!("lanes is {}, and must be 0 to {LANES_MAX}", self.lanes),
             _ if !slice_is_legal => {
                 format!("l2-slice-bytes is {slice}, and must be 0 or a power of two from 512 to 2M")
             }

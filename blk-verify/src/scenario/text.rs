@@ -14,6 +14,7 @@
 //! flush
 //! reopen
 //! check
+//! @3 write 0 4k             # gives way to the next lane after 3 points, where `config` has lanes=2 or more
 //! ```
 //! The keys of `config` are the names of [`Config`]'s fields as JSON has them; what is not written has the default. Sizes take a
 //! unit (`k`, `M`, `G`...: powers of 1024) or `0x`. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t` are
@@ -69,7 +70,13 @@ impl fmt::Display for Scenario {
         if self.config != Config::default() {
             writeln!(f, "{}", self.config)?;
         }
-        self.requests.iter().try_for_each(|request| writeln!(f, "{request}"))
+        for (request, turn) in self.turns() {
+            if !turn.is_never() {
+                write!(f, "{turn} ")?;
+            }
+            writeln!(f, "{request}")?;
+        }
+        Ok(())
     }
 }
 
@@ -154,10 +161,11 @@ enum Key {
     Discard,
     LazyRefcounts,
     Control,
+    Lanes,
 }
 
 impl Key {
-    const ALL: [Self; 14] = [
+    const ALL: [Self; 15] = [
         Self::Size,
         Self::Version,
         Self::ClusterBits,
@@ -172,6 +180,7 @@ impl Key {
         Self::Discard,
         Self::LazyRefcounts,
         Self::Control,
+        Self::Lanes,
     ];
 
     fn name(self) -> &'static str {
@@ -190,6 +199,7 @@ impl Key {
             Self::Discard => "discard",
             Self::LazyRefcounts => "lazy-refcounts",
             Self::Control => "control",
+            Self::Lanes => "lanes",
         }
     }
 
@@ -210,6 +220,7 @@ impl Key {
             Self::Discard => switch(config.discard),
             Self::LazyRefcounts => switch(config.lazy_refcounts),
             Self::Control => config.control.to_string(),
+            Self::Lanes => config.lanes.to_string(),
         }
     }
 }

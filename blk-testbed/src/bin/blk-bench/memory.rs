@@ -43,7 +43,7 @@ fn sequences() -> Result<f64> {
         Engine::new(RunOptions { track_kinds: false, compare_before_reopen: false, ..RunOptions::default() });
     let mut rng = SmallRng::seed_from_u64(1);
     let config = Config { size_bytes: 256 << 10, cluster_bits: 12, ..Config::default() };
-    let mut scenario = Scenario { config, requests: Vec::new() };
+    let mut scenario = Scenario { config, ..Scenario::default() };
     per_second(TIME, || {
         for _ in 0..100 {
             scenario.requests.clear();

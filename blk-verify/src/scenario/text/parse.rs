@@ -4,7 +4,9 @@ use std::slice::Iter;
 
 use super::{HEADER, Key, backing_name, compression_name};
 use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
-use crate::scenario::{Backing, Compression, Config, Fill, ParseError, ParseResult, Request, Scenario};
+use crate::scenario::{
+    Backing, Compression, Config, Fill, POINTS_MAX, ParseError, ParseResult, Request, Scenario, Turn,
+};
 
 /// A word and where it begins.
 #[derive(Debug, Clone, Copy)]
@@ -82,7 +84,9 @@ pub(super) fn scenario(text: &str) -> ParseResult<Scenario> {
         } else if scenario.requests.len() == DOCUMENT_REQUESTS_MAX {
             return Err(first.error(format!("more than {DOCUMENT_REQUESTS_MAX} requests")));
         } else {
-            scenario.requests.push(request(*first, rest)?);
+            let (turn, (name, operands)) = turn(&line)?;
+            scenario.requests.push(request(name, operands)?);
+            scenario.set_turn(scenario.requests.len() - 1, turn);
         }
         may_configure = false;
     }
@@ -156,6 +160,7 @@ impl Key {
             Self::LazyRefcounts => {
                 config.lazy_refcounts = self.choice(value, [false, true], switch_name)?;
             }
+            Self::Lanes => config.lanes = number(255)? as u8,
             Self::Control => config.control = number(u64::from(u32::MAX))? as u32,
         }
         Ok(())
@@ -245,6 +250,22 @@ impl<'a> Operands<'a> {
             name.error(format!("{} operands; expected: {}", self.sizes.len(), usage.trim_end()))
         })
     }
+}
+
+/// The turn that stands before a request, and the words of the request itself.
+fn turn<'a, 'b>(line: &'b [Word<'a>]) -> ParseResult<(Turn, (Word<'a>, &'b [Word<'a>]))> {
+    let (first, rest) = line.split_first().expect("empty lines are filtered out");
+    if !first.text.starts_with('@') {
+        return Ok((Turn::default(), (*first, rest)));
+    }
+    let turn = Turn::parse(first.text).ok_or_else(|| {
+        first.error(format!(
+            "'{}' is no turn; one is @POINTS, from @1 to @{POINTS_MAX}, then < and *",
+            first.text
+        ))
+    })?;
+    let (name, operands) = rest.split_first().ok_or_else(|| first.error("a turn without a request"))?;
+    Ok((turn, (*name, operands)))
 }
 
 fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {

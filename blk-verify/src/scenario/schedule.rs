@@ -1,0 +1,51 @@
+//! The schedule of a scenario, kept beside its requests: a turn for each, as far as any comes.
+
+use std::ops::Range;
+
+use super::{Request, Scenario, Turn};
+
+impl Scenario {
+    /// When request number `index`, from 0, gives way.
+    pub fn turn(&self, index: usize) -> Turn {
+        self.schedule.get(index).copied().unwrap_or_default()
+    }
+
+    /// Has request number `index`, from 0, give way at `turn`.
+    pub fn set_turn(&mut self, index: usize, turn: Turn) {
+        if index >= self.schedule.len() {
+            self.schedule.resize(index + 1, Turn::default());
+        }
+        self.schedule[index] = turn;
+        self.trim_schedule();
+    }
+
+    /// Removes requests with their turns.
+    ///
+    /// # Panics
+    /// If the range reaches beyond the requests.
+    pub fn remove_requests(&mut self, range: Range<usize>) {
+        let turns = self.schedule.len();
+        self.schedule.drain(range.start.min(turns)..range.end.min(turns));
+        self.requests.drain(range);
+        self.trim_schedule();
+    }
+
+    /// The requests, each with its turn.
+    pub fn turns(&self) -> impl Iterator<Item = (Request, Turn)> + '_ {
+        self.requests.iter().enumerate().map(|(index, request)| (*request, self.turn(index)))
+    }
+
+    /// Puts these requests with their turns in the place of all others.
+    pub fn set_turns(&mut self, turns: Vec<(Request, Turn)>) {
+        (self.requests, self.schedule) = turns.into_iter().unzip();
+        self.trim_schedule();
+    }
+
+    /// Drops what says nothing: turns that never come behind the last that does, and those of no request.
+    pub fn trim_schedule(&mut self) {
+        self.schedule.truncate(self.requests.len());
+        while self.schedule.last().is_some_and(|turn| turn.is_never()) {
+            self.schedule.pop();
+        }
+    }
+}
