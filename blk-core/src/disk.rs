@@ -186,7 +186,9 @@ impl Disk {
         }
         let mut at = part.offset;
         while at < part.end() {
-            let length = (part.end() - at).min(ZEROES_BYTES as u64);
+            // Pieces end between sectors: a sector is never made of two requests' halves.
+            let whole = ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64;
+            let length = (part.end() - at).min(whole);
             let write = WriteFlags { fua: flags.fua, compressed: false };
             self.driver.write(at, &ZEROES[..length as usize], write)?;
             at += length;

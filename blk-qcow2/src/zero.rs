@@ -112,11 +112,12 @@ impl Qcow2 {
         self.write_zero_data(part)
     }
 
-    /// Writes zeroes as data.
+    /// Writes zeroes as data, in pieces that end between sectors: a sector is never made of two requests' halves.
     pub(crate) fn write_zero_data(&self, extent: Extent) -> Result<()> {
         let mut at = extent.offset;
         while at < extent.end() {
-            let length = (extent.end() - at).min(ZEROES_BYTES as u64);
+            let whole = ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64;
+            let length = (extent.end() - at).min(whole);
             self.write_guest(at, &ZEROES[..length as usize])?;
             at += length;
         }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use blk_verify::crash::{CrashEngine, CrashOptions};
+use blk_verify::race::RaceEngine;
 use blk_verify::scenario::Scenario;
 use blk_verify::target::{ImageTarget, Target};
 use blk_verify::testing::CANARY;
@@ -12,11 +13,12 @@ use serde_json::Value;
 use crate::{Qcow2Target, RawTarget};
 
 /// Everything that a scenario can run in.
-static SUITES: [Suite; 4] = [
+static SUITES: [Suite; 5] = [
     Suite { name: "verify_qcow2", start: |purpose| requests(&Qcow2Target, purpose) },
     Suite { name: "verify_raw", start: |purpose| requests(&RawTarget, purpose) },
     Suite { name: "canary", start: |purpose| requests(&CANARY, purpose) },
     Suite { name: "verify_crash", start: |purpose| crashes(&Qcow2Target, purpose) },
+    Suite { name: "verify_race", start: |purpose| races(&Qcow2Target, purpose) },
 ];
 
 /// What a run is for: it decides what is counted, and how much is tried.
@@ -154,5 +156,26 @@ impl Runner for Crashes {
 
     fn summary(&self) -> Value {
         self.engine.stats().summary()
+    }
+}
+
+/// Requests in flight together, under a deterministic scheduler.
+#[derive(Debug)]
+struct Races {
+    target: &'static dyn ImageTarget,
+    engine: RaceEngine,
+}
+
+fn races(target: &'static dyn ImageTarget, _purpose: Purpose) -> Box<dyn Runner> {
+    Box::new(Races { target, engine: RaceEngine::new() })
+}
+
+impl Runner for Races {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        serde_json::to_value(self.engine.stats().summary()).unwrap_or_default()
     }
 }

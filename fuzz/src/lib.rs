@@ -110,13 +110,25 @@ impl Session {
 #[macro_export]
 macro_rules! scenario_target {
     ($name:literal) => {
+        $crate::scenario_target!($name, blk_verify::generate::Limits::default());
+    };
+    // What mutation makes stays within these limits.
+    ($name:literal, $limits:expr) => {
         libfuzzer_sys::fuzz_target!(|data: &[u8]| -> libfuzzer_sys::Corpus {
             let suite = blk_testbed::suite($name).expect("the testbed knows this suite");
             $crate::scenario(suite, data)
         });
 
         libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
-            blk_verify::mutate::mutate(data, size, max_size, seed, libfuzzer_sys::fuzzer_mutate)
+            let limits = $limits;
+            blk_verify::mutate::mutate_within(
+                &limits,
+                data,
+                size,
+                max_size,
+                seed,
+                libfuzzer_sys::fuzzer_mutate,
+            )
         });
 
         libfuzzer_sys::fuzz_crossover!(|first: &[u8], second: &[u8], out: &mut [u8], seed: u32| {

@@ -1,0 +1,60 @@
+//! Requests in flight together on the unbroken drivers: no false alarm, and everything overlaps.
+
+use blk_testbed::Qcow2Target;
+use blk_verify::Outcome;
+use blk_verify::generate::{Generator, Limits};
+use blk_verify::race::{RaceEngine, StressOptions, stress};
+use blk_verify::scenario::{Config, RequestKind, Scenario};
+
+/// Schedules of the seeded test; more of them are for `blk-race`.
+const SCHEDULES: usize = 20_000;
+
+#[test]
+fn seeded_schedules_find_nothing_and_reach_every_overlap() {
+    let mut engine = RaceEngine::new();
+    for scenario in Generator::new(20_261_125, Limits::racing()).take(SCHEDULES) {
+        match engine.run(&Qcow2Target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Refused(why) => panic!("{why}\n{scenario}"),
+        }
+    }
+    let stats = engine.stats();
+    println!("{stats}");
+    assert!(stats.interleaved_percent() >= 40, "{stats}");
+    assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
+    let alone = [RequestKind::Resize, RequestKind::Reopen];
+    let together = || RequestKind::ALL.into_iter().filter(|kind| !alone.contains(kind));
+    for (earlier, later) in together().flat_map(|earlier| together().map(move |later| (earlier, later))) {
+        assert!(stats.overlap_count(earlier, later) > 0, "no {later:?} during a {earlier:?}: {stats}");
+    }
+}
+
+/// The same scenario, run again and again on one engine and on fresh ones.
+#[test]
+fn a_schedule_is_a_pure_function_of_the_scenario() {
+    let mut used = RaceEngine::new();
+    for scenario in Generator::new(5, Limits::racing()).take(300) {
+        let points_of = |engine: &mut RaceEngine, scenario: &Scenario| {
+            let before = (engine.stats().points, engine.stats().switches);
+            assert_eq!(engine.run(&Qcow2Target, scenario), Outcome::Clean, "{scenario}");
+            (engine.stats().points - before.0, engine.stats().switches - before.1)
+        };
+        let first = points_of(&mut used, &scenario);
+        let reread = Scenario::from_text(&scenario.to_text()).unwrap();
+        assert_eq!(points_of(&mut RaceEngine::new(), &reread), first, "{scenario}");
+        assert!(scenario.fits_bytes(), "{scenario}");
+    }
+}
+
+#[test]
+fn threads_find_nothing() {
+    for (seed, cluster_bits) in [(1, 9), (2, 12), (3, 16)] {
+        let config = Config { size_bytes: 256 << 10, cluster_bits, ..Config::default() };
+        let options = StressOptions { seed, lanes: 4, requests: 4000, config };
+        match stress(&Qcow2Target, &options) {
+            Ok(stats) => assert!(stats.met > 0, "{stats}"),
+            Err(finding) => panic!("{}", finding.report),
+        }
+    }
+}
