@@ -306,3 +306,116 @@ impl Look {
 fn sector_end(at: u64) -> u64 {
     (at / SECTOR_BYTES + 1) * SECTOR_BYTES
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SIZE: u64 = 4096;
+
+    fn content() -> Content {
+        Content::new(Arc::new(vec![0xaa; SIZE as usize]))
+    }
+
+    fn sectors(first: u64, count: u64) -> Extent {
+        Extent::new(first * 512, count * 512)
+    }
+
+    fn begin(content: &mut Content, extent: Extent, byte: u8, looks: &mut [&mut Look]) -> Write {
+        let bytes = Bytes::Data(Arc::new(vec![byte; extent.length as usize]));
+        content.begin_write(extent, bytes, looks.iter_mut().map(|look| &mut **look))
+    }
+
+    fn write(content: &mut Content, extent: Extent, byte: u8) {
+        let write = begin(content, extent, byte, &mut []);
+        content.end_write(&write, false);
+    }
+
+    /// Which bytes a read of `extent` might return now, with nothing else in flight; it settles on the last.
+    fn possible(content: &mut Content, extent: Extent, bytes: &[u8]) -> Vec<u8> {
+        let may = |content: &mut Content, byte: &u8| {
+            let look = content.begin_look(extent);
+            content.end_look(&look, &vec![*byte; extent.length as usize]).is_ok()
+        };
+        // Each on a copy of its own would be simplest; wrong ones settle nothing.
+        bytes.iter().copied().filter(|byte| may(content, byte)).collect()
+    }
+
+    #[test]
+    fn what_is_ordered_is_exact() {
+        let mut content = content();
+        write(&mut content, sectors(0, 2), 1);
+        write(&mut content, sectors(1, 2), 2);
+        assert_eq!(possible(&mut content, sectors(0, 1), &[0xaa, 2, 0, 1]), [1]);
+        assert_eq!(possible(&mut content, sectors(1, 2), &[0xaa, 1, 0, 2]), [2]);
+        assert_eq!(possible(&mut content, sectors(3, 5), &[1, 2, 0xaa]), [0xaa]);
+    }
+
+    #[test]
+    fn of_two_writes_in_flight_either_comes_last_and_a_read_decides_it() {
+        for first in [1, 2] {
+            let mut content = content();
+            let one = begin(&mut content, sectors(0, 2), 1, &mut []);
+            let two = begin(&mut content, sectors(0, 2), 2, &mut []);
+            content.end_write(&one, false);
+            content.end_write(&two, false);
+            assert_eq!(possible(&mut content, sectors(0, 1), &[0xaa, first, 3 - first]), [first]);
+            assert_eq!(possible(&mut content, sectors(1, 1), &[0xaa, 3 - first, first]), [3 - first]);
+        }
+    }
+
+    #[test]
+    fn a_read_returns_what_was_possible_in_its_time() {
+        let mut content = content();
+        write(&mut content, sectors(0, 1), 1);
+        let early = begin(&mut content, sectors(0, 4), 2, &mut []);
+        let mut look = content.begin_look(sectors(0, 4));
+        let late = begin(&mut content, sectors(2, 1), 3, &mut [&mut look]);
+        content.end_write(&late, false);
+        content.end_write(&early, false);
+        let mut may = |bytes: [u8; 4]| {
+            let found: Vec<u8> = bytes.iter().flat_map(|byte| [*byte; 512]).collect();
+            content.end_look(&look, &found).map_err(|wrong| wrong.extent)
+        };
+        assert_eq!(may([1, 0xaa, 0xaa, 0xaa]), Ok(()));
+        assert_eq!(may([2, 2, 3, 2]), Ok(()));
+        assert_eq!(may([1, 2, 2, 3]), Err(sectors(3, 1)), "3 was written elsewhere");
+        assert_eq!(may([0xaa, 2, 2, 2]), Err(sectors(0, 1)), "that was over before the read began");
+    }
+
+    #[test]
+    fn discards_and_failed_writes_are_possible_and_leave_what_was() {
+        let mut content = content();
+        let discard = content.begin_write(sectors(0, 2), Bytes::Zeroes, [].into_iter());
+        content.end_write(&discard, true);
+        assert_eq!(possible(&mut content, sectors(0, 1), &[1, 0]), [0]);
+        assert_eq!(possible(&mut content, sectors(1, 1), &[1, 0xaa, 0]), [0xaa], "settled by the read");
+        let look = content.begin_look(sectors(0, 2));
+        assert!(content.may_be_zero(&look, sectors(0, 1)) && !content.may_be_zero(&look, sectors(0, 2)));
+    }
+
+    #[test]
+    fn a_sector_is_one_writer_s() {
+        let mut content = content();
+        let one = begin(&mut content, sectors(0, 1), 1, &mut []);
+        let two = begin(&mut content, sectors(0, 1), 2, &mut []);
+        content.end_write(&one, false);
+        content.end_write(&two, false);
+        let look = content.begin_look(sectors(0, 1));
+        let torn: Vec<u8> = [[1; 256], [2; 256]].concat();
+        assert_eq!(content.end_look(&look, &torn).unwrap_err().possible, [vec![1; 512], vec![2; 512]]);
+        let parts = [begin(&mut content, Extent::new(0, 100), 3, &mut [])];
+        content.end_write(&parts[0], false);
+        let look = content.begin_look(sectors(0, 1));
+        let joined: Vec<u8> = [vec![3; 100], vec![2; 412]].concat();
+        assert_eq!(content.end_look(&look, &joined), Ok(()));
+    }
+
+    #[test]
+    fn what_a_disk_gains_is_zero() {
+        let mut content = content();
+        content.resized(SIZE + 700);
+        assert_eq!(possible(&mut content, Extent::new(SIZE, 700), &[0xaa, 0]), [0]);
+        assert_eq!(possible(&mut content, sectors(7, 1), &[0, 0xaa]), [0xaa]);
+    }
+}
