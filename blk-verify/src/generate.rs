@@ -60,12 +60,13 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 256 KiB.
+    /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB: few clusters, so that
+    /// what one request frees is soon another's.
     pub fn racing() -> Self {
         Self {
             requests_min: 2,
             requests_max: 14,
-            disk_bytes_max: 256 << 10,
+            disk_bytes_max: 64 << 10,
             data_bytes_max: 64 << 10,
             lanes_max: 4,
             config: None,
@@ -114,13 +115,14 @@ impl Generator {
         let count = self.request_count(&mut rng);
         scenario.requests.clear();
         scenario.requests.reserve(count);
-        let swarm = Swarm::random(&mut rng);
+        let is_racing = scenario.config.lanes >= 2;
+        let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
         let mut aim = Aim::new(&mut rng, &scenario.config, &self.limits);
         for _ in 0..count {
             scenario.requests.push(request(&mut rng, &swarm, &mut aim));
         }
         scenario.schedule.clear();
-        if scenario.config.lanes >= 2 {
+        if is_racing {
             turns::fill(&mut rng, scenario);
         }
     }

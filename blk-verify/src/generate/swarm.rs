@@ -9,6 +9,9 @@ use crate::scenario::{Fill, RequestKind};
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
 const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1];
 
+/// How often each kind comes in scenarios whose requests race: more discards, and flushes that let freed clusters be found.
+const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1];
+
 /// The mixture of one scenario: some kinds are missing, some come three times as often.
 #[derive(Debug, Clone)]
 pub(crate) struct Swarm {
@@ -19,15 +22,24 @@ pub(crate) struct Swarm {
 impl Swarm {
     /// Each kind is left out with probability 1/4 and tripled with probability 1/4. Something is always written.
     pub(crate) fn random(rng: &mut SmallRng) -> Self {
+        Self::random_of(rng, USUAL)
+    }
+
+    /// As [`Swarm::random`], for requests in flight together.
+    pub(crate) fn random_racing(rng: &mut SmallRng) -> Self {
+        Self::random_of(rng, RACING)
+    }
+
+    fn random_of(rng: &mut SmallRng, usual: [u16; RequestKind::ALL.len()]) -> Self {
         let mut dice = rng.next_u64();
-        let mut weights = USUAL;
+        let mut weights = usual;
         for weight in &mut weights {
             *weight *= [0, 1, 1, 3][(dice & 3) as usize];
             dice >>= 2;
         }
         let (write, compressed) = (RequestKind::Write.index(), RequestKind::WriteCompressed.index());
         if weights[write] == 0 && weights[compressed] == 0 {
-            weights[write] = USUAL[write];
+            weights[write] = usual[write];
         }
         Self::of(weights)
     }

@@ -5,20 +5,23 @@ use rand::rngs::SmallRng;
 use super::random::{chance, pick};
 use crate::scenario::{POINTS_MAX, Scenario, Turn};
 
-/// Gives the requests of a scenario turns: few in one, many in another. A bug needs few turns, at the right points.
+/// Gives the requests of a scenario turns: one in many scenarios, so that all others happen while one request stands still;
+/// few or nearly all in others.
 pub(super) fn fill(rng: &mut SmallRng, scenario: &mut Scenario) {
-    let eighths = [1, 2, 4, 7][pick(rng, 4) as usize];
-    let turns = scenario.requests.iter();
+    let count = scenario.requests.len() as u64;
+    let eighths = [0, 0, 0, 1, 2, 4, 7][pick(rng, 7) as usize];
+    let alone = if eighths == 0 { pick(rng, count.max(1)) } else { count };
+    let has_turn = |rng: &mut SmallRng, index: u64| index == alone || chance(rng, eighths, 8);
     scenario.schedule =
-        turns.map(|_| if chance(rng, eighths, 8) { turn(rng) } else { Turn::default() }).collect();
+        (0..count).map(|index| if has_turn(rng, index) { turn(rng) } else { Turn::default() }).collect();
     scenario.trim_schedule();
 }
 
-/// A turn; early points are more likely, since most requests have few.
+/// A turn. Early points are more likely: a read and a write in place have no more than four.
 pub(crate) fn turn(rng: &mut SmallRng) -> Turn {
     let points = match pick(rng, 8) {
-        0..=3 => 1 + pick(rng, 8),
-        4..=6 => 1 + pick(rng, 20),
+        0..=3 => 1 + pick(rng, 4),
+        4..=6 => 1 + pick(rng, 16),
         _ => 1 + pick(rng, u64::from(POINTS_MAX)),
     };
     Turn::new(points as u8, chance(rng, 1, 4), chance(rng, 1, 6))

@@ -288,8 +288,8 @@ impl Inner {
         let mut finding =
             report::content_finding(journal, request, Extent::new(at, found.len() as u64), sides);
         for other in others.iter().rev() {
-            let (_, text) = report::origin(journal, other, wrong.extent.offset, 0, self.content.size());
-            let _ = writeln!(finding.report, "  or:        {text}");
+            let (_, origin) = report::origin(journal, other, wrong.extent.offset, 0, self.content.size());
+            let _ = writeln!(finding.report, "  or:        {origin}");
         }
         Box::new(finding)
     }

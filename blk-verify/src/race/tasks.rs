@@ -270,6 +270,7 @@ mod tests {
     #[test]
     fn a_held_lock_is_waited_for_and_a_circle_of_them_found() {
         static LOCK: RwLock<()> = RwLock::new(());
+        static LOCKS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
         let (log, ended) = run(&["@2", ""], |index, log| {
             let held = LOCK.write();
             say(log, index);
@@ -277,7 +278,6 @@ mod tests {
             drop(held);
         });
         assert!(log == "01" && matches!(ended, Ended::Completed));
-        static LOCKS: [Mutex<()>; 2] = [Mutex::new(()), Mutex::new(())];
         let (_, ended) = run(&["@2", ""], |index, _| {
             let _first = LOCKS[index].lock();
             let _second = LOCKS[1 - index].lock();
