@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 
 /// Fewer traces than this means that the corpus was not found.
-const TRACES_MIN: usize = 19;
+const TRACES_MIN: usize = 24;
 
 fn traces() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/regressions");
