@@ -73,11 +73,10 @@ impl Judge<'_> {
         medium.stop_logging();
         analysis.content = read_twice(&disk)?;
         analysis.leaks = check(&disk, "after the crash")?;
-        if recovery.iter().any(|operation| operation.change != Change::Sync) {
-            if depth == Depth::First {
-                self.stats.recoveries += 1;
-                recovery::crash(self, image, &recovery, &analysis.content)?;
-            }
+        let wrote = recovery.iter().any(|operation| operation.change != Change::Sync);
+        if wrote && depth == Depth::First {
+            self.stats.recoveries += 1;
+            recovery::crash(self, image, &recovery, &analysis.content)?;
         }
         if analysis.leaks > 0 {
             self.repair(image, &analysis.content)?;
