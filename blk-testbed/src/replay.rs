@@ -98,6 +98,8 @@ pub fn replay_text(suite_name: &str, text: &str) -> Result<(), String> {
 
 /// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
 const WATCH_ONE_IN: u64 = 8;
+/// One race in so many is crashed too, which costs far more than the race.
+const CRASH_ONE_RACE_IN: u64 = 32;
 /// The largest disk that the bytes form of a scenario can ask for is far below this.
 const FUZZED_BYTES_MAX: u64 = 64 << 20;
 
@@ -166,8 +168,9 @@ struct Races {
     engine: RaceEngine,
 }
 
-fn races(target: &'static dyn ImageTarget, _purpose: Purpose) -> Box<dyn Runner> {
-    Box::new(Races { target, engine: RaceEngine::new() })
+fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let crash_one_in = if purpose == Purpose::Fuzz { CRASH_ONE_RACE_IN } else { 1 };
+    Box::new(Races { target, engine: RaceEngine::with_crashes(crash_one_in) })
 }
 
 impl Runner for Races {

@@ -30,6 +30,20 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     }
 }
 
+#[test]
+fn crashes_in_the_middle_of_races_find_nothing() {
+    let mut engine = RaceEngine::with_crashes(1);
+    for scenario in Generator::new(77, Limits::racing()).take(300) {
+        if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
+            panic!("{}\n{scenario}", finding.report);
+        }
+    }
+    let stats = engine.crashes();
+    println!("{stats}");
+    assert!(stats.scenarios > 100 && stats.distinct > 5000, "{stats}");
+    assert!(stats.states > stats.distinct, "{stats}");
+}
+
 /// The same scenario, run again and again on one engine and on fresh ones.
 #[test]
 fn a_schedule_is_a_pure_function_of_the_scenario() {

@@ -31,10 +31,13 @@ use crate::{Outcome, Signature};
 use content::{Allowed, Content};
 use drive::Trouble;
 use explore::Place;
-use further::Further;
 use judge::Analysis;
-use violation::Violation;
+pub(crate) use violation::Violation;
 
+pub(crate) use content::sector_of;
+pub(crate) use explain::fate;
+pub(crate) use further::Further;
+pub(crate) use judge::{Depth, Judge};
 pub use stats::CrashStats;
 pub use violation::Clause;
 

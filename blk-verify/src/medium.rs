@@ -15,7 +15,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::storage::Event;
-use blk_core::sync::Mutex;
+use blk_core::sync::model::in_one_step;
+use blk_core::sync::{Mutex, point};
 use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
 
 pub use history::{History, Item, Pending};
@@ -84,6 +85,11 @@ impl Medium {
         operations
     }
 
+    /// How many issues and completions there were.
+    pub fn points(&self) -> u64 {
+        in_one_step(|| self.log.lock().points)
+    }
+
     /// Whether nothing was logged since the last [`Medium::take_log`].
     pub fn is_unchanged(&self) -> bool {
         self.log.lock().operations.is_empty()
@@ -105,9 +111,15 @@ impl Medium {
 
     /// Logs the issue, makes the change, logs the completion. One that fails has not happened.
     fn log(&self, change: Change, make: impl FnOnce(&MemoryStorage) -> Result<()>) -> Result<()> {
-        let issued = self.log.lock().issue(change);
-        let result = make(&self.live);
-        self.log.lock().complete(issued, result.is_ok());
+        let issued = in_one_step(|| self.log.lock().issue(change));
+        // Where requests race, others go on between issue and completion.
+        point();
+        let result = in_one_step(|| {
+            let result = make(&self.live);
+            self.log.lock().complete(issued, result.is_ok());
+            result
+        });
+        point();
         result
     }
 }
@@ -139,7 +151,7 @@ impl Log {
 
 impl Storage for Medium {
     fn len(&self) -> Result<u64> {
-        self.live.len()
+        in_one_step(|| self.live.len())
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
@@ -150,7 +162,8 @@ impl Storage for Medium {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.live.read_at(offset, buf)
+        point();
+        in_one_step(|| self.live.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
@@ -175,7 +188,7 @@ impl Storage for Medium {
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.live.run_at(offset)
+        in_one_step(|| self.live.run_at(offset))
     }
 
     fn sync(&self) -> Result<()> {
@@ -184,7 +197,7 @@ impl Storage for Medium {
 
     fn event(&self, event: Event) {
         if self.is_logging() {
-            self.log.lock().step = event;
+            in_one_step(|| self.log.lock().step = event);
         }
     }
 }

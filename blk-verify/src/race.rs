@@ -14,6 +14,7 @@
 
 mod content;
 mod court;
+mod crash;
 mod host;
 mod lane;
 mod stats;
@@ -27,7 +28,9 @@ use std::sync::Arc;
 use blk_core::{Disk, ErrorKind, MemoryStorage, Result, Storage};
 
 use crate::Outcome;
+use crate::crash::{CrashStats, Further};
 use crate::engine::panic_finding;
+use crate::medium::Medium;
 use crate::oracle::content::failed;
 use crate::oracle::image;
 use crate::report::{self, Finding, Signature};
@@ -35,6 +38,7 @@ use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Config, Request, Scenario, Turn};
 use crate::target::{ImageTarget, Prepared};
 use court::Court;
+use crash::Timeline;
 use host::Host;
 use tasks::{Control, Ended, Tasks};
 
@@ -50,6 +54,10 @@ const SIZE_BYTES_MAX: u64 = 64 << 20;
 /// Races scenarios, keeping what it can between them.
 #[derive(Default)]
 pub struct RaceEngine {
+    /// One run in so many is crashed too; 0 for none.
+    crash_one_in: u64,
+    further: Further,
+    crashes: CrashStats,
     tasks: Tasks,
     images: Option<Images>,
     stats: RaceStats,
@@ -114,6 +122,16 @@ impl RaceEngine {
         Self::default()
     }
 
+    /// An engine that also crashes one run in `one_in` at each of its host's operations.
+    pub fn with_crashes(one_in: u64) -> Self {
+        Self { crash_one_in: one_in, ..Self::default() }
+    }
+
+    /// What the crashes of runs so far did.
+    pub fn crashes(&self) -> &CrashStats {
+        &self.crashes
+    }
+
     /// What all runs so far did.
     pub fn stats(&self) -> &RaceStats {
         &self.stats
@@ -131,7 +149,15 @@ impl RaceEngine {
         // They come from the same target: an engine is used with one.
         match Images::renew(self.images.take(), target, config) {
             Ok(images) => {
-                let outcome = self.race(&images, scenario, lanes);
+                let mut outcome = self.race(&images, scenario, lanes, None);
+                // Its points differ from the host's: what is found without a crash stays found so.
+                if outcome == Outcome::Clean
+                    && self.crash_one_in > 0
+                    && self.stats.schedules.is_multiple_of(self.crash_one_in)
+                {
+                    let medium = Arc::new(Medium::new(images.fresh.duplicate()));
+                    outcome = self.race(&images, scenario, lanes, Some(&medium));
+                }
                 self.images = Some(images);
                 outcome
             }
@@ -143,24 +169,47 @@ impl RaceEngine {
         }
     }
 
-    fn race(&mut self, images: &Images, scenario: &Scenario, lanes: usize) -> Outcome {
+    /// Races on a host, or on a medium that is crashed afterwards.
+    fn race(
+        &mut self,
+        images: &Images,
+        scenario: &Scenario,
+        lanes: usize,
+        medium: Option<&Arc<Medium>>,
+    ) -> Outcome {
         let court = Court::new(Arc::clone(&images.initial), lanes, images.config.cluster_bytes());
+        let host: Arc<dyn Storage> = match medium {
+            Some(medium) => {
+                court.watch(Timeline::new(Arc::clone(medium)));
+                Arc::clone(medium) as _
+            }
+            None => Arc::new(Host::new(images.fresh.duplicate())),
+        };
         let mut run = Run {
             tasks: &mut self.tasks,
             images,
-            host: Arc::new(Host::new(images.fresh.duplicate())),
+            host,
             court: Arc::new(court),
             control: Arc::new(Control::default()),
             lanes,
             disk: None,
         };
-        let ended = catch_unwind(AssertUnwindSafe(|| run.all(scenario)));
+        let (further, crashes) = (&mut self.further, &mut self.crashes);
+        let ended = catch_unwind(AssertUnwindSafe(|| {
+            run.all(scenario)?;
+            match medium {
+                Some(medium) => run.crash(medium, further, crashes),
+                None => Ok(()),
+            }
+        }));
         let mut stats = run.court.stats();
         stats.points = run.control.points();
         stats.switches = run.control.switches();
         stats.interleaved = u64::from(stats.met > 0);
         let court = run.court;
-        self.stats.merge(&stats);
+        if medium.is_none() {
+            self.stats.merge(&stats);
+        }
         match ended {
             Ok(Ok(())) => Outcome::Clean,
             Ok(Err(finding)) => Outcome::Finding(finding),
@@ -247,6 +296,15 @@ impl Run<'_> {
 
     fn disk(&self) -> &Disk {
         self.disk.as_ref().expect("open between reopens")
+    }
+
+    /// Crashes what has happened.
+    fn crash(&self, medium: &Medium, further: &mut Further, stats: &mut CrashStats) -> Step {
+        let Some(timeline) = self.court.take_timeline() else { return Ok(()) };
+        let Images { config, prepared, fresh, initial } = self.images;
+        let prepared = &**prepared;
+        let mut scene = crash::Scene { prepared, config, fresh, initial, further, stats };
+        scene.crash(medium, &timeline).map_err(|finding| self.court.explain(*finding))
     }
 
     fn judge_content(&self) -> Step {

@@ -7,12 +7,12 @@ use blk_core::{Disk, Extent, Result};
 use crate::perform;
 use crate::scenario::Request;
 
-pub(super) const SECTOR_BYTES: u64 = 512;
+pub(crate) const SECTOR_BYTES: u64 = 512;
 
 /// What a request will change, if it succeeds.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Predicted {
-    pub(super) extent: Extent,
+pub(crate) struct Predicted {
+    pub(crate) extent: Extent,
     /// The bytes of `extent` afterwards.
     bytes: Vec<u8>,
     /// Whether old bytes may stay although it succeeds.
@@ -21,33 +21,33 @@ pub(super) struct Predicted {
 
 /// The bytes of a disk, as completed requests have left them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Content {
-    pub(super) bytes: Vec<u8>,
+pub(crate) struct Content {
+    pub(crate) bytes: Vec<u8>,
 }
 
 /// A byte of the disk that is neither what it was nor what it was to become.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Wrong {
+pub(crate) struct Wrong {
     /// Where the range that was read starts.
-    pub(super) offset: u64,
-    pub(super) expected: Vec<u8>,
-    pub(super) found: Vec<u8>,
+    pub(crate) offset: u64,
+    pub(crate) expected: Vec<u8>,
+    pub(crate) found: Vec<u8>,
 }
 
 impl Content {
     /// What `disk` shows.
-    pub(super) fn read(disk: &Disk) -> Result<Self> {
+    pub(crate) fn read(disk: &Disk) -> Result<Self> {
         let mut bytes = vec![0; disk.size() as usize];
         disk.read(0, &mut bytes)?;
         Ok(Self { bytes })
     }
 
-    pub(super) fn size(&self) -> u64 {
+    pub(crate) fn size(&self) -> u64 {
         self.bytes.len() as u64
     }
 
     /// What `request` is to change; `None` for one that changes no content or reaches past the end.
-    pub(super) fn predict(&self, number: u32, request: Request, cluster_bytes: u64) -> Option<Predicted> {
+    pub(crate) fn predict(&self, number: u32, request: Request, cluster_bytes: u64) -> Option<Predicted> {
         let (offset, length) = request.range()?;
         let end = offset.checked_add(length).filter(|end| *end <= self.size())?;
         let mut bytes = vec![0; length as usize];
@@ -65,7 +65,7 @@ impl Content {
 
     /// Takes over what a request has changed. What a discard or a failed request did is read from the disk: each byte is the
     /// old or the new one.
-    pub(super) fn settle(
+    pub(crate) fn settle(
         &mut self,
         disk: &Disk,
         predicted: &Predicted,
@@ -95,7 +95,7 @@ impl Content {
 
 /// What each sector may show after a crash: its durable value, or that of any request since.
 #[derive(Debug, Clone)]
-pub(super) struct Allowed {
+pub(crate) struct Allowed {
     durable: Vec<u8>,
     /// Values since then, oldest first, of the sectors that have any.
     later: BTreeMap<u64, Vec<Vec<u8>>>,
@@ -104,17 +104,17 @@ pub(super) struct Allowed {
 
 impl Allowed {
     /// Everything is durable.
-    pub(super) fn new(content: &Content) -> Self {
+    pub(crate) fn new(content: &Content) -> Self {
         Self { durable: content.bytes.clone(), later: BTreeMap::new(), sizes: vec![content.size()] }
     }
 
     /// Sizes that the disk may have.
-    pub(super) fn sizes(&self) -> &[u64] {
+    pub(crate) fn sizes(&self) -> &[u64] {
         &self.sizes
     }
 
     /// A resize to `size` is about to be made: bytes that are gained read as zeroes.
-    pub(super) fn resize(&mut self, size: u64) {
+    pub(crate) fn resize(&mut self, size: u64) {
         if !self.sizes.contains(&size) {
             self.sizes.push(size);
         }
@@ -124,12 +124,12 @@ impl Allowed {
     }
 
     /// What `predicted` will leave is allowed from now on.
-    pub(super) fn begin(&mut self, content: &Content, predicted: &Predicted) {
+    pub(crate) fn begin(&mut self, content: &Content, predicted: &Predicted) {
         self.allow(content, predicted.extent, &predicted.bytes);
     }
 
     /// What the disk shows in `extent` is allowed.
-    pub(super) fn note(&mut self, content: &Content, extent: Extent) {
+    pub(crate) fn note(&mut self, content: &Content, extent: Extent) {
         let bytes = content.bytes[extent.offset as usize..extent.end() as usize].to_vec();
         self.allow(content, extent, &bytes);
     }
@@ -153,14 +153,14 @@ impl Allowed {
     }
 
     /// Everything that has completed is durable.
-    pub(super) fn flushed(&mut self, content: &Content) {
+    pub(crate) fn flushed(&mut self, content: &Content) {
         self.durable.clone_from(&content.bytes);
         self.later.clear();
         self.sizes = vec![content.size()];
     }
 
     /// The sectors of `extent` are durable as they are; a sector that it covers in part as far as it does.
-    pub(super) fn flushed_part(&mut self, content: &Content, extent: Extent) {
+    pub(crate) fn flushed_part(&mut self, content: &Content, extent: Extent) {
         for sector in extent.offset / SECTOR_BYTES..extent.end().div_ceil(SECTOR_BYTES) {
             let whole = sector_of(content.size(), sector);
             if whole.intersection(extent) == whole {
@@ -172,7 +172,7 @@ impl Allowed {
     }
 
     /// The first sector of `found`, a whole disk, that holds what it may not.
-    pub(super) fn first_wrong(&self, found: &[u8]) -> Option<u64> {
+    pub(crate) fn first_wrong(&self, found: &[u8]) -> Option<u64> {
         let length = found.len().min(self.durable.len());
         let mut at = 0;
         for (&sector, later) in &self.later {
@@ -197,7 +197,7 @@ impl Allowed {
     }
 
     /// The values that a sector may hold, the durable one first.
-    pub(super) fn values(&self, sector: u64) -> Vec<&[u8]> {
+    pub(crate) fn values(&self, sector: u64) -> Vec<&[u8]> {
         let whole = sector_of(self.durable.len() as u64, sector);
         let durable = &self.durable[whole.offset as usize..whole.end() as usize];
         let later = self.later.get(&sector).into_iter().flatten().map(Vec::as_slice);
@@ -205,13 +205,13 @@ impl Allowed {
     }
 
     /// Whether a request since the last flush has touched the sector.
-    pub(super) fn is_uncertain(&self, sector: u64) -> bool {
+    pub(crate) fn is_uncertain(&self, sector: u64) -> bool {
         self.later.contains_key(&sector)
     }
 }
 
 /// The bytes of a sector of a disk of `size` bytes: the last may be short.
-pub(super) fn sector_of(size: u64, sector: u64) -> Extent {
+pub(crate) fn sector_of(size: u64, sector: u64) -> Extent {
     let start = (sector * SECTOR_BYTES).min(size);
     Extent::between(start, (start + SECTOR_BYTES).min(size))
 }

@@ -8,7 +8,7 @@ use crate::scenario::Request;
 
 /// What is wrong with a disk that is in use.
 #[derive(Debug)]
-pub(super) enum Trouble {
+pub(crate) enum Trouble {
     /// A request failed that must not.
     Failed(Error),
     /// The disk shows other bytes than it should.
@@ -17,7 +17,7 @@ pub(super) enum Trouble {
 
 /// Makes a request, compares what it reads, and takes over what it changes. Returns whether it succeeded; a refusal is no
 /// trouble.
-pub(super) fn make(
+pub(crate) fn make(
     performer: &mut Performer,
     disk: &Disk,
     content: &mut Content,
@@ -32,7 +32,7 @@ pub(super) fn make(
 }
 
 /// Makes a request and compares what it reads.
-pub(super) fn perform(
+pub(crate) fn perform(
     performer: &mut Performer,
     disk: &Disk,
     content: &Content,
@@ -52,7 +52,7 @@ pub(super) fn perform(
 }
 
 /// Takes over what a request has changed.
-pub(super) fn settle(
+pub(crate) fn settle(
     disk: &Disk,
     content: &mut Content,
     request: Request,

@@ -22,7 +22,7 @@ use crate::medium::{History, Pending};
 use crate::report::{self, OriginClass};
 
 /// The whole report. `fate` says what was lost and what was not; there is none without a crash.
-pub(super) fn report(
+pub(crate) fn report(
     journal: &Journal,
     violation: &Violation,
     content: &Content,
@@ -57,12 +57,12 @@ fn bytes(text: &mut String, journal: &Journal, wrong: &Wrong, size: u64) {
 }
 
 /// Where a sector's bytes come from.
-pub(super) fn origin(journal: &Journal, sector: &[u8], address: u64, size: u64) -> (OriginClass, String) {
+pub(crate) fn origin(journal: &Journal, sector: &[u8], address: u64, size: u64) -> (OriginClass, String) {
     report::origin(journal, sector, address, 0, size)
 }
 
 /// What of the pending operations was lost, and what persisted.
-pub(super) fn fate(history: &History, kept: &[bool]) -> String {
+pub(crate) fn fate(history: &History, kept: &[bool]) -> String {
     let mut text = String::new();
     for pending in history.pending() {
         let fate = &kept[pending.items.clone()];

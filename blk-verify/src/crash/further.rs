@@ -4,7 +4,7 @@ use crate::generate::{Generator, Limits};
 use crate::scenario::{Config, Request};
 
 /// Stamps of these requests begin here, far from those before the crash.
-pub(super) const FIRST_NUMBER: u32 = 0x80_0000;
+pub(crate) const FIRST_NUMBER: u32 = 0x80_0000;
 /// The model wants at least 50.
 const REQUESTS: usize = 50;
 /// Different lists for different images.
@@ -14,14 +14,14 @@ const DATA_BYTES_MAX: u64 = 64 << 10;
 
 /// A few lists of requests for disks of one configuration.
 #[derive(Debug, Default)]
-pub(super) struct Further {
+pub(crate) struct Further {
     config: Option<Config>,
     lists: Vec<Vec<Request>>,
 }
 
 impl Further {
     /// Makes the lists for `config`, unless they are those of the last one.
-    pub(super) fn prepare(&mut self, config: &Config) {
+    pub(crate) fn prepare(&mut self, config: &Config) {
         if self.config.as_ref() == Some(config) {
             return;
         }
@@ -39,7 +39,7 @@ impl Further {
     }
 
     /// The list for an image of this hash.
-    pub(super) fn requests(&self, hash: u64) -> &[Request] {
+    pub(crate) fn requests(&self, hash: u64) -> &[Request] {
         &self.lists[(hash % LISTS) as usize]
     }
 }

@@ -25,27 +25,27 @@ use crate::target::Prepared;
 
 /// What an image was found to be.
 #[derive(Debug, Default)]
-pub(super) struct Analysis {
+pub(crate) struct Analysis {
     /// What the disk shows.
-    pub(super) content: Content,
-    pub(super) leaks: u64,
+    pub(crate) content: Content,
+    pub(crate) leaks: u64,
     /// What is wrong with it whatever was asked before.
-    pub(super) violation: Option<Violation>,
+    pub(crate) violation: Option<Violation>,
 }
 
 /// Judges images of one configuration.
 #[derive(Debug)]
-pub(super) struct Judge<'a> {
-    pub(super) prepared: &'a dyn Prepared,
-    pub(super) further: &'a Further,
-    pub(super) cluster_bytes: u64,
-    pub(super) performer: Performer,
-    pub(super) stats: &'a mut CrashStats,
+pub(crate) struct Judge<'a> {
+    pub(crate) prepared: &'a dyn Prepared,
+    pub(crate) further: &'a Further,
+    pub(crate) cluster_bytes: u64,
+    pub(crate) performer: Performer,
+    pub(crate) stats: &'a mut CrashStats,
 }
 
 /// Whether a recovery that writes is to be crashed too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Depth {
+pub(crate) enum Depth {
     First,
     Second,
 }
@@ -54,7 +54,7 @@ type Judged<T> = Result<T, Violation>;
 
 impl Judge<'_> {
     /// Opens the image, reads, checks, repairs and uses it.
-    pub(super) fn analyse(&mut self, image: &MemoryStorage, hash: u64, depth: Depth) -> Analysis {
+    pub(crate) fn analyse(&mut self, image: &MemoryStorage, hash: u64, depth: Depth) -> Analysis {
         let mut analysis = Analysis::default();
         analysis.violation = self.try_image(image, hash, depth, &mut analysis).err();
         analysis

@@ -43,23 +43,28 @@ impl Clause {
 
 /// One violation.
 #[derive(Debug, Clone)]
-pub(super) struct Violation {
-    pub(super) clause: Clause,
+pub(crate) struct Violation {
+    pub(crate) clause: Clause,
     /// In one line; numbers in it do not count for the signature.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// More lines.
-    pub(super) notes: Vec<String>,
+    pub(crate) notes: Vec<String>,
     /// Bytes that are not what they should be.
-    pub(super) wrong: Option<Wrong>,
+    pub(crate) wrong: Option<Wrong>,
 }
 
 impl Violation {
-    pub(super) fn new(clause: Clause, what: impl Into<String>) -> Self {
+    pub(crate) fn new(clause: Clause, what: impl Into<String>) -> Self {
         Self { clause, what: what.into(), notes: Vec::new(), wrong: None }
     }
 
+    /// The guest sees what it may not.
+    pub(crate) fn content(what: String) -> Self {
+        Self::new(Clause::Content, what)
+    }
+
     /// What went wrong before any crash.
-    pub(super) fn live(trouble: &Trouble) -> Self {
+    pub(crate) fn live(trouble: &Trouble) -> Self {
         match trouble {
             Trouble::Failed(error) => Self::new(Clause::Live, format!("a request fails: {error}")),
             Trouble::Wrong(wrong) => Self::new(Clause::Live, "wrong bytes").with_bytes(wrong.clone()),
@@ -67,16 +72,16 @@ impl Violation {
     }
 
     /// What stays the same in a smaller scenario.
-    pub(super) fn signature(&self) -> String {
+    pub(crate) fn signature(&self) -> String {
         format!("{:?}: {}", self.clause, report::without_numbers(&self.what))
     }
 
-    pub(super) fn with_note(mut self, note: String) -> Self {
+    pub(crate) fn with_note(mut self, note: String) -> Self {
         self.notes.push(note);
         self
     }
 
-    pub(super) fn with_bytes(self, wrong: Wrong) -> Self {
+    pub(crate) fn with_bytes(self, wrong: Wrong) -> Self {
         Self { wrong: Some(wrong), ..self }
     }
 }

@@ -9,6 +9,7 @@ use blk_core::sync::model::in_one_step;
 use blk_core::{CheckReport, Error, ErrorKind, Extent};
 
 use super::content::{Bytes, Content, Look, Write, Wrong};
+use super::crash::Timeline;
 use super::stats::RaceStats;
 use crate::journal::Journal;
 use crate::oracle::image;
@@ -78,6 +79,8 @@ struct Inner {
     /// Each request with those that it met in flight.
     met: Vec<(u32, Vec<u32>)>,
     finding: Option<Box<Finding>>,
+    /// What was in flight when, if the run is to be crashed.
+    timeline: Option<Timeline>,
     stats: RaceStats,
 }
 
@@ -90,9 +93,20 @@ impl Court {
             flights: (0..lanes).map(|_| None).collect(),
             met: Vec::new(),
             finding: None,
+            timeline: None,
             stats: RaceStats::default(),
         };
         Self { journal: Journal::new(), cluster_bytes, inner: Mutex::new(inner) }
+    }
+
+    /// Keeps a timeline from now on.
+    pub(super) fn watch(&self, timeline: Timeline) {
+        self.inner.lock().timeline = Some(timeline);
+    }
+
+    /// The timeline, if one was kept.
+    pub(super) fn take_timeline(&self) -> Option<Timeline> {
+        self.inner.lock().timeline.take()
     }
 
     /// Has lanes make these requests next.
@@ -125,12 +139,16 @@ impl Court {
     /// The disk was resized, with nothing in flight.
     pub(super) fn resized(&self, request: Request, size: u64) {
         self.journal.enter(request);
-        self.inner.lock().content.resized(size);
+        let mut inner = self.inner.lock();
+        inner.content.resized(size);
+        // Its crashes are judged by sequences of requests.
+        inner.timeline = None;
     }
 
     /// The disk was reopened, with nothing in flight.
     pub(super) fn reopened(&self) {
         self.journal.enter(Request::Reopen);
+        self.inner.lock().timeline = None;
     }
 
     /// Gives `lane` its next request; `None` when there is no more, or something was found.
@@ -192,6 +210,9 @@ impl Inner {
             Request::WriteZeroes { .. } | Request::Discard { .. } => self.begin_write(extent, Bytes::Zeroes),
             _ => Role::Neither,
         };
+        if let Some(timeline) = &mut self.timeline {
+            timeline.begin(number, request, extent, data.clone());
+        }
         self.flights[lane] = Some(Flight { number, request, is_inside, has_met, role });
         Begun { number, request, turn, data, is_inside }
     }
@@ -233,6 +254,9 @@ impl Inner {
     ) -> Result<(), Box<Finding>> {
         let flight = self.flights[lane].take().expect("a lane ends what it has begun");
         let (number, request) = (flight.number, flight.request);
+        if let Some(timeline) = &mut self.timeline {
+            timeline.end(number, answered.is_ok());
+        }
         if let Role::Write(write) = &flight.role {
             let may_stay = answered.is_err() || matches!(request, Request::Discard { .. });
             self.content.end_write(write, may_stay);
