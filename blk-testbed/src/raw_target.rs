@@ -6,13 +6,19 @@ use std::sync::Arc;
 use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
 use blk_verify::scenario::{Backing, Config};
-use blk_verify::target::{Bench, Target};
+use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
 
 use crate::initial;
 
 /// A raw disk over a real, unnamed temporary file under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RawTarget;
+
+/// Raw images of one configuration, on any storage.
+#[derive(Debug)]
+struct RawImages {
+    config: Config,
+}
 
 #[derive(Debug)]
 struct RawBench {
@@ -28,9 +34,7 @@ impl Target for RawTarget {
     }
 
     fn legalize(&self, config: &Config) -> Config {
-        // All that a raw disk has is a size, and what a discard does.
-        let known = Config { size_bytes: config.size_bytes, discard: config.discard, ..Config::default() };
-        Config { cluster_bits: config.cluster_bits.clamp(9, 21), backing: Backing::None, ..known }
+        ImageTarget::legalize(self, config)
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
@@ -43,13 +47,42 @@ impl Target for RawTarget {
     }
 }
 
+impl ImageTarget for RawTarget {
+    fn legalize(&self, config: &Config) -> Config {
+        // All that a raw disk has is a size, and what a discard does.
+        let known = Config { size_bytes: config.size_bytes, discard: config.discard, ..Config::default() };
+        Config { cluster_bits: config.cluster_bits.clamp(9, 21), backing: Backing::None, ..known }
+    }
+
+    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
+        Ok(Box::new(RawImages { config: config.clone() }))
+    }
+}
+
+impl Prepared for RawImages {
+    fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        blk_raw::FORMAT.create(storage, self.config.size_bytes, Options::new())
+    }
+
+    fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
+        open(storage, self.config.discard)
+    }
+
+    fn reference(&self) -> Result<Disk> {
+        initial::reference_over(self.config.size_bytes, None)
+    }
+}
+
+fn open(storage: Arc<dyn Storage>, discard: bool) -> Result<Disk> {
+    let options = Options::new().with("discard", if discard { "unmap" } else { "ignore" });
+    blk_raw::FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver)
+}
+
 impl RawBench {
     fn open(&mut self) -> Result<()> {
         let file = self.file.try_clone().map_err(|error| Error::io("duplicate a file handle", 0, error))?;
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
-        let options = Options::new().with("discard", if self.discard { "unmap" } else { "ignore" });
-        let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver)?;
-        self.test = Some(Arc::new(disk));
+        self.test = Some(Arc::new(open(storage, self.discard)?));
         Ok(())
     }
 }

@@ -3,6 +3,7 @@
 use std::fmt;
 
 use blk_verify::crash::{CrashEngine, CrashOptions};
+use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::race::RaceEngine;
 use blk_verify::scenario::Scenario;
 use blk_verify::target::{ImageTarget, Target};
@@ -13,11 +14,13 @@ use serde_json::Value;
 use crate::{Qcow2Target, RawTarget};
 
 /// Everything that a scenario can run in.
-static SUITES: [Suite; 5] = [
+static SUITES: [Suite; 7] = [
     Suite { name: "verify_qcow2", start: |purpose| requests(&Qcow2Target, purpose) },
     Suite { name: "verify_raw", start: |purpose| requests(&RawTarget, purpose) },
     Suite { name: "canary", start: |purpose| requests(&CANARY, purpose) },
     Suite { name: "verify_crash", start: |purpose| crashes(&Qcow2Target, purpose) },
+    Suite { name: "verify_fault", start: |purpose| faults(&Qcow2Target, purpose) },
+    Suite { name: "verify_fault_raw", start: |purpose| faults(&RawTarget, purpose) },
     Suite { name: "verify_race", start: |purpose| races(&Qcow2Target, purpose) },
 ];
 
@@ -152,6 +155,44 @@ fn crashes(target: &'static dyn ImageTarget, _purpose: Purpose) -> Box<dyn Runne
 }
 
 impl Runner for Crashes {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        self.engine.stats().summary()
+    }
+}
+
+/// Faults of one scenario, and the largest disk, bytes, while fuzzing.
+const FUZZED_FAULTS_MAX: usize = 64;
+const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
+/// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
+const FUZZED_OPERATIONS_MAX: u64 = 20_000;
+
+/// Requests, with operations of the storage failing.
+#[derive(Debug)]
+struct Faults {
+    target: &'static dyn ImageTarget,
+    engine: FaultEngine,
+}
+
+fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let thorough = FaultOptions::default();
+    let options = match purpose {
+        Purpose::Replay => thorough,
+        Purpose::Minimise => FaultOptions { pursues: true, ..thorough },
+        Purpose::Fuzz => FaultOptions {
+            faults_max: FUZZED_FAULTS_MAX,
+            operations_max: FUZZED_OPERATIONS_MAX,
+            size_bytes_max: FUZZED_FAULT_BYTES_MAX,
+            ..thorough
+        },
+    };
+    Box::new(Faults { target, engine: FaultEngine::new(options) })
+}
+
+impl Runner for Faults {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
         self.engine.run(self.target, scenario)
     }

@@ -8,7 +8,7 @@ mod content;
 mod drive;
 mod explain;
 mod explore;
-mod further;
+pub(crate) mod further;
 mod judge;
 mod recovery;
 mod stats;

@@ -6,6 +6,7 @@
 
 pub mod crash;
 pub mod engine;
+pub mod fault;
 pub mod generate;
 pub mod journal;
 pub mod medium;

@@ -65,6 +65,13 @@ pub enum Signature {
         /// How, with its numbers taken out.
         what: String,
     },
+    /// A failure of the storage was not survived.
+    Fault {
+        /// The rule that is violated.
+        rule: &'static str,
+        /// The step of the driver whose operation failed.
+        step: &'static str,
+    },
     /// The driver panicked.
     Panic {
         /// Its message, with its numbers taken out.
