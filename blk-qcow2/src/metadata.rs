@@ -286,17 +286,17 @@ impl Metadata {
             self.write_refcounts(&*storage)?;
         }
         if self.l2.has_dirty() || self.l1.is_dirty() {
-            storage.sync()?;
+            self.sync()?;
             self.write_l2_slices(&*storage)?;
         }
         if self.l1.is_dirty() {
-            storage.sync()?;
+            self.sync()?;
             self.check_span(self.l1.host_offset(), Role::L1Table)?;
             storage.event(Event::L1Update);
             self.l1.write_dirty(&*storage)?;
         }
         if self.allocator.has_pending() {
-            storage.sync()?;
+            self.sync()?;
             self.apply_frees()?;
             if !self.behaviour.lazy_refcounts {
                 self.write_refcounts(&*storage)?;
@@ -309,8 +309,13 @@ impl Metadata {
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.write_back()?;
         self.storage.event(Event::FlushToDisk);
-        let synced = self.storage.sync();
-        synced.map_err(|error| self.poison(error))
+        self.sync()
+    }
+
+    /// Makes durable what was written. A failure, whatever its reason, poisons: what it was to make durable may be lost, and no
+    /// later sync says so.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.storage.sync().map_err(|error| self.poison(error))
     }
 
     /// Whether [`Metadata::write_back`] has anything to do.
@@ -332,7 +337,7 @@ impl Metadata {
             self.refcounts.cache.write_slice(storage, slice)?;
         }
         if self.refcounts.table.is_dirty() {
-            storage.sync()?;
+            self.sync()?;
             self.check_span(self.refcounts.table.host_offset(), Role::RefcountTable)?;
             storage.event(Event::ReftableUpdate);
             storage.event(Event::RefblockAllocHookup);

@@ -168,6 +168,13 @@ impl Check for Qcow2 {
         if repair == RepairMode::None {
             return check::check(&*self.storage, &metadata.header, repair);
         }
+        // What a repair that fails has changed, the marks in the header among it, is not known here.
+        self.repair(&mut metadata, repair).map_err(|error| metadata.poison(error))
+    }
+}
+
+impl Qcow2 {
+    fn repair(&self, metadata: &mut Metadata, repair: RepairMode) -> Result<CheckReport> {
         let report = check::check(&*self.storage, &metadata.header, repair)?;
         // A repair changes tables behind the caches: everything is read again.
         let header = Header::read(&*self.storage)?;

@@ -1,7 +1,7 @@
 //! The driver: adds the window's start to every offset, and nothing else.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use blk_core::storage::Event;
 use blk_core::sync::Mutex;
@@ -30,12 +30,14 @@ pub(crate) struct RawDisk {
     /// A discard, and zeroes that may unmap, give space back.
     discard_frees: bool,
     resizing: Mutex<()>,
+    /// Why a sync failed: what it was to make durable may be lost, and no later sync of the host says so.
+    lost: OnceLock<String>,
 }
 
 impl RawDisk {
     pub(crate) fn new(storage: Arc<dyn Storage>, window: Window, discard_frees: bool) -> Self {
         let size = AtomicU64::new(window.size);
-        Self { storage, window, size, discard_frees, resizing: Mutex::new(()) }
+        Self { storage, window, size, discard_frees, resizing: Mutex::new(()), lost: OnceLock::new() }
     }
 
     fn in_file(&self, extent: Extent) -> Extent {
@@ -78,7 +80,12 @@ impl BlockDriver for RawDisk {
     fn flush(&self) -> Result<()> {
         self.storage.event(Event::FlushToOs);
         self.storage.event(Event::FlushToDisk);
-        self.storage.sync()
+        if let Some(cause) = self.lost.get() {
+            return Err(Error::Poisoned { cause: cause.clone() });
+        }
+        self.storage.sync().inspect_err(|error| {
+            self.lost.get_or_init(|| error.to_string());
+        })
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -116,9 +123,12 @@ impl Resize for RawDisk {
         };
         let _alone = self.resizing.lock();
         self.clear_behind_the_end()?;
-        self.storage.set_len(length)?;
-        self.size.store(size, Ordering::Relaxed);
-        Ok(())
+        let resized = self.storage.set_len(length);
+        // A host may say that it failed and have done it: the size is what the next open will find.
+        if resized.is_ok() || self.storage.len().is_ok_and(|found| found == length) {
+            self.size.store(size, Ordering::Relaxed);
+        }
+        resized
     }
 }
 

@@ -11,7 +11,7 @@ fn sweep(engine: &mut FaultEngine, target: &dyn ImageTarget, scenarios: impl Ite
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}\n{}", finding.report, engine.stats()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }

@@ -16,6 +16,7 @@ use blk_core::storage::{Effect, Event, Operation};
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, MemoryStorage, Result, Storage, StorageRun};
 
+use super::expected::SECTOR_BYTES;
 use super::variant::Fault;
 
 /// An operation of the storage, as a run without faults made it.
@@ -190,7 +191,21 @@ impl State {
         self.touched += change.clusters(&self.live, cluster_bytes)?;
         change.apply(&self.live)?;
         if self.is_remembering {
+            let edges = change.edges();
             self.waiting.push(change);
+            self.remember_whole_sectors(edges)?;
+        }
+        Ok(())
+    }
+
+    /// A sector that was changed in part is written whole, with what an earlier failed sync did not write.
+    fn remember_whole_sectors(&mut self, edges: [u64; 2]) -> Result<()> {
+        for edge in edges.into_iter().filter(|edge| edge % SECTOR_BYTES != 0) {
+            let start = edge & !(SECTOR_BYTES - 1);
+            let length = self.live.len()?.saturating_sub(start).min(SECTOR_BYTES);
+            let mut bytes = vec![0; length as usize].into_boxed_slice();
+            self.live.read_at(start, &mut bytes)?;
+            self.waiting.push(Change::Write(start, bytes));
         }
         Ok(())
     }
@@ -206,7 +221,7 @@ impl State {
 
 /// The first half of a range that a host can have done when it fails: whole sectors of it.
 fn half(offset: u64, length: u64) -> u64 {
-    let middle = (offset + length / 2) & !511;
+    let middle = (offset + length / 2) & !(SECTOR_BYTES - 1);
     middle.saturating_sub(offset)
 }
 
@@ -223,6 +238,15 @@ impl Change {
             Self::Length(_) => return None,
         };
         Some(change)
+    }
+
+    /// Where the range begins and ends.
+    fn edges(&self) -> [u64; 2] {
+        match self {
+            Self::Write(offset, bytes) => [*offset, *offset + bytes.len() as u64],
+            Self::Zero(extent) | Self::Punch(extent) => [extent.offset, extent.end()],
+            Self::Length(_) => [0, 0],
+        }
     }
 
     fn clusters(&self, live: &MemoryStorage, cluster_bytes: u64) -> Result<u64> {

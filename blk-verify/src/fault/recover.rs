@@ -20,7 +20,7 @@ impl Run<'_> {
         self.place.stage = "by the flush after the fault was mended";
         self.host.mend();
         stats.lossy += u64::from(self.host.is_lossy());
-        let bound = self.host.touched() + self.history.clusters();
+        let bound = self.touched();
         if self.flush_after()? {
             stats.surfaced += u64::from(self.condition.has_surfaced);
             self.judge_what_is_left()?;

@@ -13,7 +13,7 @@ use super::violation::{Judged, Rule, Violation};
 use crate::scenario::Scenario;
 
 /// Failures that are tried in one repair.
-const FAULTS_MAX: usize = 6;
+const FAULTS_MAX: usize = 2;
 
 /// Repairs `image` with each of some operations failing: the next repair finishes, and the guest sees the same throughout.
 pub(super) fn sweep(run: &Run<'_>, image: &MemoryStorage, stats: &mut FaultStats) -> Judged {

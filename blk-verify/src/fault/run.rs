@@ -54,6 +54,8 @@ pub(super) struct Condition {
     pub(super) is_poisoned: bool,
     /// A request or a flush has failed since the fault.
     pub(super) has_surfaced: bool,
+    /// Clusters touched from before the fault to the last flush.
+    touched: u64,
 }
 
 impl<'a> Run<'a> {
@@ -170,6 +172,20 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Everything is durable.
+    fn flushed(&mut self) {
+        if self.condition.is_faulted {
+            self.condition.touched = self.touched();
+        }
+        self.history.flushed();
+        self.host.forget_touched();
+    }
+
+    /// Clusters that the guest or the driver touched since the last flush before the fault: so many may leak.
+    pub(super) fn touched(&self) -> u64 {
+        self.condition.touched + self.host.touched() + self.history.clusters()
+    }
+
     fn notice_fault(&mut self) {
         self.condition.is_faulted |= self.host.failed_count() > 0;
     }
@@ -190,8 +206,7 @@ impl<'a> Run<'a> {
         let Some(disk) = &self.disk else { return Ok(()) };
         match (request, predicted) {
             (Request::Flush, _) => {
-                self.history.flushed();
-                self.host.forget_touched();
+                self.flushed();
                 Ok(())
             }
             (Request::Resize { size }, _) => {
@@ -201,7 +216,7 @@ impl<'a> Run<'a> {
             }
             (_, Some(predicted)) if predicted.may_stay => {
                 let settled = self.history.settle(disk, predicted);
-                held(settled, "a discarded sector is neither old nor zero")
+                self.looked(settled, "a discarded sector is neither old nor zero")
             }
             (_, Some(predicted)) => {
                 self.history.keep_value();
@@ -230,9 +245,23 @@ impl<'a> Run<'a> {
         }
         let Some(predicted) = predicted else { return Ok(()) };
         let settled = self.history.settle(disk, predicted);
-        held(settled, "a sector of a failed request is neither old nor new")?;
+        self.looked(settled, "a sector of a failed request is neither old nor new")?;
+        let Some(disk) = &self.disk else { return Ok(()) };
         let again = self.history.compare(disk, &[predicted.extent]);
-        held(again, "reading twice gives different bytes").map_err(|violation| violation.of(Rule::Stable))
+        self.looked(again, "reading twice gives different bytes")
+            .map_err(|violation| violation.of(Rule::Stable))
+    }
+
+    /// As [`held`], of a handle that may be poisoned: one that refuses to be read is given up.
+    fn looked(&mut self, compared: blk_core::Result<Option<Wrong>>, what: &str) -> Judged {
+        match compared {
+            Err(error) if error.kind() == ErrorKind::Poisoned && self.condition.is_faulted => {
+                self.condition.is_poisoned = true;
+                self.disk = None;
+                Ok(())
+            }
+            compared => held(compared, what),
+        }
     }
 
     /// Closes and opens the image. Images with lazy refcounts are left dirty every other time.
@@ -247,10 +276,7 @@ impl<'a> Run<'a> {
             self.host.watch(false);
             self.notice_fault();
             match closed {
-                Ok(()) => {
-                    self.history.flushed();
-                    self.host.forget_touched();
-                }
+                Ok(()) => self.flushed(),
                 Err(error) => {
                     is_closed = false;
                     self.note_failure(&error, self.host.failed_count() > before, "close")?;
