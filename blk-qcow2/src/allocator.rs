@@ -395,10 +395,10 @@ impl Metadata {
         if cluster < self.allocator.fresh {
             self.storage.write_zeroes_at(Extent::new(block, self.geometry.cluster_bytes()))?;
         }
-        self.roles.claim(cluster, Role::RefcountBlock);
-        self.refcounts.add_block(index as usize, block);
-        self.allocator.took(cluster, 1);
         let storage = std::sync::Arc::clone(&self.storage);
+        self.refcounts.add_block(&*storage, index as usize, block)?;
+        self.roles.claim(cluster, Role::RefcountBlock);
+        self.allocator.took(cluster, 1);
         self.refcounts.set(&*storage, cluster, 1)
     }
 }

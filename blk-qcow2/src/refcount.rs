@@ -73,10 +73,14 @@ impl Refcounts {
         Ok(())
     }
 
-    /// Enters a new, empty block, whose cluster holds zeroes, into the table.
-    pub(crate) fn add_block(&mut self, index: usize, block: u64) {
+    /// Enters a new, empty block, whose cluster holds zeroes, into the table. The part of it that counts the first cluster of its
+    /// range is in the cache afterwards: setting that count, as the caller has to, cannot fail.
+    pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: u64) -> Result<()> {
         self.forget_block(block);
+        let (slice, _) = self.locate(block, index as u64 * self.geometry.block_entries());
+        self.ensure_loaded(storage, slice)?;
         self.table.set(index, block);
+        Ok(())
     }
 
     /// Drops what the cache knows about the cluster at `block`: it has become a block, or a new one.

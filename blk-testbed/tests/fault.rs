@@ -1,5 +1,9 @@
 //! The fault oracle on the unbroken drivers: whatever fails, nothing is found.
 
+use std::fs;
+use std::path::PathBuf;
+
+use blk_core::storage::Event;
 use blk_testbed::{Qcow2Target, RawTarget};
 use blk_verify::Outcome;
 use blk_verify::fault::{FaultEngine, FaultOptions};
@@ -23,16 +27,86 @@ fn limits() -> Limits {
 
 #[test]
 fn seeded_scenarios_survive_every_failure() {
-    let options = FaultOptions { faults_max: 16, ..FaultOptions::default() };
+    let options = FaultOptions { faults_max: 4, ..FaultOptions::default() };
     let mut engine = FaultEngine::new(options);
-    sweep(&mut engine, &Qcow2Target, Generator::new(20_261_125, limits()).take(200));
-    eprintln!("{}", engine.stats());
+    sweep(&mut engine, &Qcow2Target, Generator::new(20_261_125, limits()).take(2000));
+    let stats = engine.stats();
+    eprintln!("{stats}");
+    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+    // Of each kind of operation, and in each way: the request fails, or only the next flush; the handle is poisoned, or goes on.
+    assert!(stats.kinds.iter().all(|count| *count > 0), "{stats}");
+    assert!(stats.surfaced * 100 > stats.faults * 95, "{stats}");
+    assert!(stats.failed_requests > 0 && stats.failed_requests < stats.faults, "{stats}");
+    assert!(stats.poisoned > 0 && stats.reopened < stats.faults, "{stats}");
+    assert!(stats.lossy > 0 && stats.repairs > 0 && stats.repair_faults > 0, "{stats}");
+    assert!(stats.further_requests >= 50 * stats.faults, "{stats}");
+}
+
+/// All ways in which anything can fail, in scenarios of few requests over few clusters.
+#[test]
+fn small_scenarios_survive_everything_that_is_possible() {
+    let limits =
+        Limits { requests_max: 6, disk_bytes_max: 16 << 10, data_bytes_max: 8 << 10, ..Limits::default() };
+    let mut engine = FaultEngine::new(FaultOptions::default());
+    sweep(&mut engine, &Qcow2Target, Generator::new(4, limits).take(25));
+    let stats = engine.stats();
+    eprintln!("{stats}");
+    assert_eq!((stats.sampled, stats.faults), (0, stats.possible), "{stats}");
+    assert!(stats.faults > 2000, "{stats}");
 }
 
 #[test]
-fn raw() {
-    let options = FaultOptions { faults_max: 16, ..FaultOptions::default() };
+fn raw_disks_survive_every_failure() {
+    let options = FaultOptions { faults_max: 8, ..FaultOptions::default() };
     let mut engine = FaultEngine::new(options);
-    sweep(&mut engine, &RawTarget, Generator::new(20_261_125, limits()).take(200));
-    eprintln!("{}", engine.stats());
+    sweep(&mut engine, &RawTarget, Generator::new(7, limits()).take(300));
+    let stats = engine.stats();
+    eprintln!("{stats}");
+    assert!(stats.kinds.iter().all(|count| *count > 0), "{stats}");
+    assert!(stats.poisoned > 0 && stats.lossy > 0, "{stats}");
+}
+
+/// Steps that the driver tells right before an operation of the storage; other steps have none of their own.
+const STEPS: [Event; 19] = [
+    Event::L1Update,
+    Event::L1GrowWriteTable,
+    Event::L1GrowActivateTable,
+    Event::L2Load,
+    Event::L2Update,
+    Event::ReadAio,
+    Event::ReadBackingAio,
+    Event::ReadCompressed,
+    Event::WriteAio,
+    Event::WriteCompressed,
+    Event::CowRead,
+    Event::ReftableLoad,
+    Event::RefblockLoad,
+    Event::RefblockUpdatePart,
+    Event::RefblockAllocHookup,
+    Event::RefblockAllocWrite,
+    Event::RefblockAllocWriteBlocks,
+    Event::ClusterFree,
+    Event::FlushToDisk,
+];
+
+/// Every trace of the regression corpus, whatever suite it was found in.
+#[test]
+fn the_corpus_survives_every_failure_and_reaches_every_step() {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/regressions");
+    let mut paths: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));
+    paths.sort();
+    assert!(paths.len() >= 19, "{} traces", paths.len());
+    let options = FaultOptions { faults_max: 48, operations_max: 40_000, ..FaultOptions::default() };
+    let mut engine = FaultEngine::new(options);
+    for path in paths {
+        let scenario = Scenario::from_text(&fs::read_to_string(&path).unwrap()).unwrap();
+        let started = std::time::Instant::now();
+        sweep(&mut engine, &Qcow2Target, std::iter::once(scenario));
+        eprintln!("{:?} {}", started.elapsed(), path.display());
+    }
+    let stats = engine.stats();
+    eprintln!("{stats}");
+    let missing: Vec<Event> = STEPS.into_iter().filter(|step| !stats.steps.contains_key(step)).collect();
+    assert!(missing.is_empty(), "no fault at {missing:?}: {stats}");
 }

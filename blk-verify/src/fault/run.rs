@@ -267,7 +267,8 @@ impl<'a> Run<'a> {
     /// Closes and opens the image. Images with lazy refcounts are left dirty every other time.
     fn reopen(&mut self, number: u32) -> Judged<bool> {
         let before = self.host.failed_count();
-        let mut is_closed = true;
+        // A handle that was given up is not closed.
+        let mut is_closed = self.disk.is_some();
         if let Some(disk) = self.disk.take() {
             self.host.watch(true);
             let is_killed = self.setting.config.lazy_refcounts && number.is_multiple_of(2);

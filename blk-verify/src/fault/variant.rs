@@ -1,9 +1,10 @@
 //! The ways in which operations fail, and which of them are tried.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::hash::{DefaultHasher, Hash, Hasher};
 
-use blk_core::storage::{Effect, Operation};
+use blk_core::storage::{Effect, Event, Operation};
 
 use super::host::Step;
 use crate::scenario::Scenario;
@@ -84,8 +85,8 @@ fn failures(operation: Operation) -> &'static [(i32, Effect)] {
     }
 }
 
-/// Every way in which one of `steps` can fail, in the order in which they are tried: one that depends on the scenario, so
-/// that the first few of them are spread over all operations.
+/// Every way in which one of `steps` can fail, in the order in which they are tried: one that depends on the scenario, and
+/// takes turns among the steps of the driver, so that the first few of them have the rare ones too.
 pub(super) fn faults(scenario: &Scenario, steps: &[Step]) -> Vec<Fault> {
     let mut hasher = DefaultHasher::new();
     scenario.hash(&mut hasher);
@@ -100,6 +101,14 @@ pub(super) fn faults(scenario: &Scenario, steps: &[Step]) -> Vec<Fault> {
         }
     }
     faults.sort_unstable_by_key(|(order, _)| *order);
+    let mut turns: HashMap<(Event, Operation), u64> = HashMap::new();
+    for (order, fault) in &mut faults {
+        let turn = turns.entry((steps[fault.at as usize].event, fault.operation)).or_default();
+        // Ties, one of each step, stay in the order that they are in.
+        *order = *turn;
+        *turn += 1;
+    }
+    faults.sort_by_key(|(turn, _)| *turn);
     faults.into_iter().map(|(_, fault)| fault).collect()
 }
 
@@ -113,8 +122,9 @@ fn mix(number: u64) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use blk_core::Extent;
-    use blk_core::storage::Event;
 
     use super::*;
 
@@ -129,7 +139,8 @@ mod tests {
             assert!(mine.iter().all(|fault| fault.operation == operation));
             assert_eq!(mine.iter().filter(|fault| fault.sticky).count() * 2, mine.len());
         }
-        assert_ne!(faults.iter().map(|fault| fault.at).collect::<Vec<_>>()[..6], [0; 6]);
+        let first: HashSet<u64> = faults[..6].iter().map(|fault| fault.at).collect();
+        assert_eq!(first.len(), 6, "each step has its turn");
     }
 
     #[test]
