@@ -1,7 +1,9 @@
 //! Storage in a regular file or on a block device.
 //!
-//! One system call for each read and write. Holes are what the file system makes of them: where it cannot punch or zero a
+//! One system call for each read and write, and more where that one did not do all of it (`transfer`). Holes are what the file system makes of them: where it cannot punch or zero a
 //! range, zeroes are written.
+
+mod transfer;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
@@ -12,6 +14,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
+use self::transfer::{read_all, uninterrupted, write_all};
 use super::{Storage, StorageRun};
 use crate::{Access, Error, Extent, Result};
 
@@ -83,7 +86,8 @@ impl FileStorage {
     fn write_zeroes_as_data(&self, extent: Extent) -> Result<()> {
         let mut at = extent.offset;
         while at < extent.end() {
-            let length = (extent.end() - at).min(ZEROES_BYTES as u64);
+            // Pieces meet where sectors do.
+            let length = (extent.end() - at).min(ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64);
             self.write_at(at, &ZEROES[..length as usize])?;
             at += length;
         }
@@ -178,32 +182,21 @@ impl Storage for FileStorage {
             Some(_) => Err(Error::unsupported("changing the length of a block device")),
             None => {
                 check_end(length, 0)?;
-                self.file.set_len(length).map_err(|error| Error::io("truncate", length, error))
+                uninterrupted(|| self.file.set_len(length))
+                    .map_err(|error| Error::io("truncate", length, error))
             }
         }
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         check_end(offset, buf.len() as u64)?;
-        let mut done = 0;
-        while done < buf.len() {
-            match self.file.read_at(&mut buf[done..], offset + done as u64) {
-                Ok(0) => {
-                    buf[done..].fill(0);
-                    break;
-                }
-                Ok(read) => done += read,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(Error::io("read", offset + done as u64, error)),
-            }
-        }
-        Ok(())
+        read_all(offset, buf, |part, at| self.file.read_at(part, at))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         check_end(offset, buf.len() as u64)?;
         self.check_device(offset, buf.len() as u64)?;
-        self.file.write_all_at(buf, offset).map_err(|error| Error::io("write", offset, error))
+        write_all(offset, buf, |part, at| self.file.write_at(part, at))
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
@@ -256,7 +249,7 @@ impl Storage for FileStorage {
     }
 
     fn sync(&self) -> Result<()> {
-        self.file.sync_data().map_err(|error| Error::io("sync", 0, error))
+        uninterrupted(|| self.file.sync_data()).map_err(|error| Error::io("sync", 0, error))
     }
 }
 
