@@ -18,7 +18,8 @@ const SHOW_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The fuzz target: `verify_qcow2`, `verify_raw`, `verify_crash`, `verify_race`, `open_qcow2` or `canary`.
+    /// The fuzz target: `verify_qcow2`, `verify_raw`, `verify_crash`, `verify_fault`, `verify_fault_raw`, `verify_race`,
+    /// `open_qcow2` or `canary`.
     pub(crate) target: String,
     /// Stop after so many seconds; default: until something is found.
     #[arg(long)]
