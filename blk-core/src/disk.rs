@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 use crate::{
-    BlockDriver, BlockStatus, CheckReport, Error, Extent, Limits, RepairMode, Result, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, CheckReport, Error, Extent, Limits, Preallocation, RepairMode, Resize, Result,
+    WriteFlags, ZeroFlags,
 };
 
 /// Whether a disk may be written.
@@ -150,6 +151,27 @@ impl Disk {
 
     /// Makes the disk `size` bytes long; bytes that are gained read as zeroes.
     pub fn resize(&self, size: u64) -> Result<()> {
+        self.change_size(size, |resize| resize.resize(size))
+    }
+
+    /// Makes the disk `size` bytes long and allocates what it gains.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if something is to be allocated and the disk would become smaller, and what
+    /// [`crate::Resize::grow`] says.
+    pub fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        if preallocation == Preallocation::Off {
+            return self.resize(size);
+        }
+        self.change_size(size, |resize| {
+            if size < self.driver.size() {
+                return Err(Error::invalid_option("preallocation", "it needs a disk that becomes larger"));
+            }
+            resize.grow(size, preallocation)
+        })
+    }
+
+    fn change_size(&self, size: u64, change: impl FnOnce(&dyn Resize) -> Result<()>) -> Result<()> {
         self.check_writable()?;
         if !size.is_multiple_of(self.limits.request_alignment) {
             let alignment = self.limits.request_alignment;
@@ -157,7 +179,7 @@ impl Disk {
         }
         let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
         let _alone = self.resizing.lock();
-        resize.resize(size)?;
+        change(resize)?;
         assert_eq!(self.driver.size(), size, "driver reports another size than it was resized to");
         Ok(())
     }

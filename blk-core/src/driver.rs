@@ -5,6 +5,7 @@
 //! never panics because of a request or because of bytes in an image.
 
 use std::fmt::Debug;
+use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{CheckReport, Disk, Error, Extent, Info, Overlay, RepairMode, Result};
@@ -145,10 +146,54 @@ pub trait BlockDriver: Debug + Send + Sync {
     }
 }
 
+/// What a disk that grows allocates for the bytes that it gains. They read as zeroes in any case.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Preallocation {
+    /// Nothing: space is found when the bytes are written.
+    #[default]
+    Off,
+    /// The format's tables say where the bytes will be; the host need not have the space.
+    Metadata,
+    /// The host has the space too, without zeroes having been written where it can do that.
+    Falloc,
+    /// Zeroes have been written.
+    Full,
+}
+
+impl FromStr for Preallocation {
+    type Err = Error;
+
+    /// Reads the name that QEMU's tools have for it.
+    fn from_str(name: &str) -> Result<Self> {
+        match name {
+            "off" => Ok(Self::Off),
+            "metadata" => Ok(Self::Metadata),
+            "falloc" => Ok(Self::Falloc),
+            "full" => Ok(Self::Full),
+            _ => {
+                let reason = format!("'{name}' is none of off, metadata, falloc, full");
+                Err(Error::invalid_option("preallocation", reason))
+            }
+        }
+    }
+}
+
 /// Changing the size of a disk.
 pub trait Resize {
     /// Makes the disk `size` bytes long. Bytes that are gained read as zeroes.
     fn resize(&self, size: u64) -> Result<()>;
+
+    /// Makes the disk `size` bytes long, which is not less than it has, and allocates what it gains.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the driver cannot allocate in that way; nothing has changed then. After any other error
+    /// the disk has its old size.
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        match preallocation {
+            Preallocation::Off => self.resize(size),
+            _ => Err(Error::unsupported("allocating what a disk gains")),
+        }
+    }
 }
 
 /// Checking the metadata of an image.

@@ -18,7 +18,9 @@ pub mod testing;
 
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use disk::{Access, Disk};
-pub use driver::{BlockDriver, BlockStatus, Check, Limits, Resize, WriteFlags, ZeroFlags, refuse_compressed};
+pub use driver::{
+    BlockDriver, BlockStatus, Check, Limits, Preallocation, Resize, WriteFlags, ZeroFlags, refuse_compressed,
+};
 pub use error::{Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use format::{

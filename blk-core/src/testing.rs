@@ -63,6 +63,7 @@ fn rules<M: Maker>() -> Vec<Rule<M>> {
         ("allocated", zeroes::zeroes_that_may_not_unmap_stay_allocated),
         ("discard", zeroes::a_discard_leaves_old_bytes_or_zeroes),
         ("grow", size::growing_shows_only_zeroes),
+        ("allocate", size::what_is_gained_can_be_allocated),
         ("shrink", size::what_was_cut_off_does_not_come_back),
         ("reopen", durable::a_reopened_disk_keeps_everything),
         ("flush", durable::what_was_flushed_survives_a_kill),

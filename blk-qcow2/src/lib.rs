@@ -29,6 +29,7 @@ mod metadata;
 mod ondisk;
 mod overlay;
 mod pointer_table;
+mod preallocate;
 mod qcow2;
 mod read;
 mod refcount;

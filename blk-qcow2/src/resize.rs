@@ -1,15 +1,19 @@
 //! Growing the disk.
 //!
-//! Write order: the L1 table that the new size needs, and zeroes over whatever would come to light, are durable before the
-//! header says the new size.
+//! Write order: the L1 table that the new size needs, zeroes over whatever would come to light, and clusters that are allocated
+//! at once, are durable before the header says the new size.
 
-use blk_core::{Error, Extent, Resize, Result, ZeroFlags};
+use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
 
 use crate::l2::Cluster;
 use crate::qcow2::Qcow2;
 
 impl Resize for Qcow2 {
     fn resize(&self, size: u64) -> Result<()> {
+        self.grow(size, Preallocation::Off)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
         let _one_at_a_time = self.resizing.lock();
         let old = self.size_bytes();
         if size < old {
@@ -21,6 +25,7 @@ impl Resize for Qcow2 {
         self.begin_write()?;
         self.grow_tables(size)?;
         self.hide_what_comes_to_light(old, size)?;
+        self.preallocate(Extent::between(old, size), preallocation)?;
         let mut metadata = self.metadata.write();
         metadata.flush()?;
         metadata.header.size = size;
@@ -53,7 +58,10 @@ impl Qcow2 {
             }
         }
         if below > rest_end {
-            let hidden = Extent::between(rest_end, below.next_multiple_of(cluster_bytes));
+            // Marks cost little, and hide what is behind the end of the disk below too, should that grow one day.
+            let has_marks = self.metadata.read().header.version >= 3;
+            let end = if has_marks { size } else { below };
+            let hidden = Extent::between(rest_end, end.next_multiple_of(cluster_bytes));
             self.zero_clusters(hidden, ZeroFlags { may_unmap: true, ..ZeroFlags::default() })?;
         }
         Ok(())

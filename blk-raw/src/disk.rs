@@ -6,9 +6,11 @@ use std::sync::{Arc, OnceLock};
 use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{
-    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Resize, Result, Storage, WriteFlags, ZeroFlags,
-    refuse_compressed,
+    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Preallocation, Resize, Result, Storage,
+    WriteFlags, ZeroFlags, refuse_compressed,
 };
+
+use crate::allocate::allocate;
 
 /// The part of the file that is the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,6 +117,10 @@ impl Info for RawDisk {
 
 impl Resize for RawDisk {
     fn resize(&self, size: u64) -> Result<()> {
+        self.grow(size, Preallocation::Off)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
         if self.window.fixed {
             return Err(Error::unsupported("resizing a window of fixed size"));
         }
@@ -123,12 +129,20 @@ impl Resize for RawDisk {
         };
         let _alone = self.resizing.lock();
         self.clear_behind_the_end()?;
+        let before = self.window.start + self.size();
         let resized = self.storage.set_len(length);
         // A host may say that it failed and have done it: the size is what the next open will find.
         if resized.is_ok() || self.storage.len().is_ok_and(|found| found == length) {
             self.size.store(size, Ordering::Relaxed);
         }
-        resized
+        resized?;
+        let gained = Extent::between(before.min(length), length);
+        if let Err(error) = allocate(&*self.storage, gained, preallocation) {
+            self.storage.set_len(before)?;
+            self.size.store(before - self.window.start, Ordering::Relaxed);
+            return Err(error);
+        }
+        Ok(())
     }
 }
 

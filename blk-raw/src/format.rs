@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, Extent, Format, OptionHelp, Options, Resolver, Result, Storage};
+use blk_core::{
+    Access, Disk, Error, Extent, Format, OptionHelp, Options, Preallocation, Resolver, Result, Storage,
+};
 
+use crate::allocate::allocate;
 use crate::disk::{RawDisk, Window};
 
 /// The raw format, for a [`blk_core::Registry`].
@@ -63,11 +66,7 @@ impl Format for RawFormat {
         let preallocation = take_preallocation(&mut options)?;
         options.finish("raw")?;
         replace(&**storage, size)?;
-        match preallocation {
-            Preallocation::Off => Ok(()),
-            Preallocation::Falloc => storage.write_zeroes_at(Extent::new(0, size)),
-            Preallocation::Full => write_zeroes_as_data(&**storage, size),
-        }
+        allocate(&**storage, Extent::new(0, size), preallocation)
     }
 
     fn open_options(&self) -> &'static [OptionHelp] {
@@ -101,26 +100,14 @@ fn take_window(options: &mut Options, length: u64) -> Result<Window> {
     }
 }
 
-/// What is allocated when an image is made.
-#[derive(Debug, Clone, Copy)]
-enum Preallocation {
-    /// Nothing.
-    Off,
-    /// All, by asking the host.
-    Falloc,
-    /// All, by writing it.
-    Full,
-}
-
 fn take_preallocation(options: &mut Options) -> Result<Preallocation> {
-    match options.take("preallocation").as_deref() {
-        None | Some("off") => Ok(Preallocation::Off),
-        Some("falloc") => Ok(Preallocation::Falloc),
-        Some("full") => Ok(Preallocation::Full),
-        Some(other) => {
-            let reason = format!("'{other}' is none of off, falloc, full");
-            Err(Error::invalid_option("preallocation", reason))
+    let name = "preallocation";
+    let Some(text) = options.take(name) else { return Ok(Preallocation::Off) };
+    match text.parse() {
+        Ok(Preallocation::Metadata) | Err(_) => {
+            Err(Error::invalid_option(name, format!("'{text}' is none of off, falloc, full")))
         }
+        Ok(preallocation) => Ok(preallocation),
     }
 }
 
@@ -142,15 +129,4 @@ fn zero_fixed(storage: &dyn Storage, length: u64, size: u64) -> Result<()> {
         return Err(Error::NoSpace { what: what.into() });
     }
     storage.punch_hole(Extent::new(0, size))
-}
-
-fn write_zeroes_as_data(storage: &dyn Storage, size: u64) -> Result<()> {
-    let zeroes = vec![0; size.min(1 << 20) as usize];
-    let mut at = 0;
-    while at < size {
-        let length = (size - at).min(zeroes.len() as u64);
-        storage.write_at(at, &zeroes[..length as usize])?;
-        at += length;
-    }
-    Ok(())
 }

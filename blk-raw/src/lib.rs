@@ -3,6 +3,7 @@
 //! Over a regular file holes are kept as holes; over a block device the size is the device's. Options when opening: `offset`
 //! and `size` choose a window, `discard` says whether a discard gives space back.
 
+mod allocate;
 mod disk;
 mod format;
 

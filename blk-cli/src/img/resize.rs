@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use blk_core::{Extent, WriteFlags, ZeroFlags};
+use blk_core::Preallocation;
 use clap::Parser;
 
 use super::args::{self, ImageArgs};
@@ -51,7 +51,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     let old = image.size();
     let size = new_size(old, change)?;
-    let preallocation = Preallocation::of(&args.preallocation, image)?;
+    let preallocation = args.preallocation.parse().map_err(|error| Failure::of(&image.name, &error))?;
     if size < old && !args.shrink {
         let warning =
             "warning: what lies behind the new end is lost for ever; make sure that nobody needs it";
@@ -65,12 +65,7 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     if !size.is_multiple_of(SECTOR_BYTES) && image.disk.driver().as_overlay().is_some() {
         return Err(Failure::new(format!("the new size, {size}, is not a multiple of {SECTOR_BYTES} bytes")));
     }
-    let failed = |error| Failure::of(&image.name, &error);
-    image.disk.resize(size).map_err(failed)?;
-    if size > old {
-        preallocation.apply(image, Extent::between(old, size)).map_err(failed)?;
-    }
-    Ok(())
+    image.disk.grow(size, preallocation).map_err(|error| Failure::of(&image.name, &error))
 }
 
 fn new_size(old: u64, change: &str) -> Outcome<u64> {
@@ -82,52 +77,5 @@ fn new_size(old: u64, change: &str) -> Outcome<u64> {
     match size {
         Some(size) if (1..=i64::MAX as u64).contains(&size) => Ok(size),
         _ => Err(Failure::new(format!("the new size has to be between 1 and {} bytes", i64::MAX))),
-    }
-}
-
-/// What is allocated of a part that is gained.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preallocation {
-    /// Nothing.
-    Off,
-    /// All, without writing it where the format can.
-    Reserve,
-    /// All, by writing zeroes.
-    Write,
-}
-
-/// Zeroes are written in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
-
-impl Preallocation {
-    fn of(mode: &str, image: &Image) -> Outcome<Self> {
-        let format = image.info().map_err(|error| Failure::of(&image.name, &error))?.format;
-        match mode {
-            "off" => Ok(Self::Off),
-            // A format that keeps tables cannot reserve clusters that it does not write.
-            "falloc" if format == "raw" => Ok(Self::Reserve),
-            "falloc" | "full" => Ok(Self::Write),
-            "metadata" => {
-                Err(Failure::new(format!("not supported: preallocation 'metadata' when resizing {format}")))
-            }
-            _ => Err(Failure::new(format!("preallocation '{mode}' is none of off, metadata, falloc, full"))),
-        }
-    }
-
-    fn apply(self, image: &Image, gained: Extent) -> blk_core::Result<()> {
-        match self {
-            Self::Off => Ok(()),
-            Self::Reserve => image.disk.write_zeroes(gained, ZeroFlags::default()),
-            Self::Write => {
-                let zeroes = vec![0; PIECE_BYTES.min(gained.length) as usize];
-                let mut at = gained.offset;
-                while at < gained.end() {
-                    let length = (gained.end() - at).min(PIECE_BYTES);
-                    image.disk.write(at, &zeroes[..length as usize], WriteFlags::default())?;
-                    at += length;
-                }
-                Ok(())
-            }
-        }
     }
 }

@@ -107,6 +107,9 @@ impl Session {
     }
 
     /// Waits for what is in flight and closes the image, if one is open. Requests that are stopped go on.
+    ///
+    /// # Errors
+    /// The image is closed nonetheless, as a killed program would leave it. Only standard error hears of it.
     pub(crate) fn close(&mut self) -> Done {
         let Some(opened) = self.opened.take() else { return Ok(()) };
         if let Some(breakpoints) = opened.target.breakpoints() {
@@ -117,7 +120,10 @@ impl Session {
             }
         }
         self.flights.finish(&self.console);
-        opened.target.disk().close().map_err(|error| Refusal::Failed { what: "close", error })
+        let closed = opened.target.disk().close();
+        closed.map_err(|error| {
+            Refusal::Error(format!("not all was written when the image was closed: {error}"))
+        })
     }
 
     /// Prints reports of requests that have completed in the meantime.

@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    BlockDriver, BlockStatus, Check, Disk, Error, Extent, Info, Limits, Overlay, Resize, Result, WriteFlags,
-    ZeroFlags,
+    BlockDriver, BlockStatus, Check, Disk, Error, Extent, Info, Limits, Overlay, Preallocation, Resize,
+    Result, WriteFlags, ZeroFlags,
 };
 
 use super::node::DetectZeroes;
@@ -130,6 +130,10 @@ impl BlockDriver for Filter {
 impl Resize for Filter {
     fn resize(&self, size: u64) -> Result<()> {
         self.below.resize(size)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        self.below.grow(size, preallocation)
     }
 }
 

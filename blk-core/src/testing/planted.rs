@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use super::Maker;
 use crate::sync::Mutex;
 use crate::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, Limits, Resize, Result, WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, Disk, Error, Extent, Limits, Preallocation, Resize, Result, WriteFlags,
+    ZeroFlags,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -41,6 +42,7 @@ pub(super) enum Bug {
     DiscardComesBackAtReopen,
     GrowthIsGarbage,
     GrowthLosesTail,
+    GrowthAllocatesNothing,
     ShrinkKeepsBytes,
     ResizeForgottenAtReopen,
     CloseForgets,
@@ -52,7 +54,7 @@ pub(super) enum Bug {
 
 impl Bug {
     /// Each with the rule that is meant for it.
-    pub(super) const ALL: [(Self, &'static str); 35] = [
+    pub(super) const ALL: [(Self, &'static str); 36] = [
         (Self::SizeRoundedUp, "sizes"),
         (Self::LastByteLost, "sizes"),
         (Self::FarOffsetsWrap, "large"),
@@ -81,6 +83,7 @@ impl Bug {
         (Self::DiscardComesBackAtReopen, "discard"),
         (Self::GrowthIsGarbage, "grow"),
         (Self::GrowthLosesTail, "grow"),
+        (Self::GrowthAllocatesNothing, "allocate"),
         (Self::ShrinkKeepsBytes, "shrink"),
         (Self::ResizeForgottenAtReopen, "grow"),
         (Self::CloseForgets, "reopen"),
@@ -398,6 +401,15 @@ impl Resize for Planted {
             _ => {}
         }
         live.size = size;
+        Ok(())
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        let old = self.size();
+        self.resize(size)?;
+        if preallocation != Preallocation::Off && !self.has(Bug::GrowthAllocatesNothing) {
+            self.live.lock().write(old, &vec![0; (size - old) as usize]);
+        }
         Ok(())
     }
 }

@@ -2,7 +2,7 @@
 
 use super::Maker;
 use super::subject::Subject;
-use crate::{Access, WriteFlags};
+use crate::{Access, Extent, Preallocation, WriteFlags};
 
 /// What a larger disk gains reads as zeroes, also behind what was written at the old end, and is there for use.
 pub(super) fn growing_shows_only_zeroes<M: Maker>(maker: &M) {
@@ -44,4 +44,29 @@ pub(super) fn what_was_cut_off_does_not_come_back<M: Maker>(maker: &M) {
     }
     subject.reopen(Access::ReadOnly);
     subject.compare_all("after resizing, opened again");
+}
+
+/// What is allocated at once reads as zeroes like all that a disk gains, and is the layer's own; a driver that cannot do it
+/// changes nothing.
+pub(super) fn what_is_gained_can_be_allocated<M: Maker>(maker: &M) {
+    for preallocation in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
+        let mut subject = Subject::full(maker, 23);
+        for more in [512, 69_632, 4096 * 30, 300_001] {
+            let old = subject.size();
+            if !subject.grow(old + more, preallocation) {
+                continue;
+            }
+            subject.compare_all("after allocating");
+            let mut at = old;
+            while at < subject.size() {
+                let status = subject.status(Extent::between(at, subject.size()));
+                assert!(status.allocated, "{preallocation:?} left {at} unallocated: {status:?}");
+                at += status.length;
+            }
+            let inside = subject.fit(old + more / 2, more / 3);
+            subject.write(inside, 24, WriteFlags::default());
+        }
+        subject.reopen(Access::ReadOnly);
+        subject.compare_all("after allocating, opened again");
+    }
 }

@@ -1,7 +1,7 @@
 //! A disk under test beside what it should hold. Each request is made on both, and compared.
 
 use super::{Maker, USUAL_BYTES, is_refusal, pattern};
-use crate::{Access, Disk, Error, Extent, RepairMode, WriteFlags, ZeroFlags};
+use crate::{Access, Disk, Error, Extent, Preallocation, RepairMode, WriteFlags, ZeroFlags};
 
 /// What lies before and behind a request and is compared after it, in bytes.
 const AROUND_BYTES: u64 = 1100;
@@ -185,13 +185,18 @@ impl<'m, M: Maker> Subject<'m, M> {
 
     /// Resizes; false if the driver does not do that.
     pub(super) fn resize(&mut self, size: u64) -> bool {
-        let done = match self.disk().resize(size) {
+        self.grow(size, Preallocation::Off)
+    }
+
+    /// Resizes and allocates what is gained; false if the driver does not do that.
+    pub(super) fn grow(&mut self, size: u64, preallocation: Preallocation) -> bool {
+        let done = match self.disk().grow(size, preallocation) {
             Ok(()) => {
                 self.model.resize(size as usize, 0);
                 true
             }
             Err(error) if is_refusal(&error) => false,
-            Err(error) => panic!("resize to {size}: {error}"),
+            Err(error) => panic!("resize to {size}, {preallocation:?}: {error}"),
         };
         assert_eq!(self.disk().size(), self.size(), "after a resize to {size}, accepted: {done}");
         done

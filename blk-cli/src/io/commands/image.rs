@@ -142,8 +142,8 @@ fn reopen(session: &mut Session, call: &Call<'_>) -> Done {
     let Some(opened) = &session.opened else { return Ok(()) };
     let old = opened.plan.clone();
     let new = changed(&old, read_only, cache, options)?;
-    session.close()?;
-    session.open(new).or_else(|refusal| {
+    let opened = session.close().and_then(|()| session.open(new));
+    opened.or_else(|refusal| {
         session.open(old)?;
         Err(refusal)
     })

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use blk_core::{Disk, Error, Extent, Result, WriteFlags};
+use blk_core::{Disk, Error, Extent, Preallocation, Result};
 
 use super::arguments::{bytes, request_bytes};
 use super::{Call, Command, Needs};
@@ -127,36 +127,11 @@ fn discard(session: &mut Session, call: &Call<'_>) -> Done {
     Ok(())
 }
 
-/// What is done with the space that a disk gains.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Preallocation {
-    /// Nothing: it is allocated when it is written.
-    Off,
-    /// It gets room for metadata.
-    Metadata,
-    /// It gets room for data.
-    Falloc,
-    /// It is written.
-    Full,
-}
-
-impl Preallocation {
-    fn parse(name: &str) -> Done<Self> {
-        match name {
-            "off" => Ok(Self::Off),
-            "metadata" => Ok(Self::Metadata),
-            "falloc" => Ok(Self::Falloc),
-            "full" => Ok(Self::Full),
-            _ => Err(Refusal::Error(format!("preallocation mode '{name}' is unknown"))),
-        }
-    }
-}
-
 fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
     let mut preallocation = Preallocation::Off;
     let mut words = Words::new(call.name, call.words, "m:");
     while let Some((_, value)) = words.option()? {
-        preallocation = Preallocation::parse(value)?;
+        preallocation = value.parse().map_err(|error: Error| Refusal::Error(error.to_string()))?;
     }
     let operands = words.operands();
     // What follows the size is ignored, as it always was.
@@ -168,7 +143,6 @@ fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
 }
 
 fn resize(disk: &Disk, size: u64, preallocation: Preallocation) -> Result<()> {
-    let before = disk.size();
     let has_clusters = match disk.driver().as_info() {
         Some(info) => info.info()?.cluster_bytes.is_some(),
         None => false,
@@ -176,36 +150,7 @@ fn resize(disk: &Disk, size: u64, preallocation: Preallocation) -> Result<()> {
     if has_clusters && !size.is_multiple_of(SECTOR_BYTES) {
         return Err(Error::Misaligned { offset: 0, length: size, alignment: SECTOR_BYTES });
     }
-    if preallocation == Preallocation::Off {
-        return disk.resize(size);
-    }
-    let refuse = |what: &str| Err(Error::invalid_option("preallocation", what));
-    if preallocation == Preallocation::Metadata && !has_clusters {
-        return refuse("a format without metadata has none to allocate");
-    }
-    if size < before {
-        return refuse("nothing is allocated in a disk that becomes smaller");
-    }
-    disk.resize(size)?;
-    let filled = fill(disk, Extent::between(before, size));
-    if filled.is_err() {
-        // The error of the filling counts, whether or not the disk can get its old size back.
-        let _ = disk.resize(before);
-    }
-    filled
-}
-
-/// Allocates every byte of `extent` by writing zeroes as data.
-fn fill(disk: &Disk, extent: Extent) -> Result<()> {
-    const STEP_BYTES: u64 = 1 << 20;
-    let zeroes = vec![0; STEP_BYTES.min(extent.length) as usize];
-    let mut at = extent.offset;
-    while at < extent.end() {
-        let length = STEP_BYTES.min(extent.end() - at);
-        disk.write(at, &zeroes[..length as usize], WriteFlags::default())?;
-        at += length;
-    }
-    Ok(())
+    disk.grow(size, preallocation)
 }
 
 fn flush(session: &mut Session, _call: &Call<'_>) -> Done {
