@@ -15,6 +15,7 @@ mod breakpoints;
 mod debug;
 mod filter;
 mod host;
+mod limits;
 mod lock;
 mod node;
 mod null;

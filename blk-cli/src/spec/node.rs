@@ -4,6 +4,7 @@ mod qcow2;
 
 use blk_core::{Options, Result};
 
+use super::limits::Limits;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
 use super::text::{self, DEPTH_MAX, not_yet_nbd};
@@ -30,7 +31,7 @@ pub(crate) enum Kind {
     /// Nothing is stored.
     Null { size: u64, read_zeroes: bool, latency_ns: u64 },
     /// Rules before another node; `config` is a file of rules.
-    Debug { image: Box<Node>, config: Option<String>, rules: Rules },
+    Debug { image: Box<Node>, config: Option<String>, rules: Rules, limits: Limits },
     /// Two nodes that must answer the same.
     Verify { raw: Box<Node>, test: Box<Node> },
     /// An image format over a storage.
@@ -190,7 +191,9 @@ impl Node {
             Kind::Null { size: NULL_SIZE_DEFAULT, read_zeroes: false, latency_ns: 0 } => {
                 Some("null-co://".to_owned())
             }
-            Kind::Debug { image, config, rules } if *rules == Rules::default() => {
+            Kind::Debug { image, config, rules, limits }
+                if *rules == Rules::default() && *limits == Limits::default() =>
+            {
                 Some(format!("blkdebug:{}:{}", config.as_deref().unwrap_or_default(), image.name()?))
             }
             Kind::Null { .. } | Kind::Debug { .. } => None,
@@ -272,12 +275,8 @@ fn take_debug(options: &mut NodeOptions, depth: usize) -> Result<Kind> {
     let image = Box::new(take_child(options, "image", Role::Storage, depth)?);
     let config = options.take_text("config")?;
     let rules = Rules::take(options)?;
-    for name in ["align", "max-transfer", "opt-write-zero", "max-write-zero", "opt-discard", "max-discard"] {
-        if options.has(name) {
-            return Err(options.bad(name, "not supported yet: limits of requests"));
-        }
-    }
-    Ok(Kind::Debug { image, config, rules })
+    let limits = Limits::take(options)?;
+    Ok(Kind::Debug { image, config, rules, limits })
 }
 
 fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {

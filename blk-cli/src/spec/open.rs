@@ -249,13 +249,13 @@ impl Opener {
                     path: None,
                 })
             }
-            Kind::Debug { image, config, rules } => {
+            Kind::Debug { image, config, rules, limits } => {
                 let mut opened = self.storage(image, Use { access, ..usage }, inherited)?;
                 let mut all = config.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
                 all.extend(rules.clone());
                 let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
                 opened.breakpoints = Some(Arc::clone(&debug) as Arc<dyn Breakpoints>);
-                opened.storage = debug;
+                opened.storage = limits.over(debug);
                 Ok(opened)
             }
             Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } => {

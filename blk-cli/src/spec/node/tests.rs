@@ -29,7 +29,7 @@ fn a_tree_of_nodes() {
     assert_eq!(raw.kind, Kind::File { name: "b".to_owned(), locking: Locking::Auto });
     let Kind::Format(format) = test.kind else { panic!() };
     assert_eq!(format.driver, "qcow2");
-    let Kind::Debug { image, config, rules } = format.file.kind else { panic!() };
+    let Kind::Debug { image, config, rules, .. } = format.file.kind else { panic!() };
     assert_eq!(image.kind, Kind::File { name: "c".to_owned(), locking: Locking::Auto });
     assert_eq!((config, rules), (None, Rules::default()));
 }
