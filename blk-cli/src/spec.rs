@@ -63,6 +63,8 @@ pub struct Request {
     pub cache: CacheMode,
     /// Whether discards do anything (`-d`); `None` for what the drivers do, which is to give space back.
     pub discard: Option<bool>,
+    /// Short ranges of files are zeroed by writing, so that many requests on few places do not wait for the host.
+    pub writes_short_zeroes: bool,
     /// What follows where the two disks of a `blkverify` node differ.
     pub on_mismatch: OnMismatch,
     /// The disks below the image are not opened: what is asked concerns the image itself.
@@ -145,6 +147,7 @@ impl Request {
         let inherited = Inherited {
             discard: self.discard,
             no_flush: self.cache.no_flush,
+            writes_short_zeroes: self.writes_short_zeroes,
             force_share: self.force_share,
             locking: self.locking,
             on_mismatch: self.on_mismatch,

@@ -101,6 +101,7 @@ impl Formats {
             format: format.cloned(),
             access,
             cache: self.cache,
+            writes_short_zeroes: true,
             ..Request::default()
         }
     }
@@ -175,6 +176,10 @@ fn run_verify(arguments: &VerifyArguments) -> Verdict {
             progress.end();
             return Ok(Some((finding, session)));
         }
+    }
+    if let Err(finding) = session.finish() {
+        progress.end();
+        return Ok(Some((finding, session)));
     }
     progress.end();
     println!("{}", progress::summary(session.counts(), started.elapsed()));

@@ -1,24 +1,45 @@
-//! What the cache mode and the discard mode change about a file: flushes that do nothing, space that is kept.
+//! What the cache mode and the discard mode change about a file: flushes that do nothing, space that is kept. And how it is
+//! zeroed without waiting.
 
 use std::sync::Arc;
 
 use blk_core::storage::Event;
 use blk_core::{Extent, Result, Storage, StorageRun};
 
+/// What a [`HostStorage`] does in another way.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct HostWishes {
+    /// Nothing is put on stable storage: faster, and lost with the host.
+    pub(crate) no_flush: bool,
+    /// Ranges are zeroed, but never given back.
+    pub(crate) keep_space: bool,
+    /// Short ranges are zeroed by writing. A file system that makes a hole, or zeroes a range, first writes back what it has
+    /// cached of it: many requests on few places wait for the disk each time.
+    pub(crate) writes_short_zeroes: bool,
+}
+
+/// A range up to this size is short: it takes less time to write than the file system takes to zero it. Bytes.
+const SHORT_BYTES: u64 = 256 << 10;
+static ZEROES: [u8; SHORT_BYTES as usize] = [0; SHORT_BYTES as usize];
+
 /// A storage over another one that leaves some requests out.
 #[derive(Debug)]
 pub(crate) struct HostStorage {
     below: Arc<dyn Storage>,
-    /// Nothing is put on stable storage: faster, and lost with the host.
-    no_flush: bool,
-    /// Ranges are zeroed, but never given back.
-    keep_space: bool,
+    wishes: HostWishes,
 }
 
 impl HostStorage {
     /// `below` itself where nothing is to be changed about it.
-    pub(crate) fn over(below: Arc<dyn Storage>, no_flush: bool, keep_space: bool) -> Arc<dyn Storage> {
-        if no_flush || keep_space { Arc::new(Self { below, no_flush, keep_space }) } else { below }
+    pub(crate) fn over(below: Arc<dyn Storage>, wishes: HostWishes) -> Arc<dyn Storage> {
+        if wishes == HostWishes::default() { below } else { Arc::new(Self { below, wishes }) }
+    }
+
+    fn zero(&self, extent: Extent) -> Result<()> {
+        if self.wishes.writes_short_zeroes && extent.length <= SHORT_BYTES {
+            return self.below.write_at(extent.offset, &ZEROES[..extent.length as usize]);
+        }
+        self.below.write_zeroes_at(extent)
     }
 
     /// The part of an extent that lies inside the storage.
@@ -47,19 +68,20 @@ impl Storage for HostStorage {
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.below.write_zeroes_at(extent)
+        self.zero(extent)
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
-        if !self.keep_space {
+        let is_short = self.wishes.writes_short_zeroes && extent.length <= SHORT_BYTES;
+        if !self.wishes.keep_space && !is_short {
             return self.below.punch_hole(extent);
         }
         let inside = self.inside(extent)?;
-        if inside.is_empty() { Ok(()) } else { self.below.write_zeroes_at(inside) }
+        if inside.is_empty() { Ok(()) } else { self.zero(inside) }
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
-        if !unmap || !self.keep_space {
+        if !unmap || !self.wishes.keep_space {
             return self.below.zero_fast(extent, unmap);
         }
         let inside = self.inside(extent)?;
@@ -71,7 +93,7 @@ impl Storage for HostStorage {
     }
 
     fn sync(&self) -> Result<()> {
-        if self.no_flush { Ok(()) } else { self.below.sync() }
+        if self.wishes.no_flush { Ok(()) } else { self.below.sync() }
     }
 
     fn event(&self, event: Event) {
@@ -91,7 +113,8 @@ mod tests {
         let fault = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::from_bytes(&[1; 100]))));
         fault.add_rule(FaultRule::fail(5).on(Operation::PunchHole).sticky());
         fault.add_rule(FaultRule::fail(5).on(Operation::Sync).sticky());
-        let host = HostStorage::over(Arc::clone(&fault) as Arc<dyn Storage>, true, true);
+        let wishes = HostWishes { no_flush: true, keep_space: true, ..HostWishes::default() };
+        let host = HostStorage::over(Arc::clone(&fault) as Arc<dyn Storage>, wishes);
         host.sync().unwrap();
         host.punch_hole(Extent::new(90, 1000)).unwrap();
         host.punch_hole(Extent::new(u64::MAX, u64::MAX)).unwrap();
@@ -100,7 +123,28 @@ mod tests {
         host.read_at(0, &mut read).unwrap();
         assert!(read[..10] == [0; 10] && read[10..90] == [1; 80] && read[90..] == [0; 10]);
         assert_eq!(host.len().unwrap(), 100);
-        let plain = HostStorage::over(fault, false, false);
+        let plain = HostStorage::over(fault, HostWishes::default());
         assert!(plain.sync().is_err() && plain.punch_hole(Extent::new(0, 1)).is_err());
+    }
+
+    #[test]
+    fn short_ranges_are_zeroed_by_writing() {
+        let counting = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::from_bytes(&[1; 1 << 20]))));
+        let wishes = HostWishes { writes_short_zeroes: true, ..HostWishes::default() };
+        let host = HostStorage::over(Arc::clone(&counting) as Arc<dyn Storage>, wishes);
+        host.punch_hole(Extent::new(1000, 4096)).unwrap();
+        host.write_zeroes_at(Extent::new(10_000, 4096)).unwrap();
+        host.punch_hole(Extent::new((1 << 20) - 10, 4096)).unwrap();
+        assert_eq!((counting.count_of(Operation::Write), host.len().unwrap()), (3, 1 << 20));
+        host.punch_hole(Extent::new(0, SHORT_BYTES + 1)).unwrap();
+        host.write_zeroes_at(Extent::new(0, SHORT_BYTES + 1)).unwrap();
+        let count = |operation| counting.count_of(operation);
+        assert_eq!(
+            (count(Operation::Write), count(Operation::PunchHole), count(Operation::WriteZeroes)),
+            (3, 1, 1)
+        );
+        let mut end = [9; 20];
+        host.read_at((1 << 20) - 20, &mut end).unwrap();
+        assert_eq!(end[..], [[1; 10], [0; 10]].concat());
     }
 }

@@ -15,7 +15,7 @@ use super::backing::BackingResolver;
 use super::breakpoints::Breakpoints;
 use super::debug::{self, DebugStorage};
 use super::filter::{Filter, Wishes};
-use super::host::HostStorage;
+use super::host::{HostStorage, HostWishes};
 use super::lock::{self, Claim};
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
@@ -42,6 +42,8 @@ type FileId = (u64, u64);
 pub(super) struct Inherited {
     pub(super) discard: Option<bool>,
     pub(super) no_flush: bool,
+    /// Short ranges of files are zeroed by writing.
+    pub(super) writes_short_zeroes: bool,
     pub(super) force_share: bool,
     pub(super) locking: Locking,
     pub(super) on_mismatch: OnMismatch,
@@ -287,7 +289,12 @@ impl Opener {
         let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
         lock::lock(&file, name, usage.claim, locking)?;
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
-        let storage = HostStorage::over(storage, inherited.no_flush, inherited.discard == Some(false));
+        let wishes = HostWishes {
+            no_flush: inherited.no_flush,
+            keep_space: inherited.discard == Some(false),
+            writes_short_zeroes: inherited.writes_short_zeroes,
+        };
+        let storage = HostStorage::over(storage, wishes);
         Ok(OpenedStorage { storage, breakpoints: None, files: vec![id], path: Some(path) })
     }
 }
