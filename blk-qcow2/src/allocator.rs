@@ -27,7 +27,43 @@ pub(crate) struct Allocator {
     /// Where the next compressed cluster goes, inside a host cluster that has room left.
     pub(crate) packing_at: Option<u64>,
     /// Clusters to be dereferenced once, each, in the order of their release.
-    pending: Vec<u64>,
+    pending: Vec<Waiting>,
+}
+
+/// Why a cluster is given back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Freed {
+    /// The guest asked for it: a discard, or zeroes that may unmap.
+    Request,
+    /// All that the image held is given up.
+    Content,
+    /// Something else came in its place.
+    Other,
+}
+
+/// Which clusters that become free are punched out of the host file.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Punches {
+    pub(crate) request: bool,
+    pub(crate) content: bool,
+    pub(crate) other: bool,
+}
+
+impl Punches {
+    fn covers(self, freed: Freed) -> bool {
+        match freed {
+            Freed::Request => self.request,
+            Freed::Content => self.content,
+            Freed::Other => self.other,
+        }
+    }
+}
+
+/// A cluster that is to be dereferenced once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Waiting {
+    cluster: u64,
+    freed: Freed,
 }
 
 /// Contiguous host clusters that were just allocated; nothing refers to them yet.
@@ -244,14 +280,15 @@ impl Metadata {
     }
 
     /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is durable.
-    pub(crate) fn free_later(&mut self, host_offset: u64) {
-        self.allocator.pending.push(host_offset >> self.geometry.cluster_bits());
+    pub(crate) fn free_later(&mut self, host_offset: u64, freed: Freed) {
+        self.free_extent_later(Extent::new(host_offset, 1), freed);
     }
 
     /// As [`Metadata::free_later`] for every cluster that `extent` touches.
-    pub(crate) fn free_extent_later(&mut self, extent: Extent) {
+    pub(crate) fn free_extent_later(&mut self, extent: Extent, freed: Freed) {
         let bits = self.geometry.cluster_bits();
-        self.allocator.pending.extend(extent.offset >> bits..=(extent.end() - 1) >> bits);
+        let clusters = extent.offset >> bits..=(extent.end() - 1) >> bits;
+        self.allocator.pending.extend(clusters.map(|cluster| Waiting { cluster, freed }));
     }
 
     /// Lowers the counts of all clusters whose dereference has become durable, and punches those that became free.
@@ -267,10 +304,10 @@ impl Metadata {
     }
 
     /// Lowers counts in order and keeps in `applied` how many clusters are done.
-    fn apply_each(&mut self, waiting: &[u64], applied: &mut usize) -> Result<()> {
+    fn apply_each(&mut self, waiting: &[Waiting], applied: &mut usize) -> Result<()> {
         let storage = std::sync::Arc::clone(&self.storage);
         self.punch_unreferenced(waiting)?;
-        for &cluster in waiting {
+        for &Waiting { cluster, .. } in waiting {
             let count = self.refcounts.get(&*storage, cluster)?;
             if count == 0 {
                 let offset = cluster << self.geometry.cluster_bits();
@@ -290,15 +327,19 @@ impl Metadata {
         Ok(())
     }
 
-    /// Punches, in as few pieces as possible, every cluster that loses its last reference. `waiting` is sorted.
-    fn punch_unreferenced(&mut self, waiting: &[u64]) -> Result<()> {
-        if !self.behaviour.punch_freed {
+    /// Punches, in as few pieces as possible, every cluster that loses its last reference and is to be punched. `waiting` is
+    /// sorted.
+    fn punch_unreferenced(&mut self, waiting: &[Waiting]) -> Result<()> {
+        let punches = self.behaviour.punches;
+        if punches == Punches::default() {
             return Ok(());
         }
         let mut hole = Extent::default();
-        for run in waiting.chunk_by(|a, b| a == b) {
-            if self.refcount(run[0])? == run.len() as u64 {
-                hole = self.extend_hole(hole, run[0] << self.geometry.cluster_bits())?;
+        for run in waiting.chunk_by(|a, b| a.cluster == b.cluster) {
+            let is_covered = run.iter().any(|waiting| punches.covers(waiting.freed));
+            let cluster = run[0].cluster;
+            if is_covered && self.refcount(cluster)? == run.len() as u64 {
+                hole = self.extend_hole(hole, cluster << self.geometry.cluster_bits())?;
             }
         }
         self.punch(hole)
@@ -343,7 +384,7 @@ impl Metadata {
         }
         let storage = std::sync::Arc::clone(&self.storage);
         for cluster in first..first + count {
-            if let Some(role) = self.roles.of(cluster) {
+            if let Some(role) = self.roles.guarded(cluster) {
                 let error = overlap("a cluster with refcount 0", cluster << bits, role);
                 return Err(self.poison_corrupt(error));
             }

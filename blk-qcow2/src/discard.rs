@@ -2,6 +2,7 @@
 
 use blk_core::{Extent, Result};
 
+use crate::allocator::Freed;
 use crate::l2::{Cluster, ZERO};
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
@@ -41,7 +42,7 @@ impl Qcow2 {
                 check_old_freeable(metadata, stored)?;
                 let located = metadata.l2_for_write(at)?;
                 metadata.set_l2_entry(located, entry);
-                free_old(metadata, stored);
+                free_old(metadata, stored, Freed::Request);
                 Ok(at + metadata.geometry.cluster_bytes())
             }
         }

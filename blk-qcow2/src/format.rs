@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use blk_core::{Access, Disk, Error, Format, OptionHelp, Options, RepairMode, Resolver, Result, Storage};
 
+use crate::allocator::Punches;
 use crate::check;
 use crate::control::Control;
 use crate::create;
 use crate::header::Header;
 use crate::metadata::{Behaviour, CacheSizes};
 use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
+use crate::overlap::Parts;
 use crate::qcow2::Qcow2;
 
 /// The qcow2 format, for a [`blk_core::Registry`].
@@ -35,6 +37,26 @@ static OPEN_OPTIONS: &[OptionHelp] = &[
         name: "lazy-refcounts",
         values: "on|off",
         help: "whether refcounts may be out of date until the close; as the image says by default",
+    },
+    OptionHelp {
+        name: "pass-discard-request",
+        values: "on|off",
+        help: "whether what the guest discards is punched out of the file; as discard if not given",
+    },
+    OptionHelp {
+        name: "pass-discard-snapshot",
+        values: "on|off",
+        help: "whether clusters are that are given up with the image's whole content",
+    },
+    OptionHelp {
+        name: "pass-discard-other",
+        values: "on|off",
+        help: "whether clusters are that something else has replaced",
+    },
+    OptionHelp {
+        name: "overlap-check",
+        values: "none|constant|cached|all",
+        help: "structures that writes are checked against; overlap-check.PART=on|off for each",
     },
     OptionHelp { name: "backing", values: "on|off", help: "whether the image's backing file is opened" },
     OptionHelp {
@@ -101,6 +123,8 @@ impl Format for Qcow2Format {
 struct Settings {
     caches: CacheSizes,
     discard_frees: bool,
+    punches: Punches,
+    overlap_check: Parts,
     lazy_refcounts: Option<bool>,
     control: Control,
     open_backing: bool,
@@ -125,12 +149,28 @@ impl Settings {
                 ));
             }
         };
+        let mut passes = |name| options.take_switch(name).map(|given| given.unwrap_or(discard_frees));
+        let punches = Punches {
+            request: passes("pass-discard-request")?,
+            content: passes("pass-discard-snapshot")?,
+            other: passes("pass-discard-other")?,
+        };
+        let overlap_check = Parts::take(&mut options)?;
         let lazy_refcounts = options.take_switch("lazy-refcounts")?;
         let control = Control::take(&mut options)?;
         let open_backing = options.take_switch("backing")?.unwrap_or(true);
         let for_check = options.take_switch("check")?.unwrap_or(false);
         options.finish("qcow2")?;
-        Ok(Self { caches, discard_frees, lazy_refcounts, control, open_backing, for_check })
+        Ok(Self {
+            caches,
+            discard_frees,
+            punches,
+            overlap_check,
+            lazy_refcounts,
+            control,
+            open_backing,
+            for_check,
+        })
     }
 
     /// How an image of this header behaves.
@@ -140,8 +180,8 @@ impl Settings {
         }
         let of_image = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
         let lazy_refcounts = self.lazy_refcounts.unwrap_or(of_image && header.version >= 3);
-        let (caches, punch_freed, control) = (self.caches, self.discard_frees, self.control);
-        Ok(Behaviour { caches, punch_freed, lazy_refcounts, control })
+        let Self { caches, discard_frees, punches, overlap_check, control, .. } = *self;
+        Ok(Behaviour { caches, discard_frees, punches, overlap_check, lazy_refcounts, control })
     }
 }
 

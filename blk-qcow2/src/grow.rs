@@ -8,6 +8,7 @@ use std::sync::Arc;
 use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
+use crate::allocator::Freed;
 use crate::metadata::{Metadata, set_table_spans};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
@@ -50,7 +51,7 @@ impl Metadata {
         self.header.refcount_table_clusters = plan.table_clusters as u32;
         self.publish_header()?;
         self.adopt_refcount_table(plan, table_offset, entries);
-        self.free_extent_later(old_span);
+        self.free_extent_later(old_span, Freed::Other);
         Ok(())
     }
 
@@ -142,7 +143,7 @@ impl Metadata {
         self.publish_header()?;
         self.l1 = PointerTable::written(table_offset, content);
         set_table_spans(&mut self.roles, self.geometry, &self.header);
-        self.free_extent_later(old_span);
+        self.free_extent_later(old_span, Freed::Other);
         Ok(())
     }
 

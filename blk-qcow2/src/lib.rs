@@ -27,6 +27,7 @@ mod lazy;
 mod mapping;
 mod metadata;
 mod ondisk;
+mod overlap;
 mod overlay;
 mod pointer_table;
 mod preallocate;

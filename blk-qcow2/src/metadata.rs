@@ -18,13 +18,14 @@ use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, Result, Storage};
 
-use crate::allocator::Allocator;
+use crate::allocator::{Allocator, Freed, Punches};
 use crate::cache::SliceCache;
 use crate::control::Control;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
 use crate::l2::{self, COPIED, OFFSET_MASK};
 use crate::ondisk::CompressedDescriptor;
+use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
 use crate::refcount::Refcounts;
 use crate::roles::{Role, Roles};
@@ -33,8 +34,12 @@ use crate::roles::{Role, Roles};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Behaviour {
     pub(crate) caches: CacheSizes,
-    /// A discarded or freed cluster is punched out of the host file.
-    pub(crate) punch_freed: bool,
+    /// Discards, and zeroes that may unmap, give clusters back.
+    pub(crate) discard_frees: bool,
+    /// Which clusters that are given back are punched out of the host file.
+    pub(crate) punches: Punches,
+    /// What writes are checked against.
+    pub(crate) overlap_check: Parts,
     /// Refcounts on disk are brought up to date at the close only; the dirty bit says so until then.
     pub(crate) lazy_refcounts: bool,
     /// Who makes the driver's free choices.
@@ -91,6 +96,7 @@ impl Metadata {
         let table = PointerTable::read(&*storage, header.refcount_table_offset, table_entries as usize)?;
         let mut roles = Roles::collect(geometry, l1.entries(), table.entries());
         set_table_spans(&mut roles, geometry, &header);
+        roles.guard(behaviour.overlap_check, &*storage, &header);
         let slice_bytes = pick_slice_bytes(sizes.l2_slice_bytes, cluster_bytes);
         let l2 = SliceCache::new(slice_bytes, pick(sizes.l2_slices, L2_CACHE_BYTES_DEFAULT / slice_bytes));
         let block_slice = cluster_bytes.min(SLICE_BYTES_DEFAULT);
@@ -228,7 +234,7 @@ impl Metadata {
         }
         self.enter_l2_table(guest_offset, table);
         self.roles.release(shared >> self.geometry.cluster_bits());
-        self.free_later(shared);
+        self.free_later(shared, Freed::Other);
         Ok(table)
     }
 
@@ -260,7 +266,7 @@ impl Metadata {
         let first = extent.offset >> self.geometry.cluster_bits();
         let last = (extent.end() - 1) >> self.geometry.cluster_bits();
         for cluster in first..=last {
-            if let Some(role) = self.roles.of(cluster) {
+            if let Some(role) = self.roles.guarded(cluster) {
                 return Err(overlap("guest data", cluster << self.geometry.cluster_bits(), role));
             }
         }

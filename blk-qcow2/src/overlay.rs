@@ -8,6 +8,7 @@
 
 use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage};
 
+use crate::allocator::Freed;
 use crate::header::{BACKING_NAME_BYTES_MAX, BackingName, Header};
 use crate::l2;
 use crate::metadata::Metadata;
@@ -80,9 +81,9 @@ fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     metadata.l1.set(index, 0);
     metadata.forget_cached_table(table);
     metadata.roles.release(table >> geometry.cluster_bits());
-    metadata.free_later(table);
+    metadata.free_later(table, Freed::Content);
     for cluster in clusters {
-        free_old(metadata, cluster);
+        free_old(metadata, cluster, Freed::Content);
     }
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Qcow2 {
             backing,
             geometry: metadata.geometry,
             compression: metadata.header.compression,
-            discard_frees: behaviour.punch_freed,
+            discard_frees: behaviour.discard_frees,
             size_bytes: AtomicU64::new(metadata.header.size),
             autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
             metadata: RwLock::new(metadata),

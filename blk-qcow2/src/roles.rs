@@ -4,8 +4,14 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
+use blk_core::{Extent, Storage};
+
 use crate::geometry::Geometry;
+use crate::header::Header;
 use crate::l2::OFFSET_MASK;
+use crate::overlap::Parts;
+use crate::pointer_table::PointerTable;
+use crate::snapshot::SnapshotTable;
 
 /// What a host cluster holds besides guest data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,6 +21,12 @@ pub(crate) enum Role {
     RefcountTable,
     L2Table,
     RefcountBlock,
+    SnapshotTable,
+    /// Of a snapshot.
+    InactiveL1Table,
+    /// Of a snapshot.
+    InactiveL2Table,
+    BitmapDirectory,
     /// Two structures claim it: nothing may be written to it.
     Contested,
 }
@@ -27,6 +39,10 @@ impl fmt::Display for Role {
             Self::RefcountTable => "the refcount table",
             Self::L2Table => "an L2 table",
             Self::RefcountBlock => "a refcount block",
+            Self::SnapshotTable => "the snapshot table",
+            Self::InactiveL1Table => "a snapshot's L1 table",
+            Self::InactiveL2Table => "a snapshot's L2 table",
+            Self::BitmapDirectory => "the directory of bitmaps",
             Self::Contested => "two metadata structures",
         })
     }
@@ -52,7 +68,14 @@ pub(crate) struct Roles {
     refcount_table: Span,
     /// L2 tables and refcount blocks, by host cluster.
     clusters: FxHashMap<u64, Role>,
+    /// What is never written here, by host cluster: it is kept for others.
+    kept: FxHashMap<u64, Role>,
+    /// What writes are checked against.
+    checked: Parts,
 }
+
+/// Clusters of structures that are never written: an image that claims more has the others unguarded.
+const KEPT_MAX: usize = 1 << 18;
 
 impl Roles {
     /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are left out: using
@@ -66,6 +89,48 @@ impl Roles {
             roles.claim(entry >> geometry.cluster_bits(), Role::RefcountBlock);
         }
         roles
+    }
+
+    /// From now on, writes are checked against `parts`. Of snapshots and bitmaps, what cannot be read is left out: it is a check's
+    /// business.
+    pub(crate) fn guard(&mut self, parts: Parts, storage: &dyn Storage, header: &Header) {
+        self.checked = parts;
+        let bits = header.geometry.cluster_bits();
+        if let Some(directory) = header.bitmaps {
+            self.keep(directory.extent, bits, Role::BitmapDirectory);
+        }
+        let Ok(snapshots) = SnapshotTable::read(storage, header) else { return };
+        self.keep(snapshots.extent, bits, Role::SnapshotTable);
+        for table in snapshots.l1_tables {
+            self.keep(table.extent, bits, Role::InactiveL1Table);
+            if parts.has(Role::InactiveL2Table)
+                && let Ok(l1) =
+                    PointerTable::read(storage, table.extent.offset, (table.extent.length / 8) as usize)
+            {
+                for entry in l1.entries().iter().filter(|entry| **entry & OFFSET_MASK != 0) {
+                    let l2 = Extent::new(entry & OFFSET_MASK, 1);
+                    self.keep(l2, bits, Role::InactiveL2Table);
+                }
+            }
+        }
+    }
+
+    fn keep(&mut self, extent: Extent, cluster_bits: u32, role: Role) {
+        let Some(end) = extent.checked_end().filter(|_| !extent.is_empty()) else { return };
+        for cluster in extent.offset >> cluster_bits..=(end - 1) >> cluster_bits {
+            if self.kept.len() >= KEPT_MAX {
+                break;
+            }
+            self.kept.entry(cluster).or_insert(role);
+        }
+    }
+
+    /// What a write to `cluster` would destroy, as far as that is checked.
+    #[inline]
+    pub(crate) fn guarded(&self, cluster: u64) -> Option<Role> {
+        let kept = || if self.kept.is_empty() { None } else { self.kept.get(&cluster).copied() };
+        let checked = |role: &Role| self.checked.has(*role);
+        self.of(cluster).filter(checked).or_else(|| kept().filter(checked))
     }
 
     pub(crate) fn set_l1_table(&mut self, first: u64, count: u64) {

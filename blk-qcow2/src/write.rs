@@ -3,7 +3,7 @@
 use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
-use crate::allocator::Allocation;
+use crate::allocator::{Allocation, Freed};
 use crate::l2::{self, Cluster};
 use crate::mapping::Lookup;
 use crate::metadata::Metadata;
@@ -153,7 +153,7 @@ fn link(metadata: &mut Metadata, located: (u64, usize), allocation: Allocation, 
     for (number, cluster) in old.iter().enumerate() {
         let host = (allocation.first + number as u64) << metadata.geometry.cluster_bits();
         metadata.set_l2_entry((located.0, located.1 + number), l2::data_entry(host));
-        free_old(metadata, *cluster);
+        free_old(metadata, *cluster, Freed::Other);
     }
 }
 
@@ -166,9 +166,9 @@ pub(crate) fn check_old_freeable(metadata: &mut Metadata, cluster: Cluster) -> R
 }
 
 /// Gives back the host clusters behind an entry that has been replaced.
-pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster) {
+pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster, freed: Freed) {
     if let Some(extent) = host_extent(metadata, cluster) {
-        metadata.free_extent_later(extent);
+        metadata.free_extent_later(extent, freed);
     }
 }
 

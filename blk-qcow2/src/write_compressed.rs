@@ -3,6 +3,7 @@
 use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
+use crate::allocator::Freed;
 use crate::compress;
 use crate::metadata::Metadata;
 use crate::ondisk::CompressedDescriptor;
@@ -63,7 +64,7 @@ impl Qcow2 {
         // A write-back inside the allocation may have evicted the slice.
         let located = metadata.l2_for_write(at)?;
         metadata.set_l2_entry(located, entry);
-        free_old(&mut metadata, old);
+        free_old(&mut metadata, old, Freed::Other);
         Ok(())
     }
 }

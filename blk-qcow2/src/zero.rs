@@ -2,6 +2,7 @@
 
 use blk_core::{Error, Extent, Result, ZeroFlags};
 
+use crate::allocator::Freed;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
@@ -157,7 +158,7 @@ impl Qcow2 {
                 let located = metadata.l2_for_write(at)?;
                 metadata.set_l2_entry(located, entry);
                 if free {
-                    free_old(metadata, run.cluster);
+                    free_old(metadata, run.cluster, Freed::Request);
                 }
             }
             Plan::Write => self.overwrite_with_zeroes(metadata, at)?,

@@ -48,8 +48,6 @@ pub(crate) struct Format {
     pub(crate) options: Options,
     pub(crate) file: Box<Node>,
     pub(crate) backing: Backing,
-    /// Discards free clusters, but the file keeps its space.
-    pub(crate) keep_space: bool,
 }
 
 /// Options that every node has.
@@ -287,7 +285,7 @@ fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
         }
     }
     let backing = Backing::None;
-    Ok(Format { driver: "raw", options: passed, file, backing, keep_space: false })
+    Ok(Format { driver: "raw", options: passed, file, backing })
 }
 
 #[cfg(test)]

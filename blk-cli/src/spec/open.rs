@@ -149,10 +149,8 @@ impl Opener {
             return Err(Error::Unresolved { name: shown(&format.file), reason });
         }
         let usage = Use::of_format(format.driver, access, inherited.force_share);
-        let below = Inherited {
-            discard: if format.keep_space { Some(false) } else { inherited.discard },
-            ..inherited
-        };
+        // The format decides what it gives back; the file follows unless it says otherwise itself.
+        let below = Inherited { discard: None, ..inherited };
         let opened = self.storage(&format.file, usage, below)?;
         let node = Node { common: common.clone(), kind: Kind::Format(format.clone()) };
         let mut layers = vec![layer(&node, format.driver, &opened)];

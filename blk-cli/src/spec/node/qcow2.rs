@@ -39,7 +39,7 @@ const OVERLAP_PARTS: [&str; 9] = [
 pub(super) fn take(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
     let mut passed = Options::new();
     take_caches(options, &mut passed)?;
-    check_overlap(options)?;
+    take_overlap_check(options, &mut passed)?;
     let backing = take_backing(options)?;
     if matches!(backing, Backing::None) {
         passed.set("backing", "off");
@@ -48,10 +48,15 @@ pub(super) fn take(options: &mut NodeOptions, file: Box<Node>) -> Result<Format>
     options.take_switch("lazy-refcounts")?;
     options.take_switch("discard-no-unref")?;
     options.take_number("cache-clean-interval", u64::MAX)?;
-    let keeps = ["pass-discard-request", "pass-discard-snapshot", "pass-discard-other"]
-        .map(|name| options.take_switch(name));
-    let [request, snapshot, other] = keeps;
-    let (request, _, _) = (request?, snapshot?, other?);
+    for (name, usual) in [
+        ("pass-discard-request", None),
+        ("pass-discard-snapshot", Some(true)),
+        ("pass-discard-other", Some(false)),
+    ] {
+        if let Some(passes) = options.take_switch(name)?.or(usual) {
+            passed.set(name, switch(passes));
+        }
+    }
     if options.has("data-file") {
         return Err(options.bad("data-file", "not supported yet: external data files"));
     }
@@ -60,9 +65,13 @@ pub(super) fn take(options: &mut NodeOptions, file: Box<Node>) -> Result<Format>
     }
     // Our own: the image is opened only to be checked.
     if let Some(check) = options.take_switch("check")? {
-        passed.set("check", if check { "on" } else { "off" });
+        passed.set("check", switch(check));
     }
-    Ok(Format { driver: "qcow2", options: passed, file, backing, keep_space: request == Some(false) })
+    Ok(Format { driver: "qcow2", options: passed, file, backing })
+}
+
+fn switch(is_on: bool) -> &'static str {
+    if is_on { "on" } else { "off" }
 }
 
 fn take_backing(options: &mut NodeOptions) -> Result<Backing> {
@@ -128,8 +137,8 @@ fn cache_sizes(options: &mut NodeOptions) -> Result<(Option<u64>, Option<u64>)> 
     }
 }
 
-/// Our driver always checks writes against all metadata that it holds in memory; what is asked for is only read.
-fn check_overlap(options: &mut NodeOptions) -> Result<()> {
+/// The level has two names.
+fn take_overlap_check(options: &mut NodeOptions, passed: &mut Options) -> Result<()> {
     let words = [("none", "none"), ("constant", "constant"), ("cached", "cached"), ("all", "all")];
     let short = options.take_choice("overlap-check", &words)?;
     let template = options.take_choice("overlap-check.template", &words)?;
@@ -139,8 +148,14 @@ fn check_overlap(options: &mut NodeOptions) -> Result<()> {
         let reason = format!("'{short}' contradicts overlap-check.template, '{template}'");
         return Err(options.bad("overlap-check", reason));
     }
+    if let Some(level) = short.or(template) {
+        passed.set("overlap-check", level);
+    }
     for part in OVERLAP_PARTS {
-        options.take_switch(&format!("overlap-check.{part}"))?;
+        let name = format!("overlap-check.{part}");
+        if let Some(is_on) = options.take_switch(&name)? {
+            passed.set(&name, switch(is_on));
+        }
     }
     Ok(())
 }
