@@ -8,6 +8,7 @@
 pub mod model;
 
 use std::fmt;
+use std::time::Instant;
 
 pub use parking_lot::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 pub use std::sync::Arc;
@@ -138,6 +139,16 @@ impl Condvar {
             return;
         }
         self.0.wait(guard);
+    }
+
+    /// As [`Condvar::wait`], until `time` at the longest. Returns whether that has come; in a model run, where no time passes,
+    /// it never does.
+    #[inline]
+    pub fn wait_until<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, time: Instant) -> bool {
+        if model::is_running() && model::wait(guard) {
+            return false;
+        }
+        self.0.wait_until(guard, time).timed_out()
     }
 
     /// Ends one wait, if there is any.

@@ -167,7 +167,7 @@ impl Shared {
     fn wait_until(&self, time: Instant, done: impl Fn(&State) -> bool) {
         let mut state = self.state.lock();
         while !done(&state) {
-            if self.landing.wait_until(&mut state, time).timed_out() {
+            if self.landing.wait_until(&mut state, time) {
                 return;
             }
         }

@@ -22,7 +22,8 @@ pub(super) fn sweep(run: &Run<'_>, image: &MemoryStorage, stats: &mut FaultStats
     let repaired = disk.check(RepairMode::All);
     host.watch(false);
     repaired.map_err(|error| Violation::failed(Rule::Repair, "a repair", &error))?;
-    let scenario = Scenario { config: run.setting.config.clone(), requests: run.setting.requests.to_vec() };
+    let (config, requests) = (run.setting.config.clone(), run.setting.requests.to_vec());
+    let scenario = Scenario { config, requests, ..Scenario::default() };
     for fault in variant::faults(&scenario, &host.take_log()).into_iter().take(FAULTS_MAX) {
         stats.repair_faults += 1;
         with_fault(run, image, fault).map_err(|violation| Violation {

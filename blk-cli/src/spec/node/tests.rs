@@ -139,7 +139,7 @@ fn every_key_of_the_documentation_is_read() {
     };
     assert_eq!(node.common, expected);
     let Kind::Format(format) = node.kind else { panic!() };
-    let mut passed = |name| format.options.clone().take(name);
+    let passed = |name| format.options.clone().take(name);
     assert_eq!(passed("pass-discard-request").as_deref(), Some("off"));
     assert_eq!(passed("overlap-check").as_deref(), Some("cached"));
     assert_eq!(passed("overlap-check.main-header").as_deref(), Some("off"));
