@@ -93,6 +93,7 @@ fn mutation_keeps_inputs_racing_and_canonical() {
         size = mutate::mutate_within(&Limits::racing(), &mut data, size, 4096, seed, |_, size, _| size);
         let scenario = Scenario::decode(&data[..size]);
         assert_eq!(scenario.encode(), data[..size]);
+        assert!(scenario.requests.len() <= Limits::racing().requests_max);
         assert!(scenario.schedule.len() <= scenario.requests.len());
         turns_changed +=
             u32::from(before.requests == scenario.requests && before.schedule != scenario.schedule);
