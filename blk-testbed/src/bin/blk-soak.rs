@@ -6,6 +6,7 @@ use std::time::Instant;
 use anyhow::Result;
 use blk_testbed::Qcow2Target;
 use blk_verify::engine::{Soak, SoakOptions};
+use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::scenario::{Config, Scenario};
 use blk_verify::{Engine, Outcome, RunOptions};
@@ -17,6 +18,9 @@ struct Arguments {
     /// Requests in all: half of them over long-lived disks of each cluster size, half in scenarios of every configuration.
     #[arg(long, default_value_t = 1_000_000)]
     requests: u64,
+    /// Failures of the storage, a run of a small scenario each.
+    #[arg(long, default_value_t = 10_000)]
+    faults: u64,
     /// Seed.
     #[arg(long, default_value_t = 1)]
     seed: u64,
@@ -28,7 +32,7 @@ const ROUND: u64 = 100_000;
 fn main() -> Result<ExitCode> {
     let arguments = Arguments::parse();
     let started = Instant::now();
-    let soaked = soak_all(&arguments)? && scenarios(&arguments);
+    let soaked = soak_all(&arguments)? && scenarios(&arguments) && faults(&arguments);
     println!("{:.0} s", started.elapsed().as_secs_f64());
     Ok(if soaked { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -67,6 +71,30 @@ fn scenarios(arguments: &Arguments) -> bool {
     let mut generator = Generator::new(arguments.seed, Limits::default());
     let mut scenario = Scenario::default();
     while engine.stats().requests < arguments.requests / 2 {
+        generator.next_into(&mut scenario);
+        match engine.run(&Qcow2Target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => {
+                println!("{}\n{scenario}", finding.report);
+                return false;
+            }
+            Outcome::Refused(why) => {
+                println!("{why}\n{scenario}");
+                return false;
+            }
+        }
+    }
+    println!("{}", engine.stats());
+    true
+}
+
+/// Failures of the storage in small scenarios of every configuration.
+fn faults(arguments: &Arguments) -> bool {
+    let mut engine = FaultEngine::new(FaultOptions { faults_max: 64, ..FaultOptions::default() });
+    let limits = Limits { disk_bytes_max: 256 << 10, data_bytes_max: 64 << 10, ..Limits::default() };
+    let mut generator = Generator::new(arguments.seed, limits);
+    let mut scenario = Scenario::default();
+    while engine.stats().faults < arguments.faults {
         generator.next_into(&mut scenario);
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}

@@ -87,7 +87,7 @@ impl Host {
             is_lossy: false,
             event: Event::None,
             is_watched: false,
-            is_remembering: fault.is_some_and(|fault| fault.fails_syncs()),
+            is_remembering: fault.is_some_and(Fault::fails_syncs),
             log: fault.is_none().then(Vec::new),
             fault,
             count: 0,

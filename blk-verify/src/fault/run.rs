@@ -16,7 +16,7 @@ use crate::scenario::{Config, Request};
 use crate::target::Prepared;
 
 /// Disks up to this size are compared whole; of larger ones what was touched.
-const WHOLE_COMPARE_BYTES_MAX: u64 = 4 << 20;
+const WHOLE_COMPARE_BYTES_MAX: u64 = 512 << 10;
 
 /// What all runs of a scenario have in common.
 #[derive(Debug)]
