@@ -5,12 +5,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{self, ImageArgs};
+use super::args::{self, OneImage, Talk};
 use super::failure::{Failure, Outcome};
 use super::image::Purpose;
 use super::options::Given;
 use super::output;
-use super::progress::Progress;
 use super::size::{parse, whole_sectors};
 
 /// Changes options of an image's format
@@ -18,7 +17,7 @@ use super::size::{parse, whole_sectors};
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// The options and their new values, name=value,...; 'help' lists them
     #[arg(short, long, value_name = "OPTIONS")]
     options: Vec<String>,
@@ -28,15 +27,8 @@ pub(super) struct Args {
     /// Allow changes that may lose data
     #[arg(long)]
     force: bool,
-    /// Show how far it is
-    #[arg(short, long)]
-    progress: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
@@ -50,7 +42,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         return Ok(ExitCode::SUCCESS);
     }
     let mut given = Given::parse(&args.options)?;
-    let name = args::one_name("amend", &args.names)?;
+    let name = args.image.name("amend")?;
     let image = args.image.named(name).open(program, Purpose::WRITE)?;
     let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
     if format != "qcow2" {
@@ -61,7 +53,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));
     }
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
-    let mut progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let mut progress = args.talk.progress(1.0)?;
     let resized = image.disk.resize(size).map_err(|error| Failure::of(name, &error));
     progress.set(1, 1)?;
     progress.end()?;

@@ -8,6 +8,7 @@ use clap::error::ErrorKind;
 use super::failure::{Failure, Outcome};
 use super::image::Named;
 use super::output;
+use super::progress::Progress;
 
 /// The image that a subcommand works on.
 #[derive(Debug, Clone, clap::Args)]
@@ -35,6 +36,49 @@ impl ImageArgs {
     }
 }
 
+/// The one image that most subcommands expect.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct OneImage {
+    #[command(flatten)]
+    image: ImageArgs,
+    /// The image
+    #[arg(value_name = "IMAGE")]
+    names: Vec<String>,
+}
+
+impl OneImage {
+    /// The image's name, once it is known that there is one.
+    pub(crate) fn name(&self, command: &'static str) -> Outcome<&str> {
+        match &self.names[..] {
+            [name] => Ok(name),
+            _ => Err(Failure::usage(command, "expecting one image file name")),
+        }
+    }
+
+    /// The image of that name.
+    pub(crate) fn named(&self, name: &str) -> Named {
+        self.image.named(name)
+    }
+}
+
+/// How much a subcommand says that takes its time.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Talk {
+    /// Show how far it is
+    #[arg(short, long)]
+    progress: bool,
+    /// Print nothing but errors
+    #[arg(short, long)]
+    pub(crate) quiet: bool,
+}
+
+impl Talk {
+    /// The line that shows how far it is, in steps of `step_percent`, if it is wanted.
+    pub(crate) fn progress(self, step_percent: f64) -> Outcome<Progress> {
+        Progress::new(self.progress && !self.quiet, step_percent)
+    }
+}
+
 /// How a result is shown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, clap::ValueEnum)]
 pub(crate) enum OutputForm {
@@ -59,14 +103,6 @@ pub(crate) fn parse<T: Parser>(command: &'static str, program: &str, arguments: 
         let about_spelling = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooFewValues);
         Failure { about_spelling, ..failure }
     })
-}
-
-/// The one image name that a subcommand expects.
-pub(crate) fn one_name<'a>(command: &'static str, names: &'a [String]) -> Outcome<&'a str> {
-    match names {
-        [name] => Ok(name),
-        _ => Err(Failure::usage(command, "expecting one image file name")),
-    }
 }
 
 const CACHE_MODES: [&str; 6] = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];

@@ -9,7 +9,7 @@ use std::time::Instant;
 use blk_core::{Result, WriteFlags};
 use clap::Parser;
 
-use super::args::{self, ImageArgs};
+use super::args::{self, OneImage};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
@@ -21,7 +21,7 @@ use super::size::{parse, parse_up_to};
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
@@ -64,9 +64,6 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
 }
 
 /// Largest value of a number on the command line.
@@ -92,7 +89,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let args: Args = args::parse("bench", program, arguments)?;
     args::check_cache_mode(args.cache.as_deref())?;
     let load = Load::of(&args)?;
-    let name = args::one_name("bench", &args.names)?;
+    let name = args.image.name("bench")?;
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
     let purpose = Purpose { write: args.write, ..Purpose::READ };
     let image = named.open(program, purpose)?;

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use blk_core::{CheckReport, RepairMode, Severity};
 use clap::Parser;
 
-use super::args::{self, ImageArgs, OutputForm};
+use super::args::{self, OneImage, OutputForm};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::json::Json;
@@ -27,7 +27,7 @@ enum Repair {
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// How to show the result
     #[arg(long, value_enum, default_value = "human")]
     output: OutputForm,
@@ -43,9 +43,6 @@ pub(super) struct Args {
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
 }
 
 /// Exit codes, as scripts know them.
@@ -56,7 +53,7 @@ const CANNOT_CHECK: u8 = 63;
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("check", program, arguments)?;
     args::check_cache_mode(args.cache.as_deref())?;
-    let name = args::one_name("check", &args.names)?;
+    let name = args.image.name("check")?;
     let repair = match args.repair {
         None => RepairMode::None,
         Some(Repair::Leaks) => RepairMode::Leaks,

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use blk_core::{Extent, Overlay, Result, WriteFlags, ZeroFlags};
 use clap::Parser;
 
-use super::args::{self, ImageArgs};
+use super::args::{self, OneImage, Talk};
 use super::chain::{Chain, Status};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -21,7 +21,7 @@ use super::size::{parse_up_to, ratio};
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
@@ -34,15 +34,8 @@ pub(super) struct Args {
     /// Most bytes a second
     #[arg(short, long, value_name = "BYTES")]
     rate: Option<String>,
-    /// Show how far it is
-    #[arg(short, long)]
-    progress: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 const BUFFER_BYTES: u64 = 2 << 20;
@@ -51,14 +44,14 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let args: Args = args::parse("commit", program, arguments)?;
     args::check_cache_mode(args.cache.as_deref())?;
     let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
-    let name = args::one_name("commit", &args.names)?;
+    let name = args.image.name("commit")?;
     let image = args.image.named(name).open(program, Purpose::WRITE)?;
     let chain = Chain::of(&image);
     let depth = base_depth(name, &chain, args.base.as_deref())?;
     let layer = &image.layers[depth];
     let purpose = Purpose { second: true, ..Purpose::WRITE };
     let base = Named::file(&*layer.name, Some(layer.format)).open(program, purpose)?;
-    let progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let progress = args.talk.progress(1.0)?;
     let commit = Commit { image: &image, chain: &chain, depth, base: &base, rate };
     commit.run(progress)?;
     base.close()?;
@@ -68,7 +61,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         emptied.map_err(|error| Failure::of(name, &error))?;
     }
     image.close()?;
-    if !args.quiet {
+    if !args.talk.quiet {
         output::line("Image committed.")?;
     }
     Ok(ExitCode::SUCCESS)

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use blk_core::Extent;
 use clap::Parser;
 
-use super::args;
+use super::args::{self, Talk};
 use super::chain::{Chain, Cursor, Status};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -15,7 +15,6 @@ use super::progress::Progress;
 use super::size::SECTOR_BYTES;
 
 /// Compares the content of two images
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
@@ -34,12 +33,8 @@ pub(super) struct Args {
     /// Cache mode of the images
     #[arg(short = 'T', long, value_name = "MODE")]
     cache: Option<String>,
-    /// Show how far it is
-    #[arg(short, long)]
-    progress: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: Talk,
     /// Others may write the images meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
@@ -77,12 +72,12 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         named.open(program, Purpose::READ).map_err(|failure| failure.with_code(CANNOT_OPEN))
     };
     let images = [open(first, &args.a_format)?, open(second, &args.b_format)?];
-    let mut progress = Progress::new(args.progress && !args.quiet, STEP_PERCENT)?;
+    let mut progress = args.talk.progress(STEP_PERCENT)?;
     let chains = [Chain::of(&images[0]), Chain::of(&images[1])];
     let cursors = [Cursor::new(&chains[0]), Cursor::new(&chains[1])];
-    let mut comparison = Comparison { images: &images, cursors, strict: args.strict, quiet: args.quiet };
+    let mut comparison = Comparison { images: &images, cursors, strict: args.strict, quiet: args.talk.quiet };
     let (line, is_same) = comparison.judge(&mut progress)?;
-    say(args.quiet, &line)?;
+    say(args.talk.quiet, &line)?;
     progress.end()?;
     Ok(ExitCode::from(if is_same { 0 } else { DIFFERENT }))
 }

@@ -9,12 +9,11 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args;
+use super::args::{self, Talk};
 use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose, plain_path};
 use super::options::{self, Given};
-use super::progress::Progress;
 use super::size::{SECTOR_BYTES, parse_up_to};
 use copy::{Copy, Settings, Source};
 
@@ -89,12 +88,8 @@ pub(super) struct Args {
     /// The target may be written in any order
     #[arg(short = 'W', long)]
     oob_writes: bool,
-    /// Show how far it is
-    #[arg(short, long)]
-    progress: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
+    #[command(flatten)]
+    talk: Talk,
     /// Objects of QEMU; none of them has a use here
     #[arg(long = "object", value_name = "OBJECT")]
     _objects: Vec<String>,
@@ -117,7 +112,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let settings = check(&args)?;
     let (target_name, source_names) = args.names.split_last().expect("checked above");
     create::check_format(format)?;
-    let progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let progress = args.talk.progress(1.0)?;
     let sources = open_sources(program, &args, source_names)?;
     check_not_source(target_name, &sources)?;
     check_bitmaps(&args, &sources, format)?;
@@ -190,7 +185,7 @@ fn check(args: &Args) -> Outcome<Settings> {
         writers,
         compressed: args.compress,
         salvage: args.salvage,
-        quiet: args.quiet,
+        quiet: args.talk.quiet,
         ..Settings::default()
     })
 }

@@ -10,7 +10,7 @@ use std::process::ExitCode;
 use blk_core::{Detail, ImageInfo, SnapshotInfo, Storage};
 use clap::Parser;
 
-use super::args::{self, ImageArgs, OutputForm};
+use super::args::{self, OneImage, OutputForm};
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose, backing_of, backing_path, plain_path};
 use super::json::Json;
@@ -23,7 +23,7 @@ pub(super) use human::snapshot_table;
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// Tell about the disks below too
     #[arg(short, long)]
     backing_chain: bool,
@@ -33,9 +33,6 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
 }
 
 /// The file that holds an image.
@@ -63,7 +60,7 @@ const CHAIN_MAX: usize = 200;
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("info", program, arguments)?;
-    let name = args::one_name("info", &args.names)?;
+    let name = args.image.name("info")?;
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
     let reports = collect(program, named, args.backing_chain)?;
     let shown = match args.output {

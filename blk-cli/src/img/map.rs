@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use blk_core::Extent;
 use clap::Parser;
 
-use super::args::{self, ImageArgs, OutputForm};
+use super::args::{self, OneImage, OutputForm};
 use super::chain::{Chain, Status};
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose};
@@ -18,7 +18,7 @@ use super::size::parse;
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// First byte to tell about
     #[arg(short, long, value_name = "OFFSET", allow_hyphen_values = true)]
     start_offset: Option<String>,
@@ -31,14 +31,11 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
 }
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("map", program, arguments)?;
-    let name = args::one_name("map", &args.names)?;
+    let name = args.image.name("map")?;
     let start = args.start_offset.as_deref().map_or(Ok(0), |text| parse("start offset", text))?;
     let length = args.max_length.as_deref().map_or(Ok(u64::MAX), |text| parse("max length", text))?;
     let image = Named { force_share: args.force_share, ..args.image.named(name) };

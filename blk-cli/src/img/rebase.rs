@@ -7,19 +7,18 @@ use std::process::ExitCode;
 use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags};
 use clap::Parser;
 
-use super::args::{self, ImageArgs};
+use super::args::{self, OneImage, Talk};
 use super::create::check_format;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose, backing_of, backing_path, plain_path, read_padded};
 use super::progress::Progress;
 
 /// Puts an image over another disk
-#[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
@@ -41,15 +40,8 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// Show how far it is
-    #[arg(short, long)]
-    progress: bool,
-    /// Print nothing but errors
-    #[arg(short, long)]
-    quiet: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
+    #[command(flatten)]
+    talk: Talk,
 }
 
 const BUFFER_BYTES: u64 = 2 << 20;
@@ -58,7 +50,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let args: Args = args::parse("rebase", program, arguments)?;
     args::check_cache_mode(args.cache.as_deref())?;
     args::check_cache_mode(args.backing_cache.as_deref())?;
-    let name = args::one_name("rebase", &args.names)?;
+    let name = args.image.name("rebase")?;
     if !args.unchecked && args.backing.is_none() {
         return Err(Failure::usage("rebase", "expecting the new disk below (-b), or -u"));
     }
@@ -72,7 +64,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let overlay = image.disk.driver().as_overlay();
     let overlay =
         overlay.ok_or_else(|| Failure::new(format!("{name}: this format cannot have a disk below")))?;
-    let mut progress = Progress::new(args.progress && !args.quiet, 1.0)?;
+    let mut progress = args.talk.progress(1.0)?;
     if !args.unchecked {
         let new = open_new(program, &image, backing.as_ref())?;
         let rebase = Rebase {

@@ -5,7 +5,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{self, ImageArgs};
+use super::args::{self, OneImage};
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose};
 use super::info::snapshot_table;
@@ -16,7 +16,7 @@ use super::output;
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     #[command(flatten)]
-    image: ImageArgs,
+    image: OneImage,
     /// List the snapshots; this is what happens where nothing else is asked
     #[arg(short, long)]
     list: bool,
@@ -35,9 +35,6 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// The image
-    #[arg(value_name = "IMAGE")]
-    names: Vec<String>,
 }
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
@@ -48,7 +45,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if wanted.next().is_some() || (change.is_some() && args.list) {
         return Err(Failure::usage("snapshot", "-l, -a, -c and -d exclude one another"));
     }
-    let name = args::one_name("snapshot", &args.names)?;
+    let name = args.image.name("snapshot")?;
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
     if let Some((verb, snapshot)) = change {
         named.open(program, Purpose { write: true, ..Purpose::INSPECT })?;

@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn short_ranges_are_zeroed_by_writing() {
-        let counting = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::from_bytes(&[1; 1 << 20]))));
+        let counting = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::from_bytes(&vec![1; 1 << 20]))));
         let wishes = HostWishes { writes_short_zeroes: true, ..HostWishes::default() };
         let host = HostStorage::over(Arc::clone(&counting) as Arc<dyn Storage>, wishes);
         host.punch_hole(Extent::new(1000, 4096)).unwrap();
