@@ -5,14 +5,12 @@
 //! benches and the `blk-replay` program are thin shells around it.
 
 pub mod exhaust;
-mod file_resolver;
 pub mod hostile;
 mod initial;
 mod qcow2_target;
 mod raw_target;
 mod replay;
 
-pub use file_resolver::{open_file, registry};
 pub use qcow2_target::Qcow2Target;
 pub use raw_target::RawTarget;
 pub use replay::{Purpose, Runner, Suite, replay_text, suite, suite_names};

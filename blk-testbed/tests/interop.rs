@@ -5,6 +5,7 @@ mod qemu;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use blk_cli::spec::Locking;
 use blk_core::{Access, Disk, Extent, FileStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
 use qemu::{qemu_img, qemu_io};
 
@@ -94,8 +95,17 @@ fn change(disk: &Disk, shape: Shape, round: u8, model: &mut [u8]) {
     disk.read(gone.offset, &mut model[gone.offset as usize..gone.end() as usize]).unwrap();
 }
 
-fn open(path: &Path) -> Disk {
-    blk_testbed::open_file(path, Some("qcow2"), Access::ReadWrite, Options::new()).unwrap()
+fn open(path: &Path) -> Arc<Disk> {
+    open_as(path, Some("qcow2"), Access::ReadWrite).unwrap()
+}
+
+/// As the program `blk` opens an image, but without locks.
+fn open_as(path: &Path, format: Option<&str>, access: Access) -> blk_core::Result<Arc<Disk>> {
+    let name = path.display().to_string();
+    let format = format.map(str::to_owned);
+    let request =
+        blk_cli::spec::Request { name, format, access, locking: Locking::Off, ..Default::default() };
+    Ok(request.open()?.disk)
 }
 
 /// Compares our view of an image with QEMU's; returns it.
@@ -323,12 +333,7 @@ fn the_planted_wrong_sector_is_reported() {
         let right = ["write -q -P 0xcd 0 512".to_owned(), "write -q -P 1 64k 64k".to_owned()];
         qemu_io(&path, &["-f", "raw", "raw.img"], &right);
         qemu_io(&path, &["-f", format, &test], &["write -q -P 0 0 512".to_owned(), right[1].clone()]);
-        let open = |name: &str, format| {
-            Arc::new(
-                blk_testbed::open_file(&path.join(name), Some(format), Access::ReadWrite, Options::new())
-                    .unwrap(),
-            )
-        };
+        let open = |name: &str, format| open_as(&path.join(name), Some(format), Access::ReadWrite).unwrap();
         let verify =
             blk_verify::Verify::new(open("raw.img", "raw"), open(&test, format), blk_verify::Policy::Fail)
                 .unwrap();
@@ -354,7 +359,7 @@ fn a_chain_that_loops_is_refused() {
     }
     qemu_img(path, &["rebase", "-u", "-f", "qcow2", "-b", "self.qcow2", "-F", "qcow2", "self.qcow2"]);
     for name in ["a.qcow2", "self.qcow2"] {
-        let opened = blk_testbed::open_file(&path.join(name), None, Access::ReadOnly, Options::new());
+        let opened = open_as(&path.join(name), None, Access::ReadOnly);
         let error = opened.unwrap_err().to_string();
         assert!(error.contains("comes back to it"), "{error}");
     }
