@@ -73,8 +73,6 @@ impl Judge<'_> {
         medium.stop_logging();
         analysis.content = read_twice(&disk)?;
         analysis.leaks = check(&disk, "after the crash")?;
-        let wrote = recovery.iter().any(|operation| operation.change != Change::Sync);
-        if wrote && depth == Depth::First {
         if depth == Depth::First && recovery.iter().any(|operation| operation.change != Change::Sync) {
             self.stats.recoveries += 1;
             recovery::crash(self, image, &recovery, &analysis.content)?;
