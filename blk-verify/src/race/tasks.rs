@@ -113,6 +113,10 @@ impl Control {
         self.stopped.store(why as u8, Ordering::Relaxed);
         #[expect(deprecated, reason = "a scope, which replaces it, cannot be kept where a lock finds it")]
         generator::yield_with(());
+        self.end_if_abandoned();
+    }
+
+    fn end_if_abandoned(&self) {
         if self.is_abandoned.load(Ordering::Relaxed) {
             // Past the panic hook: nothing is wrong with this task.
             resume_unwind(Box::new(Abandoned));
@@ -138,6 +142,7 @@ impl Hook for Points {
             return;
         }
         let control = &*self.0;
+        control.end_if_abandoned();
         control.points.fetch_add(1, Ordering::Relaxed);
         let request = &control.requests[control.running.load(Ordering::Relaxed)];
         let point = request.points.fetch_add(1, Ordering::Relaxed) + 1;
@@ -159,7 +164,12 @@ impl Tasks {
         for (index, body) in bodies.into_iter().enumerate() {
             let control = Arc::clone(control);
             let task = move || {
-                if let Err(payload) = catch_unwind(AssertUnwindSafe(body))
+                let guarded = AssertUnwindSafe(|| {
+                    // It may be abandoned before it has begun.
+                    control.end_if_abandoned();
+                    body();
+                });
+                if let Err(payload) = catch_unwind(guarded)
                     && !payload.is::<Abandoned>()
                 {
                     model::in_one_step(|| control.note(payload));
@@ -186,7 +196,8 @@ impl Tasks {
             control.switches.fetch_add(u64::from(next != before), Ordering::Relaxed);
             before = next;
             let stopped = self.resume(control, hook, next);
-            if let Some(payload) = control.panic.lock().take() {
+            let panic = control.panic.lock().take();
+            if let Some(payload) = panic {
                 return self.abandon(control, hook, count, Ended::Panic(payload));
             }
             if control.is_livelock() {
@@ -309,11 +320,13 @@ mod tests {
 
     #[test]
     fn panics_and_endless_tasks_end_the_run() {
-        let (_, ended) = run(&["@1", ""], |index, _| {
+        // The first has begun, the second panics, the third never begins.
+        let (log, ended) = run(&["@1", "", ""], |index, log| {
             point();
+            say(log, index);
             assert!(index == 0, "as planned");
         });
-        assert!(matches!(ended, Ended::Panic(_)));
+        assert!(log == "1" && matches!(ended, Ended::Panic(_)), "{log}");
         let (_, ended) = run(&["", ""], |_, _| {
             loop {
                 point();
