@@ -29,6 +29,8 @@ static SUITES: [Suite; 7] = [
 pub enum Purpose {
     /// One scenario, thoroughly.
     Replay,
+    /// One scenario, with everything that can be tried, however long it takes.
+    Complete,
     /// Thousands of scenarios that are much alike, to make one smaller.
     Minimise,
     /// Scenarios without end, as many a second as possible.
@@ -119,7 +121,7 @@ struct Requests {
 
 fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
     let (watch_one_in, size_bytes_max) = match purpose {
-        Purpose::Replay => (1, RunOptions::default().size_bytes_max),
+        Purpose::Replay | Purpose::Complete => (1, RunOptions::default().size_bytes_max),
         Purpose::Minimise => (0, RunOptions::default().size_bytes_max),
         Purpose::Fuzz => (WATCH_ONE_IN, FUZZED_BYTES_MAX),
     };
@@ -181,6 +183,7 @@ fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner>
     let thorough = FaultOptions::default();
     let options = match purpose {
         Purpose::Replay => thorough,
+        Purpose::Complete => FaultOptions { faults_max: usize::MAX, operations_max: u64::MAX, ..thorough },
         Purpose::Minimise => FaultOptions { pursues: true, ..thorough },
         Purpose::Fuzz => FaultOptions {
             faults_max: FUZZED_FAULTS_MAX,

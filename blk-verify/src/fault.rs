@@ -59,7 +59,7 @@ pub struct FaultOptions {
 
 impl Default for FaultOptions {
     fn default() -> Self {
-        Self { faults_max: 1024, operations_max: 1 << 20, size_bytes_max: 1 << 40, pursues: false }
+        Self { faults_max: 512, operations_max: 1 << 20, size_bytes_max: 1 << 40, pursues: false }
     }
 }
 

@@ -36,6 +36,9 @@ enum Command {
         /// The fuzz target that the inputs belong to.
         #[arg(long, default_value = "verify_qcow2")]
         target: String,
+        /// Try everything that can be tried, however long it takes, and say what was.
+        #[arg(long)]
+        complete: bool,
         /// Artifacts, traces or JSON files.
         #[arg(required = true)]
         inputs: Vec<PathBuf>,
@@ -78,7 +81,9 @@ fn main() -> ExitCode {
 /// Returns whether something was found.
 fn run(command: Command) -> Result<bool> {
     match command {
-        Command::Replay { target, inputs } => replay_all(&target, &inputs),
+        Command::Replay { target, complete, inputs } => {
+            replay_all(&target, if complete { Purpose::Complete } else { Purpose::Replay }, &inputs)
+        }
         Command::Minimise { target, input, out } if target == IMAGE_TARGET => minimise_image(&input, &out),
         Command::Minimise { target, input, out } => minimise_scenario(find_suite(&target)?, &input, &out),
         Command::ToBytes { input, output } => {
@@ -122,14 +127,14 @@ fn read_scenario(path: &Path) -> Result<Scenario> {
     Scenario::parse_any(&read_input(path)?).with_context(|| format!("in {}", path.display()))
 }
 
-fn replay_all(target: &str, inputs: &[PathBuf]) -> Result<bool> {
+fn replay_all(target: &str, purpose: Purpose, inputs: &[PathBuf]) -> Result<bool> {
     let mut found = false;
     for input in inputs {
         let started = Instant::now();
         let report = if target == IMAGE_TARGET {
             hostile::judge(&read_input(input)?, &mut ImageStats::default()).err()
         } else {
-            judge(find_suite(target)?, &read_scenario(input)?)?.map(|finding| finding.report)
+            judge(find_suite(target)?, purpose, &read_scenario(input)?)?.map(|finding| finding.report)
         };
         let verdict = if report.is_some() { "FINDING" } else { "ok" };
         println!("{verdict:8}{:>8.1?}  {}", started.elapsed(), input.display());
@@ -142,8 +147,13 @@ fn replay_all(target: &str, inputs: &[PathBuf]) -> Result<bool> {
 }
 
 /// Runs a scenario once. A scenario that the suite cannot run is bad input.
-fn judge(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
-    match suite.replay(scenario) {
+fn judge(suite: &Suite, purpose: Purpose, scenario: &Scenario) -> Result<Option<Finding>> {
+    let mut runner = suite.start(purpose);
+    let outcome = runner.run(scenario);
+    if purpose == Purpose::Complete {
+        println!("{}", runner.summary());
+    }
+    match outcome {
         Outcome::Clean => Ok(None),
         Outcome::Finding(finding) => Ok(Some(*finding)),
         Outcome::Refused(why) => bail!("the scenario cannot be run: {why}"),
@@ -178,9 +188,9 @@ fn minimise_scenario(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
 
 /// Replays several times; the reports have to be alike.
 fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
-    let first = judge(suite, scenario)?;
+    let first = judge(suite, Purpose::Replay, scenario)?;
     for replay in 2..=REPLAYS {
-        let again = judge(suite, scenario)?;
+        let again = judge(suite, Purpose::Replay, scenario)?;
         if again != first {
             let text = |finding: &Option<Finding>| {
                 finding.as_ref().map_or("nothing", |f| f.report.as_str()).to_owned()
