@@ -72,16 +72,8 @@ fn scenarios(arguments: &Arguments) -> bool {
     let mut scenario = Scenario::default();
     while engine.stats().requests < arguments.requests / 2 {
         generator.next_into(&mut scenario);
-        match engine.run(&Qcow2Target, &scenario) {
-            Outcome::Clean => {}
-            Outcome::Finding(finding) => {
-                println!("{}\n{scenario}", finding.report);
-                return false;
-            }
-            Outcome::Refused(why) => {
-                println!("{why}\n{scenario}");
-                return false;
-            }
+        if !is_clean(&engine.run(&Qcow2Target, &scenario), &scenario) {
+            return false;
         }
     }
     println!("{}", engine.stats());
@@ -96,18 +88,20 @@ fn faults(arguments: &Arguments) -> bool {
     let mut scenario = Scenario::default();
     while engine.stats().faults < arguments.faults {
         generator.next_into(&mut scenario);
-        match engine.run(&Qcow2Target, &scenario) {
-            Outcome::Clean => {}
-            Outcome::Finding(finding) => {
-                println!("{}\n{scenario}", finding.report);
-                return false;
-            }
-            Outcome::Refused(why) => {
-                println!("{why}\n{scenario}");
-                return false;
-            }
+        if !is_clean(&engine.run(&Qcow2Target, &scenario), &scenario) {
+            return false;
         }
     }
     println!("{}", engine.stats());
     true
+}
+
+/// Whether nothing was found; prints what was.
+fn is_clean(outcome: &Outcome, scenario: &Scenario) -> bool {
+    match outcome {
+        Outcome::Clean => return true,
+        Outcome::Finding(finding) => println!("{}\n{scenario}", finding.report),
+        Outcome::Refused(why) => println!("{why}\n{scenario}"),
+    }
+    false
 }
