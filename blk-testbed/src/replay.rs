@@ -167,7 +167,7 @@ impl Runner for Crashes {
 }
 
 /// Faults of one scenario, and the largest disk, bytes, while fuzzing.
-const FUZZED_FAULTS_MAX: usize = 64;
+const FUZZED_FAULTS_MAX: usize = 24;
 const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
 /// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
 const FUZZED_OPERATIONS_MAX: u64 = 20_000;
