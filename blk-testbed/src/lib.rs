@@ -5,6 +5,9 @@
 //! benches and the `blk-replay` program are thin shells around it.
 
 pub mod exhaust;
+mod file_resolver;
+#[cfg(test)]
+mod gauntlet;
 pub mod hostile;
 mod initial;
 mod qcow2_target;

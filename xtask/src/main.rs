@@ -6,11 +6,13 @@ mod corpus;
 mod exhaust;
 mod fuzz;
 mod libfuzzer;
+mod mutants;
 mod power;
 mod replay;
 mod repro;
 mod tidy;
 mod tools;
+mod tree;
 
 use std::process::ExitCode;
 
@@ -41,6 +43,8 @@ enum Command {
     Exhaust(exhaust::Arguments),
     /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
     Power(power::Arguments),
+    /// Prove the engines' power: break everything that cargo-mutants can break in the drivers, one at a time.
+    Mutants(mutants::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -53,6 +57,7 @@ fn main() -> ExitCode {
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Exhaust(arguments) => exhaust::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
+        Command::Mutants(arguments) => mutants::run(&arguments),
     });
     match done {
         Ok(true) => ExitCode::SUCCESS,

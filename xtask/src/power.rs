@@ -4,13 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
-use crate::{fuzz, tools};
+use crate::{fuzz, tools, tree};
 
 const MUTANTS: &str = "xtask/power.toml";
 const FOLDER: &str = "target/power";
@@ -64,7 +64,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     tools::need_cargo_fuzz(&shell)?;
     let mutants = read_mutants(&fs::read_to_string(MUTANTS)?, &arguments.names)?;
-    let tree = copy_tree(&shell)?;
+    let tree = std::env::current_dir()?.join(FOLDER).join("tree");
+    tree::copy(&shell, &tree)?;
     let mut report =
         String::from("| broken line | found after | requests | what was seen |\n|---|---|---|---|\n");
     let mut all = true;
@@ -97,22 +98,6 @@ fn read_mutants(text: &str, names: &[String]) -> Result<Vec<Mutant>> {
         bail!("there is no mutant '{unknown}' in {MUTANTS}");
     }
     Ok(all.mutant.into_iter().filter(|mutant| names.is_empty() || names.contains(&mutant.name)).collect())
-}
-
-/// Copies what git knows or would know, so that the mutants never touch the real tree.
-fn copy_tree(shell: &Shell) -> Result<PathBuf> {
-    let tree = std::env::current_dir()?.join(FOLDER).join("tree");
-    // Build folders stay: they are what makes the next mutant fast.
-    for part in ["blk-core", "blk-raw", "blk-qcow2", "blk-verify", "blk-testbed", "xtask", "fuzz/src"] {
-        let _ = fs::remove_dir_all(tree.join(part));
-    }
-    let files = cmd!(shell, "git ls-files --cached --others --exclude-standard").quiet().read()?;
-    for file in files.lines().filter(|file| Path::new(file).is_file()) {
-        let target = tree.join(file);
-        fs::create_dir_all(target.parent().context("a file lies in a folder")?)?;
-        fs::copy(file, &target).with_context(|| format!("cannot copy {file}"))?;
-    }
-    Ok(tree)
 }
 
 fn try_mutant(shell: &Shell, tree: &Path, mutant: &Mutant, arguments: &Arguments) -> Result<Fate> {

@@ -8,6 +8,8 @@ use xshell::{Shell, cmd};
 
 /// The version of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
+/// The version of cargo-mutants that is installed where there is none.
+const CARGO_MUTANTS_VERSION: &str = "27.1.0";
 
 /// Goes to the workspace's root, whatever folder the command was given in.
 pub(crate) fn enter_root() -> Result<()> {
@@ -30,6 +32,17 @@ pub(crate) fn need_cargo_fuzz(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo install cargo-fuzz --locked --version {CARGO_FUZZ_VERSION}")
         .run()
         .context("cannot install cargo-fuzz")
+}
+
+/// Installs cargo-mutants unless it is there.
+pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
+    if runs("cargo-mutants", "--version") {
+        return Ok(());
+    }
+    println!("installing cargo-mutants {CARGO_MUTANTS_VERSION}");
+    cmd!(shell, "cargo install cargo-mutants --locked --version {CARGO_MUTANTS_VERSION}")
+        .run()
+        .context("cannot install cargo-mutants")
 }
 
 /// Installs QEMU's tools unless they are there.

@@ -1,0 +1,42 @@
+//! Crashes at every operation of the storage.
+
+use blk_verify::Outcome;
+use blk_verify::crash::{CrashEngine, CrashOptions};
+use blk_verify::generate::{Generator, Limits};
+
+use crate::{Qcow2Target, exhaust};
+
+const SEED: u64 = 4;
+/// One sequence in so many of each unit of the exhaustive run; a prime, so that all requests come up in all places.
+const STEP: usize = 1499;
+
+pub(super) fn scenarios() {
+    run(0, 60);
+}
+
+pub(super) fn more_scenarios() {
+    run(60, 140);
+}
+
+fn run(first: u64, count: usize) {
+    let limits =
+        Limits { requests_max: 16, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() };
+    let mut engine = CrashEngine::new(CrashOptions::default());
+    for scenario in Generator::new(SEED, limits).starting_at(first).take(count) {
+        match engine.run(&Qcow2Target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Refused(why) => panic!("{why}\n{scenario}"),
+        }
+    }
+    let stats = engine.stats();
+    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+}
+
+pub(super) fn short_sequences() {
+    for unit in exhaust::units() {
+        if let Err(found) = unit.run(STEP) {
+            panic!("{}\n{}", found.0.report, found.1);
+        }
+    }
+}

@@ -1,0 +1,154 @@
+//! `cargo xtask mutants`: are the engines any good? cargo-mutants breaks everything in the drivers that it can break, one at a
+//! time, in copies of the workspace; the engines, seeded, have to find each (`blk-testbed/src/gauntlet.rs`), or else the drivers'
+//! own tests. What neither finds is explained in `xtask/mutants.toml`, or it is a defect of the generator or of an oracle.
+
+mod explained;
+mod list;
+mod report;
+mod results;
+mod work;
+
+use std::collections::HashSet;
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+use xshell::Shell;
+
+use crate::{tools, tree};
+use explained::Explained;
+use list::Mutant;
+use results::Results;
+
+const EXPLAINED: &str = "xtask/mutants.toml";
+const FOLDER: &str = "target/mutants";
+/// The packages that are broken.
+const PACKAGES: [&str; 2] = ["blk-qcow2", "blk-raw"];
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Only part K of N, from 0: parts of several machines are disjoint.
+    #[arg(long, value_name = "K/N", value_parser = parse_shard)]
+    shard: Option<(u64, u64)>,
+    /// Copies of the workspace that are tested in at the same time.
+    #[arg(long, default_value_t = 1)]
+    jobs: usize,
+    /// Only mutants of these files.
+    #[arg(long, value_name = "GLOB")]
+    file: Vec<String>,
+    /// Only mutants whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    name: Option<String>,
+    /// Only one mutant in so many, chosen by the seed.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    sample: u64,
+    /// Seed of the sample, and of the order.
+    #[arg(long, default_value_t = 1)]
+    seed: u64,
+    /// Stops after so many minutes; a rerun goes on. 0 reports only what is known.
+    #[arg(long, value_name = "MINUTES")]
+    time: Option<u64>,
+    /// Tests what is known already as well.
+    #[arg(long)]
+    again: bool,
+}
+
+fn parse_shard(text: &str) -> Result<(u64, u64), String> {
+    let parsed = text.split_once('/').and_then(|(k, n)| Some((k.parse().ok()?, n.parse().ok()?)));
+    match parsed {
+        Some((k, n)) if k < n => Ok((k, n)),
+        _ => Err("K/N is meant, with K from 0 to N-1".to_owned()),
+    }
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+    let started = Instant::now();
+    let shell = Shell::new()?;
+    tools::need_cargo_mutants(&shell)?;
+    let all = list::all(&shell, &[])?;
+    let explained = Explained::read(&fs::read_to_string(EXPLAINED)?)?;
+    let stale = explained.stale(&all);
+    if !stale.is_empty() {
+        bail!("{EXPLAINED} explains what does not exist:\n{}", stale.join("\n"));
+    }
+    let mut results = Results::load(&Path::new(FOLDER).join("results.json"), &tester(&shell)?)?;
+    let chosen = choose(&shell, arguments, &all)?;
+    let waiting: Vec<&Mutant> = chosen.into_iter().filter(|m| arguments.again || !results.knows(m)).collect();
+    println!("{} mutants, {} of them to be tested now", all.len(), waiting.len());
+    let deadline = arguments.time.map(|minutes| started + Duration::from_secs(60 * minutes));
+    let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
+    if !waiting.is_empty() && !is_late {
+        work::test(&shell, waiting, arguments.jobs, deadline, &mut results)?;
+    }
+    let report = report::Report::new(&all, &results, &explained);
+    fs::create_dir_all(FOLDER)?;
+    fs::write(Path::new(FOLDER).join("report.md"), report.to_string())?;
+    println!("\n{report}\nwrote {FOLDER}/report.md");
+    Ok(report.is_good())
+}
+
+/// A hash of everything that judges: where it changes, survivors are tested again.
+fn tester(shell: &Shell) -> Result<String> {
+    const PARTS: [&str; 6] = [
+        "blk-core/src",
+        "blk-verify/src",
+        "blk-testbed/src",
+        "fuzz/regressions",
+        "blk-qcow2/tests",
+        "blk-raw/tests",
+    ];
+    let mut hash = list::Hash::default();
+    for file in tree::files(shell)?.iter().filter(|file| PARTS.iter().any(|part| file.starts_with(part))) {
+        hash.add(file.to_string_lossy().as_bytes());
+        hash.add(&fs::read(file)?);
+    }
+    Ok(hash.to_string())
+}
+
+/// What the arguments ask for, in an order that depends on the seed alone: whatever part of it is run is a fair sample.
+fn choose<'a>(shell: &Shell, arguments: &Arguments, all: &'a [Mutant]) -> Result<Vec<&'a Mutant>> {
+    let in_files: Option<HashSet<String>> = if arguments.file.is_empty() {
+        None
+    } else {
+        Some(list::all(shell, &arguments.file)?.into_iter().map(|mutant| mutant.identity()).collect())
+    };
+    let number = |mutant: &Mutant| {
+        let mut hash = list::Hash::default();
+        hash.add(&arguments.seed.to_le_bytes());
+        hash.add(mutant.identity().as_bytes());
+        hash.mixed()
+    };
+    let is_wanted = |mutant: &&Mutant| {
+        in_files.as_ref().is_none_or(|names| names.contains(&mutant.identity()))
+            && arguments.name.as_ref().is_none_or(|part| mutant.name.contains(part))
+            && arguments.shard.is_none_or(|(k, n)| number(mutant) / arguments.sample % n == k)
+            && number(mutant).is_multiple_of(arguments.sample)
+    };
+    let mut chosen: Vec<&Mutant> = all.iter().filter(is_wanted).collect();
+    chosen.sort_by_key(|mutant| number(mutant));
+    Ok(chosen)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_are_understood() {
+        assert_eq!(parse_shard("0/4"), Ok((0, 4)));
+        assert_eq!(parse_shard("3/4"), Ok((3, 4)));
+        for wrong in ["4/4", "1", "a/4", "1/0", "-1/4"] {
+            assert!(parse_shard(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn every_explanation_is_read_and_names_a_file_that_is_there() {
+        tools::enter_root().unwrap();
+        let explained = Explained::read(&fs::read_to_string(EXPLAINED).unwrap()).unwrap();
+        for file in explained.files() {
+            assert!(Path::new(file).is_file(), "{file}");
+        }
+    }
+}

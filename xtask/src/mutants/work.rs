@@ -1,0 +1,281 @@
+//! Runs cargo-mutants, a few mutants at a time, in copies of the workspace that keep their build folders.
+
+use std::collections::{HashMap, VecDeque};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Mutex;
+use std::time::Instant;
+
+use anyhow::{Context, Result, bail};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
+
+use super::list::{Listed, Mutant};
+use super::results::{Fate, Results};
+use super::{FOLDER, PACKAGES};
+use crate::tree;
+
+/// Mutants that one call of cargo-mutants tests: so many may be begun after the time is over.
+const BATCH: usize = 4;
+const PROFILE: &str = "mutant";
+/// The one test that is the gauntlet.
+const GAUNTLET: &str = "gauntlet";
+/// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now and then.
+const TIMEOUT_FACTOR: f64 = 5.0;
+const TIMEOUT_SECONDS_MIN: f64 = 60.0;
+
+/// What is asked to find a mutant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Judge<'a> {
+    Gauntlet,
+    /// The tests of this package.
+    OwnTests(&'a str),
+}
+
+/// How long each judge may take, seconds.
+#[derive(Debug, Clone)]
+struct Timeouts {
+    gauntlet: f64,
+    own: HashMap<&'static str, f64>,
+}
+
+/// What a worker needs.
+struct Shared<'a> {
+    waiting: Mutex<VecDeque<&'a Mutant>>,
+    results: Mutex<&'a mut Results>,
+    timeouts: Timeouts,
+    deadline: Option<Instant>,
+    total: usize,
+}
+
+/// Tests these, in `jobs` copies at a time, until all are done or the time is over.
+pub(super) fn test(
+    shell: &Shell,
+    waiting: Vec<&Mutant>,
+    jobs: usize,
+    deadline: Option<Instant>,
+    results: &mut Results,
+) -> Result<()> {
+    let trees: Vec<PathBuf> = (0..jobs.max(1)).map(tree_path).collect::<Result<_>>()?;
+    for tree in &trees {
+        fs::create_dir_all(tree)?;
+        tree::copy(shell, tree)?;
+    }
+    let timeouts = time_judges(shell, &trees[0])?;
+    println!("without a mutant: {timeouts:?} (seconds, times {TIMEOUT_FACTOR})");
+    let total = waiting.len();
+    let (waiting, results) = (Mutex::new(waiting.into()), Mutex::new(results));
+    let shared = Shared { waiting, results, timeouts, deadline, total };
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = trees
+            .iter()
+            .enumerate()
+            .map(|(index, tree)| (scope.spawn(|| work(tree, &shared)), index))
+            .collect();
+        for (worker, index) in workers {
+            worker.join().expect("a worker does not panic").with_context(|| format!("worker {index}"))?;
+        }
+        Ok(())
+    })
+}
+
+fn tree_path(index: usize) -> Result<PathBuf> {
+    Ok(std::env::current_dir()?.join(FOLDER).join(format!("tree-{index}")))
+}
+
+/// Both judges have to pass without a mutant, or what they find means nothing.
+fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
+    let judge = |judge: Judge<'_>| -> Result<f64> {
+        let _there = shell.push_dir(tree);
+        let (cargo, test) = judge.words();
+        let package = judge.package();
+        let words = ["--profile", PROFILE, "--package", package];
+        let build = cmd!(shell, "cargo test --quiet {words...} {cargo...} --no-run");
+        build.env_remove("CARGO_TARGET_DIR").run().context("the judge cannot be built")?;
+        let begun = Instant::now();
+        let run = cmd!(shell, "cargo test --quiet {words...} {cargo...} {test...}");
+        let output = run.env_remove("CARGO_TARGET_DIR").quiet().ignore_status().output()?;
+        if !output.status.success() {
+            bail!("{judge:?} fails without a mutant:\n{}", String::from_utf8_lossy(&output.stdout));
+        }
+        Ok((begun.elapsed().as_secs_f64() * TIMEOUT_FACTOR).max(TIMEOUT_SECONDS_MIN))
+    };
+    let gauntlet = judge(Judge::Gauntlet)?;
+    let own: Result<_> =
+        PACKAGES.iter().map(|package| Ok((*package, judge(Judge::OwnTests(package))?))).collect();
+    Ok(Timeouts { gauntlet, own: own? })
+}
+
+/// Takes batches until there is none, or no time.
+fn work(tree: &Path, shared: &Shared<'_>) -> Result<()> {
+    let shell = Shell::new()?;
+    loop {
+        if shared.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+            return Ok(());
+        }
+        let batch: Vec<&Mutant> = {
+            let mut waiting = shared.waiting.lock().expect("no worker panics");
+            let count = waiting.len().min(BATCH);
+            waiting.drain(..count).collect()
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let mut fates = ask(&shell, tree, Judge::Gauntlet, &batch, shared.timeouts.gauntlet)?;
+        for package in PACKAGES {
+            let survived = |mutant: &&&Mutant| {
+                mutant.package == package
+                    && fates.get(&mutant.printed).is_some_and(|fate| fate.0 == Fate::Survived)
+            };
+            let survivors: Vec<&Mutant> = batch.iter().filter(survived).copied().collect();
+            if !survivors.is_empty() {
+                let own =
+                    ask(&shell, tree, Judge::OwnTests(package), &survivors, shared.timeouts.own[package])?;
+                for (name, (fate, seconds)) in own {
+                    let first = fates.get(&name).map_or(0.0, |fate| fate.1);
+                    let fate = if fate == Fate::Engines { Fate::OwnTests } else { fate };
+                    fates.insert(name, (fate, first + seconds));
+                }
+            }
+        }
+        note(&batch, &fates, shared)?;
+    }
+}
+
+fn note(batch: &[&Mutant], fates: &HashMap<String, (Fate, f64)>, shared: &Shared<'_>) -> Result<()> {
+    let left = shared.waiting.lock().expect("no worker panics").len();
+    let mut results = shared.results.lock().expect("no worker panics");
+    for mutant in batch {
+        let (fate, seconds) =
+            *fates.get(&mutant.printed).with_context(|| format!("{} was not tested", mutant.printed))?;
+        println!("[{}/{}] {seconds:5.1} s {fate:?}: {}", shared.total - left, shared.total, mutant.printed);
+        results.put(mutant, fate, seconds)?;
+    }
+    Ok(())
+}
+
+impl<'a> Judge<'a> {
+    fn package(self) -> &'a str {
+        match self {
+            Self::Gauntlet => "blk-testbed",
+            Self::OwnTests(package) => package,
+        }
+    }
+
+    /// Arguments for cargo whenever it builds, and those for running alone.
+    fn words(self) -> (&'static [&'static str], &'static [&'static str]) {
+        match self {
+            Self::Gauntlet => (&["--lib"], &[GAUNTLET]),
+            // No documentation tests: they are no judge of the driver, and are linked one by one.
+            Self::OwnTests(_) => (&["--tests"], &[]),
+        }
+    }
+}
+
+/// Has cargo-mutants test these in `tree`; returns what became of each, by its printed name, and the seconds that it took.
+fn ask(
+    shell: &Shell,
+    tree: &Path,
+    judge: Judge<'_>,
+    mutants: &[&Mutant],
+    timeout: f64,
+) -> Result<HashMap<String, (Fate, f64)>> {
+    let out = tree.with_extension("out");
+    let _ = fs::remove_dir_all(&out);
+    fs::create_dir_all(&out)?;
+    let (cargo, test) = judge.words();
+    let mut words: Vec<String> = Vec::new();
+    words.extend(mutants.iter().flat_map(|mutant| ["--re".to_owned(), exactly(&mutant.printed)]));
+    words.extend(PACKAGES.iter().flat_map(|package| ["--package".to_owned(), (*package).to_owned()]));
+    words.extend(cargo.iter().map(|word| format!("--cargo-arg={word}")));
+    words.extend(["--test-package".to_owned(), judge.package().to_owned()]);
+    words.extend(["--profile".to_owned(), PROFILE.to_owned(), format!("--timeout={timeout}")]);
+    let _there = shell.push_dir(tree);
+    let fixed = ["--in-place", "--baseline=skip", "--no-shuffle", "--build-timeout=900", "--colors=never"];
+    let asked = cmd!(shell, "cargo mutants {fixed...} --output {out} {words...} -- {test...}");
+    let asked = asked.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MUTANTS_JOBS").quiet().ignore_status();
+    let output = asked.output()?;
+    let outcomes = out.join("mutants.out/outcomes.json");
+    let text = fs::read_to_string(&outcomes).with_context(|| {
+        format!("cargo-mutants did not run: {}", String::from_utf8_lossy(&output.stderr).trim())
+    })?;
+    fates(&text).with_context(|| format!("in {}", outcomes.display()))
+}
+
+/// A regular expression for this text and nothing else.
+fn exactly(text: &str) -> String {
+    let mut expression = String::from("^");
+    for letter in text.chars() {
+        if r"\.+*?()|[]{}^$#&-~".contains(letter) {
+            expression.push('\\');
+        }
+        expression.push(letter);
+    }
+    expression.push('$');
+    expression
+}
+
+#[derive(Deserialize)]
+struct Outcomes {
+    outcomes: Vec<Outcome>,
+}
+
+#[derive(Deserialize)]
+struct Outcome {
+    scenario: Scenario,
+    summary: String,
+    phase_results: Vec<Phase>,
+}
+
+#[derive(Deserialize)]
+enum Scenario {
+    Baseline,
+    Mutant(Listed),
+}
+
+#[derive(Deserialize)]
+struct Phase {
+    duration: f64,
+}
+
+fn fates(text: &str) -> Result<HashMap<String, (Fate, f64)>> {
+    let outcomes: Outcomes = serde_json::from_str(text)?;
+    let mut fates = HashMap::new();
+    for outcome in outcomes.outcomes {
+        let Scenario::Mutant(mutant) = outcome.scenario else { continue };
+        let fate = match outcome.summary.as_str() {
+            "CaughtMutant" => Fate::Engines,
+            "MissedMutant" => Fate::Survived,
+            "Unviable" => Fate::Unviable,
+            "Timeout" => Fate::Timeout,
+            other => bail!("'{other}' is no outcome of {}", mutant.name),
+        };
+        let seconds = outcome.phase_results.iter().map(|phase| phase.duration).sum();
+        fates.insert(mutant.name, (fate, seconds));
+    }
+    Ok(fates)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_read() {
+        let text = r#"{"outcomes": [
+            {"scenario": "Baseline", "summary": "Success", "phase_results": []},
+            {"scenario": {"Mutant": {"name": "f.rs:1:2: replace a with b", "package": "p", "file": "f.rs", "function": null}},
+             "summary": "CaughtMutant", "phase_results": [{"phase": "Build", "duration": 1.5}, {"phase": "Test", "duration": 0.5}]}
+        ]}"#;
+        let read = fates(text).unwrap();
+        assert_eq!(read.len(), 1);
+        assert_eq!(read["f.rs:1:2: replace a with b"], (Fate::Engines, 2.0));
+        assert!(fates(&text.replace("CaughtMutant", "Bored")).is_err());
+    }
+
+    #[test]
+    fn an_expression_means_the_text_itself() {
+        assert_eq!(exactly("a.rs:1:2: replace < with == in f"), r"^a\.rs:1:2: replace < with == in f$");
+        assert_eq!(exactly("-> Ok((0, 1))"), r"^\-> Ok\(\(0, 1\)\)$");
+    }
+}
