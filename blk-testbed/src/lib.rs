@@ -5,7 +5,6 @@
 //! benches and the `blk-replay` program are thin shells around it.
 
 pub mod exhaust;
-mod file_resolver;
 #[cfg(test)]
 mod gauntlet;
 pub mod hostile;
