@@ -9,7 +9,7 @@ use blk_testbed::{Qcow2Target, RawTarget};
 use blk_verify::Outcome;
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::Scenario;
+use blk_verify::scenario::{Config, Scenario};
 use blk_verify::target::ImageTarget;
 
 fn sweep(engine: &mut FaultEngine, target: &dyn ImageTarget, scenarios: impl Iterator<Item = Scenario>) {
@@ -31,6 +31,10 @@ fn seeded_scenarios_survive_every_failure() {
     let options = FaultOptions { faults_max: 2, ..FaultOptions::default() };
     let mut engine = FaultEngine::new(options);
     sweep(&mut engine, &Qcow2Target, Generator::new(20_261_125, limits()).take(2000));
+    // Clusters that are used again, as tables and as refcount blocks, have to be zeroed first.
+    let reusing = Config { cluster_bits: 9, size_bytes: 64 << 10, refcount_order: 6, ..Config::default() };
+    let limits = Limits { requests_min: 12, config: Some(reusing), ..limits() };
+    sweep(&mut engine, &Qcow2Target, Generator::new(1, limits).take(500));
     let stats = engine.stats();
     eprintln!("{stats}");
     assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");

@@ -119,7 +119,7 @@ fn wrong_configurations_are_refused() {
     line_refused(
         "config size-byte=1",
         &expect![
-            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control"
+            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control, lanes"
         ],
     );
     line_refused("config version", &expect!["line 2, column 8: 'version' is not KEY=VALUE"]);
@@ -267,7 +267,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"config\": { \"size\": 1 }\n}",
         &expect![
-            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`"
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`, `lanes`"
         ],
     );
     json_refused(
