@@ -1,6 +1,8 @@
 //! `blk verify` and `blk replay`: the verifier over any two images.
 
 mod bench;
+mod copies;
+mod oracles;
 mod progress;
 
 use std::process::ExitCode;
@@ -15,6 +17,8 @@ use clap::Args;
 
 use crate::spec::{CacheMode, Request};
 use bench::SpecBench;
+use copies::Copies;
+use oracles::{Oracles, Until};
 use progress::Progress;
 
 /// Requests between two visits of the oracles.
@@ -30,7 +34,8 @@ const TROUBLE: u8 = 2;
 
 /// Makes generated requests of two images that have the same content, and compares every answer.
 ///
-/// Both images are written to, unless --read-only is given.
+/// Both images are written to, unless --read-only is given, or --crash, --faults or --race: these compare the two images once,
+/// and then try copies in memory of the image under test, a small one.
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
     /// The image that is trusted: any image specification
@@ -57,6 +62,8 @@ pub struct VerifyArguments {
     /// Resize the disks too; with one thread only
     #[arg(long)]
     resize: bool,
+    #[command(flatten)]
+    oracles: Oracles,
     /// Show no progress
     #[arg(short, long)]
     quiet: bool,
@@ -115,7 +122,44 @@ impl Formats {
 
 /// Runs `blk verify`.
 pub fn verify(arguments: &VerifyArguments) -> ExitCode {
-    end(run_verify(arguments))
+    if arguments.oracles.any() { ask_oracles(arguments) } else { end(run_verify(arguments)) }
+}
+
+fn ask_oracles(arguments: &VerifyArguments) -> ExitCode {
+    match run_oracles(arguments) {
+        Ok(Asked::Differ(found)) => end(Ok(Some(*found))),
+        Ok(Asked::Nothing) => ExitCode::SUCCESS,
+        Ok(Asked::Found(finding, scenario)) => {
+            eprint!("{}\n{scenario}", finding.report);
+            ExitCode::from(MISMATCH)
+        }
+        Err(error) => end(Err(error)),
+    }
+}
+
+/// What the oracles came to.
+enum Asked {
+    Nothing,
+    /// The images were different before anything was tried.
+    Differ(Box<(Box<Finding>, Session)>),
+    Found(Box<Finding>, Box<Scenario>),
+}
+
+fn run_oracles(arguments: &VerifyArguments) -> Result<Asked> {
+    let formats = &arguments.formats;
+    let bench = formats.bench(&arguments.reference, &arguments.test, Access::ReadOnly)?;
+    let copies = Copies::of(bench.test_image())?;
+    let session = Session::new(bench, SessionOptions { read_only: true, ..SessionOptions::default() });
+    if let Err(finding) = session.compare() {
+        eprintln!("blk: the two images differ before the first request");
+        return Ok(Asked::Differ(Box::new((finding, session))));
+    }
+    let VerifyArguments { requests, seed, quiet, .. } = *arguments;
+    let until = Until { requests, time: arguments.time.map(Duration::from_secs), seed, quiet };
+    Ok(match arguments.oracles.run(&copies, until)? {
+        Some((finding, scenario)) => Asked::Found(Box::new(finding), Box::new(scenario)),
+        None => Asked::Nothing,
+    })
 }
 
 /// Runs `blk replay`.

@@ -41,6 +41,7 @@ impl Control {
     /// One of `choices`: the usual one.
     #[cfg(not(feature = "control"))]
     #[inline]
+    #[expect(clippy::unused_self, reason = "with the feature it has a state")]
     pub(crate) fn choose(&mut self, _choices: u64) -> u64 {
         0
     }

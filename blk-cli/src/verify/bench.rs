@@ -28,6 +28,13 @@ impl SpecBench {
     }
 }
 
+impl SpecBench {
+    /// The image under test.
+    pub(super) fn test_image(&self) -> &Image {
+        self.test.as_ref().expect("it was opened")
+    }
+}
+
 impl Bench for SpecBench {
     fn reference(&self) -> Arc<Disk> {
         Arc::clone(&self.reference.disk)

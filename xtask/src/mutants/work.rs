@@ -87,13 +87,13 @@ fn tree_path(index: usize) -> Result<PathBuf> {
 fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
     let judge = |judge: Judge<'_>| -> Result<f64> {
         let _there = shell.push_dir(tree);
-        let (cargo, test) = judge.words();
+        let (cargo, tests) = judge.words();
         let package = judge.package();
         let words = ["--profile", PROFILE, "--package", package];
         let build = cmd!(shell, "cargo test --quiet {words...} {cargo...} --no-run");
         build.env_remove("CARGO_TARGET_DIR").run().context("the judge cannot be built")?;
         let begun = Instant::now();
-        let run = cmd!(shell, "cargo test --quiet {words...} {cargo...} {test...}");
+        let run = cmd!(shell, "cargo test --quiet {words...} {cargo...} {tests...}");
         let output = run.env_remove("CARGO_TARGET_DIR").quiet().ignore_status().output()?;
         if !output.status.success() {
             bail!("{judge:?} fails without a mutant:\n{}", String::from_utf8_lossy(&output.stdout));
@@ -183,7 +183,7 @@ fn ask(
     let out = tree.with_extension("out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out)?;
-    let (cargo, test) = judge.words();
+    let (cargo, tests) = judge.words();
     let mut words: Vec<String> = Vec::new();
     words.extend(mutants.iter().flat_map(|mutant| ["--re".to_owned(), exactly(&mutant.printed)]));
     words.extend(PACKAGES.iter().flat_map(|package| ["--package".to_owned(), (*package).to_owned()]));
@@ -192,7 +192,7 @@ fn ask(
     words.extend(["--profile".to_owned(), PROFILE.to_owned(), format!("--timeout={timeout}")]);
     let _there = shell.push_dir(tree);
     let fixed = ["--in-place", "--baseline=skip", "--no-shuffle", "--build-timeout=900", "--colors=never"];
-    let asked = cmd!(shell, "cargo mutants {fixed...} --output {out} {words...} -- {test...}");
+    let asked = cmd!(shell, "cargo mutants {fixed...} --output {out} {words...} -- {tests...}");
     let asked = asked.env_remove("CARGO_TARGET_DIR").env_remove("CARGO_MUTANTS_JOBS").quiet().ignore_status();
     let output = asked.output()?;
     let outcomes = out.join("mutants.out/outcomes.json");

@@ -1,0 +1,69 @@
+//! `blk verify --crash --faults --race`: copies of an image are broken, the image is not.
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+fn blk(folder: &Path, words: &str) -> Output {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blk"));
+    command.args(words.split_whitespace()).current_dir(folder);
+    command.output().expect("the program starts")
+}
+
+fn ok(folder: &Path, words: &str) -> String {
+    let output = blk(folder, words);
+    assert!(output.status.success(), "blk {words}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("text")
+}
+
+fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+/// An overlay with content of its own over one with content, and a raw image that shows the same.
+fn images(folder: &Path) {
+    ok(folder, "img create -q below.raw 200k");
+    std::fs::write(folder.join("below.raw"), vec![0xb5; 200 << 10]).unwrap();
+    ok(folder, "img create -q -f qcow2 -o cluster_size=4k -b below.raw -F raw test.qcow2 256k");
+    let disk = folder.join("commands");
+    std::fs::write(&disk, "write -P 1 1000 20000\nwrite -z 64k 8k\nwrite -c -P 7 128k 4k\n").unwrap();
+    let mut io = Command::new(env!("CARGO_BIN_EXE_blk"));
+    io.args(["io", "test.qcow2"]).current_dir(folder).stdin(std::fs::File::open(&disk).unwrap());
+    assert!(io.output().unwrap().status.success());
+    ok(folder, "img convert -O raw test.qcow2 raw.img");
+}
+
+#[test]
+fn a_sound_image_passes_all_three_and_stays_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    images(folder);
+    let before = std::fs::read(folder.join("test.qcow2")).unwrap();
+    let said =
+        ok(folder, "verify raw.img test.qcow2 --crash --faults --race --requests 600 --reference-format raw");
+    assert_eq!(std::fs::read(folder.join("test.qcow2")).unwrap(), before, "the image is not touched");
+    for (start, claim) in [("crashes: ", "distinct"), ("faults: ", "faults tried"), ("races: ", "schedules")]
+    {
+        let line =
+            said.lines().find(|line| line.starts_with(start)).unwrap_or_else(|| panic!("{start}: {said}"));
+        assert!(line.contains(claim), "{line}");
+        assert!(!line.starts_with(&format!("{start}0 ")), "nothing was tried: {line}");
+    }
+}
+
+#[test]
+fn images_that_differ_and_images_that_are_too_large_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    images(folder);
+    ok(folder, "img create -q -f raw other.img 256k");
+    let differs = blk(folder, "verify other.img test.qcow2 --crash --reference-format raw");
+    assert_eq!(differs.status.code(), Some(1));
+    assert!(text(&differs).contains("differ before the first request"), "{}", text(&differs));
+    ok(folder, "img create -q -f qcow2 large.qcow2 1G");
+    ok(folder, "img create -q -f raw large.raw 1G");
+    let large = blk(folder, "verify large.raw large.qcow2 --race --reference-format raw");
+    assert_eq!(large.status.code(), Some(2));
+    assert!(text(&large).contains("1073741824 bytes"), "{}", text(&large));
+    let nothing = blk(folder, "verify null-co:// null-co:// --crash");
+    assert_eq!(nothing.status.code(), Some(2), "{}", text(&nothing));
+}
