@@ -2,9 +2,9 @@
 //!
 //! A run without faults counts the operations of the storage, from the open to the close at the end. Then each one fails: with EIO
 //! before any effect, after half and after all of it; with ENOSPC where space can run out; once, or until the fault is mended
-//! ([`variant`]). The run goes on for two requests more, the fault is mended, and the [rules](Rule) hold from then on: what a
+//! (module `variant`). The run goes on for two requests more, the fault is mended, and the [rules](Rule) hold from then on: what a
 //! failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes on working. A
-//! sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so ([`host`]).
+//! sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so (module `host`).
 
 mod expected;
 mod explain;

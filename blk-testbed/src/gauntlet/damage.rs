@@ -51,7 +51,7 @@ impl Places {
         let block = number(image, number(image, 48, 8) as usize, 8) as usize;
         let order = if version == 2 { 4 } else { number(image, 96, 4) as u32 };
         let cluster_bytes = 1usize << number(image, 20, 4);
-        let counted = cluster_bytes * 8 >> order;
+        let counted = (cluster_bytes * 8) >> order;
         Self { block, order, clusters: (image.len() / cluster_bytes).min(counted) }
     }
 
