@@ -12,6 +12,13 @@ fn blk(folder: &Path) -> Command {
     command
 }
 
+/// As [`blk`], with ctrl-C doing what it does at a terminal: a shell that runs tests in the background has it ignored.
+fn interruptible(folder: &Path) -> Command {
+    let mut command = Command::new("env");
+    command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_blk")]).current_dir(folder);
+    command
+}
+
 fn succeeds(folder: &Path, arguments: &[&str]) -> String {
     let output = blk(folder).args(arguments).output().expect("blk runs");
     let text =
@@ -40,7 +47,7 @@ fn ctrl_c_leaves_a_consistent_image() {
     for turn in 1..=6 {
         let after = Duration::from_millis(40 * turn);
         let verify = ["verify", "-q", "--time", "60", "--seed", &turn.to_string(), "raw.img", "to.qcow2"];
-        interrupted += u32::from(interrupt(blk(folder).args(verify), after));
+        interrupted += u32::from(interrupt(interruptible(folder).args(verify), after));
         let said = succeeds(folder, &["img", "check", "-r", "leaks", "to.qcow2"]);
         assert!(!said.contains("ERROR"), "turn {turn}: {said}");
         // What was in flight may be on one side only.
@@ -50,7 +57,10 @@ fn ctrl_c_leaves_a_consistent_image() {
     let source = vec![0x5a; 64 << 20];
     fs::write(folder.join("source.img"), source).unwrap();
     let convert = ["img", "convert", "-c", "-O", "qcow2", "source.img", "copy.qcow2"];
-    assert!(interrupt(blk(folder).args(convert), Duration::from_millis(60)), "the conversion takes longer");
+    assert!(
+        interrupt(interruptible(folder).args(convert), Duration::from_millis(60)),
+        "the conversion takes longer"
+    );
     if folder.join("copy.qcow2").exists() && fs::metadata(folder.join("copy.qcow2")).unwrap().len() > 0 {
         succeeds(folder, &["img", "check", "-r", "leaks", "copy.qcow2"]);
     }
