@@ -17,9 +17,10 @@ pub(crate) fn enter_root() -> Result<()> {
     std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))
 }
 
-/// Whether a program starts at all.
-pub(crate) fn runs(program: &str, argument: &str) -> bool {
-    let status = Command::new(program).arg(argument).stdout(Stdio::null()).stderr(Stdio::null()).status();
+/// Whether a program starts at all, given these words.
+pub(crate) fn runs(program: &str, words: &str) -> bool {
+    let status =
+        Command::new(program).args(words.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
     status.is_ok_and(|status| status.success())
 }
 
@@ -36,7 +37,7 @@ pub(crate) fn need_cargo_fuzz(shell: &Shell) -> Result<()> {
 
 /// Installs cargo-mutants unless it is there.
 pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
-    if runs("cargo-mutants", "--version") {
+    if runs("cargo-mutants", "mutants --version") {
         return Ok(());
     }
     println!("installing cargo-mutants {CARGO_MUTANTS_VERSION}");

@@ -1,6 +1,6 @@
 //! Runs cargo-mutants, a few mutants at a time, in copies of the workspace that keep their build folders.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
@@ -23,6 +23,9 @@ const GAUNTLET: &str = "gauntlet";
 /// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now and then.
 const TIMEOUT_FACTOR: f64 = 5.0;
 const TIMEOUT_SECONDS_MIN: f64 = 60.0;
+
+/// What became of mutants, by their printed names, and the seconds that it took.
+type Fates = HashMap<String, (Fate, f64)>;
 
 /// What is asked to find a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,28 +124,50 @@ fn work(tree: &Path, shared: &Shared<'_>) -> Result<()> {
         if batch.is_empty() {
             return Ok(());
         }
-        let mut fates = ask(&shell, tree, Judge::Gauntlet, &batch, shared.timeouts.gauntlet)?;
-        for package in PACKAGES {
-            let survived = |mutant: &&&Mutant| {
-                mutant.package == package
-                    && fates.get(&mutant.printed).is_some_and(|fate| fate.0 == Fate::Survived)
-            };
-            let survivors: Vec<&Mutant> = batch.iter().filter(survived).copied().collect();
-            if !survivors.is_empty() {
-                let own =
-                    ask(&shell, tree, Judge::OwnTests(package), &survivors, shared.timeouts.own[package])?;
-                for (name, (fate, seconds)) in own {
-                    let first = fates.get(&name).map_or(0.0, |fate| fate.1);
-                    let fate = if fate == Fate::Engines { Fate::OwnTests } else { fate };
-                    fates.insert(name, (fate, first + seconds));
-                }
-            }
-        }
+        let fates = judge(&shell, tree, &batch, &shared.timeouts)?;
         note(&batch, &fates, shared)?;
     }
 }
 
-fn note(batch: &[&Mutant], fates: &HashMap<String, (Fate, f64)>, shared: &Shared<'_>) -> Result<()> {
+/// Asks the gauntlet, and the drivers' own tests about what it has not found.
+fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
+    let mut fates = ask(shell, tree, Judge::Gauntlet, batch, timeouts.gauntlet)?;
+    let hung = of_fate(batch, &fates, Fate::Timeout);
+    if !hung.is_empty() {
+        // The machine may have been busy, or asleep.
+        merge(&mut fates, ask(shell, tree, Judge::Gauntlet, &hung, timeouts.gauntlet)?);
+    }
+    for package in PACKAGES {
+        let mut survivors = of_fate(batch, &fates, Fate::Survived);
+        survivors.retain(|mutant| mutant.package == package);
+        if !survivors.is_empty() {
+            let mut own = ask(shell, tree, Judge::OwnTests(package), &survivors, timeouts.own[package])?;
+            for (fate, _) in own.values_mut().filter(|(fate, _)| *fate == Fate::Engines) {
+                *fate = Fate::OwnTests;
+            }
+            merge(&mut fates, own);
+        }
+    }
+    Ok(fates)
+}
+
+fn of_fate<'a>(batch: &[&'a Mutant], fates: &Fates, fate: Fate) -> Vec<&'a Mutant> {
+    batch
+        .iter()
+        .filter(|mutant| fates.get(&mutant.printed).is_some_and(|known| known.0 == fate))
+        .copied()
+        .collect()
+}
+
+/// Later fates count; seconds add up.
+fn merge(fates: &mut Fates, later: Fates) {
+    for (name, (fate, seconds)) in later {
+        let earlier = fates.get(&name).map_or(0.0, |known| known.1);
+        fates.insert(name, (fate, earlier + seconds));
+    }
+}
+
+fn note(batch: &[&Mutant], fates: &Fates, shared: &Shared<'_>) -> Result<()> {
     let left = shared.waiting.lock().expect("no worker panics").len();
     let mut results = shared.results.lock().expect("no worker panics");
     for mutant in batch {
@@ -172,20 +197,17 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// Has cargo-mutants test these in `tree`; returns what became of each, by its printed name, and the seconds that it took.
-fn ask(
-    shell: &Shell,
-    tree: &Path,
-    judge: Judge<'_>,
-    mutants: &[&Mutant],
-    timeout: f64,
-) -> Result<HashMap<String, (Fate, f64)>> {
+/// Has cargo-mutants test these in `tree`.
+fn ask(shell: &Shell, tree: &Path, judge: Judge<'_>, mutants: &[&Mutant], timeout: f64) -> Result<Fates> {
     let out = tree.with_extension("out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out)?;
     let (cargo, tests) = judge.words();
     let mut words: Vec<String> = Vec::new();
     words.extend(mutants.iter().flat_map(|mutant| ["--re".to_owned(), exactly(&mutant.printed)]));
+    // Deleted fields are listed whatever the expressions say: at least those of other files are left out.
+    let files: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.file.as_str()).collect();
+    words.extend(files.iter().flat_map(|file| ["--file".to_owned(), (*file).to_owned()]));
     words.extend(PACKAGES.iter().flat_map(|package| ["--package".to_owned(), (*package).to_owned()]));
     words.extend(cargo.iter().map(|word| format!("--cargo-arg={word}")));
     words.extend(["--test-package".to_owned(), judge.package().to_owned()]);
@@ -238,7 +260,7 @@ struct Phase {
     duration: f64,
 }
 
-fn fates(text: &str) -> Result<HashMap<String, (Fate, f64)>> {
+fn fates(text: &str) -> Result<Fates> {
     let outcomes: Outcomes = serde_json::from_str(text)?;
     let mut fates = HashMap::new();
     for outcome in outcomes.outcomes {
@@ -271,6 +293,14 @@ mod tests {
         assert_eq!(read.len(), 1);
         assert_eq!(read["f.rs:1:2: replace a with b"], (Fate::Engines, 2.0));
         assert!(fates(&text.replace("CaughtMutant", "Bored")).is_err());
+    }
+
+    #[test]
+    fn the_later_judge_decides_and_seconds_add_up() {
+        let mut fates =
+            Fates::from([("a".to_owned(), (Fate::Survived, 1.0)), ("b".to_owned(), (Fate::Engines, 1.0))]);
+        merge(&mut fates, Fates::from([("a".to_owned(), (Fate::OwnTests, 2.5))]));
+        assert_eq!((fates["a"], fates["b"]), ((Fate::OwnTests, 3.5), (Fate::Engines, 1.0)));
     }
 
     #[test]
