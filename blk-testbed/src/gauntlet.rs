@@ -16,11 +16,11 @@ type Stage = (&'static str, fn());
 
 const STAGES: [Stage; 15] = [
     ("short sequences", requests::short_sequences),
-    ("corpus", requests::corpus),
     ("scenarios", requests::scenarios),
     ("damage", damage::damaged_images),
     ("raw conformance", makers::raw_conforms),
     ("qcow2 conformance", makers::qcow2_conforms),
+    ("corpus", requests::corpus),
     ("crashes", crashes::scenarios),
     ("hostile images", damage::hostile_images),
     ("other suites", requests::other_suites),
