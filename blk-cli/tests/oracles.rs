@@ -48,6 +48,11 @@ fn a_sound_image_passes_all_three_and_stays_as_it_is() {
         assert!(line.contains(claim), "{line}");
         assert!(!line.starts_with(&format!("{start}0 ")), "nothing was tried: {line}");
     }
+    for nothing in
+        [" 0 with losses", " 0 faults tried", " 0 of 0 faults", " 0 % of them interleaved", " 0 met another"]
+    {
+        assert!(!said.contains(nothing), "what is claimed was not reached: {said}");
+    }
 }
 
 #[test]

@@ -8,7 +8,7 @@ use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::{RaceEngine, StressOptions, stress};
-use blk_verify::scenario::Scenario;
+use blk_verify::scenario::{Config, Scenario};
 use blk_verify::{Finding, Outcome};
 use clap::Args;
 
@@ -20,6 +20,10 @@ const REQUESTS: u64 = 20_000;
 const STRESS_REQUESTS: usize = 2000;
 /// Faults tried in one scenario: many scenarios find more than all faults of few.
 const FAULTS_PER_SCENARIO: usize = 64;
+/// Bytes of disk opened and read in the crashes of one scenario: enough for each of its operations.
+const CRASH_BYTES_PER_SCENARIO: u64 = 1 << 30;
+/// Requests in flight at most.
+const LANES: u8 = 3;
 const SAY_EVERY: Duration = Duration::from_secs(5);
 
 /// Which oracles are asked.
@@ -112,9 +116,14 @@ struct Engines {
 
 impl Default for Engines {
     fn default() -> Self {
+        let crashes = CrashOptions {
+            states_per_point: 16,
+            bytes_per_scenario: CRASH_BYTES_PER_SCENARIO,
+            ..CrashOptions::default()
+        };
         let faults = FaultOptions { faults_max: FAULTS_PER_SCENARIO, ..FaultOptions::default() };
         Self {
-            crash: CrashEngine::new(CrashOptions::default()),
+            crash: CrashEngine::new(crashes),
             fault: FaultEngine::new(faults),
             race: RaceEngine::with_crashes(8),
         }
@@ -150,7 +159,7 @@ impl Engines {
 
 /// What fits the image: few requests at a time, so that each crash is near to its cause.
 fn limits_of(copies: &Copies, racing: bool) -> Limits {
-    let config = copies.config().clone();
+    let config = Config { lanes: if racing { LANES } else { 0 }, ..copies.config().clone() };
     let usual = if racing { Limits::racing() } else { Limits { requests_max: 16, ..Limits::default() } };
     Limits {
         disk_bytes_max: config.size_bytes,

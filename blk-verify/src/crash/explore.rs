@@ -71,7 +71,7 @@ impl Run<'_> {
         self.stats.points += 1;
         self.stats.pending_max = self.stats.pending_max.max(self.history.pending().len() as u64);
         // What is left of the budget is spread over the crash points that may still come.
-        let share = (self.states_left / 16).max(2);
+        let share = (self.states_left / 16).max(4);
         let count_max = self.options.states_per_point.min(usize::try_from(share).unwrap_or(usize::MAX));
         let states = States { count_max, newest_only, seed: count }.of(&self.history);
         for kept in states {
