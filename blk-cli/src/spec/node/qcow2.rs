@@ -44,8 +44,9 @@ pub(super) fn take(options: &mut NodeOptions, file: Box<Node>) -> Result<Format>
     if matches!(backing, Backing::None) {
         passed.set("backing", "off");
     }
-    // A permission, which our driver does not use: counts are always kept exact.
-    options.take_switch("lazy-refcounts")?;
+    if let Some(lazy) = options.take_switch("lazy-refcounts")? {
+        passed.set("lazy-refcounts", switch(lazy));
+    }
     options.take_switch("discard-no-unref")?;
     options.take_number("cache-clean-interval", u64::MAX)?;
     for (name, usual) in [

@@ -141,6 +141,7 @@ fn every_key_of_the_documentation_is_read() {
     let Kind::Format(format) = node.kind else { panic!() };
     let passed = |name| format.options.clone().take(name);
     assert_eq!(passed("pass-discard-request").as_deref(), Some("off"));
+    assert_eq!(passed("lazy-refcounts").as_deref(), Some("on"));
     assert_eq!(passed("overlap-check").as_deref(), Some("cached"));
     assert_eq!(passed("overlap-check.main-header").as_deref(), Some("off"));
     assert_eq!(format.file.kind, Kind::File { name: "a".to_owned(), locking: Locking::Off });
