@@ -7,6 +7,7 @@
 mod crashes;
 mod damage;
 mod makers;
+mod others;
 mod requests;
 
 use std::time::Instant;
@@ -14,10 +15,11 @@ use std::time::Instant;
 /// A part of it by its name; it panics with what it has found.
 type Stage = (&'static str, fn());
 
-const STAGES: [Stage; 15] = [
+const STAGES: [Stage; 16] = [
     ("short sequences", requests::short_sequences),
     ("scenarios", requests::scenarios),
     ("damage", damage::damaged_images),
+    ("snapshots and bitmaps", others::snapshots_and_bitmaps),
     ("raw conformance", makers::raw_conforms),
     ("qcow2 conformance", makers::qcow2_conforms),
     ("corpus", requests::corpus),
@@ -37,6 +39,6 @@ fn the_drivers_run_the_gauntlet() {
     for (name, stage) in STAGES {
         let begun = Instant::now();
         stage();
-        println!("{name:20} {:6.2} s", begun.elapsed().as_secs_f64());
+        println!("{name:21} {:6.2} s", begun.elapsed().as_secs_f64());
     }
 }

@@ -2,10 +2,13 @@
 
 mod judge;
 mod mutator;
+pub(crate) mod others;
 mod shrink;
 mod templates;
 
 pub use judge::{ImageStats, judge};
 pub use mutator::mutate;
 pub use shrink::{Shrunk, nearest_template};
+#[cfg(test)]
+pub(crate) use templates::SHARED;
 pub use templates::{Template, templates};

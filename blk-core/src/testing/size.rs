@@ -13,6 +13,7 @@ pub(super) fn growing_shows_only_zeroes<M: Maker>(maker: &M) {
             if !subject.resize(start + more) {
                 continue;
             }
+            assert!(subject.resize(start + more), "to the size that it has");
             if reopened {
                 subject.reopen(Access::ReadWrite);
             }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, RepairMode, Storage};
 
+use crate::hostile::others::number;
 use crate::hostile::{ImageStats, Template, judge, mutate, templates};
 
 pub(super) fn hostile_images() {
@@ -76,10 +77,6 @@ impl Places {
         let byte = &mut image[self.block + index / per_byte];
         *byte = *byte & !((((1u16 << bits) - 1) as u8) << shift) | (count as u8) << shift;
     }
-}
-
-fn number(image: &[u8], at: usize, width: usize) -> u64 {
-    image[at..at + width].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 fn wrong_count(template: &Template, places: &Places, index: usize, change: Change) {

@@ -75,7 +75,7 @@ pub(super) fn scenarios() {
 }
 
 pub(super) fn more_scenarios() {
-    run_all(&Qcow2Target, Generator::new(SEED, Limits::default()).starting_at(1000).take(7000));
+    run_all(&Qcow2Target, Generator::new(SEED, Limits::default()).starting_at(1000).take(4000));
 }
 
 pub(super) fn raw_scenarios() {
@@ -89,7 +89,7 @@ pub(super) fn other_suites() {
         Limits { requests_max: 12, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() };
     for name in suite_names().into_iter().filter(|name| !known.contains(name)) {
         let mut runner = suite(name).expect("a suite that is listed").start(Purpose::Fuzz);
-        for scenario in Generator::new(SEED, limits.clone()).take(60) {
+        for scenario in Generator::new(SEED, limits.clone()).take(150) {
             must_be_clean(runner.run(&scenario), &scenario);
         }
     }

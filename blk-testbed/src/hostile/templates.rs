@@ -9,6 +9,8 @@ use blk_core::{
     Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, Result, Storage, WriteFlags, ZeroFlags,
 };
 
+use super::others;
+
 /// Largest template, bytes: libFuzzer's `-max_len` has to be at least that.
 pub(super) const IMAGE_BYTES_MAX: u64 = 1 << 20;
 
@@ -53,12 +55,22 @@ const SHAPES: [Shape; 13] = {
     ]
 };
 
+/// What the name of the template with a snapshot ends with.
+pub(crate) const SHARED: &str = ", with a snapshot and a bitmap";
+const SHARED_SHAPE: Shape = SHAPES[6];
+
 static TEMPLATES: LazyLock<Vec<Template>> = LazyLock::new(|| {
-    SHAPES
-        .iter()
-        .map(|shape| shape.make().expect("templates are made from legal options in memory"))
-        .collect()
+    let make = |shape: &Shape| shape.make().expect("templates are made from legal options in memory");
+    let mut all: Vec<Template> = SHAPES.iter().map(make).collect();
+    all.push(shared(make(&SHARED_SHAPE)));
+    all
 });
+
+/// As `plain`, with a snapshot that shares all of its clusters, and with a bitmap.
+fn shared(plain: Template) -> Template {
+    let image = others::with_snapshot_and_bitmap(&plain.image);
+    Template { name: format!("{}{SHARED}", plain.name), image, content: plain.content }
+}
 
 /// All templates, made on the first call.
 pub fn templates() -> &'static [Template] {

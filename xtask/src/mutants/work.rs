@@ -17,6 +17,8 @@ use crate::tree;
 
 /// Mutants that one call of cargo-mutants tests: so many may be begun after the time is over.
 const BATCH: usize = 4;
+/// Tests of the drivers that no survivor is given: the gauntlet has their rules, or they need programs that are not ours.
+const LEFT_OUT: [&str; 4] = ["conformance", "check_qemu", "interop", "block_device"];
 const PROFILE: &str = "mutant";
 /// The one test that is the gauntlet.
 const GAUNTLET: &str = "gauntlet";
@@ -90,10 +92,11 @@ fn tree_path(index: usize) -> Result<PathBuf> {
 fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
     let judge = |judge: Judge<'_>| -> Result<f64> {
         let _there = shell.push_dir(tree);
-        let (cargo, tests) = judge.words();
+        let (cargo, tests) = judge.words()?;
         let package = judge.package();
         let words = ["--profile", PROFILE, "--package", package];
-        let build = cmd!(shell, "cargo test --quiet {words...} {cargo...} --no-run");
+        let building = &cargo;
+        let build = cmd!(shell, "cargo test --quiet {words...} {building...} --no-run");
         build.env_remove("CARGO_TARGET_DIR").run().context("the judge cannot be built")?;
         let begun = Instant::now();
         let run = cmd!(shell, "cargo test --quiet {words...} {cargo...} {tests...}");
@@ -188,13 +191,27 @@ impl<'a> Judge<'a> {
     }
 
     /// Arguments for cargo whenever it builds, and those for running alone.
-    fn words(self) -> (&'static [&'static str], &'static [&'static str]) {
+    fn words(self) -> Result<(Vec<String>, Vec<String>)> {
         match self {
-            Self::Gauntlet => (&["--lib"], &[GAUNTLET]),
-            // No documentation tests: they are no judge of the driver, and are linked one by one.
-            Self::OwnTests(_) => (&["--tests"], &[]),
+            Self::Gauntlet => Ok((vec!["--lib".to_owned()], vec![GAUNTLET.to_owned()])),
+            Self::OwnTests(package) => Ok((own_tests(package)?, Vec::new())),
         }
     }
+}
+
+/// The tests of a package that are worth the time for each survivor. No documentation tests: they are no judge of a driver, and
+/// are linked one by one.
+fn own_tests(package: &str) -> Result<Vec<String>> {
+    let mut words = vec!["--lib".to_owned()];
+    for entry in fs::read_dir(Path::new(package).join("tests"))? {
+        let path = entry?.path();
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        if path.is_file() && !LEFT_OUT.contains(&name.as_str()) {
+            words.push(format!("--test={name}"));
+        }
+    }
+    words.sort();
+    Ok(words)
 }
 
 /// Has cargo-mutants test these in `tree`.
@@ -202,7 +219,7 @@ fn ask(shell: &Shell, tree: &Path, judge: Judge<'_>, mutants: &[&Mutant], timeou
     let out = tree.with_extension("out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out)?;
-    let (cargo, tests) = judge.words();
+    let (cargo, tests) = judge.words()?;
     let mut words: Vec<String> = Vec::new();
     words.extend(mutants.iter().flat_map(|mutant| ["--re".to_owned(), exactly(&mutant.printed)]));
     // Deleted fields are listed whatever the expressions say: at least those of other files are left out.
