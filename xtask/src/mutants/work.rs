@@ -92,7 +92,7 @@ fn tree_path(index: usize) -> Result<PathBuf> {
 fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
     let judge = |judge: Judge<'_>| -> Result<f64> {
         let _there = shell.push_dir(tree);
-        let (cargo, tests) = judge.words()?;
+        let (cargo, tests) = judge.words(tree)?;
         let package = judge.package();
         let words = ["--profile", PROFILE, "--package", package];
         let building = &cargo;
@@ -145,8 +145,12 @@ fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> 
         survivors.retain(|mutant| mutant.package == package);
         if !survivors.is_empty() {
             let mut own = ask(shell, tree, Judge::OwnTests(package), &survivors, timeouts.own[package])?;
-            for (fate, _) in own.values_mut().filter(|(fate, _)| *fate == Fate::Engines) {
-                *fate = Fate::OwnTests;
+            for (name, (fate, _)) in &mut own {
+                match *fate {
+                    Fate::Engines => *fate = Fate::OwnTests,
+                    Fate::Unviable => bail!("{name}: the driver is built, its own tests are not"),
+                    _ => {}
+                }
             }
             merge(&mut fates, own);
         }
@@ -191,19 +195,19 @@ impl<'a> Judge<'a> {
     }
 
     /// Arguments for cargo whenever it builds, and those for running alone.
-    fn words(self) -> Result<(Vec<String>, Vec<String>)> {
+    fn words(self, tree: &Path) -> Result<(Vec<String>, Vec<String>)> {
         match self {
             Self::Gauntlet => Ok((vec!["--lib".to_owned()], vec![GAUNTLET.to_owned()])),
-            Self::OwnTests(package) => Ok((own_tests(package)?, Vec::new())),
+            Self::OwnTests(package) => Ok((own_tests(&tree.join(package))?, Vec::new())),
         }
     }
 }
 
 /// The tests of a package that are worth the time for each survivor. No documentation tests: they are no judge of a driver, and
 /// are linked one by one.
-fn own_tests(package: &str) -> Result<Vec<String>> {
+fn own_tests(package: &Path) -> Result<Vec<String>> {
     let mut words = vec!["--lib".to_owned()];
-    for entry in fs::read_dir(Path::new(package).join("tests"))? {
+    for entry in fs::read_dir(package.join("tests"))? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         if path.is_file() && !LEFT_OUT.contains(&name.as_str()) {
@@ -219,7 +223,7 @@ fn ask(shell: &Shell, tree: &Path, judge: Judge<'_>, mutants: &[&Mutant], timeou
     let out = tree.with_extension("out");
     let _ = fs::remove_dir_all(&out);
     fs::create_dir_all(&out)?;
-    let (cargo, tests) = judge.words()?;
+    let (cargo, tests) = judge.words(tree)?;
     let mut words: Vec<String> = Vec::new();
     words.extend(mutants.iter().flat_map(|mutant| ["--re".to_owned(), exactly(&mutant.printed)]));
     // Deleted fields are listed whatever the expressions say: at least those of other files are left out.
