@@ -9,7 +9,7 @@ use common::Image;
 /// What the specification allows.
 const NAME_BYTES_MAX: usize = 1023;
 
-fn create(option: &'static str, value: impl ToString) -> Result<Image> {
+fn create(option: &'static str, value: &impl ToString) -> Result<Image> {
     Image::try_new(1 << 20, Options::new().with(option, value.to_string()))
 }
 
@@ -29,7 +29,7 @@ fn a_backing_name_has_1_to_1023_bytes() {
             let info = disk.driver().as_info().unwrap().info().unwrap();
             assert_eq!(info.backing.unwrap().name, name);
         }
-        let image = create("backing_file", "old").unwrap();
+        let image = create("backing_file", &"old").unwrap();
         let disk = open(&image);
         let overlay = disk.driver().as_overlay().unwrap();
         let changed = overlay.set_backing(Some(&BackingFile { name: name.clone(), format: None }));
@@ -46,10 +46,10 @@ fn clusters_have_512_bytes_to_2_mib_and_counts_1_to_64_bits() {
     for (bytes, is_allowed) in
         [(0u64, false), (256, false), (512, true), (513, false), (2 << 20, true), (4 << 20, false)]
     {
-        assert_eq!(create("cluster_size", bytes).is_ok(), is_allowed, "{bytes}");
+        assert_eq!(create("cluster_size", &bytes).is_ok(), is_allowed, "{bytes}");
     }
     for (bits, is_allowed) in [(0, false), (1, true), (3, false), (64, true), (128, false)] {
-        assert_eq!(create("refcount_bits", bits).is_ok(), is_allowed, "{bits}");
+        assert_eq!(create("refcount_bits", &bits).is_ok(), is_allowed, "{bits}");
     }
     for (compat, bits, is_allowed) in
         [("0.10", 16, true), ("0.10", 8, false), ("0.10", 32, false), ("1.1", 8, true)]
