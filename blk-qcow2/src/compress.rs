@@ -4,9 +4,10 @@
 //! exactly one cluster, so nothing larger is ever allocated.
 
 use std::cell::RefCell;
-use std::io::Read;
 
 use blk_core::{Error, Result};
+use zstd::bulk::Compressor;
+use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
 use crate::ondisk::CompressionType;
 
@@ -22,6 +23,9 @@ thread_local! {
         false,
         DEFLATE_WINDOW_BITS,
     ));
+    /// Their tables are even larger. Errors leave them fit for the next frame.
+    static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
 }
 
 /// Fills `output`, one cluster, from the stream at the start of `input`.
@@ -31,12 +35,7 @@ thread_local! {
 pub(crate) fn decompress(kind: CompressionType, input: &[u8], output: &mut [u8]) -> Result<()> {
     match kind {
         CompressionType::Zlib => inflate(input, output),
-        CompressionType::Zstd => {
-            let broken = |error: std::io::Error| Error::malformed("zstd stream", 0, error.to_string());
-            let mut decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(broken)?.single_frame();
-            decoder.window_log_max(ZSTD_WINDOW_LOG_MAX).map_err(broken)?;
-            decoder.read_exact(output).map_err(broken)
-        }
+        CompressionType::Zstd => unpack(input, output),
     }
 }
 
@@ -52,14 +51,51 @@ fn inflate(input: &[u8], output: &mut [u8]) -> Result<()> {
     Ok(())
 }
 
+fn unpack(input: &[u8], output: &mut [u8]) -> Result<()> {
+    let broken = |reason: String| Error::malformed("zstd stream", 0, reason);
+    let failed = |error: std::io::Error| broken(error.to_string());
+    UNPACKER.with_borrow_mut(|unpacker| {
+        let unpacker = match unpacker {
+            Some(unpacker) => unpacker,
+            None => unpacker.insert(new_unpacker().map_err(failed)?),
+        };
+        unpacker.reinit().map_err(failed)?;
+        let mut input = InBuffer::around(input);
+        let mut output = OutBuffer::around(output);
+        let bytes = output.capacity();
+        while output.pos() < bytes {
+            let before = (input.pos, output.pos());
+            let hint = unpacker.run(&mut input, &mut output).map_err(failed)?;
+            let is_stuck = (input.pos, output.pos()) == before;
+            if output.pos() < bytes && (hint == 0 || is_stuck) {
+                return Err(broken(format!("it ends after {} of {bytes} bytes", output.pos())));
+            }
+        }
+        Ok(())
+    })
+}
+
+fn new_unpacker() -> std::io::Result<Decoder<'static>> {
+    let mut unpacker = Decoder::new()?;
+    unpacker.set_parameter(DParameter::WindowLogMax(ZSTD_WINDOW_LOG_MAX))?;
+    Ok(unpacker)
+}
+
+fn pack(cluster: &[u8]) -> std::io::Result<Vec<u8>> {
+    PACKER.with_borrow_mut(|packer| {
+        let packer = match packer {
+            Some(packer) => packer,
+            None => packer.insert(Compressor::new(zstd::DEFAULT_COMPRESSION_LEVEL)?),
+        };
+        packer.compress(cluster)
+    })
+}
+
 /// Compresses one cluster; `None` where it does not become smaller.
 pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<Vec<u8>>> {
     let packed = match kind {
         CompressionType::Zlib => deflate(cluster)?,
-        CompressionType::Zstd => {
-            let packed = zstd::bulk::compress(cluster, zstd::DEFAULT_COMPRESSION_LEVEL);
-            Some(packed.map_err(|error| Error::io("compress", 0, error))?)
-        }
+        CompressionType::Zstd => Some(pack(cluster).map_err(|error| Error::io("compress", 0, error))?),
     };
     Ok(packed.filter(|packed| packed.len() < cluster.len()))
 }
