@@ -20,6 +20,23 @@ pub use gate::Gate;
 pub use memory::MemoryStorage;
 pub use trace::{TraceEntry, TraceStorage};
 
+const ZEROES_BYTES: usize = 256 << 10;
+static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
+
+/// Writes zeroes as data, so that the host has space for them: in pieces that meet where sectors do.
+///
+/// # Errors
+/// Those of [`Storage::write_at`]; some of the zeroes may be there then.
+pub fn write_zeroes_as_data(storage: &dyn Storage, extent: Extent) -> Result<()> {
+    let mut at = extent.offset;
+    while at < extent.end() {
+        let length = (extent.end() - at).min(ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64);
+        storage.write_at(at, &ZEROES[..length as usize])?;
+        at += length;
+    }
+    Ok(())
+}
+
 /// A run of bytes of a [`Storage`] that is either data or a hole.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StorageRun {

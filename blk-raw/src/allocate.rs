@@ -1,8 +1,7 @@
 //! Having the host's space for bytes before they are written.
 
+use blk_core::storage::write_zeroes_as_data;
 use blk_core::{Error, Extent, Preallocation, Result, Storage};
-
-const ZEROES_BYTES: u64 = 1 << 20;
 
 /// Allocates `extent`, which reads as zeroes.
 ///
@@ -15,15 +14,4 @@ pub(crate) fn allocate(storage: &dyn Storage, extent: Extent, preallocation: Pre
         Preallocation::Falloc => storage.write_zeroes_at(extent),
         Preallocation::Full => write_zeroes_as_data(storage, extent),
     }
-}
-
-fn write_zeroes_as_data(storage: &dyn Storage, extent: Extent) -> Result<()> {
-    let zeroes = vec![0; extent.length.min(ZEROES_BYTES) as usize];
-    let mut at = extent.offset;
-    while at < extent.end() {
-        let length = (extent.end() - at).min(ZEROES_BYTES);
-        storage.write_at(at, &zeroes[..length as usize])?;
-        at += length;
-    }
-    Ok(())
 }

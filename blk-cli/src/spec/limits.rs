@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
+use blk_core::storage::{Event, write_zeroes_as_data};
 use blk_core::sync::RwLock;
 use blk_core::{Error, Extent, Result, Storage, StorageRun};
 
@@ -14,8 +14,6 @@ use super::options::NodeOptions;
 
 /// No size reaches this.
 const SIZE_END: u64 = i32::MAX as u64;
-/// Where nothing else cuts a request: zeroes are written in pieces of this size.
-const PIECE_BYTES: u64 = 1 << 20;
 
 /// Sizes in bytes. What is not given has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,24 +149,13 @@ impl LimitedStorage {
         Ok(())
     }
 
-    fn write_zero_data(&self, extent: Extent) -> Result<()> {
-        let zeroes = vec![0; extent.length.min(PIECE_BYTES) as usize];
-        let mut at = extent.offset;
-        while at < extent.end() {
-            let length = (extent.end() - at).min(PIECE_BYTES);
-            self.write_at(at, &zeroes[..length as usize])?;
-            at += length;
-        }
-        Ok(())
-    }
-
     /// Does `whole` for what is made of whole units, and writes zeroes as data elsewhere.
     fn zero(&self, extent: Extent, unit: Unit, whole: impl Fn(Extent) -> Result<()>) -> Result<()> {
         let align = self.limits.align();
         let preferred = unit.preferred.unwrap_or(align);
         let max = unit.max.unwrap_or(u64::MAX / 2 / preferred * preferred);
         for part in parts(extent, preferred, max) {
-            if part.is_whole { whole(part.extent)? } else { self.write_zero_data(part.extent)? }
+            if part.is_whole { whole(part.extent)? } else { write_zeroes_as_data(self, part.extent)? }
         }
         Ok(())
     }

@@ -15,12 +15,8 @@ use rustix::fs::{FallocateFlags, fallocate};
 use rustix::io::Errno;
 
 use self::transfer::{read_all, uninterrupted, write_all};
-use super::{Storage, StorageRun};
+use super::{Storage, StorageRun, write_zeroes_as_data};
 use crate::{Access, Error, Extent, Result};
-
-/// Zeroes are written in pieces of this size where the file system has nothing better.
-const ZEROES_BYTES: usize = 256 << 10;
-static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
 
 /// A regular file or a block device.
 #[derive(Debug)]
@@ -83,17 +79,6 @@ impl FileStorage {
         }
     }
 
-    fn write_zeroes_as_data(&self, extent: Extent) -> Result<()> {
-        let mut at = extent.offset;
-        while at < extent.end() {
-            // Pieces meet where sectors do.
-            let length = (extent.end() - at).min(ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64);
-            self.write_at(at, &ZEROES[..length as usize])?;
-            at += length;
-        }
-        Ok(())
-    }
-
     /// Asks the host to do something with a range. `Ok(false)` if it cannot.
     fn ask(&self, operation: &'static str, flags: FallocateFlags, extent: Extent) -> Result<bool> {
         loop {
@@ -128,10 +113,10 @@ impl FileStorage {
     fn zero_or_write(&self, extent: Extent, attempt: impl Fn(Extent) -> Result<bool>) -> Result<()> {
         let inner = extent.align_inward(self.block_bytes());
         if inner.is_empty() || !attempt(inner)? {
-            return self.write_zeroes_as_data(extent);
+            return write_zeroes_as_data(self, extent);
         }
-        self.write_zeroes_as_data(Extent::between(extent.offset, inner.offset))?;
-        self.write_zeroes_as_data(Extent::between(inner.end(), extent.end()))
+        write_zeroes_as_data(self, Extent::between(extent.offset, inner.offset))?;
+        write_zeroes_as_data(self, Extent::between(inner.end(), extent.end()))
     }
 
     /// What a request to zero or punch has to be aligned to, bytes.
