@@ -130,7 +130,10 @@ fn ask_oracles(arguments: &VerifyArguments) -> ExitCode {
         Ok(Asked::Differ(found)) => end(Ok(Some(*found))),
         Ok(Asked::Nothing) => ExitCode::SUCCESS,
         Ok(Asked::Found(finding, scenario)) => {
-            eprint!("{}\n{scenario}", finding.report);
+            eprint!("{}", finding.report);
+            if let Some(scenario) = scenario {
+                eprint!("\n{scenario}");
+            }
             ExitCode::from(MISMATCH)
         }
         Err(error) => end(Err(error)),
@@ -142,7 +145,7 @@ enum Asked {
     Nothing,
     /// The images were different before anything was tried.
     Differ(Box<(Box<Finding>, Session)>),
-    Found(Box<Finding>, Box<Scenario>),
+    Found(Box<Finding>, Option<Box<Scenario>>),
 }
 
 fn run_oracles(arguments: &VerifyArguments) -> Result<Asked> {
@@ -157,7 +160,7 @@ fn run_oracles(arguments: &VerifyArguments) -> Result<Asked> {
     let VerifyArguments { requests, seed, quiet, .. } = *arguments;
     let until = Until { requests, time: arguments.time.map(Duration::from_secs), seed, quiet };
     Ok(match arguments.oracles.run(&copies, until)? {
-        Some((finding, scenario)) => Asked::Found(Box::new(finding), Box::new(scenario)),
+        Some((finding, scenario)) => Asked::Found(Box::new(finding), scenario.map(Box::new)),
         None => Asked::Nothing,
     })
 }

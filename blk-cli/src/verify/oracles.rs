@@ -55,8 +55,9 @@ impl Oracles {
         self.crash || self.faults || self.race
     }
 
-    /// Asks the oracles about copies of an image. Returns what was found, with the scenario that shows it.
-    pub(super) fn run(self, copies: &Copies, until: Until) -> Result<Option<(Finding, Scenario)>> {
+    /// Asks the oracles about copies of an image. Returns what was found, with the scenario that shows it;
+    /// threads follow none.
+    pub(super) fn run(self, copies: &Copies, until: Until) -> Result<Option<(Finding, Option<Scenario>)>> {
         let mut engines = Engines::default();
         let started = Instant::now();
         let mut said = started;
@@ -82,7 +83,7 @@ impl Oracles {
             for (oracle, scenario) in plans {
                 requests += scenario.requests.len() as u64;
                 if let Some(finding) = engines.run(oracle, copies, &scenario)? {
-                    return Ok(Some((finding, scenario)));
+                    return Ok(Some((finding, Some(scenario))));
                 }
             }
             if !until.quiet && said.elapsed() >= SAY_EVERY {
@@ -93,7 +94,7 @@ impl Oracles {
         if self.race
             && let Some(finding) = threads(copies, until.seed)
         {
-            return Ok(Some((*finding, Scenario::default())));
+            return Ok(Some((*finding, None)));
         }
         engines.say(self, |line| println!("{line}"));
         Ok(None)
