@@ -34,6 +34,17 @@ fn configs() -> [Config; 5] {
     ]
 }
 
+/// Disks of three clusters, the last of them cut off, on each layout that differs in what a request has to do.
+pub fn layouts() -> [Config; 4] {
+    let small = Config { cluster_bits: 9, size_bytes: (CLUSTERS << 9) - 100, ..Config::default() };
+    [
+        small.clone(),
+        Config { backing: Backing::Raw, backing_bytes: 1000, ..small.clone() },
+        Config { version: 2, backing: Backing::Format, backing_bytes: 2000, ..small.clone() },
+        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 0, ..small },
+    ]
+}
+
 /// All units. Their order does not change, so that a number names one.
 pub fn units() -> Vec<Unit> {
     configs()

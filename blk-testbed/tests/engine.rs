@@ -1,9 +1,9 @@
 //! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
 
-use blk_testbed::{Qcow2Target, RawTarget};
+use blk_testbed::{Qcow2Target, RawTarget, exhaust};
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::generate::{Generator, Limits, exhaustive};
-use blk_verify::scenario::{Backing, Config, Scenario};
+use blk_verify::scenario::{Config, Scenario};
 use blk_verify::target::Target;
 use blk_verify::{Engine, Outcome, RunOptions};
 
@@ -38,14 +38,7 @@ fn seeded_scenarios_find_nothing_on_raw_files() {
 /// Every sequence of up to 3 requests over 3 clusters, on each layout that differs in what a request has to do.
 #[test]
 fn all_short_sequences_find_nothing() {
-    let small = Config { size_bytes: 3 * 512 - 100, cluster_bits: 9, ..Config::default() };
-    let configs = [
-        small.clone(),
-        Config { backing: Backing::Raw, backing_bytes: 1000, ..small.clone() },
-        Config { version: 2, backing: Backing::Format, backing_bytes: 2000, ..small.clone() },
-        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 0, ..small },
-    ];
-    for config in configs {
+    for config in exhaust::layouts() {
         let mut sequences = exhaustive(3, 3, config);
         let total = sequences.total();
         assert!(total > 10_000, "{total}");

@@ -5,11 +5,11 @@ use std::path::Path;
 
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::generate::{Generator, Limits, exhaustive};
-use blk_verify::scenario::{Backing, Config, Scenario};
+use blk_verify::scenario::{Config, Scenario};
 use blk_verify::target::Target;
 use blk_verify::{Engine, Outcome, RunOptions};
 
-use crate::{Purpose, Qcow2Target, RawTarget, replay_text, suite, suite_names};
+use crate::{Purpose, Qcow2Target, RawTarget, exhaust, replay_text, suite, suite_names};
 
 const SEED: u64 = 4;
 
@@ -50,14 +50,7 @@ fn must_be_clean(outcome: Outcome, scenario: &Scenario) {
 
 /// All sequences of so many requests over a few clusters, on each layout that differs in what a request has to do.
 fn sequences(requests: u32, step: usize) {
-    let small = Config { size_bytes: 3 * 512 - 100, cluster_bits: 9, ..Config::default() };
-    let configs = [
-        small.clone(),
-        Config { backing: Backing::Raw, backing_bytes: 1000, ..small.clone() },
-        Config { version: 2, backing: Backing::Format, backing_bytes: 2000, ..small.clone() },
-        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 0, ..small },
-    ];
-    for config in configs {
+    for config in exhaust::layouts() {
         run_all(&Qcow2Target, exhaustive(3, requests, config).step_by(step));
     }
 }
