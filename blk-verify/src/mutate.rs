@@ -43,7 +43,7 @@ pub fn mutate_within(
     let mut size = size.min(max_size);
     let mut rng = SmallRng::seed_from_u64(u64::from(seed));
     // A fresh start: what is evolved step by step from nothing rarely gets as far as what is made whole.
-    if size <= HEADER_BYTES || chance(&mut rng, 1, 24) {
+    if size <= HEADER_BYTES || chance(&mut rng, 1, 8) {
         let made = Generator::new(u64::from(seed), limits.clone()).next().expect("there is always another");
         return store(made, &mut data[..max_size]);
     }
