@@ -31,10 +31,7 @@ const LIES: [Lie; 4] = [Lie::Garbage, Lie::LostFlush, Lie::Misdirected, Lie::Sta
 
 /// An image in use, and the log of what was done to it.
 fn work(rng: &mut SmallRng, prepared: &dyn Prepared) -> (MemoryStorage, Vec<Operation>) {
-    let memory = Arc::new(MemoryStorage::new());
-    let storage: Arc<dyn Storage> = Arc::clone(&memory) as _;
-    prepared.create(&storage).unwrap();
-    let start = memory.duplicate();
+    let start = prepared.fresh().unwrap();
     let medium = Arc::new(Medium::new(start.duplicate()));
     let disk = prepared.open(Arc::clone(&medium) as _).unwrap();
     for _ in 0..rng.random_range(2..12) {

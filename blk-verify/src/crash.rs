@@ -18,7 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::{Disk, Extent, MemoryStorage, RepairMode, Storage};
+use blk_core::{Disk, Extent, RepairMode};
 
 use crate::engine::panic_finding;
 use crate::journal::Journal;
@@ -46,6 +46,9 @@ const SMALL_BYTES: u64 = 8 << 10;
 
 /// With fewer states than this, not every crash point is judged.
 const SPREAD_STATES: u64 = 256;
+
+/// So many changes of the first sector are judged in every scenario.
+const HEADER_POINTS: u64 = 8;
 
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,6 +136,8 @@ struct Run<'a> {
     states_left: u64,
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
+    /// Changes of the first sector whose crash points are judged even so.
+    headers_left: u64,
     /// Whether crash points are judged now.
     is_judging: bool,
     place: &'a mut Place,
@@ -208,10 +213,7 @@ impl<'a> Run<'a> {
         place: &'a mut Place,
         requests: usize,
     ) -> blk_core::Result<Self> {
-        let memory = Arc::new(MemoryStorage::new());
-        let storage: Arc<dyn Storage> = memory.clone();
-        prepared.create(&storage)?;
-        let image = memory.duplicate();
+        let image = prepared.fresh()?;
         let medium = Arc::new(Medium::new(image.duplicate()));
         let disk = prepared.open(medium.clone())?;
         let content = Content::read(&prepared.reference()?)?;
@@ -235,6 +237,7 @@ impl<'a> Run<'a> {
             analyses: HashMap::new(),
             states_left: states,
             stride: (SPREAD_STATES / states.max(1)).max(1),
+            headers_left: HEADER_POINTS,
             is_judging: true,
             place,
         })

@@ -18,9 +18,6 @@ mod variant;
 mod violation;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-
-use blk_core::{MemoryStorage, Result, Storage};
 
 use crate::Outcome;
 use crate::crash::further::Further;
@@ -108,7 +105,7 @@ impl FaultEngine {
             Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
         };
         self.further.prepare(&config);
-        let made = fresh(&*prepared).and_then(|image| Ok((image, Expected::of(&prepared.reference()?)?)));
+        let made = prepared.fresh().and_then(|image| Ok((image, Expected::of(&prepared.reference()?)?)));
         let (image, expected) = match made {
             Ok(made) => made,
             Err(error) => return Outcome::Refused(format!("the image cannot be made: {error}")),
@@ -191,13 +188,6 @@ impl FaultEngine {
         }
         Some(finding)
     }
-}
-
-fn fresh(prepared: &dyn crate::target::Prepared) -> Result<MemoryStorage> {
-    let memory = Arc::new(MemoryStorage::new());
-    let storage: Arc<dyn Storage> = memory.clone();
-    prepared.create(&storage)?;
-    Ok(memory.duplicate())
 }
 
 /// Turns violations and panics into findings.

@@ -90,11 +90,6 @@ impl Medium {
         in_one_step(|| self.log.lock().points)
     }
 
-    /// Whether nothing was logged since the last [`Medium::take_log`].
-    pub fn is_unchanged(&self) -> bool {
-        self.log.lock().operations.is_empty()
-    }
-
     /// Logs nothing more: nobody is going to ask what a crash would leave.
     pub fn stop_logging(&self) {
         self.is_logging.store(false, Ordering::Relaxed);
@@ -102,11 +97,6 @@ impl Medium {
 
     fn is_logging(&self) -> bool {
         self.is_logging.load(Ordering::Relaxed)
-    }
-
-    /// A copy of what a process that goes on would see.
-    pub fn live(&self) -> MemoryStorage {
-        self.live.duplicate()
     }
 
     /// Logs the issue, makes the change, logs the completion. One that fails has not happened.

@@ -96,14 +96,11 @@ impl fmt::Debug for RaceEngine {
 impl Images {
     fn new(target: &dyn ImageTarget, config: Config) -> Result<Self> {
         let prepared = target.prepare(&config)?;
-        let memory = Arc::new(MemoryStorage::new());
-        let storage: Arc<dyn Storage> = memory.clone();
-        prepared.create(&storage)?;
-        drop(storage);
+        let fresh = prepared.fresh()?;
         let reference = prepared.reference()?;
         let mut initial = vec![0; reference.size() as usize];
         reference.read(0, &mut initial)?;
-        Ok(Self { config, prepared, fresh: memory.duplicate(), initial: Arc::new(initial) })
+        Ok(Self { config, prepared, fresh, initial: Arc::new(initial) })
     }
 
     /// Takes those of before if they are of this configuration, whatever the lanes.
@@ -303,7 +300,8 @@ impl Run<'_> {
         let Some(timeline) = self.court.take_timeline() else { return Ok(()) };
         let Images { config, prepared, fresh, initial } = self.images;
         let prepared = &**prepared;
-        let mut scene = crash::Scene { prepared, config, fresh, initial, further, stats };
+        let performer = crate::perform::Performer::default();
+        let mut scene = crash::Scene { prepared, config, fresh, initial, further, stats, performer };
         scene.crash(medium, &timeline).map_err(|finding| self.court.explain(*finding))
     }
 

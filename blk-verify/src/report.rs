@@ -16,7 +16,8 @@ use crate::journal::Journal;
 use crate::scenario::{Request, RequestKind};
 use crate::stamp::{self, Origin, Writer};
 
-const SECTOR_BYTES: u64 = 512;
+/// What disks are compared and reported by, bytes.
+pub(crate) const SECTOR_BYTES: u64 = 512;
 /// Bytes of each side that a report shows.
 const SHOWN_BYTES: usize = 16;
 

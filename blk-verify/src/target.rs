@@ -3,7 +3,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::{Disk, Result, Storage};
+use blk_core::{Disk, MemoryStorage, Result, Storage};
 
 use crate::scenario::Config;
 
@@ -44,6 +44,14 @@ pub trait ImageTarget: Debug + Send + Sync {
 pub trait Prepared: Debug + Send + Sync {
     /// Writes a fresh image to an empty storage.
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()>;
+
+    /// A fresh image in memory.
+    fn fresh(&self) -> Result<MemoryStorage> {
+        let memory = Arc::new(MemoryStorage::new());
+        let storage: Arc<dyn Storage> = memory.clone();
+        self.create(&storage)?;
+        Ok(memory.duplicate())
+    }
 
     /// Opens an image for reading and writing, recovering it first where its format asks for that.
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk>;

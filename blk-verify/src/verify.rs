@@ -26,7 +26,7 @@ use blk_core::{
 
 use crate::journal::Journal;
 use crate::range_lock::{Mode, RangeGuard, RangeLock};
-use crate::report::{self, Finding, Sides, Signature};
+use crate::report::{self, Finding, SECTOR_BYTES, Sides, Signature};
 use crate::scenario::{Fill, Request};
 
 /// Data is compared in pieces of this size, which stay in the processor's cache.
@@ -34,9 +34,6 @@ const CHUNK_BYTES: usize = 32 << 10;
 
 /// Coarsest request alignment that is verified: a piece that is compared is at least that long.
 const ALIGNMENT_BYTES_MAX: u64 = 16 << 20;
-
-/// What a disk that has a bad spot cannot read at least.
-const SECTOR_BYTES: u64 = 512;
 
 /// What buffers hold before the disk under test reads into them: a byte that stamps hardly ever have.
 pub(crate) const UNREAD: u8 = 0xee;

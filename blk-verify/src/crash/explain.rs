@@ -14,12 +14,12 @@ use std::fmt::Write;
 
 use blk_core::storage::Event;
 
-use super::content::{Content, SECTOR_BYTES, Wrong};
+use super::content::{Content, Wrong};
 use super::explore::Place;
 use super::violation::Violation;
 use crate::journal::Journal;
 use crate::medium::{History, Pending};
-use crate::report::{self, OriginClass};
+use crate::report::{self, OriginClass, SECTOR_BYTES};
 
 /// The whole report. `fate` says what was lost and what was not; there is none without a crash.
 pub(crate) fn report(

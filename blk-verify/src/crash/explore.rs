@@ -2,18 +2,21 @@
 
 use std::fmt::Write;
 
-use super::content::sector_of;
-use super::content::{SECTOR_BYTES, Wrong};
+use blk_core::Extent;
+
+use super::content::{Wrong, sector_of};
 use super::judge::{Analysis, Depth, Judge};
 use super::violation::{Clause, Violation};
 use super::{Profile, Run, Step, explain};
 use crate::journal::Journal;
 use crate::medium::{Kept, States};
-use crate::perform::Performer;
-use crate::report::{Finding, OriginClass, Signature};
+use crate::report::{Finding, OriginClass, SECTOR_BYTES, Signature};
 
 /// States that are judged to make the set of what was lost smaller.
 const SHRINK_MAX: usize = 300;
+
+/// So many states are judged at a crash point that is judged at all, if it has as many.
+const SHARE_MIN: u64 = 4;
 
 /// Where the run is.
 #[derive(Debug, Default)]
@@ -50,9 +53,18 @@ impl Run<'_> {
             let (extent, step) = (newest.extent, newest.step);
             *self.stats.steps.entry(step).or_default() += 1;
             self.touch(true, extent);
-            self.judge_point(true)?;
+            self.judge_operation(extent)?;
         }
         Ok(())
+    }
+
+    /// Judges the crash point after the newest operation, as far as states are left.
+    fn judge_operation(&mut self, extent: Extent) -> Step {
+        let is_due = self.states_left > 0 && scatter(self.history.count()).is_multiple_of(self.stride);
+        // A change of the first sector makes a new table or size count: it is rare, and never left out on large disks.
+        let is_header = self.is_judging && extent.offset < SECTOR_BYTES && self.headers_left > 0;
+        self.headers_left -= u64::from(is_header);
+        if is_due || is_header { self.judge_point(true) } else { Ok(()) }
     }
 
     /// Judges all states of the crash point that has been reached, against what is promised now.
@@ -62,16 +74,13 @@ impl Run<'_> {
 
     fn judge_point(&mut self, newest_only: bool) -> Step {
         let count = self.history.count();
-        // What flushes promise is always judged: that is where data would be lost.
-        let is_left_out =
-            newest_only && (self.states_left == 0 || !scatter(count).is_multiple_of(self.stride));
-        if !self.is_judging || is_left_out {
+        if !self.is_judging {
             return Ok(());
         }
         self.stats.points += 1;
         self.stats.pending_max = self.stats.pending_max.max(self.history.pending().len() as u64);
         // What is left of the budget is spread over the crash points that may still come.
-        let share = (self.states_left / 16).max(4);
+        let share = (self.states_left / 16).max(SHARE_MIN);
         let count_max = self.options.states_per_point.min(usize::try_from(share).unwrap_or(usize::MAX));
         let states = States { count_max, newest_only, seed: count }.of(&self.history);
         for kept in states {
@@ -93,7 +102,7 @@ impl Run<'_> {
                 prepared: self.prepared,
                 further: self.further,
                 cluster_bytes: self.config.cluster_bytes(),
-                performer: Performer::default(),
+                performer: &mut self.performer,
                 stats: self.stats,
             };
             let analysis = judge.analyse(&image, hash, Depth::First);

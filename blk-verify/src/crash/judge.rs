@@ -12,14 +12,15 @@
 
 use std::sync::Arc;
 
-use blk_core::{CheckReport, Disk, MemoryStorage, RepairMode, Storage};
+use blk_core::{Disk, MemoryStorage, RepairMode, Storage};
 
-use super::content::{Content, Wrong};
+use super::content::Content;
 use super::drive::{self, Trouble};
 use super::further::{FIRST_NUMBER, Further};
 use super::violation::{Clause, Violation};
 use super::{CrashStats, recovery};
 use crate::medium::{Change, Medium};
+use crate::oracle::image::worst;
 use crate::perform::Performer;
 use crate::target::Prepared;
 
@@ -39,7 +40,7 @@ pub(crate) struct Judge<'a> {
     pub(crate) prepared: &'a dyn Prepared,
     pub(crate) further: &'a Further,
     pub(crate) cluster_bytes: u64,
-    pub(crate) performer: Performer,
+    pub(crate) performer: &'a mut Performer,
     pub(crate) stats: &'a mut CrashStats,
 }
 
@@ -99,15 +100,15 @@ impl Judge<'_> {
         disk.check(RepairMode::All).map_err(failed)?;
         let again = disk.check(RepairMode::None).map_err(failed)?;
         if !again.is_clean() {
-            return Err(Violation::new(Clause::Check, format!("after a repair: {}", first_line(&again))));
+            return Err(Violation::new(Clause::Check, format!("after a repair: {}", worst(&again))));
         }
         self.stats.repairs += 1;
-        let repaired = read_twice(&disk)?;
-        if repaired == *content {
-            return Ok(());
+        match content.first_mismatch(&disk).map_err(|error| unreadable(&error))? {
+            None => Ok(()),
+            Some(wrong) => {
+                Err(Violation::new(Clause::Check, "a repair changes what the guest sees").with_bytes(wrong))
+            }
         }
-        let wrong = Wrong { offset: 0, expected: content.bytes.clone(), found: repaired.bytes };
-        Err(Violation::new(Clause::Check, "a repair changes what the guest sees").with_bytes(wrong))
     }
 
     /// Goes on using the disk: this is what shows a cluster that is in use and counted as free.
@@ -115,14 +116,12 @@ impl Judge<'_> {
         let mut content = analysis.content.clone();
         for (number, request) in (FIRST_NUMBER..).zip(self.further.requests(hash)) {
             let cluster_bytes = self.cluster_bytes;
-            drive::make(&mut self.performer, disk, &mut content, number, *request, cluster_bytes)
+            drive::make(self.performer, disk, &mut content, number, *request, cluster_bytes)
                 .map_err(|trouble| further_trouble(trouble, &format!("{request}")))?;
             self.stats.further_requests += 1;
         }
         disk.flush().map_err(|error| further_trouble(Trouble::Failed(error), "flush"))?;
-        let seen = read_twice(disk)?;
-        if seen != content {
-            let wrong = Wrong { offset: 0, expected: content.bytes, found: seen.bytes };
+        if let Some(wrong) = content.first_mismatch(disk).map_err(|error| unreadable(&error))? {
             return Err(further_trouble(Trouble::Wrong(wrong), "the whole compare"));
         }
         let leaks = check(disk, "after further requests")
@@ -149,16 +148,17 @@ fn further_trouble(trouble: Trouble, request: &str) -> Violation {
 
 /// What the disk shows, the same in two readings.
 fn read_twice(disk: &Disk) -> Judged<Content> {
-    let read = || {
-        Content::read(disk)
-            .map_err(|error| Violation::new(Clause::Content, format!("the disk cannot be read: {error}")))
-    };
-    let (first, second) = (read()?, read()?);
-    if first == second {
-        return Ok(first);
+    let content = Content::read(disk).map_err(|error| unreadable(&error))?;
+    match content.first_mismatch(disk).map_err(|error| unreadable(&error))? {
+        None => Ok(content),
+        Some(wrong) => {
+            Err(Violation::new(Clause::Stable, "reading twice gives different bytes").with_bytes(wrong))
+        }
     }
-    let wrong = Wrong { offset: 0, expected: first.bytes, found: second.bytes };
-    Err(Violation::new(Clause::Stable, "reading twice gives different bytes").with_bytes(wrong))
+}
+
+fn unreadable(error: &blk_core::Error) -> Violation {
+    Violation::new(Clause::Content, format!("the disk cannot be read: {error}"))
 }
 
 /// Checks the image; returns how many clusters have leaked, which is allowed.
@@ -172,10 +172,5 @@ fn check(disk: &Disk, when: &str) -> Judged<u64> {
     if report.corruptions == 0 && report.check_errors == 0 {
         return Ok(report.leaks);
     }
-    Err(Violation::new(Clause::Check, format!("{when}: {}", first_line(&report))))
-}
-
-fn first_line(report: &CheckReport) -> String {
-    let worst = report.findings.iter().max_by_key(|finding| finding.severity);
-    worst.map_or_else(|| report.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))
+    Err(Violation::new(Clause::Check, format!("{when}: {}", worst(&report))))
 }

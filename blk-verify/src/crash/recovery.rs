@@ -19,7 +19,7 @@ pub(super) fn crash(
     content: &Content,
 ) -> Result<(), Violation> {
     let unknown = |error| Violation::new(Clause::Recovery, format!("the medium failed: {error}"));
-    let mut history = History::new(image.duplicate(), super::content::SECTOR_BYTES).map_err(unknown)?;
+    let mut history = History::new(image.duplicate(), crate::report::SECTOR_BYTES).map_err(unknown)?;
     let mut left = STATES_MAX;
     let mut seen = std::collections::HashSet::new();
     for operation in log {

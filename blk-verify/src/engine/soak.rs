@@ -13,13 +13,12 @@ use rand::{Rng, SeedableRng};
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::image;
-use crate::report::Finding;
+use crate::report::{Finding, SECTOR_BYTES};
 use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
 use crate::target::{Bench, Target};
 use crate::verify::{Numbering, Policy, Verify};
 
-const SECTOR_BYTES: u64 = 512;
 /// Coarsest request alignment: above it no request is short.
 const UNIT_BYTES_MAX: u64 = 64 << 10;
 const UNITS_MAX: u64 = 8;

@@ -3,9 +3,9 @@
 use blk_core::{Disk, Extent, MemoryStorage, Result, Storage};
 
 use crate::perform;
+use crate::report::SECTOR_BYTES;
 use crate::scenario::Request;
 
-pub(super) const SECTOR_BYTES: u64 = 512;
 /// Bytes compared at a time.
 const PIECE_BYTES: u64 = 64 << 10;
 /// What a buffer holds before a read, so that bytes that are not read show.

@@ -12,12 +12,12 @@
 
 use std::fmt::Write;
 
-use super::expected::{SECTOR_BYTES, Wrong};
+use super::expected::Wrong;
 use super::host::Step;
 use super::variant::Fault;
 use super::violation::Violation;
 use crate::journal::Journal;
-use crate::report;
+use crate::report::{self, SECTOR_BYTES};
 use crate::scenario::Request;
 
 /// Where a run is, for reports.

@@ -16,8 +16,8 @@ use blk_core::storage::{Effect, Event, Operation};
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, MemoryStorage, Result, Storage, StorageRun};
 
-use super::expected::SECTOR_BYTES;
 use super::variant::Fault;
+use crate::report::SECTOR_BYTES;
 
 /// An operation of the storage, as a run without faults made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

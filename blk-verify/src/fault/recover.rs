@@ -6,9 +6,10 @@ use blk_core::{Disk, ErrorKind, RepairMode, Storage};
 
 use super::FaultStats;
 use super::repair;
-use super::run::{Condition, Run, broken, first_line, held};
+use super::run::{Condition, Run, broken, held};
 use super::violation::{Judged, Rule, Violation};
 use crate::crash::further::FIRST_NUMBER;
+use crate::oracle::image::worst;
 use crate::scenario::Request;
 
 /// So many requests are made at least with the fault gone.
@@ -150,5 +151,5 @@ pub(super) fn checked(disk: &Disk) -> Judged<u64> {
     if report.corruptions == 0 && report.check_errors == 0 {
         return Ok(report.leaks);
     }
-    Err(Violation::new(Rule::Check, first_line(&report)))
+    Err(Violation::new(Rule::Check, worst(&report)))
 }

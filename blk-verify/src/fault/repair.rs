@@ -7,9 +7,10 @@ use blk_core::{Disk, MemoryStorage, RepairMode};
 use super::FaultStats;
 use super::host::Host;
 use super::recover::checked;
-use super::run::{Run, broken, first_line, held};
+use super::run::{Run, broken, held};
 use super::variant::{self, Fault};
 use super::violation::{Judged, Rule, Violation};
+use crate::oracle::image::worst;
 use crate::scenario::Scenario;
 
 /// Failures that are tried in one repair.
@@ -78,5 +79,5 @@ pub(super) fn repair(disk: &Disk) -> Judged {
     if again.is_clean() {
         return Ok(());
     }
-    Err(Violation::new(Rule::Repair, format!("after a repair: {}", first_line(&again))))
+    Err(Violation::new(Rule::Repair, format!("after a repair: {}", worst(&again))))
 }

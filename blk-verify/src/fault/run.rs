@@ -10,6 +10,7 @@ use super::history::History;
 use super::host::Host;
 use super::variant::Fault;
 use super::violation::{Judged, Rule, Violation};
+use crate::oracle::image::worst;
 use crate::oracle::touched::touched;
 use crate::perform::Performer;
 use crate::scenario::{Config, Request};
@@ -326,7 +327,7 @@ impl<'a> Run<'a> {
             {
                 Ok(true)
             }
-            Ok(report) => Err(Violation::new(self.rule(Rule::Check), first_line(&report))),
+            Ok(report) => Err(Violation::new(self.rule(Rule::Check), worst(&report))),
             Err(error) => {
                 self.note_failure(&error, self.host.failed_count() > before, "check").map(|()| false)
             }
@@ -336,12 +337,6 @@ impl<'a> Run<'a> {
     fn rule(&self, rule: Rule) -> Rule {
         if self.condition.is_faulted { rule } else { Rule::Unprovoked }
     }
-}
-
-/// The worst that a check has found.
-pub(super) fn first_line(report: &blk_core::CheckReport) -> String {
-    let worst = report.findings.iter().max_by_key(|finding| finding.severity);
-    worst.map_or_else(|| report.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))
 }
 
 /// Judges a comparison: the disk must answer, and rightly.

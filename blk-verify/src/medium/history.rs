@@ -7,9 +7,8 @@ use blk_core::storage::Event;
 use blk_core::{Extent, MemoryStorage, Result, Storage};
 
 use super::{Change, Operation};
+use crate::report::SECTOR_BYTES;
 
-/// The unit in which images are told apart, bytes: the smallest atom.
-const SECTOR_BYTES: u64 = 512;
 /// An operation is cut into at most so many pieces that persist apart; longer ones into larger pieces.
 const PIECES_MAX: u64 = 8;
 

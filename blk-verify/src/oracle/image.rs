@@ -15,6 +15,13 @@ pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
     if checked.is_clean() { Ok(()) } else { Err(Box::new(finding(&checked))) }
 }
 
+/// The worst that a check has found, in one line.
+pub(crate) fn worst(checked: &CheckReport) -> String {
+    let worst = checked.findings.iter().max_by_key(|finding| finding.severity);
+    worst
+        .map_or_else(|| checked.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))
+}
+
 /// The finding for a check that is not clean.
 pub(crate) fn finding(checked: &CheckReport) -> Finding {
     let first = checked.findings.iter().max_by_key(|finding| finding.severity);

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use blk_core::Extent;
 
-const SECTOR_BYTES: u64 = 512;
+use crate::report::SECTOR_BYTES;
 
 /// The number of a value; 0 is what was there at first.
 type Id = u32;

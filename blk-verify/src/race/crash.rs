@@ -14,11 +14,10 @@ use blk_core::{Extent, MemoryStorage, Result};
 use crate::crash::{CrashStats, Depth, Further, Judge, Violation};
 use crate::medium::{History, Medium, States};
 use crate::perform::Performer;
-use crate::report::{self, Finding, Signature};
+use crate::report::{self, Finding, SECTOR_BYTES, Signature};
 use crate::scenario::{Config, Request};
 use crate::target::Prepared;
 
-const SECTOR_BYTES: u64 = 512;
 /// Larger disks are not crashed: each state is read whole. Bytes.
 const SIZE_BYTES_MAX: u64 = 256 << 10;
 /// States tried after one operation, and in one scenario.
@@ -125,11 +124,11 @@ impl Timed {
     fn is_durable(&self, durable_before: u64, at: u64) -> bool {
         let fua = match self.request {
             Request::Write { fua, .. } | Request::WriteZeroes { fua, .. } => fua,
-            // It may have done nothing.
-            Request::Discard { .. } => return false,
             _ => false,
         };
-        self.has_succeeded && (self.ended < durable_before || (fua && self.ended_at < at))
+        // A discard may have done nothing.
+        let is_discard = matches!(self.request, Request::Discard { .. });
+        self.has_succeeded && !is_discard && (self.ended < durable_before || (fua && self.ended_at < at))
     }
 
     fn bytes(&self, sector: Extent) -> Vec<u8> {
@@ -150,6 +149,7 @@ pub(super) struct Scene<'a> {
     pub(super) initial: &'a [u8],
     pub(super) further: &'a mut Further,
     pub(super) stats: &'a mut CrashStats,
+    pub(super) performer: Performer,
 }
 
 impl Scene<'_> {
@@ -178,7 +178,7 @@ impl Scene<'_> {
             prepared: self.prepared,
             further: self.further,
             cluster_bytes: self.config.cluster_bytes(),
-            performer: Performer::default(),
+            performer: &mut self.performer,
             stats: self.stats,
         }
     }

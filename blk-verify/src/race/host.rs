@@ -6,8 +6,7 @@ use blk_core::sync::model::in_one_step;
 use blk_core::sync::point;
 use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
 
-/// What a host writes as a whole, bytes.
-const SECTOR_BYTES: u64 = 512;
+use crate::report::SECTOR_BYTES;
 
 /// Storage in memory. Where an operation is issued and where it completes are points of the scheduler, so that a write or a
 /// hole can land late; a write of several sectors happens in two parts, with a point between them.
