@@ -47,8 +47,8 @@ const SMALL_BYTES: u64 = 8 << 10;
 /// With fewer states than this, not every crash point is judged.
 const SPREAD_STATES: u64 = 256;
 
-/// So many changes of the first sector are judged in every scenario.
-const HEADER_POINTS: u64 = 8;
+/// So many crash points of a rare kind are judged in every scenario, however large its disk is.
+const RARE_POINTS: u64 = 8;
 
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -136,8 +136,8 @@ struct Run<'a> {
     states_left: u64,
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
-    /// Changes of the first sector whose crash points are judged even so.
-    headers_left: u64,
+    /// Crash points of a rare kind that are judged even so.
+    rare_left: u64,
     /// Whether crash points are judged now.
     is_judging: bool,
     place: &'a mut Place,
@@ -237,7 +237,7 @@ impl<'a> Run<'a> {
             analyses: HashMap::new(),
             states_left: states,
             stride: (SPREAD_STATES / states.max(1)).max(1),
-            headers_left: HEADER_POINTS,
+            rare_left: RARE_POINTS,
             is_judging: true,
             place,
         })

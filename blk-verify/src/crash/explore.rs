@@ -3,6 +3,7 @@
 use std::fmt::Write;
 
 use blk_core::Extent;
+use blk_core::storage::Event;
 
 use super::content::{Wrong, sector_of};
 use super::judge::{Analysis, Depth, Judge};
@@ -43,6 +44,21 @@ fn scatter(count: u64) -> u64 {
     count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
+/// What makes everything else count, and happens on large disks above all, where most crash points are left out: tables that
+/// grow, and changes of the first sector, which is the header of most formats.
+fn is_rare(extent: Extent, step: Event) -> bool {
+    let is_growth = matches!(
+        step,
+        Event::L1GrowWriteTable
+            | Event::L1GrowActivateTable
+            | Event::RefblockAllocHookup
+            | Event::RefblockAllocWriteBlocks
+            | Event::RefblockAllocWriteTable
+            | Event::RefblockAllocSwitchTable
+    );
+    is_growth || extent.offset < SECTOR_BYTES
+}
+
 impl Run<'_> {
     /// Judges the crash points of all operations since the last call.
     pub(super) fn explore(&mut self) -> Step {
@@ -53,18 +69,17 @@ impl Run<'_> {
             let (extent, step) = (newest.extent, newest.step);
             *self.stats.steps.entry(step).or_default() += 1;
             self.touch(true, extent);
-            self.judge_operation(extent)?;
+            self.judge_operation(extent, step)?;
         }
         Ok(())
     }
 
     /// Judges the crash point after the newest operation, as far as states are left.
-    fn judge_operation(&mut self, extent: Extent) -> Step {
+    fn judge_operation(&mut self, extent: Extent, step: Event) -> Step {
         let is_due = self.states_left > 0 && scatter(self.history.count()).is_multiple_of(self.stride);
-        // A change of the first sector makes a new table or size count: it is rare, and never left out on large disks.
-        let is_header = self.is_judging && extent.offset < SECTOR_BYTES && self.headers_left > 0;
-        self.headers_left -= u64::from(is_header);
-        if is_due || is_header { self.judge_point(true) } else { Ok(()) }
+        let is_rare = self.is_judging && self.rare_left > 0 && is_rare(extent, step);
+        self.rare_left -= u64::from(is_rare);
+        if is_due || is_rare { self.judge_point(true) } else { Ok(()) }
     }
 
     /// Judges all states of the crash point that has been reached, against what is promised now.
