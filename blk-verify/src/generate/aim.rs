@@ -85,7 +85,7 @@ impl Aim {
             RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
             RequestKind::Read if self.is_unread && chance(rng, 3, 4) => self.around_last(rng),
-            RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && chance(rng, 1, 6) => {
+            RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && chance(rng, 1, 3) => {
                 self.floods_left -= 1;
                 (0, self.size.min(FLOOD_BYTES_MAX))
             }

@@ -67,7 +67,8 @@ fn size(rng: &mut SmallRng, cluster: u64, disk_bytes_max: u64) -> u64 {
         13 if 2 * table <= clusters_max => table + pick(rng, 3 * table),
         14 if cluster <= 1024 => table + pick(rng, 3 * table),
         // Small clusters again: enough of them for several refcount blocks, even for another refcount table.
-        12 | 15 if cluster <= 1024 => 1 + pick(rng, clusters_max),
+        12 if cluster <= 1024 => clusters_max - pick(rng, clusters_max / 2 + 1),
+        15 if cluster <= 1024 => 1 + pick(rng, clusters_max),
         _ => 1 + pick(rng, few),
     };
     let size = clusters.min(clusters_max) * cluster;
