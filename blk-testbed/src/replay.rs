@@ -152,8 +152,12 @@ struct Crashes {
     engine: CrashEngine,
 }
 
-fn crashes(target: &'static dyn ImageTarget, _purpose: Purpose) -> Box<dyn Runner> {
-    Box::new(Crashes { target, engine: CrashEngine::new(CrashOptions::default()) })
+fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let options = match purpose {
+        Purpose::Fuzz => CrashOptions::fuzzing(),
+        _ => CrashOptions::default(),
+    };
+    Box::new(Crashes { target, engine: CrashEngine::new(options) })
 }
 
 impl Runner for Crashes {

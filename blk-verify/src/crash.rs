@@ -73,6 +73,8 @@ pub struct CrashOptions {
     pub size_bytes_max: u64,
     /// Crash points before this request, counted from 0, are judged in another scenario that begins alike.
     pub from_request: usize,
+    /// One distinct image in so many is used further; at least 1, which is all of them. It takes most of the time.
+    pub further_one_in: u64,
     /// Which promises are judged.
     pub profile: Profile,
 }
@@ -85,6 +87,7 @@ impl Default for CrashOptions {
             bytes_per_scenario: 16 << 20,
             size_bytes_max: 8 << 20,
             from_request: 0,
+            further_one_in: 1,
             profile: Profile::Strict,
         }
     }
@@ -94,6 +97,11 @@ impl CrashOptions {
     /// States tried in a scenario over a disk of `size` bytes.
     fn states_for(&self, size: u64) -> u64 {
         self.states_per_scenario.min(self.bytes_per_scenario / size.max(SMALL_BYTES))
+    }
+
+    /// For scenarios without end: fewer states of each, and one image in four is used further.
+    pub fn fuzzing() -> Self {
+        Self { states_per_scenario: 800, further_one_in: 4, ..Self::default() }
     }
 
     /// Every state of every crash point, up to 4096 at each.

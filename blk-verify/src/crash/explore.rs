@@ -116,6 +116,7 @@ impl Run<'_> {
             let mut judge = Judge {
                 prepared: self.prepared,
                 further: self.further,
+                further_one_in: self.options.further_one_in,
                 cluster_bytes: self.config.cluster_bytes(),
                 performer: &mut self.performer,
                 stats: self.stats,

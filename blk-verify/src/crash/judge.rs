@@ -39,6 +39,8 @@ pub(crate) struct Analysis {
 pub(crate) struct Judge<'a> {
     pub(crate) prepared: &'a dyn Prepared,
     pub(crate) further: &'a Further,
+    /// One image in so many is used further, by its hash.
+    pub(crate) further_one_in: u64,
     pub(crate) cluster_bytes: u64,
     pub(crate) performer: &'a mut Performer,
     pub(crate) stats: &'a mut CrashStats,
@@ -81,7 +83,8 @@ impl Judge<'_> {
         if analysis.leaks > 0 {
             self.repair(image, &analysis.content)?;
         }
-        self.use_further(&disk, analysis, hash)
+        let is_used = (hash >> 32).is_multiple_of(self.further_one_in);
+        if is_used { self.use_further(&disk, analysis, hash) } else { Ok(()) }
     }
 
     fn open(&mut self, medium: &Arc<Medium>) -> Judged<Disk> {

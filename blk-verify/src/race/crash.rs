@@ -177,6 +177,7 @@ impl Scene<'_> {
         Judge {
             prepared: self.prepared,
             further: self.further,
+            further_one_in: 1,
             cluster_bytes: self.config.cluster_bytes(),
             performer: &mut self.performer,
             stats: self.stats,
