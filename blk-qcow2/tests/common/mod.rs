@@ -2,6 +2,8 @@
 
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod handmade;
+
 use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
