@@ -226,9 +226,9 @@ impl Layout {
     fn plan(plan: &Plan, size: u64) -> Result<Self> {
         let geometry = plan.geometry;
         let l1_entries = geometry.l1_entries(size).max(1);
-        if size > i64::MAX as u64 || l1_entries * 8 > L1_TABLE_BYTES_MAX {
-            let largest =
-                (L1_TABLE_BYTES_MAX / 8).saturating_mul(geometry.l2_table_reach_bytes()).min(i64::MAX as u64);
+        if l1_entries * 8 > L1_TABLE_BYTES_MAX {
+            // At most 2^61: no size that a table can map is too large for anything else.
+            let largest = L1_TABLE_BYTES_MAX / 8 * geometry.l2_table_reach_bytes();
             let reason = format!("{size} is too large for this cluster size, the largest is {largest}");
             return Err(Error::invalid_option("size", reason));
         }

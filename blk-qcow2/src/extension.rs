@@ -46,25 +46,8 @@ impl Extensions {
     /// Reads the extensions inside `area`, which lies in the first cluster.
     pub(crate) fn read(storage: &dyn Storage, area: Extent) -> Result<Self> {
         let mut extensions = Self::default();
-        let mut at = area.offset;
-        while at + 8 <= area.end() {
-            let mut header = ExtensionHeader::new_zeroed();
-            storage.read_at(at, header.as_mut_bytes())?;
-            let kind = header.kind.get();
-            if kind == EXTENSION_END {
-                break;
-            }
-            let data = Extent::new(at + 8, u64::from(header.length.get()));
-            if data.end() > area.end() {
-                let reason = format!(
-                    "type {kind:#010x} has length {}, but the area for extensions ends at {:#x}",
-                    data.length,
-                    area.end()
-                );
-                return Err(Error::malformed("header extension", at, reason));
-            }
+        for (kind, data) in list(storage, area)? {
             extensions.take(storage, kind, data)?;
-            at = data.end().next_multiple_of(8);
         }
         Ok(extensions)
     }
@@ -88,22 +71,35 @@ impl Extensions {
 
 /// All extensions inside `area`, which lies in the first cluster, with their data as it stands.
 pub(crate) fn read_raw(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Vec<u8>)>> {
+    let read = |(kind, data): (u32, Extent)| {
+        let mut bytes = vec![0; data.length as usize];
+        storage.read_at(data.offset, &mut bytes)?;
+        Ok((kind, bytes))
+    };
+    list(storage, area)?.into_iter().map(read).collect()
+}
+
+/// Types of the extensions inside `area`, and where their data lies.
+fn list(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Extent)>> {
     let mut found = Vec::new();
     let mut at = area.offset;
     while at + 8 <= area.end() {
         let mut header = ExtensionHeader::new_zeroed();
         storage.read_at(at, header.as_mut_bytes())?;
-        let data = Extent::new(at + 8, u64::from(header.length.get()));
-        if header.kind.get() == EXTENSION_END {
+        let kind = header.kind.get();
+        if kind == EXTENSION_END {
             break;
         }
+        let data = Extent::new(at + 8, u64::from(header.length.get()));
         if data.end() > area.end() {
-            let reason = format!("{} bytes reach past the area for extensions", data.length);
+            let reason = format!(
+                "type {kind:#010x} has length {}, but the area for extensions ends at {:#x}",
+                data.length,
+                area.end()
+            );
             return Err(Error::malformed("header extension", at, reason));
         }
-        let mut bytes = vec![0; data.length as usize];
-        storage.read_at(data.offset, &mut bytes)?;
-        found.push((header.kind.get(), bytes));
+        found.push((kind, data));
         at = data.end().next_multiple_of(8);
     }
     Ok(found)

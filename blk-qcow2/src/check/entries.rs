@@ -3,9 +3,13 @@
 use blk_core::Extent;
 
 use super::walk::{FIXED, Walk};
-use crate::geometry::HOST_OFFSET_END;
 use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
 use crate::ondisk::CompressedDescriptor;
+
+/// Bits 0 to 8 and 56 to 62 of an L1 entry, and of a standard L2 entry in version 2.
+const RESERVED: u64 = 0x7f00_0000_0000_01ff;
+/// In version 3 bit 0 of an L2 entry says that the cluster reads as zeroes.
+const RESERVED_V3: u64 = 0x7f00_0000_0000_01fe;
 
 /// Which table an entry stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -75,9 +79,8 @@ impl Walk<'_> {
     }
 
     fn judge_l1(&self, entry: u64) -> Verdict {
-        let known = OFFSET_MASK | COPIED;
-        if entry & !known != 0 {
-            return Verdict::Wrong { why: "reserved bits are set", right: entry & known };
+        if entry & RESERVED != 0 {
+            return Verdict::Wrong { why: "reserved bits are set", right: entry & !RESERVED };
         }
         // Only fixed structures: other L1 entries may refer to the same table.
         self.judge_offset(entry, 0, FIXED)
@@ -85,9 +88,9 @@ impl Walk<'_> {
 
     #[inline]
     fn judge_standard(&self, entry: u64) -> Verdict {
-        let known = OFFSET_MASK | COPIED | if self.header.version >= 3 { ZERO } else { 0 };
-        if entry & !known != 0 {
-            return Verdict::Wrong { why: "reserved bits are set", right: entry & known };
+        let reserved = if self.header.version >= 3 { RESERVED_V3 } else { RESERVED };
+        if entry & reserved != 0 {
+            return Verdict::Wrong { why: "reserved bits are set", right: entry & !reserved };
         }
         // What reads as zeroes goes on doing so without a host cluster.
         self.judge_offset(entry, entry & ZERO, !0)
@@ -126,7 +129,7 @@ impl Walk<'_> {
         let extent = descriptor.extent();
         let wrong = |why| Verdict::Wrong { why, right: 0 };
         // The last sector may reach past what is stored of it, never a whole cluster past the file.
-        if descriptor.host_offset() >= HOST_OFFSET_END || !self.is_inside(extent) {
+        if !self.is_inside(extent) {
             return wrong("compressed data lies past the end of the file");
         }
         if self.roles[self.touched(extent)].iter().any(|role| *role != 0) {

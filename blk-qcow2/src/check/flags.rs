@@ -22,7 +22,7 @@ impl Walk<'_> {
             let bytes = self.read_l2(host_offset)?;
             for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
                 let entry = u64::from_be_bytes(*raw);
-                if entry & OFFSET_MASK != 0 && entry & COMPRESSED == 0 {
+                if entry != 0 && entry & COMPRESSED == 0 {
                     self.compare_flag(Level::L2, host_offset, index, entry);
                 }
             }

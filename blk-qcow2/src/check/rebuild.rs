@@ -29,27 +29,21 @@ impl Rebuilt {
     /// [`Error::NoSpace`] if the table would be too large.
     pub(super) fn write(storage: &dyn Storage, header: &mut Header) -> Result<()> {
         let walk = count_kept(storage, header)?;
-        let rebuilt = Self::plan(&walk)?;
+        let rebuilt = Self::plan(walk.geometry, walk.clusters(), &counted_ranges(&walk))?;
         rebuilt.write_structures(&walk)?;
         rebuilt.publish(storage, header)
     }
 
-    /// Chooses which ranges need a block: those with a counted cluster, and those that the new structures lie in.
-    fn plan(walk: &Walk<'_>) -> Result<Self> {
-        let geometry = walk.geometry;
+    /// Chooses which ranges need a block: those with a `counted` cluster, and those that the new structures, from `first_cluster`
+    /// on, lie in.
+    fn plan(geometry: Geometry, first_cluster: u64, counted: &[u64]) -> Result<Self> {
         let entries = geometry.block_entries();
-        let ranges_of_counts = walk.counts.chunks(entries as usize).enumerate();
-        let counted: Vec<u64> = ranges_of_counts
-            .filter(|(_, counts)| counts.iter().any(|count| *count > 0))
-            .map(|(range, _)| range as u64)
-            .collect();
-        let first_cluster = walk.clusters();
         let mut table_clusters = 1;
-        let mut ranges = counted.clone();
+        let mut ranges = counted.to_vec();
         // Each turn adds a range or a table cluster, until the new structures count themselves.
         loop {
             let end = first_cluster + table_clusters + ranges.len() as u64;
-            let mut wanted = counted.clone();
+            let mut wanted = counted.to_vec();
             wanted.extend(first_cluster / entries..=(end - 1) / entries);
             wanted.sort_unstable();
             wanted.dedup();
@@ -103,5 +97,55 @@ impl Rebuilt {
         header.refcount_table_clusters = self.table_clusters as u32;
         header.write_fixed(storage)?;
         storage.sync()
+    }
+}
+
+/// The ranges, of so many clusters as a block has entries, in which something is counted.
+fn counted_ranges(walk: &Walk<'_>) -> Vec<u64> {
+    let ranges = walk.counts.chunks(walk.geometry.block_entries() as usize).enumerate();
+    let counted = ranges.filter(|(_, counts)| counts.iter().any(|count| *count > 0));
+    counted.map(|(range, _)| range as u64).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With 512-byte clusters and 64-bit counts a block has 64 entries, and a cluster of the table 64 blocks.
+    fn plan(first_cluster: u64, counted: &[u64]) -> Option<(u64, Vec<u64>)> {
+        let plan = Rebuilt::plan(Geometry::new(9, 6).unwrap(), first_cluster, counted);
+        plan.ok().map(|plan| (plan.table_clusters, plan.ranges))
+    }
+
+    #[test]
+    fn new_structures_count_themselves() {
+        for (first_cluster, counted, table_clusters, ranges) in [
+            (60, &[0][..], 1, &[0][..]),
+            (62, &[0], 1, &[0]),
+            (63, &[0], 1, &[0, 1]),
+            (64, &[0], 1, &[0, 1]),
+            (125, &[0], 1, &[0, 1]),
+            (126, &[0], 1, &[0, 1, 2]),
+            (300, &[0, 2, 4], 1, &[0, 2, 4]),
+            (4093, &[0], 1, &[0, 63]),
+            // One cluster more, and the table needs a second one.
+            (4094, &[0], 2, &[0, 63, 64]),
+            (4096, &[0, 64], 2, &[0, 64]),
+        ] {
+            assert_eq!(
+                plan(first_cluster, counted),
+                Some((table_clusters, ranges.to_vec())),
+                "{first_cluster}"
+            );
+        }
+    }
+
+    /// Which is 2^20 entries, and so 2^26 clusters.
+    #[test]
+    fn the_table_has_at_most_8_mib() {
+        let structures = 16_384 + 262;
+        let (table_clusters, ranges) = plan((1 << 26) - structures, &[0]).unwrap();
+        assert_eq!((table_clusters, ranges.len()), (16_384, 262));
+        assert_eq!(plan((1 << 26) - structures + 1, &[0]), None);
     }
 }

@@ -1,5 +1,7 @@
 //! The stored refcounts against the counted references.
 
+use std::cmp::Ordering;
+
 use blk_core::{Extent, Result, Severity};
 
 use super::walk::{FIXED, Walk};
@@ -102,7 +104,10 @@ impl Walk<'_> {
     }
 
     fn compare_count(&mut self, cluster: u64, stored: u64, counted: u64) {
-        let severity = if stored > counted { Severity::Leak } else { Severity::Corruption };
+        let severity = match stored.cmp(&counted) {
+            Ordering::Greater => Severity::Leak,
+            Ordering::Less | Ordering::Equal => Severity::Corruption,
+        };
         self.found(severity, cluster << self.geometry.cluster_bits(), || {
             format!("cluster {cluster} has refcount {stored}, and {counted} references")
         });

@@ -2,7 +2,7 @@
 
 use blk_core::{CheckReport, Error, Extent, Finding, Result, Severity, Storage};
 
-use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::pointer_table::PointerTable;
 use crate::snapshot::SnapshotL1;
@@ -117,9 +117,7 @@ impl<'a> Walk<'a> {
 
     /// Whether a structure at `extent` lies inside the file, but for a part of its last cluster.
     pub(super) fn is_inside(&self, extent: Extent) -> bool {
-        extent
-            .checked_end()
-            .is_some_and(|end| end <= HOST_OFFSET_END && self.geometry.clusters_of(end) <= self.clusters())
+        extent.checked_end().is_some_and(|end| self.geometry.clusters_of(end) <= self.clusters())
     }
 
     /// The clusters that `extent`, which lies inside the file and is not empty, touches.
