@@ -78,6 +78,7 @@ fn a_healthy_image_is_clean_and_counted() {
     let checked = image.open(Options::new()).check(RepairMode::None).unwrap();
     assert!(checked.is_clean(), "{checked}");
     assert_eq!((checked.total_clusters, checked.allocated_clusters, checked.compressed_clusters), (16, 4, 1));
+    assert_eq!(checked.fragmented_clusters, 2, "the compressed one, and the one behind it");
     assert_eq!(checked.image_end_offset, image.bytes().len() as u64);
 }
 
@@ -161,6 +162,68 @@ fn an_entry_that_points_to_a_table_or_nowhere_is_dropped() {
     );
 }
 
+/// One entry is wrong: it is reported where it stands, and all of it that can be right stays.
+#[test]
+fn a_wrong_entry_is_told_and_mended() {
+    const COMPRESSED: u64 = 1 << 62;
+    let image = healthy();
+    let p = places(&image);
+    let (l1, l2, end) = (p.l1, p.l2, image.bytes().len() as u64);
+    let entry = |table: usize, index: usize| image.field(table + 8 * index);
+    let (table, data, compressed) = (entry(l1, 0), entry(l2, 1), entry(l2, 3));
+    let sectors = |more: u64| more << 58;
+    for (level, index, wrong, why, right) in [
+        ("L1", 0, table | 1 << 60, "reserved bits are set", table),
+        ("L1", 0, table | 1, "reserved bits are set", table),
+        ("L2", 1, data | 1 << 56, "reserved bits are set", data),
+        ("L2", 1, data | 2, "reserved bits are set", data),
+        ("L2", 3, compressed | COPIED, "the copied flag is set on a compressed cluster", compressed),
+        ("L2", 9, COPIED, "the copied flag is set without a cluster", 0),
+        ("L2", 9, COPIED | 1, "the copied flag is set without a cluster", 1),
+        ("L2", 9, COPIED | 512, "the offset is not that of a cluster", 0),
+        ("L2", 9, l2 as u64, "the cluster lies on metadata", 0),
+        ("L2", 9, end, "the cluster lies past the end of the file", 0),
+        ("L2", 9, COMPRESSED | (l1 as u64 + 100), "compressed data lies on metadata", 0),
+        ("L2", 9, COMPRESSED | sectors(1) | (l1 as u64 - 100), "compressed data lies on metadata", 0),
+        ("L2", 9, COMPRESSED | sectors(1) | (end - 100), "compressed data lies past the end of the file", 0),
+        ("L2", 9, COMPRESSED | ((1 << 56) - 1), "compressed data lies past the end of the file", 0),
+    ] {
+        let at = if level == "L1" { l1 } else { l2 } + 8 * index;
+        let mut raw = image.bytes();
+        raw.resize(end as usize, 0);
+        patch(&mut raw, at, &wrong.to_be_bytes());
+        let image = Image::from_bytes(&raw);
+        let disk = image.open(Options::new());
+        let report = disk.check(RepairMode::All).unwrap();
+        assert!(report.is_repaired(), "{report}");
+        assert_eq!((report.corruptions, report.leaks), (1, 0), "{report}");
+        assert_eq!(report.findings[0].message, format!("{level} entry {index} is {wrong:#018x}: {why}"));
+        assert_eq!((report.findings[0].offset, image.field(at)), (at as u64, right), "{why}");
+    }
+}
+
+/// The bit that says that a cluster reads as zeroes came with version 3.
+#[test]
+fn version_2_has_no_zero_clusters() {
+    let create = || Options::new().with("cluster_size", CLUSTER as u64).with("compat", "0.10");
+    let image = Image::new(64 << 10, create());
+    let disk = image.open(Options::new());
+    disk.write(0, &[0x11; CLUSTER], WriteFlags::default()).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    let l2 = places(&image).l2;
+    let right = image.field(l2);
+    let mut raw = image.bytes();
+    patch(&mut raw, l2, &(right | 1).to_be_bytes());
+    let image = Image::from_bytes(&raw);
+    let report = image.open(Options::new()).check(RepairMode::All).unwrap();
+    assert_eq!(
+        report.findings[0].message,
+        format!("L2 entry 0 is {:#018x}: reserved bits are set", right | 1)
+    );
+    assert!(report.is_repaired() && image.field(l2) == right, "{report}");
+}
+
 #[test]
 fn a_lost_refcount_block_is_made_anew() {
     let image = healthy();
@@ -194,6 +257,8 @@ fn repairing_leaks_leaves_corruptions_alone() {
     let report = disk.check(RepairMode::Leaks).unwrap();
     assert_eq!((report.leaks, report.leaks_fixed), (1, 1), "{report}");
     assert_eq!((report.corruptions, report.corruptions_fixed), (1, 0), "{report}");
+    let repaired: Vec<bool> = report.findings.iter().map(|finding| finding.repaired).collect();
+    assert_eq!(repaired, [false, true], "{report}");
     let after = disk.check(RepairMode::None).unwrap();
     assert_eq!((after.leaks, after.corruptions), (0, 1), "{after}");
 }

@@ -1,0 +1,390 @@
+//! Repairs of images of every width of counts: references that are too many, refcount structures that are lost, marks that go.
+
+mod common;
+
+use std::sync::Arc;
+
+use blk_core::storage::{Operation, TraceStorage};
+use blk_core::{
+    Access, CheckReport, DenyResolver, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
+    ZeroFlags,
+};
+use blk_qcow2::FORMAT;
+use common::handmade::{COPIED, OFFSET};
+use common::{Image, patch};
+
+const CLUSTER: u64 = 512;
+/// Guest bytes of an L2 table.
+const REACH: u64 = 64 * CLUSTER;
+const SIZE: u64 = 4 * REACH;
+const COMPRESSED: u64 = 1 << 62;
+
+/// A disk of four L2 tables, of which the first two are there; with counts of so many bits.
+fn image(refcount_bits: u64) -> Image {
+    let create = Options::new().with("cluster_size", CLUSTER).with("refcount_bits", refcount_bits);
+    let image = Image::new(SIZE, create);
+    let disk = image.open(Options::new());
+    for (cluster, byte) in [(0, 1), (1, 2), (64, 3), (70, 4)] {
+        disk.write(cluster * CLUSTER, &[byte; CLUSTER as usize], WriteFlags::default()).unwrap();
+    }
+    disk.close().unwrap();
+    drop(disk);
+    image
+}
+
+/// The number of 8 bytes at an offset.
+fn number(bytes: &[u8], at: u64) -> u64 {
+    u64::from_be_bytes(bytes[at as usize..][..8].try_into().unwrap())
+}
+
+fn put(bytes: &mut [u8], at: u64, value: u64) {
+    patch(bytes, at as usize, &value.to_be_bytes());
+}
+
+/// Where the L2 tables lie that the L1 table refers to.
+fn l2_tables(bytes: &[u8]) -> Vec<u64> {
+    let l1 = number(bytes, 40);
+    (0..4).map(|index| number(bytes, l1 + 8 * index) & OFFSET).collect()
+}
+
+/// Opens it although it may be marked.
+fn open(storage: Arc<dyn Storage>) -> Disk {
+    let options = Options::new().with("check", "on");
+    FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver).unwrap()
+}
+
+fn guest(image: &Image) -> Vec<u8> {
+    let mut guest = vec![0xee; SIZE as usize];
+    open(image.storage()).read(0, &mut guest).unwrap();
+    guest
+}
+
+fn at(guest: &[u8], cluster: u64) -> &[u8] {
+    &guest[(cluster * CLUSTER) as usize..][..CLUSTER as usize]
+}
+
+fn repair(image: &Image) -> CheckReport {
+    let disk = open(image.storage());
+    let report = disk.check(RepairMode::All).unwrap();
+    if report.is_repaired() {
+        let again = disk.check(RepairMode::None).unwrap();
+        assert!(again.is_clean(), "{again}");
+    }
+    report
+}
+
+/// With one bit a cluster has one reference. Those that are too many get a copy: of the same bytes, behind the end.
+#[test]
+fn clusters_that_cannot_be_shared_are_copied() {
+    let mut bytes = image(1).bytes();
+    let [first, second, ..] = l2_tables(&bytes)[..] else { unreachable!() };
+    let end = bytes.len() as u64;
+    let entry = |cluster: u64| number(&bytes, first + 8 * cluster);
+    let (one, two) = (entry(0), entry(1));
+    let four = number(&bytes, second + 8 * 6);
+    // Two clusters of the first table are used by it and by the second; a cluster of the second by itself.
+    for (at, entry) in [(first + 80, one), (second + 8, one), (second + 16, two), (second + 24, four)] {
+        put(&mut bytes, at, entry);
+    }
+    let image = Image::from_bytes(&bytes);
+    assert!(repair(&image).is_repaired());
+    let guest = guest(&image);
+    for (cluster, byte) in [(0, 1), (10, 1), (65, 1), (1, 2), (66, 2), (67, 4), (70, 4), (64, 3), (11, 0)] {
+        assert!(at(&guest, cluster).iter().all(|found| *found == byte), "{cluster} is {byte}");
+    }
+    assert_eq!(image.bytes().len() as u64, end + 4 * CLUSTER, "four copies");
+}
+
+/// Nothing has to be copied for what reads as zeroes, and a compressed cluster keeps its place in the sectors.
+#[test]
+fn zero_and_compressed_clusters_are_separated_too() {
+    let image = image(1);
+    let disk = image.open(Options::new());
+    let mixed: Vec<u8> = (0..CLUSTER).map(|index| (index * index / 3 % 251) as u8 & 0x77).collect();
+    disk.write(2 * CLUSTER, &mixed, WriteFlags { compressed: true, fua: false }).unwrap();
+    disk.write(3 * CLUSTER, &[5; CLUSTER as usize], WriteFlags::default()).unwrap();
+    disk.write_zeroes(Extent::new(3 * CLUSTER, CLUSTER), ZeroFlags::default()).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    let mut bytes = image.bytes();
+    bytes.resize(bytes.len().next_multiple_of(CLUSTER as usize), 0);
+    let first = l2_tables(&bytes)[0];
+    let zero = number(&bytes, first + 24);
+    assert_eq!((zero & 1, zero & OFFSET != 0), (1, true), "a zero cluster with a host cluster");
+    // The compressed bytes anew, so that they begin late in one cluster and end in the next.
+    let compressed = number(&bytes, first + 16) & ((1 << 61) - 1);
+    let stored = bytes[compressed as usize..][..CLUSTER as usize].to_vec();
+    let start = bytes.len() as u64 + 300;
+    bytes.resize(bytes.len() + 1024, 0);
+    patch(&mut bytes, start as usize, &stored);
+    let entry = COMPRESSED | 1 << 61 | start;
+    for (index, entry) in [(2, entry), (4, entry), (5, zero), (20, entry)] {
+        put(&mut bytes, first + 8 * index, entry);
+    }
+    let end = bytes.len() as u64;
+    let image = Image::from_bytes(&bytes);
+    let report = repair(&image);
+    assert!(report.is_repaired(), "{report}");
+    let guest = guest(&image);
+    for cluster in [2, 4, 20] {
+        assert!(at(&guest, cluster) == mixed, "{cluster}");
+    }
+    assert!(at(&guest, 3).iter().chain(at(&guest, 5)).all(|byte| *byte == 0));
+    let repaired = image.bytes();
+    let entries = [2, 4, 20].map(|index| number(&repaired, first + 8 * index));
+    assert_eq!(entries, [entry + 1024, entry + 2048, entry]);
+    assert_eq!([3, 5].map(|index| number(&repaired, first + 8 * index)), [1, zero]);
+    assert!(repaired.len() as u64 > end + 1024 && repaired.len() as u64 <= end + 2048);
+}
+
+/// All that a table refers to would have to be copied with it: of an L1 table's entries the first keeps it.
+#[test]
+fn of_several_l1_entries_the_first_keeps_the_table() {
+    let mut bytes = image(1).bytes();
+    let l1 = number(&bytes, 40);
+    let table = number(&bytes, l1 + 8);
+    put(&mut bytes, l1 + 16, table);
+    put(&mut bytes, l1 + 24, table);
+    let image = Image::from_bytes(&bytes);
+    let before = guest(&image);
+    assert!(repair(&image).is_repaired());
+    assert_eq!([1, 2, 3].map(|index| number(&image.bytes(), l1 + 8 * index)), [table, 0, 0]);
+    let after = guest(&image);
+    assert!(after[..2 * REACH as usize] == before[..2 * REACH as usize]);
+    assert!(after[2 * REACH as usize..].iter().all(|byte| *byte == 0));
+}
+
+/// A repair makes no file more than twice as long: what cannot be copied any more is dropped.
+#[test]
+fn no_more_is_copied_than_the_file_has() {
+    let table = 8 * 64;
+    for (clusters, copied) in [(63, 63), (62, 62)] {
+        let mut bytes = image(1).bytes();
+        let first = l2_tables(&bytes)[0];
+        let entry = number(&bytes, first);
+        for place in (first..first + table).step_by(8) {
+            put(&mut bytes, place, entry);
+        }
+        bytes.resize(clusters * CLUSTER as usize, 0);
+        let image = Image::from_bytes(&bytes);
+        assert!(repair(&image).is_repaired());
+        let guest = guest(&image);
+        let same = (0..64).filter(|cluster| at(&guest, *cluster).iter().all(|byte| *byte == 1)).count();
+        assert_eq!(same, copied + 1, "{clusters}");
+        assert_eq!(image.bytes().len() as u64, (clusters + copied) as u64 * CLUSTER);
+    }
+}
+
+/// Widths of counts, and how many of them a block of 512 bytes has.
+const WIDTHS: [(u64, u64); 4] = [(1, 4096), (2, 2048), (16, 256), (64, 64)];
+
+/// Stores a count of 1 for a cluster in the block that lies at `block`.
+fn store_count(bytes: &mut [u8], block: u64, index: u64, bits: u64) {
+    if bits >= 8 {
+        bytes[(block + (index + 1) * bits / 8 - 1) as usize] = 1;
+    } else {
+        bytes[(block + index * bits / 8) as usize] |= 1 << (index * bits % 8);
+    }
+}
+
+/// Counts of clusters that the file does not have are leaks; they do not make the image longer.
+#[test]
+fn counts_behind_the_end_are_leaks() {
+    for (bits, entries) in WIDTHS {
+        let intact = image(bits).bytes();
+        let clusters = intact.len() as u64 / CLUSTER;
+        let group = clusters.next_multiple_of(8);
+        for leaks in [
+            &[clusters][..],
+            &[group],
+            &[group + 1],
+            &[group, group + 8],
+            &[entries - 1],
+            &[clusters, entries - 1],
+            &[entries - 2, entries - 1],
+        ] {
+            let mut bytes = intact.clone();
+            let block = number(&bytes, number(&bytes, 48));
+            for index in leaks {
+                store_count(&mut bytes, block, *index, bits);
+            }
+            let image = Image::from_bytes(&bytes);
+            let disk = image.open(Options::new());
+            let report = disk.check(RepairMode::None).unwrap();
+            let expected: Vec<String> = leaks
+                .iter()
+                .map(|index| format!("cluster {index} has refcount 1, and 0 references"))
+                .collect();
+            let found: Vec<String> = report.findings.iter().map(|finding| finding.message.clone()).collect();
+            assert_eq!(found, expected, "{bits} bits");
+            assert!(report.findings.iter().zip(leaks).all(|(found, index)| found.offset == index * CLUSTER));
+            assert_eq!(report.image_end_offset, clusters * CLUSTER);
+            assert_eq!(disk.check(RepairMode::Leaks).unwrap().leaks_fixed, leaks.len() as u64);
+            assert!(image.bytes() == intact, "{bits} bits {leaks:?}");
+        }
+    }
+}
+
+/// The end of an image is that of the last cluster that is used or counted.
+#[test]
+fn an_image_ends_with_what_is_used_or_counted() {
+    let mut bytes = image(16).bytes();
+    let end = bytes.len() as u64;
+    bytes.resize(bytes.len() + 10 * CLUSTER as usize, 0);
+    let ends_at = |bytes: &[u8]| {
+        open(Image::from_bytes(bytes).storage()).check(RepairMode::None).unwrap().image_end_offset
+    };
+    assert_eq!(ends_at(&bytes), end);
+    let block = number(&bytes, number(&bytes, 48));
+    for (index, expected) in [(2, 3), (9, 10), (10, 10)] {
+        store_count(&mut bytes, block, end / CLUSTER + index, 16);
+        assert_eq!(ends_at(&bytes), end + expected * CLUSTER);
+    }
+}
+
+/// Files of many blocks, with counts that are wrong in one that is not the first.
+fn filled(refcount_bits: u64) -> Image {
+    let create = Options::new().with("cluster_size", CLUSTER).with("refcount_bits", refcount_bits);
+    let image = Image::new(SIZE, create.with("preallocation", "metadata"));
+    let disk = image.open(Options::new());
+    disk.write(0, &vec![7; SIZE as usize], WriteFlags::default()).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    image
+}
+
+#[test]
+fn counts_in_every_block_are_compared_and_mended() {
+    let intact = filled(64).bytes();
+    let table = number(&intact, 48);
+    let cluster = 64 * 3 + 5;
+    let counted = |block: u64| number(&intact, table + 8 * block) + 8 * 5;
+    for (wrong, is_leak) in [(2, true), (0, false)] {
+        let mut bytes = intact.clone();
+        put(&mut bytes, counted(3), wrong);
+        let image = Image::from_bytes(&bytes);
+        let report = repair(&image);
+        let expected = format!("cluster {cluster} has refcount {wrong}, and 1 references");
+        assert_eq!(report.findings[0].message, expected);
+        assert_eq!((report.leaks, report.corruptions), (u64::from(is_leak), u64::from(!is_leak)));
+        assert!(image.bytes() == intact);
+    }
+    // Leaks of an image that has lost a block are not its only trouble: none of them is given back.
+    let mut bytes = intact.clone();
+    put(&mut bytes, counted(1), 2);
+    put(&mut bytes, table + 8 * 3, 0);
+    let image = Image::from_bytes(&bytes);
+    let report = open(image.storage()).check(RepairMode::Leaks).unwrap();
+    assert_eq!((report.leaks, report.leaks_fixed, report.corruptions_fixed), (2, 0, 0), "{report}");
+    assert!(image.bytes() == bytes);
+    assert!(repair(&image).is_repaired());
+    assert!(guest(&image).iter().all(|byte| *byte == 7));
+}
+
+/// What is wrong with the table that says where the counts are; it is made anew behind the end.
+#[test]
+fn refcount_structures_that_cannot_be_used_are_made_anew() {
+    for bits in [1, 16, 64] {
+        let intact = filled(bits).bytes();
+        let (table, l1) = (number(&intact, 48), number(&intact, 40));
+        let clusters = intact.len() as u64 / CLUSTER;
+        for (entry, value, expected) in [
+            (0, l1, "a refcount block lies on clusters that are in use".to_owned()),
+            (3, table, "a refcount block lies on clusters that are in use".to_owned()),
+            (3, 1 << 56, "refcount table entry 3 is 0x0100000000000000: not a cluster below 2^56".to_owned()),
+            (3, 513, "refcount table entry 3 is 0x0000000000000201: not a cluster below 2^56".to_owned()),
+            (3, (1 << 56) - CLUSTER, "a refcount block reaches past the end of the file".to_owned()),
+            (0, 0, "cluster 0 has refcount 0, and 1 references".to_owned()),
+        ] {
+            let mut bytes = intact.clone();
+            put(&mut bytes, table + 8 * entry, value);
+            let image = Image::from_bytes(&bytes);
+            let report = repair(&image);
+            assert!(report.is_repaired(), "{report}");
+            let found = report.findings.iter().find(|finding| finding.message == expected);
+            let found = found.unwrap_or_else(|| panic!("{expected}: {report}"));
+            if expected.contains("entry 3") {
+                assert_eq!(found.offset, table + 24);
+            }
+            assert_eq!(image.field(48), clusters * CLUSTER, "{expected}");
+            assert!(guest(&image).iter().all(|byte| *byte == 7));
+        }
+        // A table that lies on something else is given up too.
+        let mut bytes = intact.clone();
+        put(&mut bytes, 48, l1);
+        let image = Image::from_bytes(&bytes);
+        assert!(repair(&image).is_repaired());
+        assert_eq!((image.field(48), image.field(40)), (clusters * CLUSTER, l1));
+    }
+}
+
+/// Marks in the header go when nothing is wrong any more, and not before.
+#[test]
+fn marks_go_with_the_last_finding() {
+    let intact = image(16).bytes();
+    let block = number(&intact, number(&intact, 48));
+    let clusters = intact.len() as u64 / CLUSTER;
+    for marks in 1..4u64 {
+        let mut bytes = intact.clone();
+        put(&mut bytes, 72, marks);
+        let clean = Image::from_bytes(&bytes);
+        assert!(open(clean.storage()).check(RepairMode::Leaks).unwrap().is_clean());
+        assert_eq!(clean.field(72), marks, "leaks alone are no reason to trust the image");
+        assert!(repair(&clean).is_clean());
+        assert_eq!(clean.field(72), 0);
+        store_count(&mut bytes, block, clusters, 16);
+        let leaking = Image::from_bytes(&bytes);
+        assert_eq!(open(leaking.storage()).check(RepairMode::Leaks).unwrap().leaks_fixed, 1);
+        assert_eq!(leaking.field(72), marks);
+        // An L1 table that lies past the end keeps everything from being walked.
+        put(&mut bytes, 60, 1 << 32);
+        put(&mut bytes, 64, clusters * CLUSTER);
+        let broken = Image::from_bytes(&bytes);
+        assert!(!repair(&broken).is_repaired());
+        assert_eq!(broken.field(72), marks);
+    }
+}
+
+/// Every write of a repair, and every sync: entries that lead to something follow it, and are followed by what they no longer use.
+fn writes(bytes: &[u8]) -> String {
+    let memory = Arc::new(MemoryStorage::from_bytes(bytes));
+    let trace = Arc::new(TraceStorage::new(memory, 10_000));
+    let disk = open(Arc::clone(&trace) as _);
+    let before = trace.operation_count();
+    assert!(disk.check(RepairMode::All).unwrap().is_repaired());
+    let mut text = Vec::new();
+    for entry in trace.entries().iter().filter(|entry| entry.number > before) {
+        match entry.operation {
+            Operation::Write => text.push(format!("{:#x}+{}", entry.extent.offset, entry.extent.length)),
+            Operation::Sync => text.push("sync".to_owned()),
+            _ => {}
+        }
+    }
+    // The driver's own state comes first.
+    let text = text.join(" ");
+    text.strip_prefix("sync").expect("a check begins with a flush").trim_start().to_owned()
+}
+
+#[test]
+fn repairs_write_in_order_and_nothing_twice() {
+    let intact = filled(64).bytes();
+    let table = number(&intact, 48);
+    let block = |index: u64| number(&intact, table + 8 * index);
+    let first = l2_tables(&intact)[0];
+    let entry = number(&intact, first);
+    let with = |changes: &[(u64, u64)]| {
+        let mut bytes = intact.clone();
+        for (at, value) in changes {
+            put(&mut bytes, *at, *value);
+        }
+        writes(&bytes)
+    };
+    assert_eq!(with(&[]), "");
+    assert_eq!(with(&[(72, 1)]), "sync 0x0+512 sync");
+    let (low, high) = (block(1), block(3));
+    assert_eq!(with(&[(low, 0), (high, 5)]), format!("{low:#x}+512 sync {high:#x}+512 sync"));
+    // An entry that goes: its cluster's count falls after that.
+    let count = block((entry & OFFSET) / CLUSTER / 64);
+    assert_eq!(with(&[(first, 1 << 40)]), format!("{first:#x}+8 sync {count:#x}+512 sync"));
+    assert_eq!(with(&[(first, entry & !COPIED)]), format!("{first:#x}+8 sync"));
+}
