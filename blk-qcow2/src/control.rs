@@ -6,26 +6,26 @@ use blk_core::{Options, Result};
 /// Who makes the choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Control {
-    #[cfg(feature = "control")]
+    #[cfg(any(test, feature = "control"))]
     state: u64,
 }
 
 impl Control {
     /// What the options say: `x-control`, a seed; 0 is the usual choices.
-    #[cfg(feature = "control")]
+    #[cfg(any(test, feature = "control"))]
     pub(crate) fn take(options: &mut Options) -> Result<Self> {
         Ok(Self { state: options.take_size("x-control")?.unwrap_or(0) })
     }
 
     /// What the options say: nothing without the feature.
-    #[cfg(not(feature = "control"))]
+    #[cfg(not(any(test, feature = "control")))]
     #[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
     pub(crate) fn take(_options: &mut Options) -> Result<Self> {
         Ok(Self {})
     }
 
     /// One of `choices`, at least 1; 0 is the usual one.
-    #[cfg(feature = "control")]
+    #[cfg(any(test, feature = "control"))]
     pub(crate) fn choose(&mut self, choices: u64) -> u64 {
         if self.state == 0 {
             return 0;
@@ -39,10 +39,40 @@ impl Control {
     }
 
     /// One of `choices`: the usual one.
-    #[cfg(not(feature = "control"))]
+    #[cfg(not(any(test, feature = "control")))]
     #[inline]
     #[expect(clippy::unused_self, reason = "with the feature it has a state")]
     pub(crate) fn choose(&mut self, _choices: u64) -> u64 {
         0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn choices(seed: u64, of: u64) -> Vec<u64> {
+        let mut control = Control::take(&mut Options::new().with("x-control", seed)).unwrap();
+        (0..1000).map(|_| control.choose(of)).collect()
+    }
+
+    /// Findings are told by the seed: the same one makes the same choices in every version.
+    #[test]
+    fn a_seed_always_makes_the_same_choices() {
+        let first: Vec<u64> = choices(0x1234_5678_9abc_def1, 1000).into_iter().take(24).collect();
+        let expected = [159, 0, 669, 0, 0, 0, 0, 0, 0, 859, 888, 0, 0, 13, 0, 0, 450, 0, 0, 0, 0, 438, 0, 0];
+        assert_eq!(first, expected);
+    }
+
+    #[test]
+    fn most_choices_are_the_usual_ones() {
+        assert_eq!(Control::take(&mut Options::new()).unwrap(), Control::default());
+        assert!(choices(0, 4).iter().all(|choice| *choice == 0));
+        for seed in [1, 0x9e37_79b9_7f4a_7c15] {
+            let chosen = choices(seed, 4);
+            let count = |choice| chosen.iter().filter(|chosen| **chosen == choice).count();
+            assert!((750..880).contains(&count(0)), "{seed}: {}", count(0));
+            assert!((1..4).all(|choice| count(choice) > 40), "{seed}");
+        }
     }
 }

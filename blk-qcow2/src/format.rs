@@ -179,7 +179,7 @@ impl Settings {
             return Err(Error::invalid_option("lazy-refcounts", "version 2 cannot have it"));
         }
         let of_image = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
-        let lazy_refcounts = self.lazy_refcounts.unwrap_or(of_image && header.version >= 3);
+        let lazy_refcounts = self.lazy_refcounts.unwrap_or(of_image);
         let Self { caches, discard_frees, punches, overlap_check, control, .. } = *self;
         Ok(Behaviour { caches, discard_frees, punches, overlap_check, lazy_refcounts, control })
     }

@@ -41,8 +41,8 @@ impl Default for Parts {
 
 impl Parts {
     fn up_to(level: Level) -> Self {
-        let bits = PARTS.iter().enumerate().filter(|(_, (_, _, from))| *from <= level);
-        Self(bits.fold(0, |set, (bit, _)| set | 1 << bit))
+        let parts = PARTS.iter().enumerate().filter(|(_, (_, _, from))| *from <= level);
+        Self(parts.map(|(bit, _)| 1 << bit).sum())
     }
 
     /// Takes the option and its details, `overlap-check.active-l2=off` and the like, out of the options of an open.

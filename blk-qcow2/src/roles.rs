@@ -82,7 +82,7 @@ impl Roles {
     /// them fails on its own.
     pub(crate) fn collect(geometry: Geometry, l1: &[u64], refcount_table: &[u64]) -> Self {
         let mut roles = Self::default();
-        for entry in l1.iter().filter(|entry| **entry & OFFSET_MASK != 0) {
+        for entry in l1.iter().filter(|entry| **entry != 0) {
             roles.claim((entry & OFFSET_MASK) >> geometry.cluster_bits(), Role::L2Table);
         }
         for entry in refcount_table.iter().filter(|entry| **entry != 0) {
@@ -107,7 +107,7 @@ impl Roles {
                 && let Ok(l1) =
                     PointerTable::read(storage, table.extent.offset, (table.extent.length / 8) as usize)
             {
-                for entry in l1.entries().iter().filter(|entry| **entry & OFFSET_MASK != 0) {
+                for entry in l1.entries().iter().filter(|entry| **entry != 0) {
                     let l2 = Extent::new(entry & OFFSET_MASK, 1);
                     self.keep(l2, bits, Role::InactiveL2Table);
                 }

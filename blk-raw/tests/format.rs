@@ -30,6 +30,14 @@ fn a_window_shows_its_part_and_nothing_else() {
     let disk = open(&storage, Options::new().with("offset", 1000u64).with("size", 500u64)).unwrap();
     assert_eq!(disk.size(), 500);
     disk.write(0, &[1; 500], WriteFlags::default()).unwrap();
+    disk.write(100, &[2; 10], WriteFlags::default()).unwrap();
+    let mut read = [0; 500];
+    disk.read(0, &mut read).unwrap();
+    assert!(read[..100].iter().chain(&read[110..]).all(|byte| *byte == 1) && read[100..110] == [2; 10]);
+    let mut read = [0; 20];
+    disk.read(95, &mut read).unwrap();
+    assert_eq!(read, [[1; 5].as_slice(), &[2; 10], &[1; 5]].concat()[..]);
+    disk.write(100, &[1; 10], WriteFlags::default()).unwrap();
     assert!(matches!(disk.resize(600), Err(Error::Unsupported { .. })));
     let all = bytes(&storage);
     assert!(all[..1000].iter().chain(&all[1500..]).all(|byte| *byte == 9) && all[1000..1500] == [1; 500]);

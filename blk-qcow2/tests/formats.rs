@@ -1,0 +1,191 @@
+//! How an image is recognised, opened with its options, and described.
+
+mod common;
+
+use std::sync::Arc;
+
+use blk_core::storage::{Operation, TraceStorage};
+use blk_core::{
+    Access, Detail, Details, Disk, MapResolver, OptionHelp, Options, Resolver, Result, Storage, WriteFlags,
+};
+use blk_qcow2::FORMAT;
+use common::Image;
+use common::handmade::Handmade;
+
+#[test]
+fn an_image_is_recognised_by_its_magic_and_version() {
+    assert_eq!(FORMAT.name(), "qcow2");
+    for (start, surety) in [
+        (&b"QFI\xfb\0\0\0\x02"[..], 100),
+        (b"QFI\xfb\0\0\0\x03 and more", 100),
+        (b"QFI\xfb\0\0\0\x01", 0),
+        (b"QFI\xfb\0\0\0", 0),
+        (b"QFIx\0\0\0\x03", 0),
+        (b"", 0),
+    ] {
+        assert_eq!(FORMAT.probe(start), surety, "{start:?}");
+    }
+}
+
+/// A value of those that an option's help tells.
+fn value(help: &OptionHelp) -> &'static str {
+    match (help.values.split_once('|'), help.values) {
+        (Some((first, _)), _) => first,
+        (None, "number" | "size") => "512",
+        (None, _) => "raw",
+    }
+}
+
+#[test]
+fn the_options_that_are_told_are_taken() {
+    assert_eq!((FORMAT.open_options().len(), FORMAT.create_options().len()), (11, 8));
+    for help in FORMAT.open_options() {
+        let image = Image::new(1 << 20, Options::new());
+        image.open(Options::new().with(help.name, value(help)));
+    }
+    for help in FORMAT.create_options() {
+        let options = Options::new().with(help.name, value(help));
+        let options =
+            if help.name == "backing_fmt" { options.with("backing_file", "below") } else { options };
+        Image::new(1 << 20, options);
+    }
+}
+
+/// Options, whether they are taken, and for an image of which version.
+#[test]
+fn what_came_with_version_3_is_refused_for_version_2() {
+    for (compat, create, open, is_taken) in [
+        ("1.1", ("lazy_refcounts", "on"), ("lazy-refcounts", "on"), (true, true)),
+        ("0.10", ("lazy_refcounts", "on"), ("lazy-refcounts", "on"), (false, false)),
+        ("0.10", ("lazy_refcounts", "off"), ("lazy-refcounts", "off"), (true, true)),
+        ("1.1", ("compression_type", "zstd"), ("discard", "on"), (true, true)),
+        ("0.10", ("compression_type", "zstd"), ("discard", "off"), (false, true)),
+        ("0.10", ("compression_type", "zlib"), ("l2-cache-slices", "1048576"), (true, true)),
+        ("1.1", ("compression_type", "zlib"), ("l2-cache-slices", "1048577"), (true, false)),
+    ] {
+        let options = Options::new().with("compat", compat);
+        let created = Image::try_new(1 << 20, options.clone().with(create.0, create.1));
+        assert_eq!(created.is_ok(), is_taken.0, "{compat} {create:?}");
+        let image = Image::new(1 << 20, options);
+        let options = Options::new().with(open.0, open.1);
+        let opened = FORMAT.open(image.storage(), Access::ReadWrite, options, &MapResolver::default());
+        assert_eq!(opened.is_ok(), is_taken.1, "{compat} {open:?}");
+    }
+}
+
+/// Bytes of the parts in which L2 tables are read.
+#[test]
+fn an_l2_slice_has_512_bytes_to_2_mib() {
+    let image = Image::new(1 << 20, Options::new());
+    let disk = image.open(Options::new());
+    disk.write(0, &[1; 10], WriteFlags::default()).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    let l2 = image.field(image.field(40) as usize) & 0x00ff_ffff_ffff_fe00;
+    for (asked, read) in [
+        (0u64, Some(4096)),
+        (256, None),
+        (512, Some(512)),
+        (513, None),
+        (1536, None),
+        (8192, Some(8192)),
+        (65_536, Some(65_536)),
+        (2 << 20, Some(65_536)),
+        (4 << 20, None),
+    ] {
+        let trace = Arc::new(TraceStorage::new(image.storage(), 1000));
+        let options = Options::new().with("l2-cache-entry-size", asked);
+        let opened = FORMAT.open(Arc::clone(&trace) as _, Access::ReadOnly, options, &MapResolver::default());
+        assert_eq!(opened.is_ok(), read.is_some(), "{asked}");
+        let Ok(disk) = opened else { continue };
+        disk.read(0, &mut [0; 10]).unwrap();
+        let entries = trace.entries();
+        let slice =
+            entries.iter().find(|entry| entry.operation == Operation::Read && entry.extent.offset == l2);
+        assert_eq!(slice.map(|entry| entry.extent.length), read, "{asked}");
+    }
+}
+
+/// A caller that has one disk for names, and one for images that name none.
+#[derive(Debug)]
+struct Below {
+    named: Arc<Disk>,
+    default: Arc<Disk>,
+}
+
+impl Resolver for Below {
+    fn open_backing(&self, _: &str, _: Option<&str>) -> Result<Arc<Disk>> {
+        Ok(Arc::clone(&self.named))
+    }
+
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        Ok(Some(Arc::clone(&self.default)))
+    }
+}
+
+#[test]
+fn the_disk_below_is_the_named_one_or_the_callers_or_none() {
+    let filled = |byte: u8| {
+        let disk = Image::new(1 << 20, Options::new()).open(Options::new());
+        disk.write(0, &[byte; 10], WriteFlags::default()).unwrap();
+        Arc::new(disk)
+    };
+    let below = Below { named: filled(1), default: filled(2) };
+    let named = Image::new(1 << 20, Options::new().with("backing_file", "below"));
+    let nameless = Image::new(1 << 20, Options::new());
+    for (image, backing, expected) in
+        [(&named, "on", 1), (&nameless, "on", 2), (&named, "off", 0), (&nameless, "off", 0)]
+    {
+        let options = Options::new().with("backing", backing);
+        let disk = FORMAT.open(image.storage(), Access::ReadOnly, options, &below).unwrap();
+        let mut read = [9; 10];
+        disk.read(0, &mut read).unwrap();
+        assert_eq!(read, [expected; 10]);
+    }
+    let missing = FORMAT.open(named.storage(), Access::ReadOnly, Options::new(), &MapResolver::default());
+    assert!(missing.is_err());
+}
+
+/// What `info` says, as text.
+fn told(made: &Handmade) -> String {
+    let options = Options::new().with("backing", "off");
+    let storage: Arc<dyn Storage> = made.image().storage();
+    let disk = FORMAT.open(storage, Access::ReadOnly, options, &MapResolver::default()).unwrap();
+    let info = disk.driver().as_info().unwrap().info().unwrap();
+    assert_eq!((info.format, info.cluster_bytes), ("qcow2", Some(65_536)));
+    let text = |details: Details| {
+        let one = |(name, detail): (&str, Detail)| match detail {
+            Detail::Text(text) => format!("{name} {text}"),
+            Detail::Number(number) => format!("{name} {number}"),
+            Detail::Switch(on) => format!("{name} {on}"),
+            other => format!("{name} {other:?}"),
+        };
+        details.into_iter().map(one).collect::<Vec<_>>().join(", ")
+    };
+    format!("{} {}", info.is_dirty, text(info.details))
+}
+
+#[test]
+fn an_image_says_what_it_is() {
+    let with = |options: Options, marks: u64| {
+        let mut made = Handmade::new(&Image::new(1 << 20, options));
+        if marks != 0 {
+            made.put(72, 8, marks | made.get(72, 8));
+        }
+        told(&made)
+    };
+    let usual = "compat 1.1, compression-type zlib, lazy-refcounts false, refcount-bits 16";
+    let last = "corrupt false, extended-l2 false";
+    assert_eq!(with(Options::new(), 0), format!("false {usual}, {last}"));
+    assert_eq!(with(Options::new(), 1), format!("true {usual}, {last}"));
+    assert_eq!(with(Options::new(), 2), format!("false {usual}, corrupt true, extended-l2 false"));
+    assert_eq!(
+        with(Options::new().with("compat", "0.10"), 0),
+        "false compat 0.10, compression-type zlib, refcount-bits 16"
+    );
+    let options = Options::new().with("compression_type", "zstd").with("refcount_bits", 1u64);
+    assert_eq!(
+        with(options.with("lazy_refcounts", "on"), 0),
+        format!("false compat 1.1, compression-type zstd, lazy-refcounts true, refcount-bits 1, {last}")
+    );
+}
