@@ -312,3 +312,27 @@ fn write_mapping(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> R
     }
     storage.write_at(layout.first_l1() << bits, &pointer_table::encode(&tables))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// With 512-byte clusters and 64-bit counts 8 MiB of a table name 2^20 blocks of 64 clusters.
+    #[test]
+    fn a_refcount_table_has_at_most_8_mib() {
+        let options = Options::new().with("cluster_size", 512u64).with("refcount_bits", 64u64);
+        let plan = Plan::parse(options.with("preallocation", "metadata")).unwrap();
+        let (mut fits, mut too_many) = (0, 1 << 27);
+        while fits + 1 < too_many {
+            let clusters = u64::midpoint(fits, too_many);
+            match Layout::plan(&plan, clusters * 512) {
+                Ok(_) => fits = clusters,
+                Err(_) => too_many = clusters,
+            }
+        }
+        let layout = Layout::plan(&plan, fits * 512).unwrap();
+        assert_eq!((layout.table_clusters, layout.end()), (16_384, 1 << 26));
+        let error = Layout::plan(&plan, too_many * 512).unwrap_err().to_string();
+        assert!(error.contains("needs a larger refcount table than 8 MiB"), "{error}");
+    }
+}
