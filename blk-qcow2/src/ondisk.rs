@@ -184,6 +184,10 @@ mod tests {
         let entry = descriptor.encode(geometry).unwrap();
         assert_eq!(CompressedDescriptor::decode(entry, geometry), descriptor);
         assert_eq!(descriptor.extent(), Extent::between(0x1_2345_6789, 0x1_2345_6a00 + 512));
+        assert_eq!(descriptor.host_offset(), 0x1_2345_6789);
+        // 8 bits say how many sectors there are besides the first.
+        assert!(CompressedDescriptor::new(0, 256 * 512).encode(geometry).is_some());
+        assert_eq!(CompressedDescriptor::new(0, 256 * 512 + 1).encode(geometry), None);
         assert_eq!(CompressedDescriptor::new(1 << 54, 10).encode(geometry), None);
         let tiny = Geometry::new(9, 4).unwrap();
         assert_eq!(CompressedDescriptor::new(1 << 56, 10).encode(tiny), None);

@@ -199,20 +199,37 @@ fn what_is_wrong_with_a_bitmap_is_found_and_all_are_given_up() {
     }
 }
 
-/// A directory may end where the file does, and a table too.
+/// A directory may end where the file does, and with the fixed part of an entry; a table may end with the file too.
 #[test]
 fn bitmaps_may_end_with_the_file() {
-    let Bitmaps { mut made, first, second, .. } = bitmaps();
-    let end = made.bytes.len() as u64;
-    made.put(DIRECTORY_SIZE, 8, end - first as u64);
-    // The directory's size tells where its entries end, and what lies behind the last name does not matter.
-    made.put(second + 18, 2, 1);
+    let Bitmaps { made: intact, first, second, .. } = bitmaps();
+    let mut made = intact.clone();
+    made.put(DIRECTORY_SIZE, 8, made.bytes.len() as u64 - first as u64);
+    assert!(made.checked_and_repaired().0.starts_with("0 corruptions"));
+    let mut made = intact.clone();
+    made.put(second + 18, 2, 0);
+    made.put(DIRECTORY_SIZE, 8, (second + 24 - first) as u64);
+    let (found, _) = made.checked_and_repaired();
+    assert!(found.ends_with("0 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"), "{found}");
+    let mut made = intact;
     let table = made.append(&[0; CLUSTER as usize]);
     made.put(first, 8, table);
     made.put(first + 8, 4, CLUSTER / 8);
     let (found, _) = made.checked_and_repaired();
     let leaks = "0 corruptions (0 repaired), 2 leaks (0 repaired), 0 errors";
     assert!(found.ends_with(leaks), "what the first had is of no use: {found}");
+}
+
+/// What is wrong elsewhere is no reason to give bitmaps up.
+#[test]
+fn bitmaps_outlive_a_repair() {
+    let mut made = bitmaps().made;
+    let before = made.clone();
+    made.append(&[0; CLUSTER as usize]);
+    let (found, image) = made.checked_and_repaired();
+    assert!(found.ends_with("0 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"), "{found}");
+    assert_eq!(image.field(AUTOCLEAR), 1);
+    assert_eq!(told(&before), told(&Handmade::new(&image)));
 }
 
 /// Tables that lie on each other could take more time than the file has bytes.

@@ -190,15 +190,20 @@ fn store_count(bytes: &mut [u8], block: u64, index: u64, bits: u64) {
 /// Counts of clusters that the file does not have are leaks; they do not make the image longer.
 #[test]
 fn counts_behind_the_end_are_leaks() {
-    for (bits, entries) in WIDTHS {
-        let intact = image(bits).bytes();
+    for (bits, entries, unused) in
+        WIDTHS.map(|(bits, entries)| (bits, entries, 0)).into_iter().chain([(64, 64, 40)])
+    {
+        let mut intact = image(bits).bytes();
+        let end = intact.len();
+        // With 56 counts of 64 bits in front of it, all that is behind the end is 64 bytes.
+        intact.resize(end + unused * CLUSTER as usize, 0);
         let clusters = intact.len() as u64 / CLUSTER;
         let group = clusters.next_multiple_of(8);
         for leaks in [
             &[clusters][..],
             &[group],
             &[group + 1],
-            &[group, group + 8],
+            &[group, (group + 8).min(entries - 1)],
             &[entries - 1],
             &[clusters, entries - 1],
             &[entries - 2, entries - 1],
@@ -218,7 +223,7 @@ fn counts_behind_the_end_are_leaks() {
             let found: Vec<String> = report.findings.iter().map(|finding| finding.message.clone()).collect();
             assert_eq!(found, expected, "{bits} bits");
             assert!(report.findings.iter().zip(leaks).all(|(found, index)| found.offset == index * CLUSTER));
-            assert_eq!(report.image_end_offset, clusters * CLUSTER);
+            assert_eq!(report.image_end_offset, end as u64);
             assert_eq!(disk.check(RepairMode::Leaks).unwrap().leaks_fixed, leaks.len() as u64);
             assert!(image.bytes() == intact, "{bits} bits {leaks:?}");
         }
@@ -276,6 +281,8 @@ fn counts_in_every_block_are_compared_and_mended() {
     let image = Image::from_bytes(&bytes);
     let report = open(image.storage()).check(RepairMode::Leaks).unwrap();
     assert_eq!((report.leaks, report.leaks_fixed, report.corruptions_fixed), (2, 0, 0), "{report}");
+    let expected = format!("cluster {cluster} has refcount 0, and 1 references");
+    assert!(report.findings.iter().any(|finding| finding.message == expected), "{report}");
     assert!(image.bytes() == bytes);
     assert!(repair(&image).is_repaired());
     assert!(guest(&image).iter().all(|byte| *byte == 7));
@@ -316,6 +323,21 @@ fn refcount_structures_that_cannot_be_used_are_made_anew() {
         assert!(repair(&image).is_repaired());
         assert_eq!((image.field(48), image.field(40)), (clusters * CLUSTER, l1));
     }
+}
+
+/// What is not used needs no counts: only blocks for the tables, and for the new structures themselves.
+#[test]
+fn new_refcount_structures_are_no_larger_than_they_have_to_be() {
+    let mut bytes = image(64).bytes();
+    let (table, clusters) = (number(&bytes, 48), 64 * 20 + 5);
+    put(&mut bytes, table, 0);
+    bytes.resize((clusters * CLUSTER) as usize, 0);
+    let image = Image::from_bytes(&bytes);
+    assert!(repair(&image).is_repaired());
+    assert_eq!(image.bytes().len() as u64, (clusters + 3) * CLUSTER, "a table, and the blocks 0 and 20");
+    let table = image.field(48) as usize;
+    let used: Vec<usize> = (0..64).filter(|index| image.field(table + 8 * index) != 0).collect();
+    assert_eq!(used, [0, 20]);
 }
 
 /// Marks in the header go when nothing is wrong any more, and not before.
@@ -387,4 +409,14 @@ fn repairs_write_in_order_and_nothing_twice() {
     let count = block((entry & OFFSET) / CLUSTER / 64);
     assert_eq!(with(&[(first, 1 << 40)]), format!("{first:#x}+8 sync {count:#x}+512 sync"));
     assert_eq!(with(&[(first, entry & !COPIED)]), format!("{first:#x}+8 sync"));
+    // New blocks and their table, and then the header: their counts are right from the start.
+    let clusters = intact.len() as u64 / CLUSTER;
+    let blocks = (clusters + 6).div_ceil(64);
+    let written: Vec<String> =
+        (1..=blocks).map(|number| format!("{:#x}+512", (clusters + number) * CLUSTER)).collect();
+    let table = clusters * CLUSTER;
+    assert_eq!(
+        with(&[(number(&intact, 48), 0)]),
+        format!("{} {table:#x}+512 sync 0x0+512 sync", written.join(" "))
+    );
 }

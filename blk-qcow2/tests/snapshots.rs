@@ -299,3 +299,18 @@ fn what_snapshots_use_is_guarded() {
         }
     }
 }
+
+/// What stands behind a snapshot's L1 table is no part of it.
+#[test]
+fn what_no_snapshot_uses_is_not_guarded() {
+    let Snapshots { mut made, l1_tables, .. } = snapshots();
+    let l1 = made.get(40, 8) as usize;
+    let l2 = made.get(l1 + 16, 8) & OFFSET;
+    let own = made.get(l2 as usize + 8 * (292 - 256), 8);
+    assert_ne!(own & OFFSET, 0);
+    made.put(l1_tables[2] as usize + 8, 8, own);
+    let image = made.image();
+    let disk = image.open(Options::new().with("overlap-check", "all"));
+    disk.write(292 * CLUSTER, &[9; 512], WriteFlags::default()).unwrap();
+    assert_eq!(image.bytes()[(own & OFFSET) as usize..][..512], [9; 512]);
+}
