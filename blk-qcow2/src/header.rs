@@ -216,3 +216,46 @@ fn read_backing(storage: &dyn Storage, extent: Extent, extensions: &Extensions) 
         .map_err(|_| Error::malformed("backing file name", extent.offset, "the name is not UTF-8"))?;
     Ok(BackingName { name, format: extensions.backing_format.clone() })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use blk_core::{MemoryStorage, Options};
+
+    use super::*;
+
+    fn header(compat: &str) -> Header {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        crate::FORMAT.create(&storage, 1 << 20, Options::new().with("compat", compat)).unwrap();
+        Header::read(&*storage).unwrap()
+    }
+
+    #[test]
+    fn each_mark_is_set_and_cleared_alone() {
+        let mut header = header("1.1");
+        let marks = |header: &Header| (header.is_dirty(), header.is_corrupt());
+        for _ in 0..2 {
+            header.set_dirty(true);
+            assert_eq!(marks(&header), (true, false));
+        }
+        for _ in 0..2 {
+            header.set_corrupt(true);
+            assert_eq!(marks(&header), (true, true));
+        }
+        for _ in 0..2 {
+            header.set_dirty(false);
+            assert_eq!(marks(&header), (false, true));
+        }
+        header.set_corrupt(false);
+        assert_eq!(header.incompatible, 0);
+    }
+
+    #[test]
+    fn version_2_has_no_marks() {
+        let mut header = header("0.10");
+        header.set_dirty(true);
+        header.set_corrupt(true);
+        assert_eq!((header.is_dirty(), header.is_corrupt(), header.incompatible), (false, false, 0));
+    }
+}

@@ -18,13 +18,13 @@ use crate::geometry::{Geometry, HOST_OFFSET_END};
 /// `QFI\xfb`
 pub(crate) const MAGIC: u32 = 0x5146_49fb;
 
-pub(crate) const INCOMPATIBLE_DIRTY: u64 = 1 << 0;
+pub(crate) const INCOMPATIBLE_DIRTY: u64 = 1;
 pub(crate) const INCOMPATIBLE_CORRUPT: u64 = 1 << 1;
 pub(crate) const INCOMPATIBLE_DATA_FILE: u64 = 1 << 2;
 pub(crate) const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 pub(crate) const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
-pub(crate) const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1 << 0;
-pub(crate) const AUTOCLEAR_BITMAPS: u64 = 1 << 0;
+pub(crate) const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
+pub(crate) const AUTOCLEAR_BITMAPS: u64 = 1;
 
 pub(crate) const EXTENSION_END: u32 = 0;
 pub(crate) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;

@@ -190,3 +190,11 @@ fn features_are_told_by_the_names_that_the_image_has() {
         assert!(error.contains("unknown qcow2 feature (incompatible bit 7)"), "{index} {kind}: {error}");
     }
 }
+
+/// What follows the names is no name, though it looks like one.
+#[test]
+fn feature_names_end_with_their_extension() {
+    let mut changes = vec![(EXTENSION, 4, FEATURE_NAMES), (EXTENSION + 4, 4, 48), (EXTENSION + 9, 1, 9)];
+    changes.extend([(EXTENSION + 56, 4, 0x0007_6161), (72, 8, 1 << 7)]);
+    must_fail(Options::new(), &changes, 0, "unknown qcow2 feature (incompatible bit 7)");
+}

@@ -70,10 +70,10 @@ fn each_kind_of_preallocation_allocates_every_new_cluster() {
         ] {
             let image = create(old);
             let disk = image.open(Options::new());
-            disk.write(0, &vec![7; old.min(100) as usize], WriteFlags::default()).unwrap();
+            let written = old.min(100) as usize;
+            disk.write(0, &vec![7; written], WriteFlags::default()).unwrap();
             grow(&disk, new, preallocation).unwrap();
             let read = content(&disk);
-            let written = old.min(100) as usize;
             assert!(read[..written].iter().all(|byte| *byte == 7));
             assert!(read[written..].iter().all(|byte| *byte == 0));
             let first = u64::from(written > 0);
@@ -86,6 +86,19 @@ fn each_kind_of_preallocation_allocates_every_new_cluster() {
             assert!(content(&disk)[old as usize..].iter().all(|byte| *byte == 8));
             clean(&disk);
         }
+    }
+}
+
+/// The cluster in which the old disk ends is there already: all behind it is allocated nevertheless.
+#[test]
+fn what_is_allocated_already_is_passed_over() {
+    for preallocation in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
+        let image = create(OLD);
+        let disk = image.open(Options::new());
+        disk.write(OLD - 10, &[7; 10], WriteFlags::default()).unwrap();
+        grow(&disk, NEW, preallocation).unwrap();
+        assert_eq!(clean(&disk).allocated_clusters, 3 * 64 + 6 - 4, "{preallocation:?}");
+        assert!(content(&disk)[OLD as usize - 10..OLD as usize] == [7; 10]);
     }
 }
 
@@ -176,6 +189,24 @@ fn a_disk_below_is_hidden_behind_the_old_end() {
             assert!(status.host_offset.is_some());
         }
     }
+}
+
+/// A cluster that the old disk has nothing of keeps its mark like all others.
+#[test]
+fn an_old_end_at_a_cluster_is_no_cluster_of_the_old_disk() {
+    let below = create(REACH).open(Options::new());
+    below.write(0, &vec![5; REACH as usize], WriteFlags::default()).unwrap();
+    let old = 4 * CLUSTER;
+    let image = Image::new(old, Options::new().with("cluster_size", CLUSTER).with("backing_file", "below"));
+    let resolver = MapResolver::single("below", Arc::new(below));
+    let disk = FORMAT.open(image.storage(), Access::ReadWrite, Options::new(), &resolver).unwrap();
+    grow(&disk, 8 * CLUSTER, Preallocation::Metadata).unwrap();
+    for cluster in 4..8 {
+        let status = disk.block_status(Extent::new(cluster * CLUSTER, CLUSTER)).unwrap();
+        assert!(status.zero && status.host_offset.is_some(), "{cluster}: {status:?}");
+    }
+    assert!(content(&disk)[..old as usize].iter().all(|byte| *byte == 5));
+    clean(&disk);
 }
 
 /// Space that cannot be had is given back.
