@@ -151,6 +151,7 @@ fn a_table_that_is_wrong_is_found_and_nothing_is_given_back() {
     for (at, width, value, expected) in [
         (second + 36, 4, 1025, "entry 1: extra_data_size is 1025, allowed are up to 1024".to_owned()),
         (second + 8, 4, 4_194_305, "entry 1: l1_size is 4194305, the largest is 4194304".to_owned()),
+        (second + 8, 4, 4_194_304, "the snapshots' L1 tables take more than the file has".to_owned()),
         (second, 8, 512, l1(512)),
         (second, 8, 1 << 56, l1(1 << 56)),
         (first + 14, 2, CLUSTER, "entry 1 lies past the end of the file".to_owned()),
@@ -300,17 +301,24 @@ fn what_snapshots_use_is_guarded() {
     }
 }
 
-/// What stands behind a snapshot's L1 table is no part of it.
+/// What stands behind a snapshot's L1 table is no part of it: neither as entries, nor the next cluster.
 #[test]
 fn what_no_snapshot_uses_is_not_guarded() {
-    let Snapshots { mut made, l1_tables, .. } = snapshots();
+    let Snapshots { mut made, entries, l1_tables, .. } = snapshots();
     let l1 = made.get(40, 8) as usize;
-    let l2 = made.get(l1 + 16, 8) & OFFSET;
-    let own = made.get(l2 as usize + 8 * (292 - 256), 8);
-    assert_ne!(own & OFFSET, 0);
-    made.put(l1_tables[2] as usize + 8, 8, own);
-    let image = made.image();
-    let disk = image.open(Options::new().with("overlap-check", "all"));
-    disk.write(292 * CLUSTER, &[9; 512], WriteFlags::default()).unwrap();
-    assert_eq!(image.bytes()[(own & OFFSET) as usize..][..512], [9; 512]);
+    let entry = (made.get(l1 + 16, 8) & OFFSET) as usize + 8 * (292 - 256);
+    let behind_entries = made.get(entry, 8) & OFFSET;
+    assert_ne!(behind_entries, 0);
+    made.put(l1_tables[2] as usize + 8, 8, behind_entries);
+    let whole = made.append(&[0; CLUSTER as usize]);
+    let behind_cluster = made.append(&[0; CLUSTER as usize]);
+    made.put(entries[1], 8, whole);
+    made.put(entries[1] + 8, 4, CLUSTER / 8);
+    for victim in [behind_entries, behind_cluster] {
+        made.put(entry, 8, victim | COPIED);
+        let image = made.image();
+        let disk = image.open(Options::new().with("overlap-check", "all"));
+        disk.write(292 * CLUSTER, &[9; 512], WriteFlags::default()).unwrap();
+        assert_eq!(image.bytes()[victim as usize..][..512], [9; 512]);
+    }
 }

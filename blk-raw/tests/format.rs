@@ -58,7 +58,12 @@ fn a_window_without_a_size_ends_with_the_file_and_grows_with_it() {
 }
 
 #[test]
-fn what_is_wrong_with_an_option_is_said() {
+fn a_window_lies_inside_the_file_and_what_is_wrong_is_said() {
+    for (start, size) in [(3000u64, 0u64), (2000, 1000), (0, 3000)] {
+        let options = Options::new().with("offset", start);
+        assert_eq!(open(&nines(3000), options.clone()).unwrap().size(), size);
+        assert_eq!(open(&nines(3000), options.with("size", size)).unwrap().size(), size);
+    }
     for (options, word) in [
         (Options::new().with("offset", 3001u64), "3001 lies past the end of the file, 3000 bytes"),
         (Options::new().with("offset", 2000u64).with("size", 1001u64), "1001 bytes from offset 2000"),

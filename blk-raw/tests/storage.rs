@@ -88,6 +88,7 @@ fn full_preallocation_has_the_size_that_was_asked_for() {
         FORMAT.create(&storage, size, Options::new().with("preallocation", "full")).unwrap();
         assert_eq!(storage.len().unwrap(), size);
         let entries = trace.entries();
+        assert_eq!(entries.iter().filter(|entry| entry.operation == Operation::SetLen).count(), 1);
         let writes = entries.iter().filter(|entry| entry.operation == Operation::Write);
         let lengths: Vec<u64> = writes.map(|entry| entry.extent.length).collect();
         assert_eq!(lengths.iter().sum::<u64>(), size);
