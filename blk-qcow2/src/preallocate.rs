@@ -1,13 +1,12 @@
 //! Allocating clusters before they are written.
 
+use blk_core::storage::write_zeroes_as_data;
 use blk_core::{Extent, Preallocation, Result};
 
 use crate::allocator::Allocation;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
-
-const ZEROES_BYTES: u64 = 256 << 10;
 
 impl Qcow2 {
     /// Allocates all clusters of `extent`, which a disk that grows is about to gain: all of it reads as zeroes already.
@@ -77,16 +76,7 @@ impl Qcow2 {
             Preallocation::Off | Preallocation::Metadata | Preallocation::Falloc => {
                 self.storage.write_zeroes_at(host)
             }
-            Preallocation::Full => {
-                let zeroes = vec![0; host.length.min(ZEROES_BYTES) as usize];
-                let mut at = host.offset;
-                while at < host.end() {
-                    let length = (host.end() - at).min(ZEROES_BYTES);
-                    self.storage.write_at(at, &zeroes[..length as usize])?;
-                    at += length;
-                }
-                Ok(())
-            }
+            Preallocation::Full => write_zeroes_as_data(&*self.storage, host),
         }
     }
 }

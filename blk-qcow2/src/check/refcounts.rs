@@ -1,7 +1,5 @@
 //! The stored refcounts against the counted references.
 
-use std::cmp::Ordering;
-
 use blk_core::{Extent, Result, Severity};
 
 use super::walk::{FIXED, Walk};
@@ -104,10 +102,7 @@ impl Walk<'_> {
     }
 
     fn compare_count(&mut self, cluster: u64, stored: u64, counted: u64) {
-        let severity = match stored.cmp(&counted) {
-            Ordering::Greater => Severity::Leak,
-            Ordering::Less | Ordering::Equal => Severity::Corruption,
-        };
+        let severity = if stored > counted { Severity::Leak } else { Severity::Corruption };
         self.found(severity, cluster << self.geometry.cluster_bits(), || {
             format!("cluster {cluster} has refcount {stored}, and {counted} references")
         });

@@ -123,12 +123,13 @@ impl Row {
         let found = self.found_by_engines();
         format!(
             "{package}: {} of {} mutants tested; {viable} viable; found by the engines {found} ({}), with the crate's own tests {} ({}); \
-             survivors {}, {} of them explained",
+             of those that are not equivalent {}; survivors {}, {} of them explained",
             self.tested,
             self.mutants,
             percent(found, viable),
             found + self.own_tests,
             percent(found + self.own_tests, viable),
+            percent(found + self.own_tests, viable - self.explained),
             self.survivors + self.explained,
             self.explained,
         )
