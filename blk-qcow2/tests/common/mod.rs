@@ -3,6 +3,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub(crate) mod handmade;
+pub(crate) mod log;
 
 use std::sync::Arc;
 

@@ -1,0 +1,247 @@
+//! What requests do to the host, operation by operation, on layouts that differ in what a request has to do.
+//!
+//! Each file in `steps/` has a line for each request: the operations on the image's file, in hexadecimal, `offset+length`. Their
+//! order is what keeps a crash harmless (see the module `metadata`), their number is what a request costs, their offsets are
+//! where the allocator puts things. Whoever blesses a change of them has looked at all three.
+
+mod common;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use blk_core::{
+    Access, Disk, Extent, MemoryStorage, Options, RepairMode, Resolver, Result, Storage, WriteFlags,
+    ZeroFlags,
+};
+use blk_qcow2::FORMAT;
+use common::log::LogStorage;
+use expect_test::{ExpectFile, expect_file};
+
+const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };
+const KEPT: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: false, fua: false };
+const UNMAPPED: ZeroFlags = ZeroFlags { may_unmap: true, no_fallback: false, fua: false };
+const FAST: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: true, fua: false };
+
+/// Puts a disk below an image that names none.
+#[derive(Debug)]
+struct Below(Option<Arc<Disk>>);
+
+impl Resolver for Below {
+    fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
+        unreachable!("the images name no file")
+    }
+
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        Ok(self.0.clone())
+    }
+}
+
+/// A disk, what its bytes have to be, and what it has done to its file.
+struct Subject {
+    disk: Disk,
+    content: Vec<u8>,
+    cluster: u64,
+    log: Arc<LogStorage>,
+    text: String,
+}
+
+impl Subject {
+    /// A disk of some 100 clusters that ends inside of one, over a disk of `below` clusters that ends inside of one too.
+    fn new(cluster: u64, below: Option<u64>, create: Options, open: Options) -> Self {
+        let size = 100 * cluster - 1000 % cluster;
+        let log = Arc::new(LogStorage::new(MemoryStorage::new()));
+        let storage = Arc::clone(&log) as Arc<dyn Storage>;
+        FORMAT.create(&storage, size, create.with("cluster_size", cluster)).unwrap();
+        let mut content = vec![0; size as usize];
+        let below = below.map(|clusters| {
+            let image = MemoryStorage::new();
+            let bytes = clusters * cluster - cluster / 4;
+            let storage: Arc<dyn Storage> = Arc::new(image);
+            FORMAT.create(&storage, bytes, Options::new().with("cluster_size", cluster)).unwrap();
+            let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &Below(None)).unwrap();
+            for at in [0, 2, 4, 5, 6, 7, 9, clusters - 1] {
+                let (at, end) = (at * cluster, (at * cluster + cluster).min(bytes));
+                let shown = at.min(size) as usize..end.min(size) as usize;
+                content[shown].fill(0xbb);
+                disk.write(at, &vec![0xbb; (end - at) as usize], WriteFlags::default()).unwrap();
+            }
+            Arc::new(disk)
+        });
+        log.take();
+        let disk = FORMAT.open(storage, Access::ReadWrite, open, &Below(below)).unwrap();
+        let text = format!("open: {}\n", log.take());
+        Self { disk, content, cluster, log, text }
+    }
+
+    fn note(&mut self, what: &str) {
+        let _ = writeln!(self.text, "{what}: {}", self.log.take());
+    }
+
+    /// Where a place stands that is given in quarters of a cluster.
+    fn at(&self, quarters: u64) -> u64 {
+        quarters * self.cluster / 4
+    }
+
+    fn write(&mut self, from: u64, to: u64, fill: u8, flags: WriteFlags) {
+        let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
+        self.content[from as usize..to as usize].fill(fill);
+        self.disk.write(from, &self.content[from as usize..to as usize], flags).unwrap();
+        let what = if flags.compressed { "compressed write" } else { "write" };
+        self.note(&format!("{what} {from:x} to {to:x}"));
+    }
+
+    fn read(&mut self, from: u64, to: u64) {
+        let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
+        let mut read = vec![0xee; (to - from) as usize];
+        self.disk.read(from, &mut read).unwrap();
+        self.note(&format!("read {from:x} to {to:x}"));
+        let differs = read.iter().zip(&self.content[from as usize..]).position(|(is, has_to)| is != has_to);
+        assert_eq!(differs, None, "after {from:x} in\n{}", self.text);
+    }
+
+    fn zero(&mut self, from: u64, to: u64, flags: ZeroFlags) {
+        let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
+        let done = self.disk.write_zeroes(Extent::between(from, to), flags);
+        if done.is_ok() {
+            self.content[from as usize..to as usize].fill(0);
+        }
+        let failed = done.err().map_or_else(String::new, |error| format!(" ({error})"));
+        let kind = if flags.no_fallback { ", no data" } else { "" };
+        let kind = if flags.may_unmap { ", unmapped" } else { kind };
+        self.note(&format!("zeroes {from:x} to {to:x}{kind}{failed}"));
+    }
+
+    fn discard(&mut self, from: u64, to: u64, is_hidden: bool) {
+        let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
+        self.disk.discard(Extent::between(from, to)).unwrap();
+        if is_hidden {
+            let first = from.next_multiple_of(self.cluster);
+            let last = if to == self.disk.size() { to } else { to / self.cluster * self.cluster };
+            self.content[first as usize..last.max(first) as usize].fill(0);
+        }
+        self.note(&format!("discard {from:x} to {to:x}"));
+    }
+
+    fn flush(&mut self) {
+        self.disk.flush().unwrap();
+        self.note("flush");
+    }
+
+    fn resize(&mut self, quarters: u64) {
+        let size = self.at(quarters);
+        self.disk.resize(size).unwrap();
+        self.content.resize(size as usize, 0);
+        self.note(&format!("resize to {size:x}"));
+    }
+
+    /// Runs of the whole disk: length, what it is, and where it lies.
+    fn map(&mut self) {
+        let mut at = 0;
+        let mut text = String::new();
+        while at < self.disk.size() {
+            let status = self.disk.block_status(Extent::between(at, self.disk.size())).unwrap();
+            let kind = match (status.allocated, status.zero, status.compressed) {
+                (false, false, _) => "below",
+                (false, true, _) => "nothing",
+                (true, true, _) => "zeroes",
+                (true, false, true) => "compressed",
+                (true, false, false) => "data",
+            };
+            let host = status.host_offset.map_or_else(String::new, |host| format!(" at {host:x}"));
+            let _ = write!(text, " {:x} {kind}{host},", status.length);
+            at += status.length;
+        }
+        let steps = self.log.take();
+        let _ = writeln!(self.text, "map:{text} {steps}");
+    }
+}
+
+/// The life of a disk. `is_hidden`: what is discarded reads as zeroes.
+fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
+    let s = &mut subject;
+    s.read(0, 9);
+    s.write(1, 2, 0x11, WriteFlags::default());
+    s.write(16, 31, 0x12, WriteFlags::default());
+    s.flush();
+    s.write(17, 30, 0x13, WriteFlags::default());
+    s.flush();
+    for cluster in [10, 11, 12, 13] {
+        s.write(cluster * 4, cluster * 4 + 4, 0x20 + cluster as u8, COMPRESSED);
+    }
+    s.read(41, 42);
+    s.read(40, 50);
+    s.write(45, 46, 0x14, WriteFlags::default());
+    s.flush();
+    s.map();
+    s.zero(18, 27, KEPT);
+    s.flush();
+    s.write(21, 22, 0x15, WriteFlags::default());
+    s.zero(28, 37, UNMAPPED);
+    s.zero(61, 63, KEPT);
+    s.zero(65, 67, FAST);
+    s.flush();
+    s.discard(39, 53, is_hidden);
+    s.write(40, 44, 0x16, COMPRESSED);
+    s.flush();
+    s.map();
+    s.write(32, 60, 0x17, WriteFlags::default());
+    s.write(36, 40, 0x1a, COMPRESSED);
+    s.discard(34, 45, is_hidden);
+    s.flush();
+    s.write(300, 304, 0x18, WriteFlags::default());
+    s.write(390, 400, 0x19, WriteFlags::default());
+    s.zero(393, 400, KEPT);
+    s.read(0, 400);
+    s.flush();
+    s.resize(413);
+    s.write(401, 413, 0x1b, WriteFlags::default());
+    s.resize(900);
+    s.write(890, 893, 0x1c, WriteFlags::default());
+    s.zero(600, 700, UNMAPPED);
+    s.discard(0, 300, is_hidden);
+    s.flush();
+    s.write(0, 100, 0x1d, WriteFlags::default());
+    s.read(0, 900);
+    s.map();
+    s.disk.close().unwrap();
+    s.note("close");
+    let checked = s.disk.check(RepairMode::None).unwrap();
+    assert!(checked.is_clean(), "{checked}");
+    expected.assert_eq(&s.text);
+}
+
+fn caches(slices: u64) -> Options {
+    Options::new().with("l2-cache-slices", slices).with("refcount-cache-slices", slices)
+}
+
+#[test]
+fn the_usual_layout() {
+    life(Subject::new(4096, None, Options::new(), Options::new()), true, &expect_file!["steps/usual.txt"]);
+}
+
+#[test]
+fn small_clusters_wide_counts_and_caches_of_one_slice() {
+    let create = Options::new().with("refcount_bits", 64);
+    life(Subject::new(512, None, create, caches(1)), true, &expect_file!["steps/small.txt"]);
+}
+
+#[test]
+fn counts_of_one_bit_over_a_disk() {
+    let create = Options::new().with("refcount_bits", 1);
+    life(Subject::new(512, Some(40), create, caches(2)), true, &expect_file!["steps/over_a_disk.txt"]);
+}
+
+#[test]
+fn version_2_alone_and_over_a_disk() {
+    let create = || Options::new().with("compat", "0.10");
+    let alone = Subject::new(1024, None, create(), Options::new());
+    life(alone, true, &expect_file!["steps/version_2.txt"]);
+    let over = Subject::new(1024, Some(120), create(), Options::new());
+    life(over, false, &expect_file!["steps/version_2_over_a_disk.txt"]);
+}
+
+#[test]
+fn lazy_refcounts() {
+    let create = Options::new().with("lazy_refcounts", "on");
+    life(Subject::new(1024, None, create, caches(2)), true, &expect_file!["steps/lazy.txt"]);
+}
