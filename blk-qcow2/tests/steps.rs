@@ -7,6 +7,7 @@
 mod common;
 
 use std::fmt::Write;
+use std::ops::Range;
 use std::sync::Arc;
 
 use blk_core::{
@@ -36,6 +37,11 @@ impl Resolver for Below {
     }
 }
 
+/// Bytes that differ from one quarter of a cluster to the next.
+fn pattern(range: Range<u64>, fill: u8, cluster: u64) -> Vec<u8> {
+    range.map(|at| fill.wrapping_add((at / (cluster / 4)) as u8)).collect()
+}
+
 /// A disk, what its bytes have to be, and what it has done to its file.
 struct Subject {
     disk: Disk,
@@ -48,7 +54,10 @@ struct Subject {
 impl Subject {
     /// A disk of some 100 clusters that ends inside of one, over a disk of `below` clusters that ends inside of one too.
     fn new(cluster: u64, below: Option<u64>, create: Options, open: Options) -> Self {
-        let size = 100 * cluster - 1000 % cluster;
+        Self::sized(100 * cluster - 1000 % cluster, cluster, below, create, open)
+    }
+
+    fn sized(size: u64, cluster: u64, below: Option<u64>, create: Options, open: Options) -> Self {
         let log = Arc::new(LogStorage::new(MemoryStorage::new()));
         let storage = Arc::clone(&log) as Arc<dyn Storage>;
         FORMAT.create(&storage, size, create.with("cluster_size", cluster)).unwrap();
@@ -59,11 +68,14 @@ impl Subject {
             let storage: Arc<dyn Storage> = Arc::new(image);
             FORMAT.create(&storage, bytes, Options::new().with("cluster_size", cluster)).unwrap();
             let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &Below(None)).unwrap();
+            // Some zeroes: marks where the version has one.
+            disk.write_zeroes(Extent::between(14 * cluster, bytes.min(16 * cluster)), KEPT).unwrap();
             for at in [0, 2, 4, 5, 6, 7, 9, clusters - 1] {
                 let (at, end) = (at * cluster, (at * cluster + cluster).min(bytes));
-                let shown = at.min(size) as usize..end.min(size) as usize;
-                content[shown].fill(0xbb);
-                disk.write(at, &vec![0xbb; (end - at) as usize], WriteFlags::default()).unwrap();
+                let bytes = pattern(at..end, 0xbb, cluster);
+                disk.write(at, &bytes, WriteFlags::default()).unwrap();
+                let shown = (end.min(size) - at.min(size)) as usize;
+                content[at.min(size) as usize..][..shown].copy_from_slice(&bytes[..shown]);
             }
             Arc::new(disk)
         });
@@ -84,7 +96,8 @@ impl Subject {
 
     fn write(&mut self, from: u64, to: u64, fill: u8, flags: WriteFlags) {
         let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
-        self.content[from as usize..to as usize].fill(fill);
+        let bytes = pattern(from..to, fill, self.cluster);
+        self.content[from as usize..to as usize].copy_from_slice(&bytes);
         self.disk.write(from, &self.content[from as usize..to as usize], flags).unwrap();
         let what = if flags.compressed { "compressed write" } else { "write" };
         self.note(&format!("{what} {from:x} to {to:x}"));
@@ -179,6 +192,8 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.zero(28, 37, UNMAPPED);
     s.zero(61, 63, KEPT);
     s.zero(65, 67, FAST);
+    s.zero(37, 38, KEPT);
+    s.write(158, 159, 0x31, WriteFlags::default());
     s.flush();
     s.discard(39, 53, is_hidden);
     s.write(40, 44, 0x16, COMPRESSED);
@@ -188,7 +203,11 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.write(36, 40, 0x1a, COMPRESSED);
     s.discard(34, 45, is_hidden);
     s.flush();
+    s.write(200, 204, 0x30, COMPRESSED);
+    s.discard(200, 204, is_hidden);
+    s.flush();
     s.write(300, 304, 0x18, WriteFlags::default());
+    s.write(304, 308, 0x32, COMPRESSED);
     s.write(390, 400, 0x19, WriteFlags::default());
     s.zero(393, 400, KEPT);
     s.read(0, 400);
@@ -244,4 +263,68 @@ fn version_2_alone_and_over_a_disk() {
 fn lazy_refcounts() {
     let create = Options::new().with("lazy_refcounts", "on");
     life(Subject::new(1024, None, create, caches(2)), true, &expect_file!["steps/lazy.txt"]);
+}
+
+/// Tables that become too small: the refcount table, whose blocks count 64 clusters each, and the L1 table, for which a gap of the
+/// right length has to be found.
+#[test]
+fn tables_grow() {
+    let create = Options::new().with("refcount_bits", 64);
+    let mut subject = Subject::sized(40 << 10, 512, None, create, caches(16));
+    let s = &mut subject;
+    s.write(0, 320, 0x41, WriteFlags::default());
+    s.flush();
+    for (from, to) in [(8, 12), (16, 24), (32, 48), (64, 76), (84, 100), (120, 160)] {
+        s.discard(from, to, true);
+    }
+    s.flush();
+    // L1 tables of 2, 3 and 5 clusters.
+    for entries in [65, 129, 300] {
+        s.resize(entries * 64 * 4);
+    }
+    s.write(2000, 2400, 0x42, WriteFlags::default());
+    s.flush();
+    s.write(4096, 4096 + 4 * 4096, 0x43, WriteFlags::default());
+    s.flush();
+    s.write(30000, 30000 + 4 * 4096, 0x44, WriteFlags::default());
+    s.resize(1200 * 64 * 4);
+    for (from, to) in [(0, 400), (2000, 2400), (4096, 20_480), (30_000, 46_384), (300_000, 300_100)] {
+        s.read(from, to);
+    }
+    s.map();
+    s.disk.close().unwrap();
+    s.note("close");
+    let checked = s.disk.check(RepairMode::None).unwrap();
+    assert!(checked.is_clean(), "{checked}");
+    expect_file!["steps/tables.txt"].assert_eq(&s.text);
+}
+
+/// What is copied around a write is written with it up to a size, and apart from it where that is exceeded.
+#[test]
+fn large_clusters_are_copied_in_parts() {
+    for (cluster, name) in [
+        (1 << 18, expect_file!["steps/copied_at_once.txt"]),
+        (1 << 19, expect_file!["steps/copied_in_parts.txt"]),
+    ] {
+        let mut subject = Subject::sized(18 * cluster, cluster, Some(16), Options::new(), Options::new());
+        let s = &mut subject;
+        s.write(1, 2, 0x51, WriteFlags::default());
+        s.write(8, 9, 0x52, WriteFlags::default());
+        s.write(17, 19, 0x53, WriteFlags::default());
+        s.write(22, 26, 0x54, WriteFlags::default());
+        s.write(29, 32, 0x54, WriteFlags::default());
+        s.write(38, 40, 0x55, WriteFlags::default());
+        s.write(12, 16, 0x56, COMPRESSED);
+        s.write(13, 14, 0x57, WriteFlags::default());
+        s.discard(0, 8, true);
+        s.flush();
+        s.write(5, 6, 0x58, WriteFlags::default());
+        s.write(61, 62, 0x59, WriteFlags::default());
+        s.read(0, 72);
+        s.map();
+        s.disk.close().unwrap();
+        s.note("close");
+        assert!(s.disk.check(RepairMode::None).unwrap().is_clean());
+        name.assert_eq(&s.text);
+    }
 }
