@@ -71,6 +71,11 @@ impl SliceCache {
         self.slice_bytes as u64
     }
 
+    #[cfg(test)]
+    pub(crate) fn capacity(&self) -> usize {
+        self.capacity
+    }
+
     /// The slice at `host_offset`, if it is cached.
     #[inline]
     pub(crate) fn get(&self, host_offset: u64) -> Option<&Slice> {
@@ -236,5 +241,34 @@ mod tests {
         assert_eq!(cache.dirty_offsets(), [0, 1024, 1536]);
         cache.write_slice(&storage, 1024).unwrap();
         assert_eq!(cache.dirty_offsets(), [0, 1536]);
+        assert!(cache.has_dirty());
+        cache.forget(0);
+        cache.forget(1536);
+        assert!(!cache.has_dirty(), "what was dirty is forgotten");
+        cache.set_entry(1024, 0, 1);
+        assert!(cache.has_dirty());
+    }
+
+    /// The slices of a full cache of three, after those of 0, 1, 2 and then 3 were loaded and `looked_up` was looked up.
+    fn cached_after(looked_up: u64, turn: u64) -> Vec<u64> {
+        let storage = MemoryStorage::new();
+        let mut cache = SliceCache::new(512, 3);
+        for n in 0..3 {
+            cache.load(&storage, n * 512).unwrap();
+        }
+        // The hand passes all three, and takes the first.
+        cache.load(&storage, 3 * 512).unwrap();
+        assert!(cache.get(looked_up * 512).is_some());
+        cache.turn_hand(turn);
+        cache.load(&storage, 4 * 512).unwrap();
+        (0..5).filter(|n| cache.get(n * 512).is_some()).collect()
+    }
+
+    #[test]
+    fn what_was_looked_up_since_the_hand_passed_stays() {
+        assert_eq!(cached_after(3, 0), [2, 3, 4]);
+        assert_eq!(cached_after(1, 0), [1, 3, 4]);
+        assert_eq!(cached_after(2, 0), [2, 3, 4]);
+        assert_eq!(cached_after(3, 1), [1, 3, 4], "the hand was turned past the second slice");
     }
 }

@@ -134,15 +134,32 @@ mod tests {
         }
     }
 
-    #[test]
-    fn noise_is_not_stored_compressed_and_broken_streams_are_errors() {
+    fn noise() -> impl Iterator<Item = u8> {
         let mut state = 1u64;
-        let noise: Vec<u8> = std::iter::repeat_with(|| {
+        std::iter::repeat_with(move || {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             (state >> 56) as u8
         })
-        .take(4096)
-        .collect();
+    }
+
+    /// A short zstd frame may have any length. A deflate stream that fills its buffer is never at its end.
+    #[test]
+    fn what_packs_into_as_many_bytes_is_not_smaller() {
+        let mut lengths = Vec::new();
+        for noisy in 60..100 {
+            let mut input: Vec<u8> = noise().take(noisy).collect();
+            input.resize(100, 0);
+            let packed = zstd::bulk::compress(&input, zstd::DEFAULT_COMPRESSION_LEVEL).unwrap().len();
+            let kept = compress(CompressionType::Zstd, &input).unwrap();
+            assert_eq!(kept.map(|kept| kept.len()), Some(packed).filter(|packed| *packed < 100), "{noisy}");
+            lengths.push(packed);
+        }
+        assert!(lengths.contains(&100) && lengths.iter().any(|packed| *packed < 100), "{lengths:?}");
+    }
+
+    #[test]
+    fn noise_is_not_stored_compressed_and_broken_streams_are_errors() {
+        let noise: Vec<u8> = noise().take(4096).collect();
         for kind in [CompressionType::Zlib, CompressionType::Zstd] {
             assert_eq!(compress(kind, &noise).unwrap(), None);
             let mut output = vec![0; 4096];

@@ -9,15 +9,12 @@ use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::allocator::Freed;
+use crate::geometry::Geometry;
+use crate::header::{L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
 use crate::metadata::{Metadata, set_table_spans};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
 use crate::roles::Role;
-
-/// Largest refcount table, in bytes: what other implementations accept.
-const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
-/// Largest L1 table, in bytes: what other implementations accept.
-const L1_TABLE_BYTES_MAX: u64 = 32 << 20;
 
 /// Where a larger refcount table goes: behind everything that the old one counts, followed by the blocks that count the table
 /// and themselves.
@@ -28,12 +25,37 @@ struct TablePlan {
     block_count: u64,
 }
 
+impl TablePlan {
+    /// For a table of `old_entries` entries.
+    fn behind(geometry: Geometry, old_entries: u64) -> Result<Self> {
+        let per_cluster = geometry.cluster_bytes() / 8;
+        let first_cluster = old_entries * geometry.block_entries();
+        let mut table_clusters = (old_entries + old_entries / 2 + 1).div_ceil(per_cluster);
+        let mut block_count = 1;
+        loop {
+            let needed_blocks = (table_clusters + block_count).div_ceil(geometry.block_entries());
+            let needed_clusters = (old_entries + needed_blocks).div_ceil(per_cluster);
+            if needed_blocks <= block_count && needed_clusters <= table_clusters {
+                break;
+            }
+            block_count = block_count.max(needed_blocks);
+            table_clusters = table_clusters.max(needed_clusters);
+        }
+        if table_clusters * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
+            return Err(Error::NoSpace {
+                what: "the refcount table has reached its largest size, 8 MiB".into(),
+            });
+        }
+        Ok(Self { first_cluster, table_clusters, block_count })
+    }
+}
+
 impl Metadata {
     /// Replaces the refcount table by one at least half as large again.
     pub(crate) fn grow_refcount_table(&mut self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
         storage.event(Event::ReftableGrow);
-        let plan = self.plan_refcount_table()?;
+        let plan = TablePlan::behind(self.geometry, self.refcounts.table.len() as u64)?;
         // The old blocks are complete on disk before a second table refers to them.
         self.write_refcounts(&*storage).map_err(|error| self.poison(error))?;
         let old_span = Extent::new(
@@ -53,30 +75,6 @@ impl Metadata {
         self.adopt_refcount_table(plan, table_offset, entries);
         self.free_extent_later(old_span, Freed::Other);
         Ok(())
-    }
-
-    fn plan_refcount_table(&self) -> Result<TablePlan> {
-        let geometry = self.geometry;
-        let per_cluster = geometry.cluster_bytes() / 8;
-        let old_entries = self.refcounts.table.len() as u64;
-        let first_cluster = old_entries * geometry.block_entries();
-        let mut table_clusters = (old_entries + old_entries / 2 + 1).div_ceil(per_cluster);
-        let mut block_count = 1;
-        loop {
-            let needed_blocks = (table_clusters + block_count).div_ceil(geometry.block_entries());
-            let needed_clusters = (old_entries + needed_blocks).div_ceil(per_cluster);
-            if needed_blocks <= block_count && needed_clusters <= table_clusters {
-                break;
-            }
-            block_count = block_count.max(needed_blocks);
-            table_clusters = table_clusters.max(needed_clusters);
-        }
-        if table_clusters * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
-            return Err(Error::NoSpace {
-                what: "the refcount table has reached its largest size, 8 MiB".into(),
-            });
-        }
-        Ok(TablePlan { first_cluster, table_clusters, block_count })
     }
 
     /// Writes the blocks that count the new area; returns the entries of the new table.
@@ -152,5 +150,82 @@ impl Metadata {
         let storage = Arc::clone(&self.storage);
         let written = self.header.write_fixed(&*storage).and_then(|()| storage.sync());
         written.map_err(|error| self.poison(error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::loaded;
+
+    #[test]
+    fn a_larger_refcount_table_counts_itself_and_its_blocks() {
+        let plan = |bits, order, old| TablePlan::behind(Geometry::new(bits, order).unwrap(), old).unwrap();
+        // 64 entries in a cluster of the table, 64 counts in a block.
+        for (old, table_clusters, block_count) in [
+            (1, 1, 1),
+            (64, 2, 1),
+            (128, 4, 1),
+            (2624, 62, 1),
+            (2688, 64, 2),
+            (4096, 97, 2),
+            (130_000, 3047, 49),
+        ] {
+            let expected = TablePlan { first_cluster: old * 64, table_clusters, block_count };
+            assert_eq!(plan(9, 6, old), expected);
+        }
+        // The table has to hold the entries of the blocks too, which half as much again may not be enough for.
+        assert_eq!(plan(9, 6, 1), TablePlan { first_cluster: 64, table_clusters: 1, block_count: 1 });
+        assert_eq!(
+            plan(16, 4, 8192),
+            TablePlan { first_cluster: 8192 << 15, table_clusters: 2, block_count: 1 }
+        );
+        for bits in [9, 12, 21] {
+            for order in 0..=6 {
+                let geometry = Geometry::new(bits, order).unwrap();
+                for old in (0..3000).step_by(7) {
+                    let TablePlan { table_clusters, block_count, .. } = plan(bits, order, old);
+                    let entries = table_clusters * geometry.cluster_bytes() / 8;
+                    assert!(entries >= old + block_count && entries > old * 3 / 2, "{bits} {order} {old}");
+                    let counted = block_count * geometry.block_entries();
+                    assert!(counted >= table_clusters + block_count, "{bits} {order} {old}");
+                    assert!(counted - geometry.block_entries() < table_clusters + block_count);
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn the_largest_refcount_table_has_8_mib() {
+        let geometry = Geometry::new(12, 4).unwrap();
+        // Half as much again, and one more, is 2^20 entries.
+        let largest = TablePlan::behind(geometry, 699_050).unwrap();
+        assert_eq!((largest.table_clusters, largest.block_count), (2048, 2));
+        let error = TablePlan::behind(geometry, 699_051).unwrap_err().to_string();
+        assert!(error.contains("the refcount table has reached its largest size, 8 MiB"), "{error}");
+    }
+
+    #[test]
+    fn several_new_blocks_count_what_was_planned() {
+        let mut metadata = loaded(9, 6);
+        let (storage, bits) = (Arc::clone(&metadata.storage), metadata.geometry.cluster_bits());
+        let old = metadata.refcounts.table.len();
+        let first_cluster = old as u64 * 64;
+        let plan = TablePlan { first_cluster, table_clusters: 130, block_count: 4 };
+        let blocks = first_cluster + 130..first_cluster + 134;
+        let entries = metadata.write_new_blocks(plan).unwrap();
+        assert_eq!(entries.len(), 130 * 64);
+        let of_blocks: Vec<u64> = blocks.clone().map(|cluster| cluster << bits).collect();
+        assert_eq!((&entries[old..old + 4], entries[old + 4]), (&of_blocks[..], 0));
+        storage.set_len(blocks.end << bits).unwrap();
+        metadata.adopt_refcount_table(plan, first_cluster << bits, entries);
+        for cluster in first_cluster..first_cluster + 256 {
+            let counted = u64::from(cluster < blocks.end);
+            assert_eq!(metadata.refcount(cluster).unwrap(), counted, "cluster {cluster}");
+            let role = blocks.contains(&cluster).then_some(Role::RefcountBlock);
+            assert_eq!(metadata.roles.of(cluster), role, "cluster {cluster}");
+        }
+        let ends = (metadata.allocator.end_cluster(), metadata.allocator.file_end_cluster());
+        assert_eq!(ends, (blocks.end, blocks.end));
     }
 }

@@ -103,3 +103,52 @@ fn bad_entry(entry: u64, guest_offset: u64, why: &str) -> Error {
         reason: format!("entry {entry:#018x} for guest offset {guest_offset:#x}: {why}"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn entries_are_what_the_specification_says() {
+        let geometry = Geometry::new(12, 4).unwrap();
+        let data = |host, copied| Cluster::Data { host, copied };
+        for (entry, expected) in [
+            (0, Cluster::Unallocated),
+            (ZERO, Cluster::Zero { host: None, copied: false }),
+            (0x5000, data(0x5000, false)),
+            (0x5000 | COPIED, data(0x5000, true)),
+            (0x00ff_ffff_ffff_f000, data(0x00ff_ffff_ffff_f000, false)),
+            (0x5001, Cluster::Zero { host: Some(0x5000), copied: false }),
+            (0x5001 | COPIED, Cluster::Zero { host: Some(0x5000), copied: true }),
+            (COPIED | ZERO, Cluster::Zero { host: None, copied: true }),
+        ] {
+            assert_eq!(decode(entry, geometry, 3, 0).unwrap(), expected, "{entry:#x}");
+        }
+        assert_eq!(data_entry(0x5000), 0x5000 | COPIED);
+    }
+
+    #[test]
+    fn entries_that_mean_nothing_are_named() {
+        let geometry = Geometry::new(12, 4).unwrap();
+        let reserved = "reserved bits are set or the offset is not aligned to a cluster";
+        let cases = [
+            (0x5002, 3, reserved),
+            (0x5000 | 1 << 61, 3, reserved),
+            (0x5000 | 1 << 56, 3, reserved),
+            (0x5200, 3, reserved),
+            (0x5200 | COPIED | ZERO, 3, reserved),
+            (0x5001, 2, "the zero flag does not exist in version 2"),
+            (ZERO, 2, "the zero flag does not exist in version 2"),
+            (COPIED, 3, "the copied flag is set without a cluster"),
+            (COPIED | COMPRESSED | 0x5000, 3, "the copied flag is set on a compressed cluster"),
+            (COMPRESSED | 1 << 56, 3, "compressed data lies past 2^56"),
+        ];
+        for (entry, version, why) in cases {
+            let error = decode(entry, geometry, version, 0x7000).unwrap_err().to_string();
+            assert!(error.contains(why), "{entry:#x}: {error}");
+            assert!(error.contains("0x7000") && error.contains(&format!("{entry:#018x}")), "{error}");
+        }
+        let last = (1 << 56) - 512;
+        assert!(matches!(decode(COMPRESSED | last, geometry, 2, 0).unwrap(), Cluster::Compressed(_)));
+    }
+}

@@ -39,9 +39,8 @@ impl Metadata {
         let mut index = first + 1;
         let mut previous = cluster;
         while length < extent.length && index < entries {
-            let Ok(next) = l2::decode(slice.entry(index), geometry, version, extent.offset + length) else {
-                break;
-            };
+            // A bad entry ends the run: it is an error only for who asks for it.
+            let Ok(next) = l2::decode(slice.entry(index), geometry, version, extent.offset) else { break };
             if !continues(previous, next, geometry.cluster_bytes())
                 || self.check_inside(next, extent.offset).is_err()
             {

@@ -416,3 +416,34 @@ pub(crate) fn overlap_of(expected: Role, host_offset: u64, role: Option<Role>) -
 }
 
 const _: () = assert!(HOST_OFFSET_END == OFFSET_MASK + 512, "entry offsets and the offset limit agree");
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+    use blk_core::{MemoryStorage, Options};
+
+    /// The metadata of a new image.
+    pub(crate) fn loaded(cluster_bits: u32, refcount_order: u32) -> Metadata {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = Options::new()
+            .with("cluster_size", 1u64 << cluster_bits)
+            .with("refcount_bits", 1u64 << refcount_order);
+        crate::FORMAT.create(&storage, 1 << 20, options).unwrap();
+        let header = Header::read(&*storage).unwrap();
+        Metadata::load(storage, header, Behaviour::default()).unwrap()
+    }
+
+    #[test]
+    fn caches_take_2_mib_for_l2_tables_and_512_kib_for_refcounts() {
+        for (cluster_bits, slice_bytes) in [(9, 512), (12, 4096), (16, 4096), (21, 4096)] {
+            let metadata = loaded(cluster_bits, 4);
+            for (cache, bytes) in [(&metadata.l2, 2 << 20), (&metadata.refcounts.cache, 512 << 10)] {
+                assert_eq!(cache.slice_bytes(), slice_bytes, "{cluster_bits}");
+                assert_eq!(cache.capacity() as u64, bytes / slice_bytes, "{cluster_bits}");
+            }
+        }
+        assert_eq!(pick_slice_bytes(8192, 4096), 4096);
+        assert_eq!(pick_slice_bytes(512, 4096), 512);
+        assert_eq!(pick(3, 100), 3);
+    }
+}

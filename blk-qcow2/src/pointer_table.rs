@@ -110,4 +110,15 @@ mod tests {
         assert_eq!((read.get(63), read.get(64), read.get(70), read.get(128)), (u64::MAX, 0, 5, u64::MAX));
         assert_eq!(read.get(200), 0);
     }
+
+    #[test]
+    fn a_table_longer_than_a_piece_is_read_whole_and_nothing_behind_it() {
+        let storage = MemoryStorage::new();
+        let entries: Vec<u64> = (1..=20_001).collect();
+        storage.write_at(512, &encode(&entries)).unwrap();
+        for count in [1, 8191, 8192, 8193, 20_000] {
+            let read = PointerTable::read(&storage, 512, count).unwrap();
+            assert!(read.entries() == &entries[..count], "{count}");
+        }
+    }
 }
