@@ -16,6 +16,8 @@ pub(crate) const COPIED: u64 = 1 << 63;
 pub(crate) const COMPRESSED: u64 = 1 << 62;
 pub(crate) const ZERO: u64 = 1;
 pub(crate) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+/// No entry of the L1 table has these bits, nor has one of an L2 table that is not compressed, save for [`ZERO`].
+pub(crate) const RESERVED: u64 = 0x7f00_0000_0000_01ff;
 
 /// What an L2 entry says about a guest cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -65,7 +67,7 @@ pub(crate) fn decode(entry: u64, geometry: Geometry, version: u32, guest_offset:
         return decode_compressed(entry, geometry, guest_offset);
     }
     let host = entry & OFFSET_MASK;
-    if entry & !(OFFSET_MASK | COPIED | ZERO) != 0 || !geometry.is_cluster_aligned(host) {
+    if entry & !ZERO & RESERVED != 0 || !geometry.is_cluster_aligned(host) {
         return Err(bad_entry(
             entry,
             guest_offset,
@@ -147,6 +149,10 @@ mod tests {
             let error = decode(entry, geometry, version, 0x7000).unwrap_err().to_string();
             assert!(error.contains(why), "{entry:#x}: {error}");
             assert!(error.contains("0x7000") && error.contains(&format!("{entry:#018x}")), "{error}");
+        }
+        for bit in (1..9).chain(56..62) {
+            let error = decode(0x5000 | 1 << bit, geometry, 3, 0).unwrap_err().to_string();
+            assert!(error.contains(reserved), "bit {bit}: {error}");
         }
         let last = (1 << 56) - 512;
         assert!(matches!(decode(COMPRESSED | last, geometry, 2, 0).unwrap(), Cluster::Compressed(_)));

@@ -23,7 +23,7 @@ use crate::cache::SliceCache;
 use crate::control::Control;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
-use crate::l2::{self, COPIED, OFFSET_MASK};
+use crate::l2::{self, COPIED, OFFSET_MASK, RESERVED};
 use crate::ondisk::CompressedDescriptor;
 use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
@@ -153,7 +153,7 @@ impl Metadata {
             return Ok(None);
         }
         let table = entry & OFFSET_MASK;
-        if entry & !(OFFSET_MASK | COPIED) != 0 || !self.geometry.is_cluster_aligned(table) || table == 0 {
+        if entry & RESERVED != 0 || !self.geometry.is_cluster_aligned(table) || table == 0 {
             let at = self.l1.host_offset() + index * 8;
             let reason =
                 format!("entry {index} is {entry:#018x}: reserved bits are set or the offset is unaligned");
@@ -297,7 +297,7 @@ impl Metadata {
         }
         if self.l1.is_dirty() {
             self.sync()?;
-            self.check_span(self.l1.host_offset(), Role::L1Table)?;
+            self.check_cluster(self.l1.host_offset(), Role::L1Table)?;
             storage.event(Event::L1Update);
             self.l1.write_dirty(&*storage)?;
         }
@@ -344,7 +344,7 @@ impl Metadata {
         }
         if self.refcounts.table.is_dirty() {
             self.sync()?;
-            self.check_span(self.refcounts.table.host_offset(), Role::RefcountTable)?;
+            self.check_cluster(self.refcounts.table.host_offset(), Role::RefcountTable)?;
             storage.event(Event::ReftableUpdate);
             storage.event(Event::RefblockAllocHookup);
             self.refcounts.table.write_dirty(storage)?;
@@ -381,10 +381,6 @@ impl Metadata {
                 Err(self.poison_corrupt(error))
             }
         }
-    }
-
-    fn check_span(&mut self, host_offset: u64, expected: Role) -> Result<()> {
-        self.check_cluster(host_offset, expected)
     }
 }
 
@@ -445,5 +441,31 @@ pub(crate) mod tests {
         assert_eq!(pick_slice_bytes(8192, 4096), 4096);
         assert_eq!(pick_slice_bytes(512, 4096), 512);
         assert_eq!(pick(3, 100), 3);
+    }
+
+    #[test]
+    fn all_that_is_cached_of_a_table_is_forgotten() {
+        let mut metadata = loaded(16, 4);
+        let storage = Arc::clone(&metadata.storage);
+        let table = 5 << 16;
+        let (before, behind) = (table - 4096, table + (1 << 16));
+        for slice in (0..16).map(|slice| table + slice * 4096).chain([before, behind]) {
+            metadata.l2.load(&*storage, slice).unwrap();
+        }
+        metadata.forget_cached_table(table);
+        assert!((0..16).all(|slice| metadata.l2.get(table + slice * 4096).is_none()));
+        assert!(metadata.l2.get(before).is_some() && metadata.l2.get(behind).is_some());
+    }
+
+    /// In slices of 512 entries.
+    #[test]
+    fn entries_lie_in_their_slices() {
+        let metadata = loaded(16, 4);
+        for (guest_cluster, located) in
+            [(0, (0, 0)), (511, (0, 511)), (512, (4096, 0)), (8191, (15 * 4096, 511)), (8192, (0, 0))]
+        {
+            let (slice, index) = metadata.l2_slice(7 << 16, guest_cluster << 16 | 77);
+            assert_eq!((slice - (7 << 16), index), located, "{guest_cluster}");
+        }
     }
 }

@@ -77,8 +77,7 @@ impl Refcounts {
     /// range is in the cache afterwards: setting that count, as the caller has to, cannot fail.
     pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: u64) -> Result<()> {
         self.forget_block(block);
-        let (slice, _) = self.locate(block, index as u64 * self.geometry.block_entries());
-        self.ensure_loaded(storage, slice)?;
+        self.ensure_loaded(storage, block)?;
         self.table.set(index, block);
         Ok(())
     }
@@ -138,7 +137,8 @@ pub(crate) fn set_count_at(bytes: &mut [u8], index: u64, order: u32, count: u64)
         let shift = index % per_byte * bits;
         let mask = ((1u8 << bits) - 1) << shift;
         let byte = &mut bytes[index / per_byte];
-        *byte = (*byte & !mask) | ((count as u8) << shift);
+        *byte &= !mask;
+        *byte |= (count as u8) << shift;
     } else {
         let width = 1usize << (order - 3);
         bytes[index * width..(index + 1) * width].copy_from_slice(&count.to_be_bytes()[8 - width..]);
@@ -151,7 +151,12 @@ fn array<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use blk_core::Extent;
+
     use super::*;
+    use crate::metadata::tests::loaded;
 
     #[test]
     fn counts_of_every_width_keep_their_neighbours() {
@@ -165,6 +170,54 @@ mod tests {
             let seen: Vec<u64> = (0..8).map(|index| count_at(&bytes, index, order)).collect();
             assert_eq!(seen, [0, max, max, max & 0x5555_5555_5555_5555, max, 0, max, 0], "order {order}");
         }
+    }
+
+    /// A block of 64 KiB is cached in slices of 4 KiB.
+    #[test]
+    fn counts_lie_in_their_slices() {
+        for order in 0..=6 {
+            let mut metadata = loaded(16, order);
+            let storage = Arc::clone(&metadata.storage);
+            let refcounts = &mut metadata.refcounts;
+            let block = refcounts.block_offset(0).unwrap().unwrap();
+            let entries = 1 << (19 - order);
+            let clusters = [5, 4095, 4096, entries / 2 + 3, entries - 1];
+            for cluster in clusters {
+                refcounts.set(&*storage, cluster, 1).unwrap();
+            }
+            assert!(refcounts.cache.has_dirty());
+            refcounts.write_dirty_blocks(&*storage).unwrap();
+            assert!(!refcounts.cache.has_dirty());
+            let mut bytes = vec![0; 1 << 16];
+            storage.read_at(block, &mut bytes).unwrap();
+            for cluster in clusters {
+                assert_eq!(count_at(&bytes, cluster, order), 1, "{order}: {cluster}");
+                assert_eq!(refcounts.get(&*storage, cluster).unwrap(), 1, "{order}: {cluster}");
+            }
+            let neighbours = [6, 4094, 4097, entries / 2 + 2, entries - 2];
+            for cluster in neighbours {
+                assert_eq!(count_at(&bytes, cluster, order), 0, "{order}: {cluster}");
+            }
+            refcounts.forget_block(block);
+            assert!((0..16).all(|slice| refcounts.cache.get(block + slice * 4096).is_none()), "{order}");
+        }
+    }
+
+    #[test]
+    fn a_new_block_has_nothing_of_what_was_cached_there() {
+        let mut metadata = loaded(16, 4);
+        let storage = Arc::clone(&metadata.storage);
+        let (block, next) = (9 << 16, 10 << 16);
+        storage.write_at(block, &[0xff; 2 << 16]).unwrap();
+        for slice in [block, block + 4096, block + (15 << 12), next] {
+            metadata.refcounts.cache.load(&*storage, slice).unwrap();
+        }
+        storage.write_zeroes_at(Extent::new(block, 1 << 16)).unwrap();
+        metadata.refcounts.add_block(&*storage, 1, block).unwrap();
+        for cluster in [0, 2048, 32_767] {
+            assert_eq!(metadata.refcounts.get(&*storage, 32_768 + cluster).unwrap(), 0, "{cluster}");
+        }
+        assert!(metadata.refcounts.cache.get(next).is_some(), "the next cluster is no part of it");
     }
 
     #[test]
