@@ -464,7 +464,7 @@ pub(crate) mod tests {
         for (guest_cluster, located) in
             [(0, (0, 0)), (511, (0, 511)), (512, (4096, 0)), (8191, (15 * 4096, 511)), (8192, (0, 0))]
         {
-            let (slice, index) = metadata.l2_slice(7 << 16, guest_cluster << 16 | 77);
+            let (slice, index) = metadata.l2_slice(7 << 16, (guest_cluster << 16) + 77);
             assert_eq!((slice - (7 << 16), index), located, "{guest_cluster}");
         }
     }

@@ -208,7 +208,7 @@ mod tests {
         let mut metadata = loaded(16, 4);
         let storage = Arc::clone(&metadata.storage);
         let (block, next) = (9 << 16, 10 << 16);
-        storage.write_at(block, &[0xff; 2 << 16]).unwrap();
+        storage.write_at(block, &vec![0xff; 2 << 16]).unwrap();
         for slice in [block, block + 4096, block + (15 << 12), next] {
             metadata.refcounts.cache.load(&*storage, slice).unwrap();
         }

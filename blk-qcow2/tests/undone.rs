@@ -1,0 +1,223 @@
+//! Requests that are refused or fail half-way: what they have taken is given back, and nobody else waits or pays for them.
+
+mod common;
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use blk_core::storage::{FaultRule, FaultStorage, Gate, Operation};
+use blk_core::{
+    Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
+    ZeroFlags,
+};
+use blk_qcow2::FORMAT;
+use common::log::LogStorage;
+
+const CLUSTER: u64 = 4096;
+const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };
+
+/// A disk whose operations are written down unless a rule lets them fail.
+struct Subject {
+    disk: Disk,
+    fault: Arc<FaultStorage>,
+    log: Arc<LogStorage>,
+}
+
+impl Subject {
+    fn new(size: u64, capacity: u64, options: Options) -> Self {
+        let log = Arc::new(LogStorage::new(MemoryStorage::with_capacity_limit(capacity)));
+        let fault = Arc::new(FaultStorage::new(Arc::clone(&log) as _));
+        let storage = Arc::clone(&fault) as Arc<dyn Storage>;
+        FORMAT.create(&storage, size, Options::new().with("cluster_size", CLUSTER)).unwrap();
+        let disk = FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver).unwrap();
+        log.take();
+        Self { disk, fault, log }
+    }
+
+    fn must_be_clean(&self) {
+        let checked = self.disk.check(RepairMode::None).unwrap();
+        assert!(checked.is_clean(), "{checked}");
+        self.log.take();
+    }
+}
+
+fn pack(disk: &Disk, cluster: u64) -> Result<(), Error> {
+    disk.write(cluster * CLUSTER, &[cluster as u8; CLUSTER as usize], COMPRESSED)
+}
+
+#[test]
+fn compressed_clusters_that_could_not_be_written_give_back_their_room() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    let fail = || subject.fault.add_rule(FaultRule::fail(5).on(Operation::Write));
+    // The first makes a host cluster, which nobody needs then.
+    fail();
+    assert!(matches!(pack(&subject.disk, 0), Err(Error::Io { .. })));
+    subject.must_be_clean();
+    pack(&subject.disk, 1).unwrap();
+    assert_eq!(subject.log.take(), "write 5000+15");
+    pack(&subject.disk, 2).unwrap();
+    assert_eq!(subject.log.take(), "write 5015+15");
+    // The next one only takes a reference more.
+    fail();
+    assert!(matches!(pack(&subject.disk, 3), Err(Error::Io { .. })));
+    subject.must_be_clean();
+    pack(&subject.disk, 4).unwrap();
+    subject.must_be_clean();
+    subject.disk.discard(Extent::new(0, 1 << 20)).unwrap();
+    subject.disk.flush().unwrap();
+    subject.must_be_clean();
+}
+
+/// Counts that went up and down again wait to be written, although no reference does.
+#[test]
+fn a_flush_after_a_failed_write_writes_the_counts() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    subject.disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
+    subject.disk.flush().unwrap();
+    subject.fault.add_rule(FaultRule::fail(5).on(Operation::Write));
+    assert!(subject.disk.write(CLUSTER, &[1; 512], WriteFlags::default()).is_err());
+    subject.log.take();
+    subject.disk.flush().unwrap();
+    assert_eq!(subject.log.take(), "len, write 2000+1000, sync");
+    subject.disk.flush().unwrap();
+    assert_eq!(subject.log.take(), "sync");
+    subject.must_be_clean();
+}
+
+#[test]
+fn a_full_host_is_asked_again_only_where_something_waits_to_become_free() {
+    let subject = Subject::new(1 << 20, 8 * CLUSTER, Options::new());
+    subject.disk.write(0, &[1; 3 * CLUSTER as usize], WriteFlags::default()).unwrap();
+    subject.disk.flush().unwrap();
+    subject.log.take();
+    let write = |cluster: u64| subject.disk.write(cluster * CLUSTER, &[1; 512], WriteFlags::default());
+    assert!(matches!(write(4), Err(Error::NoSpace { .. })));
+    assert_eq!(subject.log.take(), "write 8000+200");
+    subject.disk.discard(Extent::new(0, CLUSTER)).unwrap();
+    write(4).unwrap();
+    assert_eq!(
+        subject.log.take(),
+        "write 8000+1000, len, write 2000+1000, sync, write 4000+1000, sync, punch 5000+1000, \
+         write 2000+1000, write 5000+1000"
+    );
+    subject.must_be_clean();
+}
+
+#[test]
+fn whole_clusters_alone_are_written_compressed() {
+    let size = (1 << 20) - 1000;
+    let subject = Subject::new(size, 1 << 30, Options::new());
+    let last = size / CLUSTER * CLUSTER;
+    for (offset, length, is_taken) in [
+        (0, CLUSTER, true),
+        (CLUSTER, 3 * CLUSTER, true),
+        (512, CLUSTER, false),
+        (CLUSTER, CLUSTER - 512, false),
+        (CLUSTER, CLUSTER + 512, false),
+        (last, size - last, true),
+        (last - CLUSTER, size - last + CLUSTER, true),
+        (last + 512, size - last - 512, false),
+    ] {
+        let written = subject.disk.write(offset, &vec![7; length as usize], COMPRESSED);
+        match written {
+            Ok(()) => assert!(is_taken, "{offset}+{length}"),
+            Err(Error::Misaligned { alignment, .. }) => {
+                assert!(!is_taken && alignment == CLUSTER, "{offset}+{length}")
+            }
+            Err(error) => panic!("{offset}+{length}: {error}"),
+        }
+        let mut read = vec![0; length as usize];
+        subject.disk.read(offset, &mut read).unwrap();
+        assert!(!is_taken || read.iter().all(|byte| *byte == 7), "{offset}+{length}");
+    }
+    subject.must_be_clean();
+}
+
+#[test]
+fn a_discard_that_is_to_be_ignored_changes_nothing() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new().with("discard", "ignore"));
+    subject.disk.write(0, &[7; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
+    subject.disk.discard(Extent::new(0, 1 << 20)).unwrap();
+    let mut read = [0; 4 * CLUSTER as usize];
+    subject.disk.read(0, &mut read).unwrap();
+    assert!(read == [7; 4 * CLUSTER as usize]);
+}
+
+#[test]
+fn zeroes_without_data_are_refused_where_only_data_will_do() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    subject.disk.write(0, &[7; 3 * CLUSTER as usize], WriteFlags::default()).unwrap();
+    let fast = ZeroFlags { no_fallback: true, ..ZeroFlags::default() };
+    for (from, to, is_taken) in [
+        (512, 1024, false),
+        (512, CLUSTER, false),
+        (CLUSTER, 2 * CLUSTER + 512, false),
+        (CLUSTER, 2 * CLUSTER, true),
+        (CLUSTER + 512, CLUSTER + 1024, true),
+        (3 * CLUSTER - 512, 4 * CLUSTER, false),
+        (3 * CLUSTER, 4 * CLUSTER + 512, true),
+    ] {
+        let zeroed = subject.disk.write_zeroes(Extent::between(from, to), fast);
+        assert_eq!(zeroed.is_ok(), is_taken, "{from} to {to}: {zeroed:?}");
+        let mut read = vec![0; (to - from) as usize];
+        subject.disk.read(from, &mut read).unwrap();
+        assert_eq!(read.iter().all(|byte| *byte == 0), is_taken, "{from} to {to}");
+    }
+}
+
+#[test]
+fn a_disk_grows_and_nothing_else() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    subject.disk.resize(1 << 20).unwrap();
+    assert_eq!(subject.log.take(), "-", "the size stays");
+    assert!(matches!(subject.disk.resize((1 << 20) - 1), Err(Error::Unsupported { .. })));
+    assert_eq!((subject.log.take().as_str(), subject.disk.size()), ("-", 1 << 20));
+    subject.disk.resize((1 << 20) + 1).unwrap();
+    assert_eq!(subject.disk.size(), (1 << 20) + 1);
+}
+
+/// Waits until so many operations are held at the gate.
+fn arrive(gate: &Gate, count: u64) {
+    let begun = Instant::now();
+    while gate.waiting_count() < count {
+        assert!(begun.elapsed() < Duration::from_secs(3), "{} of {count} came", gate.waiting_count());
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+/// What needs no change of metadata goes on side by side: writes in place, reads, and flushes of nothing but data.
+#[test]
+fn nobody_waits_for_a_write_in_place() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    subject.disk.write(0, &[1; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
+    subject.disk.flush().unwrap();
+    let requests: [(Operation, &(dyn Fn(u64) + Sync)); 3] = [
+        (Operation::Write, &|n| subject.disk.write(n * CLUSTER, &[2; 5000], WriteFlags::default()).unwrap()),
+        (Operation::Read, &|n| subject.disk.read(n * CLUSTER, &mut [0; 5000]).unwrap()),
+        (Operation::Sync, &|_| subject.disk.flush().unwrap()),
+    ];
+    let gates: Vec<(Operation, Arc<Gate>)> =
+        requests.iter().map(|(operation, _)| (*operation, Arc::new(Gate::new()))).collect();
+    std::thread::scope(|scope| {
+        let opener = Opener(&gates);
+        for (operation, gate) in &gates {
+            subject.fault.add_rule(FaultRule::hold(gate).on(*operation).sticky());
+        }
+        for ((_, request), (_, gate)) in requests.iter().zip(&gates) {
+            for n in [0, 2] {
+                scope.spawn(move || request(n));
+            }
+            arrive(gate, 2);
+        }
+        drop(opener);
+    });
+}
+
+/// Opens all gates, also where an assertion has failed.
+struct Opener<'a>(&'a [(Operation, Arc<Gate>)]);
+
+impl Drop for Opener<'_> {
+    fn drop(&mut self) {
+        self.0.iter().for_each(|(_, gate)| gate.open());
+    }
+}
