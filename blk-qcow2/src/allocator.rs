@@ -71,7 +71,7 @@ struct Waiting {
 pub(crate) struct Allocation {
     pub(crate) first: u64,
     pub(crate) count: u64,
-    /// They read as zeroes.
+    /// They are known to read as zeroes.
     pub(crate) fresh: bool,
 }
 
@@ -184,9 +184,9 @@ impl Metadata {
                 cluster += 1;
             }
         }
-        let fresh = first >= self.allocator.fresh;
         self.take_clusters(first, count)?;
-        Ok(Allocation { first, count, fresh })
+        // Who asks for a row writes all of it: nobody cares what it reads as.
+        Ok(Allocation { first, count, fresh: false })
     }
 
     /// Allocates one cluster for a metadata structure and fills it with zeroes. Returns its host offset.
@@ -368,12 +368,14 @@ impl Metadata {
         Ok(None)
     }
 
+    /// Where the run of free clusters ends that begins at `first`, at most at `limit`.
     fn free_run_end(&mut self, first: u64, limit: u64) -> Result<u64> {
-        let mut end = first + 1;
-        while end < limit && self.refcount(end)? == 0 {
-            end += 1;
+        for cluster in first..limit {
+            if self.refcount(cluster)? != 0 {
+                return Ok(cluster);
+            }
         }
-        Ok(end)
+        Ok(limit)
     }
 
     /// Counts one reference to each cluster of a free run, unless metadata lies there: then the counts are wrong.
@@ -441,5 +443,56 @@ impl Metadata {
         self.roles.claim(cluster, Role::RefcountBlock);
         self.allocator.took(cluster, 1);
         self.refcounts.set(&*storage, cluster, 1)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metadata::tests::loaded;
+
+    #[test]
+    fn a_search_begins_behind_what_the_last_one_found() {
+        let mut metadata = loaded(12, 4);
+        let first = metadata.allocate(1).unwrap().first;
+        for (wanted, next) in [(1, 2), (5, 7), (100, 107)] {
+            let allocation = metadata.allocate(wanted).unwrap();
+            assert_eq!((allocation.count, allocation.first + wanted), (wanted, first + next));
+            assert_eq!(metadata.allocator.next, first + next);
+        }
+        metadata.give_back(Allocation { first: first + 3, count: 2, fresh: false }).unwrap();
+        assert_eq!(metadata.allocator.next, first + 3);
+        let short = metadata.allocate(5).unwrap();
+        assert_eq!((short.first, short.count, short.fresh), (first + 3, 2, false));
+        let behind = metadata.allocate(5).unwrap();
+        assert_eq!((behind.first, behind.count, behind.fresh), (first + 107, 5, true));
+    }
+
+    #[test]
+    fn host_offsets_end_at_2_to_the_56() {
+        let mut metadata = loaded(12, 4);
+        let end = 1 << (56 - 12);
+        for (first, count) in [(end - 1, 1), (end - 2, 2), (end - 1, 2), (end, 1)] {
+            let error = metadata.take_clusters(first, count).unwrap_err().to_string();
+            assert!(error.contains("host offsets end at 2^56"), "{first} {count}: {error}");
+        }
+        let index = metadata.geometry.table_index(end);
+        assert!(matches!(metadata.add_refcount_block(index), Err(Error::NoSpace { .. })));
+    }
+
+    #[test]
+    fn a_trimmed_file_keeps_its_header_whatever_the_counts_say() {
+        let mut metadata = loaded(12, 4);
+        let taken = metadata.allocate(3).unwrap();
+        metadata.flush().unwrap();
+        metadata.give_back(Allocation { first: taken.first + 1, ..taken }).unwrap();
+        metadata.trim_file().unwrap();
+        assert_eq!(metadata.storage.len().unwrap(), (taken.first + 1) << 12);
+        for cluster in 0..=taken.first {
+            let storage = std::sync::Arc::clone(&metadata.storage);
+            metadata.refcounts.set(&*storage, cluster, 0).unwrap();
+        }
+        metadata.trim_file().unwrap();
+        assert_eq!(metadata.storage.len().unwrap(), 1 << 12);
     }
 }

@@ -213,6 +213,8 @@ mod tests {
         let first_cluster = old as u64 * 64;
         let plan = TablePlan { first_cluster, table_clusters: 130, block_count: 4 };
         let blocks = first_cluster + 130..first_cluster + 134;
+        // What was cached there before is nothing to the new blocks.
+        metadata.refcounts.cache.load(&*storage, blocks.start << bits).unwrap();
         let entries = metadata.write_new_blocks(plan).unwrap();
         assert_eq!(entries.len(), 130 * 64);
         let of_blocks: Vec<u64> = blocks.clone().map(|cluster| cluster << bits).collect();

@@ -59,6 +59,17 @@ fn clusters_have_512_bytes_to_2_mib_and_counts_1_to_64_bits() {
     }
 }
 
+#[test]
+fn a_disk_grows_up_to_the_largest_l1_table() {
+    let image = Image::try_new(1 << 20, Options::new()).unwrap();
+    let disk = open(&image);
+    let error = disk.resize((1 << 51) + 1).unwrap_err().to_string();
+    assert!(error.contains("needs 4194305 L1 entries, the largest table has 4194304"), "{error}");
+    disk.resize(1 << 51).unwrap();
+    assert_eq!(disk.size(), 1 << 51);
+    assert!(disk.resize((1 << 51) + 1).is_err());
+}
+
 /// An L1 table has at most 32 MiB: 2^22 entries, of 64 entries of 512 bytes, or 8192 of 64 KiB.
 #[test]
 fn the_largest_disk_depends_on_the_cluster_size() {

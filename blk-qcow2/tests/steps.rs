@@ -176,6 +176,7 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.write(1, 2, 0x11, WriteFlags::default());
     s.write(16, 31, 0x12, WriteFlags::default());
     s.flush();
+    s.zero(9, 10, KEPT);
     s.write(17, 30, 0x13, WriteFlags::default());
     s.flush();
     for cluster in [10, 11, 12, 13] {

@@ -25,10 +25,14 @@ struct Subject {
 
 impl Subject {
     fn new(size: u64, capacity: u64, options: Options) -> Self {
+        Self::created(size, capacity, Options::new(), options)
+    }
+
+    fn created(size: u64, capacity: u64, create: Options, options: Options) -> Self {
         let log = Arc::new(LogStorage::new(MemoryStorage::with_capacity_limit(capacity)));
         let fault = Arc::new(FaultStorage::new(Arc::clone(&log) as _));
         let storage = Arc::clone(&fault) as Arc<dyn Storage>;
-        FORMAT.create(&storage, size, Options::new().with("cluster_size", CLUSTER)).unwrap();
+        FORMAT.create(&storage, size, create.with("cluster_size", CLUSTER)).unwrap();
         let disk = FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver).unwrap();
         log.take();
         Self { disk, fault, log }
@@ -103,6 +107,54 @@ fn a_full_host_is_asked_again_only_where_something_waits_to_become_free() {
     subject.must_be_clean();
 }
 
+/// A host that has no room for the end of the last cluster: nothing is lost, and all goes on once there is less to write.
+#[test]
+fn a_flush_that_finds_the_host_full_is_tried_again() {
+    let subject = Subject::new(1 << 20, 5 * CLUSTER + 600, Options::new());
+    subject.disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
+    for _ in 0..2 {
+        assert!(matches!(subject.disk.flush(), Err(Error::NoSpace { .. })));
+    }
+    let mut read = [0; 512];
+    subject.disk.read(0, &mut read).unwrap();
+    assert_eq!(read, [1; 512]);
+    subject.disk.write(0, &[2; 512], WriteFlags::default()).unwrap();
+}
+
+/// An L2 table was made, and what it was made for has failed: the table alone is a reference too.
+#[test]
+fn with_lazy_counts_a_table_alone_makes_the_image_dirty() {
+    let lazy = Options::new().with("lazy_refcounts", "on");
+    let subject = Subject::created(1 << 20, 1 << 30, lazy, Options::new());
+    subject.fault.add_rule(FaultRule::fail(5).on(Operation::Write));
+    assert!(subject.disk.write(0, &[1; 512], WriteFlags::default()).is_err());
+    subject.log.take();
+    subject.disk.flush().unwrap();
+    assert_eq!(
+        subject.log.take(),
+        "len, set_len 5000, read 0+200, write 0+200, sync, sync, write 3000+200, sync"
+    );
+    subject.disk.close().unwrap();
+    assert_eq!(subject.log.take(), "sync, write 2000+1000, sync, read 0+200, write 0+200, sync");
+}
+
+#[test]
+fn the_length_of_the_file_is_asked_for_where_it_may_have_grown() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    let write_and_flush = |cluster: u64| {
+        subject.disk.write(cluster * CLUSTER, &[1; CLUSTER as usize], WriteFlags::default()).unwrap();
+        subject.log.take();
+        subject.disk.flush().unwrap();
+        subject.log.take()
+    };
+    assert!(write_and_flush(0).starts_with("len, "));
+    assert!(write_and_flush(1).starts_with("len, "));
+    subject.disk.discard(Extent::new(CLUSTER, CLUSTER)).unwrap();
+    subject.disk.flush().unwrap();
+    // Again the last cluster of the file.
+    assert_eq!(write_and_flush(2), "write 2000+1000, sync, write 4000+1000, sync");
+}
+
 #[test]
 fn whole_clusters_alone_are_written_compressed() {
     let size = (1 << 20) - 1000;
@@ -122,7 +174,7 @@ fn whole_clusters_alone_are_written_compressed() {
         match written {
             Ok(()) => assert!(is_taken, "{offset}+{length}"),
             Err(Error::Misaligned { alignment, .. }) => {
-                assert!(!is_taken && alignment == CLUSTER, "{offset}+{length}")
+                assert!(!is_taken && alignment == CLUSTER, "{offset}+{length}");
             }
             Err(error) => panic!("{offset}+{length}: {error}"),
         }
