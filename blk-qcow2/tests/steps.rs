@@ -10,11 +10,9 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use blk_core::{
-    Access, Disk, Extent, MemoryStorage, Options, RepairMode, Resolver, Result, Storage, WriteFlags,
-    ZeroFlags,
-};
+use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
 use blk_qcow2::FORMAT;
+use common::Below;
 use common::log::LogStorage;
 use expect_test::{ExpectFile, expect_file};
 
@@ -22,20 +20,6 @@ const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };
 const KEPT: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: false, fua: false };
 const UNMAPPED: ZeroFlags = ZeroFlags { may_unmap: true, no_fallback: false, fua: false };
 const FAST: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: true, fua: false };
-
-/// Puts a disk below an image that names none.
-#[derive(Debug)]
-struct Below(Option<Arc<Disk>>);
-
-impl Resolver for Below {
-    fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
-        unreachable!("the images name no file")
-    }
-
-    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
-        Ok(self.0.clone())
-    }
-}
 
 /// Bytes that differ from one quarter of a cluster to the next.
 fn pattern(range: Range<u64>, fill: u8, cluster: u64) -> Vec<u8> {

@@ -7,7 +7,7 @@ pub(crate) mod log;
 
 use std::sync::Arc;
 
-use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
+use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Resolver, Result, Storage};
 use blk_qcow2::FORMAT;
 
 /// An image in memory.
@@ -59,4 +59,18 @@ impl Image {
 /// Puts bytes into an image.
 pub(crate) fn patch(image: &mut [u8], offset: usize, bytes: &[u8]) {
     image[offset..offset + bytes.len()].copy_from_slice(bytes);
+}
+
+/// Puts a disk below an image that names none.
+#[derive(Debug)]
+pub(crate) struct Below(pub(crate) Option<Arc<Disk>>);
+
+impl Resolver for Below {
+    fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
+        unreachable!("the images name no file")
+    }
+
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        Ok(self.0.clone())
+    }
 }

@@ -1,0 +1,210 @@
+//! What shows of a disk: runs that end where tables begin, bytes that come to light when it grows, what it says about itself.
+
+#![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
+
+mod common;
+
+use std::fmt::Write;
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags};
+use blk_qcow2::FORMAT;
+use common::log::LogStorage;
+use common::{Below, Image, patch};
+use expect_test::expect;
+
+fn open(storage: Arc<dyn Storage>, below: Option<Arc<Disk>>, options: Options) -> Disk {
+    FORMAT.open(storage, Access::ReadWrite, options, &Below(below)).unwrap()
+}
+
+/// A disk of so many bytes, all of them 0xbb.
+fn full_disk(bytes: u64) -> Arc<Disk> {
+    let image = Image::new(bytes, Options::new());
+    let disk = image.open(Options::new());
+    disk.write(0, &vec![0xbb; bytes as usize], WriteFlags::default()).unwrap();
+    Arc::new(disk)
+}
+
+fn write(disk: &Disk, offset: u64, length: u64) {
+    disk.write(offset, &vec![7; length as usize], WriteFlags::default()).unwrap();
+}
+
+/// An L2 table of 512 bytes has 64 entries.
+#[test]
+fn runs_and_reads_end_where_tables_begin() {
+    const TABLE: u64 = 64 * 512;
+    let log = Arc::new(LogStorage::new(MemoryStorage::new()));
+    let storage = Arc::clone(&log) as Arc<dyn Storage>;
+    FORMAT.create(&storage, 8 * TABLE, Options::new().with("cluster_size", 512)).unwrap();
+    let caches = Options::new().with("l2-cache-slices", 1).with("refcount-cache-slices", 1);
+    let disk = open(storage, None, caches);
+    // The last cluster of table 2 and the first of table 3, next to one another on the host; and the end of the disk.
+    write(&disk, 3 * TABLE - 512, 1024);
+    write(&disk, 8 * TABLE - 512, 512);
+    disk.flush().unwrap();
+    let mut text = String::new();
+    for offset in [0, 10, TABLE, TABLE + 700, 2 * TABLE, 3 * TABLE - 512, 3 * TABLE + 512, 4 * TABLE + 5] {
+        let status = disk.block_status(Extent::between(offset, 8 * TABLE)).unwrap();
+        let _ = writeln!(text, "{offset:#x}: {:#x} {}", status.length, status.allocated);
+    }
+    expect![[r#"
+        0x0: 0x10000 false
+        0xa: 0xfff6 false
+        0x8000: 0x8000 false
+        0x82bc: 0x7d44 false
+        0x10000: 0x7e00 false
+        0x17e00: 0x200 true
+        0x18200: 0x7e00 false
+        0x20005: 0x17ffb false
+    "#]]
+    .assert_eq(&text);
+    log.take();
+    let mut read = [0; 700];
+    disk.read(3 * TABLE - 300, &mut read).unwrap();
+    assert_eq!(read, [7; 700]);
+    disk.read(3 * TABLE - 300, &mut [0; 700]).unwrap();
+    disk.read(3 * TABLE - 700, &mut read).unwrap();
+    // The size is a whole number of clusters: nothing can come to light, and nothing is looked for.
+    disk.read(0, &mut read).unwrap();
+    log.take();
+    disk.resize(8 * TABLE + 512).unwrap();
+    let steps = log.take();
+    assert!(steps.ends_with("sync, read 0+200, write 0+200, sync"), "{steps}");
+    disk.resize(8 * TABLE + 1024).unwrap();
+    assert_eq!(log.take(), "sync, read 0+200, write 0+200, sync");
+}
+
+/// The runs of a disk from `at` on.
+fn map(disk: &Disk, mut at: u64) -> String {
+    let mut text = String::new();
+    while at < disk.size() {
+        let status = disk.block_status(Extent::between(at, disk.size())).unwrap();
+        let kind = match (status.allocated, status.zero) {
+            (true, true) => "zeroes",
+            (true, false) => "data",
+            (false, _) => "below",
+        };
+        let host = status.host_offset.map_or_else(String::new, |host| format!(" at {host:x}"));
+        let _ = write!(text, " {:x} {kind}{host}", status.length);
+        at += status.length;
+    }
+    text
+}
+
+/// A disk of 10 and a half clusters becomes one of 13 and a quarter, over disks of all lengths that matter. In an image that lies,
+/// cluster 12 has data already.
+#[test]
+fn nothing_comes_to_light_when_a_disk_grows() {
+    const CLUSTER: u64 = 4096;
+    let (old, new) = (10 * CLUSTER + 2048, 13 * CLUSTER + 1024);
+    let mut text = String::new();
+    for compat in ["1.1", "0.10"] {
+        for below in
+            [0, old - 512, old, old + 512, 11 * CLUSTER, 11 * CLUSTER + 512, 12 * CLUSTER, 20 * CLUSTER]
+        {
+            let create = Options::new().with("cluster_size", CLUSTER).with("compat", compat);
+            let image = Image::new(20 * CLUSTER, create);
+            if below == 20 * CLUSTER {
+                let disk = image.open(Options::new());
+                write(&disk, 12 * CLUSTER, CLUSTER);
+                disk.close().unwrap();
+            }
+            let mut bytes = image.bytes();
+            patch(&mut bytes, 24, &old.to_be_bytes());
+            let log = Arc::new(LogStorage::new(MemoryStorage::from_bytes(&bytes)));
+            let disk = open(Arc::clone(&log) as _, (below > 0).then(|| full_disk(below)), Options::new());
+            log.take();
+            disk.resize(new).unwrap();
+            let _ = write!(text, "version {compat} over {below:#x}: {}\n ", log.take());
+            let _ = writeln!(text, "{}", map(&disk, 10 * CLUSTER));
+            let mut read = vec![1; new as usize];
+            disk.read(0, &mut read).unwrap();
+            let shown = below.min(old) as usize;
+            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {below:#x}");
+            assert!(read[shown..].iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+            disk.flush().unwrap();
+            let checked = disk.check(RepairMode::None).unwrap();
+            assert!(checked.is_clean(), "{checked}");
+        }
+    }
+    expect![[r#"
+        version 1.1 over 0x0: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 1.1 over 0xa600: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 1.1 over 0xa800: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 1.1 over 0xaa00: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 below
+        version 1.1 over 0xb000: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 below
+        version 1.1 over 0xb200: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 zeroes
+        version 1.1 over 0xc000: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 zeroes
+        version 1.1 over 0x14000: read 4000+1000, read 2000+1000, write 6000+1000, len, write 2000+1000, sync, write 4000+1000, sync, punch 5000+1000, write 2000+1000, sync, read 0+200, write 0+200, sync
+          1000 data at 6000 2400 zeroes
+        version 0.10 over 0x0: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 0.10 over 0xa600: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 0.10 over 0xa800: sync, read 0+200, write 0+200, sync
+          3400 below
+        version 0.10 over 0xaa00: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 below
+        version 0.10 over 0xb000: read 2000+1000, read 4000+1000, write 5000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          1000 data at 5000 2400 below
+        version 0.10 over 0xb200: read 2000+1000, read 4000+1000, write 5000+1000, write 6000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          2000 data at 5000 1400 below
+        version 0.10 over 0xc000: read 2000+1000, read 4000+1000, write 5000+1000, write 6000+1000, len, write 2000+1000, sync, write 4000+1000, sync, write 3000+200, sync, read 0+200, write 0+200, sync
+          2000 data at 5000 1400 below
+        version 0.10 over 0x14000: read 4000+1000, read 2000+1000, write 6000+1000, write 7000+1000, write 5000+1000, write 8000+1000, len, write 2000+1000, sync, write 4000+1000, sync, read 0+200, write 0+200, sync
+          2000 data at 6000 1000 data at 5000 400 data at 8000
+    "#]].assert_eq(&text);
+}
+
+#[test]
+fn a_disk_says_what_it_is() {
+    let mut text = String::new();
+    for (compat, more, patches) in [
+        ("0.10", None, &[][..]),
+        ("1.1", None, &[]),
+        ("1.1", Some(("lazy_refcounts", "on")), &[]),
+        ("1.1", Some(("compression_type", "zstd")), &[]),
+        // A bit that is not ours.
+        ("1.1", Some(("refcount_bits", "1")), &[(80, 2u64)]),
+    ] {
+        let mut create = Options::new().with("compat", compat);
+        if let Some((name, value)) = more {
+            create = create.with(name, value);
+        }
+        let image = Image::new(1 << 20, create);
+        let mut bytes = image.bytes();
+        for (at, value) in patches {
+            patch(&mut bytes, *at, &value.to_be_bytes());
+        }
+        let disk = Image::from_bytes(&bytes).open(Options::new());
+        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let _ = writeln!(text, "{:?} {:?} {:?}", info.format, info.is_dirty, info.details);
+    }
+    expect![[r#"
+        "qcow2" false [("compat", Text("0.10")), ("compression-type", Text("zlib")), ("refcount-bits", Number(16))]
+        "qcow2" false [("compat", Text("1.1")), ("compression-type", Text("zlib")), ("lazy-refcounts", Switch(false)), ("refcount-bits", Number(16)), ("corrupt", Switch(false)), ("extended-l2", Switch(false))]
+        "qcow2" false [("compat", Text("1.1")), ("compression-type", Text("zlib")), ("lazy-refcounts", Switch(true)), ("refcount-bits", Number(16)), ("corrupt", Switch(false)), ("extended-l2", Switch(false))]
+        "qcow2" false [("compat", Text("1.1")), ("compression-type", Text("zstd")), ("lazy-refcounts", Switch(false)), ("refcount-bits", Number(16)), ("corrupt", Switch(false)), ("extended-l2", Switch(false))]
+        "qcow2" false [("compat", Text("1.1")), ("compression-type", Text("zlib")), ("lazy-refcounts", Switch(false)), ("refcount-bits", Number(1)), ("corrupt", Switch(false)), ("extended-l2", Switch(false))]
+    "#]].assert_eq(&text);
+}
+
+#[test]
+fn a_disk_tells_its_cluster_size_and_the_disk_below() {
+    let image = Image::new(1 << 20, Options::new().with("cluster_size", 8192));
+    let alone = open(image.storage(), None, Options::new());
+    let limits = alone.limits();
+    assert_eq!((limits.zero_granularity, limits.discard_granularity), (8192, 8192));
+    assert!(alone.backing().is_none());
+    drop(alone);
+    let below = full_disk(65_536);
+    let disk = open(image.storage(), Some(Arc::clone(&below)), Options::new());
+    assert!(disk.backing().is_some_and(|found| Arc::ptr_eq(found, &below)));
+}
