@@ -1,5 +1,7 @@
 //! Writing compressed clusters: several share a host cluster, each counting one reference to it.
 
+use std::borrow::Cow;
+
 use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
@@ -33,14 +35,12 @@ impl Qcow2 {
     }
 
     fn write_compressed_cluster(&self, at: u64, part: &[u8]) -> Result<()> {
-        let mut padded;
-        let mut input = part;
-        if (part.len() as u64) < self.geometry.cluster_bytes() {
-            padded = part.to_vec();
-            padded.resize(self.geometry.cluster_bytes() as usize, 0);
-            input = &padded;
+        let cluster_bytes = self.geometry.cluster_bytes() as usize;
+        let mut whole = Cow::Borrowed(part);
+        if part.len() != cluster_bytes {
+            whole.to_mut().resize(cluster_bytes, 0);
         }
-        let Some(packed) = compress::compress(self.compression, input)? else {
+        let Some(packed) = compress::compress(self.compression, &whole)? else {
             return self.write_guest(at, part);
         };
         let mut metadata = self.metadata.write();

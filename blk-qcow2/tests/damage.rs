@@ -176,6 +176,9 @@ fn l2_entries(r: &mut Report) {
             disk.write(512, &vec![9; 5 * CLUSTER as usize], WriteFlags::default())
         });
     }
+    r.add("L2 entry 10, reserved bits: write of four from 8 on", &[(L2 + 80, DATA | COPIED | 4)], &|disk| {
+        disk.write(8 * CLUSTER + 512, &[9; 3 * CLUSTER as usize], WriteFlags::default())
+    });
     // Two sectors, the second in the next cluster, whose data then are counted twice.
     let over_the_edge = COMPRESSED | 1 << 58 | (DATA + CLUSTER - 512);
     r.add("L2 entry 0, data on the refcount block: write", &[(L2, BLOCK | COPIED)], &|disk| write(disk, 0));

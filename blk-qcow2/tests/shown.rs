@@ -7,7 +7,7 @@ mod common;
 use std::fmt::Write;
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags};
+use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
 use blk_qcow2::FORMAT;
 use common::log::LogStorage;
 use common::{Below, Image, patch};
@@ -64,6 +64,10 @@ fn runs_and_reads_end_where_tables_begin() {
     assert_eq!(read, [7; 700]);
     disk.read(3 * TABLE - 300, &mut [0; 700]).unwrap();
     disk.read(3 * TABLE - 700, &mut read).unwrap();
+    // Other tables are cached: what is written in place is looked up first.
+    write(&disk, 3 * TABLE - 300, 400);
+    disk.read(3 * TABLE - 300, &mut read).unwrap();
+    assert_eq!(read, [7; 700]);
     // The size is a whole number of clusters: nothing can come to light, and nothing is looked for.
     disk.read(0, &mut read).unwrap();
     log.take();
@@ -72,6 +76,35 @@ fn runs_and_reads_end_where_tables_begin() {
     assert!(steps.ends_with("sync, read 0+200, write 0+200, sync"), "{steps}");
     disk.resize(8 * TABLE + 1024).unwrap();
     assert_eq!(log.take(), "sync, read 0+200, write 0+200, sync");
+}
+
+/// Host clusters in the order of their first writes: 0, 5, and then 1 to 4 and 6 to 8 in a row; 6 keeps its own as zeroes.
+#[test]
+fn writes_in_place_and_reads_stay_inside_what_was_asked_for() {
+    const CLUSTER: u64 = 4096;
+    let image = Image::new(1 << 20, Options::new().with("cluster_size", CLUSTER));
+    let disk = image.open(Options::new());
+    for (cluster, count) in [(0, 1), (5, 1), (1, 4), (6, 3)] {
+        write(&disk, cluster * CLUSTER, count * CLUSTER);
+    }
+    let host = |cluster: u64| {
+        disk.block_status(Extent::new(cluster * CLUSTER, CLUSTER)).unwrap().host_offset.unwrap()
+    };
+    let first = host(0);
+    assert_eq!([5, 1, 4, 6, 8].map(|cluster| (host(cluster) - first) / CLUSTER), [1, 2, 5, 6, 8]);
+    disk.write(CLUSTER / 2, &[9; CLUSTER as usize], WriteFlags::default()).unwrap();
+    let mut read = [1; 2 * CLUSTER as usize];
+    disk.read(0, &mut read).unwrap();
+    let half = (CLUSTER / 2) as usize;
+    assert!(read[..half].iter().chain(&read[3 * half..]).all(|byte| *byte == 7));
+    assert!(read[half..3 * half].iter().all(|byte| *byte == 9));
+    // A cluster that was kept is filled, also where those before it get new ones.
+    disk.discard(Extent::new(5 * CLUSTER, CLUSTER)).unwrap();
+    let kept = host(6);
+    disk.write_zeroes(Extent::new(6 * CLUSTER, CLUSTER), ZeroFlags::default()).unwrap();
+    write(&disk, 5 * CLUSTER + 512, 2 * CLUSTER);
+    assert_eq!(host(6), kept);
+    assert!(disk.check(RepairMode::None).unwrap().is_clean());
 }
 
 /// The runs of a disk from `at` on.

@@ -153,6 +153,27 @@ impl Subject {
     }
 }
 
+/// Clusters that are zeroes already, with a host cluster and without.
+fn zeroes_again(s: &mut Subject) {
+    s.write(21, 22, 0x15, WriteFlags::default());
+    s.zero(20, 24, KEPT);
+    s.zero(20, 24, KEPT);
+    s.map();
+    s.zero(20, 24, UNMAPPED);
+    s.zero(20, 24, UNMAPPED);
+    s.flush();
+    s.zero(18, 30, UNMAPPED);
+    s.write(18, 30, 0x33, WriteFlags::default());
+    s.zero(20, 24, KEPT);
+    s.write(21, 26, 0x34, WriteFlags::default());
+    // Over nothing, and over the ends of tables and slices of them.
+    s.zero(60, 72, KEPT);
+    s.write(68, 70, 0x35, WriteFlags::default());
+    s.zero(56, 72, UNMAPPED);
+    s.zero(250, 262, UNMAPPED);
+    s.read(240, 280);
+}
+
 /// The life of a disk. `is_hidden`: what is discarded reads as zeroes.
 fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     let s = &mut subject;
@@ -175,7 +196,7 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.map();
     s.zero(18, 27, KEPT);
     s.flush();
-    s.write(21, 22, 0x15, WriteFlags::default());
+    zeroes_again(s);
     s.zero(28, 37, UNMAPPED);
     s.zero(61, 63, KEPT);
     s.zero(65, 67, FAST);
@@ -314,4 +335,25 @@ fn large_clusters_are_copied_in_parts() {
         assert!(s.disk.check(RepairMode::None).unwrap().is_clean());
         name.assert_eq(&s.text);
     }
+}
+
+/// Zeroes that are data are written in pieces of 64 KiB that end where such pieces end in the disk.
+#[test]
+fn zeroes_as_data_are_written_in_pieces() {
+    let cluster = 1 << 18;
+    let version_2 = Options::new().with("compat", "0.10");
+    let mut subject = Subject::sized(12 * cluster, cluster, Some(16), version_2, Options::new());
+    let s = &mut subject;
+    s.write(4, 8, 0x61, WriteFlags::default());
+    s.zero(8, 20, KEPT);
+    s.read(0, 48);
+    s.map();
+    let extent = Extent::new(cluster + 100_000, 150_000);
+    s.content[extent.offset as usize..extent.end() as usize].fill(0);
+    s.disk.write_zeroes(extent, KEPT).unwrap();
+    s.note("zeroes inside of the second cluster");
+    s.read(0, 48);
+    s.disk.close().unwrap();
+    s.note("close");
+    expect_file!["steps/zeroes_as_data.txt"].assert_eq(&s.text);
 }

@@ -72,6 +72,37 @@ fn compressed_clusters_that_could_not_be_written_give_back_their_room() {
     subject.must_be_clean();
 }
 
+/// What does not fit into the rest of a host cluster goes to another one.
+#[test]
+fn compressed_clusters_stay_inside_their_host_clusters() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    let mut state = 1u64;
+    let noise: Vec<u8> = std::iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    })
+    .take(2500)
+    .collect();
+    let content = |cluster: u64| {
+        let mut content = vec![cluster as u8; CLUSTER as usize];
+        let prefix = if cluster % 3 == 2 { 1000 } else { 2500 };
+        content[..prefix].copy_from_slice(&noise[..prefix]);
+        content
+    };
+    for cluster in 0..12 {
+        subject.disk.write(cluster * CLUSTER, &content(cluster), COMPRESSED).unwrap();
+        subject.must_be_clean();
+    }
+    for cluster in 0..12 {
+        let mut read = vec![0; CLUSTER as usize];
+        subject.disk.read(cluster * CLUSTER, &mut read).unwrap();
+        assert!(read == content(cluster), "{cluster}");
+    }
+    let checked = subject.disk.check(RepairMode::None).unwrap();
+    // Before them the header, two refcount structures, and two tables.
+    assert_eq!((checked.compressed_clusters, checked.image_end_offset), (12, (5 + 8) * CLUSTER));
+}
+
 /// Counts that went up and down again wait to be written, although no reference does.
 #[test]
 fn a_flush_after_a_failed_write_writes_the_counts() {
