@@ -158,6 +158,12 @@ fn l1_entries(r: &mut Report) {
     r.add("a shared L2 table: write", &[(L1, L2), (count(4), 0x2_0001_0001_0001)], &|disk| {
         write_and_flush(disk, 9)
     });
+    // Its cluster is free after the first flush, and taken by the second write.
+    r.add("an L2 table that is said to be shared: writes", &[(L1, L2)], &|disk| {
+        write_and_flush(disk, 9)?;
+        write_and_flush(disk, 20)?;
+        write_and_flush(disk, 30)
+    });
     r.add("a shared L2 table without a count: write", &[(L1, L2), (count(4), 0x1_0001_0001)], &|disk| {
         write_and_flush(disk, 9)
     });

@@ -160,6 +160,7 @@ fn zeroes_again(s: &mut Subject) {
     s.zero(20, 24, KEPT);
     s.map();
     s.zero(20, 24, UNMAPPED);
+    s.flush();
     s.zero(20, 24, UNMAPPED);
     s.flush();
     s.zero(18, 30, UNMAPPED);
@@ -223,6 +224,7 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.resize(413);
     s.write(401, 413, 0x1b, WriteFlags::default());
     s.resize(900);
+    s.zero(760, 800, KEPT);
     s.write(890, 893, 0x1c, WriteFlags::default());
     s.zero(600, 700, UNMAPPED);
     s.discard(0, 300, is_hidden);
