@@ -229,6 +229,40 @@ fn a_disk_says_what_it_is() {
     "#]].assert_eq(&text);
 }
 
+/// An image with the bitmap "b", of 64 KiB a bit, and these autoclear bits.
+fn with_bitmap(autoclear: u64) -> Image {
+    let image = Image::new(1 << 20, Options::new());
+    let block = image.field(image.field(48) as usize) as usize;
+    let mut bytes = image.bytes();
+    let directory = (bytes.len() as u64).next_multiple_of(65_536);
+    bytes.resize(directory as usize + 65_536, 0);
+    patch(&mut bytes, block + 2 * (directory / 65_536) as usize, &[0, 1]);
+    patch(&mut bytes, 88, &autoclear.to_be_bytes());
+    patch(
+        &mut bytes,
+        112,
+        &[0x23, 0x85, 0x28, 0x75, 0, 0, 0, 24, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 32],
+    );
+    patch(&mut bytes, 136, &directory.to_be_bytes());
+    patch(&mut bytes, 144, &[0; 8]);
+    patch(&mut bytes, directory as usize + 16, &[1, 16, 0, 1, 0, 0, 0, 0, b'b']);
+    Image::from_bytes(&bytes)
+}
+
+/// The bit that vouches for bitmaps is the first: others say nothing of them.
+#[test]
+fn bitmaps_show_while_the_image_vouches_for_them() {
+    for (autoclear, is_shown) in [(1, true), (3, true), (0, false), (2, false)] {
+        let disk = with_bitmap(autoclear).open(Options::new());
+        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let bitmaps = info.details.iter().find(|(name, _)| *name == "bitmaps");
+        assert_eq!(bitmaps.is_some(), is_shown, "{autoclear}: {bitmaps:?}");
+        write(&disk, 0, 512);
+        let info = disk.driver().as_info().unwrap().info().unwrap();
+        assert!(info.details.iter().all(|(name, _)| *name != "bitmaps"), "{autoclear}, after a write");
+    }
+}
+
 #[test]
 fn a_disk_tells_its_cluster_size_and_the_disk_below() {
     let image = Image::new(1 << 20, Options::new().with("cluster_size", 8192));
