@@ -197,10 +197,10 @@ fn life(mut subject: Subject, is_hidden: bool, expected: &ExpectFile) {
     s.map();
     s.zero(18, 27, KEPT);
     s.flush();
-    zeroes_again(s);
-    s.zero(28, 37, UNMAPPED);
     s.zero(61, 63, KEPT);
     s.zero(65, 67, FAST);
+    zeroes_again(s);
+    s.zero(28, 37, UNMAPPED);
     s.zero(37, 38, KEPT);
     s.write(158, 159, 0x31, WriteFlags::default());
     s.flush();
