@@ -53,13 +53,13 @@ fn requests_are_moved_by_the_start_of_the_window_and_nothing_else() {
 #[test]
 fn what_a_disk_gains_is_written_in_pieces_to_its_end() {
     let subject = Subject::new(1000, Options::new());
-    let size = 1000 + (5 << 19);
+    let size = 1000 + (600 << 10);
     let steps = subject.steps(|disk| disk.grow(size, Preallocation::Full).unwrap());
     let writes =
         steps.iter().filter(|(operation, _)| *operation == Operation::Write).map(|(_, extent)| *extent);
-    let begin = START + 1000;
-    let expected = [(begin, 1 << 20), (begin + (1 << 20), 1 << 20), (begin + (2 << 20), 1 << 19)]
-        .map(|(at, length)| Extent::new(at, length));
+    let (begin, end, piece) = (START + 1000, START + size, 256 << 10);
+    let expected =
+        [(begin, piece), (piece, 2 * piece), (2 * piece, end)].map(|(from, to)| Extent::between(from, to));
     assert_eq!(writes.collect::<Vec<_>>(), expected);
     assert_eq!((subject.memory.len().unwrap(), subject.disk.size()), (START + size, size));
     let mut read = vec![9; size as usize];

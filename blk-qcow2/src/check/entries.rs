@@ -3,13 +3,8 @@
 use blk_core::Extent;
 
 use super::walk::{FIXED, Walk};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, ZERO};
+use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, RESERVED, ZERO};
 use crate::ondisk::CompressedDescriptor;
-
-/// Bits 0 to 8 and 56 to 62 of an L1 entry, and of a standard L2 entry in version 2.
-const RESERVED: u64 = 0x7f00_0000_0000_01ff;
-/// In version 3 bit 0 of an L2 entry says that the cluster reads as zeroes.
-const RESERVED_V3: u64 = 0x7f00_0000_0000_01fe;
 
 /// Which table an entry stands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,7 +83,7 @@ impl Walk<'_> {
 
     #[inline]
     fn judge_standard(&self, entry: u64) -> Verdict {
-        let reserved = if self.header.version >= 3 { RESERVED_V3 } else { RESERVED };
+        let reserved = if self.header.version >= 3 { RESERVED & !ZERO } else { RESERVED };
         if entry & reserved != 0 {
             return Verdict::Wrong { why: "reserved bits are set", right: entry & !reserved };
         }
