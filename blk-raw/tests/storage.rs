@@ -92,7 +92,7 @@ fn full_preallocation_has_the_size_that_was_asked_for() {
         let writes = entries.iter().filter(|entry| entry.operation == Operation::Write);
         let lengths: Vec<u64> = writes.map(|entry| entry.extent.length).collect();
         assert_eq!(lengths.iter().sum::<u64>(), size);
-        assert_eq!(lengths.len() as u64, size.div_ceil(1 << 20));
+        assert_eq!(lengths.len() as u64, size.div_ceil(256 << 10));
     }
 }
 
