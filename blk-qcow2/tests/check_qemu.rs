@@ -1,7 +1,8 @@
 //! Our check against `qemu-img check`: on images that QEMU made, on images that were damaged, on images that we repaired.
 
+#[path = "suite/common/mod.rs"]
 mod common;
-#[path = "common/qemu.rs"]
+#[path = "suite/common/qemu.rs"]
 mod qemu;
 
 use blk_core::{Access, DenyResolver, Disk, Options, RepairMode};

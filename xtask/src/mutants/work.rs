@@ -210,7 +210,8 @@ fn own_tests(package: &Path) -> Result<Vec<String>> {
     for entry in fs::read_dir(package.join("tests"))? {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if path.is_file() && !LEFT_OUT.contains(&name.as_str()) {
+        let is_test = path.is_file() || path.join("main.rs").is_file();
+        if is_test && !LEFT_OUT.contains(&name.as_str()) {
             words.push(format!("--test={name}"));
         }
     }

@@ -3,8 +3,6 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
-mod common;
-
 use std::fmt::Write;
 use std::sync::Arc;
 

@@ -4,16 +4,14 @@
 //! order is what keeps a crash harmless (see the module `metadata`), their number is what a request costs, their offsets are
 //! where the allocator puts things. Whoever blesses a change of them has looked at all three.
 
-mod common;
-
 use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
+use crate::common::Below;
+use crate::common::log::LogStorage;
 use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
 use blk_qcow2::FORMAT;
-use common::Below;
-use common::log::LogStorage;
 use expect_test::{ExpectFile, expect_file};
 
 const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };

@@ -1,11 +1,9 @@
 //! Lazy refcounts: the dirty bit stands as long as anybody may write.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
 use blk_core::{Disk, Options, RepairMode, WriteFlags};
-use common::Image;
 
 const CLUSTER: usize = 4096;
 

@@ -1,13 +1,11 @@
 //! Options of an open that govern what happens to the host file: which freed clusters are punched, and what writes may destroy.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{Access, DenyResolver, Disk, Extent, Options, Storage, WriteFlags};
 use blk_qcow2::FORMAT;
-use common::Image;
 
 const CLUSTER: u64 = 65_536;
 
@@ -48,7 +46,7 @@ fn lying(host: u64, options: Options) -> Disk {
     drop(disk);
     let mut bytes = image.bytes();
     let l2_table = image.field(image.field(40) as usize) & 0x00ff_ffff_ffff_fe00;
-    common::patch(&mut bytes, l2_table as usize, &(host | 1 << 63).to_be_bytes());
+    crate::common::patch(&mut bytes, l2_table as usize, &(host | 1 << 63).to_be_bytes());
     Image::from_bytes(&bytes).open(options)
 }
 

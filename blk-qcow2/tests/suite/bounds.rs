@@ -1,10 +1,8 @@
 //! The largest and the smallest that an option, a name or a size may be: both are taken, and the next one is refused.
 
-mod common;
-
+use crate::common::Image;
 use blk_core::{BackingFile, DenyResolver, Disk, Options, Result};
 use blk_qcow2::FORMAT;
-use common::Image;
 
 /// What the specification allows.
 const NAME_BYTES_MAX: usize = 1023;

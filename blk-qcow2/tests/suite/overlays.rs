@@ -1,17 +1,15 @@
 //! Naming another disk below, byte by byte and write by write, and giving up all content.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
+use crate::common::handmade::Handmade;
 use blk_core::storage::{FaultRule, FaultStorage, Operation, TraceStorage};
 use blk_core::{
     Access, BackingFile, DenyResolver, Disk, Error, Extent, Options, RepairMode, Storage, WriteFlags,
     ZeroFlags,
 };
 use blk_qcow2::FORMAT;
-use common::Image;
-use common::handmade::Handmade;
 
 const CLUSTER: u64 = 512;
 

@@ -2,15 +2,13 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
-mod common;
-
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::common::log::LogStorage;
+use crate::common::{Below, Image, patch};
 use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
 use blk_qcow2::FORMAT;
-use common::log::LogStorage;
-use common::{Below, Image, patch};
 use expect_test::expect;
 
 fn open(storage: Arc<dyn Storage>, below: Option<Arc<Disk>>, options: Options) -> Disk {

@@ -1,16 +1,14 @@
 //! Disks that grow with all of their new clusters allocated: what is written for it, and what is read afterwards.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
 use blk_core::storage::{FaultRule, FaultStorage, Operation, TraceStorage};
 use blk_core::{
     Access, CheckReport, DenyResolver, Disk, Extent, MapResolver, MemoryStorage, Options, Preallocation,
     RepairMode, Storage, WriteFlags,
 };
 use blk_qcow2::FORMAT;
-use common::Image;
 
 const CLUSTER: u64 = 512;
 /// Guest bytes of an L2 table.

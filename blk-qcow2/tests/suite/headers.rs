@@ -1,13 +1,11 @@
 //! Every bound of the header and its extensions: what is just allowed is taken, and the next one is refused by name.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
+use crate::common::handmade::Handmade;
 use blk_core::{Access, BackingFile, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
 use blk_qcow2::FORMAT;
-use common::Image;
-use common::handmade::Handmade;
 
 const EXTENSION: usize = 112;
 const BACKING_FORMAT: u64 = 0xe279_2aca;

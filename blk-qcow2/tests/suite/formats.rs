@@ -1,16 +1,14 @@
 //! How an image is recognised, opened with its options, and described.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
+use crate::common::handmade::Handmade;
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{
     Access, Detail, Details, Disk, MapResolver, OptionHelp, Options, Resolver, Result, Storage, WriteFlags,
 };
 use blk_qcow2::FORMAT;
-use common::Image;
-use common::handmade::Handmade;
 
 #[test]
 fn an_image_is_recognised_by_its_magic_and_version() {

@@ -1,17 +1,15 @@
 //! Repairs of images of every width of counts: references that are too many, refcount structures that are lost, marks that go.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::handmade::{COPIED, OFFSET};
+use crate::common::{Image, patch};
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{
     Access, CheckReport, DenyResolver, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
     ZeroFlags,
 };
 use blk_qcow2::FORMAT;
-use common::handmade::{COPIED, OFFSET};
-use common::{Image, patch};
 
 const CLUSTER: u64 = 512;
 /// Guest bytes of an L2 table.

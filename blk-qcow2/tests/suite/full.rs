@@ -1,15 +1,13 @@
 //! Full hosts and failing ones: requests fail, nothing else does.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
 use blk_core::storage::{Effect, FaultRule, FaultStorage, Operation};
 use blk_core::{
     Access, DenyResolver, Error, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
 };
 use blk_qcow2::FORMAT;
-use common::Image;
 
 const CLUSTER: u64 = 4096;
 

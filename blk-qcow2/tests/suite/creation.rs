@@ -1,13 +1,11 @@
 //! Where everything of a new image lies, and that nothing of it is larger than it has to be.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{MemoryStorage, Options, RepairMode, Storage};
 use blk_qcow2::FORMAT;
-use common::Image;
 
 const CLUSTER: u64 = 512;
 

@@ -3,18 +3,16 @@
 //!
 //! `steps/damage.txt` has three lines for each: the damage and the request, the answer, and the operations on the file.
 
-mod common;
-
 use std::fmt::Write;
 use std::sync::Arc;
 
+use crate::common::log::LogStorage;
+use crate::common::{Image, patch};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Result, Storage,
     WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
-use common::log::LogStorage;
-use common::{Image, patch};
 use expect_test::expect_file;
 
 const CLUSTER: u64 = 4096;

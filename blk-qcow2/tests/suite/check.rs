@@ -2,10 +2,8 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
-mod common;
-
+use crate::common::{Image, patch};
 use blk_core::{Options, RepairMode, WriteFlags, ZeroFlags};
-use common::{Image, patch};
 use expect_test::{Expect, expect};
 
 const CLUSTER: usize = 4096;

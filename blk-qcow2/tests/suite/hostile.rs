@@ -1,10 +1,8 @@
 //! Images that lie: each wrong field is refused with an error that names it, and nothing is allocated for it.
 
-mod common;
-
+use crate::common::{Image, patch};
 use blk_core::{Access, DenyResolver, Error, Options};
 use blk_qcow2::FORMAT;
-use common::{Image, patch};
 
 /// Opens a fresh image in which `bytes` stand at `offset`.
 fn open_patched(create: Options, offset: usize, bytes: &[u8], access: Access) -> Result<(), String> {

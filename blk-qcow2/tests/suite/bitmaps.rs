@@ -1,11 +1,9 @@
 //! Dirty bitmaps that others have made: what they occupy is counted, their names are told, and what is wrong with them is found.
 
-mod common;
-
+use crate::common::Image;
+use crate::common::handmade::Handmade;
 use blk_core::{Access, DenyResolver, Detail, Options};
 use blk_qcow2::FORMAT;
-use common::Image;
-use common::handmade::Handmade;
 
 /// Larger than the smallest, so that an entry can be aligned to 512 bytes and not to a cluster.
 const CLUSTER: u64 = 1024;

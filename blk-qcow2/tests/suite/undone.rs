@@ -1,17 +1,15 @@
 //! Requests that are refused or fail half-way: what they have taken is given back, and nobody else waits or pays for them.
 
-mod common;
-
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use crate::common::log::LogStorage;
 use blk_core::storage::{FaultRule, FaultStorage, Gate, Operation};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
     ZeroFlags,
 };
 use blk_qcow2::FORMAT;
-use common::log::LogStorage;
 
 const CLUSTER: u64 = 4096;
 const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };

@@ -1,16 +1,14 @@
 //! Snapshots that others have made: they are described, what they use is counted and guarded, and what is wrong is found.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common::Image;
+use crate::common::handmade::{COPIED, Handmade, OFFSET};
 use blk_core::{
     Access, CheckReport, DenyResolver, Disk, Error, MemoryStorage, Options, RepairMode, Result, SnapshotInfo,
     Storage, WriteFlags,
 };
 use blk_qcow2::FORMAT;
-use common::Image;
-use common::handmade::{COPIED, Handmade, OFFSET};
 
 const CLUSTER: u64 = 1024;
 /// So many entries take a cluster and a part of a second one.

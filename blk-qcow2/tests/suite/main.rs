@@ -1,0 +1,23 @@
+//! The driver's own tests that need nothing but memory, in one program: it is linked once, for every change and every mutant.
+
+mod bitmaps;
+mod bounds;
+mod check;
+mod common;
+mod costs;
+mod creation;
+mod damage;
+mod events;
+mod formats;
+mod full;
+mod headers;
+mod hostile;
+mod lazy;
+mod options;
+mod overlays;
+mod preallocation;
+mod repair;
+mod shown;
+mod snapshots;
+mod steps;
+mod undone;
