@@ -7,7 +7,7 @@ use blk_core::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 use crate::scenario::{Fill, Request};
 use crate::stamp;
 
-/// Largest transfer of a request, bytes: longer ones are cut into pieces of this size.
+/// Largest transfer of a request, bytes: longer ones are cut at its multiples.
 const TRANSFER_BYTES: u64 = 4 << 20;
 
 /// Makes requests, with one buffer for all of them.
@@ -121,8 +121,15 @@ fn transfers(disk: &Disk, offset: u64, length: u64) -> Result<impl Iterator<Item
     let size = disk.size();
     let end = offset.checked_add(length).filter(|end| *end <= size);
     let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
-    let starts = (offset..end).step_by(TRANSFER_BYTES as usize);
-    Ok(starts.map(move |at| Extent::new(at, (end - at).min(TRANSFER_BYTES))))
+    Ok(cut(offset, end))
+}
+
+/// Parts that meet where sectors do: a request whose second transfer fails leaves no sector half written.
+fn cut(offset: u64, end: u64) -> impl Iterator<Item = Extent> {
+    let meeting = |at: u64| (at / TRANSFER_BYTES + 1) * TRANSFER_BYTES;
+    let first = Some(offset).filter(|offset| *offset < end);
+    let starts = std::iter::successors(first, move |at| Some(meeting(*at)).filter(|next| *next < end));
+    starts.map(move |at| Extent::between(at, end.min(meeting(at))))
 }
 
 /// Asks for the status of a range, piece by piece, as a map does.
@@ -144,5 +151,25 @@ fn keep_first_quarters(buf: &mut [u8], cluster_bytes: usize) {
     for cluster in buf.chunks_mut(cluster_bytes) {
         let kept = cluster.len().div_ceil(4);
         cluster[kept..].fill(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfers_meet_at_multiples_of_4_mib() {
+        const MIB: u64 = 1 << 20;
+        for (offset, end, expected) in [
+            (5, 5, &[][..]),
+            (0, 1, &[(0, 1)]),
+            (100, 4 * MIB, &[(100, 4 * MIB)]),
+            (0, 4 * MIB + 1, &[(0, 4 * MIB), (4 * MIB, 4 * MIB + 1)]),
+            (100, 9 * MIB, &[(100, 4 * MIB), (4 * MIB, 8 * MIB), (8 * MIB, 9 * MIB)]),
+        ] {
+            let parts: Vec<_> = cut(offset, end).map(|part| (part.offset, part.end())).collect();
+            assert_eq!(parts, expected, "{offset}..{end}");
+        }
     }
 }
