@@ -133,6 +133,19 @@ fn all_tables_are_forgotten_at_once() {
     assert!(checked.is_clean() && checked.allocated_clusters == 0, "{checked}");
 }
 
+/// What waits to be given back takes memory: after 2^16 clusters it is given back, and the rest later.
+#[test]
+fn a_large_content_is_forgotten_in_parts() {
+    for (clusters, syncs) in [(60_000, 5), (70_000, 8)] {
+        let image = Image::new(clusters * CLUSTER, small().with("preallocation", "metadata"));
+        let trace = Arc::new(TraceStorage::new(image.storage(), 100_000));
+        let disk = open(Arc::clone(&trace) as _);
+        let found = operations(&trace, || forget(&disk).unwrap());
+        assert_eq!(found.matches("sync").count(), syncs, "{clusters} clusters");
+        assert_eq!(disk.check(RepairMode::None).unwrap().allocated_clusters, 0);
+    }
+}
+
 /// A table that is not what it should be is named by the place on the disk, and nothing of it goes.
 #[test]
 fn a_wrong_table_is_not_forgotten() {
