@@ -18,6 +18,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use blk_core::storage::Event;
 use blk_core::{Disk, Extent, RepairMode};
 
 use crate::engine::panic_finding;
@@ -47,8 +48,8 @@ const SMALL_BYTES: u64 = 8 << 10;
 /// With fewer states than this, not every crash point is judged.
 const SPREAD_STATES: u64 = 256;
 
-/// So many crash points of a rare kind are judged in every scenario, however large its disk is.
-const RARE_POINTS: u64 = 8;
+/// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
+const RARE_POINTS: u64 = 2;
 
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -144,8 +145,8 @@ struct Run<'a> {
     states_left: u64,
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
-    /// Crash points of a rare kind that are judged even so.
-    rare_left: u64,
+    /// Crash points of a rare kind, by step: some of each are judged even so.
+    rare: HashMap<Event, u64>,
     /// Whether crash points are judged now.
     is_judging: bool,
     place: &'a mut Place,
@@ -245,7 +246,7 @@ impl<'a> Run<'a> {
             analyses: HashMap::new(),
             states_left: states,
             stride: (SPREAD_STATES / states.max(1)).max(1),
-            rare_left: RARE_POINTS,
+            rare: HashMap::new(),
             is_judging: true,
             place,
         })

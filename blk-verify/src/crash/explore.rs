@@ -8,7 +8,7 @@ use blk_core::storage::Event;
 use super::content::{Wrong, sector_of};
 use super::judge::{Analysis, Depth, Judge};
 use super::violation::{Clause, Violation};
-use super::{Profile, Run, Step, explain};
+use super::{Profile, RARE_POINTS, Run, Step, explain};
 use crate::journal::Journal;
 use crate::medium::{Kept, States};
 use crate::report::{Finding, OriginClass, SECTOR_BYTES, Signature};
@@ -46,7 +46,7 @@ fn scatter(count: u64) -> u64 {
 
 /// What makes everything else count, and happens on large disks above all, where most crash points are left out: tables that
 /// grow, and changes of the first sector, which is the header of most formats.
-fn is_rare(extent: Extent, step: Event) -> bool {
+fn is_of_a_rare_kind(extent: Extent, step: Event) -> bool {
     let is_growth = matches!(
         step,
         Event::L1GrowWriteTable
@@ -77,9 +77,21 @@ impl Run<'_> {
     /// Judges the crash point after the newest operation, as far as states are left.
     fn judge_operation(&mut self, extent: Extent, step: Event) -> Step {
         let is_due = self.states_left > 0 && scatter(self.history.count()).is_multiple_of(self.stride);
-        let is_rare = self.is_judging && self.rare_left > 0 && is_rare(extent, step);
-        self.rare_left -= u64::from(is_rare);
-        if is_due || is_rare { self.judge_point(true) } else { Ok(()) }
+        if is_due || (self.is_judging && self.is_rare(extent, step)) {
+            self.judge_point(true)
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Whether it is one of the first of its step that are judged however large the disk is.
+    fn is_rare(&mut self, extent: Extent, step: Event) -> bool {
+        if !is_of_a_rare_kind(extent, step) {
+            return false;
+        }
+        let count = self.rare.entry(step).or_default();
+        *count += 1;
+        *count <= RARE_POINTS
     }
 
     /// Judges all states of the crash point that has been reached, against what is promised now.
@@ -96,8 +108,9 @@ impl Run<'_> {
         self.stats.pending_max = self.stats.pending_max.max(self.history.pending().len() as u64);
         // What is left of the budget is spread over the crash points that may still come.
         let share = (self.states_left / 16).max(SHARE_MIN);
-        let count_max = self.options.states_per_point.min(usize::try_from(share).unwrap_or(usize::MAX));
-        let states = States { count_max, newest_only, seed: count }.of(&self.history);
+        let tries_max = usize::try_from(share).unwrap_or(usize::MAX);
+        let states = States { tries_max, ..States::new(self.options.states_per_point, newest_only, count) }
+            .of(&self.history);
         for kept in states {
             self.states_left = self.states_left.saturating_sub(1);
             if let Some(violation) = self.judge(&kept)? {

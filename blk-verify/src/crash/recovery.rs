@@ -27,7 +27,7 @@ pub(super) fn crash(
             continue;
         }
         let count_max = left.min(STATES_OF_OPERATION_MAX);
-        for kept in (States { count_max, newest_only: true, seed: history.count() }).of(&history) {
+        for kept in States::new(count_max, true, history.count()).of(&history) {
             let (state, hash) = history.image(&kept).map_err(unknown)?;
             if left == 0 || !seen.insert(hash) {
                 continue;

@@ -17,8 +17,10 @@ const ALL_ITEMS_MAX: usize = 12;
 /// How many subsets are tried, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct States {
-    /// At most so many, where there are too many to try all.
+    /// At most so many are chosen, where there are too many to try all.
     pub count_max: usize,
+    /// So many of them are tried, at least 1: fewer tries are the first ones of more.
+    pub tries_max: usize,
     /// Only those in which something of the newest operation has persisted: the others have been tried before it.
     pub newest_only: bool,
     /// Seed of the random ones.
@@ -26,6 +28,11 @@ pub struct States {
 }
 
 impl States {
+    /// At most `count_max` subsets, all of which are tried.
+    pub fn new(count_max: usize, newest_only: bool, seed: u64) -> Self {
+        Self { count_max, tries_max: count_max, newest_only, seed }
+    }
+
     /// The subsets of `history`'s items, the most telling first: nothing lost, then as little as possible.
     pub fn of(self, history: &History) -> Vec<Kept> {
         let count = history.items().len();
@@ -38,7 +45,7 @@ impl States {
             let newest = history.pending().last().map_or(0..0, |newest| newest.items.clone());
             found.retain(|kept| kept[newest.clone()].iter().any(|kept| *kept));
         }
-        found.truncate(self.count_max.max(1));
+        found.truncate(self.count_max.min(self.tries_max).max(1));
         found
     }
 

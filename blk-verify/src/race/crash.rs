@@ -196,8 +196,7 @@ impl Scene<'_> {
             let is_pending = history.apply(operation)?;
             let at = operation.completed.unwrap_or(u64::MAX);
             self.stats.points += 1;
-            let states =
-                States { count_max: STATES_PER_POINT, newest_only: is_pending, seed: history.count() };
+            let states = States::new(STATES_PER_POINT, is_pending, history.count());
             for kept in states.of(&history) {
                 if left == 0 {
                     return Ok(None);

@@ -20,7 +20,7 @@ fn medium() -> Medium {
 }
 
 fn every(history: &History) -> Vec<Kept> {
-    States { count_max: 4096, newest_only: false, seed: 1 }.of(history)
+    States::new(4096, false, 1).of(history)
 }
 
 #[test]
@@ -123,8 +123,27 @@ fn many_items_are_sampled_and_the_newest_is_always_in() {
         medium.write_at(at * 512, &[at as u8; 512]).unwrap();
     }
     let history = history(&medium, 512);
-    let states = States { count_max: 300, newest_only: true, seed: 3 }.of(&history);
+    let states = States::new(300, true, 3).of(&history);
     assert!((100..=300).contains(&states.len()), "{}", states.len());
     assert!(states.iter().all(|kept| kept.len() == 40 && kept[39]));
     assert!(states.contains(&vec![true; 40]));
+}
+
+/// What a small budget finds is found again with a large one.
+#[test]
+fn fewer_tries_are_the_first_of_more() {
+    let medium = medium();
+    for number in 1..9 {
+        medium.write_at(number * 512, &[number as u8; 1024]).unwrap();
+    }
+    let history = history(&medium, 512);
+    for newest_only in [false, true] {
+        let all = States::new(64, newest_only, 5);
+        let whole = all.of(&history);
+        for tries_max in [1, 4, 50] {
+            let first = States { tries_max, ..all }.of(&history);
+            assert_eq!(first, whole[..first.len()], "{tries_max}");
+            assert_eq!(first.len(), tries_max.min(whole.len()));
+        }
+    }
 }
