@@ -90,7 +90,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 /// A hash of everything that judges: where it changes, survivors are tested again.
 fn tester(shell: &Shell) -> Result<String> {
-    const PARTS: [&str; 6] = [
+    const PARTS: [&str; 7] = [
+        "xtask/src/mutants/work.rs",
         "blk-core/src",
         "blk-verify/src",
         "blk-testbed/src",
@@ -98,10 +99,16 @@ fn tester(shell: &Shell) -> Result<String> {
         "blk-qcow2/tests",
         "blk-raw/tests",
     ];
+    const DRIVERS: [&str; 2] = ["blk-qcow2/src", "blk-raw/src"];
     let mut hash = list::Hash::default();
     for file in tree::files(shell)?.iter().filter(|file| PARTS.iter().any(|part| file.starts_with(part))) {
         hash.add(file.to_string_lossy().as_bytes());
         hash.add(&fs::read(file)?);
+    }
+    for file in tree::files(shell)?.iter().filter(|file| DRIVERS.iter().any(|part| file.starts_with(part))) {
+        let text = fs::read_to_string(file)?;
+        // Unit tests stand at the end of what they test.
+        hash.add(text.rsplit_once("\n#[cfg(test)]\n").map_or("", |(_, tests)| tests).as_bytes());
     }
     Ok(hash.to_string())
 }
