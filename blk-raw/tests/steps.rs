@@ -68,25 +68,6 @@ fn what_a_disk_gains_is_written_in_pieces_to_its_end() {
 }
 
 #[test]
-fn a_disk_that_could_not_be_allocated_has_its_old_size() {
-    let subject = Subject::new(1000, Options::new());
-    subject.fault.add_rule(FaultRule::fail(28).on(Operation::Write));
-    let failed = subject.disk.grow(9000, Preallocation::Full);
-    assert!(matches!(failed, Err(Error::NoSpace { .. })), "{failed:?}");
-    assert_eq!((subject.memory.len().unwrap(), subject.disk.size()), (START + 1000, 1000));
-}
-
-#[test]
-fn the_size_is_what_the_next_open_will_find() {
-    for (effect, size) in [(Effect::All, 9000), (Effect::None, 1000)] {
-        let subject = Subject::new(1000, Options::new());
-        subject.fault.add_rule(FaultRule::fail(5).on(Operation::SetLen).with_effect(effect));
-        assert!(subject.disk.resize(9000).is_err());
-        assert_eq!((subject.memory.len().unwrap(), subject.disk.size()), (START + size, size), "{effect:?}");
-    }
-}
-
-#[test]
 fn a_window_reaches_to_the_end_of_the_file_at_most() {
     let open = |size: u64, options: Options| {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&[1; 2000]));
@@ -106,13 +87,4 @@ fn a_new_file_gets_its_length_at_once() {
         let set: Vec<u64> = trace.entries().iter().map(|entry| entry.extent.offset).collect();
         assert_eq!(set, lengths);
     }
-}
-
-#[test]
-fn the_format_says_what_it_is_and_takes() {
-    let disk = Subject::new(1000, Options::new()).disk;
-    assert_eq!(disk.driver().as_info().unwrap().info().unwrap().format, "raw");
-    let names = |help: &[blk_core::OptionHelp]| help.iter().map(|option| option.name).collect::<Vec<_>>();
-    assert_eq!(names(FORMAT.open_options()), ["offset", "size", "discard"]);
-    assert_eq!(names(FORMAT.create_options()), ["preallocation"]);
 }

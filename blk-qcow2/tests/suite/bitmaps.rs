@@ -134,7 +134,7 @@ fn names_have_limits() {
     assert_eq!(one, [no_flags]);
 }
 
-/// Field, width, value, what is reported, and the number of leaks: what is not counted as part of a bitmap is one.
+/// Field, width, value, and what is reported.
 type Damage = (usize, usize, u64, String);
 
 fn damages(bitmaps: &Bitmaps) -> Vec<Damage> {

@@ -52,8 +52,7 @@ fn a_new_name_goes_where_the_old_one_is_not() {
     for (backing, at, expected) in [
         // Behind the old one, durable before the header changes.
         (Some(name("second", None)), 128, "sync 128+6 sync 0+120 sync"),
-        // A longer header reaches up to it: name and header are one write.
-        // The longer list of extensions reaches up to it.
+        // The longer list of extensions reaches up to it: it is written with the name once more.
         (Some(name("third", Some("raw"))), 136, "sync 136+5 sync 0+141 sync"),
         (Some(name("4", Some("a-longer-format"))), 144, "sync 144+1 sync 0+145 sync"),
         // There is no room behind the old one.

@@ -231,3 +231,20 @@ fn a_failed_preallocation_leaks_nothing() {
         clean(&disk);
     }
 }
+
+/// Free host clusters that lie apart are taken one by one, and no cluster of the disk is left out.
+#[test]
+fn clusters_that_lie_apart_are_all_allocated() {
+    const TINY: u64 = 512;
+    let (old, new) = (1400, 2100);
+    let image = Image::new(old * TINY, Options::new().with("cluster_size", TINY));
+    let disk = image.open(Options::new());
+    disk.write(0, &vec![7; (old * TINY) as usize], WriteFlags::default()).unwrap();
+    for cluster in (0..old).step_by(2) {
+        disk.discard(Extent::new(cluster * TINY, TINY)).unwrap();
+    }
+    disk.flush().unwrap();
+    grow(&disk, new * TINY, Preallocation::Metadata).unwrap();
+    assert_eq!(clean(&disk).allocated_clusters, old / 2 + (new - old));
+    assert!(content(&disk)[(old * TINY) as usize..].iter().all(|byte| *byte == 0));
+}

@@ -246,7 +246,7 @@ fn an_image_ends_with_what_is_used_or_counted() {
     }
 }
 
-/// Files of many blocks, with counts that are wrong in one that is not the first.
+/// Files of many blocks.
 fn filled(refcount_bits: u64) -> Image {
     let create = Options::new().with("cluster_size", CLUSTER).with("refcount_bits", refcount_bits);
     let image = Image::new(SIZE, create.with("preallocation", "metadata"));
@@ -257,6 +257,7 @@ fn filled(refcount_bits: u64) -> Image {
     image
 }
 
+/// A block that is not the first has a wrong count.
 #[test]
 fn counts_in_every_block_are_compared_and_mended() {
     let intact = filled(64).bytes();
@@ -357,7 +358,7 @@ fn marks_go_with_the_last_finding() {
         let leaking = Image::from_bytes(&bytes);
         assert_eq!(open(leaking.storage()).check(RepairMode::Leaks).unwrap().leaks_fixed, 1);
         assert_eq!(leaking.field(72), marks);
-        // An L1 table that lies past the end keeps everything from being walked.
+        // A snapshot table that lies past the end keeps everything from being walked.
         put(&mut bytes, 60, 1 << 32);
         put(&mut bytes, 64, clusters * CLUSTER);
         let broken = Image::from_bytes(&bytes);

@@ -273,3 +273,26 @@ fn a_disk_tells_its_cluster_size_and_the_disk_below() {
     let disk = open(image.storage(), Some(Arc::clone(&below)), Options::new());
     assert!(disk.backing().is_some_and(|found| Arc::ptr_eq(found, &below)));
 }
+
+/// Zeroes over clusters of which every other one has data: none is left out, however many there are.
+#[test]
+fn zeroes_over_alternating_clusters_reach_every_one() {
+    const TINY: u64 = 512;
+    let clusters = 2048;
+    for (flags, discards) in [(false, false), (true, false), (false, true)] {
+        let image = Image::new(clusters * TINY, Options::new().with("cluster_size", TINY));
+        let disk = image.open(Options::new());
+        for cluster in (1..clusters).step_by(2) {
+            disk.write(cluster * TINY, &[7; TINY as usize], WriteFlags::default()).unwrap();
+        }
+        let whole = Extent::new(0, clusters * TINY);
+        if discards {
+            disk.discard(whole).unwrap();
+        } else {
+            disk.write_zeroes(whole, ZeroFlags { may_unmap: flags, ..ZeroFlags::default() }).unwrap();
+        }
+        let mut read = vec![1; whole.length as usize];
+        disk.read(0, &mut read).unwrap();
+        assert_eq!(read.iter().position(|byte| *byte != 0), None, "unmap {flags}, discard {discards}");
+    }
+}
