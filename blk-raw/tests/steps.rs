@@ -1,9 +1,9 @@
-//! What requests to a raw image do to its file, operation by operation, and what is left where they fail.
+//! What requests to a raw image do to its file, operation by operation.
 
 use std::sync::Arc;
 
-use blk_core::storage::{Effect, FaultRule, FaultStorage, Operation, TraceStorage};
-use blk_core::{Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, Preallocation, Storage};
+use blk_core::storage::{Operation, TraceStorage};
+use blk_core::{Access, DenyResolver, Disk, Extent, MemoryStorage, Options, Preallocation, Storage};
 use blk_raw::FORMAT;
 
 /// Where the disk starts in the file.
@@ -13,7 +13,6 @@ const START: u64 = 1536;
 struct Subject {
     disk: Disk,
     memory: Arc<MemoryStorage>,
-    fault: Arc<FaultStorage>,
     trace: Arc<TraceStorage>,
 }
 
@@ -22,11 +21,10 @@ impl Subject {
         let mut bytes = vec![1; START as usize];
         bytes.resize((START + size) as usize, 2);
         let memory = Arc::new(MemoryStorage::from_bytes(&bytes));
-        let fault = Arc::new(FaultStorage::new(Arc::clone(&memory) as _));
-        let trace = Arc::new(TraceStorage::new(Arc::clone(&fault) as _, 1000));
+        let trace = Arc::new(TraceStorage::new(Arc::clone(&memory) as _, 1000));
         let options = options.with("offset", START);
         let disk = FORMAT.open(Arc::clone(&trace) as _, Access::ReadWrite, options, &DenyResolver).unwrap();
-        Self { disk, memory, fault, trace }
+        Self { disk, memory, trace }
     }
 
     /// What `action` does to the file.
