@@ -50,6 +50,11 @@ impl History {
         self.sizes.contains(&size)
     }
 
+    /// Whether the size lies between two that the disk may have.
+    pub(super) fn allows_size_between(&self, size: u64) -> bool {
+        self.sizes.iter().any(|smaller| *smaller < size) && self.sizes.iter().any(|larger| size < *larger)
+    }
+
     /// What the disk shows is durable.
     pub(super) fn flushed(&mut self) {
         self.past.clear();

@@ -141,14 +141,15 @@ impl Host {
         self.state.lock().left()
     }
 
-    /// The image has been closed and is about to be opened: what a failed sync has lost is gone.
-    pub(super) fn evict(&self) -> Result<()> {
+    /// The image has been closed and is about to be opened: what a failed sync has lost is gone. Returns whether anything is.
+    pub(super) fn evict(&self) -> Result<bool> {
         let mut state = self.state.lock();
-        if state.is_lossy {
+        let has_lost = state.is_lossy;
+        if has_lost {
             state.live = state.left()?;
             state.is_lossy = false;
         }
-        Ok(())
+        Ok(has_lost)
     }
 }
 

@@ -87,9 +87,9 @@ impl Run<'_> {
     fn open_again(&mut self) -> Judged {
         self.place.stage = "by the reopen after the fault was mended";
         self.disk = None;
-        self.host.evict().map_err(|error| broken(&error))?;
+        let has_lost = self.host.evict().map_err(|error| broken(&error))?;
         self.open()?;
-        self.settle_reopened()
+        self.settle_reopened(has_lost)
     }
 
     fn check_leaks(&mut self, bound: u64, stats: &mut FaultStats) -> Judged {
