@@ -100,12 +100,13 @@ fn tester(shell: &Shell) -> Result<String> {
         "blk-raw/tests",
     ];
     const DRIVERS: [&str; 2] = ["blk-qcow2/src", "blk-raw/src"];
+    let files = tree::files(shell)?;
     let mut hash = list::Hash::default();
-    for file in tree::files(shell)?.iter().filter(|file| PARTS.iter().any(|part| file.starts_with(part))) {
+    for file in files.iter().filter(|file| PARTS.iter().any(|part| file.starts_with(part))) {
         hash.add(file.to_string_lossy().as_bytes());
         hash.add(&fs::read(file)?);
     }
-    for file in tree::files(shell)?.iter().filter(|file| DRIVERS.iter().any(|part| file.starts_with(part))) {
+    for file in files.iter().filter(|file| DRIVERS.iter().any(|part| file.starts_with(part))) {
         let text = fs::read_to_string(file)?;
         // Unit tests stand at the end of what they test.
         hash.add(text.rsplit_once("\n#[cfg(test)]\n").map_or("", |(_, tests)| tests).as_bytes());

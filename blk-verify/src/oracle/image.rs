@@ -17,15 +17,17 @@ pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
 
 /// The worst that a check has found, in one line.
 pub(crate) fn worst(checked: &CheckReport) -> String {
-    let worst = checked.findings.iter().max_by_key(|finding| finding.severity);
-    worst
+    worst_finding(checked)
         .map_or_else(|| checked.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))
+}
+
+fn worst_finding(checked: &CheckReport) -> Option<&blk_core::Finding> {
+    checked.findings.iter().max_by_key(|finding| finding.severity)
 }
 
 /// The finding for a check that is not clean.
 pub(crate) fn finding(checked: &CheckReport) -> Finding {
-    let first = checked.findings.iter().max_by_key(|finding| finding.severity);
-    let message = first.map_or_else(String::new, |finding| {
+    let message = worst_finding(checked).map_or_else(String::new, |finding| {
         format!("{:?}: {}", finding.severity, report::without_numbers(&finding.message))
     });
     report::oracle_finding(
