@@ -9,6 +9,8 @@ mod left;
 #[path = "common/mask.rs"]
 mod mask;
 
+mod qemu;
+
 use std::collections::VecDeque;
 use std::fmt::Write;
 use std::fs;
@@ -30,11 +32,7 @@ struct Ran {
 
 #[test]
 fn scripts_do_the_same_with_our_program() {
-    let runs =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|run| run.status.success());
-    if !(runs("qemu-img") && runs("qemu-io")) {
-        assert!(std::env::var_os("BLK_REQUIRE_QEMU").is_none(), "qemu-img and qemu-io are required here");
-        eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+    if !qemu::available() {
         return;
     }
     let scripts = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scripts");

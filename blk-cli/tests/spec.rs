@@ -1,5 +1,7 @@
 //! The program and image specifications: what only shows from outside, by exit codes, output and other processes.
 
+mod qemu;
+
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
@@ -120,9 +122,7 @@ fn two_processes_do_not_write_one_image() {
 /// QEMU's programs respect our locks, and we theirs.
 #[test]
 fn locks_hold_between_our_program_and_qemu() {
-    if !Command::new("qemu-io").arg("--version").output().is_ok_and(|run| run.status.success()) {
-        assert!(std::env::var_os("BLK_REQUIRE_QEMU").is_none(), "qemu-io is required here");
-        eprintln!("SKIPPED: qemu-io is missing (Debian package qemu-utils)");
+    if !qemu::available() {
         return;
     }
     let folder = Folder::new();

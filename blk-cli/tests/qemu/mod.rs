@@ -1,5 +1,7 @@
 //! Calls QEMU's real tools.
 
+#![allow(dead_code, reason = "each test file uses a part of this")]
+
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -52,7 +54,6 @@ pub(crate) fn qemu_io(folder: &Path, arguments: &[&str], commands: &[String]) {
 }
 
 /// Runs qemu-io with commands that end in its death.
-#[allow(dead_code, reason = "not every test that calls QEMU kills it")]
 pub(crate) fn qemu_io_killed(folder: &Path, arguments: &[&str], commands: &[String]) {
     let output = run(folder, "qemu-io", &io_arguments(arguments, commands));
     assert!(output.status.code().is_none(), "qemu-io was to die: {}", text(&output));
