@@ -11,6 +11,32 @@ const CARGO_FUZZ_VERSION: &str = "0.13.2";
 /// The version of cargo-mutants that is installed where there is none.
 const CARGO_MUTANTS_VERSION: &str = "27.1.0";
 
+/// What a whole check of a clean clone leaves on the disk, and some room to work in.
+const ROOM_CLEAN: u64 = 5 << 30;
+/// What another check needs where most has been built.
+const ROOM_BUILT: u64 = 1 << 30;
+
+/// Fails while it can still be said why: a linker that finds the disk full dies of a bus error.
+pub(crate) fn need_room() -> Result<()> {
+    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
+    let was_built = Path::new("fuzz/target").is_dir();
+    let needed = if was_built { ROOM_BUILT } else { ROOM_CLEAN };
+    let there = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
+    room(there, needed)
+}
+
+fn room(folder: &Path, needed: u64) -> Result<()> {
+    let stat = rustix::fs::statvfs(folder)
+        .with_context(|| format!("cannot ask for the free space of {}", folder.display()))?;
+    let free = stat.f_bavail.saturating_mul(stat.f_frsize);
+    if free < needed {
+        let folder = folder.canonicalize()?;
+        bail!("{}: {} MiB are free, {} MiB are needed", folder.display(), free >> 20, needed >> 20);
+    }
+    println!("{} MiB of the disk are free", free >> 20);
+    Ok(())
+}
+
 /// Goes to the workspace's root, whatever folder the command was given in.
 pub(crate) fn enter_root() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
@@ -97,4 +123,17 @@ pub(crate) fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> R
     let default = folder.join("fuzz/target");
     let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from);
     Ok(target_dir.join(host_triple(shell)?).join("release").join(target))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_named() {
+        let folder = tempfile::tempdir().unwrap();
+        room(folder.path(), 0).unwrap();
+        let error = room(folder.path(), u64::MAX).unwrap_err().to_string();
+        assert!(error.ends_with(" MiB are free, 17592186044415 MiB are needed"), "{error}");
+    }
 }
