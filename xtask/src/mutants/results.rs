@@ -17,7 +17,7 @@ pub(super) enum Fate {
     Unviable,
     /// The gauntlet found it.
     Engines,
-    /// The gauntlet did not, the tests of its own crate did.
+    /// The first part of the gauntlet did not, the tests of its own crate did.
     OwnTests,
     /// The tests did not end.
     Timeout,

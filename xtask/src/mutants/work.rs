@@ -20,11 +20,9 @@ const BATCH: usize = 4;
 /// Tests of the drivers that no survivor is given: the gauntlet has their rules, or they need programs that are not ours.
 const LEFT_OUT: [&str; 4] = ["conformance", "check_qemu", "interop", "block_device"];
 const PROFILE: &str = "mutant";
-/// The one test that is the gauntlet.
-const GAUNTLET: &str = "gauntlet";
 /// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now and then.
 const TIMEOUT_FACTOR: f64 = 5.0;
-const TIMEOUT_SECONDS_MIN: f64 = 60.0;
+const TIMEOUT_SECONDS_MIN: f64 = 30.0;
 
 /// What became of mutants, by their printed names, and the seconds that it took.
 type Fates = HashMap<String, (Fate, f64)>;
@@ -32,7 +30,9 @@ type Fates = HashMap<String, (Fate, f64)>;
 /// What is asked to find a mutant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Judge<'a> {
-    Gauntlet,
+    /// The part of the gauntlet that finds nearly all that the whole finds.
+    ShortGauntlet,
+    LongGauntlet,
     /// The tests of this package.
     OwnTests(&'a str),
 }
@@ -40,7 +40,8 @@ enum Judge<'a> {
 /// How long each judge may take, seconds.
 #[derive(Debug, Clone)]
 struct Timeouts {
-    gauntlet: f64,
+    short: f64,
+    long: f64,
     own: HashMap<&'static str, f64>,
 }
 
@@ -106,10 +107,10 @@ fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
         }
         Ok((begun.elapsed().as_secs_f64() * TIMEOUT_FACTOR).max(TIMEOUT_SECONDS_MIN))
     };
-    let gauntlet = judge(Judge::Gauntlet)?;
+    let (short, long) = (judge(Judge::ShortGauntlet)?, judge(Judge::LongGauntlet)?);
     let own: Result<_> =
         PACKAGES.iter().map(|package| Ok((*package, judge(Judge::OwnTests(package))?))).collect();
-    Ok(Timeouts { gauntlet, own: own? })
+    Ok(Timeouts { short, long, own: own? })
 }
 
 /// Takes batches until there is none, or no time.
@@ -132,13 +133,13 @@ fn work(tree: &Path, shared: &Shared<'_>) -> Result<()> {
     }
 }
 
-/// Asks the gauntlet, and the drivers' own tests about what it has not found.
+/// Asks one judge after the other about what the ones before have not found: the cheapest first.
 fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
-    let mut fates = ask(shell, tree, Judge::Gauntlet, batch, timeouts.gauntlet)?;
+    let mut fates = ask(shell, tree, Judge::ShortGauntlet, batch, timeouts.short)?;
     let hung = of_fate(batch, &fates, Fate::Timeout);
     if !hung.is_empty() {
         // The machine may have been busy, or asleep.
-        merge(&mut fates, ask(shell, tree, Judge::Gauntlet, &hung, timeouts.gauntlet)?);
+        merge(&mut fates, ask(shell, tree, Judge::ShortGauntlet, &hung, timeouts.short)?);
     }
     for package in PACKAGES {
         let mut survivors = of_fate(batch, &fates, Fate::Survived);
@@ -154,6 +155,10 @@ fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> 
             }
             merge(&mut fates, own);
         }
+    }
+    let survivors = of_fate(batch, &fates, Fate::Survived);
+    if !survivors.is_empty() {
+        merge(&mut fates, ask(shell, tree, Judge::LongGauntlet, &survivors, timeouts.long)?);
     }
     Ok(fates)
 }
@@ -189,7 +194,7 @@ fn note(batch: &[&Mutant], fates: &Fates, shared: &Shared<'_>) -> Result<()> {
 impl<'a> Judge<'a> {
     fn package(self) -> &'a str {
         match self {
-            Self::Gauntlet => "blk-testbed",
+            Self::ShortGauntlet | Self::LongGauntlet => "blk-testbed",
             Self::OwnTests(package) => package,
         }
     }
@@ -197,7 +202,8 @@ impl<'a> Judge<'a> {
     /// Arguments for cargo whenever it builds, and those for running alone.
     fn words(self, tree: &Path) -> Result<(Vec<String>, Vec<String>)> {
         match self {
-            Self::Gauntlet => Ok((vec!["--lib".to_owned()], vec![GAUNTLET.to_owned()])),
+            Self::ShortGauntlet => Ok((vec!["--lib".to_owned()], vec!["short_gauntlet".to_owned()])),
+            Self::LongGauntlet => Ok((vec!["--lib".to_owned()], vec!["long_gauntlet".to_owned()])),
             Self::OwnTests(package) => Ok((own_tests(&tree.join(package))?, Vec::new())),
         }
     }
