@@ -8,6 +8,8 @@ use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
 use crate::l2::Cluster;
 use crate::qcow2::Qcow2;
 
+const UNMAPPING: ZeroFlags = ZeroFlags { fua: false, may_unmap: true, no_fallback: false };
+
 impl Resize for Qcow2 {
     fn resize(&self, size: u64) -> Result<()> {
         self.grow(size, Preallocation::Off)
@@ -57,12 +59,29 @@ impl Qcow2 {
                 self.write_zero_data(Extent::between(old, rest_end))?;
             }
         }
+        let mut rest = Extent::between(rest_end, size.max(rest_end));
         if below > rest_end {
             // Marks cost little, and hide what is behind the end of the disk below too, should that grow one day.
             let has_marks = self.metadata.read().header.version >= 3;
             let end = if has_marks { size } else { below };
             let hidden = Extent::between(rest_end, end.next_multiple_of(cluster_bytes));
-            self.zero_clusters(hidden, ZeroFlags { may_unmap: true, ..ZeroFlags::default() })?;
+            self.zero_clusters(hidden, UNMAPPING)?;
+            rest = Extent::between(hidden.end().min(size), size);
+        }
+        self.clear_stray_entries(rest)
+    }
+
+    /// Behind the end of the disk nothing is stored, says whoever writes images with care. What a table holds there all the
+    /// same is no content of the larger disk.
+    fn clear_stray_entries(&self, extent: Extent) -> Result<()> {
+        let mut metadata = self.metadata.write();
+        let mut at = extent.offset;
+        while at < extent.end() {
+            let run = metadata.find(Extent::between(at, extent.end()))?;
+            at = match run.cluster {
+                Cluster::Unallocated => at + run.length,
+                _ => self.zero_next(&mut metadata, at, extent.end(), UNMAPPING)?,
+            };
         }
         Ok(())
     }

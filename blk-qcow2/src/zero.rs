@@ -3,13 +3,15 @@
 use blk_core::{Error, Extent, Result, ZeroFlags};
 
 use crate::allocator::Freed;
+use crate::geometry::Geometry;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
 
-const ZEROES_BYTES: usize = 64 << 10;
+/// The largest cluster: a piece never ends inside of one, which would have to be filled with what the next piece overwrites.
+const ZEROES_BYTES: usize = 1 << Geometry::CLUSTER_BITS_MAX;
 static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
 
 /// What becomes of a whole cluster that is to read as zeroes.
@@ -113,7 +115,7 @@ impl Qcow2 {
         self.write_zero_data(part)
     }
 
-    /// Writes zeroes as data, in pieces that end between sectors: a sector is never made of two requests' halves.
+    /// Writes zeroes as data, in pieces that end between clusters.
     pub(crate) fn write_zero_data(&self, extent: Extent) -> Result<()> {
         let mut at = extent.offset;
         while at < extent.end() {
@@ -140,7 +142,13 @@ impl Qcow2 {
     }
 
     /// Zeroes the clusters at the start of `at..end` that can be done at once. Returns where to go on.
-    fn zero_next(&self, metadata: &mut Metadata, at: u64, end: u64, flags: ZeroFlags) -> Result<u64> {
+    pub(crate) fn zero_next(
+        &self,
+        metadata: &mut Metadata,
+        at: u64,
+        end: u64,
+        flags: ZeroFlags,
+    ) -> Result<u64> {
         let run = metadata.find(Extent::between(at, end))?;
         let version = metadata.header.version;
         match run.cluster {
@@ -182,12 +190,9 @@ impl Qcow2 {
     }
 
     fn overwrite_with_zeroes(&self, metadata: &mut Metadata, at: u64) -> Result<()> {
-        let end = at + metadata.geometry.cluster_bytes();
-        let mut at = at;
-        while at < end {
-            let length = (end - at).min(ZEROES_BYTES as u64) as usize;
-            at += self.write_exclusively(metadata, at, &ZEROES[..length])? as u64;
-        }
+        let cluster_bytes = metadata.geometry.cluster_bytes() as usize;
+        let written = self.write_exclusively(metadata, at, &ZEROES[..cluster_bytes])?;
+        debug_assert_eq!(written, cluster_bytes, "a cluster is written in one go");
         Ok(())
     }
 }

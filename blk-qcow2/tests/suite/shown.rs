@@ -66,14 +66,15 @@ fn runs_and_reads_end_where_tables_begin() {
     write(&disk, 3 * TABLE - 300, 400);
     disk.read(3 * TABLE - 300, &mut read).unwrap();
     assert_eq!(read, [7; 700]);
-    // The size is a whole number of clusters: nothing can come to light, and nothing is looked for.
+    // The size is a whole number of clusters: nothing of the old disk can come to light, and nothing is looked for.
     disk.resize(8 * TABLE + 512).unwrap();
     write(&disk, 8 * TABLE, 512);
     disk.flush().unwrap();
     disk.read(3 * TABLE, &mut read).unwrap();
     log.take();
+    // Nothing but the entry of the new cluster, in a table that is there already.
     disk.resize(8 * TABLE + 1024).unwrap();
-    assert_eq!(log.take(), "sync, read 0+200, write 0+200, sync");
+    assert_eq!(log.take(), "read 600+200, sync, read 0+200, write 0+200, sync");
 }
 
 /// Host clusters in the order of their first writes: 0, 5, and then 1 to 4 and 6 to 8 in a row; 6 keeps its own as zeroes.
@@ -120,6 +121,54 @@ fn map(disk: &Disk, mut at: u64) -> String {
         at += status.length;
     }
     text
+}
+
+/// An image that holds data, compressed data and marks behind the end of its disk, also behind what the new size takes up: no byte
+/// of them is content of the larger disk, whatever is below, and no cluster of theirs is lost.
+#[test]
+fn entries_behind_the_end_are_cleared_when_a_disk_grows() {
+    const CLUSTER: u64 = 4096;
+    // A table of 512 entries reaches over 2 MiB: the end of the first and the start of the second.
+    let (old, new, full) = (508 * CLUSTER, 516 * CLUSTER, 520 * CLUSTER);
+    for compat in ["1.1", "0.10"] {
+        for below in [0, old, 510 * CLUSTER, full] {
+            let create = Options::new().with("cluster_size", CLUSTER).with("compat", compat);
+            let image = Image::new(full, create);
+            let disk = image.open(Options::new());
+            write(&disk, 507 * CLUSTER, CLUSTER);
+            write(&disk, 509 * CLUSTER, 5 * CLUSTER);
+            write(&disk, 518 * CLUSTER, CLUSTER);
+            disk.write(
+                515 * CLUSTER,
+                &[9; CLUSTER as usize],
+                WriteFlags { compressed: true, ..WriteFlags::default() },
+            )
+            .unwrap();
+            disk.write_zeroes(Extent::new(511 * CLUSTER, CLUSTER), ZeroFlags::default()).unwrap();
+            disk.close().unwrap();
+            let mut bytes = image.bytes();
+            patch(&mut bytes, 24, &old.to_be_bytes());
+            let storage = Arc::new(MemoryStorage::from_bytes(&bytes));
+            let disk = open(storage, (below > 0).then(|| full_disk(below)), Options::new());
+            disk.resize(new).unwrap();
+            let mut read = vec![1; new as usize];
+            disk.read(0, &mut read).unwrap();
+            assert!(read[old as usize..].iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+            assert!(
+                read[507 * CLUSTER as usize..old as usize].iter().all(|byte| *byte == 7),
+                "{compat} {below:#x}"
+            );
+            let shown = below.min(old).min(507 * CLUSTER) as usize;
+            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {below:#x}");
+            disk.flush().unwrap();
+            let checked = disk.check(RepairMode::None).unwrap();
+            assert!(checked.is_clean(), "{compat} {below:#x}: {checked}");
+            disk.resize(full).unwrap();
+            let mut read = vec![1; (full - new) as usize];
+            disk.read(new, &mut read).unwrap();
+            assert!(read.iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+        }
+    }
 }
 
 /// A disk of 10 and a half clusters becomes one of 13 and a quarter, over disks of all lengths that matter. In an image that lies,

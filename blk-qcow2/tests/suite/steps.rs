@@ -337,9 +337,9 @@ fn large_clusters_are_copied_in_parts() {
     }
 }
 
-/// Zeroes that are data are written in pieces of 64 KiB that end where such pieces end in the disk.
+/// No part of a cluster is filled with what is below first and zeroed then.
 #[test]
-fn zeroes_as_data_are_written_in_pieces() {
+fn zeroes_as_data_are_written_once() {
     let cluster = 1 << 18;
     let version_2 = Options::new().with("compat", "0.10");
     let mut subject = Subject::sized(12 * cluster, cluster, Some(16), version_2, Options::new());
