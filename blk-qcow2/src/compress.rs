@@ -172,4 +172,14 @@ mod tests {
             );
         }
     }
+
+    /// A cluster is one frame: whatever follows a shorter one is no part of it.
+    #[test]
+    fn a_second_frame_does_not_make_up_for_a_short_one() {
+        let original = cluster(4096);
+        let mut packed = pack(&original[..2048]).unwrap();
+        packed.extend(pack(&original[2048..]).unwrap());
+        let error = decompress(CompressionType::Zstd, &packed, &mut vec![0; 4096]).unwrap_err();
+        assert!(error.to_string().contains("it ends after 2048 of 4096 bytes"), "{error}");
+    }
 }
