@@ -59,7 +59,7 @@ impl Qcow2 {
                 self.write_zero_data(Extent::between(old, rest_end))?;
             }
         }
-        let mut rest = Extent::between(rest_end, size.max(rest_end));
+        let mut rest = Extent::between(rest_end, size);
         if below > rest_end {
             // Marks cost little, and hide what is behind the end of the disk below too, should that grow one day.
             let has_marks = self.metadata.read().header.version >= 3;
@@ -71,10 +71,11 @@ impl Qcow2 {
         self.clear_stray_entries(rest)
     }
 
-    /// Behind the end of the disk nothing is stored, says whoever writes images with care. What a table holds there all the
-    /// same is no content of the larger disk.
+    /// What tables hold behind the end (the machine's state of a snapshot that was applied, or the rest of a disk that was made
+    /// smaller by hand) is no content of the larger disk.
     fn clear_stray_entries(&self, extent: Extent) -> Result<()> {
         let mut metadata = self.metadata.write();
+        metadata.check_usable()?;
         let mut at = extent.offset;
         while at < extent.end() {
             let run = metadata.find(Extent::between(at, extent.end()))?;

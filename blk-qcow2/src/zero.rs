@@ -10,9 +10,8 @@ use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
 
-/// The largest cluster: a piece never ends inside of one, which would have to be filled with what the next piece overwrites.
-const ZEROES_BYTES: usize = 1 << Geometry::CLUSTER_BITS_MAX;
-static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
+/// As many as the largest cluster has: none is filled with what is below first, only to be overwritten by a second piece.
+static ZEROES: [u8; 1 << Geometry::CLUSTER_BITS_MAX] = [0; 1 << Geometry::CLUSTER_BITS_MAX];
 
 /// What becomes of a whole cluster that is to read as zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -115,16 +114,10 @@ impl Qcow2 {
         self.write_zero_data(part)
     }
 
-    /// Writes zeroes as data, in pieces that end between clusters.
-    pub(crate) fn write_zero_data(&self, extent: Extent) -> Result<()> {
-        let mut at = extent.offset;
-        while at < extent.end() {
-            let whole = ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64;
-            let length = (extent.end() - at).min(whole);
-            self.write_guest(at, &ZEROES[..length as usize])?;
-            at += length;
-        }
-        Ok(())
+    /// Writes zeroes as data to a part of one cluster, or to all of it.
+    pub(crate) fn write_zero_data(&self, part: Extent) -> Result<()> {
+        debug_assert!(part.length <= self.geometry.cluster_bytes(), "{part:?} is more than a cluster");
+        self.write_guest(part.offset, &ZEROES[..part.length as usize])
     }
 
     /// Zeroes whole clusters.

@@ -73,7 +73,7 @@ fn expect(good: bool, otherwise: &str) -> Result<()> {
 }
 
 fn set_up(shell: &Shell) -> Result<()> {
-    tools::need_room()?;
+    tools::need_room(shell)?;
     tools::need_components(shell)?;
     tools::need_qemu(shell)?;
     tools::need_cargo_fuzz(shell)

@@ -17,12 +17,18 @@ const ROOM_CLEAN: u64 = 5 << 30;
 const ROOM_BUILT: u64 = 1 << 30;
 
 /// Fails while it can still be said why: a linker that finds the disk full dies of a bus error.
-pub(crate) fn need_room() -> Result<()> {
-    let target = std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| PathBuf::from("target"), PathBuf::from);
-    let was_built = Path::new("fuzz/target").is_dir();
+pub(crate) fn need_room(shell: &Shell) -> Result<()> {
+    let target = target_folder(Path::new("."));
+    let fuzz_targets = target_folder(Path::new("fuzz")).join(host_triple(shell)?);
+    let was_built = target.join("doc").is_dir() && fuzz_targets.is_dir();
     let needed = if was_built { ROOM_BUILT } else { ROOM_CLEAN };
     let there = target.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("."));
     room(there, needed)
+}
+
+/// Where cargo builds the workspace in `folder`.
+fn target_folder(folder: &Path) -> PathBuf {
+    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from)
 }
 
 fn room(folder: &Path, needed: u64) -> Result<()> {
@@ -120,9 +126,7 @@ pub(crate) fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> R
         .quiet()
         .run()
         .with_context(|| format!("cannot build the fuzz target {target}"))?;
-    let default = folder.join("fuzz/target");
-    let target_dir = std::env::var_os("CARGO_TARGET_DIR").map_or(default, PathBuf::from);
-    Ok(target_dir.join(host_triple(shell)?).join("release").join(target))
+    Ok(target_folder(&folder.join("fuzz")).join(host_triple(shell)?).join("release").join(target))
 }
 
 #[cfg(test)]

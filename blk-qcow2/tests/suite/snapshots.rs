@@ -320,3 +320,27 @@ fn what_no_snapshot_uses_is_not_guarded() {
         assert_eq!(image.bytes()[victim as usize..][..512], [9; 512]);
     }
 }
+
+/// What lies behind the end of the disk is taken out of its tables when it grows, not out of those of a snapshot.
+#[test]
+fn a_growing_disk_leaves_a_snapshot_what_it_shares() {
+    let mut made = snapshots().made;
+    let shared = made.get(made.get(40, 8) as usize, 8) & OFFSET;
+    let data = made.get(shared as usize + 8, 8) & OFFSET;
+    made.put(24, 8, CLUSTER);
+    let image = made.image();
+    let before = image.bytes();
+    let disk = image.open(Options::new());
+    disk.resize(4 * CLUSTER).unwrap();
+    let mut read = [1; 4 * CLUSTER as usize];
+    disk.read(0, &mut read).unwrap();
+    let (old, new) = read.split_at(CLUSTER as usize);
+    assert!(old.iter().all(|byte| *byte == 0x11) && new.iter().all(|byte| *byte == 0));
+    disk.flush().unwrap();
+    let checked = disk.check(RepairMode::None).unwrap();
+    assert!(checked.is_clean(), "{checked}");
+    for cluster in [shared, data] {
+        let cluster = cluster as usize..(cluster + CLUSTER) as usize;
+        assert!(image.bytes()[cluster.clone()] == before[cluster.clone()], "{cluster:#x?}");
+    }
+}

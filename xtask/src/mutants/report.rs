@@ -122,8 +122,8 @@ impl Row {
     fn score(&self, package: &str) -> String {
         let (viable, found) = (self.viable(), self.found());
         format!(
-            "{package}: {} of {} mutants tested; {viable} viable; the engines alone find {} ({}) of them in seconds; found by \
-             anything {found} ({}), of those that are not equivalent {}; survivors {}, {} of them explained",
+            "{package}: {} of {} mutants tested; {viable} viable; the engines find {} ({}), before or after the crate's own tests \
+             are asked; all together {found} ({}), of those that are not equivalent {}; survivors {}, {} of them explained",
             self.tested,
             self.mutants,
             self.engines,

@@ -89,7 +89,7 @@ fn tree_path(index: usize) -> Result<PathBuf> {
     Ok(std::env::current_dir()?.join(FOLDER).join(format!("tree-{index}")))
 }
 
-/// Both judges have to pass without a mutant, or what they find means nothing.
+/// All judges have to pass without a mutant, or what they find means nothing.
 fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
     let judge = |judge: Judge<'_>| -> Result<f64> {
         let _there = shell.push_dir(tree);
@@ -135,17 +135,13 @@ fn work(tree: &Path, shared: &Shared<'_>) -> Result<()> {
 
 /// Asks one judge after the other about what the ones before have not found: the cheapest first.
 fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
-    let mut fates = ask(shell, tree, Judge::ShortGauntlet, batch, timeouts.short)?;
-    let hung = of_fate(batch, &fates, Fate::Timeout);
-    if !hung.is_empty() {
-        // The machine may have been busy, or asleep.
-        merge(&mut fates, ask(shell, tree, Judge::ShortGauntlet, &hung, timeouts.short)?);
-    }
+    let mut fates = ask_patiently(shell, tree, Judge::ShortGauntlet, batch, timeouts.short)?;
     for package in PACKAGES {
         let mut survivors = of_fate(batch, &fates, Fate::Survived);
         survivors.retain(|mutant| mutant.package == package);
         if !survivors.is_empty() {
-            let mut own = ask(shell, tree, Judge::OwnTests(package), &survivors, timeouts.own[package])?;
+            let (judge, timeout) = (Judge::OwnTests(package), timeouts.own[package]);
+            let mut own = ask_patiently(shell, tree, judge, &survivors, timeout)?;
             for (name, (fate, _)) in &mut own {
                 match *fate {
                     Fate::Engines => *fate = Fate::OwnTests,
@@ -158,7 +154,7 @@ fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> 
     }
     let survivors = of_fate(batch, &fates, Fate::Survived);
     if !survivors.is_empty() {
-        merge(&mut fates, ask(shell, tree, Judge::LongGauntlet, &survivors, timeouts.long)?);
+        merge(&mut fates, ask_patiently(shell, tree, Judge::LongGauntlet, &survivors, timeouts.long)?);
     }
     Ok(fates)
 }
@@ -223,6 +219,22 @@ fn own_tests(package: &Path) -> Result<Vec<String>> {
     }
     words.sort();
     Ok(words)
+}
+
+/// As [`ask`], and once more about those whose tests did not end: the machine may have been busy, or asleep.
+fn ask_patiently(
+    shell: &Shell,
+    tree: &Path,
+    judge: Judge<'_>,
+    mutants: &[&Mutant],
+    timeout: f64,
+) -> Result<Fates> {
+    let mut fates = ask(shell, tree, judge, mutants, timeout)?;
+    let hung = of_fate(mutants, &fates, Fate::Timeout);
+    if !hung.is_empty() {
+        merge(&mut fates, ask(shell, tree, judge, &hung, timeout)?);
+    }
+    Ok(fates)
 }
 
 /// Has cargo-mutants test these in `tree`.
