@@ -50,14 +50,13 @@ impl Qcow2 {
         let cluster_bytes = self.geometry.cluster_bytes();
         let below = self.backing.as_deref().map_or(0, |backing| backing.size().min(size));
         let rest_end = old.next_multiple_of(cluster_bytes).min(size);
-        if old < rest_end {
-            let run = self.metadata.write().find(Extent::between(old, rest_end))?;
-            // A zero cluster stays one; what is stored or shows from below has to be overwritten.
-            if !matches!(run.cluster, Cluster::Zero { .. })
-                && (run.cluster != Cluster::Unallocated || below > old)
-            {
-                self.write_zero_data(Extent::between(old, rest_end))?;
-            }
+        let rest_of_cluster = Extent::between(old, rest_end);
+        let run = self.metadata.write().find(rest_of_cluster)?;
+        // A zero cluster stays one; what is stored or shows from below has to be overwritten.
+        if !matches!(run.cluster, Cluster::Zero { .. })
+            && (run.cluster != Cluster::Unallocated || below > old)
+        {
+            self.write_zero_data(rest_of_cluster)?;
         }
         let mut rest = Extent::between(rest_end, size);
         if below > rest_end {
