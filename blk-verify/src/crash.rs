@@ -10,6 +10,7 @@ mod explain;
 mod explore;
 pub(crate) mod further;
 mod judge;
+mod known;
 mod recovery;
 mod stats;
 mod violation;
@@ -32,7 +33,7 @@ use crate::{Outcome, Signature};
 use content::{Allowed, Content};
 use drive::Trouble;
 use explore::Place;
-use judge::Analysis;
+use known::Known;
 pub(crate) use violation::Violation;
 
 pub(crate) use content::sector_of;
@@ -141,7 +142,7 @@ struct Run<'a> {
     allowed: Allowed,
     /// Host and guest clusters touched since the last flush: so many may have leaked.
     touched: HashSet<(bool, u64)>,
-    analyses: HashMap<u64, Analysis>,
+    known: Known,
     states_left: u64,
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
@@ -243,7 +244,7 @@ impl<'a> Run<'a> {
             allowed: Allowed::new(&content),
             content,
             touched: HashSet::new(),
-            analyses: HashMap::new(),
+            known: Known::default(),
             states_left: states,
             stride: (SPREAD_STATES / states.max(1)).max(1),
             rare: HashMap::new(),

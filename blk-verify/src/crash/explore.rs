@@ -124,8 +124,10 @@ impl Run<'_> {
     fn judge(&mut self, kept: &Kept) -> Result<Option<Violation>, Box<Finding>> {
         let (image, hash) = self.history.image(kept).map_err(|error| self.broken(&error))?;
         self.stats.states += 1;
-        if !self.analyses.contains_key(&hash) {
-            self.count_new(kept);
+        if self.known.get(hash).is_none() {
+            if self.known.meet(hash) {
+                self.count_new(kept);
+            }
             let mut judge = Judge {
                 prepared: self.prepared,
                 further: self.further,
@@ -135,9 +137,9 @@ impl Run<'_> {
                 stats: self.stats,
             };
             let analysis = judge.analyse(&image, hash, Depth::First);
-            self.analyses.insert(hash, analysis);
+            self.known.keep(hash, analysis);
         }
-        let analysis = &self.analyses[&hash];
+        let analysis = self.known.get(hash).expect("it has been kept");
         Ok(match &analysis.violation {
             Some(violation) => Some(violation.clone()),
             None => self.judge_history(analysis),
