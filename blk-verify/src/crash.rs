@@ -288,6 +288,9 @@ impl<'a> Run<'a> {
             && size <= self.options.size_bytes_max
         {
             self.allowed.resize(size);
+            // Clusters that come or go are touched: the new ones may be marked, in tables of their own.
+            let old = self.content.size();
+            self.touch(false, Extent::between(old.min(size), old.max(size)));
         }
         let succeeded = self.perform(number, request)?;
         self.explore()?;
