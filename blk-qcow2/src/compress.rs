@@ -18,11 +18,9 @@ const ZSTD_WINDOW_LOG_MAX: u32 = 21;
 
 thread_local! {
     /// Its tables are a quarter of a mebibyte: making them anew costs more than compressing a small cluster.
-    static DEFLATER: RefCell<flate2::Compress> = RefCell::new(flate2::Compress::new_with_window_bits(
-        flate2::Compression::default(),
-        false,
-        DEFLATE_WINDOW_BITS,
-    ));
+    static DEFLATER: RefCell<flate2::Compress> = RefCell::new(new_deflater());
+    /// Where a stream goes while its length is unknown.
+    static DEFLATED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Their tables are even larger. Errors leave them fit for the next frame.
     static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
     static UNPACKER: RefCell<Option<Decoder<'static>>> = const { RefCell::new(None) };
@@ -104,15 +102,32 @@ pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<V
     Ok(packed.filter(|packed| packed.len() < cluster.len()))
 }
 
+/// A stream that does not end leaves output in the deflater which a reset does not clear, and which a later stream cannot hold:
+/// zlib-rs 0.6.8 panics then. So every stream gets the room that it may need, and a deflater whose stream has not ended goes.
 fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
-    let mut packed = Vec::with_capacity(cluster.len());
-    let status = DEFLATER.with_borrow_mut(|deflater| {
-        deflater.reset();
-        deflater.compress_vec(cluster, &mut packed, flate2::FlushCompress::Finish)
-    });
-    let status = status.map_err(|error| Error::io("compress", 0, std::io::Error::other(error)))?;
-    // The buffer is one cluster long: a stream that does not end in it did not become smaller.
-    Ok((status == flate2::Status::StreamEnd).then_some(packed))
+    DEFLATER.with_borrow_mut(|deflater| {
+        DEFLATED.with_borrow_mut(|packed| {
+            deflater.reset();
+            packed.clear();
+            packed.reserve(deflated_bytes_max(cluster.len()));
+            let status = deflater.compress_vec(cluster, packed, flate2::FlushCompress::Finish);
+            if matches!(status, Ok(flate2::Status::StreamEnd)) {
+                return Ok((packed.len() < cluster.len()).then(|| packed.clone()));
+            }
+            *deflater = new_deflater();
+            let reason = status.map_or_else(|error| error.to_string(), |status| format!("{status:?}"));
+            Err(Error::io("compress", 0, std::io::Error::other(reason)))
+        })
+    })
+}
+
+fn new_deflater() -> flate2::Compress {
+    flate2::Compress::new_with_window_bits(flate2::Compression::default(), false, DEFLATE_WINDOW_BITS)
+}
+
+/// The longest that a raw deflate stream of so many bytes becomes, as zlib's `deflateBound` has it for any parameters.
+const fn deflated_bytes_max(bytes: usize) -> usize {
+    bytes + bytes.div_ceil(8) + bytes.div_ceil(64) + 5
 }
 
 #[cfg(test)]
@@ -146,7 +161,31 @@ mod tests {
         })
     }
 
-    /// A short zstd frame may have any length. A deflate stream that fills its buffer is never at its end.
+    /// What does not fit must leave nothing behind that a later stream trips over.
+    #[test]
+    fn streams_follow_one_another_whatever_the_ones_before_were() {
+        for kind in [CompressionType::Zlib, CompressionType::Zstd] {
+            for bits in 9..=21 {
+                let bytes = 1 << bits;
+                let mut noisy: Vec<u8> = noise().skip(bits).take(bytes).collect();
+                for round in 0..(1 << 20 >> bits).clamp(4, 64) {
+                    noisy.rotate_left(round % 7);
+                    // One more byte is zero each time: the border of what becomes smaller is met by the byte.
+                    let mut mixed = noisy.clone();
+                    mixed[bytes - round % bytes..].fill(0);
+                    for original in [&noisy, &mixed, &cluster(bytes), &vec![0; bytes]] {
+                        let Some(packed) = compress(kind, original).unwrap() else { continue };
+                        assert!(packed.len() < bytes, "{kind:?} {bits}");
+                        let mut back = vec![1; bytes];
+                        decompress(kind, &packed, &mut back).unwrap();
+                        assert!(back == *original, "{kind:?} {bits} {round}");
+                    }
+                }
+            }
+        }
+    }
+
+    /// A short zstd frame may have any length, so it may be exactly as long as what it holds.
     #[test]
     fn what_packs_into_as_many_bytes_is_not_smaller() {
         let mut lengths = Vec::new();
