@@ -21,7 +21,9 @@ mod node;
 mod null;
 mod open;
 mod options;
+mod overlay;
 mod rules;
+mod scratch;
 mod text;
 mod verify;
 
@@ -39,6 +41,7 @@ use options::NodeOptions;
 pub use breakpoints::Breakpoints;
 pub use node::Locking;
 pub(crate) use open::registry;
+pub use scratch::Scratch;
 pub use verify::{OnMismatch, mismatch_line};
 
 /// How an image is to be opened.
@@ -71,6 +74,8 @@ pub struct Request {
     pub alone: bool,
     /// A check follows: an image that is damaged is opened all the same, and nothing is repaired on the way.
     pub for_check: bool,
+    /// Where writes go instead of to the files, which are opened read-only.
+    pub scratch: Option<Arc<Scratch>>,
 }
 
 /// How writes reach stable storage.
@@ -154,7 +159,8 @@ impl Request {
             alone: self.alone,
             for_check: self.for_check,
         };
-        let opened = Opener::default().disk(&node, self.access, inherited)?;
+        let opener = Opener { scratch: self.scratch.clone(), ..Opener::default() };
+        let opened = opener.disk(&node, self.access, inherited)?;
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());
         let mut layers = opened.layers;

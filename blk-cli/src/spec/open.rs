@@ -21,6 +21,7 @@ use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
 use super::options::NodeOptions;
 use super::rules::Rules;
+use super::scratch::Scratch;
 use super::verify::OnMismatch;
 
 /// Longest chain of backing files.
@@ -34,7 +35,7 @@ pub(crate) fn registry() -> Registry {
 }
 
 /// A file, whatever name it has: device and inode.
-type FileId = (u64, u64);
+pub(super) type FileId = (u64, u64);
 
 /// What nodes have from the node above, or from the command line, unless they say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,6 +61,8 @@ pub(super) struct Opener {
     pub(super) above: Vec<FileId>,
     /// How many images lie above.
     pub(super) depth: usize,
+    /// Where writes go instead of to the files.
+    pub(super) scratch: Option<Arc<Scratch>>,
 }
 
 /// An open disk, and what became known on the way.
@@ -97,6 +100,11 @@ impl Use {
     fn shared(access: Access) -> Self {
         let writes = access == Access::ReadWrite;
         Self { access, claim: Claim { writes, resizes: false, alone: false } }
+    }
+
+    /// For a file that is only read because what is written goes elsewhere: nobody may change it meanwhile.
+    fn untouched() -> Self {
+        Self { access: Access::ReadOnly, claim: Claim { writes: false, resizes: false, alone: true } }
     }
 
     fn of_format(driver: &str, access: Access, force_share: bool) -> Self {
@@ -156,7 +164,7 @@ impl Opener {
         let mut layers = vec![layer(&node, format.driver, &opened)];
         let mut above = self.above.clone();
         above.extend(&opened.files);
-        let deeper = Self { above, depth: self.depth + 1 };
+        let deeper = Self { above, depth: self.depth + 1, scratch: self.scratch.clone() };
         let folder = opened.path.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), inherited);
         let mut options = format.options.clone();
@@ -279,6 +287,17 @@ impl Opener {
         if self.above.contains(&id) {
             return Err(failed("the chain of backing files comes back to it".to_owned()));
         }
+        let opened = |storage| OpenedStorage {
+            storage,
+            breakpoints: None,
+            files: vec![id],
+            path: Some(PathBuf::from(name)),
+        };
+        if let Some(storage) = self.scratch.as_ref().and_then(|scratch| scratch.find(id)) {
+            return Ok(opened(storage));
+        }
+        let scratch = self.scratch.as_ref().filter(|_| usage.access == Access::ReadWrite);
+        let usage = if scratch.is_some() { Use::untouched() } else { usage };
         // Never waits for somebody at the other end, should the name have come to mean a pipe.
         let nonblocking = nix::libc::O_NONBLOCK;
         let write = usage.access == Access::ReadWrite;
@@ -287,13 +306,15 @@ impl Opener {
         let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
         lock::lock(&file, name, usage.claim, locking)?;
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
+        if let Some(scratch) = scratch {
+            return Ok(opened(scratch.add(id, storage)?));
+        }
         let wishes = HostWishes {
             no_flush: inherited.no_flush,
             keep_space: inherited.discard == Some(false),
             writes_short_zeroes: inherited.writes_short_zeroes,
         };
-        let storage = HostStorage::over(storage, wishes);
-        Ok(OpenedStorage { storage, breakpoints: None, files: vec![id], path: Some(path) })
+        Ok(opened(HostStorage::over(storage, wishes)))
     }
 }
 
