@@ -206,3 +206,27 @@ fn a_request_that_has_stopped_lets_others_pass() {
     assert!(at("at offset 65536") < at("Resuming request 'A'"));
     assert!(at("Resuming request 'A'") < at("bytes at offset 0"));
 }
+
+#[test]
+fn a_verified_disk_grows_in_the_modes_that_the_disk_under_test_knows() {
+    let folder = Folder::new();
+    let grow = |mode: &str, test: &str| {
+        folder.done("qemu-img", &["create", "-q", "-f", "raw", "a.raw", "1M"]);
+        folder.done("qemu-img", &["create", "-q", "-f", test, "b", "1M"]);
+        let truncate = format!("truncate -m {mode} 2M");
+        let name = format!(
+            "driver=blkverify,raw.driver=raw,raw.file.filename=a.raw,test.driver={test},test.file.filename=b"
+        );
+        let output = folder.run(
+            "qemu-io",
+            &["--image-opts", "-c", &truncate, "-c", "read -P 0 0 1M", "-c", "length", &name],
+        );
+        let length = stdout(&output).lines().last().unwrap_or_default().to_owned();
+        (output.status.success(), length, std::fs::metadata(folder.path().join("a.raw")).unwrap().len())
+    };
+    for mode in ["off", "metadata", "falloc", "full"] {
+        assert_eq!(grow(mode, "qcow2"), (true, "2 MiB".to_owned(), 2 << 20), "{mode}");
+    }
+    // The reference has not grown either.
+    assert_eq!(grow("metadata", "raw"), (false, "1 MiB".to_owned(), 1 << 20));
+}

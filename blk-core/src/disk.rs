@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use crate::sync::Mutex;
 use crate::{
-    BlockDriver, BlockStatus, CheckReport, Error, Extent, Limits, Preallocation, RepairMode, Resize, Result,
-    WriteFlags, ZeroFlags,
+    BackingFile, BlockDriver, BlockStatus, Check, CheckReport, Error, Extent, ImageInfo, Info, Limits,
+    Overlay, Preallocation, RepairMode, Resize, Result, WriteFlags, ZeroFlags,
 };
 
 /// Whether a disk may be written.
@@ -69,12 +69,12 @@ impl Disk {
         &self.limits
     }
 
-    /// The driver, for abilities that only it has.
+    /// The driver itself, without the checks: prefer the abilities of the disk, such as [`Disk::as_check`].
     pub fn driver(&self) -> &dyn BlockDriver {
         &*self.driver
     }
 
-    /// The disk below, which shows where this one has nothing.
+    /// The disk of the backing file, which shows where this one has nothing.
     pub fn backing(&self) -> Option<&Arc<Disk>> {
         self.driver.backing()
     }
@@ -141,12 +141,26 @@ impl Disk {
             return Err(Error::invalid_option("length", "block status of 0 bytes"));
         }
         let status = self.driver.block_status(extent)?;
-        assert!(
-            status.length > 0 && status.length <= extent.length,
-            "driver's block status covers {} bytes of {extent:?}",
-            status.length
-        );
+        self.assert_coherent(extent, status);
         Ok(status)
+    }
+
+    /// What a driver owes about the block status of `extent`.
+    fn assert_coherent(&self, extent: Extent, status: BlockStatus) {
+        let BlockStatus { length, allocated, zero, compressed, host_offset } = status;
+        let unit = self.limits.request_alignment;
+        assert!(length > 0 && length <= extent.length, "block status of {extent:?} covers {length} bytes");
+        // The extent is whole units, so whoever asks on from where the status ends asks for whole units again.
+        assert!(length.is_multiple_of(unit), "block status of {extent:?} ends inside a unit: {status:?}");
+        assert!(!compressed || (allocated && host_offset.is_none()), "compressed, not plain: {status:?}");
+        assert!(
+            !zero || allocated || self.backing().is_none(),
+            "whether {extent:?} is zero is the backing file's to say: {status:?}"
+        );
+        if let Some(host) = host_offset {
+            assert!(allocated, "only what is allocated lies somewhere: {status:?}");
+            assert!(host.checked_add(length).is_some(), "the host's file ends before 2^64: {status:?}");
+        }
     }
 
     /// Makes the disk `size` bytes long; bytes that are gained read as zeroes.
@@ -179,9 +193,19 @@ impl Disk {
         }
         let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
         let _alone = self.resizing.lock();
-        change(resize)?;
-        assert_eq!(self.driver.size(), size, "driver reports another size than it was resized to");
-        Ok(())
+        let old = self.driver.size();
+        let changed = change(resize);
+        let found = self.driver.size();
+        match &changed {
+            Ok(()) => assert_eq!(found, size, "driver reports another size than it was resized to"),
+            Err(error) if is_refusal(error) => {
+                assert_eq!(found, old, "driver refuses to resize to {size} bytes and has changed: {error}");
+            }
+            Err(error) => {
+                assert!(found == old || found == size, "{old} to {size} bytes failed at {found}: {error}");
+            }
+        }
+        changed
     }
 
     /// Checks the image's metadata, repairing what `repair` allows.
@@ -190,6 +214,36 @@ impl Disk {
             self.check_writable()?;
         }
         self.driver.as_check().ok_or_else(|| Error::unsupported("check"))?.check(repair)
+    }
+
+    /// What the image says about itself now.
+    pub fn info(&self) -> Result<ImageInfo> {
+        self.driver.as_info().ok_or_else(|| Error::unsupported("info"))?.info()
+    }
+
+    /// Itself, if its driver can change the size.
+    pub fn as_resize(&self) -> Option<&dyn Resize> {
+        self.driver.as_resize().map(|_| self as &dyn Resize)
+    }
+
+    /// Itself, if its driver can check its own metadata.
+    pub fn as_check(&self) -> Option<&dyn Check> {
+        self.driver.as_check().map(|_| self as &dyn Check)
+    }
+
+    /// Itself, if its driver can tell what the image is.
+    pub fn as_info(&self) -> Option<&dyn Info> {
+        self.driver.as_info().map(|_| self as &dyn Info)
+    }
+
+    /// Itself, if its driver can have a backing file.
+    pub fn as_overlay(&self) -> Option<&dyn Overlay> {
+        self.driver.as_overlay().map(|_| self as &dyn Overlay)
+    }
+
+    fn overlay(&self) -> Result<&dyn Overlay> {
+        self.check_writable()?;
+        self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
     }
 
     /// Writes everything back and leaves the image as a clean one.
@@ -258,5 +312,42 @@ impl Disk {
             Some(end) if end <= size => Ok(()),
             _ => Err(Error::OutOfRange { offset, length, size }),
         }
+    }
+}
+
+/// Whether the error says that the driver does not do such a thing, rather than that it went wrong.
+fn is_refusal(error: &Error) -> bool {
+    matches!(error, Error::Unsupported { .. } | Error::InvalidOption { .. } | Error::Misaligned { .. })
+}
+
+impl Resize for Disk {
+    fn resize(&self, size: u64) -> Result<()> {
+        Self::resize(self, size)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        Self::grow(self, size, preallocation)
+    }
+}
+
+impl Check for Disk {
+    fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        Self::check(self, repair)
+    }
+}
+
+impl Info for Disk {
+    fn info(&self) -> Result<ImageInfo> {
+        Self::info(self)
+    }
+}
+
+impl Overlay for Disk {
+    fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
+        self.overlay()?.set_backing(backing)
+    }
+
+    fn forget_content(&self) -> Result<()> {
+        self.overlay()?.forget_content()
     }
 }

@@ -67,15 +67,17 @@ impl Default for Limits {
 /// What the layer itself knows about the first `length` bytes of the extent that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockStatus {
-    /// How many bytes, from the start of the extent, the answer holds for; at least 1, at most the extent.
+    /// How many bytes, from the start of the extent, the answer holds for; at least 1, at most the extent, and a multiple of
+    /// [`Limits::request_alignment`].
     pub length: u64,
-    /// This layer determines the content; if not, the layer below does (or zeroes where there is none).
+    /// This layer determines the content; if not, the backing file does (or zeroes where there is none).
     pub allocated: bool,
-    /// The bytes read as zeroes, and the driver knows without looking at them.
+    /// The bytes read as zeroes, and the driver knows without looking at them. Said of unallocated bytes only where there is
+    /// no backing file.
     pub zero: bool,
-    /// The bytes are stored compressed.
+    /// The bytes are stored compressed; they are allocated then, and have no `host_offset`.
     pub compressed: bool,
-    /// Where the first byte lies in the layer's own storage, if it lies there as plain bytes.
+    /// Where the first byte lies in the layer's own storage, if it is allocated and lies there as plain bytes.
     pub host_offset: Option<u64>,
 }
 
@@ -181,17 +183,21 @@ impl FromStr for Preallocation {
 /// Changing the size of a disk.
 pub trait Resize {
     /// Makes the disk `size` bytes long. Bytes that are gained read as zeroes.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where the driver cannot have that size; nothing has changed then. After any other error the
+    /// disk has its old size or the new one, and says which.
     fn resize(&self, size: u64) -> Result<()>;
 
     /// Makes the disk `size` bytes long, which is not less than it has, and allocates what it gains.
     ///
     /// # Errors
     /// [`Error::Unsupported`] where the driver cannot allocate in that way; nothing has changed then. After any other error
-    /// the disk has its old size.
+    /// the disk has its old size, or the new one if the host does not let it go back.
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
         match preallocation {
             Preallocation::Off => self.resize(size),
-            _ => Err(Error::unsupported("allocating what a disk gains")),
+            _ => Err(Error::unsupported("preallocation when the disk grows")),
         }
     }
 }

@@ -9,6 +9,7 @@ mod disk;
 mod driver;
 mod error;
 mod extent;
+mod filter;
 mod format;
 mod info;
 pub mod storage;
@@ -23,6 +24,7 @@ pub use driver::{
 };
 pub use error::{Error, ErrorKind, Result};
 pub use extent::Extent;
+pub use filter::PassThrough;
 pub use format::{
     DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver, parse_size,
 };

@@ -5,6 +5,7 @@ mod event;
 mod fault;
 mod file;
 mod gate;
+mod layer;
 mod memory;
 mod trace;
 
@@ -17,6 +18,7 @@ pub use event::Event;
 pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;
 pub use gate::Gate;
+pub use layer::PassThrough;
 pub use memory::MemoryStorage;
 pub use trace::{TraceEntry, TraceStorage};
 

@@ -10,7 +10,7 @@ use blk_core::{Error, Extent, Preallocation, Result, Storage};
 pub(crate) fn allocate(storage: &dyn Storage, extent: Extent, preallocation: Preallocation) -> Result<()> {
     match preallocation {
         Preallocation::Off => Ok(()),
-        Preallocation::Metadata => Err(Error::unsupported("allocating metadata: raw has none")),
+        Preallocation::Metadata => Err(Error::unsupported("preallocation mode 'metadata' for raw images")),
         Preallocation::Falloc => storage.write_zeroes_at(extent),
         Preallocation::Full => write_zeroes_as_data(storage, extent),
     }

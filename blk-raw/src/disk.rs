@@ -124,6 +124,9 @@ impl Resize for RawDisk {
         if self.window.fixed {
             return Err(Error::unsupported("resizing a window of fixed size"));
         }
+        if preallocation == Preallocation::Metadata {
+            return Err(Error::unsupported("preallocation mode 'metadata' for raw images"));
+        }
         let Some(length) = self.window.start.checked_add(size) else {
             return Err(Error::OutOfRange { offset: self.window.start, length: size, size: u64::MAX });
         };
@@ -138,8 +141,10 @@ impl Resize for RawDisk {
         resized?;
         let gained = Extent::between(before.min(length), length);
         if let Err(error) = allocate(&*self.storage, gained, preallocation) {
-            self.storage.set_len(before)?;
-            self.size.store(before - self.window.start, Ordering::Relaxed);
+            // The size is what the next open will find: a storage that cannot shrink keeps the new one.
+            if self.storage.set_len(before).is_ok() {
+                self.size.store(before - self.window.start, Ordering::Relaxed);
+            }
             return Err(error);
         }
         Ok(())
@@ -158,7 +163,8 @@ impl RawDisk {
 
 #[cfg(test)]
 mod tests {
-    use blk_core::MemoryStorage;
+    use blk_core::storage::{FaultRule, FaultStorage, Operation, PassThrough};
+    use blk_core::{Access, Disk, MemoryStorage};
 
     use super::*;
 
@@ -173,6 +179,44 @@ mod tests {
         let mut bytes = [9; 2000];
         disk.read(0, &mut bytes).unwrap();
         assert!(bytes[..1000] == [1; 1000] && bytes[1000..] == [0; 1000]);
+    }
+
+    /// A storage that can only grow.
+    #[derive(Debug)]
+    struct Growing(MemoryStorage);
+
+    impl PassThrough for Growing {
+        fn inner(&self) -> &dyn Storage {
+            &self.0
+        }
+
+        fn set_len(&self, length: u64) -> Result<()> {
+            if length < self.0.len()? { Err(Error::unsupported("shrinking")) } else { self.0.set_len(length) }
+        }
+    }
+
+    #[test]
+    fn a_refusal_to_grow_changes_nothing_on_a_storage_that_cannot_shrink() {
+        let storage = Arc::new(Growing(MemoryStorage::from_bytes(&[1; 1000])));
+        let window = Window { start: 0, size: 1000, fixed: false };
+        let raw = RawDisk::new(Arc::clone(&storage) as Arc<dyn Storage>, window, true);
+        let disk = Disk::new(raw, Access::ReadWrite);
+        assert!(matches!(disk.grow(2000, Preallocation::Metadata), Err(Error::Unsupported { .. })));
+        assert!(matches!(disk.resize(500), Err(Error::Unsupported { .. })));
+        assert_eq!((disk.size(), storage.0.len().unwrap()), (1000, 1000));
+        disk.grow(2000, Preallocation::Full).unwrap();
+        assert_eq!((disk.size(), storage.0.len().unwrap()), (2000, 2000));
+    }
+
+    #[test]
+    fn a_disk_that_cannot_go_back_after_a_failure_says_the_size_that_it_has() {
+        let fault = Arc::new(FaultStorage::new(Arc::new(Growing(MemoryStorage::from_bytes(&[1; 1000])))));
+        fault.add_rule(FaultRule::fail(5).on(Operation::Write));
+        let window = Window { start: 0, size: 1000, fixed: false };
+        let raw = RawDisk::new(Arc::clone(&fault) as Arc<dyn Storage>, window, true);
+        let disk = Disk::new(raw, Access::ReadWrite);
+        assert_eq!(disk.grow(2000, Preallocation::Full).unwrap_err().errno(), 5);
+        assert_eq!((disk.size(), Storage::len(&*fault).unwrap()), (2000, 2000));
     }
 
     #[test]

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::sync::{Mutex, MutexGuard};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, RepairMode, Resize, Result,
-    WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, Preallocation, RepairMode,
+    Resize, Result, WriteFlags, ZeroFlags,
 };
 
 use crate::journal::Journal;
@@ -398,20 +398,32 @@ impl BlockDriver for Verify {
     }
 
     fn as_resize(&self) -> Option<&dyn Resize> {
-        Some(self)
+        let both = self.test.as_resize().and(self.reference.as_resize());
+        both.map(|_| self as &dyn Resize)
     }
 
     fn as_check(&self) -> Option<&dyn Check> {
-        self.test.driver().as_check().map(|_| self as &dyn Check)
+        self.test.as_check().map(|_| self as &dyn Check)
     }
 }
 
 impl Resize for Verify {
     fn resize(&self, size: u64) -> Result<()> {
+        self.change_size(size, |test| test.resize(size))
+    }
+
+    /// Only the disk under test allocates: what a disk gains reads as zeroes in any case.
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        self.change_size(size, |test| test.grow(size, preallocation))
+    }
+}
+
+impl Verify {
+    fn change_size(&self, size: u64, change: impl FnOnce(&Disk) -> Result<()>) -> Result<()> {
         let request = Request::Resize { size };
         let number = self.begin(request)?;
         let _ordered = self.order_alone()?;
-        let tested = self.test.resize(size);
+        let tested = change(&self.test);
         let settled = self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
             reference.resize(size)
         });

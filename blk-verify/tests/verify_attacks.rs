@@ -80,9 +80,9 @@ fn a_full_host_is_no_reason_for_a_read_to_fail() {
 }
 
 #[test]
-fn zeroes_that_are_said_to_be_unallocated_must_show_from_below() {
+fn zeroes_that_are_said_to_be_unallocated_must_show_from_the_backing_file() {
     let test =
-        Odd::over(flat(0)).below(flat(7)).statuses(|_, asked| Ok(claims(asked.length, false, true))).open();
+        Odd::over(flat(0)).below(flat(7)).statuses(|_, asked| Ok(claims(asked.length, false, false))).open();
     let report = mismatch(fail(flat(0), test).block_status(Extent::new(0, 512)));
     assert!(report.contains("claims unallocated"), "{report}");
 }

@@ -7,10 +7,12 @@ use std::sync::Arc;
 
 use blk_core::sync::{Condvar, Mutex};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, Disk, Extent, Info, Limits, Overlay, Resize, Result, WriteFlags,
+    BackingFile, Check, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result, WriteFlags,
     ZeroFlags,
 };
 
+/// What a request that concerns the whole disk keeps busy.
+const EVERYTHING: Extent = Extent { offset: 0, length: u64::MAX };
 /// How much is copied at a time at most, where clusters are not larger than that.
 const COPY_BYTES_MAX: u64 = 1 << 20;
 
@@ -63,13 +65,9 @@ impl CopyOnRead {
     }
 }
 
-impl BlockDriver for CopyOnRead {
-    fn size(&self) -> u64 {
-        self.inner.size()
-    }
-
-    fn limits(&self) -> Limits {
-        *self.inner.limits()
+impl PassThrough for CopyOnRead {
+    fn inner(&self) -> &Disk {
+        &self.inner
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -97,42 +95,38 @@ impl BlockDriver for CopyOnRead {
         self.inner.discard(extent)
     }
 
-    fn flush(&self) -> Result<()> {
-        self.inner.flush()
+    fn resize(&self, size: u64) -> Result<()> {
+        let _busy = self.busy.enter(EVERYTHING);
+        self.inner.resize(size)
     }
 
-    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        self.inner.block_status(extent)
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        let _busy = self.busy.enter(EVERYTHING);
+        self.inner.grow(size, preallocation)
     }
 
-    fn backing(&self) -> Option<&Arc<Disk>> {
-        self.inner.backing()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.inner.close()
-    }
-
-    fn as_resize(&self) -> Option<&dyn Resize> {
-        self.inner.driver().as_resize().map(|_| self as &dyn Resize)
-    }
-
+    /// A repair changes no content.
     fn as_check(&self) -> Option<&dyn Check> {
-        self.inner.driver().as_check()
+        self.inner.as_check()
     }
 
     fn as_info(&self) -> Option<&dyn Info> {
-        self.inner.driver().as_info()
+        self.inner.as_info()
     }
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
-        self.inner.driver().as_overlay()
+        self.inner.as_overlay().map(|_| self as &dyn Overlay)
     }
 }
 
-impl Resize for CopyOnRead {
-    fn resize(&self, size: u64) -> Result<()> {
-        self.inner.resize(size)
+impl Overlay for CopyOnRead {
+    fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
+        Overlay::set_backing(&*self.inner, backing)
+    }
+
+    fn forget_content(&self) -> Result<()> {
+        let _busy = self.busy.enter(EVERYTHING);
+        Overlay::forget_content(&*self.inner)
     }
 }
 

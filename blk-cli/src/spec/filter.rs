@@ -1,12 +1,7 @@
 //! What can be asked of any disk: zeroes that are written become requests to zero, writes that are durable at once, and a
 //! first sector that keeps a guessed raw image raw.
 
-use std::sync::Arc;
-
-use blk_core::{
-    BlockDriver, BlockStatus, Check, Disk, Error, Extent, Info, Limits, Overlay, Preallocation, Resize,
-    Result, WriteFlags, ZeroFlags,
-};
+use blk_core::{Check, Disk, Error, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags};
 
 use super::node::DetectZeroes;
 
@@ -29,7 +24,7 @@ pub(crate) struct Wishes {
 /// A disk that does some things in another way; all else, abilities included, is the disk's own.
 #[derive(Debug)]
 pub(crate) struct Filter {
-    below: Disk,
+    inner: Disk,
     wishes: Wishes,
 }
 
@@ -37,7 +32,7 @@ impl Filter {
     /// `disk` itself where nothing is wished for.
     pub(crate) fn over(disk: Disk, wishes: Wishes) -> Disk {
         let access = disk.access();
-        if wishes == Wishes::default() { disk } else { Disk::new(Self { below: disk, wishes }, access) }
+        if wishes == Wishes::default() { disk } else { Disk::new(Self { inner: disk, wishes }, access) }
     }
 
     /// Refuses a write that would make a raw image look like another format.
@@ -46,8 +41,8 @@ impl Filter {
             return Ok(());
         }
         let mut start = [0; PROBED_BYTES as usize];
-        let inside = self.below.size().min(PROBED_BYTES) as usize;
-        self.below.read(0, &mut start[..inside])?;
+        let inside = self.inner.size().min(PROBED_BYTES) as usize;
+        self.inner.read(0, &mut start[..inside])?;
         let from = offset as usize;
         let length = buf.len().min(inside.saturating_sub(from));
         start[from..from + length].copy_from_slice(&buf[..length]);
@@ -62,78 +57,38 @@ impl Filter {
     }
 }
 
-impl BlockDriver for Filter {
-    fn size(&self) -> u64 {
-        self.below.size()
-    }
-
-    fn limits(&self) -> Limits {
-        Limits { can_write_zeroes: true, can_fua: true, ..*self.below.limits() }
-    }
-
-    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.below.read(offset, buf)
+impl PassThrough for Filter {
+    fn inner(&self) -> &Disk {
+        &self.inner
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         self.check_start(offset, buf)?;
         let fua = self.fua(flags.fua);
         if self.wishes.detect_zeroes == DetectZeroes::Off || flags.compressed || !is_zero(buf) {
-            return self.below.write(offset, buf, WriteFlags { fua, ..flags });
+            return self.inner.write(offset, buf, WriteFlags { fua, ..flags });
         }
         let may_unmap = self.wishes.detect_zeroes == DetectZeroes::Unmap;
         let zeroes = ZeroFlags { fua, may_unmap, no_fallback: false };
-        self.below.write_zeroes(Extent::new(offset, buf.len() as u64), zeroes)
+        self.inner.write_zeroes(Extent::new(offset, buf.len() as u64), zeroes)
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        self.below.write_zeroes(extent, ZeroFlags { fua: self.fua(flags.fua), ..flags })
+        self.inner.write_zeroes(extent, ZeroFlags { fua: self.fua(flags.fua), ..flags })
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
-        self.below.discard(extent)
-    }
-
-    fn flush(&self) -> Result<()> {
-        self.below.flush()
-    }
-
-    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        self.below.block_status(extent)
-    }
-
-    fn backing(&self) -> Option<&Arc<Disk>> {
-        self.below.backing()
-    }
-
-    fn close(&self) -> Result<()> {
-        self.below.close()
-    }
-
-    fn as_resize(&self) -> Option<&dyn Resize> {
-        self.below.driver().as_resize().map(|_| self as &dyn Resize)
-    }
+    // None of these changes the content that a guest sees, so there is nothing for the filter to do about them.
 
     fn as_check(&self) -> Option<&dyn Check> {
-        self.below.driver().as_check()
+        self.inner.as_check()
     }
 
     fn as_info(&self) -> Option<&dyn Info> {
-        self.below.driver().as_info()
+        self.inner.as_info()
     }
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
-        self.below.driver().as_overlay()
-    }
-}
-
-impl Resize for Filter {
-    fn resize(&self, size: u64) -> Result<()> {
-        self.below.resize(size)
-    }
-
-    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        self.below.grow(size, preallocation)
+        self.inner.as_overlay()
     }
 }
 
@@ -144,6 +99,8 @@ fn is_zero(bytes: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use blk_core::storage::{FaultStorage, Operation};
     use blk_core::{Access, DenyResolver, MemoryStorage, Options, Storage};
 

@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Event, Gate, Storage, StorageRun};
+use super::{Gate, PassThrough, Storage};
 use crate::sync::Mutex;
 use crate::{Error, Extent, Result};
 
@@ -147,7 +147,7 @@ fn touch(a: Extent, b: Extent) -> bool {
 /// A storage over another one, with rules.
 #[derive(Debug)]
 pub struct FaultStorage {
-    below: Arc<dyn Storage>,
+    inner: Arc<dyn Storage>,
     state: Mutex<State>,
 }
 
@@ -166,9 +166,9 @@ struct Decision {
 }
 
 impl FaultStorage {
-    /// A storage without rules over `below`.
-    pub fn new(below: Arc<dyn Storage>) -> Self {
-        Self { below, state: Mutex::new(State::default()) }
+    /// A storage without rules over `inner`.
+    pub fn new(inner: Arc<dyn Storage>) -> Self {
+        Self { inner, state: Mutex::new(State::default()) }
     }
 
     /// Adds a rule. Where several let an operation fail, the first decides how; it waits at all gates before.
@@ -257,59 +257,54 @@ impl FaultStorage {
     }
 }
 
-impl Storage for FaultStorage {
-    fn len(&self) -> Result<u64> {
-        self.below.len()
+impl PassThrough for FaultStorage {
+    fn inner(&self) -> &dyn Storage {
+        &*self.inner
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        self.whole(Operation::SetLen, "truncate", || self.below.set_len(length))
+        self.whole(Operation::SetLen, "truncate", || self.inner.set_len(length))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
         self.ranged(Operation::Read, "read", extent, |part| {
-            self.below.read_at(offset, &mut buf[..part.length as usize])
+            self.inner.read_at(offset, &mut buf[..part.length as usize])
         })
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
         self.ranged(Operation::Write, "write", extent, |part| {
-            self.below.write_at(offset, &buf[..part.length as usize])
+            self.inner.write_at(offset, &buf[..part.length as usize])
         })
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.ranged(Operation::WriteZeroes, "zero", extent, |part| self.below.write_zeroes_at(part))
+        self.ranged(Operation::WriteZeroes, "zero", extent, |part| self.inner.write_zeroes_at(part))
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
-        self.ranged(Operation::PunchHole, "punch", extent, |part| self.below.punch_hole(part))
+        self.ranged(Operation::PunchHole, "punch", extent, |part| self.inner.punch_hole(part))
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         let operation = if unmap { Operation::PunchHole } else { Operation::WriteZeroes };
-        self.ranged(operation, "zero", extent, |part| self.below.zero_fast(part, unmap))
-    }
-
-    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.below.run_at(offset)
+        self.ranged(operation, "zero", extent, |part| self.inner.zero_fast(part, unmap))
     }
 
     fn sync(&self) -> Result<()> {
-        self.whole(Operation::Sync, "sync", || self.below.sync())
-    }
-
-    fn event(&self, event: Event) {
-        self.below.event(event);
+        self.whole(Operation::Sync, "sync", || self.inner.sync())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::MemoryStorage;
+    use std::sync::Arc;
+
+    use super::{Effect, FaultRule, FaultStorage, Operation};
+    use crate::storage::{Gate, MemoryStorage, Storage};
+    use crate::{Error, Extent};
 
     #[test]
     fn the_nth_write_fails_once_after_half_of_it() {

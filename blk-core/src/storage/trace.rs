@@ -5,7 +5,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use super::fault::Operation;
-use super::{Event, Storage, StorageRun};
+use super::{PassThrough, Storage};
 use crate::sync::Mutex;
 use crate::{ErrorKind, Extent, Result};
 
@@ -40,7 +40,7 @@ impl fmt::Display for TraceEntry {
 /// A storage over another one that remembers the last operations.
 #[derive(Debug)]
 pub struct TraceStorage {
-    below: Arc<dyn Storage>,
+    inner: Arc<dyn Storage>,
     capacity: usize,
     state: Mutex<State>,
 }
@@ -52,9 +52,9 @@ struct State {
 }
 
 impl TraceStorage {
-    /// Remembers the last `capacity` operations on `below`.
-    pub fn new(below: Arc<dyn Storage>, capacity: usize) -> Self {
-        Self { below, capacity, state: Mutex::new(State::default()) }
+    /// Remembers the last `capacity` operations on `inner`.
+    pub fn new(inner: Arc<dyn Storage>, capacity: usize) -> Self {
+        Self { inner, capacity, state: Mutex::new(State::default()) }
     }
 
     /// The remembered operations, oldest first.
@@ -82,54 +82,48 @@ impl TraceStorage {
     }
 }
 
-impl Storage for TraceStorage {
-    fn len(&self) -> Result<u64> {
-        self.below.len()
+impl PassThrough for TraceStorage {
+    fn inner(&self) -> &dyn Storage {
+        &*self.inner
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
-        self.note(Operation::SetLen, Extent::new(length, 0), self.below.set_len(length))
+        self.note(Operation::SetLen, Extent::new(length, 0), self.inner.set_len(length))
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        self.note(Operation::Read, extent, self.below.read_at(offset, buf))
+        self.note(Operation::Read, extent, self.inner.read_at(offset, buf))
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.note(Operation::Write, Extent::new(offset, buf.len() as u64), self.below.write_at(offset, buf))
+        self.note(Operation::Write, Extent::new(offset, buf.len() as u64), self.inner.write_at(offset, buf))
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.note(Operation::WriteZeroes, extent, self.below.write_zeroes_at(extent))
+        self.note(Operation::WriteZeroes, extent, self.inner.write_zeroes_at(extent))
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
-        self.note(Operation::PunchHole, extent, self.below.punch_hole(extent))
+        self.note(Operation::PunchHole, extent, self.inner.punch_hole(extent))
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         let operation = if unmap { Operation::PunchHole } else { Operation::WriteZeroes };
-        self.note(operation, extent, self.below.zero_fast(extent, unmap))
-    }
-
-    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.below.run_at(offset)
+        self.note(operation, extent, self.inner.zero_fast(extent, unmap))
     }
 
     fn sync(&self) -> Result<()> {
-        self.note(Operation::Sync, Extent::default(), self.below.sync())
-    }
-
-    fn event(&self, event: Event) {
-        self.below.event(event);
+        self.note(Operation::Sync, Extent::default(), self.inner.sync())
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::*;
-    use crate::MemoryStorage;
+    use std::sync::Arc;
+
+    use super::TraceStorage;
+    use crate::{MemoryStorage, Storage};
 
     #[test]
     fn the_last_operations_are_kept_with_their_numbers() {

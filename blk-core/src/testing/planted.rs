@@ -24,6 +24,8 @@ pub(super) enum Bug {
     StatusCallsDataUnallocated,
     StatusLooksAtFirstClusterOnly,
     StatusIsEmpty,
+    StatusPlacesWhatIsNotThere,
+    StatusPlacesCompressed,
     FreshIsGarbage,
     ReadStopsAtThirdCluster,
     WriteLosesTail,
@@ -43,6 +45,8 @@ pub(super) enum Bug {
     GrowthIsGarbage,
     GrowthLosesTail,
     GrowthAllocatesNothing,
+    GrowthIsRefusedAfterwards,
+    ResizeIsRefusedAfterwards,
     ShrinkKeepsBytes,
     ResizeForgottenAtReopen,
     CloseForgets,
@@ -54,7 +58,7 @@ pub(super) enum Bug {
 
 impl Bug {
     /// Each with the rule that is meant for it.
-    pub(super) const ALL: [(Self, &'static str); 36] = [
+    pub(super) const ALL: [(Self, &'static str); 40] = [
         (Self::SizeRoundedUp, "sizes"),
         (Self::LastByteLost, "sizes"),
         (Self::FarOffsetsWrap, "large"),
@@ -65,6 +69,8 @@ impl Bug {
         (Self::StatusCallsDataUnallocated, "status"),
         (Self::StatusLooksAtFirstClusterOnly, "status"),
         (Self::StatusIsEmpty, "status"),
+        (Self::StatusPlacesWhatIsNotThere, "status"),
+        (Self::StatusPlacesCompressed, "status"),
         (Self::FreshIsGarbage, "fresh"),
         (Self::ReadStopsAtThirdCluster, "odd"),
         (Self::WriteLosesTail, "odd"),
@@ -84,6 +90,8 @@ impl Bug {
         (Self::GrowthIsGarbage, "grow"),
         (Self::GrowthLosesTail, "grow"),
         (Self::GrowthAllocatesNothing, "allocate"),
+        (Self::GrowthIsRefusedAfterwards, "allocate"),
+        (Self::ResizeIsRefusedAfterwards, "shrink"),
         (Self::ShrinkKeepsBytes, "shrink"),
         (Self::ResizeForgottenAtReopen, "grow"),
         (Self::CloseForgets, "reopen"),
@@ -371,8 +379,12 @@ impl BlockDriver for Planted {
             allocated: first.is_some() && !self.has(Bug::StatusCallsDataUnallocated),
             zero: !is_data
                 || (self.has(Bug::StatusCallsDataZero) && !extent.offset.is_multiple_of(CLUSTER_BYTES)),
-            compressed: false,
-            host_offset: None,
+            compressed: is_data && self.has(Bug::StatusPlacesCompressed),
+            host_offset: match self.bug {
+                Bug::StatusPlacesCompressed if is_data => Some(0),
+                Bug::StatusPlacesWhatIsNotThere if first.is_none() => Some(0),
+                _ => None,
+            },
         })
     }
 
@@ -401,12 +413,18 @@ impl Resize for Planted {
             _ => {}
         }
         live.size = size;
+        if size < old && self.has(Bug::ResizeIsRefusedAfterwards) {
+            return Err(Error::unsupported("shrinking"));
+        }
         Ok(())
     }
 
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
         let old = self.size();
         self.resize(size)?;
+        if preallocation == Preallocation::Metadata && self.has(Bug::GrowthIsRefusedAfterwards) {
+            return Err(Error::unsupported("preallocation mode 'metadata'"));
+        }
         if preallocation != Preallocation::Off && !self.has(Bug::GrowthAllocatesNothing) {
             self.live.lock().write(old, &vec![0; (size - old) as usize]);
         }

@@ -3,8 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::planted::{Bug, PlantedMaker, Shape};
-use super::{conformance, rules};
-use crate::Limits;
+use super::{Maker, conformance, rules};
+use crate::{Access, Disk, Limits, PassThrough, Result};
 
 fn shape(change: impl FnOnce(&mut Limits)) -> Shape {
     let mut shape = Shape::default();
@@ -12,9 +12,33 @@ fn shape(change: impl FnOnce(&mut Limits)) -> Shape {
     shape
 }
 
-#[test]
-fn right_drivers_of_every_shape_pass() {
-    for shape in [
+/// A filter that changes nothing.
+#[derive(Debug)]
+struct Nothing(Disk);
+
+impl PassThrough for Nothing {
+    fn inner(&self) -> &Disk {
+        &self.0
+    }
+}
+
+/// Puts [`Nothing`] over the disks of another maker.
+struct Filtered<M>(M);
+
+impl<M: Maker> Maker for Filtered<M> {
+    type Medium = M::Medium;
+
+    fn make(&self, size: u64) -> Result<Self::Medium> {
+        self.0.make(size)
+    }
+
+    fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+        self.0.open(medium, access).map(|disk| Disk::new(Nothing(disk), access))
+    }
+}
+
+fn right_shapes() -> Vec<Shape> {
+    vec![
         Shape::default(),
         shape(|limits| limits.request_alignment = 512),
         shape(|limits| limits.request_alignment = 4096),
@@ -23,9 +47,28 @@ fn right_drivers_of_every_shape_pass() {
         shape(|limits| limits.can_discard = false),
         shape(|limits| limits.can_fua = false),
         Shape { strict: true, resizes: false, ..Shape::default() },
-    ] {
+    ]
+}
+
+#[test]
+fn right_drivers_of_every_shape_pass() {
+    for shape in right_shapes() {
         conformance(&PlantedMaker(Bug::None, shape));
     }
+}
+
+#[test]
+fn so_they_do_behind_a_filter() {
+    for shape in right_shapes() {
+        conformance(&Filtered(PlantedMaker(Bug::None, shape)));
+    }
+}
+
+#[test]
+fn a_filter_has_no_ability_of_its_own() {
+    let maker = Filtered(PlantedMaker(Bug::None, Shape { resizes: false, ..Shape::default() }));
+    let disk = maker.open(&maker.make(4096).unwrap(), Access::ReadWrite).unwrap();
+    assert!(disk.as_resize().is_none() && disk.as_check().is_none() && disk.as_overlay().is_none());
 }
 
 fn catches(rule: impl FnOnce()) -> bool {

@@ -1,0 +1,174 @@
+//! Filters: drivers over one disk that change some of its requests.
+//!
+//! A filter implements [`PassThrough`] and is a [`BlockDriver`] by that. What it does not change goes to the inner disk, through
+//! the inner disk's own front door. A method that [`BlockDriver`] gains is forwarded here, once for all filters: clippy's
+//! `missing_trait_methods` refuses an implementation that leaves it to the trait's default.
+
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use crate::{
+    BlockDriver, BlockStatus, Check, Disk, Extent, Info, Limits, Overlay, Preallocation, Resize, Result,
+    WriteFlags, ZeroFlags,
+};
+
+/// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
+///
+/// Abilities that work on the image rather than on the disk (check, info, overlay) would leave the filter out, so there are
+/// none by default. A filter that does not mind hands on the inner disk's: `self.inner().as_check()`.
+pub trait PassThrough: Debug + Send + Sync {
+    /// The disk that gets what this filter does not change.
+    fn inner(&self) -> &Disk;
+
+    /// As [`BlockDriver::size`].
+    #[inline]
+    fn size(&self) -> u64 {
+        self.inner().size()
+    }
+
+    /// As [`BlockDriver::limits`]. The inner disk emulates what its driver lacks: zeroes can always be written, and writes
+    /// be made durable.
+    fn limits(&self) -> Limits {
+        Limits { can_write_zeroes: true, can_fua: true, ..*self.inner().limits() }
+    }
+
+    /// As [`BlockDriver::read`].
+    #[inline]
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner().read(offset, buf)
+    }
+
+    /// As [`BlockDriver::write`].
+    #[inline]
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        self.inner().write(offset, buf, flags)
+    }
+
+    /// As [`BlockDriver::write_zeroes`].
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        self.inner().write_zeroes(extent, flags)
+    }
+
+    /// As [`BlockDriver::discard`].
+    fn discard(&self, extent: Extent) -> Result<()> {
+        self.inner().discard(extent)
+    }
+
+    /// As [`BlockDriver::flush`].
+    fn flush(&self) -> Result<()> {
+        self.inner().flush()
+    }
+
+    /// As [`BlockDriver::block_status`].
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        self.inner().block_status(extent)
+    }
+
+    /// As [`BlockDriver::backing`].
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        self.inner().backing()
+    }
+
+    /// As [`BlockDriver::close`].
+    fn close(&self) -> Result<()> {
+        self.inner().close()
+    }
+
+    /// As [`Resize::resize`]; called only if the inner disk can change its size.
+    fn resize(&self, size: u64) -> Result<()> {
+        self.inner().resize(size)
+    }
+
+    /// As [`Resize::grow`]; called only if the inner disk can change its size.
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        self.inner().grow(size, preallocation)
+    }
+
+    /// As [`BlockDriver::as_check`].
+    fn as_check(&self) -> Option<&dyn Check> {
+        None
+    }
+
+    /// As [`BlockDriver::as_info`].
+    fn as_info(&self) -> Option<&dyn Info> {
+        None
+    }
+
+    /// As [`BlockDriver::as_overlay`].
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
+        None
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<T: PassThrough> BlockDriver for T {
+    #[inline]
+    fn size(&self) -> u64 {
+        PassThrough::size(self)
+    }
+
+    fn limits(&self) -> Limits {
+        PassThrough::limits(self)
+    }
+
+    #[inline]
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        PassThrough::read(self, offset, buf)
+    }
+
+    #[inline]
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        PassThrough::write(self, offset, buf, flags)
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        PassThrough::write_zeroes(self, extent, flags)
+    }
+
+    fn discard(&self, extent: Extent) -> Result<()> {
+        PassThrough::discard(self, extent)
+    }
+
+    fn flush(&self) -> Result<()> {
+        PassThrough::flush(self)
+    }
+
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        PassThrough::block_status(self, extent)
+    }
+
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        PassThrough::backing(self)
+    }
+
+    fn close(&self) -> Result<()> {
+        PassThrough::close(self)
+    }
+
+    fn as_resize(&self) -> Option<&dyn Resize> {
+        self.inner().as_resize().map(|_| self as &dyn Resize)
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        PassThrough::as_check(self)
+    }
+
+    fn as_info(&self) -> Option<&dyn Info> {
+        PassThrough::as_info(self)
+    }
+
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
+        PassThrough::as_overlay(self)
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<T: PassThrough> Resize for T {
+    fn resize(&self, size: u64) -> Result<()> {
+        PassThrough::resize(self, size)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        PassThrough::grow(self, size, preallocation)
+    }
+}

@@ -1,0 +1,116 @@
+//! Layers: storages over another one that change some of its operations.
+
+use std::fmt::Debug;
+
+use super::{Event, Storage, StorageRun};
+use crate::{Extent, Result};
+
+/// A storage over another one. Every method does what [`Storage`] says, and is the inner storage's by default.
+///
+/// A layer implements this trait and is a [`Storage`] by that. A method that [`Storage`] gains is forwarded here, once for all
+/// layers: clippy's `missing_trait_methods` refuses an implementation that leaves it to the trait's default.
+#[expect(clippy::len_without_is_empty, reason = "as for Storage")]
+pub trait PassThrough: Debug + Send + Sync {
+    /// The storage that gets what this layer does not change.
+    fn inner(&self) -> &dyn Storage;
+
+    /// As [`Storage::len`].
+    fn len(&self) -> Result<u64> {
+        self.inner().len()
+    }
+
+    /// As [`Storage::set_len`].
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.inner().set_len(length)
+    }
+
+    /// As [`Storage::read_at`].
+    #[inline]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.inner().read_at(offset, buf)
+    }
+
+    /// As [`Storage::write_at`].
+    #[inline]
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.inner().write_at(offset, buf)
+    }
+
+    /// As [`Storage::write_zeroes_at`].
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
+        self.inner().write_zeroes_at(extent)
+    }
+
+    /// As [`Storage::punch_hole`].
+    fn punch_hole(&self, extent: Extent) -> Result<()> {
+        self.inner().punch_hole(extent)
+    }
+
+    /// As [`Storage::zero_fast`]. It asks the inner storage, not the layer's own [`PassThrough::punch_hole`]: a layer that
+    /// changes one of the two mostly has to change both.
+    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
+        self.inner().zero_fast(extent, unmap)
+    }
+
+    /// As [`Storage::run_at`].
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        self.inner().run_at(offset)
+    }
+
+    /// As [`Storage::sync`].
+    fn sync(&self) -> Result<()> {
+        self.inner().sync()
+    }
+
+    /// As [`Storage::event`].
+    #[inline]
+    fn event(&self, event: Event) {
+        self.inner().event(event);
+    }
+}
+
+#[deny(clippy::missing_trait_methods)]
+impl<T: PassThrough> Storage for T {
+    fn len(&self) -> Result<u64> {
+        PassThrough::len(self)
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        PassThrough::set_len(self, length)
+    }
+
+    #[inline]
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        PassThrough::read_at(self, offset, buf)
+    }
+
+    #[inline]
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        PassThrough::write_at(self, offset, buf)
+    }
+
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
+        PassThrough::write_zeroes_at(self, extent)
+    }
+
+    fn punch_hole(&self, extent: Extent) -> Result<()> {
+        PassThrough::punch_hole(self, extent)
+    }
+
+    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
+        PassThrough::zero_fast(self, extent, unmap)
+    }
+
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        PassThrough::run_at(self, offset)
+    }
+
+    fn sync(&self) -> Result<()> {
+        PassThrough::sync(self)
+    }
+
+    #[inline]
+    fn event(&self, event: Event) {
+        PassThrough::event(self, event);
+    }
+}
