@@ -1,5 +1,7 @@
 //! Requests in flight together on the unbroken drivers: no false alarm, and everything overlaps.
 
+use std::collections::HashSet;
+
 use blk_testbed::Qcow2Target;
 use blk_verify::Outcome;
 use blk_verify::generate::{Generator, Limits};
@@ -59,6 +61,24 @@ fn a_schedule_is_a_pure_function_of_the_scenario() {
         assert_eq!(points_of(&mut RaceEngine::new(), &reread), first, "{scenario}");
         assert!(scenario.fits_bytes(), "{scenario}");
     }
+}
+
+/// Which races are crashed depends on the race, not on how many came before it: else a finding would not replay.
+#[test]
+fn the_order_of_scenarios_does_not_decide_which_are_crashed() {
+    let scenarios: Vec<Scenario> = Generator::new(9, Limits::racing()).take(40).collect();
+    let crashed = |order: &mut dyn Iterator<Item = &Scenario>| -> HashSet<String> {
+        let mut engine = RaceEngine::with_crashes(4);
+        let was_crashed = |scenario: &&Scenario| {
+            let before = engine.crashes().scenarios;
+            assert_eq!(engine.run(&Qcow2Target, scenario), Outcome::Clean, "{scenario}");
+            engine.crashes().scenarios > before
+        };
+        order.filter(was_crashed).map(Scenario::to_text).collect()
+    };
+    let forwards = crashed(&mut scenarios.iter());
+    assert!((1..30).contains(&forwards.len()), "{} of 40 are crashed", forwards.len());
+    assert_eq!(crashed(&mut scenarios.iter().rev()), forwards);
 }
 
 #[test]

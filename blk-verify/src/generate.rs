@@ -5,26 +5,24 @@
 //! what was written is read. Each scenario leaves out some kinds of requests and has more of others (swarm testing): a
 //! scenario without flushes or with discards everywhere goes where an even mixture never does.
 //!
-//! Numbers come from rand's `SmallRng::seed_from_u64`. A scenario is a pure function of seed, index and limits, within one
-//! version of this crate and of rand; what is to be kept is kept as text.
+//! Numbers come from [`crate::random`]. A scenario is a pure function of seed, index and limits, within one version of this
+//! crate; what is to be kept is kept as text.
 
 mod aim;
 mod config;
 mod exhaustive;
 mod kinds;
-mod random;
+
 mod swarm;
 mod turns;
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use crate::random::Random;
 
 pub use exhaustive::{Exhaustive, alphabet, exhaustive};
 pub use kinds::setups;
 
 use crate::scenario::{Config, Request, RequestKind, Scenario};
 pub(crate) use aim::Aim;
-pub(crate) use random::{chance, pick};
 pub(crate) use swarm::Swarm;
 pub(crate) use turns::turn;
 
@@ -106,7 +104,7 @@ impl Generator {
 
     /// Makes the next scenario in place of `scenario`, whose memory is used again.
     pub fn next_into(&mut self, scenario: &mut Scenario) {
-        let mut rng = SmallRng::seed_from_u64(mix(self.seed, self.index));
+        let mut rng = Random::new(mix(self.seed, self.index));
         self.index = self.index.checked_add(1).expect("fewer than 2^64 scenarios");
         scenario.config = match &self.limits.config {
             Some(config) => config.clone(),
@@ -127,9 +125,9 @@ impl Generator {
         }
     }
 
-    fn request_count(&self, rng: &mut SmallRng) -> usize {
+    fn request_count(&self, rng: &mut Random) -> usize {
         let span = (self.limits.requests_max - self.limits.requests_min) as u64 + 1;
-        self.limits.requests_min + pick(rng, span) as usize
+        self.limits.requests_min + rng.below(span) as usize
     }
 }
 
@@ -145,7 +143,7 @@ impl Iterator for Generator {
 }
 
 /// A request of a kind that `swarm` chooses, at a place that `aim` chooses.
-pub(crate) fn request(rng: &mut SmallRng, swarm: &Swarm, aim: &mut Aim) -> Request {
+pub(crate) fn request(rng: &mut Random, swarm: &Swarm, aim: &mut Aim) -> Request {
     let kind = if aim.wants_reading_back(rng) { RequestKind::Read } else { swarm.kind(rng) };
     let request = of_kind(rng, kind, aim);
     aim.note(&request);
@@ -153,16 +151,16 @@ pub(crate) fn request(rng: &mut SmallRng, swarm: &Swarm, aim: &mut Aim) -> Reque
 }
 
 /// A request of this kind, at a place that `aim` chooses.
-pub(crate) fn of_kind(rng: &mut SmallRng, kind: RequestKind, aim: &mut Aim) -> Request {
+pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Request {
     let (offset, length) = aim.range(rng, kind);
     match kind {
         RequestKind::Read => Request::Read { offset, length },
         RequestKind::Write => {
-            Request::Write { offset, length, fill: swarm::fill(rng), fua: chance(rng, 1, 16) }
+            Request::Write { offset, length, fill: swarm::fill(rng), fua: rng.chance(1, 16) }
         }
         RequestKind::WriteCompressed => Request::WriteCompressed { offset, length, fill: swarm::fill(rng) },
         RequestKind::WriteZeroes => {
-            let bits = pick(rng, 256);
+            let bits = rng.below(256);
             let (unmap, no_fallback, fua) = (bits & 1 == 1, bits & 0x0e == 0, bits & 0xf0 == 0);
             Request::WriteZeroes { offset, length, unmap, no_fallback, fua }
         }
@@ -176,7 +174,7 @@ pub(crate) fn of_kind(rng: &mut SmallRng, kind: RequestKind, aim: &mut Aim) -> R
 }
 
 /// A configuration as `limits` allow.
-pub(crate) fn random_config(rng: &mut SmallRng, limits: &Limits) -> Config {
+pub(crate) fn random_config(rng: &mut Random, limits: &Limits) -> Config {
     config::random(rng, limits)
 }
 

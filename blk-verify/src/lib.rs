@@ -15,6 +15,7 @@ pub mod mutate;
 mod oracle;
 mod perform;
 pub mod race;
+pub mod random;
 mod range_lock;
 pub mod report;
 pub mod scenario;

@@ -8,10 +8,9 @@
 
 mod records;
 
-use rand::SeedableRng;
-use rand::rngs::SmallRng;
+use crate::random::Random;
 
-use crate::generate::{Generator, Limits, chance, pick, random_config, turn};
+use crate::generate::{Generator, Limits, random_config, turn};
 use crate::scenario::bytes::{HEADER_BYTES, RECORD_BYTES};
 use crate::scenario::{Config, Request, Scenario, Turn};
 
@@ -41,13 +40,13 @@ pub fn mutate_within(
 ) -> usize {
     let max_size = max_size.min(data.len());
     let mut size = size.min(max_size);
-    let mut rng = SmallRng::seed_from_u64(u64::from(seed));
+    let mut rng = Random::new(u64::from(seed));
     // A fresh start: what is evolved step by step from nothing rarely gets as far as what is made whole.
-    if size <= HEADER_BYTES || chance(&mut rng, 1, 8) {
+    if size <= HEADER_BYTES || rng.chance(1, 8) {
         let made = Generator::new(u64::from(seed), limits.clone()).next().expect("there is always another");
         return store(made, &mut data[..max_size]);
     }
-    if chance(&mut rng, 1, 16) {
+    if rng.chance(1, 16) {
         size = default_mutate(data, size, max_size).min(max_size);
         return store(Scenario::decode(&data[..size]), &mut data[..max_size]);
     }
@@ -55,7 +54,7 @@ pub fn mutate_within(
     let mut scenario = before.clone();
     // Some changes change nothing; a few tries make sure that something is.
     for _ in 0..4 {
-        for _ in 0..=pick(&mut rng, 8).saturating_sub(4) {
+        for _ in 0..=rng.below(8).saturating_sub(4) {
             change(&mut rng, &mut scenario, limits);
         }
         if scenario != before {
@@ -64,7 +63,7 @@ pub fn mutate_within(
     }
     while limits.lanes_max >= 2 && scenario.requests.len() > limits.requests_max {
         // What races has to be short: each request more is a thousand interleavings more.
-        let at = pick(&mut rng, scenario.requests.len() as u64) as usize;
+        let at = rng.below(scenario.requests.len() as u64) as usize;
         scenario.remove_requests(at..at + 1);
     }
     store(scenario, &mut data[..max_size])
@@ -72,13 +71,13 @@ pub fn mutate_within(
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most `out.len()`.
 pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
-    let mut rng = SmallRng::seed_from_u64(u64::from(seed));
+    let mut rng = Random::new(u64::from(seed));
     let (mut scenario, other_scenario) = (Scenario::decode(first), Scenario::decode(second));
     let (mut child, other): (Vec<_>, Vec<_>) = (scenario.turns().collect(), other_scenario.turns().collect());
     let (count, other_count) = (child.len() as u64, other.len() as u64);
-    let start = pick(&mut rng, other_count + 1) as usize;
-    let at = pick(&mut rng, count + 1) as usize;
-    match pick(&mut rng, 3) {
+    let start = rng.below(other_count + 1) as usize;
+    let at = rng.below(count + 1) as usize;
+    match rng.below(3) {
         // The beginning of one, the rest of the other.
         0 => {
             child.truncate(at);
@@ -86,7 +85,7 @@ pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usiz
         }
         // A run of the other inside the one.
         1 => {
-            let end = start + pick(&mut rng, other_count - start as u64 + 1) as usize;
+            let end = start + rng.below(other_count - start as u64 + 1) as usize;
             child.splice(at..at, other[start..end].iter().copied());
         }
         // Both, shuffled together, each in its order.
@@ -94,7 +93,7 @@ pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usiz
             let mut rest = other.iter().copied().peekable();
             let mut both = Vec::with_capacity(child.len() + other.len());
             for request in child {
-                while rest.peek().is_some() && chance(&mut rng, other_count, count + other_count) {
+                while rest.peek().is_some() && rng.chance(other_count, count + other_count) {
                     both.extend(rest.next());
                 }
                 both.push(request);
@@ -104,7 +103,7 @@ pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usiz
         }
     }
     scenario.set_turns(child);
-    if chance(&mut rng, 1, 4) {
+    if rng.chance(1, 4) {
         scenario.config = other_scenario.config;
     }
     store(scenario, out)
@@ -125,10 +124,10 @@ fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
     size
 }
 
-fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
-    if limits.lanes_max >= 2 && (scenario.config.lanes < 2 || chance(rng, 1, 3)) {
+fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
+    if limits.lanes_max >= 2 && (scenario.config.lanes < 2 || rng.chance(1, 3)) {
         change_lanes(rng, scenario, limits);
-    } else if chance(rng, 1, 10) {
+    } else if rng.chance(1, 10) {
         change_config(rng, scenario, limits);
     } else {
         let before = scenario.requests.clone();
@@ -138,15 +137,15 @@ fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
 }
 
 /// Changes when a request gives way, rarely the number of lanes.
-fn change_lanes(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
-    if scenario.config.lanes < 2 || scenario.requests.is_empty() || chance(rng, 1, 12) {
+fn change_lanes(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
+    if scenario.config.lanes < 2 || scenario.requests.is_empty() || rng.chance(1, 12) {
         scenario.config.lanes = random_config(rng, limits).lanes;
         return;
     }
-    let at = pick(rng, scenario.requests.len() as u64) as usize;
+    let at = rng.below(scenario.requests.len() as u64) as usize;
     let old = scenario.turn(at);
     let moved = |points: u8| Turn::new(points.max(1), old.is_back(), old.is_again());
-    let new = match pick(rng, 8) {
+    let new = match rng.below(8) {
         0 => Turn::default(),
         1 if !old.is_never() => moved(old.points() + 1),
         2 if !old.is_never() => moved(old.points() - 1),
@@ -177,15 +176,15 @@ fn keep_turns(before: &[Request], scenario: &mut Scenario) {
 }
 
 /// Takes one field from another configuration.
-fn change_config(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+fn change_config(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     let other = random_config(rng, limits);
     let cluster = scenario.config.cluster_bytes();
     let config = &mut scenario.config;
-    match pick(rng, 16) {
+    match rng.below(16) {
         0 => config.size_bytes = other.size_bytes,
         1 => config.size_bytes = near(rng, config.size_bytes, cluster),
         2 => config.version = other.version,
-        3 | 4 if chance(rng, 1, 2) => *scenario = scenario.rescale(other.cluster_bits),
+        3 | 4 if rng.chance(1, 2) => *scenario = scenario.rescale(other.cluster_bits),
         3 | 4 => config.cluster_bits = other.cluster_bits,
         5 => config.refcount_order = other.refcount_order,
         6 => (config.backing, config.backing_bytes) = (other.backing, other.backing_bytes),
@@ -203,8 +202,8 @@ fn change_config(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
 }
 
 /// A size a little more or less than `size`: by clusters, by sectors, or by bytes.
-fn near(rng: &mut SmallRng, size: u64, cluster: u64) -> u64 {
-    let unit = [cluster, 512, 1][pick(rng, 3) as usize];
-    let distance = unit * (1 + pick(rng, 3));
-    if chance(rng, 1, 2) { size.saturating_add(distance) } else { size.saturating_sub(distance) }
+fn near(rng: &mut Random, size: u64, cluster: u64) -> u64 {
+    let unit = [cluster, 512, 1][rng.below(3) as usize];
+    let distance = unit * (1 + rng.below(3));
+    if rng.chance(1, 2) { size.saturating_add(distance) } else { size.saturating_sub(distance) }
 }

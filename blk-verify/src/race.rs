@@ -33,6 +33,7 @@ use crate::engine::panic_finding;
 use crate::medium::Medium;
 use crate::oracle::content::failed;
 use crate::oracle::image;
+use crate::random::hash;
 use crate::report::{self, Finding, Signature};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Config, Request, Scenario, Turn};
@@ -148,10 +149,7 @@ impl RaceEngine {
             Ok(images) => {
                 let mut outcome = self.race(&images, scenario, lanes, None);
                 // Its points differ from the host's: what is found without a crash stays found so.
-                if outcome == Outcome::Clean
-                    && self.crash_one_in > 0
-                    && self.stats.schedules.is_multiple_of(self.crash_one_in)
-                {
+                if outcome == Outcome::Clean && self.is_crashed(scenario) {
                     let medium = Arc::new(Medium::new(images.fresh.duplicate()));
                     outcome = self.race(&images, scenario, lanes, Some(&medium));
                 }
@@ -163,6 +161,15 @@ impl RaceEngine {
                 Outcome::Finding(failed("making the image", &error))
             }
             Err(error) => Outcome::Refused(format!("the image cannot be made: {error}")),
+        }
+    }
+
+    /// Whether a scenario is crashed too. The scenario alone decides: asked again, the engine answers the same.
+    fn is_crashed(&self, scenario: &Scenario) -> bool {
+        match self.crash_one_in {
+            0 => false,
+            1 => true,
+            one_in => hash(&scenario.encode()).is_multiple_of(one_in),
         }
     }
 

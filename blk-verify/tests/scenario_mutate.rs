@@ -4,9 +4,8 @@ use std::collections::HashSet;
 
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::mutate::{crossover, mutate};
+use blk_verify::random::Random;
 use blk_verify::scenario::{Request, RequestKind, Scenario, bounds};
-use rand::rngs::SmallRng;
-use rand::{Rng, RngCore, SeedableRng};
 
 const ROOM: usize = 32 + 16 * 40;
 
@@ -27,7 +26,7 @@ fn canonical(bytes: &[u8]) -> Scenario {
 
 #[test]
 fn mutants_are_canonical_and_fit() {
-    let mut rng = SmallRng::seed_from_u64(1);
+    let mut rng = Random::new(1);
     let mut data = vec![0; ROOM];
     let mut size = 0;
     for seed in 0..100_000 {
@@ -37,8 +36,8 @@ fn mutants_are_canonical_and_fit() {
         assert!(scenario.config.is_normal());
         // From time to time anything at all, or a full input, so that both ends are met.
         if seed % 100 == 0 {
-            size = rng.random_range(0..ROOM);
-            rng.fill_bytes(&mut data[..size]);
+            size = rng.below(ROOM as u64) as usize;
+            rng.fill(&mut data[..size]);
         }
     }
 }

@@ -2,9 +2,8 @@
 
 use arbitrary::{Arbitrary, Unstructured};
 use blk_verify::generate::{Generator, Limits};
+use blk_verify::random::Random;
 use blk_verify::scenario::{Fill, Request, Scenario, bounds, bytes};
-use rand::rngs::SmallRng;
-use rand::{Rng, RngCore, SeedableRng};
 
 const SCENARIOS: usize = 100_000;
 
@@ -13,16 +12,16 @@ fn small() -> Limits {
     Limits { requests_min: 0, requests_max: 12, ..Limits::default() }
 }
 
-fn random_bytes(rng: &mut SmallRng) -> Vec<u8> {
-    let mut bytes = vec![0; rng.random_range(0..400)];
-    rng.fill_bytes(&mut bytes);
-    if rng.random_bool(0.7) && !bytes.is_empty() {
+fn random_bytes(rng: &mut Random) -> Vec<u8> {
+    let mut bytes = vec![0; rng.below(400) as usize];
+    rng.fill(&mut bytes);
+    if rng.chance(7, 10) && !bytes.is_empty() {
         bytes[0] = bytes::MAGIC;
     }
     // Small numbers too: runs of zeroes.
-    for _ in 0..rng.random_range(0..8) {
-        let start = rng.random_range(0..=bytes.len());
-        let end = (start + rng.random_range(0..12)).min(bytes.len());
+    for _ in 0..rng.below(8) {
+        let start = rng.below(bytes.len() as u64 + 1) as usize;
+        let end = (start + rng.below(12) as usize).min(bytes.len());
         bytes[start..end].fill(0);
     }
     bytes
@@ -56,7 +55,7 @@ fn generated_scenarios_survive_json() {
 
 #[test]
 fn random_bytes_are_legal_bounded_scenarios() {
-    let mut rng = SmallRng::seed_from_u64(4);
+    let mut rng = Random::new(4);
     for _ in 0..SCENARIOS {
         let bytes = random_bytes(&mut rng);
         let scenario = Scenario::decode(&bytes);
@@ -74,11 +73,11 @@ fn random_bytes_are_legal_bounded_scenarios() {
 
 #[test]
 fn random_records_mostly_land_in_the_disk() {
-    let mut rng = SmallRng::seed_from_u64(5);
+    let mut rng = Random::new(5);
     let (mut inside, mut outside) = (0, 0);
     for _ in 0..20_000 {
         let mut bytes = [0; 32 + 16 * 8];
-        rng.fill_bytes(&mut bytes);
+        rng.fill(&mut bytes);
         let scenario = Scenario::decode(&bytes);
         let mut size = scenario.config.size_bytes;
         for request in &scenario.requests {
@@ -98,11 +97,11 @@ fn random_records_mostly_land_in_the_disk() {
 
 #[test]
 fn extreme_ranges_survive_bytes_and_text() {
-    let mut rng = SmallRng::seed_from_u64(6);
+    let mut rng = Random::new(6);
     let end = bounds::OFFSET_BYTES_END;
     for _ in 0..SCENARIOS / 10 {
-        let (offset, length) = (rng.random_range(0..end), rng.random_range(0..end));
-        let data = rng.random_range(0..=bounds::DATA_BYTES_MAX);
+        let (offset, length) = (rng.below(end), rng.below(end));
+        let data = rng.below(bounds::DATA_BYTES_MAX + 1);
         let scenario = Scenario {
             requests: vec![
                 Request::Discard { offset, length },
@@ -139,7 +138,7 @@ fn what_exceeds_the_bytes_form_is_cut() {
 
 #[test]
 fn arbitrary_is_decoding() {
-    let mut rng = SmallRng::seed_from_u64(7);
+    let mut rng = Random::new(7);
     for _ in 0..1000 {
         let bytes = random_bytes(&mut rng);
         let scenario = Scenario::decode(&bytes);

@@ -6,9 +6,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
+use crate::random::Random;
 use blk_core::{Access, Disk, Error, Extent, WriteFlags, ZeroFlags};
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
 
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
@@ -37,7 +36,7 @@ pub struct SoakOptions {
 pub struct Soak {
     bench: Box<dyn Bench>,
     journal: Arc<Journal>,
-    rng: SmallRng,
+    rng: Random,
     buffers: Buffers,
     options: SoakOptions,
     /// Requests are multiples of two to the power of this.
@@ -66,7 +65,7 @@ impl Soak {
         Ok(Self {
             bench,
             journal: Arc::new(Journal::new()),
-            rng: SmallRng::seed_from_u64(options.seed),
+            rng: Random::new(options.seed),
             buffers: Buffers::default(),
             options,
             unit_shift: unit.trailing_zeros(),
@@ -129,7 +128,7 @@ impl Soak {
     #[inline]
     fn request(&mut self, disk: &Disk, data: &mut [u8]) -> Result<(), Error> {
         let units = disk.size() >> self.unit_shift;
-        let random: u64 = self.rng.random();
+        let random = self.rng.next();
         let count = (random >> 8) % UNITS_MAX + 1;
         let first = (random >> 16) % (units - count + 1);
         let (offset, length) = (first << self.unit_shift, count << self.unit_shift);

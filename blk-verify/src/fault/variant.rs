@@ -2,11 +2,11 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use blk_core::storage::{Effect, Event, Operation};
 
 use super::host::Step;
+use crate::random::{hash, mix};
 use crate::scenario::Scenario;
 
 /// Linux's number for an input/output error.
@@ -88,9 +88,7 @@ fn failures(operation: Operation) -> &'static [(i32, Effect)] {
 /// Every way in which one of `steps` can fail, in the order in which they are tried: one that depends on the scenario, and
 /// takes turns among the steps of the driver, so that the first few of them have the rare ones too.
 pub(super) fn faults(scenario: &Scenario, steps: &[Step]) -> Vec<Fault> {
-    let mut hasher = DefaultHasher::new();
-    scenario.hash(&mut hasher);
-    let seed = hasher.finish();
+    let seed = hash(scenario.to_text().as_bytes());
     let mut faults = Vec::new();
     for (at, step) in (0..).zip(steps) {
         for &(errno, effect) in failures(step.operation) {
@@ -110,14 +108,6 @@ pub(super) fn faults(scenario: &Scenario, steps: &[Step]) -> Vec<Fault> {
     }
     faults.sort_by_key(|(turn, _)| *turn);
     faults.into_iter().map(|(_, fault)| fault).collect()
-}
-
-/// Spreads numbers: the finaliser of `splitmix64`.
-fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
 }
 
 #[cfg(test)]

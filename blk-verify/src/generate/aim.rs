@@ -1,9 +1,8 @@
 //! Where requests go: few clusters, again and again, and the places where tables and disks end.
 
-use rand::rngs::SmallRng;
+use crate::random::Random;
 
 use super::Limits;
-use super::random::{chance, pick};
 use crate::scenario::{Config, Request, RequestKind};
 
 /// Clusters that are hit often. More would dilute what happens to each.
@@ -37,7 +36,7 @@ pub(crate) struct Aim {
 
 impl Aim {
     /// Aims at a fresh disk of this configuration.
-    pub(crate) fn new(rng: &mut SmallRng, config: &Config, limits: &Limits) -> Self {
+    pub(crate) fn new(rng: &mut Random, config: &Config, limits: &Limits) -> Self {
         let mut aim = Self {
             size: config.size_bytes,
             cluster: config.cluster_bytes(),
@@ -75,39 +74,39 @@ impl Aim {
     }
 
     /// Whether the next request should read what the one before has changed.
-    pub(crate) fn wants_reading_back(&self, rng: &mut SmallRng) -> bool {
-        self.is_unread && chance(rng, 1, 6)
+    pub(crate) fn wants_reading_back(&self, rng: &mut Random) -> bool {
+        self.is_unread && rng.chance(1, 6)
     }
 
     /// Offset and length for a request of this kind. It mostly lies in the disk, and rarely sticks out, to be refused.
-    pub(crate) fn range(&mut self, rng: &mut SmallRng, kind: RequestKind) -> (u64, u64) {
+    pub(crate) fn range(&mut self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         match kind {
             RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
-            RequestKind::Read if self.is_unread && chance(rng, 3, 4) => self.around_last(rng),
-            RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && chance(rng, 1, 3) => {
+            RequestKind::Read if self.is_unread && rng.chance(3, 4) => self.around_last(rng),
+            RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && rng.chance(1, 3) => {
                 self.floods_left -= 1;
                 (0, self.size.min(FLOOD_BYTES_MAX))
             }
-            _ if chance(rng, 1, 64) => (0, self.size.min(self.length_max(kind))),
+            _ if rng.chance(1, 64) => (0, self.size.min(self.length_max(kind))),
             _ => self.partial(rng, kind),
         }
     }
 
     /// What to resize to: mostly a bit more.
-    pub(crate) fn new_size(&self, rng: &mut SmallRng) -> u64 {
+    pub(crate) fn new_size(&self, rng: &mut Random) -> u64 {
         let (size, cluster) = (self.size, self.cluster);
-        let new = match pick(rng, 16) {
-            0..=3 => size + pick(rng, 4) * cluster,
-            4..=6 => size + pick(rng, 2 * cluster / 512) * 512,
-            7 => size + pick(rng, 2 * cluster),
+        let new = match rng.below(16) {
+            0..=3 => size + rng.below(4) * cluster,
+            4..=6 => size + rng.below(2 * cluster / 512) * 512,
+            7 => size + rng.below(2 * cluster),
             8 => size.next_multiple_of(cluster),
             9 => size.next_multiple_of(self.reach) + cluster,
             // Past what one cluster of L1 table maps, where that is near.
             10 => size + cluster / 8 * (cluster / 8) * cluster,
-            11 => size.saturating_sub(pick(rng, 2) * cluster),
-            12 => size.saturating_sub(pick(rng, cluster)),
-            13 => pick(rng, size + 1),
+            11 => size.saturating_sub(rng.below(2) * cluster),
+            12 => size.saturating_sub(rng.below(cluster)),
+            13 => rng.below(size + 1),
             _ => size + cluster,
         };
         new.min(self.disk_bytes_max.max(size))
@@ -128,9 +127,9 @@ impl Aim {
 
     /// The first two hot clusters lie anywhere, so that they often belong to different tables; the others beside the
     /// first, at an edge of a slice's reach, or at the end.
-    fn hot_cluster(&self, rng: &mut SmallRng, at: usize) -> u64 {
-        let anywhere = pick(rng, self.clusters()) * self.cluster;
-        let dice = pick(rng, 8);
+    fn hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
+        let anywhere = rng.below(self.clusters()) * self.cluster;
+        let dice = rng.below(8);
         match (at, dice) {
             (2.., 0..=3) => {
                 self.hot[0].saturating_add(self.cluster).min((self.clusters() - 1) * self.cluster)
@@ -142,74 +141,74 @@ impl Aim {
     }
 
     /// The beginning of a cluster that a request is to be at, in or around.
-    fn anchor(&self, rng: &mut SmallRng) -> u64 {
-        let hot = self.hot[pick(rng, HOT_CLUSTERS as u64) as usize];
-        match pick(rng, 32) {
+    fn anchor(&self, rng: &mut Random) -> u64 {
+        let hot = self.hot[rng.below(HOT_CLUSTERS as u64) as usize];
+        match rng.below(32) {
             0..=15 => hot,
             16..=17 => hot.saturating_add(self.cluster),
             18..=19 => hot.saturating_sub(self.cluster),
             20..=25 => self.last.0 / self.cluster * self.cluster,
             26..=27 => (self.clusters() - 1) * self.cluster,
-            28 => pick(rng, self.clusters()) * self.cluster / self.reach * self.reach,
+            28 => rng.below(self.clusters()) * self.cluster / self.reach * self.reach,
             // The last cluster before such an edge, to cross it from.
             29 => {
-                let edge = (pick(rng, self.clusters()) * self.cluster).next_multiple_of(self.reach);
+                let edge = (rng.below(self.clusters()) * self.cluster).next_multiple_of(self.reach);
                 edge.saturating_sub(self.cluster)
             }
-            _ => pick(rng, self.clusters()) * self.cluster,
+            _ => rng.below(self.clusters()) * self.cluster,
         }
     }
 
     /// A part of a cluster, a whole one, or several, with every kind of beginning and end.
-    fn partial(&self, rng: &mut SmallRng, kind: RequestKind) -> (u64, u64) {
+    fn partial(&self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         let (anchor, cluster) = (self.anchor(rng), self.cluster);
         let sectors = cluster / 512;
-        let sector = pick(rng, sectors) * 512;
-        let (offset, length) = match pick(rng, 24) {
+        let sector = rng.below(sectors) * 512;
+        let (offset, length) = match rng.below(24) {
             // Large clusters are compared byte by byte as well: whole ones are rarer.
-            0..=5 if cluster < 1 << 15 || chance(rng, 1, 3) => (anchor, cluster),
-            6..=7 => (anchor, (1 + pick(rng, 4)) * cluster),
+            0..=5 if cluster < 1 << 15 || rng.chance(1, 3) => (anchor, cluster),
+            6..=7 => (anchor, (1 + rng.below(4)) * cluster),
             8..=9 => (anchor, sector.max(512)),
             10..=11 => (anchor + sector, cluster - sector),
-            12..=13 => (anchor + sector, 512 * (1 + pick(rng, 8))),
-            14..=15 => (anchor + sector, cluster - sector + 512 * (1 + pick(rng, sectors))),
-            16 => (anchor + sector, (1 + pick(rng, 3)) * cluster),
-            17 => ((anchor + cluster).saturating_sub(1 + pick(rng, 2)), 1 + pick(rng, 3)),
-            18 => (anchor + 1, cluster - 1 - pick(rng, 2)),
-            19 => (anchor, (pick(rng, 2) + 1) * cluster - 1 + 2 * pick(rng, 2)),
-            20 => (anchor + pick(rng, cluster), pick(rng, 2 * cluster)),
-            21 => (anchor + sector, pick(rng, 3)),
-            22 => (self.size.saturating_sub(pick(rng, 2 * cluster)), pick(rng, 2 * cluster)),
+            12..=13 => (anchor + sector, 512 * (1 + rng.below(8))),
+            14..=15 => (anchor + sector, cluster - sector + 512 * (1 + rng.below(sectors))),
+            16 => (anchor + sector, (1 + rng.below(3)) * cluster),
+            17 => ((anchor + cluster).saturating_sub(1 + rng.below(2)), 1 + rng.below(3)),
+            18 => (anchor + 1, cluster - 1 - rng.below(2)),
+            19 => (anchor, (rng.below(2) + 1) * cluster - 1 + 2 * rng.below(2)),
+            20 => (anchor + rng.below(cluster), rng.below(2 * cluster)),
+            21 => (anchor + sector, rng.below(3)),
+            22 => (self.size.saturating_sub(rng.below(2 * cluster)), rng.below(2 * cluster)),
             _ => (anchor + sector, 512),
         };
         self.bound(rng, kind, (offset, length))
     }
 
     /// What was changed last, or a little more of it.
-    fn around_last(&self, rng: &mut SmallRng) -> (u64, u64) {
+    fn around_last(&self, rng: &mut Random) -> (u64, u64) {
         let (offset, length) = self.last;
-        let before = match pick(rng, 4) {
+        let before = match rng.below(4) {
             0 => 512,
             1 => offset % self.cluster,
             _ => 0,
         };
-        let after = [0, 0, 512, self.cluster][pick(rng, 4) as usize];
+        let after = [0, 0, 512, self.cluster][rng.below(4) as usize];
         let start = offset.saturating_sub(before);
         let length = length.saturating_add(offset - start).saturating_add(after);
         self.bound(rng, RequestKind::Read, (start, length))
     }
 
-    fn whole_clusters(&self, rng: &mut SmallRng) -> (u64, u64) {
+    fn whole_clusters(&self, rng: &mut Random) -> (u64, u64) {
         let anchor = self.anchor(rng).min((self.clusters() - 1) * self.cluster);
-        let clusters = if chance(rng, 1, 8) { 1 + pick(rng, 3) } else { 1 };
+        let clusters = if rng.chance(1, 8) { 1 + rng.below(3) } else { 1 };
         let length = (clusters * self.cluster).min(self.data_bytes_max.max(self.cluster));
         (anchor, length.min(self.size.saturating_sub(anchor)))
     }
 
     /// Cuts a range to the disk and to what may be moved; one in twelve keeps sticking out.
-    fn bound(&self, rng: &mut SmallRng, kind: RequestKind, (offset, length): (u64, u64)) -> (u64, u64) {
+    fn bound(&self, rng: &mut Random, kind: RequestKind, (offset, length): (u64, u64)) -> (u64, u64) {
         let length = length.min(self.length_max(kind));
-        if offset.checked_add(length).is_some_and(|end| end <= self.size) || chance(rng, 1, 12) {
+        if offset.checked_add(length).is_some_and(|end| end <= self.size) || rng.chance(1, 12) {
             return (offset, length);
         }
         if offset < self.size {

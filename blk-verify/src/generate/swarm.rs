@@ -1,9 +1,7 @@
 //! Which kinds of requests a scenario has, and what they write.
 
-use rand::RngCore;
-use rand::rngs::SmallRng;
+use crate::random::Random;
 
-use super::random::{chance, pick};
 use crate::scenario::{Fill, RequestKind};
 
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
@@ -21,17 +19,17 @@ pub(crate) struct Swarm {
 
 impl Swarm {
     /// Each kind is left out with probability 1/4 and tripled with probability 1/4. Something is always written.
-    pub(crate) fn random(rng: &mut SmallRng) -> Self {
+    pub(crate) fn random(rng: &mut Random) -> Self {
         Self::random_of(rng, USUAL)
     }
 
     /// As [`Swarm::random`], for requests in flight together.
-    pub(crate) fn random_racing(rng: &mut SmallRng) -> Self {
+    pub(crate) fn random_racing(rng: &mut Random) -> Self {
         Self::random_of(rng, RACING)
     }
 
-    fn random_of(rng: &mut SmallRng, usual: [u16; RequestKind::ALL.len()]) -> Self {
-        let mut dice = rng.next_u64();
+    fn random_of(rng: &mut Random, usual: [u16; RequestKind::ALL.len()]) -> Self {
+        let mut dice = rng.next();
         let mut weights = usual;
         for weight in &mut weights {
             *weight *= [0, 1, 1, 3][(dice & 3) as usize];
@@ -59,21 +57,21 @@ impl Swarm {
     }
 
     /// A kind, as often as its weight says.
-    pub(crate) fn kind(&self, rng: &mut SmallRng) -> RequestKind {
+    pub(crate) fn kind(&self, rng: &mut Random) -> RequestKind {
         let total = self.sums[self.sums.len() - 1];
-        let dice = pick(rng, u64::from(total)) as u16;
+        let dice = rng.below(u64::from(total)) as u16;
         RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()]
     }
 }
 
 /// What a write writes: nearly always stamps, which tell more; sometimes one byte, zero among them.
-pub(crate) fn fill(rng: &mut SmallRng) -> Fill {
-    if !chance(rng, 1, 10) {
+pub(crate) fn fill(rng: &mut Random) -> Fill {
+    if !rng.chance(1, 10) {
         return Fill::Stamp;
     }
-    match pick(rng, 4) {
+    match rng.below(4) {
         0 => Fill::Byte(0),
         1 => Fill::Byte(0xff),
-        _ => Fill::Byte(pick(rng, 256) as u8),
+        _ => Fill::Byte(rng.below(256) as u8),
     }
 }

@@ -3,8 +3,7 @@
 //! All of them while there are few items; else those that find most: prefixes, single drops, single keeps, pairs of both, first
 //! by whole operations (a crash between writes), then by items (torn writes), then seeded random ones.
 
-use rand::rngs::SmallRng;
-use rand::{Rng, SeedableRng};
+use crate::random::Random;
 
 use super::History;
 
@@ -75,10 +74,10 @@ impl States {
                 }
             }
         }
-        let mut rng = SmallRng::seed_from_u64(self.seed);
+        let mut rng = Random::new(self.seed);
         while found.len() < self.count_max {
-            let share = rng.random_range(1..8);
-            found.push((0..count).map(|_| rng.random_range(0..8) < share).collect());
+            let share = 1 + rng.below(7);
+            found.push((0..count).map(|_| rng.chance(share, 8)).collect());
         }
         found
     }

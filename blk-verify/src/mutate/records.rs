@@ -1,20 +1,20 @@
 //! Changes to the requests of a scenario.
 
-use rand::rngs::SmallRng;
+use crate::random::Random;
 
 use super::near;
-use crate::generate::{Aim, Limits, Swarm, chance, of_kind, pick, request};
+use crate::generate::{Aim, Limits, Swarm, of_kind, request};
 use crate::scenario::{Fill, Request, Scenario};
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
-pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limits) {
+pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     let mut aim = aim_at(rng, scenario, limits);
     let requests = &mut scenario.requests;
     if requests.is_empty() {
         return insert_new(rng, requests, &mut aim);
     }
     let at = index(rng, requests);
-    match pick(rng, 24) {
+    match rng.below(24) {
         0..=3 => insert_new(rng, requests, &mut aim),
         4..=6 => delete_run(rng, requests),
         7 => requests.insert(index(rng, requests), requests[at]),
@@ -30,7 +30,7 @@ pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limit
         19 => change_flags(rng, &mut requests[at]),
         20..=21 => look_at_what_was_written(rng, requests, at),
         22 => {
-            let pause = [Request::Reopen, Request::Flush, Request::Check][pick(rng, 3) as usize];
+            let pause = [Request::Reopen, Request::Flush, Request::Check][rng.below(3) as usize];
             requests.insert(at + 1, pause);
         }
         _ => append_new(rng, requests, &mut aim),
@@ -38,7 +38,7 @@ pub(super) fn change(rng: &mut SmallRng, scenario: &mut Scenario, limits: &Limit
 }
 
 /// Aims mostly at clusters that the scenario uses already.
-fn aim_at(rng: &mut SmallRng, scenario: &Scenario, limits: &Limits) -> Aim {
+fn aim_at(rng: &mut Random, scenario: &Scenario, limits: &Limits) -> Aim {
     let mut aim = Aim::new(rng, &scenario.config, limits);
     for place in 0..3 {
         if scenario.requests.is_empty() {
@@ -52,64 +52,64 @@ fn aim_at(rng: &mut SmallRng, scenario: &Scenario, limits: &Limits) -> Aim {
 }
 
 /// The index of one of the requests, of which there must be some.
-fn index(rng: &mut SmallRng, requests: &[Request]) -> usize {
-    pick(rng, requests.len() as u64) as usize
+fn index(rng: &mut Random, requests: &[Request]) -> usize {
+    rng.below(requests.len() as u64) as usize
 }
 
 /// A run of requests, short ones more often.
-fn run(rng: &mut SmallRng, requests: &[Request]) -> std::ops::Range<usize> {
+fn run(rng: &mut Random, requests: &[Request]) -> std::ops::Range<usize> {
     let start = index(rng, requests);
     let length_max = (requests.len() - start) as u64;
-    let length = 1 + pick(rng, length_max).min(pick(rng, length_max)).min(pick(rng, length_max));
+    let length = 1 + rng.below(length_max).min(rng.below(length_max)).min(rng.below(length_max));
     start..start + length as usize
 }
 
-fn insert_new(rng: &mut SmallRng, requests: &mut Vec<Request>, aim: &mut Aim) {
-    let at = pick(rng, requests.len() as u64 + 1) as usize;
+fn insert_new(rng: &mut Random, requests: &mut Vec<Request>, aim: &mut Aim) {
+    let at = rng.below(requests.len() as u64 + 1) as usize;
     let new = request(rng, &Swarm::usual(), aim);
     requests.insert(at, new);
 }
 
-fn append_new(rng: &mut SmallRng, requests: &mut Vec<Request>, aim: &mut Aim) {
+fn append_new(rng: &mut Random, requests: &mut Vec<Request>, aim: &mut Aim) {
     let swarm = Swarm::random(rng);
-    for _ in 0..=pick(rng, 8) {
+    for _ in 0..=rng.below(8) {
         requests.push(request(rng, &swarm, aim));
     }
 }
 
-fn delete_run(rng: &mut SmallRng, requests: &mut Vec<Request>) {
+fn delete_run(rng: &mut Random, requests: &mut Vec<Request>) {
     let run = run(rng, requests);
     requests.drain(run);
 }
 
-fn move_run(rng: &mut SmallRng, requests: &mut Vec<Request>) {
+fn move_run(rng: &mut Random, requests: &mut Vec<Request>) {
     let run = run(rng, requests);
     let moved: Vec<Request> = requests.drain(run).collect();
-    let at = pick(rng, requests.len() as u64 + 1) as usize;
+    let at = rng.below(requests.len() as u64 + 1) as usize;
     requests.splice(at..at, moved);
 }
 
 /// The same request once more, where another one was, or where the generator would aim.
-fn replay_elsewhere(rng: &mut SmallRng, requests: &mut Vec<Request>, at: usize, aim: &mut Aim) {
+fn replay_elsewhere(rng: &mut Random, requests: &mut Vec<Request>, at: usize, aim: &mut Aim) {
     let again = requests[at];
     let Some((_, length)) = again.range() else { return };
     let offset = match requests[index(rng, requests)].range() {
-        Some((offset, _)) if chance(rng, 2, 3) => offset,
+        Some((offset, _)) if rng.chance(2, 3) => offset,
         _ => aim.range(rng, again.kind()).0,
     };
-    let place = at + 1 + pick(rng, (requests.len() - at) as u64) as usize;
+    let place = at + 1 + rng.below((requests.len() - at) as u64) as usize;
     requests.insert(place, again.with_range(offset, length));
 }
 
 /// Moves the beginning: to an edge, to where another request begins or ends, or a little.
-fn move_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster: u64) {
+fn move_range(rng: &mut Random, requests: &mut [Request], at: usize, cluster: u64) {
     if let Request::Resize { size } = &mut requests[at] {
         *size = near(rng, *size, cluster);
         return;
     }
     let Some((offset, length)) = requests[at].range() else { return };
     let other = requests[index(rng, requests)].range().unwrap_or((offset, length));
-    let new = match pick(rng, 8) {
+    let new = match rng.below(8) {
         0 => offset / cluster * cluster,
         1 => (offset / cluster * cluster).saturating_add(cluster).saturating_sub(512),
         2 => other.0,
@@ -119,17 +119,17 @@ fn move_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster: 
     };
     // Half of the time the end stays.
     let end = offset.saturating_add(length);
-    let length = if chance(rng, 1, 2) && new < end { end - new } else { length };
+    let length = if rng.chance(1, 2) && new < end { end - new } else { length };
     requests[at] = requests[at].with_range(new, length);
 }
 
-fn resize_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster: u64) {
+fn resize_range(rng: &mut Random, requests: &mut [Request], at: usize, cluster: u64) {
     let Some((offset, length)) = requests[at].range() else { return };
     let other = requests[index(rng, requests)].range().unwrap_or((offset, length));
     let to_edge = cluster - offset % cluster;
-    let length = match pick(rng, 8) {
+    let length = match rng.below(8) {
         0 => to_edge,
-        1 => to_edge + cluster * pick(rng, 3),
+        1 => to_edge + cluster * rng.below(3),
         2 => cluster,
         3 => 512,
         4 => other.1,
@@ -141,7 +141,7 @@ fn resize_range(rng: &mut SmallRng, requests: &mut [Request], at: usize, cluster
 }
 
 /// Another kind at the same place, or a new one elsewhere when either has no place.
-fn change_kind(rng: &mut SmallRng, requests: &mut [Request], at: usize, aim: &mut Aim) {
+fn change_kind(rng: &mut Random, requests: &mut [Request], at: usize, aim: &mut Aim) {
     let kind = Swarm::usual().kind(rng);
     let new = of_kind(rng, kind, aim);
     requests[at] = match requests[at].range() {
@@ -150,12 +150,12 @@ fn change_kind(rng: &mut SmallRng, requests: &mut [Request], at: usize, aim: &mu
     };
 }
 
-fn change_flags(rng: &mut SmallRng, request: &mut Request) {
-    let dice = pick(rng, 3);
+fn change_flags(rng: &mut Random, request: &mut Request) {
+    let dice = rng.below(3);
     match request {
         Request::Write { fua, .. } if dice == 0 => *fua = !*fua,
         Request::Write { fill, .. } | Request::WriteCompressed { fill, .. } => {
-            *fill = [Fill::Stamp, Fill::Byte(0), Fill::Byte(pick(rng, 256) as u8)][pick(rng, 3) as usize];
+            *fill = [Fill::Stamp, Fill::Byte(0), Fill::Byte(rng.below(256) as u8)][rng.below(3) as usize];
         }
         Request::WriteZeroes { unmap, no_fallback, fua, .. } => {
             let flag = [unmap, no_fallback, fua].into_iter().nth(dice as usize).expect("three flags");
@@ -166,10 +166,10 @@ fn change_flags(rng: &mut SmallRng, request: &mut Request) {
 }
 
 /// Reads, or asks the status of, what a request has changed; now, or at the end.
-fn look_at_what_was_written(rng: &mut SmallRng, requests: &mut Vec<Request>, at: usize) {
+fn look_at_what_was_written(rng: &mut Random, requests: &mut Vec<Request>, at: usize) {
     let Some((offset, length)) = requests[at].range() else { return };
     let look =
-        if chance(rng, 1, 4) { Request::Status { offset, length } } else { Request::Read { offset, length } };
-    let place = if chance(rng, 1, 2) { at + 1 } else { requests.len() };
+        if rng.chance(1, 4) { Request::Status { offset, length } } else { Request::Read { offset, length } };
+    let place = if rng.chance(1, 2) { at + 1 } else { requests.len() };
     requests.insert(place, look);
 }

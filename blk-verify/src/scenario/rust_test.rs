@@ -1,9 +1,9 @@
 //! A scenario as a Rust test, to be put wherever `blk-testbed` can be used.
 
 use std::fmt::Write as _;
-use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::Scenario;
+use crate::random::hash;
 
 impl Scenario {
     /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found.
@@ -34,11 +34,9 @@ fn {name}() {{
 
 /// A name that differs between scenarios and stays the same for one.
 fn test_name(target_name: &str, scenario: &Scenario) -> String {
-    let mut hasher = DefaultHasher::new();
-    scenario.to_text().hash(&mut hasher);
     let target: String = target_name
         .chars()
         .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '_' })
         .collect();
-    format!("finding_{target}_{:08x}", hasher.finish() >> 32)
+    format!("finding_{target}_{:08x}", hash(scenario.to_text().as_bytes()) >> 32)
 }
