@@ -34,7 +34,7 @@ fn seeded_scenarios_survive_every_failure() {
     // Clusters that are used again, as tables and as refcount blocks, have to be zeroed first.
     let reusing = Config { cluster_bits: 9, size_bytes: 64 << 10, refcount_order: 6, ..Config::default() };
     let limits = Limits { requests_min: 12, config: Some(reusing), ..limits() };
-    sweep(&mut engine, &Qcow2Target, Generator::new(1, limits).take(500));
+    sweep(&mut engine, &Qcow2Target, Generator::new(2, limits).take(500));
     let stats = engine.stats();
     eprintln!("{stats}");
     assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");

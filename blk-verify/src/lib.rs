@@ -17,6 +17,7 @@ mod perform;
 pub mod race;
 pub mod random;
 mod range_lock;
+mod refusal;
 pub mod report;
 pub mod scenario;
 pub mod session;

@@ -18,7 +18,7 @@ impl Random {
     }
 
     /// The next 64 bits.
-    pub fn next(&mut self) -> u64 {
+    pub fn bits(&mut self) -> u64 {
         self.0.next_u64()
     }
 
@@ -28,7 +28,7 @@ impl Random {
     /// If `count` is 0.
     pub fn below(&mut self, count: u64) -> u64 {
         assert!(count > 0, "a choice among nothing");
-        ((u128::from(self.next()) * u128::from(count)) >> 64) as u64
+        ((u128::from(self.bits()) * u128::from(count)) >> 64) as u64
     }
 
     /// True `hits` times out of `of`.
@@ -71,7 +71,7 @@ mod tests {
     #[test]
     fn the_sequences_are_pinned() {
         let mut random = Random::new(1);
-        let found: Vec<u64> = (0..3).map(|_| random.next()).collect();
+        let found: Vec<u64> = (0..3).map(|_| random.bits()).collect();
         assert_eq!(found, [0xcfc5_d07f_6f03_c29b, 0xbf42_4132_963f_e08d, 0x19a3_7d57_57aa_f520]);
         assert_eq!(mix(1), 0x910a_2dec_8902_5cc1);
         assert_eq!(hash(b"blk"), mix(0x004a_1519_1347_84a0));

@@ -386,7 +386,7 @@ fn a_rust_test() {
         //!     at a read
 
         #[test]
-        fn finding_verify_qcow2_702e5842() {
+        fn finding_verify_qcow2_597b3334() {
             let trace = r#"
         blk-scenario 1
         config size-bytes=256k cluster-bits=9 backing=chain backing-bytes=64k compression=zstd l2-cache-entries=2 l2-slice-bytes=512 refcount-cache-entries=4

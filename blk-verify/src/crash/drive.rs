@@ -1,9 +1,10 @@
 //! Requests made of one disk whose content is known.
 
-use blk_core::{Disk, Error, ErrorKind};
+use blk_core::{Disk, Error};
 
 use super::content::{Content, Predicted, Wrong};
 use crate::perform::Performer;
+use crate::refusal::may_refuse;
 use crate::scenario::Request;
 
 /// What is wrong with a disk that is in use.
@@ -46,7 +47,7 @@ pub(crate) fn perform(
     };
     match made {
         Ok(()) => Ok(true),
-        Err(error) if is_refusal(&error) => Ok(false),
+        Err(error) if may_refuse(request, content.size(), error.kind()) => Ok(false),
         Err(error) => Err(Trouble::Failed(error)),
     }
 }
@@ -80,16 +81,4 @@ fn read(disk: &Disk, content: &Content, offset: u64, length: u64) -> Result<bool
         return Ok(true);
     }
     Err(Trouble::Wrong(Wrong { offset, expected: expected.to_vec(), found }))
-}
-
-/// Whether a driver may answer a request so without anything being wrong.
-fn is_refusal(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::OutOfRange
-            | ErrorKind::Misaligned
-            | ErrorKind::Unsupported
-            | ErrorKind::InvalidOption
-            | ErrorKind::NoSpace
-    )
 }

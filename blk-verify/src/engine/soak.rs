@@ -128,7 +128,7 @@ impl Soak {
     #[inline]
     fn request(&mut self, disk: &Disk, data: &mut [u8]) -> Result<(), Error> {
         let units = disk.size() >> self.unit_shift;
-        let random = self.rng.next();
+        let random = self.rng.bits();
         let count = (random >> 8) % UNITS_MAX + 1;
         let first = (random >> 16) % (units - count + 1);
         let (offset, length) = (first << self.unit_shift, count << self.unit_shift);

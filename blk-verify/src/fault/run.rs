@@ -13,6 +13,7 @@ use super::violation::{Judged, Rule, Violation};
 use crate::oracle::image::worst;
 use crate::oracle::touched::touched;
 use crate::perform::Performer;
+use crate::refusal::{is_inside, may_refuse};
 use crate::scenario::{Config, Request};
 use crate::target::Prepared;
 
@@ -124,10 +125,11 @@ impl<'a> Run<'a> {
         if let Some(predicted) = &predicted {
             self.history.touch(predicted.extent, cluster_bytes);
         }
+        let size = self.history.now.size();
         let before = self.host.failed_count();
         self.host.watch(true);
         let made = match request {
-            Request::Read { offset, length } if is_inside(offset, length, self.history.now.size()) => {
+            Request::Read { offset, length } if is_inside(request, size) => {
                 self.history.now.read(disk, Extent::new(offset, length), &mut self.buffer)
             }
             _ => self.performer.perform(disk, number, request, cluster_bytes).map(|()| None),
@@ -138,7 +140,7 @@ impl<'a> Run<'a> {
         match made {
             Ok(Some(wrong)) => Err(Violation::bytes(Rule::Content, "a read returns wrong bytes", wrong)),
             Ok(None) => self.succeeded(request, predicted.as_ref()).map(|()| true),
-            Err(error) if !has_failed && is_refusal(&error, request) => Ok(false),
+            Err(error) if !has_failed && may_refuse(request, size, error.kind()) => Ok(false),
             Err(error) => {
                 self.note_failure(&error, has_failed, request.kind().name())?;
                 self.failed(request, predicted.as_ref()).map(|()| false)
@@ -362,22 +364,6 @@ fn unprovoked(what: &str, error: &Error) -> Violation {
     Violation::failed(Rule::Unprovoked, what, error)
 }
 
-fn is_inside(offset: u64, length: u64, size: u64) -> bool {
-    offset.checked_add(length).is_some_and(|end| end <= size)
-}
-
 pub(super) fn is_fua(request: Request) -> bool {
     matches!(request, Request::Write { fua: true, .. } | Request::WriteZeroes { fua: true, .. })
-}
-
-/// Whether a driver may answer so without anything being wrong.
-fn is_refusal(error: &Error, request: Request) -> bool {
-    match error.kind() {
-        ErrorKind::OutOfRange | ErrorKind::Misaligned | ErrorKind::Unsupported | ErrorKind::InvalidOption => {
-            true
-        }
-        // What no image can address.
-        ErrorKind::NoSpace => matches!(request, Request::Resize { .. }),
-        _ => false,
-    }
 }

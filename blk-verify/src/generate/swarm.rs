@@ -29,7 +29,7 @@ impl Swarm {
     }
 
     fn random_of(rng: &mut Random, usual: [u16; RequestKind::ALL.len()]) -> Self {
-        let mut dice = rng.next();
+        let mut dice = rng.bits();
         let mut weights = usual;
         for weight in &mut weights {
             *weight *= [0, 1, 1, 3][(dice & 3) as usize];

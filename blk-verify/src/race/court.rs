@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::sync::model::in_one_step;
-use blk_core::{CheckReport, Error, ErrorKind, Extent};
+use blk_core::{CheckReport, Error, Extent};
 
 use super::content::{Bytes, Content, Look, Write, Wrong};
 use super::crash::Timeline;
@@ -14,6 +14,7 @@ use super::stats::RaceStats;
 use crate::journal::Journal;
 use crate::oracle::image;
 use crate::perform;
+use crate::refusal::{is_inside, may_refuse};
 use crate::report::{self, Finding, Sides, Signature};
 use crate::scenario::{Request, Turn};
 
@@ -194,7 +195,7 @@ impl Inner {
         let has_met = self.meet(number, request, cluster);
         let size = self.content.size();
         let (offset, length) = request.range().unwrap_or((0, 0));
-        let is_inside = offset.checked_add(length).is_some_and(|end| end <= size);
+        let is_inside = is_inside(request, size);
         let extent = if is_inside { Extent::new(offset, length) } else { Extent::new(0, 0) };
         let mut data = None;
         let role = match request {
@@ -266,7 +267,7 @@ impl Inner {
                 return Err(refusal_finding(number, request, "None", "reaches past the end and succeeded"));
             }
             Ok(answer) => answer,
-            Err(error) if may_refuse(request, flight.is_inside, error.kind()) => return Ok(()),
+            Err(error) if may_refuse(request, self.content.size(), error.kind()) => return Ok(()),
             Err(error) => {
                 let kind = format!("{:?}", error.kind());
                 return Err(refusal_finding(number, request, &kind, &format!("failed: {error}")));
@@ -344,17 +345,6 @@ fn share_a_cluster(first: &Request, second: &Request, cluster: u64) -> bool {
     };
     let (first, second) = (clusters(first), clusters(second));
     first.start < second.end && second.start < first.end
-}
-
-/// Whether a request may fail in this way though nothing is wrong.
-fn may_refuse(request: Request, is_inside: bool, error: ErrorKind) -> bool {
-    match error {
-        ErrorKind::OutOfRange => !is_inside,
-        ErrorKind::Misaligned => true,
-        ErrorKind::InvalidOption => !matches!(request, Request::Read { .. } | Request::Flush),
-        ErrorKind::Unsupported | ErrorKind::NoSpace => request.kind().changes_content(),
-        _ => false,
-    }
 }
 
 fn refusal_finding(number: u32, request: Request, error: &str, what: &str) -> Box<Finding> {

@@ -1,0 +1,66 @@
+//! Which failures are refusals: one table for every engine that has no reference disk to ask.
+//!
+//! | error | requests that may meet it on healthy storage |
+//! |---|---|
+//! | out of range | those that reach past the end; resizes |
+//! | misaligned | those with a range; resizes |
+//! | unsupported | those that change content, resizes among them |
+//! | invalid option | the same, and a block status of 0 bytes |
+//! | no space | resizes: no image can address what they ask for |
+//! | any other | none |
+//!
+//! [`crate::Verify`] asks its reference instead: docs/permitted-differences.md.
+
+use blk_core::{ErrorKind, Extent};
+
+use crate::scenario::Request;
+
+/// Whether a correct driver may answer `request` so, on a disk of `size` bytes whose storage has not failed.
+pub(crate) fn may_refuse(request: Request, size: u64, error: ErrorKind) -> bool {
+    let is_resize = matches!(request, Request::Resize { .. });
+    match error {
+        ErrorKind::OutOfRange => is_resize || !is_inside(request, size),
+        ErrorKind::Misaligned => is_resize || request.range().is_some(),
+        ErrorKind::Unsupported => request.kind().changes_content(),
+        ErrorKind::InvalidOption => {
+            request.kind().changes_content() || matches!(request, Request::Status { length: 0, .. })
+        }
+        ErrorKind::NoSpace => is_resize,
+        _ => false,
+    }
+}
+
+/// Whether the range of `request`, if it has one, lies in a disk of `size` bytes.
+pub(crate) fn is_inside(request: Request, size: u64) -> bool {
+    request.range().is_none_or(|(offset, length)| {
+        Extent::new(offset, length).checked_end().is_some_and(|end| end <= size)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const WRITE: Request =
+        Request::Write { offset: 512, length: 512, fill: crate::scenario::Fill::Stamp, fua: false };
+
+    #[test]
+    fn a_refusal_needs_a_reason_in_the_request() {
+        assert!(!may_refuse(WRITE, 1024, ErrorKind::OutOfRange), "the write fits");
+        assert!(may_refuse(WRITE, 1023, ErrorKind::OutOfRange));
+        assert!(!may_refuse(WRITE, 1024, ErrorKind::NoSpace), "memory does not run out");
+        assert!(may_refuse(Request::Resize { size: 1 << 60 }, 1024, ErrorKind::NoSpace));
+        for request in [Request::Flush, Request::Read { offset: 0, length: 512 }] {
+            assert!(!may_refuse(request, 1024, ErrorKind::Unsupported), "{request}");
+        }
+        for error in [ErrorKind::Io, ErrorKind::Poisoned, ErrorKind::Corrupt, ErrorKind::ReadOnly] {
+            assert!(!may_refuse(WRITE, 0, error), "{error:?}");
+        }
+    }
+
+    #[test]
+    fn a_range_that_wraps_around_lies_outside() {
+        assert!(!is_inside(Request::Read { offset: u64::MAX, length: 2 }, u64::MAX));
+        assert!(is_inside(Request::Flush, 0));
+    }
+}
