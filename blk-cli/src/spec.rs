@@ -42,6 +42,7 @@ pub use breakpoints::Breakpoints;
 pub use node::Locking;
 pub(crate) use open::registry;
 pub use scratch::Scratch;
+pub(crate) use text::shown;
 pub use verify::{OnMismatch, mismatch_line};
 
 /// How an image is to be opened.
@@ -147,6 +148,10 @@ impl Request {
     /// [`Error::InvalidOption`] names the key; [`Error::Unresolved`] the file that cannot be opened, or that somebody else
     /// has locked; and whatever the drivers say.
     pub fn open(&self) -> Result<Image> {
+        self.open_image().map_err(text::shortened)
+    }
+
+    fn open_image(&self) -> Result<Image> {
         let options = self.node_options()?;
         let node = Node::parse(options.clone())?;
         let inherited = Inherited {
@@ -182,7 +187,7 @@ impl Request {
     /// # Errors
     /// As [`Request::open`], as far as the text alone shows it.
     pub fn check(&self) -> Result<()> {
-        Node::parse(self.node_options()?).map(drop)
+        self.node_options().and_then(Node::parse).map(drop).map_err(text::shortened)
     }
 
     /// Everything that is said about the image as one table of options.

@@ -65,7 +65,7 @@ impl Named {
         let failed = |error: Error| match error {
             // It names what cannot be opened, which may be a disk below.
             Error::Unresolved { .. } => Failure::new(error.to_string()),
-            _ => Failure::new(format!("cannot open '{}': {error}", self.name)),
+            _ => Failure::new(format!("cannot open '{}': {error}", crate::spec::shown(&self.name))),
         };
         if self.image_opts && self.format.is_some() {
             return Err(Failure::new("--image-opts and a format exclude each other"));

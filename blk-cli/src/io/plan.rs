@@ -8,7 +8,7 @@ use super::copy_on_read::CopyOnRead;
 use super::mode::Mode;
 use super::snapshot;
 use super::target::Target;
-use crate::spec::Request;
+use crate::spec::{Request, shown};
 
 /// Options by name, later ones standing for earlier ones of the same name.
 pub(crate) type NamedOptions = Vec<(String, String)>;
@@ -35,7 +35,7 @@ impl Plan {
     /// What cannot be opened, and why.
     pub(crate) fn open(&self) -> Result<Opening, String> {
         let what = match &self.name {
-            Some(name) if !self.image_opts => format!("can't open device {name}"),
+            Some(name) if !self.image_opts => format!("can't open device {}", shown(name)),
             _ => "can't open".to_owned(),
         };
         self.mode.check().map_err(|reason| format!("{what}: {reason}"))?;

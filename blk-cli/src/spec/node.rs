@@ -7,7 +7,7 @@ use blk_core::{Options, Result};
 use super::limits::Limits;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
-use super::text::{self, DEPTH_MAX, not_yet_nbd};
+use super::text::{DEPTH_MAX, not_yet_nbd};
 
 pub(crate) use qcow2::Backing;
 
@@ -89,15 +89,15 @@ pub enum Locking {
 impl Node {
     /// Reads the options of a node.
     pub(crate) fn parse(options: NodeOptions) -> Result<Self> {
-        Self::parse_at(options, 0)
+        Self::parse_at(options, Role::Image, 0)
     }
 
-    fn parse_at(mut options: NodeOptions, depth: usize) -> Result<Self> {
+    fn parse_at(mut options: NodeOptions, role: Role, depth: usize) -> Result<Self> {
         if depth > DEPTH_MAX {
             return Err(options.bad("driver", format!("nodes nest deeper than {DEPTH_MAX}")));
         }
         let Some(driver) = options.take_text("driver")? else {
-            return Self::probe(options, depth);
+            return Self::probe(options, role, depth);
         };
         if matches!(driver.as_str(), "raw" | "qcow2") {
             return Self::format(&driver, options, depth);
@@ -118,29 +118,33 @@ impl Node {
         Ok(Self { common, kind })
     }
 
-    /// An image whose format is not given.
-    fn probe(mut options: NodeOptions, depth: usize) -> Result<Self> {
-        if !options.has_below("file") {
+    /// An image whose format is not given. Bytes have none: what an image lies in is probed only where a driver says that
+    /// it is an image itself.
+    fn probe(mut options: NodeOptions, role: Role, depth: usize) -> Result<Self> {
+        if role == Role::Storage || !options.has_below("file") {
             return Err(options.bad("driver", "neither a driver nor a file is given"));
         }
+        let common = Common::take(&mut options)?;
         let file = Box::new(take_child(&mut options, "file", Role::Storage, depth)?);
-        Ok(Self { common: Common::default(), kind: Kind::Probe { options, file } })
+        Ok(Self { common, kind: Kind::Probe { options, file } })
     }
 
     fn format(driver: &str, mut options: NodeOptions, depth: usize) -> Result<Self> {
-        let file = Box::new(take_child(&mut options, "file", Role::Storage, depth)?);
-        Self::with_file(driver, options, file)
-    }
-
-    /// An image of a format that is known, or has been found out, over `file`.
-    pub(crate) fn with_file(driver: &str, mut options: NodeOptions, file: Box<Self>) -> Result<Self> {
         let common = Common::take(&mut options)?;
+        let file = Box::new(take_child(&mut options, "file", Role::Storage, depth)?);
+        Ok(Self { common, kind: Kind::Format(Format::over(driver, options, file)?) })
+    }
+}
+
+impl Format {
+    /// An image of a format that is known, or has been found out, over `file`.
+    pub(crate) fn over(driver: &str, mut options: NodeOptions, file: Box<Node>) -> Result<Self> {
         let format = match driver {
             "raw" => take_raw(&mut options, file)?,
             _ => qcow2::take(&mut options, file)?,
         };
         options.finish(driver)?;
-        Ok(Self { common, kind: Kind::Format(format) })
+        Ok(format)
     }
 }
 
@@ -162,23 +166,11 @@ fn take_child(options: &mut NodeOptions, name: &str, role: Role, depth: usize) -
     if below.is_empty() {
         return Err(options.bad(name, "it is missing"));
     }
-    if !below.has("driver") && !below.has_below("file") {
-        expand_name(&mut below, role)?;
+    if role == Role::Storage && !below.has("driver") && below.has("filename") {
+        // The name of a file as it is: what stands before a colon is part of it.
+        below.set("driver", "file");
     }
-    Node::parse_at(below, depth + 1)
-}
-
-/// Replaces a name that stands there without a driver by what it stands for.
-fn expand_name(options: &mut NodeOptions, role: Role) -> Result<()> {
-    let Some(name) = options.take_text("filename")? else { return Ok(()) };
-    let named = match role {
-        Role::Storage => text::protocol(&name)?,
-        Role::Image => text::image(&name, None)?,
-    };
-    let given = options.clone();
-    options.override_with(named);
-    options.override_with(given);
-    Ok(())
+    Node::parse_at(below, role, depth + 1)
 }
 
 impl Node {
@@ -245,15 +237,7 @@ fn take_file(options: &mut NodeOptions) -> Result<Kind> {
         .take_choice("locking", &[("auto", Locking::Auto), ("on", Locking::On), ("off", Locking::Off)])?;
     // How the host is asked is one and the same for drivers that wait for the answer.
     options.take_choice("aio", &[("threads", ()), ("native", ()), ("io_uring", ())])?;
-    Ok(Kind::File { name: without_protocol(name), locking: locking.unwrap_or_default() })
-}
-
-/// `file:` before a name is no part of it.
-fn without_protocol(name: String) -> String {
-    match name.strip_prefix("file:") {
-        Some(rest) if !rest.is_empty() => rest.to_owned(),
-        _ => name,
-    }
+    Ok(Kind::File { name, locking: locking.unwrap_or_default() })
 }
 
 fn take_null(options: &mut NodeOptions) -> Result<Kind> {

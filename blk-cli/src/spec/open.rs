@@ -4,6 +4,7 @@ use std::io::Read as _;
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::DiskStorage;
@@ -26,6 +27,8 @@ use super::verify::OnMismatch;
 
 /// Longest chain of backing files.
 const CHAIN_MAX: usize = 64;
+/// Most files of an image: what they name in turn could double at each step.
+const FILES_MAX: usize = 1024;
 /// Largest file of rules, in bytes.
 const RULES_BYTES_MAX: u64 = 1 << 20;
 
@@ -63,6 +66,8 @@ pub(super) struct Opener {
     pub(super) depth: usize,
     /// Where writes go instead of to the files.
     pub(super) scratch: Option<Arc<Scratch>>,
+    /// How many files have been opened for the topmost image.
+    pub(super) files_opened: Arc<AtomicUsize>,
 }
 
 /// An open disk, and what became known on the way.
@@ -86,6 +91,23 @@ struct OpenedStorage {
     files: Vec<FileId>,
     /// Of the file at the bottom.
     path: Option<PathBuf>,
+    /// The file at the bottom, if no other driver lies between that has claimed it for itself.
+    claimed: Option<ClaimedFile>,
+}
+
+/// A file that is open and locked; its claim can be raised.
+#[derive(Debug)]
+struct ClaimedFile {
+    /// The same open file, so that its locks are the same.
+    file: std::fs::File,
+    name: String,
+    locking: Locking,
+}
+
+impl ClaimedFile {
+    fn raise(&self, claim: Claim) -> Result<()> {
+        lock::lock(&self.file, &self.name, claim, self.locking)
+    }
 }
 
 /// How the node above uses a storage.
@@ -123,8 +145,13 @@ impl Opener {
         let access = access(&node.common, wanted)?;
         let inherited = inherit(&node.common, inherited, access)?;
         match &node.kind {
-            Kind::Format(format) => self.format(&node.common, format, access, inherited),
-            Kind::Probe { options, file } => self.probe(options, file, access, inherited),
+            Kind::Format(format) => {
+                self.check_depth(&format.file)?;
+                let usage = Use::of_format(format.driver, access, inherited.force_share);
+                let opened = self.storage(&format.file, usage, below_format(inherited))?;
+                self.format(&node.common, format, opened, access, inherited)
+            }
+            Kind::Probe { options, file } => self.probe(&node.common, options, file, access, inherited),
             Kind::Verify { raw, test } => self.verify(node, raw, test, access, inherited),
             Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
                 let opened = self.storage(node, Use::shared(access), inherited)?;
@@ -145,26 +172,27 @@ impl Opener {
         }
     }
 
+    fn check_depth(&self, file: &Node) -> Result<()> {
+        if self.depth < CHAIN_MAX {
+            return Ok(());
+        }
+        let reason = format!("the chain of backing files is longer than {CHAIN_MAX}");
+        Err(Error::Unresolved { name: shown(file), reason })
+    }
+
     fn format(
         &self,
         common: &Common,
         format: &Format,
+        opened: OpenedStorage,
         access: Access,
         inherited: Inherited,
     ) -> Result<OpenedDisk> {
-        if self.depth >= CHAIN_MAX {
-            let reason = format!("the chain of backing files is longer than {CHAIN_MAX}");
-            return Err(Error::Unresolved { name: shown(&format.file), reason });
-        }
-        let usage = Use::of_format(format.driver, access, inherited.force_share);
-        // The format decides what it gives back; the file follows unless it says otherwise itself.
-        let below = Inherited { discard: None, ..inherited };
-        let opened = self.storage(&format.file, usage, below)?;
         let node = Node { common: common.clone(), kind: Kind::Format(format.clone()) };
         let mut layers = vec![layer(&node, format.driver, &opened)];
         let mut above = self.above.clone();
         above.extend(&opened.files);
-        let deeper = Self { above, depth: self.depth + 1, scratch: self.scratch.clone() };
+        let deeper = Self { above, depth: self.depth + 1, ..self.clone() };
         let folder = opened.path.as_deref().and_then(Path::parent).map(Path::to_path_buf);
         let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), inherited);
         let mut options = format.options.clone();
@@ -193,19 +221,24 @@ impl Opener {
         })
     }
 
-    /// Finds out the format, then opens everything anew for it: only then it is known what others may do meanwhile.
+    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only
+    /// when the format is known, the file's locks come to say what others may do meanwhile.
     fn probe(
         &self,
+        common: &Common,
         options: &NodeOptions,
         file: &Node,
         access: Access,
         inherited: Inherited,
     ) -> Result<OpenedDisk> {
-        let looked = self.storage(file, Use::shared(Access::ReadOnly), inherited)?;
+        self.check_depth(file)?;
+        let looked = self.storage(file, Use::shared(access), below_format(inherited))?;
         let driver = registry().probe(&*looked.storage)?.name();
-        drop(looked);
-        let node = Node::with_file(driver, options.clone(), Box::new(file.clone()))?;
-        let mut opened = self.disk(&node, access, inherited)?;
+        let format = Format::over(driver, options.clone(), Box::new(file.clone()))?;
+        if let Some(claimed) = &looked.claimed {
+            claimed.raise(Use::of_format(driver, access, inherited.force_share).claim)?;
+        }
+        let mut opened = self.format(common, &format, looked, access, inherited)?;
         if driver == "raw" {
             opened.guessed_raw = true;
             let stay_raw = opened.disk.access() == Access::ReadWrite;
@@ -255,12 +288,13 @@ impl Opener {
                     breakpoints: None,
                     files: Vec::new(),
                     path: None,
+                    claimed: None,
                 })
             }
             Kind::Debug { image, config, rules, limits } => {
-                let mut opened = self.storage(image, Use { access, ..usage }, inherited)?;
                 let mut all = config.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
                 all.extend(rules.clone());
+                let mut opened = self.storage(image, Use { access, ..usage }, inherited)?;
                 let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
                 opened.breakpoints = Some(Arc::clone(&debug) as Arc<dyn Breakpoints>);
                 opened.storage = limits.over(debug);
@@ -270,13 +304,16 @@ impl Opener {
                 let opened = self.disk(node, access, inherited)?;
                 let OpenedDisk { disk, breakpoints, files, path, .. } = opened;
                 let storage = Arc::new(DiskStorage::new(Arc::new(disk)));
-                Ok(OpenedStorage { storage, breakpoints, files, path })
+                Ok(OpenedStorage { storage, breakpoints, files, path, claimed: None })
             }
         }
     }
 
     fn file(&self, name: &str, locking: Locking, usage: Use, inherited: Inherited) -> Result<OpenedStorage> {
         let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
+        if self.files_opened.fetch_add(1, Ordering::Relaxed) >= FILES_MAX {
+            return Err(failed(format!("an image has at most {FILES_MAX} files, backing files included")));
+        }
         let path = PathBuf::from(name);
         let metadata = std::fs::metadata(&path).map_err(|error| failed(plain(&error)))?;
         let kind = metadata.file_type();
@@ -287,14 +324,15 @@ impl Opener {
         if self.above.contains(&id) {
             return Err(failed("the chain of backing files comes back to it".to_owned()));
         }
-        let opened = |storage| OpenedStorage {
+        let opened = |storage, claimed| OpenedStorage {
             storage,
             breakpoints: None,
             files: vec![id],
             path: Some(PathBuf::from(name)),
+            claimed,
         };
         if let Some(storage) = self.scratch.as_ref().and_then(|scratch| scratch.find(id)) {
-            return Ok(opened(storage));
+            return Ok(opened(storage, None));
         }
         let scratch = self.scratch.as_ref().filter(|_| usage.access == Access::ReadWrite);
         let usage = if scratch.is_some() { Use::untouched() } else { usage };
@@ -305,17 +343,24 @@ impl Opener {
         let file = file.map_err(|error| failed(plain(&error)))?;
         let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
         lock::lock(&file, name, usage.claim, locking)?;
+        let same = file.try_clone().map_err(|error| failed(plain(&error)))?;
+        let claimed = ClaimedFile { file: same, name: name.to_owned(), locking };
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
         if let Some(scratch) = scratch {
-            return Ok(opened(scratch.add(id, storage)?));
+            return Ok(opened(scratch.add(id, storage)?, None));
         }
         let wishes = HostWishes {
             no_flush: inherited.no_flush,
             keep_space: inherited.discard == Some(false),
             writes_short_zeroes: inherited.writes_short_zeroes,
         };
-        Ok(opened(HostStorage::over(storage, wishes)))
+        Ok(opened(HostStorage::over(storage, wishes), Some(claimed)))
     }
+}
+
+/// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise itself.
+fn below_format(inherited: Inherited) -> Inherited {
+    Inherited { discard: None, ..inherited }
 }
 
 /// What the host says, without the number.
@@ -329,7 +374,13 @@ fn plain(error: &std::io::Error) -> String {
 
 fn read_rules(name: &str) -> Result<Rules> {
     let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
-    let file = std::fs::File::open(name).map_err(|error| failed(plain(&error)))?;
+    // A name inside an image may mean a pipe on which nobody writes.
+    let nonblocking = nix::libc::O_NONBLOCK;
+    let file = std::fs::File::options().read(true).custom_flags(nonblocking).open(name);
+    let file = file.map_err(|error| failed(plain(&error)))?;
+    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
+        return Err(failed("rules are read from a regular file only".to_owned()));
+    }
     let mut text = String::new();
     let read = file.take(RULES_BYTES_MAX + 1).read_to_string(&mut text);
     read.map_err(|error| failed(plain(&error)))?;

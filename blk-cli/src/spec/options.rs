@@ -4,6 +4,11 @@ use std::collections::BTreeMap;
 
 use blk_core::{Error, Result, parse_size};
 
+/// Most options of a specification.
+const OPTIONS_MAX: usize = 1 << 14;
+/// Most bytes of a key with the levels before it.
+const KEY_BYTES_MAX: usize = 1024;
+
 /// What an option is set to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Value {
@@ -31,6 +36,27 @@ impl NodeOptions {
     /// Sets an option; a later value replaces an earlier one.
     pub(crate) fn set(&mut self, name: &str, value: impl Into<Value>) {
         self.values.insert(name.to_owned(), value.into());
+    }
+
+    /// Sets an option that stands in a specification.
+    ///
+    /// # Errors
+    /// The key is too long, or there are too many.
+    pub(crate) fn enter(&mut self, name: &str, value: impl Into<Value>) -> Result<()> {
+        self.check_key(name)?;
+        if self.values.len() >= OPTIONS_MAX {
+            return Err(self.bad(name, format!("a specification has at most {OPTIONS_MAX} options")));
+        }
+        self.set(name, value);
+        Ok(())
+    }
+
+    /// Refuses a key that no driver can know. It bounds how deep keys nest, and what they take in memory.
+    pub(crate) fn check_key(&self, name: &str) -> Result<()> {
+        if name.len() <= KEY_BYTES_MAX {
+            return Ok(());
+        }
+        Err(self.bad(name, format!("a key has at most {KEY_BYTES_MAX} bytes")))
     }
 
     /// Sets the options of the node `name` below.
@@ -76,11 +102,12 @@ impl NodeOptions {
     /// Takes out the options of the node `name` below.
     pub(crate) fn take_below(&mut self, name: &str) -> Self {
         let prefix = format!("{name}.");
-        let mut from = self.values.split_off(&prefix);
-        let (mine, others): (BTreeMap<_, _>, BTreeMap<_, _>) =
-            std::mem::take(&mut from).into_iter().partition(|(key, _)| key.starts_with(&prefix));
-        self.values.extend(others);
-        let values = mine.into_iter().map(|(key, value)| (key[prefix.len()..].to_owned(), value)).collect();
+        let mine = self.values.range(prefix.clone()..).take_while(|(key, _)| key.starts_with(&prefix));
+        let keys: Vec<String> = mine.map(|(key, _)| key.clone()).collect();
+        let values = keys
+            .iter()
+            .filter_map(|key| Some((key[prefix.len()..].to_owned(), self.values.remove(key)?)))
+            .collect();
         Self { path: format!("{}{prefix}", self.path), values }
     }
 

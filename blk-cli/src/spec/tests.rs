@@ -5,6 +5,8 @@ use blk_core::{Extent, FileStorage, WriteFlags};
 
 use super::*;
 
+mod bounds;
+
 /// A folder with images; names in requests are given with their folder.
 struct Folder(tempfile::TempDir);
 

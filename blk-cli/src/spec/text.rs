@@ -1,5 +1,7 @@
 //! What stands on a command line, or in an image's header, as options: file names, `json:` names, `key=value,...`.
 
+use std::borrow::Cow;
+
 use blk_core::{Error, Result};
 use serde_json::Value as Json;
 
@@ -7,6 +9,11 @@ use super::options::{NodeOptions, Value};
 
 /// How deep names and nodes may nest: `blkdebug::blkdebug::...`.
 pub(crate) const DEPTH_MAX: usize = 64;
+
+/// Most bytes of a specification.
+const TEXT_BYTES_MAX: usize = 1 << 20;
+/// Most bytes of a name or a value that a message shows.
+const SHOWN_BYTES_MAX: usize = 256;
 
 /// Drivers that are opened by a name of their own, without a format above them.
 pub(crate) const PROTOCOLS: [&str; 6] =
@@ -18,6 +25,7 @@ pub(crate) fn image(name: &str, format: Option<&str>) -> Result<NodeOptions> {
 }
 
 fn image_at(name: &str, format: Option<&str>, depth: usize) -> Result<NodeOptions> {
+    check_length("the name", name)?;
     let mut protocol = protocol_at(name, depth)?;
     let is_protocol = |driver: &str| PROTOCOLS.contains(&driver);
     match format {
@@ -42,9 +50,28 @@ fn image_at(name: &str, format: Option<&str>, depth: usize) -> Result<NodeOption
     }
 }
 
-/// The options of what a file name alone stands for: its protocol, no format.
-pub(crate) fn protocol(name: &str) -> Result<NodeOptions> {
-    protocol_at(name, 0)
+/// What a message shows of `text`: all of it, or its beginning and its end.
+pub(crate) fn shown(text: &str) -> Cow<'_, str> {
+    if text.len() <= SHOWN_BYTES_MAX {
+        return Cow::Borrowed(text);
+    }
+    let begin = text.floor_char_boundary(SHOWN_BYTES_MAX * 3 / 4);
+    let end = text.ceil_char_boundary(text.len() - SHOWN_BYTES_MAX / 4);
+    Cow::Owned(format!("{}[...]{}", &text[..begin], &text[end..]))
+}
+
+/// The same error with names, values and reasons that can be read.
+pub(crate) fn shortened(error: Error) -> Error {
+    match error {
+        Error::Unresolved { name, reason } => {
+            Error::Unresolved { name: shown(&name).into_owned(), reason: shown(&reason).into_owned() }
+        }
+        Error::InvalidOption { name, reason } => Error::InvalidOption {
+            name: shown(&name).into_owned().into(),
+            reason: shown(&reason).into_owned(),
+        },
+        other => other,
+    }
 }
 
 fn protocol_at(name: &str, depth: usize) -> Result<NodeOptions> {
@@ -89,6 +116,14 @@ fn protocol_at(name: &str, depth: usize) -> Result<NodeOptions> {
     Ok(options)
 }
 
+fn check_length(what: &'static str, text: &str) -> Result<()> {
+    if text.len() <= TEXT_BYTES_MAX {
+        return Ok(());
+    }
+    let reason = format!("{} bytes are more than an image specification has, {TEXT_BYTES_MAX}", text.len());
+    Err(Error::invalid_option(what, reason))
+}
+
 /// What is said of NBD.
 pub(crate) fn not_yet_nbd() -> Error {
     Error::unsupported("not supported yet: NBD")
@@ -117,7 +152,7 @@ fn json(name: &str, text: &str) -> Result<NodeOptions> {
         Ok(Json::Object(object)) => {
             let mut options = NodeOptions::default();
             for (key, value) in object {
-                flatten(&mut options, &key, value);
+                flatten(&mut options, &key, value)?;
             }
             Ok(options)
         }
@@ -127,28 +162,33 @@ fn json(name: &str, text: &str) -> Result<NodeOptions> {
 }
 
 /// Enters a value; the depth is bounded by what the JSON parser lets through.
-fn flatten(options: &mut NodeOptions, key: &str, value: Json) {
+fn flatten(options: &mut NodeOptions, key: &str, value: Json) -> Result<()> {
     match value {
         Json::Object(object) => {
+            options.check_key(key)?;
             for (below, value) in object {
-                flatten(options, &format!("{key}.{below}"), value);
+                flatten(options, &format!("{key}.{below}"), value)?;
             }
+            Ok(())
         }
         Json::Array(list) => {
+            options.check_key(key)?;
             for (index, value) in list.into_iter().enumerate() {
-                flatten(options, &format!("{key}.{index}"), value);
+                flatten(options, &format!("{key}.{index}"), value)?;
             }
+            Ok(())
         }
-        Json::Null => options.set(key, Value::Null),
-        Json::Bool(switch) => options.set(key, if switch { "on" } else { "off" }),
-        Json::Number(number) => options.set(key, Value::Text(number.to_string())),
-        Json::String(text) => options.set(key, Value::Text(text)),
+        Json::Null => options.enter(key, Value::Null),
+        Json::Bool(switch) => options.enter(key, if switch { "on" } else { "off" }),
+        Json::Number(number) => options.enter(key, Value::Text(number.to_string())),
+        Json::String(text) => options.enter(key, Value::Text(text)),
     }
 }
 
 /// The options of `--image-opts`: `key=value,...`, a comma inside a value doubled. A later value replaces an earlier one;
 /// a key alone is switched on, one that starts with `no` off.
 pub(crate) fn key_values(text: &str) -> Result<NodeOptions> {
+    check_length("--image-opts", text)?;
     let mut options = NodeOptions::default();
     let mut rest = text;
     while !rest.is_empty() {
@@ -158,11 +198,12 @@ pub(crate) fn key_values(text: &str) -> Result<NodeOptions> {
             Some(("", _)) => {
                 return Err(Error::invalid_option("--image-opts", format!("'{item}' has no key")));
             }
-            Some((key, value)) => options.set(key, value),
-            None => match item.strip_prefix("no") {
-                Some(key) if !key.is_empty() && !item.starts_with("node-name") => options.set(key, "off"),
-                _ => options.set(&item, "on"),
-            },
+            Some((key, value)) => options.enter(key, value)?,
+            None => {
+                let off =
+                    item.strip_prefix("no").filter(|key| !key.is_empty() && !item.starts_with("node-name"));
+                options.enter(off.unwrap_or(&item), if off.is_some() { "off" } else { "on" })?;
+            }
         }
     }
     Ok(options)
