@@ -296,7 +296,7 @@ impl Disk {
     }
 
     #[inline]
-    fn check_write(&self, offset: u64, length: u64) -> Result<()> {
+    pub(crate) fn check_write(&self, offset: u64, length: u64) -> Result<()> {
         self.check_writable()?;
         self.check_range(offset, length)
     }

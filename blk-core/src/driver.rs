@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{CheckReport, Disk, Error, Extent, Info, Overlay, RepairMode, Result};
+use crate::{CheckReport, Compress, Disk, Error, Extent, Info, Overlay, RepairMode, Result};
 
 /// Modifiers of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -134,6 +134,11 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The ability to check its own metadata, if the driver has it.
     fn as_check(&self) -> Option<&dyn Check> {
+        None
+    }
+
+    /// The ability to compress apart from writing, if the driver has it.
+    fn as_compress(&self) -> Option<&dyn Compress> {
         None
     }
 

@@ -5,6 +5,7 @@
 //! one [`Error`].
 
 mod check;
+mod compress;
 mod disk;
 mod driver;
 mod error;
@@ -18,6 +19,7 @@ pub mod sync;
 pub mod testing;
 
 pub use check::{CheckReport, Finding, RepairMode, Severity};
+pub use compress::{Compress, Compressed};
 pub use disk::{Access, Disk};
 pub use driver::{
     BlockDriver, BlockStatus, Check, Limits, Preallocation, Resize, WriteFlags, ZeroFlags, refuse_compressed,

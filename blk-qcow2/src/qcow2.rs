@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use blk_core::storage::Event;
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Info, Limits, Overlay, RepairMode, Resize,
-    Result, Storage, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, Compress, Disk, Extent, Info, Limits, Overlay, RepairMode,
+    Resize, Result, Storage, WriteFlags, ZeroFlags,
 };
 
 use crate::check;
@@ -148,6 +148,10 @@ impl BlockDriver for Qcow2 {
     }
 
     fn as_check(&self) -> Option<&dyn Check> {
+        Some(self)
+    }
+
+    fn as_compress(&self) -> Option<&dyn Compress> {
         Some(self)
     }
 

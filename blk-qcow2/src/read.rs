@@ -83,41 +83,43 @@ impl Qcow2 {
         at: u64,
         buf: &mut [u8],
     ) -> Result<()> {
+        if buf.len() as u64 == metadata.geometry.cluster_bytes() {
+            return self.decompress(metadata, descriptor, at, buf);
+        }
         let from = metadata.geometry.in_cluster(at) as usize;
-        let mut kept = metadata.decompressed.lock();
-        // A large cluster is mostly read in small pieces: it is inflated once for all of them.
-        let content = match kept.take() {
+        // A large cluster is mostly read in small pieces: it is inflated once for all of them. Others may inflate meanwhile.
+        let kept = metadata.decompressed.lock().take();
+        let content = match kept {
             Some(same) if same.descriptor == descriptor => same.content,
             other => {
-                self.decompress(metadata, descriptor, at, other.map_or_else(Vec::new, |old| old.content))?
+                let mut content = other.map_or_else(Vec::new, |old| old.content);
+                content.resize(metadata.geometry.cluster_bytes() as usize, 0);
+                self.decompress(metadata, descriptor, at, &mut content)?;
+                content
             }
         };
         buf.copy_from_slice(&content[from..from + buf.len()]);
-        *kept = Some(Decompressed { descriptor, content });
+        *metadata.decompressed.lock() = Some(Decompressed { descriptor, content });
         Ok(())
     }
 
-    /// Decompresses the cluster of guest offset `at` into `content`, whose memory is used again.
+    /// Decompresses the cluster of guest offset `at` into `content`, a whole cluster.
     fn decompress(
         &self,
         metadata: &Metadata,
         descriptor: CompressedDescriptor,
         at: u64,
-        mut content: Vec<u8>,
-    ) -> Result<Vec<u8>> {
+        content: &mut [u8],
+    ) -> Result<()> {
         let extent = descriptor.extent();
         let mut input = vec![0; extent.length as usize];
         self.storage.event(Event::ReadCompressed);
         self.storage.read_at(extent.offset, &mut input)?;
-        content.resize(metadata.geometry.cluster_bytes() as usize, 0);
-        compress::decompress(metadata.header.compression, &input, &mut content).map_err(|error| {
-            Error::Corrupt {
-                structure: "compressed cluster",
-                offset: extent.offset,
-                reason: format!("for guest offset {:#x}: {error}", metadata.geometry.cluster_start(at)),
-            }
-        })?;
-        Ok(content)
+        compress::decompress(metadata.header.compression, &input, content).map_err(|error| Error::Corrupt {
+            structure: "compressed cluster",
+            offset: extent.offset,
+            reason: format!("for guest offset {:#x}: {error}", metadata.geometry.cluster_start(at)),
+        })
     }
 
     /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes behind the end of the disk.

@@ -112,7 +112,8 @@ fn a_request_costs_so_many_operations() {
         disk.write(2 << 20, &[7; CLUSTER as usize], COMPRESSED).unwrap();
     });
     row("read of it", &|disk| read(disk, 2 << 20, CLUSTER));
-    row("read of it again", &|disk| read(disk, 2 << 20, CLUSTER));
+    row("read of a part of it", &|disk| read(disk, 2 << 20, CLUSTER / 2));
+    row("read of another part", &|disk| read(disk, (2 << 20) + CLUSTER / 2, CLUSTER / 2));
     row("close", &|disk| disk.close().unwrap());
     expect![[r#"
         read of nothing: nothing
@@ -128,7 +129,8 @@ fn a_request_costs_so_many_operations() {
         flush: Write 3 (12288), PunchHole 1 (786432), SetLen 1 (0), Sync 3 (0)
         compressed write: Read 1 (4096), Write 1 (22), WriteZeroes 1 (4096)
         read of it: Read 1 (512)
-        read of it again: nothing
+        read of a part of it: Read 1 (512)
+        read of another part: nothing
         close: Write 3 (8704), Sync 3 (0)
     "#]]
     .assert_eq(&table);
