@@ -19,6 +19,7 @@ mod map;
 mod measure;
 mod options;
 mod output;
+mod pages;
 mod progress;
 mod rebase;
 mod resize;

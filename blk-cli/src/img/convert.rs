@@ -1,7 +1,10 @@
 //! `convert`: copies images, one behind the other, to a new one.
 
 mod copy;
+mod plan;
+mod sources;
 mod sparse;
+mod turns;
 
 use std::ffi::OsString;
 use std::fs;
@@ -15,7 +18,8 @@ use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose, plain_path};
 use super::options::{self, Given};
 use super::size::{SECTOR_BYTES, parse_up_to};
-use copy::{Copy, Settings, Source};
+use copy::{Copy, Settings};
+use sources::Source;
 
 /// Copies images to a new one
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -76,7 +80,7 @@ pub(super) struct Args {
     /// Most bytes a second
     #[arg(short, long, value_name = "BYTES")]
     rate: Option<String>,
-    /// How many requests are under way at once; more than one with -W only
+    /// How many requests are under way at once, at most one a processor
     #[arg(short = 'm', long, value_name = "COUNT", default_value = "8")]
     parallel: String,
     /// Let the host copy where it can
@@ -178,11 +182,11 @@ fn check(args: &Args) -> Outcome<Settings> {
     if args.names.len() > 2 && args.backing.is_some() {
         return refuse("several sources cannot have one disk below");
     }
-    let writers = if args.oob_writes { parallel as usize } else { 1 };
     Ok(Settings {
         sparse_bytes,
         rate,
-        writers,
+        threads: parallel as usize,
+        any_order: args.oob_writes,
         compressed: args.compress,
         salvage: args.salvage,
         quiet: args.talk.quiet,

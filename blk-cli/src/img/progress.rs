@@ -21,6 +21,11 @@ impl Progress {
         Ok(progress)
     }
 
+    /// Whether anybody sees it.
+    pub(crate) const fn is_shown(&self) -> bool {
+        self.shown
+    }
+
     /// `done` of `all` is done.
     pub(crate) fn set(&mut self, done: u64, all: u64) -> Outcome<()> {
         self.percent = if all == 0 { 100.0 } else { (ratio(done, all) * 100.0).min(100.0) };
