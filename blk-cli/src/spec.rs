@@ -164,8 +164,8 @@ impl Request {
             alone: self.alone,
             for_check: self.for_check,
         };
-        let opener = Opener { scratch: self.scratch.clone(), ..Opener::default() };
-        let opened = opener.disk(&node, self.access, inherited)?;
+        let top = Opener { scratch: self.scratch.clone(), ..Opener::default() };
+        let opened = top.disk(&node, self.access, inherited)?;
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());
         let mut layers = opened.layers;

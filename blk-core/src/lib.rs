@@ -17,6 +17,7 @@ pub mod storage;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
+pub mod units;
 
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use compress::{Compress, Compressed};

@@ -19,6 +19,7 @@ pub mod random;
 mod range_lock;
 mod refusal;
 pub mod report;
+pub mod reproduce;
 pub mod scenario;
 pub mod session;
 pub mod stamp;

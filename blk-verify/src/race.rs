@@ -44,7 +44,7 @@ use host::Host;
 use tasks::{Control, Ended, Tasks};
 
 pub use stats::{RaceStats, RaceSummary};
-pub use stress::{StressOptions, stress};
+pub use stress::{StressOptions, stress, stress_scenario, stress_with};
 
 /// What a disk shows is read in pieces of this size, bytes.
 const PIECE_BYTES: u64 = 64 << 10;

@@ -9,6 +9,7 @@
 //! many bytes as the disk has, after a resize, and at the end ([`Session::finish`]). So what goes wrong elsewhere is found too,
 //! by then at the latest, and comparing never costs more than the requests.
 
+mod history;
 mod touched;
 mod worker;
 
@@ -23,10 +24,10 @@ use crate::generate::{Generator, Limits};
 use crate::journal::Journal;
 use crate::oracle::{content, image};
 use crate::report::{self, Finding};
-use crate::scenario::{Config, Request};
-use crate::stamp;
+use crate::scenario::{Config, Request, Scenario};
 use crate::target::Bench;
 use crate::verify::{Numbering, Policy, Verify};
+use history::History;
 use touched::Touched;
 use worker::Worker;
 
@@ -91,6 +92,7 @@ struct Shared {
     journal: Arc<Journal>,
     counts: Arc<Counts>,
     touched: Touched,
+    history: History,
     /// The unit in which compressed data is made compressible.
     cluster_bytes: u64,
 }
@@ -101,17 +103,33 @@ pub struct Session {
     bench: Box<dyn Bench>,
     shared: Shared,
     options: SessionOptions,
+    config: Config,
     generators: Vec<Generator>,
+}
+
+/// Where a replay ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReplayEnd {
+    /// After the last request, whose answer is the last thing that is compared.
+    LastRequest,
+    /// After a check of the image, a reopen and a comparison of everything.
+    WholeDisk,
 }
 
 impl Session {
     /// Takes two disks of the same content.
     pub fn new(bench: Box<dyn Bench>, options: SessionOptions) -> Self {
+        Self::with_counts(bench, options, Arc::default())
+    }
+
+    /// As [`Session::new`], adding to what other sessions have counted.
+    pub fn with_counts(bench: Box<dyn Bench>, options: SessionOptions, counts: Arc<Counts>) -> Self {
         let config = config_of(&bench.test());
         let shared = Shared {
             journal: Arc::new(Journal::new()),
-            counts: Arc::default(),
+            counts,
             touched: Touched::new(config.size_bytes),
+            history: History::default(),
             cluster_bytes: config.cluster_bytes(),
         };
         let limits = Limits {
@@ -120,12 +138,12 @@ impl Session {
             disk_bytes_max: config.size_bytes,
             data_bytes_max: DATA_BYTES_MAX,
             lanes_max: 0,
-            config: Some(config),
+            config: Some(config.clone()),
         };
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));
         let generators =
             (0..options.jobs.max(1)).map(|job| Generator::new(seed_of(job), limits.clone())).collect();
-        Self { bench, shared, options, generators }
+        Self { bench, shared, options, config, generators }
     }
 
     /// What was done so far.
@@ -133,13 +151,21 @@ impl Session {
         &self.shared.counts
     }
 
-    /// The last `count` requests, oldest first, with their numbers.
-    pub fn last_requests(&self, count: u64) -> Vec<(u32, Request)> {
-        let made = self.shared.journal.request_count();
-        (made.saturating_sub(count) + 1..=made)
-            .map(stamp::number_of)
-            .filter_map(|number| Some((number, self.shared.journal.request(number)?)))
-            .collect()
+    /// All requests so far, with the checks and reopens between them: what [`Session::replay`] makes again. `None` if they were too
+    /// many to be remembered.
+    pub fn history(&self) -> Option<Scenario> {
+        let requests = self.shared.history.requests()?;
+        Some(Scenario { config: self.config.clone(), requests, schedule: Vec::new() })
+    }
+
+    /// What a scenario over these disks says of them.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The two disks, as the last request has left them.
+    pub fn bench(&self) -> &dyn Bench {
+        &*self.bench
     }
 
     /// Makes about `requests` requests, then asks the oracles: a check, a reopen, a comparison of what the requests have touched,
@@ -149,29 +175,42 @@ impl Session {
     /// What was found. The session is of no further use then.
     pub fn round(&mut self, requests: u64, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
         guarded(|| self.make_requests(requests, stop))?;
+        for request in [Request::Check, Request::Reopen] {
+            self.shared.history.add(request);
+        }
         guarded(|| {
             image::check(&self.bench.test())?;
             self.reopen()?;
             match self.shared.touched.take() {
                 None => self.compare(),
-                Some(parts) => self.compare_parts(&parts, false),
+                Some(parts) => self.compare_parts(&parts, false, &|| false).map(drop),
             }
         })
     }
 
-    /// Compares everything that both disks show, unless the last round has ended with that.
+    /// Compares everything that both disks show, unless the last round has ended with that. Returns how many bytes of the disks were
+    /// compared: fewer than they have if `stop`, which is asked after each piece, has ended it.
     ///
     /// # Errors
     /// The first difference.
-    pub fn finish(&self) -> Result<(), Box<Finding>> {
-        if self.shared.touched.has_uncompared() { guarded(|| self.compare()) } else { Ok(()) }
+    pub fn finish(&self, stop: &dyn Fn() -> bool) -> Result<u64, Box<Finding>> {
+        let size = self.bench.reference().size();
+        let mut compared = size;
+        if self.shared.touched.has_uncompared() {
+            guarded(|| {
+                compared =
+                    self.compare_parts(&[Extent::new(0, size)], size > WHOLE_COMPARE_BYTES_MAX, stop)?;
+                Ok(())
+            })?;
+        }
+        Ok(compared)
     }
 
     /// Makes these requests, in order, then asks the oracles. Those that reopen or check are made too.
     ///
     /// # Errors
     /// What was found.
-    pub fn replay(&mut self, requests: &[Request]) -> Result<(), Box<Finding>> {
+    pub fn replay(&mut self, requests: &[Request], end: ReplayEnd) -> Result<(), Box<Finding>> {
         for part in requests.split_inclusive(|request| matches!(request, Request::Reopen | Request::Check)) {
             guarded(|| {
                 let disk = self.verifier()?;
@@ -183,6 +222,9 @@ impl Session {
                 Some(Request::Check) => guarded(|| image::check(&self.bench.test()))?,
                 _ => {}
             }
+        }
+        if end == ReplayEnd::LastRequest {
+            return Ok(());
         }
         guarded(|| {
             image::check(&self.bench.test())?;
@@ -197,13 +239,19 @@ impl Session {
     /// The first difference.
     pub fn compare(&self) -> Result<(), Box<Finding>> {
         let size = self.bench.reference().size();
-        self.compare_parts(&[Extent::new(0, size)], size > WHOLE_COMPARE_BYTES_MAX)?;
+        self.compare_parts(&[Extent::new(0, size)], size > WHOLE_COMPARE_BYTES_MAX, &|| false)?;
         self.shared.touched.forget();
         Ok(())
     }
 
-    /// Compares these parts; where `skips_zeroes`, without what both disks know to be zero.
-    fn compare_parts(&self, parts: &[Extent], skips_zeroes: bool) -> Result<(), Box<Finding>> {
+    /// Compares these parts; where `skips_zeroes`, without what both disks know to be zero. Returns where it has ended: at the end of
+    /// the last part, or where it was when `stop` said so.
+    fn compare_parts(
+        &self,
+        parts: &[Extent],
+        skips_zeroes: bool,
+        stop: &dyn Fn() -> bool,
+    ) -> Result<u64, Box<Finding>> {
         let (reference, test) = (self.bench.reference(), self.bench.test());
         let size = reference.size();
         if size != test.size() {
@@ -217,6 +265,9 @@ impl Session {
             let end = part.end().min(size) & !(alignment - 1);
             let mut at = (part.offset & !(alignment - 1)).min(end);
             while at < end {
+                if stop() {
+                    return Ok(at);
+                }
                 let rest = Extent::between(at, end);
                 let zero = if skips_zeroes {
                     known_zero(&reference, rest).min(known_zero(&test, rest)) & !(alignment - 1)
@@ -230,7 +281,7 @@ impl Session {
                 };
             }
         }
-        Ok(())
+        Ok(size)
     }
 
     /// Compares the start of `rest`. Returns how many bytes.

@@ -1,7 +1,7 @@
 //! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread and with several.
 
 use blk_verify::scenario::{Config, Fill, Request};
-use blk_verify::session::{Session, SessionOptions};
+use blk_verify::session::{ReplayEnd, Session, SessionOptions};
 use blk_verify::target::Target;
 use blk_verify::testing::{Bug, FlatTarget};
 
@@ -41,7 +41,14 @@ fn a_wrong_disk_is_found() {
             let found = (0..20).find_map(|_| session.round(2000, &|| false).err());
             let report = found.unwrap_or_else(|| panic!("{bug:?} with {jobs} threads is not found")).report;
             assert!(report.contains(word), "{bug:?}: {report}");
-            assert!(!session.last_requests(5).is_empty());
+            // One thread's requests find it again, in the same order.
+            let history = session.history().unwrap();
+            assert!(!history.requests.is_empty());
+            if jobs == 1 {
+                let mut again = self::session(FlatTarget(bug), SessionOptions::default());
+                let found = again.replay(&history.requests, ReplayEnd::LastRequest).unwrap_err();
+                assert_eq!(found.report, report, "{bug:?}");
+            }
         }
     }
 }
@@ -53,9 +60,12 @@ fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
     quiet.round(u64::MAX, &|| true).unwrap();
     assert_eq!(quiet.counts().requests(), 0);
     quiet.round(500, &|| false).unwrap();
-    let made = quiet.last_requests(1000);
+    let made = quiet.history().unwrap().requests;
     assert!(quiet.counts().requests() >= 500 && made.len() >= 400, "{}", made.len());
-    assert!(made.iter().all(|(_, request)| matches!(request, Request::Read { .. } | Request::Status { .. })));
+    let changes = |request: &Request| {
+        !matches!(request, Request::Read { .. } | Request::Status { .. } | Request::Check | Request::Reopen)
+    };
+    assert!(!made.iter().any(changes));
 }
 
 #[test]
@@ -63,9 +73,9 @@ fn a_replay_makes_what_the_trace_says() {
     let write = Request::Write { offset: 512, length: 1024, fill: Fill::Stamp, fua: false };
     let read = Request::Read { offset: 0, length: 4096 };
     let mut replayed = session(FlatTarget(Bug::None), SessionOptions::default());
-    replayed.replay(&[write, Request::Reopen, read, Request::Check, read]).unwrap();
+    replayed.replay(&[write, Request::Reopen, read, Request::Check, read], ReplayEnd::WholeDisk).unwrap();
     assert_eq!(replayed.counts().accepted(), 5);
     // More than a transfer may have is refused, not allocated.
-    replayed.replay(&[Request::Read { offset: 0, length: u64::MAX }]).unwrap();
+    replayed.replay(&[Request::Read { offset: 0, length: u64::MAX }], ReplayEnd::LastRequest).unwrap();
     assert_eq!(replayed.counts().accepted(), 5);
 }

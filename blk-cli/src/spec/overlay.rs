@@ -126,7 +126,7 @@ impl Storage for OverlayStorage {
         if extent.is_empty() {
             return Ok(());
         }
-        let end = extent.checked_end().filter(|end| *end <= i64::MAX as u64);
+        let end = extent.checked_end().filter(|end| i64::try_from(*end).is_ok());
         let Extent { offset, length } = extent;
         let end = end.ok_or(Error::OutOfRange { offset, length, size: i64::MAX as u64 })?;
         let state = &mut *self.state.write();

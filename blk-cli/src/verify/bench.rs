@@ -1,12 +1,128 @@
 //! Two images that are opened, closed and opened again as a command line says.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use blk_core::Disk;
+use anyhow::{Context, Result, bail};
+use blk_core::sync::Mutex;
+use blk_core::{Access, CheckReport, Disk, RepairMode};
 use blk_verify::target::Bench;
 
-use crate::spec::{Image, Request};
+use super::arguments::Formats;
+use super::outcome::Outcome;
+use crate::spec::{Image, Layer, Request, Scratch};
+
+/// The images of a chain, topmost first, while they are open.
+pub(super) type Layers = Arc<Mutex<Vec<Layer>>>;
+
+/// How the two images are opened: each time as they were at first, unless that is in place.
+#[derive(Debug)]
+pub(super) struct Pair {
+    pub(super) reference: String,
+    pub(super) test: String,
+    pub(super) formats: Formats,
+    /// Writes go to the images themselves.
+    pub(super) in_place: bool,
+    /// The image under test is repaired before anything else.
+    pub(super) repair: bool,
+    /// Nothing is written.
+    pub(super) read_only: bool,
+    pub(super) memory_bytes_max: u64,
+    /// What the opened images keep their changes in.
+    pub(super) trouble: RefCell<Vec<Arc<Scratch>>>,
+}
+
+impl Pair {
+    /// Opens both.
+    pub(super) fn open(&self) -> Result<Box<SpecBench>> {
+        let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        let reference = self.request(&self.reference, self.formats.reference_format.as_ref(), access);
+        let test = self.request(&self.test, self.formats.test_format.as_ref(), access);
+        let mut scratches = self.trouble.borrow_mut();
+        scratches.retain(|scratch| scratch.failure().is_some());
+        scratches.extend(reference.scratch.iter().chain(&test.scratch).cloned());
+        drop(scratches);
+        let mut opened = Box::new(SpecBench::open(&reference, test)?);
+        if self.repair && opened.test_disk().driver().as_check().is_some() {
+            opened.test_disk().check(RepairMode::All).context("repairing the image under test")?;
+            opened.reopen().context("the image under test")?;
+        }
+        Ok(opened)
+    }
+
+    /// What a check says of the image under test, as it is; `None` for a format that has none.
+    pub(super) fn check(&self) -> Result<Option<CheckReport>> {
+        let mut request = self.request(&self.test, self.formats.test_format.as_ref(), Access::ReadOnly);
+        request.for_check = true;
+        let image = request.open().context("the image under test")?;
+        if image.disk.driver().as_check().is_none() {
+            return Ok(None);
+        }
+        Ok(Some(image.disk.check(RepairMode::None).context("checking the image under test")?))
+    }
+
+    /// What a run came to, unless the temporary files of the copies have failed: then answers say nothing.
+    pub(super) fn judged(&self, outcome: impl FnOnce() -> Outcome) -> Result<Outcome> {
+        self.sound()?;
+        Ok(outcome())
+    }
+
+    /// Fails if changes to a copy were lost.
+    pub(super) fn sound(&self) -> Result<()> {
+        let scratches = self.trouble.borrow();
+        if let Some(why) = scratches.iter().find_map(|scratch| scratch.failure()) {
+            bail!(
+                "cannot keep what is written: {why}, in the temporary folder {}; TMPDIR=FOLDER chooses another one, and --memory \
+                 SIZE keeps more in memory",
+                std::env::temp_dir().display()
+            );
+        }
+        Ok(())
+    }
+
+    /// The words of a command line that name the images.
+    pub(super) fn words(&self) -> String {
+        let mut words = format!("--reference {} --test {}", quoted(&self.reference), quoted(&self.test));
+        let formats = &self.formats;
+        for (option, format) in
+            [("--reference-format", &formats.reference_format), ("--test-format", &formats.test_format)]
+        {
+            if let Some(format) = format {
+                words = format!("{words} {option} {}", quoted(format));
+            }
+        }
+        for (option, is_given) in [("--image-opts", formats.image_opts), ("--repair", self.repair)] {
+            if is_given {
+                words = format!("{words} {option}");
+            }
+        }
+        words
+    }
+
+    fn request(&self, name: &str, format: Option<&String>, access: Access) -> Request {
+        let copies = access == Access::ReadWrite && !self.in_place;
+        Request {
+            name: name.to_owned(),
+            image_opts: self.formats.image_opts,
+            format: format.cloned(),
+            access,
+            cache: self.formats.cache,
+            writes_short_zeroes: true,
+            scratch: copies.then(|| Arc::new(Scratch::new(self.memory_bytes_max))),
+            ..Request::default()
+        }
+    }
+}
+
+/// A word as a shell takes it.
+pub(super) fn quoted(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
 
 /// A reference and an image under test.
 #[derive(Debug)]
@@ -15,23 +131,31 @@ pub(super) struct SpecBench {
     /// Absent only if it could not be opened again.
     test: Option<Image>,
     request: Request,
+    /// Those of the image under test.
+    layers: Layers,
 }
 
 impl SpecBench {
-    pub(super) fn open(reference: &Request, test: Request) -> Result<Self> {
+    fn open(reference: &Request, test: Request) -> Result<Self> {
         let open = |who: &'static str, request: &Request| request.open().context(who);
-        Ok(Self {
-            reference: open("the reference", reference)?,
-            test: Some(open("the image under test", &test)?),
-            request: test,
-        })
+        let reference = open("the reference", reference)?;
+        let opened = open("the image under test", &test)?;
+        let layers = Arc::new(Mutex::new(opened.layers.clone()));
+        Ok(Self { reference, test: Some(opened), request: test, layers })
     }
-}
 
-impl SpecBench {
+    /// The images of the chain under test, also once the bench is somebody else's.
+    pub(super) fn layers(&self) -> Layers {
+        Arc::clone(&self.layers)
+    }
+
     /// The image under test.
     pub(super) fn test_image(&self) -> &Image {
         self.test.as_ref().expect("it was opened")
+    }
+
+    pub(super) fn test_disk(&self) -> &Disk {
+        &self.test_image().disk
     }
 }
 
@@ -48,17 +172,35 @@ impl Bench for SpecBench {
         if let Some(test) = self.test.take() {
             test.disk.close()?;
         }
-        self.test = Some(self.request.open()?);
+        // Nothing may hold the old files: they are locked.
+        self.layers.lock().clear();
+        let opened = self.request.open()?;
+        self.layers.lock().clone_from(&opened.layers);
+        self.test = Some(opened);
         Ok(())
     }
 }
 
 impl Drop for SpecBench {
     fn drop(&mut self) {
+        let is_copy = self.request.scratch.is_some();
         for image in std::iter::once(&self.reference).chain(&self.test) {
-            if let Err(error) = image.disk.close() {
+            // What a copy holds is gone in any case.
+            if !is_copy && let Err(error) = image.disk.close() {
                 eprintln!("blk: closing '{}': {error}", image.name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_are_quoted_where_a_shell_needs_it() {
+        assert_eq!(quoted("/a/b-1.qcow2"), "/a/b-1.qcow2");
+        assert_eq!(quoted("it's {1}"), r"'it'\''s {1}'");
+        assert_eq!(quoted(""), "''");
     }
 }

@@ -13,7 +13,7 @@ use crate::generate::{Generator, Limits};
 use crate::oracle::content::failed;
 use crate::oracle::image;
 use crate::report::Finding;
-use crate::scenario::{Config, Request, Turn};
+use crate::scenario::{Config, Request, Scenario, Turn};
 use crate::target::ImageTarget;
 
 /// What a stress does.
@@ -38,15 +38,34 @@ pub struct StressOptions {
 /// # Panics
 /// If the image cannot be made.
 pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<RaceStats, Box<Finding>> {
-    let config = target.legalize(&options.config);
+    stress_with(target, &stress_scenario(target, options))
+}
+
+/// The requests that [`stress`] makes.
+pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Scenario {
+    let config = Config { lanes: options.lanes.max(1), ..target.legalize(&options.config) };
+    let requests = requests(options, &Config { lanes: options.config.lanes, ..config.clone() });
+    Scenario { config, requests, schedule: Vec::new() }
+}
+
+/// As [`stress`], with the requests of a scenario, from as many threads as it has lanes. Those that have to happen alone are
+/// left out.
+///
+/// # Errors
+/// What was found.
+///
+/// # Panics
+/// If the image cannot be made.
+pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<RaceStats, Box<Finding>> {
+    let config = target.legalize(&scenario.config);
     let images = Images::new(target, config).expect("an image for the stress");
     let storage: Arc<dyn Storage> = Arc::new(images.fresh.duplicate());
     let open =
         || images.prepared.open(Arc::clone(&storage)).map_err(|error| failed("opening the image", &error));
     let disk = open()?;
-    let lanes = usize::from(options.lanes.max(1));
+    let lanes = usize::from(scenario.config.lanes.max(1));
     let court = Court::new(Arc::clone(&images.initial), lanes, images.config.cluster_bytes());
-    court.load(&requests(options, &images.config));
+    court.load(&together(&scenario.requests));
     let panic = Mutex::new(None);
     std::thread::scope(|scope| {
         for lane in 0..lanes {
@@ -77,7 +96,7 @@ pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<RaceS
 }
 
 /// Requests that may be in flight together.
-fn requests(options: &StressOptions, config: &Config) -> Vec<(Request, Turn)> {
+fn requests(options: &StressOptions, config: &Config) -> Vec<Request> {
     let limits = Limits {
         disk_bytes_max: config.size_bytes,
         requests_min: 40,
@@ -86,6 +105,13 @@ fn requests(options: &StressOptions, config: &Config) -> Vec<(Request, Turn)> {
         ..Limits::racing()
     };
     let all = Generator::new(options.seed, limits).flat_map(|scenario| scenario.requests);
-    let together = all.filter(|request| !matches!(request, Request::Reopen | Request::Resize { .. }));
-    together.take(options.requests).map(|request| (request, Turn::default())).collect()
+    all.filter(may_meet).take(options.requests).collect()
+}
+
+fn together(requests: &[Request]) -> Vec<(Request, Turn)> {
+    requests.iter().filter(|request| may_meet(request)).map(|request| (*request, Turn::default())).collect()
+}
+
+fn may_meet(request: &Request) -> bool {
+    !matches!(request, Request::Reopen | Request::Resize { .. })
 }

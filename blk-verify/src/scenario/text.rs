@@ -18,9 +18,11 @@
 //! ```
 //! The keys of `config` are the names of [`Config`]'s fields as JSON has them; what is not written has the default. Sizes take a
 //! unit (`k`, `M`, `G`...: powers of 1024) or `0x`. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t` are
-//! understood too. What is printed is canonical: reading it back gives the same scenario, and printing that the same text.
+//! understood too. A request may have a number, `#12 write 0 4k`, as reports show it, and a report that was pasted as it is, without
+//! the first line, is read as the requests that it shows. What is printed is canonical: reading it back gives the same scenario, and printing that the same text.
 
 mod parse;
+mod pasted;
 
 use std::fmt;
 
@@ -129,6 +131,11 @@ impl fmt::Display for Pattern {
             Fill::Byte(byte) => write!(f, " -P {byte:#04x}"),
         }
     }
+}
+
+/// A number of bytes as this form writes it, such as `64k`.
+pub(crate) fn size(bytes: u64) -> String {
+    Size(bytes).to_string()
 }
 
 /// A number of bytes, with the largest unit that divides it.

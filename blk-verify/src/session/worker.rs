@@ -62,8 +62,9 @@ impl<'a> Worker<'a> {
 
     /// Makes a request. That both disks refuse it is no finding.
     pub(super) fn make(&mut self, request: Request) -> Result<(), Box<Finding>> {
-        let Shared { journal, counts, touched, cluster_bytes } = self.shared;
+        let Shared { journal, counts, touched, history, cluster_bytes } = self.shared;
         Counts::add(&counts.requests, 1);
+        history.add(request);
         let request = self.aligned(request);
         if matches!(request, Request::Reopen | Request::Check) {
             Counts::add(&counts.accepted, 1);

@@ -92,7 +92,7 @@ fn huge_ranges_take_no_memory_and_overflow_nothing() {
 fn rewriting_the_same_place_stays_in_memory() {
     let (overlay, _) = overlay(&[], 1 << 20);
     for _ in 0..1000 {
-        overlay.write_at(0, &[3; 100_000]).unwrap();
+        overlay.write_at(0, &vec![3; 100_000]).unwrap();
     }
     assert!(matches!(overlay.state.read().changes, Changes::Memory { .. }));
 }

@@ -2,6 +2,7 @@
 
 use std::slice::Iter;
 
+use super::pasted;
 use super::{HEADER, Key, backing_name, compression_name};
 use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
 use crate::scenario::{
@@ -55,13 +56,23 @@ impl<'a> Word<'a> {
     }
 }
 
-/// The words of a line, up to a comment.
-fn words(line: usize, text: &str) -> Vec<Word<'_>> {
+/// The words of a line, without a request's number in front, up to a comment.
+fn words<'a>(line: usize, text: &'a str) -> ParseResult<Vec<Word<'a>>> {
     // A line is as long as the document at most, and that is bounded.
-    let code = text.split_once('#').map_or(text, |(code, _)| code);
-    let start = code.as_ptr() as usize;
-    let word = |text: &'_ str| text.as_ptr() as usize - start + 1;
-    code.split_ascii_whitespace().map(|text| Word { line, column: word(text), text }).collect()
+    let numbered = pasted::numbered_request(text).unwrap_or(text);
+    let (code, comment) = match numbered.find('#') {
+        Some(at) => numbered.split_at(at),
+        None => (numbered, ""),
+    };
+    let start = text.as_ptr() as usize;
+    let word = |text: &'a str| Word { line, column: text.as_ptr() as usize - start + 1, text };
+    let words: Vec<Word> = code.split_ascii_whitespace().map(word).collect();
+    if !words.is_empty() && pasted::numbered_request(comment).is_some() {
+        let reason =
+            "a second request, where a comment may stand; a request is a line, and a comment '# text'";
+        return Err(word(comment).error(reason));
+    }
+    Ok(words)
 }
 
 pub(super) fn scenario(text: &str) -> ParseResult<Scenario> {
@@ -69,12 +80,23 @@ pub(super) fn scenario(text: &str) -> ParseResult<Scenario> {
         let reason = format!("{} bytes of text; at most {DOCUMENT_BYTES_MAX} are read", text.len());
         return Err(ParseError::document(reason));
     }
-    let mut lines =
-        (1..).zip(text.lines()).map(|(number, line)| words(number, line)).filter(|w| !w.is_empty());
-    header(lines.next().as_deref())?;
+    let lines = (1..).zip(text.lines());
+    let lines: Vec<_> =
+        if pasted::is_report(text) { pasted::requests(lines).collect() } else { lines.collect() };
+    let lines = lines.into_iter().map(|(number, line)| words(number, line));
+    let mut lines = lines.filter(|words| !words.as_ref().is_ok_and(Vec::is_empty)).peekable();
+    if !pasted::is_report(text) {
+        header(lines.next().transpose()?.as_deref())?;
+    }
+    requests(lines)
+}
+
+/// What follows the first line.
+fn requests<'a>(lines: impl Iterator<Item = ParseResult<Vec<Word<'a>>>>) -> ParseResult<Scenario> {
     let mut scenario = Scenario::default();
     let mut may_configure = true;
     for line in lines {
+        let line = line?;
         let (first, rest) = line.split_first().expect("empty lines are filtered out");
         if first.text == "config" {
             if !may_configure {
@@ -309,7 +331,7 @@ impl std::str::FromStr for Request {
     type Err = ParseError;
 
     fn from_str(text: &str) -> ParseResult<Self> {
-        match words(1, text).split_first() {
+        match words(1, text)?.split_first() {
             Some((name, rest)) => request(*name, rest),
             None => Err(ParseError::line(1, "no request")),
         }

@@ -1,0 +1,173 @@
+//! What the command lines of `blk verify` and `blk replay` say.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use blk_core::parse_size;
+use blk_core::units::{parse_count, parse_time};
+use clap::{Args, ValueEnum};
+
+use super::bench::Pair;
+use super::keep::Until;
+use super::oracles::Oracles;
+use crate::spec::CacheMode;
+
+/// How long a run takes that is limited by nothing else.
+const USUAL_TIME: Duration = Duration::from_mins(1);
+
+/// Compares every answer of two images to generated requests. Neither image is changed, unless --in-place is given.
+///
+/// Both images have the same content. They are opened read-only and locked against writers; the requests are made of copies: what is
+/// written is kept in memory, or in an unnamed temporary file, and is gone at the end. With --in-place the images themselves
+/// are overwritten with random data.
+///
+/// The image under test is checked first. A finding is proven by replays on fresh copies, shrunk, and written to NAME.trace with
+/// the line that replays it.
+///
+/// --crash, --faults and --race try copies in memory of the image under test, a small one, and share the time.
+///
+/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be tried.
+#[derive(Debug, Args)]
+pub struct VerifyArguments {
+    /// The image that is trusted: any image specification
+    reference: String,
+    /// The image under test
+    test: String,
+    #[command(flatten)]
+    formats: Formats,
+    /// Stop after so many requests, such as 100k [default: no limit]
+    #[arg(long, value_name = "COUNT", value_parser = parse_count)]
+    requests: Option<u64>,
+    /// Stop after this time, such as 30s, 5m, 1h [default: 60s, or none with --requests]
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
+    /// Seed of the requests
+    #[arg(long, default_value_t = 1)]
+    pub(super) seed: u64,
+    /// Threads that make requests at the same time
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
+    pub(super) jobs: u32,
+    /// Make only requests that change nothing
+    #[arg(short, long)]
+    pub(super) read_only: bool,
+    /// Resize the disks too; with one thread only
+    #[arg(long)]
+    pub(super) resize: bool,
+    #[command(flatten)]
+    pub(super) oracles: Oracles,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// Makes the requests of a trace of two images, and compares every answer. Neither image is changed, unless --in-place is given.
+///
+/// The trace is a scenario as text, JSON or a fuzzer's bytes, or a pasted report. With --crash, --faults or --race it is run by
+/// those on copies of the image under test.
+///
+/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be tried.
+#[derive(Debug, Args)]
+pub struct ReplayArguments {
+    /// A scenario: text in qemu-io's grammar, a pasted report, JSON, or a fuzzer's bytes
+    pub(super) trace: PathBuf,
+    /// The image that is trusted: any image specification
+    #[arg(long)]
+    reference: String,
+    /// The image under test
+    #[arg(long)]
+    test: String,
+    #[command(flatten)]
+    formats: Formats,
+    #[command(flatten)]
+    pub(super) oracles: Oracles,
+    #[command(flatten)]
+    pub(super) common: Common,
+}
+
+/// What both commands take.
+#[derive(Debug, Args)]
+pub(super) struct Common {
+    /// Write to the images themselves: their content is lost
+    #[arg(long)]
+    pub(super) in_place: bool,
+    /// Repair what the check of the image under test finds, before the first request
+    #[arg(long)]
+    pub(super) repair: bool,
+    /// How much of each image's changes is kept in memory; more go to a temporary file
+    #[arg(long, value_name = "SIZE", default_value = "256M", value_parser = parse_size)]
+    memory: u64,
+    /// The folder for NAME.trace of a finding
+    #[arg(long, value_name = "FOLDER", default_value = ".")]
+    pub(super) traces: PathBuf,
+    /// Form of what is printed at the end
+    #[arg(long, value_enum, default_value_t = Output::Human)]
+    output: Output,
+    /// Show no progress
+    #[arg(short, long)]
+    pub(super) quiet: bool,
+}
+
+/// How results are printed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(super) enum Output {
+    /// For people
+    Human,
+    /// One object, for programs
+    Json,
+}
+
+#[derive(Debug, Clone, Args)]
+pub(super) struct Formats {
+    /// Format of the reference; probed where it is not given
+    #[arg(long)]
+    pub(super) reference_format: Option<String>,
+    /// Format of the image under test
+    #[arg(long)]
+    pub(super) test_format: Option<String>,
+    /// Both names are option strings, key=value,...
+    #[arg(long)]
+    pub(super) image_opts: bool,
+    /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would show
+    #[arg(short = 't', long, default_value = "unsafe")]
+    pub(super) cache: CacheMode,
+}
+
+impl VerifyArguments {
+    pub(super) fn output(&self) -> Output {
+        self.common.output
+    }
+
+    pub(super) fn until(&self) -> Until {
+        let time = match (self.requests, self.time) {
+            (None, None) => Some(USUAL_TIME),
+            (_, time) => time,
+        };
+        Until { requests: self.requests.unwrap_or(u64::MAX), time }
+    }
+
+    pub(super) fn pair(&self) -> Pair {
+        pair(&self.reference, &self.test, &self.formats, &self.common, self.read_only)
+    }
+}
+
+impl ReplayArguments {
+    pub(super) fn output(&self) -> Output {
+        self.common.output
+    }
+
+    pub(super) fn pair(&self) -> Pair {
+        pair(&self.reference, &self.test, &self.formats, &self.common, false)
+    }
+}
+
+fn pair(reference: &str, test: &str, formats: &Formats, common: &Common, read_only: bool) -> Pair {
+    Pair {
+        reference: reference.to_owned(),
+        test: test.to_owned(),
+        formats: formats.clone(),
+        in_place: common.in_place,
+        repair: common.repair,
+        read_only,
+        memory_bytes_max: common.memory,
+        trouble: std::cell::RefCell::default(),
+    }
+}
