@@ -13,6 +13,7 @@
 mod backing;
 mod breakpoints;
 mod debug;
+mod file;
 mod filter;
 mod host;
 mod limits;
@@ -22,12 +23,13 @@ mod null;
 mod open;
 mod options;
 mod overlay;
+mod place;
 mod rules;
 mod scratch;
 mod text;
 mod verify;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
@@ -39,6 +41,7 @@ use open::{Inherited, Opener};
 use options::NodeOptions;
 
 pub use breakpoints::Breakpoints;
+pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
 pub(crate) use open::registry;
 pub use scratch::Scratch;
@@ -77,6 +80,12 @@ pub struct Request {
     pub for_check: bool,
     /// Where writes go instead of to the files, which are opened read-only.
     pub scratch: Option<Arc<Scratch>>,
+    /// Nobody else may write what is read, not even where it is raw: it is copied as it is now.
+    pub unwritten: bool,
+    /// Only what the image says about itself is read, not its content.
+    pub describes: bool,
+    /// Files that are open already. One that is written must be none of them, whatever name it has.
+    pub in_use: FilesInUse,
 }
 
 /// How writes reach stable storage.
@@ -137,8 +146,12 @@ pub struct Layer {
     pub format: &'static str,
     /// What it lies in; `None` for a `blkverify` node, which has two images.
     pub storage: Option<Arc<dyn Storage>>,
+    /// The files that it lies in.
+    pub files: FilesInUse,
     /// The file at the bottom, if it lies in one.
     pub path: Option<PathBuf>,
+    /// How it was opened; `None` for a `blkverify` node.
+    node: Option<Node>,
 }
 
 impl Request {
@@ -163,8 +176,11 @@ impl Request {
             on_mismatch: self.on_mismatch,
             alone: self.alone,
             for_check: self.for_check,
+            unwritten: self.unwritten,
+            describes: self.describes,
+            ..Inherited::default()
         };
-        let top = Opener { scratch: self.scratch.clone(), ..Opener::default() };
+        let top = Opener { in_use: self.in_use.clone(), scratch: self.scratch.clone(), ..Opener::default() };
         let opened = top.disk(&node, self.access, inherited)?;
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());
@@ -209,6 +225,49 @@ impl Request {
             options.set("driver", format.as_str());
         }
         Ok(options)
+    }
+}
+
+/// The path of the file at the bottom of what `name` specifies, if it is one.
+pub fn path_of(name: &str) -> Option<PathBuf> {
+    let node = Node::parse(text::image(name, None).ok()?).ok()?;
+    node.file_name().map(PathBuf::from)
+}
+
+impl Layer {
+    /// Opens the layer once more, for writing: its content becomes that of the image above. The layer stays open, and locks the
+    /// file for both. What else is open must be another file; `backing` is the layer's own backing file, which is open.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] if others use the file, or rely on its length; and as [`Request::open`].
+    pub fn open_as_base(
+        &self,
+        grows: bool,
+        others: &[Arc<OpenFile>],
+        backing: Option<Arc<Disk>>,
+    ) -> Result<Arc<Disk>> {
+        let Some(node) = &self.node else {
+            return Err(Error::unsupported("writing to a node that has several images"));
+        };
+        if let Some(file) = self.files.first() {
+            file.claim(lock::base_claim(self.format, grows))?;
+        }
+        let inherited = Inherited { locking: Locking::Off, ..Inherited::default() };
+        let opener = Opener { in_use: others.to_vec(), backing, ..Opener::default() };
+        opener.disk(node, Access::ReadWrite, inherited).map(|opened| Arc::new(opened.disk))
+    }
+
+    /// Claims that nobody reads the layer: a layer below it changes, and what it shows is not consistent meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] if somebody does.
+    pub fn claim_unread(&self) -> Result<()> {
+        self.files.first().map_or(Ok(()), |file| file.claim(lock::UNREAD))
+    }
+
+    /// Whether `name` leads to the file that the layer lies in.
+    pub fn lies_in(&self, name: &Path) -> bool {
+        self.path.as_deref().is_some_and(|path| is_same_file(path, name))
     }
 }
 

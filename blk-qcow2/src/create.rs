@@ -90,8 +90,7 @@ pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) ->
         );
         return Err(Error::invalid_option("backing_file", reason));
     }
-    storage.set_len(0)?;
-    storage.set_len(layout.end() << plan.geometry.cluster_bits())?;
+    make_room(&**storage, layout.end() << plan.geometry.cluster_bits())?;
     write_refcounts(&**storage, plan.geometry, layout)?;
     if plan.preallocation != Preallocation::Off {
         write_mapping(&**storage, plan.geometry, layout)?;
@@ -103,6 +102,24 @@ pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) ->
     storage.sync()?;
     storage.write_at(0, &encoded)?;
     storage.sync()
+}
+
+/// Makes the first `length` bytes zeroes, and the file as long as that where its length can change. On a block device, the
+/// rest stays what it was: clusters that nobody refers to.
+fn make_room(storage: &dyn Storage, length: u64) -> Result<()> {
+    match storage.set_len(0) {
+        Ok(()) => storage.set_len(length),
+        Err(Error::Unsupported { .. }) => {
+            let available = storage.len()?;
+            if length > available {
+                let what =
+                    format!("the image takes {length} bytes, the storage has {available} and cannot grow");
+                return Err(Error::NoSpace { what: what.into() });
+            }
+            storage.write_zeroes_at(Extent::new(0, length))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 impl Plan {

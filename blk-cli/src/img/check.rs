@@ -59,7 +59,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         Some(Repair::Leaks) => RepairMode::Leaks,
         Some(Repair::All) => RepairMode::All,
     };
-    let purpose = Purpose { write: args.repair.is_some(), alone: true, check: true, second: false };
+    let purpose = Purpose { write: args.repair.is_some(), check: true, ..Purpose::READ };
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
     let image = named.open(program, purpose)?;
     let mut report = check(&image, repair)?;

@@ -1,22 +1,25 @@
-//! `commit`: writes an image's changes to a disk below it.
+//! `commit`: writes an image's changes to an image of its backing chain.
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use blk_core::{Extent, Overlay, Result, WriteFlags, ZeroFlags};
+use blk_core::{Disk, Error, Extent, Overlay, Result, WriteFlags, ZeroFlags};
 use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
 use super::chain::{Chain, Status};
 use super::failure::{Failure, Outcome};
-use super::image::{Image, Named, Purpose};
+use super::image::{Image, Purpose};
 use super::output;
 use super::progress::Progress;
-use super::size::{parse_up_to, ratio};
+use super::size::{parse_up_to, ratio, whole_sectors};
+use crate::spec::{self, FilesInUse, Layer};
 
-/// Writes an image's changes to a disk below it
+/// Writes an image's changes to its backing file, or to one further down
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
@@ -25,7 +28,8 @@ pub(super) struct Args {
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
-    /// The disk that is written; the one right below where it is not given. The image keeps its content
+    /// The image of the chain that is written, by any of its names; the backing file where it is not given. The
+    /// overlay keeps its content
     #[arg(short, long, value_name = "FILE")]
     base: Option<String>,
     /// The image keeps its content
@@ -47,10 +51,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let name = args.image.name("commit")?;
     let image = args.image.named(name).open(program, Purpose::WRITE)?;
     let chain = Chain::of(&image);
-    let depth = base_depth(name, &chain, args.base.as_deref())?;
-    let layer = &image.layers[depth];
-    let purpose = Purpose { second: true, ..Purpose::WRITE };
-    let base = Named::file(&*layer.name, Some(layer.format)).open(program, purpose)?;
+    let depth = base_depth(name, &image, args.base.as_deref())?;
+    let base = open_base(&image, depth)?;
     let progress = args.talk.progress(1.0)?;
     let commit = Commit { image: &image, chain: &chain, depth, base: &base, rate };
     commit.run(progress)?;
@@ -67,21 +69,65 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Which layer of the chain is written.
-fn base_depth(name: &str, chain: &Chain, base: Option<&str>) -> Outcome<usize> {
-    if chain.layers.len() < 2 {
-        return Err(Failure::new(format!("'{name}' has no disk below")));
+/// Which layer of the chain is written. Any name of its file will do.
+fn base_depth(name: &str, image: &Image, base: Option<&str>) -> Outcome<usize> {
+    if image.layers.len() < 2 {
+        return Err(Failure::new(format!("'{name}' has no backing file")));
     }
     let Some(base) = base else { return Ok(1) };
-    let below = chain.layers.iter().skip(1).position(|layer| layer.name == base);
-    below.map(|index| index + 1).ok_or_else(|| Failure::new(format!("'{base}' is not below '{name}'")))
+    let named = spec::path_of(base);
+    let lower = image.layers.iter().zip(&image.layers[1..]);
+    let mut found =
+        lower.map(|(overlay, layer)| layer.name == base || is_named(overlay, layer, named.as_deref()));
+    let depth = found.position(|is| is).map(|index| index + 1);
+    depth.ok_or_else(|| Failure::new(format!("'{base}' is not in the backing chain of '{name}'")))
+}
+
+/// Whether a path leads to the layer, counted from the folder of the overlay that names it, or from here.
+fn is_named(overlay: &Layer, layer: &Layer, path: Option<&Path>) -> bool {
+    let Some(path) = path else { return false };
+    let folder = overlay.path.as_deref().and_then(Path::parent);
+    folder.is_some_and(|folder| layer.lies_in(&folder.join(path))) || layer.lies_in(path)
+}
+
+/// Opens the base for writing, once nobody else uses it, or reads what lies between it and the image.
+fn open_base(image: &Image, depth: usize) -> Outcome<Base> {
+    let layer = &image.layers[depth];
+    let failed = |error: Error| Failure::new(error.to_string());
+    let chain = Chain::of(image);
+    let grows = whole_sectors(chain.layers[depth].disk.size()) < image.size();
+    let others = image.layers.iter().enumerate().filter(|(index, _)| *index != depth);
+    let others: FilesInUse = others.flat_map(|(_, layer)| layer.files.iter().cloned()).collect();
+    let backing = chain.layers.get(depth + 1).map(|layer| Arc::clone(&layer.disk));
+    let disk = layer.open_as_base(grows, &others, backing).map_err(failed)?;
+    for between in &image.layers[1..depth] {
+        between.claim_unread().map_err(failed)?;
+    }
+    Ok(Base { disk, name: layer.name.clone() })
+}
+
+/// The disk that is written.
+struct Base {
+    disk: Arc<Disk>,
+    name: String,
+}
+
+impl Base {
+    fn size(&self) -> u64 {
+        whole_sectors(self.disk.size())
+    }
+
+    fn close(&self) -> Outcome<()> {
+        let closed = self.disk.flush().and_then(|()| self.disk.close());
+        closed.map_err(|error| Failure::of(&self.name, &error))
+    }
 }
 
 struct Commit<'a> {
     image: &'a Image,
     chain: &'a Chain,
     depth: usize,
-    base: &'a Image,
+    base: &'a Base,
     rate: Option<u64>,
 }
 

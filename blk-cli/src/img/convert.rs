@@ -7,7 +7,6 @@ mod sparse;
 mod turns;
 
 use std::ffi::OsString;
-use std::fs;
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -15,9 +14,10 @@ use clap::Parser;
 use super::args::{self, Talk};
 use super::create;
 use super::failure::{Failure, Outcome};
-use super::image::{Image, Named, Purpose, plain_path};
+use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
 use super::size::{SECTOR_BYTES, parse_up_to};
+use crate::spec::FilesInUse;
 use copy::{Copy, Settings};
 use sources::Source;
 
@@ -118,15 +118,16 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     create::check_format(format)?;
     let progress = args.talk.progress(1.0)?;
     let sources = open_sources(program, &args, source_names)?;
-    check_not_source(target_name, &sources)?;
+    let mut in_use: FilesInUse = sources.iter().flat_map(|source| source.image.files()).collect();
     check_bitmaps(&args, &sources, format)?;
     let size = sources.iter().map(|source| source.image.size()).sum();
     let given = target_options(&args, size)?;
     if !args.no_create {
         given_is_possible(&args, format, &given)?;
-        create::make(target_name, format, &given)?;
+        in_use.extend(create::files_of_backing(target_name, &given));
+        create::make(target_name, format, &given, &in_use)?;
     }
-    let target = open_target(program, &args, target_name)?;
+    let target = open_target(program, &args, target_name, &in_use)?;
     let info = target.info().map_err(|error| Failure::of(target_name, &error))?;
     if args.compress && info.format != "qcow2" {
         return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
@@ -214,20 +215,9 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
             format: args.source_format.clone(),
             force_share: args.force_share,
         };
-        source.open(program, Purpose::READ).map(Source::new)
+        source.open(program, Purpose { unwritten: true, ..Purpose::READ }).map(Source::new)
     };
     names.iter().map(open).collect()
-}
-
-/// A target that is one of the sources would be lost before it is read.
-fn check_not_source(target: &str, sources: &[Source]) -> Outcome<()> {
-    let Ok(existing) = fs::canonicalize(plain_path(target)) else { return Ok(()) };
-    for read in sources.iter().flat_map(|source| &source.chain.layers) {
-        if fs::canonicalize(plain_path(&read.name)).is_ok_and(|path| path == existing) {
-            return Err(Failure::new(format!("{target}: the target is one of the images that are read")));
-        }
-    }
-    Ok(())
 }
 
 fn check_bitmaps(args: &Args, sources: &[Source], format: &str) -> Outcome<()> {
@@ -273,7 +263,7 @@ fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
     Ok(())
 }
 
-fn open_target(program: &str, args: &Args, name: &str) -> Outcome<Image> {
+fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> Outcome<Image> {
     let format = match (&args.target_format, args.target_image_opts) {
         (_, true) => None,
         (Some(format), false) => Some(format.clone()),
@@ -281,5 +271,5 @@ fn open_target(program: &str, args: &Args, name: &str) -> Outcome<Image> {
     };
     let named =
         Named { name: name.to_owned(), image_opts: args.target_image_opts, format, force_share: false };
-    named.open(program, Purpose::WRITE)
+    named.open_beside(program, Purpose::WRITE, in_use)
 }

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use blk_core::{Error, FileStorage, MemoryStorage, Storage};
+use blk_core::{Error, MemoryStorage, Storage};
 use clap::Parser;
 
 use super::args;
@@ -14,6 +14,7 @@ use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
 use super::options::{self, Given};
 use super::output;
 use super::size::{parse, whole_sectors};
+use crate::spec::{self, FilesInUse, OpenFile};
 
 /// Makes a new image
 #[derive(Debug, Parser)]
@@ -61,11 +62,11 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         [_, _, more, ..] => return Err(Failure::usage("create", format!("unexpected argument: {more}"))),
     };
     let mut given = given_options(name, &args)?;
-    settle_size(program, name, &args, size, &mut given)?;
+    let in_use = settle_size(program, name, &args, size, &mut given)?;
     if !args.quiet {
         output::line(&format!("Formatting '{name}', fmt={} {}", args.format, given.shown(&args.format)))?;
     }
-    make(name, &args.format, &given)?;
+    make(name, &args.format, &given, &in_use)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -95,8 +96,14 @@ pub(crate) fn check_format(format: &str) -> Outcome<()> {
     crate::spec::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// The size that was given, or that of the disk below, which has to exist in any case.
-fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given: &mut Given) -> Outcome<()> {
+/// The size that was given, or that of the backing file, which has to exist in any case. Returns the files of its chain.
+fn settle_size(
+    program: &str,
+    name: &str,
+    args: &Args,
+    size: Option<u64>,
+    given: &mut Given,
+) -> Outcome<FilesInUse> {
     let named = |reason: String| Failure::new(format!("{name}: {reason}"));
     let mut size = match (size, given.get("size")) {
         (Some(_), Some(_)) => return Err(named("the size is given twice".to_owned())),
@@ -104,15 +111,17 @@ fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given:
         (None, Some(size)) => Some(parse("size", size)?),
         (None, None) => None,
     };
+    let mut in_use = FilesInUse::new();
     if let Some(backing) = given.get("backing_file") {
         if backing == name {
-            return Err(named("an image cannot lie over itself".to_owned()));
+            return Err(named("an image cannot be its own backing file".to_owned()));
         }
         let format = given.get("backing_fmt");
         if !args.unchecked {
-            let below = Named::file(backing_path(name, backing), format).open(program, Purpose::READ);
-            let below = below.map_err(|failure| named(failure.lines.join(" ")))?;
-            size = size.or(Some(below.size()));
+            let opened = Named::file(backing_path(name, backing), format).open(program, LOOK);
+            let opened = opened.map_err(|failure| named(failure.lines.join(" ")))?;
+            size = size.or(Some(opened.size()));
+            in_use = opened.files();
         }
         if format.is_none() {
             return Err(named("the disk below is given without its format (-F)".to_owned()));
@@ -120,11 +129,24 @@ fn settle_size(program: &str, name: &str, args: &Args, size: Option<u64>, given:
     }
     let size = size.ok_or_else(|| named("a new image needs a size".to_owned()))?;
     given.set("size", &size.to_string());
-    Ok(())
+    Ok(in_use)
 }
 
-/// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right.
-pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
+/// Whoever has a backing file in use is not disturbed by an overlay that is made over it.
+const LOOK: Purpose = Purpose { unlocked: true, ..Purpose::READ };
+
+/// The files of the chain that the options name as backing file, as far as it can be opened.
+pub(crate) fn files_of_backing(name: &str, given: &Given) -> FilesInUse {
+    let Some(backing) = given.get("backing_file").filter(|backing| !backing.is_empty()) else {
+        return FilesInUse::new();
+    };
+    let backing = Named::file(backing_path(name, backing), given.get("backing_fmt"));
+    backing.open("", LOOK).map(|image| image.files()).unwrap_or_default()
+}
+
+/// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right, and
+/// if it is none of `in_use`, whatever name it has there.
+pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse) -> Outcome<()> {
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
     let driver = crate::spec::registry().find(format).map_err(failed)?;
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
@@ -139,7 +161,10 @@ pub(crate) fn make(name: &str, format: &str, given: &Given) -> Outcome<()> {
     let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     driver.create(&rehearsal, size, rehearsed).map_err(failed)?;
     drop(rehearsal);
-    let storage = create_file(name)?;
+    if given.get("backing_file").is_some_and(|backing| is_same_file(name, &backing_path(name, backing))) {
+        return Err(Failure::new(format!("{name}: an image cannot be its own backing file")));
+    }
+    let (storage, _locked) = create_file(name, format, in_use)?;
     let made = driver.create(&storage, size, options);
     if made.is_err() {
         remove_half(name);
@@ -171,14 +196,16 @@ fn has_known_preallocation(format: &str, value: Option<&str>) -> bool {
     }
 }
 
-fn create_file(name: &str) -> Outcome<Arc<dyn Storage>> {
+/// Locks the file, and empties it. As long as what is returned lives, it stays locked.
+fn create_file(name: &str, format: &str, in_use: &FilesInUse) -> Outcome<(Arc<dyn Storage>, Arc<OpenFile>)> {
     if has_protocol(name) && !name.starts_with("file:") {
         return Err(Failure::new(format!("{name}: not supported: making an image other than a file")));
     }
-    if fs::metadata(plain_path(name)).is_ok_and(|metadata| metadata.is_file()) {
-        // Fails where somebody has the file open as an image.
-        Named::file(name, Some("raw")).open("", Purpose::WRITE)?;
-    }
-    let storage = FileStorage::create(&plain_path(name)).map_err(|error| Failure::of(name, &error))?;
-    Ok(Arc::new(storage))
+    let path = plain_path(name).to_string_lossy().into_owned();
+    spec::new_file(&path, format, in_use).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Whether both names lead to one file.
+fn is_same_file(name: &str, other: &str) -> bool {
+    spec::is_same_file(&plain_path(name), &plain_path(other))
 }

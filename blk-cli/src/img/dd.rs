@@ -49,25 +49,19 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     create::check_format(&args.output_format)?;
     let named = Named { force_share: args.force_share, ..args.image.named(&operands.input) };
     let input = named.open(program, Purpose::READ)?;
-    if same_file(&operands.input, &operands.output) {
-        return Err(Failure::new(format!("'{}' is both input and output", operands.input)));
-    }
     let (start, end) = operands.range(input.size());
     if start > input.size() {
-        complain(program, &format!("{}: there is nothing behind so many blocks to skip", operands.input));
+        complain(program, &format!("{}: cannot skip that many blocks: the image is shorter", operands.input));
     }
     let mut given = Given::default();
     given.set("size", &end.saturating_sub(start).to_string());
-    create::make(&operands.output, &args.output_format, &given)?;
-    let output = Named::file(&*operands.output, Some(&args.output_format)).open(program, Purpose::WRITE)?;
+    let in_use = input.files();
+    create::make(&operands.output, &args.output_format, &given, &in_use)?;
+    let output = Named::file(&*operands.output, Some(&args.output_format));
+    let output = output.open_beside(program, Purpose::WRITE, &in_use)?;
     copy(&input, &output, (start, end), operands.block_bytes)?;
     output.close()?;
     Ok(ExitCode::SUCCESS)
-}
-
-fn same_file(a: &str, b: &str) -> bool {
-    let real = |name| std::fs::canonicalize(super::image::plain_path(name)).ok();
-    real(a).is_some() && real(a) == real(b)
 }
 
 impl Operands {

@@ -7,7 +7,7 @@ use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result};
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
-use crate::spec::{self, Layer, Locking};
+use crate::spec::{self, FilesInUse, Layer, Locking};
 
 /// How a command line names an image.
 #[derive(Debug, Clone, Default)]
@@ -29,17 +29,29 @@ pub(crate) struct Purpose {
     pub(crate) alone: bool,
     /// A check follows, so damage is no reason to refuse.
     pub(crate) check: bool,
-    /// The program has the image open already, and keeps both views apart.
-    pub(crate) second: bool,
+    /// Others may do with the files whatever they want, and are not told that we read: either the program has locked the image
+    /// already, or it only looks whether there is one.
+    pub(crate) unlocked: bool,
+    /// The content is copied as it is now: nobody may write it meanwhile, not even where it is raw.
+    pub(crate) unwritten: bool,
+    /// Only what the image says about itself is read.
+    pub(crate) describes: bool,
 }
 
 impl Purpose {
     /// Reading the content.
-    pub(crate) const READ: Self = Self { write: false, alone: false, check: false, second: false };
+    pub(crate) const READ: Self = Self {
+        write: false,
+        alone: false,
+        check: false,
+        unlocked: false,
+        unwritten: false,
+        describes: false,
+    };
     /// Changing the content.
     pub(crate) const WRITE: Self = Self { write: true, ..Self::READ };
     /// Reading what the image says about itself.
-    pub(crate) const INSPECT: Self = Self { alone: true, ..Self::READ };
+    pub(crate) const INSPECT: Self = Self { alone: true, describes: true, ..Self::READ };
 }
 
 /// An open image.
@@ -62,6 +74,11 @@ impl Named {
 
     /// Opens the image. `program` warns where a guess of the format may be dangerous.
     pub(crate) fn open(&self, program: &str, purpose: Purpose) -> Outcome<Image> {
+        self.open_beside(program, purpose, &FilesInUse::new())
+    }
+
+    /// The same, while `in_use` are open: if the image is written, it is none of them, whatever name it has.
+    pub(crate) fn open_beside(&self, program: &str, purpose: Purpose, in_use: &FilesInUse) -> Outcome<Image> {
         let failed = |error: Error| match error {
             // It names what cannot be opened, which may be a disk below.
             Error::Unresolved { .. } => Failure::new(error.to_string()),
@@ -73,7 +90,7 @@ impl Named {
         if self.force_share && purpose.write {
             return Err(failed(Error::unsupported("writing to an image that is opened shared (-U)")));
         }
-        let image = self.try_open(purpose).map_err(failed)?;
+        let image = self.try_open(purpose, in_use).map_err(failed)?;
         if purpose.write && image.guessed_raw {
             let danger = "writes that would make it another format are refused";
             complain(
@@ -84,16 +101,19 @@ impl Named {
         Ok(image)
     }
 
-    fn try_open(&self, purpose: Purpose) -> Result<Image> {
+    fn try_open(&self, purpose: Purpose, in_use: &FilesInUse) -> Result<Image> {
         let request = spec::Request {
             name: self.name.clone(),
             image_opts: self.image_opts,
             format: self.format.clone(),
             access: if purpose.write { Access::ReadWrite } else { Access::ReadOnly },
             force_share: self.force_share,
-            locking: if purpose.second { Locking::Off } else { Locking::Auto },
+            locking: if purpose.unlocked { Locking::Off } else { Locking::Auto },
             alone: purpose.alone,
             for_check: purpose.check,
+            unwritten: purpose.unwritten,
+            describes: purpose.describes,
+            in_use: in_use.clone(),
             ..spec::Request::default()
         };
         let spec::Image { disk, name, guessed_raw, layers, .. } = request.open()?;
@@ -105,6 +125,18 @@ impl Image {
     /// What the image says about itself; a disk that says nothing is raw.
     pub(crate) fn info(&self) -> Result<ImageInfo> {
         info_of(&self.disk)
+    }
+
+    /// All files that are open for it.
+    pub(crate) fn files(&self) -> FilesInUse {
+        self.layers.iter().flat_map(|layer| layer.files.iter().cloned()).collect()
+    }
+
+    /// Claims that the length of the file changes, which a raw image does not do otherwise.
+    pub(crate) fn claim_resize(&self) -> Outcome<()> {
+        let files = self.layers.first().map(|layer| layer.files.as_slice()).unwrap_or_default();
+        let claimed = files.first().map_or(Ok(()), |file| file.claim_resize());
+        claimed.map_err(|error| Failure::new(error.to_string()))
     }
 
     /// The size in bytes, a multiple of a sector.

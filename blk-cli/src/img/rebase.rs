@@ -1,7 +1,6 @@
 //! `rebase`: puts an image over another disk.
 
 use std::ffi::OsString;
-use std::fs;
 use std::process::ExitCode;
 
 use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags};
@@ -10,7 +9,7 @@ use clap::Parser;
 use super::args::{self, OneImage, Talk};
 use super::create::check_format;
 use super::failure::{Failure, Outcome};
-use super::image::{Image, Named, Purpose, backing_of, backing_path, plain_path, read_padded};
+use super::image::{Image, Purpose, backing_of, read_padded};
 use super::progress::Progress;
 
 /// Puts an image over another disk
@@ -37,9 +36,9 @@ pub(super) struct Args {
     /// Store compressed what has to be copied
     #[arg(short, long)]
     compress: bool,
-    /// Others may write the image meanwhile
-    #[arg(short = 'U', long)]
-    force_share: bool,
+    /// Accepted, and without effect: an image that is written cannot be shared
+    #[arg(short = 'U', long = "force-share")]
+    _force_share: bool,
     #[command(flatten)]
     talk: Talk,
 }
@@ -57,9 +56,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if let Some(format) = &args.backing_format {
         check_format(format)?;
     }
-    let named = Named { force_share: args.force_share, ..args.image.named(name) };
     let purpose = Purpose { write: true, alone: args.unchecked, ..Purpose::READ };
-    let image = named.open(program, purpose)?;
+    let image = args.image.named(name).open(program, purpose)?;
     let backing = new_backing(name, &args)?;
     let overlay = image.disk.driver().as_overlay();
     let overlay =
@@ -96,19 +94,12 @@ fn new_backing(name: &str, args: &Args) -> Outcome<Option<BackingFile>> {
     Ok(Some(BackingFile { name: backing.to_owned(), format: args.backing_format.clone() }))
 }
 
-/// Opens the new disk below, which must not lie over the image itself.
+/// Opens the new backing file, which must not lead back to the image itself.
 fn open_new(program: &str, image: &Image, backing: Option<&BackingFile>) -> Outcome<Option<Image>> {
     let Some(backing) = backing else { return Ok(None) };
-    let opened = backing_of(&image.name, backing).open(program, Purpose::READ)?;
-    let chain = super::chain::Chain::of(&opened);
-    let own = fs::canonicalize(plain_path(&image.name)).ok();
-    for layer in &chain.layers {
-        if own.is_some() && fs::canonicalize(plain_path(&layer.name)).ok() == own {
-            let path = backing_path(&image.name, &backing.name);
-            return Err(Failure::new(format!("'{}' would lie over itself, through '{path}'", image.name)));
-        }
-    }
-    Ok(Some(opened))
+    // The old chain is only read, and may well be a part of the new one.
+    let own = image.layers.first().map(|layer| layer.files.clone()).unwrap_or_default();
+    backing_of(&image.name, backing).open_beside(program, Purpose::READ, &own).map(Some)
 }
 
 /// Copies into the image what it would lose.

@@ -65,6 +65,7 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     if !size.is_multiple_of(SECTOR_BYTES) && image.disk.driver().as_overlay().is_some() {
         return Err(Failure::new(format!("the new size, {size}, is not a multiple of {SECTOR_BYTES} bytes")));
     }
+    image.claim_resize()?;
     image.disk.grow(size, preallocation).map_err(|error| Failure::of(&image.name, &error))
 }
 

@@ -48,12 +48,12 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let name = args.image.name("snapshot")?;
     let named = Named { force_share: args.force_share, ..args.image.named(name) };
     if let Some((verb, snapshot)) = change {
-        named.open(program, Purpose { write: true, ..Purpose::INSPECT })?;
+        named.open(program, Purpose::WRITE)?;
         let what =
             format!("cannot {verb} snapshot '{snapshot}': not supported: changing the snapshots of an image");
         return Err(Failure::new(what));
     }
-    let image = named.open(program, Purpose::INSPECT)?;
+    let image = named.open(program, Purpose::READ)?;
     let snapshots = image.info().map_err(|error| Failure::of(name, &error))?.snapshots;
     if !snapshots.is_empty() {
         output::text(&snapshot_table(&snapshots))?;

@@ -52,8 +52,12 @@ impl Plan {
         if self.mode.copy_on_read {
             disk = Arc::new(Disk::new(CopyOnRead::new(disk), Access::ReadWrite));
         }
-        let target =
-            Target::new(disk, format).with_discard(self.mode.discard).with_breakpoints(image.breakpoints);
+        // A snapshot keeps what is written to it elsewhere.
+        let layer = image.layers.first().filter(|_| !self.mode.snapshot);
+        let target = Target::new(disk, format)
+            .with_discard(self.mode.discard)
+            .with_breakpoints(image.breakpoints)
+            .with_file(layer.and_then(|layer| layer.files.first().cloned()));
         Ok(Opening { target, guessed_raw: image.guessed_raw && !self.is_read_only_below() })
     }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{Access, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
-use crate::spec::Breakpoints;
+use crate::spec::{Breakpoints, OpenFile};
 
 /// The unit in which the size of a disk is counted, whatever the size of the file.
 pub(crate) const SECTOR_BYTES: u64 = 512;
@@ -27,12 +27,14 @@ pub(crate) struct Target {
     /// Whether discards reach the disk.
     discard: bool,
     breakpoints: Option<Arc<dyn Breakpoints>>,
+    /// The file that changes with the size of the disk.
+    file: Option<Arc<OpenFile>>,
 }
 
 impl Target {
     /// `disk` with a driver of the name `format` on top.
     pub(crate) fn new(disk: Arc<Disk>, format: &'static str) -> Self {
-        Self { disk, format, discard: true, breakpoints: None }
+        Self { disk, format, discard: true, breakpoints: None, file: None }
     }
 
     /// The same, where discards reach the disk or not.
@@ -45,6 +47,20 @@ impl Target {
     #[must_use]
     pub(crate) fn with_breakpoints(self, breakpoints: Option<Arc<dyn Breakpoints>>) -> Self {
         Self { breakpoints, ..self }
+    }
+
+    /// The same with the file that changes with the size of the disk.
+    #[must_use]
+    pub(crate) fn with_file(self, file: Option<Arc<OpenFile>>) -> Self {
+        Self { file, ..self }
+    }
+
+    /// Claims that the size of the disk changes. A read-only disk will refuse that itself.
+    pub(crate) fn claim_resize(&self) -> Result<()> {
+        match &self.file {
+            Some(file) if !self.is_read_only() => file.claim_resize(),
+            _ => Ok(()),
+        }
     }
 
     /// The name of the driver on top.

@@ -56,6 +56,20 @@ impl BackingResolver {
     }
 }
 
+/// A backing file that is open already, whatever the image calls it.
+#[derive(Debug)]
+pub(super) struct GivenBacking(pub(super) Arc<Disk>);
+
+impl Resolver for GivenBacking {
+    fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
+        Ok(Arc::clone(&self.0))
+    }
+
+    fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
+        Ok(Some(Arc::clone(&self.0)))
+    }
+}
+
 impl Resolver for BackingResolver {
     fn open_backing(&self, name: &str, format: Option<&str>) -> Result<Arc<Disk>> {
         let given = match &self.backing {

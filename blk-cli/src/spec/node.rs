@@ -174,6 +174,16 @@ fn take_child(options: &mut NodeOptions, name: &str, role: Role, depth: usize) -
 }
 
 impl Node {
+    /// The name of the file at the bottom, if there is one.
+    pub(crate) fn file_name(&self) -> Option<&str> {
+        match &self.kind {
+            Kind::File { name, .. } => Some(name),
+            Kind::Debug { image: inner, .. } | Kind::Probe { file: inner, .. } => inner.file_name(),
+            Kind::Format(format) => format.file.file_name(),
+            Kind::Null { .. } | Kind::Verify { .. } => None,
+        }
+    }
+
     /// The file name that says the same as the node, if there is one.
     pub(crate) fn name(&self) -> Option<String> {
         match &self.kind {

@@ -1,23 +1,24 @@
 //! From a tree of nodes to an open disk.
 
 use std::io::Read as _;
-use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::DiskStorage;
-use blk_core::{Access, DenyResolver, Disk, Error, FileStorage, Options, Registry, Result, Storage};
+use blk_core::{Access, DenyResolver, Disk, Error, Options, Registry, Resolver, Result, Storage};
 use blk_verify::Verify;
 
 use super::Layer;
-use super::backing::BackingResolver;
+use super::backing::{BackingResolver, GivenBacking};
 use super::breakpoints::Breakpoints;
 use super::debug::{self, DebugStorage};
+use super::file::{FilesInUse, OpenFile, plain};
 use super::filter::{Filter, Wishes};
 use super::host::{HostStorage, HostWishes};
-use super::lock::{self, Claim};
+use super::lock::{Claim, Permissions};
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
 use super::options::NodeOptions;
@@ -25,8 +26,8 @@ use super::rules::Rules;
 use super::scratch::Scratch;
 use super::verify::OnMismatch;
 
-/// Longest chain of backing files.
-const CHAIN_MAX: usize = 64;
+/// Longest chain of backing files: each image takes an open file, and each request a step down.
+pub(crate) const CHAIN_MAX: usize = 500;
 /// Most files of an image: what they name in turn could double at each step.
 const FILES_MAX: usize = 1024;
 /// Largest file of rules, in bytes.
@@ -36,9 +37,6 @@ const RULES_BYTES_MAX: u64 = 1 << 20;
 pub(crate) fn registry() -> Registry {
     Registry::new([blk_qcow2::FORMAT, blk_raw::FORMAT])
 }
-
-/// A file, whatever name it has: device and inode.
-pub(super) type FileId = (u64, u64);
 
 /// What nodes have from the node above, or from the command line, unless they say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
@@ -55,15 +53,25 @@ pub(super) struct Inherited {
     pub(super) alone: bool,
     /// A check follows: damage is left to it.
     pub(super) for_check: bool,
+    /// Nobody may write what is read, not even where it is raw.
+    pub(super) unwritten: bool,
+    /// Only what the image says about itself is read.
+    pub(super) describes: bool,
+    /// The length of a raw image is relied on: it is one side of a `blkverify` node.
+    pub(super) fixed_length: bool,
 }
 
 /// Opens nodes. Each step down a chain of backing files has an opener of its own, which knows what lies above.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Opener {
     /// The files of the images above, which must not come again.
-    pub(super) above: Vec<FileId>,
+    pub(super) above: FilesInUse,
+    /// Other files that are open: what is written is none of them.
+    pub(super) in_use: FilesInUse,
     /// How many images lie above.
     pub(super) depth: usize,
+    /// The backing file of the topmost image, where it is open already.
+    pub(super) backing: Option<Arc<Disk>>,
     /// Where writes go instead of to the files.
     pub(super) scratch: Option<Arc<Scratch>>,
     /// How many files have been opened for the topmost image.
@@ -79,8 +87,8 @@ pub(super) struct OpenedDisk {
     pub(super) guessed_raw: bool,
     pub(super) breakpoints: Option<Arc<dyn Breakpoints>>,
     pub(super) layers: Vec<Layer>,
-    files: Vec<FileId>,
-    path: Option<PathBuf>,
+    /// The file at the bottom of the topmost image, if it lies in one.
+    file: Option<Arc<OpenFile>>,
 }
 
 /// An open storage, and what became known on the way.
@@ -88,55 +96,35 @@ pub(super) struct OpenedDisk {
 struct OpenedStorage {
     storage: Arc<dyn Storage>,
     breakpoints: Option<Arc<dyn Breakpoints>>,
-    files: Vec<FileId>,
-    /// Of the file at the bottom.
-    path: Option<PathBuf>,
-    /// The file at the bottom, if no other driver lies between that has claimed it for itself.
-    claimed: Option<ClaimedFile>,
+    /// The files that it lies in, those of all images of a chain among them.
+    files: FilesInUse,
+    /// The file at the bottom.
+    file: Option<Arc<OpenFile>>,
+    /// Nothing lies between that has claimed the file for itself.
+    is_unclaimed: bool,
 }
 
-/// A file that is open and locked; its claim can be raised.
-#[derive(Debug)]
-struct ClaimedFile {
-    /// The same open file, so that its locks are the same.
-    file: std::fs::File,
-    name: String,
-    locking: Locking,
-}
-
-impl ClaimedFile {
-    fn raise(&self, claim: Claim) -> Result<()> {
-        lock::lock(&self.file, &self.name, claim, self.locking)
-    }
-}
-
-/// How the node above uses a storage.
-#[derive(Debug, Clone, Copy)]
-struct Use {
-    access: Access,
-    claim: Claim,
-}
-
-impl Use {
-    /// For a node whose driver does not mind others.
-    fn shared(access: Access) -> Self {
-        let writes = access == Access::ReadWrite;
-        Self { access, claim: Claim { writes, resizes: false, alone: false } }
-    }
-
-    /// For a file that is only read because what is written goes elsewhere: nobody may change it meanwhile.
-    fn untouched() -> Self {
-        Self { access: Access::ReadOnly, claim: Claim { writes: false, resizes: false, alone: true } }
-    }
-
-    fn of_format(driver: &str, access: Access, force_share: bool) -> Self {
-        let mut usage = Self::shared(access);
-        if driver != "raw" {
-            usage.claim.resizes = usage.claim.writes;
-            usage.claim.alone = !force_share;
+impl OpenedStorage {
+    /// Locks the file for what is done with it.
+    fn claim(&self, claim: Claim) -> Result<()> {
+        match &self.file {
+            Some(file) if self.is_unclaimed => file.claim(claim),
+            _ => Ok(()),
         }
-        usage
     }
+}
+
+/// What a driver does with the file below it.
+fn claim(driver: &str, access: Access, inherited: Inherited) -> Claim {
+    let is_raw = driver != "qcow2";
+    let writes = access == Access::ReadWrite;
+    let read = writes || !inherited.describes;
+    let mut unshared = Permissions { resize: inherited.fixed_length, ..Permissions::NONE };
+    if !inherited.force_share && (!is_raw || inherited.unwritten) {
+        unshared = Permissions::CHANGES;
+    }
+    let resize = writes && (!is_raw || inherited.fixed_length);
+    Claim { uses: Permissions { read, write: writes, resize }, unshared }
 }
 
 impl Opener {
@@ -147,27 +135,27 @@ impl Opener {
         match &node.kind {
             Kind::Format(format) => {
                 self.check_depth(&format.file)?;
-                let usage = Use::of_format(format.driver, access, inherited.force_share);
-                let opened = self.storage(&format.file, usage, below_format(inherited))?;
+                let opened = self.storage(&format.file, access, below_format(inherited))?;
                 self.format(&node.common, format, opened, access, inherited)
             }
             Kind::Probe { options, file } => self.probe(&node.common, options, file, access, inherited),
             Kind::Verify { raw, test } => self.verify(node, raw, test, access, inherited),
             Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
-                let opened = self.storage(node, Use::shared(access), inherited)?;
+                let opened = self.storage(node, access, inherited)?;
                 let format = match &node.kind {
                     Kind::File { .. } => "file",
                     Kind::Null { .. } => "null-co",
                     _ => "blkdebug",
                 };
+                opened.claim(claim(format, access, inherited))?;
                 let mut options = Options::new();
                 set_discard(&mut options, inherited);
                 let storage = Arc::clone(&opened.storage);
                 let disk = blk_raw::FORMAT.open(storage, access, options, &DenyResolver)?;
                 let disk = Filter::over(disk, wishes(&node.common));
                 let layers = vec![layer(node, format, &opened)];
-                let OpenedStorage { breakpoints, files, path, .. } = opened;
-                Ok(OpenedDisk { disk, format, guessed_raw: false, breakpoints, layers, files, path })
+                let OpenedStorage { breakpoints, file, .. } = opened;
+                Ok(OpenedDisk { disk, format, guessed_raw: false, breakpoints, layers, file })
             }
         }
     }
@@ -188,13 +176,15 @@ impl Opener {
         access: Access,
         inherited: Inherited,
     ) -> Result<OpenedDisk> {
+        opened.claim(claim(format.driver, access, inherited))?;
         let node = Node { common: common.clone(), kind: Kind::Format(format.clone()) };
         let mut layers = vec![layer(&node, format.driver, &opened)];
         let mut above = self.above.clone();
-        above.extend(&opened.files);
-        let deeper = Self { above, depth: self.depth + 1, ..self.clone() };
-        let folder = opened.path.as_deref().and_then(Path::parent).map(Path::to_path_buf);
-        let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), inherited);
+        above.extend(opened.files.iter().cloned());
+        let deeper = Self { above, depth: self.depth + 1, backing: None, ..self.clone() };
+        let folder = opened.file.as_ref().and_then(|file| file.path().parent()).map(Path::to_path_buf);
+        let below = Inherited { fixed_length: false, ..inherited };
+        let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), below);
         let mut options = format.options.clone();
         set_discard(&mut options, inherited);
         if format.driver == "qcow2" {
@@ -207,22 +197,22 @@ impl Opener {
             }
         }
         let driver = registry().find(format.driver)?;
-        let disk = driver.open(Arc::clone(&opened.storage), access, options, &resolver)?;
+        let given = self.backing.clone().map(GivenBacking);
+        let backing = given.as_ref().map_or(&resolver as &dyn Resolver, |given| given);
+        let disk = driver.open(Arc::clone(&opened.storage), access, options, backing)?;
         layers.extend(resolver.into_layers());
-        let OpenedStorage { breakpoints, files, path, .. } = opened;
+        let OpenedStorage { breakpoints, file, .. } = opened;
         Ok(OpenedDisk {
             disk: Filter::over(disk, wishes(common)),
             format: format.driver,
             guessed_raw: false,
             breakpoints,
             layers,
-            files,
-            path,
+            file,
         })
     }
 
-    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only
-    /// when the format is known, the file's locks come to say what others may do meanwhile.
+    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only when the format is known, its file is locked.
     fn probe(
         &self,
         common: &Common,
@@ -232,12 +222,9 @@ impl Opener {
         inherited: Inherited,
     ) -> Result<OpenedDisk> {
         self.check_depth(file)?;
-        let looked = self.storage(file, Use::shared(access), below_format(inherited))?;
+        let looked = self.storage(file, access, below_format(inherited))?;
         let driver = registry().probe(&*looked.storage)?.name();
         let format = Format::over(driver, options.clone(), Box::new(file.clone()))?;
-        if let Some(claimed) = &looked.claimed {
-            claimed.raise(Use::of_format(driver, access, inherited.force_share).claim)?;
-        }
         let mut opened = self.format(common, &format, looked, access, inherited)?;
         if driver == "raw" {
             opened.guessed_raw = true;
@@ -256,30 +243,31 @@ impl Opener {
         inherited: Inherited,
     ) -> Result<OpenedDisk> {
         let reference = self.disk(raw, access, inherited)?;
-        let tested = self.disk(test, access, inherited)?;
+        let mut other = self.clone();
+        other.in_use.extend(files_of(&reference.layers));
+        let tested = other.disk(test, access, Inherited { fixed_length: true, ..inherited })?;
         let policy = inherited.on_mismatch.policy();
         let driver = Verify::new(Arc::new(reference.disk), Arc::new(tested.disk), policy)?;
         let disk = Filter::over(Disk::new(driver, access), wishes(&node.common));
-        let layers = vec![Layer { name: shown(node), format: "blkverify", storage: None, path: None }];
-        let files = reference.files.into_iter().chain(tested.files).collect();
-        let breakpoints = reference.breakpoints.or(tested.breakpoints);
-        Ok(OpenedDisk {
-            disk,
+        let files = files_of(&reference.layers).chain(files_of(&tested.layers)).collect();
+        let layers = vec![Layer {
+            name: shown(node),
             format: "blkverify",
-            guessed_raw: false,
-            breakpoints,
-            layers,
+            storage: None,
             files,
             path: None,
-        })
+            node: None,
+        }];
+        let breakpoints = reference.breakpoints.or(tested.breakpoints);
+        Ok(OpenedDisk { disk, format: "blkverify", guessed_raw: false, breakpoints, layers, file: None })
     }
 
     /// Opens a node as the bytes under a format.
-    fn storage(&self, node: &Node, usage: Use, inherited: Inherited) -> Result<OpenedStorage> {
-        let access = access(&node.common, usage.access)?;
+    fn storage(&self, node: &Node, wanted: Access, inherited: Inherited) -> Result<OpenedStorage> {
+        let access = access(&node.common, wanted)?;
         let inherited = inherit(&node.common, inherited, access)?;
         match &node.kind {
-            Kind::File { name, locking } => self.file(name, *locking, Use { access, ..usage }, inherited),
+            Kind::File { name, locking } => self.file(name, *locking, access, inherited),
             Kind::Null { size, read_zeroes, latency_ns } => {
                 let latency = Duration::from_nanos(*latency_ns);
                 let null = NullStorage { size: *size, read_zeroes: *read_zeroes, latency };
@@ -287,14 +275,14 @@ impl Opener {
                     storage: Arc::new(null),
                     breakpoints: None,
                     files: Vec::new(),
-                    path: None,
-                    claimed: None,
+                    file: None,
+                    is_unclaimed: false,
                 })
             }
             Kind::Debug { image, config, rules, limits } => {
                 let mut all = config.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
                 all.extend(rules.clone());
-                let mut opened = self.storage(image, Use { access, ..usage }, inherited)?;
+                let mut opened = self.storage(image, access, inherited)?;
                 let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
                 opened.breakpoints = Some(Arc::clone(&debug) as Arc<dyn Breakpoints>);
                 opened.storage = limits.over(debug);
@@ -302,74 +290,67 @@ impl Opener {
             }
             Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } => {
                 let opened = self.disk(node, access, inherited)?;
-                let OpenedDisk { disk, breakpoints, files, path, .. } = opened;
+                let OpenedDisk { disk, breakpoints, layers, file, .. } = opened;
                 let storage = Arc::new(DiskStorage::new(Arc::new(disk)));
-                Ok(OpenedStorage { storage, breakpoints, files, path, claimed: None })
+                let files = files_of(&layers).collect();
+                Ok(OpenedStorage { storage, breakpoints, files, file, is_unclaimed: false })
             }
         }
     }
 
-    fn file(&self, name: &str, locking: Locking, usage: Use, inherited: Inherited) -> Result<OpenedStorage> {
-        let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
+    fn file(
+        &self,
+        name: &str,
+        locking: Locking,
+        access: Access,
+        inherited: Inherited,
+    ) -> Result<OpenedStorage> {
         if self.files_opened.fetch_add(1, Ordering::Relaxed) >= FILES_MAX {
-            return Err(failed(format!("an image has at most {FILES_MAX} files, backing files included")));
+            let reason = format!("an image has at most {FILES_MAX} files, backing files included");
+            return Err(Error::Unresolved { name: name.to_owned(), reason });
         }
-        let path = PathBuf::from(name);
-        let metadata = std::fs::metadata(&path).map_err(|error| failed(plain(&error)))?;
-        let kind = metadata.file_type();
-        if !kind.is_file() && !kind.is_block_device() {
-            return Err(failed("it is neither a regular file nor a block device".to_owned()));
+        let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
+        let scratch = self.scratch.as_ref().filter(|_| access == Access::ReadWrite);
+        let on_host = if scratch.is_some() { Access::ReadOnly } else { access };
+        let file = Arc::new(OpenFile::open(name, on_host, access, locking)?);
+        if self.above.iter().any(|above| file.is_same(above)) {
+            let reason = "the chain of backing files comes back to it".to_owned();
+            return Err(Error::Unresolved { name: name.to_owned(), reason });
         }
-        let id = (metadata.dev(), metadata.ino());
-        if self.above.contains(&id) {
-            return Err(failed("the chain of backing files comes back to it".to_owned()));
-        }
-        let opened = |storage, claimed| OpenedStorage {
+        file.check_apart(&self.in_use)?;
+        let opened = |storage, is_unclaimed| OpenedStorage {
             storage,
             breakpoints: None,
-            files: vec![id],
-            path: Some(PathBuf::from(name)),
-            claimed,
+            files: vec![Arc::clone(&file)],
+            file: Some(Arc::clone(&file)),
+            is_unclaimed,
         };
-        if let Some(storage) = self.scratch.as_ref().and_then(|scratch| scratch.find(id)) {
-            return Ok(opened(storage, None));
+        if let Some(storage) = self.scratch.as_ref().and_then(|scratch| scratch.find(file.id())) {
+            return Ok(opened(storage, false));
         }
-        let scratch = self.scratch.as_ref().filter(|_| usage.access == Access::ReadWrite);
-        let usage = if scratch.is_some() { Use::untouched() } else { usage };
-        // Never waits for somebody at the other end, should the name have come to mean a pipe.
-        let nonblocking = nix::libc::O_NONBLOCK;
-        let write = usage.access == Access::ReadWrite;
-        let file = std::fs::File::options().read(true).write(write).custom_flags(nonblocking).open(&path);
-        let file = file.map_err(|error| failed(plain(&error)))?;
-        let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
-        lock::lock(&file, name, usage.claim, locking)?;
-        let same = file.try_clone().map_err(|error| failed(plain(&error)))?;
-        let claimed = ClaimedFile { file: same, name: name.to_owned(), locking };
-        let storage: Arc<dyn Storage> = Arc::new(FileStorage::from_file(file)?);
         if let Some(scratch) = scratch {
-            return Ok(opened(scratch.add(id, storage)?, None));
+            // It is only read because what is written goes elsewhere: nobody may change it meanwhile.
+            file.claim(claim("qcow2", Access::ReadOnly, inherited))?;
+            return Ok(opened(scratch.add(file.id(), file.storage())?, false));
         }
         let wishes = HostWishes {
             no_flush: inherited.no_flush,
             keep_space: inherited.discard == Some(false),
             writes_short_zeroes: inherited.writes_short_zeroes,
         };
-        Ok(opened(HostStorage::over(storage, wishes), Some(claimed)))
+        Ok(opened(HostStorage::over(file.storage(), wishes), true))
     }
 }
 
-/// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise itself.
+/// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise itself. And it is
+/// the format that minds others.
 fn below_format(inherited: Inherited) -> Inherited {
     Inherited { discard: None, ..inherited }
 }
 
-/// What the host says, without the number.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    match text.split_once(" (os error") {
-        Some((before, _)) => before.to_owned(),
-        None => text,
-    }
+/// All files of a chain.
+fn files_of(layers: &[Layer]) -> impl Iterator<Item = Arc<OpenFile>> {
+    layers.iter().flat_map(|layer| layer.files.iter().cloned())
 }
 
 fn read_rules(name: &str) -> Result<Rules> {
@@ -430,7 +411,9 @@ fn wishes(common: &Common) -> Wishes {
 
 fn layer(node: &Node, format: &'static str, opened: &OpenedStorage) -> Layer {
     let storage = Some(Arc::clone(&opened.storage));
-    Layer { name: shown(node), format, storage, path: opened.path.clone() }
+    let path = opened.file.as_ref().map(|file| file.path().to_path_buf());
+    let files = opened.files.clone();
+    Layer { name: shown(node), format, storage, files, path, node: Some(node.clone()) }
 }
 
 fn shown(node: &Node) -> String {

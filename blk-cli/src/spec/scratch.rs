@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use blk_core::sync::Mutex;
 use blk_core::{Result, Storage};
 
-use super::open::FileId;
+use super::file::FileId;
 use super::overlay::OverlayStorage;
 
 /// What is written to the files of one image, by file. The files themselves are opened read-only, and stay open and locked

@@ -7,6 +7,7 @@ mod transfer;
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, Seek, SeekFrom};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -132,6 +133,13 @@ impl FileStorage {
     }
 }
 
+impl AsFd for FileStorage {
+    /// The open file, for locks; its content is the storage's alone.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+}
+
 impl Device {
     fn of(file: &mut File) -> Result<Self> {
         let size = file.seek(SeekFrom::End(0)).map_err(|error| Error::io("seek", 0, error))?;
@@ -164,6 +172,7 @@ impl Storage for FileStorage {
     fn set_len(&self, length: u64) -> Result<()> {
         match self.device {
             Some(device) if length == device.size => Ok(()),
+            Some(device) if length > device.size => self.check_device(0, length),
             Some(_) => Err(Error::unsupported("changing the length of a block device")),
             None => {
                 check_end(length, 0)?;

@@ -137,7 +137,7 @@ fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
     // What follows the size is ignored, as it always was.
     let size = bytes(operands.first().ok_or(Refusal::Usage)?)?;
     let target = session.target()?;
-    let result = resize(target.disk(), size, preallocation);
+    let result = target.claim_resize().and_then(|()| resize(target.disk(), size, preallocation));
     session.poll();
     result.map_err(|error| Refusal::Error(format!("cannot make the disk {size} bytes long: {error}")))
 }
