@@ -23,7 +23,7 @@ mod pages;
 mod progress;
 mod rebase;
 mod resize;
-mod size;
+pub(crate) mod size;
 mod snapshot;
 
 use std::ffi::OsString;

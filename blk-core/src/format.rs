@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use crate::{Access, Disk, Error, Result, Storage};
+use crate::{Access, Disk, Error, Result, Storage, parse_integer, parse_size};
 
 /// Options of an open or a create: names and values as they stand on a command line.
 ///
@@ -59,10 +59,17 @@ impl Options {
         self.values.remove(name)
     }
 
-    /// Takes out the size `name`: bytes, or a number with a suffix `k`, `M`, `G`, `T`, `P`, `E` (powers of 1024).
+    /// Takes out the size `name`, as [`parse_size`] reads it.
     pub fn take_size(&mut self, name: &'static str) -> Result<Option<u64>> {
         let Some(text) = self.take(name) else { return Ok(None) };
-        parse_size(&text).map(Some).map_err(|reason| Error::invalid_option(name, reason))
+        parse_size(&text).map(Some).map_err(|error| Error::invalid_option(name, format!("'{text}' {error}")))
+    }
+
+    /// Takes out the whole number `name`, as [`parse_integer`] reads it.
+    pub fn take_number(&mut self, name: &'static str) -> Result<Option<u64>> {
+        let Some(text) = self.take(name) else { return Ok(None) };
+        let number = parse_integer(&text).and_then(|number| u64::try_from(number).ok());
+        number.map(Some).ok_or_else(|| Error::invalid_option(name, format!("'{text}' is not a whole number")))
     }
 
     /// Takes out the switch `name`: `on` or `off`.
@@ -92,41 +99,6 @@ impl IntoIterator for Options {
     fn into_iter(self) -> Self::IntoIter {
         self.values.into_iter()
     }
-}
-
-/// Reads a size as people write it: `65536`, `64k`, `1.5G`; powers of 1024.
-///
-/// # Errors
-/// A text that says what is wrong with the value.
-pub fn parse_size(text: &str) -> std::result::Result<u64, String> {
-    let (digits, shift) = match text.char_indices().last() {
-        Some((at, unit)) if unit.is_ascii_alphabetic() && !text.starts_with("0x") => {
-            let shift = match unit.to_ascii_lowercase() {
-                'b' => 0,
-                'k' => 10,
-                'm' => 20,
-                'g' => 30,
-                't' => 40,
-                'p' => 50,
-                'e' => 60,
-                _ => return Err(format!("'{text}' has the unknown unit '{unit}'; known are b k M G T P E")),
-            };
-            (&text[..at], shift)
-        }
-        _ => (text, 0),
-    };
-    let bad = || format!("'{text}' is not a size");
-    if let Some((whole, fraction)) = digits.split_once('.') {
-        let scale = 10u128.checked_pow(u32::try_from(fraction.len()).map_err(|_| bad())?).ok_or_else(bad)?;
-        let number: u128 = format!("{whole}{fraction}").parse().map_err(|_| bad())?;
-        let bytes = number.checked_mul(1 << shift).ok_or_else(bad)? / scale;
-        return u64::try_from(bytes).map_err(|_| format!("'{text}' is larger than 64 bits"));
-    }
-    let number: u64 = match digits.strip_prefix("0x") {
-        Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| bad())?,
-        None => digits.parse().map_err(|_| bad())?,
-    };
-    number.checked_mul(1 << shift).ok_or_else(|| format!("'{text}' is larger than 64 bits"))
 }
 
 /// One option of a format, for help texts.
@@ -270,17 +242,6 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn sizes_as_people_write_them() {
-        assert_eq!(parse_size("64k"), Ok(65536));
-        assert_eq!(parse_size("1.5G"), Ok(1_610_612_736));
-        assert_eq!(parse_size("0x200"), Ok(512));
-        assert_eq!(parse_size("0x1b"), Ok(27));
-        assert!(parse_size("16E").is_err());
-        assert!(parse_size("").is_err());
-        assert!(parse_size("12q").unwrap_err().contains("unit 'q'"));
-    }
 
     #[test]
     fn options_that_nobody_takes_are_refused_by_name() {

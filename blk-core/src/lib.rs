@@ -13,6 +13,7 @@ mod extent;
 mod filter;
 mod format;
 mod info;
+mod size;
 pub mod storage;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -28,10 +29,9 @@ pub use driver::{
 pub use error::{Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use filter::PassThrough;
-pub use format::{
-    DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver, parse_size,
-};
+pub use format::{DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver};
 pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
+pub use size::{SizeError, parse_integer, parse_size};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

@@ -184,7 +184,7 @@ fn take_geometry(options: &mut Options, version: u32) -> Result<Geometry> {
         let reason = format!("{cluster_size} is not a power of two from 512 to 2097152");
         return Err(Error::invalid_option("cluster_size", reason));
     }
-    let refcount_bits = options.take_size("refcount_bits")?.unwrap_or(16);
+    let refcount_bits = options.take_number("refcount_bits")?.unwrap_or(16);
     if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
         return Err(Error::invalid_option(
             "refcount_bits",

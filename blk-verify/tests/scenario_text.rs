@@ -164,11 +164,13 @@ fn wrong_configurations_are_refused() {
     );
     line_refused(
         "config size-bytes=1x",
-        &expect!["line 2, column 19: '1x' has the unknown unit 'x'; known are b k M G T P E"],
+        &expect![
+            "line 2, column 19: '1x' is not a size: bytes, or a number with one of the units b k M G T P E"
+        ],
     );
     line_refused(
         "config size-bytes=99999999999999999999",
-        &expect!["line 2, column 19: '99999999999999999999' is not a size"],
+        &expect!["line 2, column 19: '99999999999999999999' is not a size: negative, or larger than 64 bits"],
     );
     line_refused(
         "config\nconfig",
@@ -224,8 +226,18 @@ fn wrong_requests_are_refused() {
     line_refused("write -zc 0 512", &expect!["line 2, column 7: '-c' is not for a write of zeroes (-z)"]);
     line_refused("write -cf 0 64k", &expect!["line 2, column 7: '-f' is not for a compressed write (-c)"]);
     line_refused("write 0 -512", &expect!["line 2, column 9: unknown flag '-5'; this request takes -cfnuzP"]);
-    line_refused("write 0 5\u{e4}", &expect!["line 2, column 9: '5ä' is not a size"]);
-    line_refused("write 0 0x", &expect!["line 2, column 9: '0x' is not a size"]);
+    line_refused(
+        "write 0 5\u{e4}",
+        &expect![
+            "line 2, column 9: '5ä' is not a size: bytes, or a number with one of the units b k M G T P E"
+        ],
+    );
+    line_refused(
+        "write 0 0x",
+        &expect![
+            "line 2, column 9: '0x' is not a size: bytes, or a number with one of the units b k M G T P E"
+        ],
+    );
 }
 
 #[test]

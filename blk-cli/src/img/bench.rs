@@ -13,7 +13,7 @@ use super::args::{self, OneImage};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
-use super::size::{parse, parse_up_to};
+use super::size::{parse, parse_count, parse_up_to};
 
 /// Measures how fast requests are answered
 #[expect(clippy::struct_excessive_bools, reason = "each is a switch of the command line")]
@@ -107,16 +107,16 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 impl Load {
     fn of(args: &Args) -> Outcome<Self> {
         check_aio(args)?;
-        let count = parse_up_to("request count", &args.count, 1, NUMBER_MAX)?;
-        let depth = parse_up_to("queue depth", &args.depth, 1, NUMBER_MAX)?;
+        let count = parse_count("request count", &args.count, 1, NUMBER_MAX)?;
+        let depth = parse_count("queue depth", &args.depth, 1, NUMBER_MAX)?;
         let buffer_bytes = parse_up_to("buffer size", &args.buffer_size, 1, NUMBER_MAX)?;
         let offset = parse("offset", &args.offset)?;
         let step = args.step_size.as_deref();
         let step_bytes = step.map_or(Ok(0), |step| parse_up_to("step size", step, 0, NUMBER_MAX))?;
-        let pattern = parse_up_to("pattern byte", &args.pattern, 0, 255)? as u8;
+        let pattern = parse_count("pattern byte", &args.pattern, 0, 255)? as u8;
         let interval = args.flush_interval.as_deref();
         let flush_interval =
-            interval.map_or(Ok(0), |interval| parse_up_to("flush interval", interval, 0, NUMBER_MAX))?;
+            interval.map_or(Ok(0), |interval| parse_count("flush interval", interval, 0, NUMBER_MAX))?;
         if flush_interval > 0 && !args.write {
             return Err(Failure::new("--flush-interval goes with -w only"));
         }

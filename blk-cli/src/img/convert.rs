@@ -16,7 +16,7 @@ use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
-use super::size::{SECTOR_BYTES, parse_up_to};
+use super::size::{SECTOR_BYTES, parse_count, parse_up_to};
 use crate::spec::FilesInUse;
 use copy::{Copy, Settings};
 use sources::Source;
@@ -154,7 +154,7 @@ fn check(args: &Args) -> Outcome<Settings> {
     args::check_cache_mode(args.source_cache.as_deref())?;
     args::check_cache_mode(args.target_cache.as_deref())?;
     let sparse_bytes = sparse_size(args)?;
-    let parallel = parse_up_to("number of parallel requests", &args.parallel, 1, PARALLEL_MAX)?;
+    let parallel = parse_count("number of parallel requests", &args.parallel, 1, PARALLEL_MAX)?;
     let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
     if args.names.len() < 2 {
         return refuse("expecting a source and a target");

@@ -11,7 +11,7 @@ use super::create;
 use super::failure::{Failure, Outcome, complain};
 use super::image::{Image, Named, Purpose};
 use super::options::Given;
-use super::size::{parse, parse_up_to, whole_sectors};
+use super::size::{parse_count, parse_up_to, whole_sectors};
 
 /// Copies blocks of an image to a new one
 #[derive(Debug, Parser)]
@@ -74,8 +74,8 @@ impl Operands {
                 "if" => input = Some(value.to_owned()),
                 "of" => output = Some(value.to_owned()),
                 "bs" => block_bytes = parse_up_to("bs", value, 1, BLOCK_BYTES_MAX)?,
-                "count" => count = Some(parse("count", value)?),
-                "skip" => skip = parse("skip", value)?,
+                "count" => count = Some(parse_count(name, value, 0, i64::MAX as u64)?),
+                "skip" => skip = parse_count(name, value, 0, i64::MAX as u64)?,
                 _ => return Err(Failure::new(format!("there is no operand '{name}'"))),
             }
         }

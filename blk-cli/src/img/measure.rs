@@ -140,7 +140,9 @@ impl Geometry {
         let number = |name: &'static str, default: u64| -> Outcome<u64> {
             let mut options = Options::new();
             options.set(name, given.get(name).map_or_else(|| default.to_string(), str::to_owned));
-            let value = options.take_size(name).map_err(|error| Failure::new(error.to_string()))?;
+            let taken =
+                if name == "cluster_size" { options.take_size(name) } else { options.take_number(name) };
+            let value = taken.map_err(|error| Failure::new(error.to_string()))?;
             Ok(value.unwrap_or(default))
         };
         let cluster_bytes = number("cluster_size", 65536)?;

@@ -1,6 +1,6 @@
 //! Options of a new image, `-o name=value,...`: the list of all, their defaults, and how they are shown.
 
-use blk_core::{Options, parse_size};
+use blk_core::{Options, parse_integer, parse_size};
 
 use super::failure::{Failure, Outcome};
 use super::output::{self, append};
@@ -151,9 +151,9 @@ impl Known {
         match self.kind {
             Kind::Text => Ok(value.to_owned()),
             Kind::Size => parse_size(value).map(|size| size.to_string()).map_err(|_| wrong("a size")),
-            Kind::Number => match value.parse::<u64>() {
-                Ok(number) => Ok(number.to_string()),
-                Err(_) => Err(wrong("a number")),
+            Kind::Number => match parse_integer(value).and_then(|number| u64::try_from(number).ok()) {
+                Some(number) => Ok(number.to_string()),
+                None => Err(wrong("a number")),
             },
             Kind::Switch => match value {
                 "on" | "yes" | "true" | "off" | "no" | "false" => Ok(value.to_owned()),

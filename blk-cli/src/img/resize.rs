@@ -10,7 +10,7 @@ use super::args::{self, ImageArgs};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Purpose};
 use super::output;
-use super::size::{SECTOR_BYTES, parse};
+use super::size::{DISK_BYTES_MAX, SECTOR_BYTES, parse};
 
 /// Changes the size of a disk
 #[derive(Debug, Parser)]
@@ -72,11 +72,14 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
 fn new_size(old: u64, change: &str) -> Outcome<u64> {
     let size = match (change.strip_prefix('+'), change.strip_prefix('-')) {
         (Some(more), _) => old.checked_add(parse("size", more)?),
-        (_, Some(less)) => old.checked_sub(parse("size", less)?),
+        (_, Some(less)) if less.starts_with(|first: char| first.is_ascii_digit()) => {
+            old.checked_sub(parse("size", less)?)
+        }
+        (_, Some(_)) => return Err(Failure::new(format!("invalid size: '{change}' is not a size"))),
         _ => Some(parse("size", change)?),
     };
     match size {
-        Some(size) if (1..=i64::MAX as u64).contains(&size) => Ok(size),
-        _ => Err(Failure::new(format!("the new size has to be between 1 and {} bytes", i64::MAX))),
+        Some(size) if (1..=DISK_BYTES_MAX).contains(&size) => Ok(size),
+        _ => Err(Failure::new(format!("the new size has to be between 1 and {DISK_BYTES_MAX} bytes"))),
     }
 }

@@ -1,11 +1,13 @@
 //! Sizes as people write them, and as they are shown to people.
 
-use blk_core::parse_size;
+use blk_core::{parse_integer, parse_size};
 
 use super::failure::{Failure, Outcome};
 
 /// Bytes of a sector: sizes of images are multiples of it.
 pub(crate) const SECTOR_BYTES: u64 = 512;
+/// The largest disk that any tool takes, bytes: what 63 bits hold, in whole units of the coarsest alignment, 1 GiB.
+pub(crate) const DISK_BYTES_MAX: u64 = i64::MAX as u64 & !((1 << 30) - 1);
 
 /// Reads a size of at most `i64::MAX` bytes; `what` names it in the error.
 pub(crate) fn parse(what: &str, text: &str) -> Outcome<u64> {
@@ -14,11 +16,19 @@ pub(crate) fn parse(what: &str, text: &str) -> Outcome<u64> {
 
 /// Reads a size from `min` to `max` bytes.
 pub(crate) fn parse_up_to(what: &str, text: &str, min: u64, max: u64) -> Outcome<u64> {
-    match parse_size(text.trim_start()) {
+    match parse_size(text) {
         Ok(size) if (min..=max).contains(&size) => Ok(size),
         Ok(size) => Err(Failure::new(format!("invalid {what}: {size} is not between {min} and {max}"))),
-        Err(reason) => Err(Failure::new(format!("invalid {what}: {reason}"))),
+        Err(error) => Err(Failure::new(format!("invalid {what}: '{text}' {error}"))),
     }
+}
+
+/// Reads a count from `min` to `max`, which is a whole number of C and takes no unit.
+pub(crate) fn parse_count(what: &str, text: &str, min: u64, max: u64) -> Outcome<u64> {
+    let number = parse_integer(text).and_then(|number| u64::try_from(number).ok());
+    number.filter(|number| (min..=max).contains(number)).ok_or_else(|| {
+        Failure::new(format!("invalid {what}: '{text}' is not a whole number from {min} to {max}"))
+    })
 }
 
 /// The next multiple of a sector.
@@ -88,6 +98,8 @@ mod tests {
     fn sizes_out_of_bounds_are_refused_with_the_bounds() {
         assert_eq!(parse("size", " 64k").unwrap(), 65536);
         assert!(parse("size", "8E").unwrap_err().lines[0].contains("9223372036854775807"));
-        assert!(parse("size", "1x").unwrap_err().lines[0].contains("unit 'x'"));
+        assert!(parse("size", "1x").unwrap_err().lines[0].contains("'1x' is not a size"));
+        assert_eq!(parse_count("count", "010", 0, 8).unwrap(), 8);
+        assert!(parse_count("count", "1k", 0, 9).unwrap_err().lines[0].contains("from 0 to 9"));
     }
 }

@@ -8,6 +8,7 @@ use super::limits::Limits;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
 use super::text::{DEPTH_MAX, not_yet_nbd};
+use crate::img::size::{DISK_BYTES_MAX, SECTOR_BYTES};
 
 pub(crate) use qcow2::Backing;
 
@@ -252,7 +253,7 @@ fn take_file(options: &mut NodeOptions) -> Result<Kind> {
 
 fn take_null(options: &mut NodeOptions) -> Result<Kind> {
     let size = options.take_size("size")?.unwrap_or(NULL_SIZE_DEFAULT);
-    if size > i64::MAX as u64 {
+    if size > DISK_BYTES_MAX {
         return Err(options.bad("size", format!("{size} is larger than any disk can be")));
     }
     let latency_ns = options.take_number("latency-ns", LATENCY_NS_MAX)?.unwrap_or(0);
@@ -275,6 +276,9 @@ fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
     let mut passed = Options::new();
     for name in ["offset", "size"] {
         if let Some(bytes) = options.take_size(name)? {
+            if name == "size" && !bytes.is_multiple_of(SECTOR_BYTES) {
+                return Err(options.bad(name, format!("{bytes} is not a multiple of {SECTOR_BYTES}")));
+            }
             passed.set(name, bytes);
         }
     }

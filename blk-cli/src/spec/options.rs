@@ -128,7 +128,7 @@ impl NodeOptions {
     /// Takes out a size in bytes; suffixes as `k` and `M` are powers of 1024.
     pub(crate) fn take_size(&mut self, name: &str) -> Result<Option<u64>> {
         let Some(text) = self.take_text(name)? else { return Ok(None) };
-        parse_size(&text).map(Some).map_err(|reason| self.bad(name, reason))
+        parse_size(&text).map(Some).map_err(|error| self.bad(name, format!("'{text}' {error}")))
     }
 
     /// Takes out a plain number up to `max`.

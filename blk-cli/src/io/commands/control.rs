@@ -3,11 +3,11 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use blk_core::parse_integer;
 use rustix::process::{Signal, getpid, kill_process};
 
 use super::arguments::bytes;
 use super::{Call, Command, Needs, all, find};
-use crate::io::number::parse_integer;
 use crate::io::refusal::{Done, Refusal};
 use crate::io::session::Session;
 

@@ -35,12 +35,7 @@ impl<'a> Word<'a> {
 
     /// Bytes: decimal with an optional unit, or `0x`.
     fn size(self) -> ParseResult<u64> {
-        let parsed = match self.text.strip_prefix("0x").or_else(|| self.text.strip_prefix("0X")) {
-            // Without a unit, or `0x1b` would be one byte.
-            Some(hex) => u64::from_str_radix(hex, 16).map_err(|_| format!("'{}' is not a size", self.text)),
-            None => blk_core::parse_size(self.text),
-        };
-        parsed.map_err(|reason| self.error(reason))
+        blk_core::parse_size(self.text).map_err(|error| self.error(format!("'{}' {error}", self.text)))
     }
 
     /// A number up to `max`, decimal or `0x`.
