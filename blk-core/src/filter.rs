@@ -8,8 +8,8 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::{
-    BlockDriver, BlockStatus, Check, Disk, Extent, Info, Limits, Overlay, Preallocation, Resize, Result,
-    WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, Compress, Disk, Extent, Info, Limits, Overlay, Preallocation, Resize,
+    Result, WriteFlags, ZeroFlags,
 };
 
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
@@ -89,6 +89,11 @@ pub trait PassThrough: Debug + Send + Sync {
         None
     }
 
+    /// As [`BlockDriver::as_compress`].
+    fn as_compress(&self) -> Option<&dyn Compress> {
+        None
+    }
+
     /// As [`BlockDriver::as_info`].
     fn as_info(&self) -> Option<&dyn Info> {
         None
@@ -151,6 +156,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn as_check(&self) -> Option<&dyn Check> {
         PassThrough::as_check(self)
+    }
+
+    fn as_compress(&self) -> Option<&dyn Compress> {
+        PassThrough::as_compress(self)
     }
 
     fn as_info(&self) -> Option<&dyn Info> {

@@ -152,4 +152,11 @@ impl Bench for Qcow2Bench {
         }
         self.open()
     }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some(old) = self.test.take() {
+            old.flush()?;
+        }
+        self.open()
+    }
 }

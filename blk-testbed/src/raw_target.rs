@@ -102,4 +102,11 @@ impl Bench for RawBench {
         }
         self.open()
     }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some(old) = self.test.take() {
+            old.flush()?;
+        }
+        self.open()
+    }
 }

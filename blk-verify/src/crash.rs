@@ -20,14 +20,14 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use blk_core::storage::Event;
-use blk_core::{Disk, Extent, RepairMode};
+use blk_core::{Disk, Extent};
 
 use crate::engine::panic_finding;
 use crate::journal::Journal;
 use crate::medium::{History, Medium};
 use crate::perform::Performer;
 use crate::report::Finding;
-use crate::scenario::{Config, Request, Scenario};
+use crate::scenario::{Config, Repair, Request, Scenario};
 use crate::target::{ImageTarget, Prepared};
 use crate::{Outcome, Signature};
 use content::{Allowed, Content};
@@ -204,7 +204,7 @@ impl CrashEngine {
             Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
         };
         self.further.prepare(&config);
-        match Run::start(self, &*prepared, config, journal, place, scenario.requests.len()) {
+        match Run::start(self, &*prepared, config, journal, place) {
             Ok(mut run) => match run.all(scenario) {
                 Ok(()) => Outcome::Clean,
                 Err(finding) => Outcome::Finding(finding),
@@ -221,15 +221,13 @@ impl<'a> Run<'a> {
         config: Config,
         journal: &'a Journal,
         place: &'a mut Place,
-        requests: usize,
     ) -> blk_core::Result<Self> {
         let image = prepared.fresh()?;
         let medium = Arc::new(Medium::new(image.duplicate()));
         let disk = prepared.open(medium.clone())?;
         let content = Content::read(&prepared.reference()?)?;
         let states = engine.options.states_for(content.size());
-        // Disks whose sectors are 4 KiB are tried as well, one in four.
-        let atom_bytes = if requests % 4 == 3 { 4096 } else { 512 };
+        let atom_bytes = u64::from(config.atom_bytes);
         Ok(Self {
             options: engine.options,
             further: &engine.further,
@@ -275,8 +273,8 @@ impl<'a> Run<'a> {
         self.place.request_number = number;
         self.stats.requests += 1;
         match request {
-            Request::Reopen => return self.reopen(),
-            Request::Check => return self.check(),
+            Request::Reopen { kill } => return self.reopen(kill),
+            Request::Check { repair } => return self.check(repair),
             _ => {}
         }
         let predicted = self.content.predict(number, request, self.config.cluster_bytes());
@@ -337,8 +335,9 @@ impl<'a> Run<'a> {
         self.explore_all()
     }
 
-    fn reopen(&mut self) -> Step {
-        self.disk().close().map_err(|error| self.live(&Trouble::Failed(error)))?;
+    fn reopen(&mut self, kill: bool) -> Step {
+        let ended = if kill { self.disk().flush() } else { self.disk().close() };
+        ended.map_err(|error| self.live(&Trouble::Failed(error)))?;
         self.explore()?;
         self.disk = None;
         self.flushed()?;
@@ -350,9 +349,9 @@ impl<'a> Run<'a> {
         self.explore()
     }
 
-    fn check(&mut self) -> Step {
+    fn check(&mut self, repair: Repair) -> Step {
         if self.disk().driver().as_check().is_some() {
-            match self.disk().check(RepairMode::None) {
+            match self.disk().check(repair.mode()) {
                 Ok(report) if report.is_clean() => {}
                 Ok(report) => return Err(Box::new(crate::oracle::image::finding(&report))),
                 Err(error) => return Err(self.live(&Trouble::Failed(error))),

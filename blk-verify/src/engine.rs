@@ -155,7 +155,7 @@ impl Run<'_> {
             self.compare(&parts)?;
         }
         image::check(&self.bench.test())?;
-        self.reopen()?;
+        self.reopen(false)?;
         self.compare(&parts)
     }
 
@@ -171,9 +171,14 @@ impl Run<'_> {
     }
 
     /// Closes and opens the disk under test.
-    fn reopen(&mut self) -> Step {
+    fn reopen(&mut self, kill: bool) -> Step {
         self.disk = None;
-        self.bench.reopen().map_err(|error| content::failed("closing and reopening the image", &error))
+        let (what, reopened) = if kill {
+            ("reopening the image without a close", self.bench.kill())
+        } else {
+            ("closing and reopening the image", self.bench.reopen())
+        };
+        reopened.map_err(|error| content::failed(what, &error))
     }
 
     fn compare(&mut self, parts: &[Extent]) -> Step {

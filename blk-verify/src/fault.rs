@@ -112,7 +112,7 @@ impl FaultEngine {
         };
         let mut requests = scenario.requests.clone();
         requests.retain(|request| !self.is_too_large(*request));
-        requests.extend([Request::Flush, Request::Reopen]);
+        requests.extend([Request::Flush, Request::Reopen { kill: false }]);
         let further = self.further.requests(requests.len() as u64).to_vec();
         let setting = Setting {
             prepared: &*prepared,
@@ -281,8 +281,9 @@ fn report_number(index: usize) -> u32 {
 
 /// What the disk has shown since the last flush before the request at `index`.
 fn remembered(setting: &Setting<'_>, dry: &Dry, index: usize) -> Judged<History> {
-    let is_flush =
-        |at: &usize| matches!(setting.requests[*at], Request::Flush | Request::Reopen) && dry.succeeded[*at];
+    let is_flush = |at: &usize| {
+        matches!(setting.requests[*at], Request::Flush | Request::Reopen { .. }) && dry.succeeded[*at]
+    };
     let first = (0..index).rev().find(is_flush).map_or(0, |at| at + 1);
     let mut history = History::new(dry.states[first].duplicate());
     for at in first..index {

@@ -21,7 +21,7 @@ use crate::random::Random;
 pub use exhaustive::{Exhaustive, alphabet, exhaustive};
 pub use kinds::setups;
 
-use crate::scenario::{Config, Request, RequestKind, Scenario};
+use crate::scenario::{Config, Repair, Request, RequestKind, Scenario};
 pub(crate) use aim::Aim;
 pub(crate) use swarm::Swarm;
 pub(crate) use turns::turn;
@@ -168,8 +168,10 @@ pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Req
         RequestKind::Flush => Request::Flush,
         RequestKind::Status => Request::Status { offset, length },
         RequestKind::Resize => Request::Resize { size: aim.new_size(rng) },
-        RequestKind::Reopen => Request::Reopen,
-        RequestKind::Check => Request::Check,
+        RequestKind::Reopen => Request::Reopen { kill: rng.chance(1, 2) },
+        RequestKind::Check => {
+            Request::Check { repair: rng.one_of(&[Repair::None, Repair::None, Repair::Leaks, Repair::All]) }
+        }
     }
 }
 

@@ -180,7 +180,7 @@ fn change_config(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     let other = random_config(rng, limits);
     let cluster = scenario.config.cluster_bytes();
     let config = &mut scenario.config;
-    match rng.below(16) {
+    match rng.below(17) {
         0 => config.size_bytes = other.size_bytes,
         1 => config.size_bytes = near(rng, config.size_bytes, cluster),
         2 => config.version = other.version,
@@ -196,6 +196,7 @@ fn change_config(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
         12 => config.preallocate = !config.preallocate,
         13 => config.discard = !config.discard,
         14 => config.lazy_refcounts = !config.lazy_refcounts,
+        15 => config.atom_bytes = if config.atom_bytes == 512 { 4096 } else { 512 },
         _ => config.control = if config.control == 0 { other.control.max(1) } else { 0 },
     }
     Config::normalize(&mut scenario.config);

@@ -15,8 +15,8 @@ const TRANSFER_BYTES: u64 = 4 << 20;
 pub(crate) struct Performer {
     data: Vec<u8>,
     bytes_read: u64,
-    /// Of a compressed cluster, this many bytes have stamps at most, in all but one of eight requests: compressing stamps
-    /// takes more time than all else. `None` for what [`fill`] says.
+    /// Of a compressed cluster, this many bytes have stamps at most, but in every eighth cluster of the disk: compressing
+    /// stamps takes more time than all else. `None` for what [`fill`] says.
     hurry_bytes: Option<usize>,
 }
 
@@ -57,7 +57,7 @@ impl Performer {
             Request::Flush => disk.flush(),
             Request::Status { offset, length } => map(disk, Extent::new(offset, length)),
             Request::Resize { size } => disk.resize(size),
-            Request::Reopen | Request::Check => unreachable!("made elsewhere"),
+            Request::Reopen { .. } | Request::Check { .. } => unreachable!("made elsewhere"),
         }
     }
 
@@ -80,12 +80,16 @@ impl Performer {
             Request::Write { fua, .. } => (fua, false),
             _ => (false, true),
         };
-        let hurry_bytes = self.hurry_bytes.filter(|_| compressed && !number.is_multiple_of(8));
+        let hurry_bytes = self.hurry_bytes.filter(|_| compressed);
         for part in transfers(disk, offset, length)? {
             let buf = self.buffer(part.length);
             fill(buf, part.offset, number, request, cluster_bytes);
-            for cluster in buf.chunks_mut(cluster_bytes as usize) {
-                let kept = hurry_bytes.unwrap_or(cluster.len()).min(cluster.len());
+            for (index, cluster) in
+                (part.offset / cluster_bytes..).zip(buf.chunks_mut(cluster_bytes as usize))
+            {
+                let kept = hurry_bytes
+                    .filter(|_| !index.is_multiple_of(8))
+                    .map_or(cluster.len(), |kept| kept.min(cluster.len()));
                 cluster[kept..].fill(0);
             }
             disk.write(part.offset, buf, WriteFlags { fua, compressed })?;

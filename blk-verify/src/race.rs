@@ -228,8 +228,9 @@ impl Run<'_> {
         let requests: Vec<(Request, Turn)> = scenario.turns().collect();
         let mut rest = &requests[..];
         while !rest.is_empty() {
-            let alone =
-                |(request, _): &(Request, Turn)| matches!(request, Request::Reopen | Request::Resize { .. });
+            let alone = |(request, _): &(Request, Turn)| {
+                matches!(request, Request::Reopen { .. } | Request::Resize { .. })
+            };
             let together = rest.iter().position(alone).unwrap_or(rest.len());
             self.together(&rest[..together])?;
             rest = &rest[together..];
@@ -240,7 +241,7 @@ impl Run<'_> {
         }
         self.judge_content()?;
         image::check(self.disk()).map_err(|finding| self.court.explain(*finding))?;
-        self.reopen()?;
+        self.reopen(false)?;
         self.judge_content()
     }
 
@@ -270,9 +271,9 @@ impl Run<'_> {
     }
 
     fn alone(&mut self, request: Request) -> Step {
-        if request == Request::Reopen {
-            self.court.reopened();
-            return self.reopen();
+        if let Request::Reopen { kill } = request {
+            self.court.reopened(request);
+            return self.reopen(kill);
         }
         // What refuses has changed nothing.
         if let Request::Resize { size } = request
@@ -291,9 +292,11 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn reopen(&mut self) -> Step {
+    fn reopen(&mut self, kill: bool) -> Step {
         if let Some(disk) = self.disk.take() {
-            disk.close().map_err(|error| self.court.explain(*failed("closing the image", &error)))?;
+            let (what, ended) =
+                if kill { ("flushing the image", disk.flush()) } else { ("closing the image", disk.close()) };
+            ended.map_err(|error| self.court.explain(*failed(what, &error)))?;
         }
         self.open()
     }

@@ -21,6 +21,7 @@ mod schedule;
 pub mod text;
 mod turn;
 
+use blk_core::RepairMode;
 use serde::{Deserialize, Serialize};
 
 pub use error::ParseError;
@@ -88,6 +89,9 @@ pub struct Config {
     pub lazy_refcounts: bool,
     /// Seed of the driver's own free choices, such as which cached slice is evicted; 0 is its usual ones.
     pub control: u32,
+    /// Bytes of the storage that a crash leaves old or new as one: 512 or 4096.
+    #[serde(skip_serializing_if = "is_usual_atom")]
+    pub atom_bytes: u16,
     /// Requests that are in flight at most, begun in order: each lane takes the next one. 0 and 1: one after the other.
     #[serde(skip_serializing_if = "is_sequential")]
     pub lanes: u8,
@@ -97,6 +101,11 @@ pub struct Config {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_sequential(lanes: &u8) -> bool {
     *lanes == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_usual_atom(bytes: &u16) -> bool {
+    *bytes == 512
 }
 
 impl Default for Config {
@@ -116,6 +125,7 @@ impl Default for Config {
             discard: true,
             lazy_refcounts: false,
             control: 0,
+            atom_bytes: 512,
             lanes: 0,
         }
     }
@@ -203,10 +213,52 @@ pub enum Request {
         /// The new size.
         size: u64,
     },
-    /// `reopen`: closes and opens the disk under test.
-    Reopen,
-    /// `check`: checks the metadata of the disk under test.
-    Check,
+    /// `reopen`: closes and opens the disk under test. `kill`: flushes it, drops it without a close, and opens what is left.
+    Reopen {
+        /// Without a close.
+        #[serde(default)]
+        kill: bool,
+    },
+    /// `check [-r leaks|all]`: checks the metadata of the disk under test, and repairs it.
+    Check {
+        /// What is repaired.
+        #[serde(default)]
+        repair: Repair,
+    },
+}
+
+/// What a check repairs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Repair {
+    /// Nothing.
+    #[default]
+    None,
+    /// Leaked clusters.
+    Leaks,
+    /// Everything.
+    All,
+}
+
+impl From<RepairMode> for Repair {
+    fn from(mode: RepairMode) -> Self {
+        match mode {
+            RepairMode::None => Self::None,
+            RepairMode::Leaks => Self::Leaks,
+            RepairMode::All => Self::All,
+        }
+    }
+}
+
+impl Repair {
+    /// As a disk takes it.
+    pub fn mode(self) -> RepairMode {
+        match self {
+            Self::None => RepairMode::None,
+            Self::Leaks => RepairMode::Leaks,
+            Self::All => RepairMode::All,
+        }
+    }
 }
 
 /// A configuration and the requests that are made of it.

@@ -24,7 +24,7 @@ use crate::generate::{Generator, Limits};
 use crate::journal::Journal;
 use crate::oracle::{content, image};
 use crate::report::{self, Finding};
-use crate::scenario::{Config, Request, Scenario};
+use crate::scenario::{Config, Repair, Request, Scenario};
 use crate::target::Bench;
 use crate::verify::{Numbering, Policy, Verify};
 use history::History;
@@ -175,7 +175,7 @@ impl Session {
     /// What was found. The session is of no further use then.
     pub fn round(&mut self, requests: u64, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
         guarded(|| self.make_requests(requests, stop))?;
-        for request in [Request::Check, Request::Reopen] {
+        for request in [Request::Check { repair: Repair::None }, Request::Reopen { kill: false }] {
             self.shared.history.add(request);
         }
         guarded(|| {
@@ -211,15 +211,23 @@ impl Session {
     /// # Errors
     /// What was found.
     pub fn replay(&mut self, requests: &[Request], end: ReplayEnd) -> Result<(), Box<Finding>> {
-        for part in requests.split_inclusive(|request| matches!(request, Request::Reopen | Request::Check)) {
+        for part in requests
+            .split_inclusive(|request| matches!(request, Request::Reopen { .. } | Request::Check { .. }))
+        {
             guarded(|| {
                 let disk = self.verifier()?;
                 let mut worker = Worker::new(&disk, &self.shared, false);
                 part.iter().try_for_each(|request| worker.make(*request))
             })?;
             match part.last() {
-                Some(Request::Reopen) => guarded(|| self.reopen())?,
-                Some(Request::Check) => guarded(|| image::check(&self.bench.test()))?,
+                Some(Request::Reopen { kill: false }) => guarded(|| self.reopen())?,
+                Some(Request::Reopen { kill: true }) => guarded(|| {
+                    let killed = self.bench.kill();
+                    killed.map_err(|error| content::failed("reopening the image without a close", &error))
+                })?,
+                Some(Request::Check { repair }) => {
+                    guarded(|| image::check_and_repair(&self.bench.test(), repair.mode()))?;
+                }
                 _ => {}
             }
         }

@@ -29,6 +29,12 @@ pub trait Bench: Debug {
 
     /// Closes the disk under test and opens the same image again. The caller has dropped its handles to the old one.
     fn reopen(&mut self) -> Result<()>;
+
+    /// Flushes the disk under test, drops it without a close, as a killed process does, and opens what is left. A bench that
+    /// cannot let go of its disk so closes it.
+    fn kill(&mut self) -> Result<()> {
+        self.reopen()
+    }
 }
 
 /// A driver under test, as the oracles of crashes, faults and races see it: they bring the storage that its images lie on.

@@ -436,10 +436,11 @@ impl Verify {
 
 impl Check for Verify {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
-        let number = self.begin(Request::Check)?;
+        let request = Request::Check { repair: repair.into() };
+        let number = self.begin(request)?;
         let _ordered = self.order_alone()?;
         let checked = self.test.check(repair);
-        self.compare_sizes(number, Request::Check)?;
+        self.compare_sizes(number, request)?;
         checked
     }
 }

@@ -258,8 +258,11 @@ fn table() -> Vec<(Bug, &'static str, &'static [By])> {
 }
 
 fn scenario(requests: &str, lanes: u8) -> Scenario {
-    let config =
-        if lanes > 0 { format!("config size-bytes=16k lanes={lanes}\n") } else { "config size-bytes=16k\n".to_owned() };
+    let config = if lanes > 0 {
+        format!("config size-bytes=16k lanes={lanes}\n")
+    } else {
+        "config size-bytes=16k\n".to_owned()
+    };
     Scenario::from_text(&format!("blk-scenario 1\n{config}{requests}\n"))
         .expect("the requests are well-formed")
 }

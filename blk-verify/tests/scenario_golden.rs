@@ -110,7 +110,8 @@ fn unknown_opcodes_flags_and_reserved_bytes_are_ignored() {
          f2 f0 ff 01  00 00 00 00 00 00  00 02 00 00 00 00",
         &expect![[r#"
             blk-scenario 1
-            config lazy-refcounts=on control=4294967295
+            config lazy-refcounts=on control=4294967295 atom-bytes=4k
+            kill
             flush
             write 0 512
         "#]],
@@ -162,7 +163,7 @@ fn illegal_configurations_are_brought_to_legal_ones() {
         "b1 ff ff ff ff ff ff ff  ff ff ff ff ff ff  ff ff ff ff ff ff  ff ff  ff ff  ff ff ff ff  ff ff ff ff",
         &expect![[r#"
             blk-scenario 1
-            config size-bytes=1020 cluster-bits=21 refcount-order=6 compression=zstd l2-cache-entries=8 l2-slice-bytes=2k refcount-cache-entries=8 preallocate=on lazy-refcounts=on control=4294967295
+            config size-bytes=1020 cluster-bits=21 refcount-order=6 compression=zstd l2-cache-entries=8 l2-slice-bytes=2k refcount-cache-entries=8 preallocate=on lazy-refcounts=on control=4294967295 atom-bytes=4k
         "#]],
     );
     decodes_to(
@@ -222,5 +223,25 @@ fn raw_ranges_are_brought_to_the_disk() {
         truncate 89311
         truncate 2190559
     "#]],
+    );
+}
+
+#[test]
+fn kills_repairs_and_large_atoms() {
+    decodes_to(
+        "b1 03 09 04 00 00 0e 00  00 10 00 00 00 00  00 00 00 00 00 00  00 00  00 00  00 00 00 00  00 00 00 00
+         0b 00 00 00  00 00 00 00 00 00  00 00 00 00 00 00
+         0c 00 00 00  00 00 00 00 00 00  00 00 00 00 00 00
+         0d 00 00 00  00 00 00 00 00 00  00 00 00 00 00 00
+         0e 00 00 00  00 00 00 00 00 00  00 00 00 00 00 00
+         09 00 00 00  00 00 00 00 00 00  00 00 00 00 00 00",
+        &expect![[r#"
+            blk-scenario 1
+            config size-bytes=4k cluster-bits=9 lazy-refcounts=on atom-bytes=4k
+            kill
+            check -r leaks
+            check -r all
+            reopen
+        "#]],
     );
 }

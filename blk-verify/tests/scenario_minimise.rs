@@ -2,7 +2,7 @@
 
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::minimise::{Minimised, Options, minimise, minimise_until};
-use blk_verify::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
+use blk_verify::scenario::{Backing, Config, Fill, Repair, Request, RequestKind, Scenario};
 
 /// Long random scenarios, in which the judges below find their bug or not.
 fn long(seed: u64) -> impl Iterator<Item = Scenario> {
@@ -188,11 +188,11 @@ fn requests_that_need_one_another_go_in_pairs() {
         (balanced && count(RequestKind::Resize) > 0).then_some("balanced")
     };
     let requests = vec![
-        Request::Reopen,
+        Request::Reopen { kill: false },
         Request::Resize { size: 5000 },
-        Request::Check,
-        Request::Check,
-        Request::Reopen,
+        Request::Check { repair: Repair::None },
+        Request::Check { repair: Repair::None },
+        Request::Reopen { kill: false },
     ];
     let scenario = Scenario { requests, ..Scenario::default() };
     let result = minimise(&scenario, judge, &Options::default()).expect("it fails");

@@ -4,7 +4,7 @@
 
 use std::fmt::Write as _;
 
-use blk_verify::scenario::{Backing, Compression, Config, Fill, Request, Scenario, bounds};
+use blk_verify::scenario::{Backing, Compression, Config, Fill, Repair, Request, Scenario, bounds};
 use expect_test::{Expect, expect};
 
 fn refused(text: &str, expected: &Expect) {
@@ -40,7 +40,10 @@ f
 t 2M
 map 0 0
 reopen
-check";
+check
+kill
+check -r leaks
+check -r all";
     let scenario = Scenario::from_text(text).expect("a well-formed text");
     assert_eq!(
         scenario.config,
@@ -64,8 +67,11 @@ check";
         Request::Flush,
         Request::Resize { size: 2 << 20 },
         Request::Status { offset: 0, length: 0 },
-        Request::Reopen,
-        Request::Check,
+        Request::Reopen { kill: false },
+        Request::Check { repair: Repair::None },
+        Request::Reopen { kill: true },
+        Request::Check { repair: Repair::Leaks },
+        Request::Check { repair: Repair::All },
     ];
     assert_eq!(scenario.requests, expected);
     let canonical = expect![[r#"
@@ -82,6 +88,9 @@ check";
         map 0 0
         reopen
         check
+        kill
+        check -r leaks
+        check -r all
     "#]];
     canonical.assert_eq(&scenario.to_text());
     assert_eq!(Scenario::from_text(&scenario.to_text()), Ok(scenario));
@@ -119,7 +128,7 @@ fn wrong_configurations_are_refused() {
     line_refused(
         "config size-byte=1",
         &expect![
-            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control, lanes"
+            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control, atom-bytes, lanes"
         ],
     );
     line_refused("config version", &expect!["line 2, column 8: 'version' is not KEY=VALUE"]);
@@ -187,7 +196,7 @@ fn wrong_requests_are_refused() {
     line_refused(
         "rread 0 512",
         &expect![
-            "line 2, column 1: unknown request 'rread'; known are read, write, discard, map, truncate, flush, reopen, check"
+            "line 2, column 1: unknown request 'rread'; known are read, write, discard, map, truncate, flush, reopen, kill, check"
         ],
     );
     line_refused("read 0", &expect!["line 2, column 1: 1 operands; expected: read OFFSET LENGTH"]);
@@ -279,7 +288,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"config\": { \"size\": 1 }\n}",
         &expect![
-            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`, `lanes`"
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`, `atom-bytes`, `lanes`"
         ],
     );
     json_refused(

@@ -1,6 +1,6 @@
 //! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread and with several.
 
-use blk_verify::scenario::{Config, Fill, Request};
+use blk_verify::scenario::{Config, Fill, Repair, Request};
 use blk_verify::session::{ReplayEnd, Session, SessionOptions};
 use blk_verify::target::Target;
 use blk_verify::testing::{Bug, FlatTarget};
@@ -63,7 +63,10 @@ fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
     let made = quiet.history().unwrap().requests;
     assert!(quiet.counts().requests() >= 500 && made.len() >= 400, "{}", made.len());
     let changes = |request: &Request| {
-        !matches!(request, Request::Read { .. } | Request::Status { .. } | Request::Check | Request::Reopen)
+        !matches!(
+            request,
+            Request::Read { .. } | Request::Status { .. } | Request::Check { .. } | Request::Reopen { .. }
+        )
     };
     assert!(!made.iter().any(changes));
 }
@@ -73,7 +76,12 @@ fn a_replay_makes_what_the_trace_says() {
     let write = Request::Write { offset: 512, length: 1024, fill: Fill::Stamp, fua: false };
     let read = Request::Read { offset: 0, length: 4096 };
     let mut replayed = session(FlatTarget(Bug::None), SessionOptions::default());
-    replayed.replay(&[write, Request::Reopen, read, Request::Check, read], ReplayEnd::WholeDisk).unwrap();
+    replayed
+        .replay(
+            &[write, Request::Reopen { kill: false }, read, Request::Check { repair: Repair::None }, read],
+            ReplayEnd::WholeDisk,
+        )
+        .unwrap();
     assert_eq!(replayed.counts().accepted(), 5);
     // More than a transfer may have is refused, not allocated.
     replayed.replay(&[Request::Read { offset: 0, length: u64::MAX }], ReplayEnd::LastRequest).unwrap();

@@ -1,10 +1,10 @@
 //! Making one request of a scenario.
 
-use blk_core::{Disk, Error, Extent, RepairMode};
+use blk_core::{Disk, Error, Extent};
 
 use super::{Run, Step};
 use crate::oracle::image;
-use crate::scenario::Request;
+use crate::scenario::{Repair, Request};
 use crate::stats::ClusterKind;
 
 impl Run<'_> {
@@ -13,8 +13,8 @@ impl Run<'_> {
         self.engine.stats.requests += 1;
         let before = self.kinds_at(request);
         let result = match request {
-            Request::Reopen => return self.make_reopen(),
-            Request::Check => return self.make_check(),
+            Request::Reopen { kill } => return self.make_reopen(kill),
+            Request::Check { repair } => return self.make_check(repair),
             _ => self.perform(number, request),
         };
         match result {
@@ -33,16 +33,17 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn make_reopen(&mut self) -> Step {
-        self.reopen()?;
+    fn make_reopen(&mut self, kill: bool) -> Step {
+        self.reopen(kill)?;
         self.engine.stats.accepted += 1;
         self.verify()
     }
 
-    fn make_check(&mut self) -> Step {
+    /// A repair of an image that nothing is wrong with has nothing to do.
+    fn make_check(&mut self, repair: Repair) -> Step {
         let disk = self.disk();
         if disk.driver().as_check().is_some() {
-            match disk.check(RepairMode::None) {
+            match disk.check(repair.mode()) {
                 Ok(checked) if checked.is_clean() => {}
                 Ok(checked) => return Err(Box::new(image::finding(&checked))),
                 Err(error) => return Err(self.found("checking the image", &error)),

@@ -128,8 +128,7 @@ impl Run<'_> {
         {
             return Err(Violation::new(Rule::Check, "clusters leak with the fault gone"));
         }
-        // An odd number: the image is closed.
-        self.make(FIRST_NUMBER + 1001, Request::Reopen)?;
+        self.make(FIRST_NUMBER + 1001, Request::Reopen { kill: false })?;
         self.look_at_all()
     }
 

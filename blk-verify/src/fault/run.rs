@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Disk, Error, ErrorKind, Extent, MemoryStorage, RepairMode};
+use blk_core::{Disk, Error, ErrorKind, Extent, MemoryStorage};
 
 use super::expected::{Expected, Predicted, Wrong};
 use super::explain::Place;
@@ -14,7 +14,7 @@ use crate::oracle::image::worst;
 use crate::oracle::touched::touched;
 use crate::perform::Performer;
 use crate::refusal::{is_inside, may_refuse};
-use crate::scenario::{Config, Request};
+use crate::scenario::{Config, Repair, Request};
 use crate::target::Prepared;
 
 /// Disks up to this size are compared whole; of larger ones what was touched.
@@ -115,8 +115,8 @@ impl<'a> Run<'a> {
     pub(super) fn make(&mut self, number: u32, request: Request) -> Judged<bool> {
         self.place.request = Some((number, request));
         match request {
-            Request::Reopen => return self.reopen(number),
-            Request::Check => return self.check_as_asked(number),
+            Request::Reopen { kill } => return self.reopen(kill),
+            Request::Check { repair } => return self.check_as_asked(repair),
             _ => {}
         }
         let Some(disk) = &self.disk else { return Ok(false) };
@@ -151,7 +151,7 @@ impl<'a> Run<'a> {
     /// Makes a request as [`Run::make`] does, without judging it: the answer is known from the run without faults, after which the
     /// disk has shown `after`.
     pub(super) fn repeat(&mut self, number: u32, request: Request, after: &Expected) -> Judged {
-        if matches!(request, Request::Reopen | Request::Check) {
+        if matches!(request, Request::Reopen { .. } | Request::Check { .. }) {
             return self.make(number, request).map(|_| ());
         }
         let Some(disk) = &self.disk else { return Ok(()) };
@@ -267,15 +267,14 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Closes and opens the image. Images with lazy refcounts are left dirty every other time.
-    fn reopen(&mut self, number: u32) -> Judged<bool> {
+    /// Closes the image, or leaves it as a killed process does, and opens it.
+    fn reopen(&mut self, kill: bool) -> Judged<bool> {
         let before = self.host.failed_count();
         // A handle that was given up is not closed.
         let mut is_closed = self.disk.is_some();
         if let Some(disk) = self.disk.take() {
             self.host.watch(true);
-            let is_killed = self.setting.config.lazy_refcounts && number.is_multiple_of(2);
-            let closed = if is_killed { disk.flush() } else { disk.close() };
+            let closed = if kill { disk.flush() } else { disk.close() };
             drop(disk);
             self.host.watch(false);
             self.notice_fault();
@@ -315,16 +314,15 @@ impl<'a> Run<'a> {
         held(again, "reading twice gives different bytes").map_err(|violation| violation.of(Rule::Stable))
     }
 
-    /// A check that the scenario asks for; every other time it would repair.
-    fn check_as_asked(&mut self, number: u32) -> Judged<bool> {
+    /// A check that the scenario asks for, with its repair.
+    fn check_as_asked(&mut self, repair: Repair) -> Judged<bool> {
         let Some(disk) = &self.disk else { return Ok(false) };
         if disk.driver().as_check().is_none() {
             return Ok(true);
         }
-        let mode = if number.is_multiple_of(2) { RepairMode::All } else { RepairMode::None };
         let before = self.host.failed_count();
         self.host.watch(true);
-        let checked = disk.check(mode);
+        let checked = disk.check(repair.mode());
         self.host.watch(false);
         self.notice_fault();
         match checked {

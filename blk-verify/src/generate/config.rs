@@ -48,6 +48,7 @@ pub(super) fn random(rng: &mut Random, limits: &Limits) -> Config {
         preallocate: rng.chance(1, 8),
         discard: !rng.chance(1, 5),
         lazy_refcounts: rng.chance(1, 6),
+        atom_bytes: if rng.chance(1, 4) { 4096 } else { 512 },
         control: if rng.chance(1, 3) { rng.below(u64::from(u32::MAX)) as u32 } else { 0 },
     };
     config.normalize();

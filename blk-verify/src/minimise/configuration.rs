@@ -35,7 +35,7 @@ pub(super) fn simplify(search: &mut Search) {
 
 type ToDefault = fn(&mut Config, &Config);
 
-const FIELDS: [ToDefault; 10] = [
+const FIELDS: [ToDefault; 11] = [
     |config, usual| config.version = usual.version,
     |config, usual| config.refcount_order = usual.refcount_order,
     |config, usual| config.compression = usual.compression,
@@ -46,6 +46,7 @@ const FIELDS: [ToDefault; 10] = [
     |config, usual| config.discard = usual.discard,
     |config, usual| config.lazy_refcounts = usual.lazy_refcounts,
     |config, usual| config.control = usual.control,
+    |config, usual| config.atom_bytes = usual.atom_bytes,
 ];
 
 /// A configuration that was legal stays so.

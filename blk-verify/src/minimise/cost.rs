@@ -58,6 +58,7 @@ fn config_rank(config: &Config) -> u128 {
         config.discard != usual.discard,
         config.lazy_refcounts != usual.lazy_refcounts,
         config.control != usual.control,
+        config.atom_bytes != usual.atom_bytes,
     ];
     let backing = match config.backing {
         Backing::None => 0,
@@ -89,6 +90,8 @@ fn flags(request: &Request) -> u128 {
         Request::WriteZeroes { unmap, no_fallback, fua, .. } => {
             u128::from(unmap) + u128::from(no_fallback) + u128::from(fua)
         }
+        Request::Reopen { kill } => u128::from(kill),
+        Request::Check { repair } => repair as u128,
         _ => 0,
     }
 }

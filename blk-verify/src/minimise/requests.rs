@@ -2,7 +2,7 @@
 
 use super::cost::kind_rank;
 use super::search::Search;
-use crate::scenario::{Fill, Request, Scenario};
+use crate::scenario::{Fill, Repair, Request, Scenario};
 
 /// Beyond this many requests, all pairs are too many.
 const PAIRS_REQUESTS_MAX: usize = 16;
@@ -200,6 +200,10 @@ fn plainer_flags(request: &Request) -> Vec<fn(Request) -> Request> {
             vec![without_fua, with_stamps, with_small_byte]
         }
         Request::WriteZeroes { .. } => vec![without_fua, without_unmap, without_no_fallback],
+        Request::Reopen { .. } => vec![|_| Request::Reopen { kill: false }],
+        Request::Check { .. } => {
+            vec![|_| Request::Check { repair: Repair::None }, |_| Request::Check { repair: Repair::Leaks }]
+        }
         _ => Vec::new(),
     }
 }

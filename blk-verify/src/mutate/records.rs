@@ -4,7 +4,7 @@ use crate::random::Random;
 
 use super::near;
 use crate::generate::{Aim, Limits, Swarm, of_kind, request};
-use crate::scenario::{Fill, Request, Scenario};
+use crate::scenario::{Fill, Repair, Request, RequestKind, Scenario};
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
 pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
@@ -30,7 +30,8 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits)
         19 => change_flags(rng, &mut requests[at]),
         20..=21 => look_at_what_was_written(rng, requests, at),
         22 => {
-            let pause = [Request::Reopen, Request::Flush, Request::Check][rng.below(3) as usize];
+            let kind = rng.one_of(&[RequestKind::Reopen, RequestKind::Flush, RequestKind::Check]);
+            let pause = of_kind(rng, kind, &mut aim);
             requests.insert(at + 1, pause);
         }
         _ => append_new(rng, requests, &mut aim),
@@ -160,6 +161,10 @@ fn change_flags(rng: &mut Random, request: &mut Request) {
         Request::WriteZeroes { unmap, no_fallback, fua, .. } => {
             let flag = [unmap, no_fallback, fua].into_iter().nth(dice as usize).expect("three flags");
             *flag = !*flag;
+        }
+        Request::Reopen { kill } => *kill = !*kill,
+        Request::Check { repair } => {
+            *repair = rng.one_of(&[Repair::None, Repair::Leaks, Repair::All]);
         }
         _ => {}
     }

@@ -7,11 +7,16 @@ use crate::report::{self, Finding, Signature};
 
 /// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no reason for one.
 pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
+    check_and_repair(test, RepairMode::None)
+}
+
+/// As [`check`], with a repair that has nothing to do if all is right.
+pub(crate) fn check_and_repair(test: &Disk, repair: RepairMode) -> Result<(), Box<Finding>> {
     test.flush().map_err(|error| failed("flushing at the end", &error))?;
     if test.driver().as_check().is_none() {
         return Ok(());
     }
-    let checked = test.check(RepairMode::None).map_err(|error| failed("checking the image", &error))?;
+    let checked = test.check(repair).map_err(|error| failed("checking the image", &error))?;
     if checked.is_clean() { Ok(()) } else { Err(Box::new(finding(&checked))) }
 }
 

@@ -147,8 +147,8 @@ impl Court {
     }
 
     /// The disk was reopened, with nothing in flight.
-    pub(super) fn reopened(&self) {
-        self.journal.enter(Request::Reopen);
+    pub(super) fn reopened(&self, request: Request) {
+        self.journal.enter(request);
         self.inner.lock().timeline = None;
     }
 

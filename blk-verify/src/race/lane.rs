@@ -1,6 +1,6 @@
 //! A lane: makes one request after the other, and says what came of it.
 
-use blk_core::{Disk, Error, Extent, RepairMode, Result, WriteFlags};
+use blk_core::{Disk, Error, Extent, Result, WriteFlags};
 
 use super::court::{Answer, Begun, Court};
 use crate::perform::Performer;
@@ -43,8 +43,8 @@ fn make(disk: &Disk, begun: &Begun, performer: &mut Performer) -> Result<Answer>
         Request::WriteCompressed { offset, .. } => {
             write(disk, begun, offset, WriteFlags { fua: false, compressed: true })
         }
-        Request::Check if disk.driver().as_check().is_none() => Ok(Answer::Done),
-        Request::Check => disk.check(RepairMode::None).map(Answer::Checked),
+        Request::Check { .. } if disk.driver().as_check().is_none() => Ok(Answer::Done),
+        Request::Check { repair } => disk.check(repair.mode()).map(Answer::Checked),
         // What moves no data needs no cluster size.
         request => performer.perform(disk, begun.number, request, 0).map(|()| Answer::Done),
     }

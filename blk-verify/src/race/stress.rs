@@ -113,5 +113,5 @@ fn together(requests: &[Request]) -> Vec<(Request, Turn)> {
 }
 
 fn may_meet(request: &Request) -> bool {
-    !matches!(request, Request::Reopen | Request::Resize { .. })
+    !matches!(request, Request::Reopen { .. } | Request::Resize { .. })
 }

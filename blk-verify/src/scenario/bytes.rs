@@ -9,12 +9,13 @@
 //!     2 format, 3 chain
 //!  5  compression: 0 zlib, 1 zstd       then up to 256 records of 16 bytes:
 //!  6  bit 0 preallocate, bit 1 discard,   0  opcode in the low nibble       3  MODE: 0xEE takes the numbers as they are
-//!     bit 2 lazy refcounts                1  flags                          4..10  offset, or the new size
+//!     bit 2 lazy refcounts,               1  flags                          4..10  offset, or the new size
+//!     bit 3 atoms of 4096 bytes
 //!  7  lanes; 9 and more: 0                2  byte to write                 10..16  length
 //! ```
 //! All numbers are little-endian, all units bytes. What is missing of the header has the default's values; what is missing of the
 //! last record is zero. Opcodes: 1 read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate,
-//! 9 reopen, 10 check; all others are ignored, so that a later opcode cannot change what an old input does to the others.
+//! 9 reopen, 10 check, 11 kill, 12 check and repair leaks, 13 check and repair all; all others are ignored, so that a later opcode cannot change what an old input does to the others.
 //! Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the byte is written rather than stamps; others are ignored.
 //! Where there are two lanes or more, the high nibbles of opcode and flags are the low and high half of the request's turn
 //! ([`super::Turn`]).
@@ -27,7 +28,7 @@ use super::bounds::{
     CACHE_ENTRIES_MAX, DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, REQUESTS_MAX,
 };
 use super::reach::{self, Frame};
-use super::{Backing, Compression, Config, Fill, Request, RequestKind, Scenario, Turn};
+use super::{Backing, Compression, Config, Fill, Repair, Request, Scenario, Turn};
 
 /// First byte of the bytes form. It is not valid UTF-8, so no text begins with it.
 pub const MAGIC: u8 = 0xB1;
@@ -154,6 +155,7 @@ fn decode_config(header: &[u8]) -> Config {
         preallocate: bytes[6] & 1 != 0,
         discard: bytes[6] & 2 != 0,
         lazy_refcounts: bytes[6] & 4 != 0,
+        atom_bytes: if bytes[6] & 8 == 0 { 512 } else { 4096 },
         control: number(&bytes[28..32]) as u32,
         lanes: if bytes[7] <= LANES_MAX { bytes[7] } else { 0 },
     };
@@ -174,8 +176,8 @@ fn encode_config(config: &Config) -> [u8; HEADER_BYTES] {
         Backing::Chain => 3,
     };
     bytes[5] = u8::from(config.compression == Compression::Zstd);
-    bytes[6] =
-        u8::from(config.preallocate) | u8::from(config.discard) << 1 | u8::from(config.lazy_refcounts) << 2;
+    let switches = [config.preallocate, config.discard, config.lazy_refcounts, config.atom_bytes == 4096];
+    bytes[6] = (0..).zip(switches).map(|(bit, is_on)| u8::from(is_on) << bit).sum();
     bytes[7] = config.lanes.min(LANES_MAX);
     bytes[8..14].copy_from_slice(&bytes_of(config.size_bytes.min(DISK_BYTES_MAX)));
     bytes[14..20].copy_from_slice(&bytes_of(config.backing_bytes.min(DISK_BYTES_MAX)));
@@ -221,8 +223,11 @@ fn decode_record(record: &[u8; RECORD_BYTES], frame: Frame) -> Option<Request> {
         6 => Request::Flush,
         7 => Request::Status { offset, length },
         8 => Request::Resize { size: frame.resize(first) },
-        9 => Request::Reopen,
-        10 => Request::Check,
+        9 => Request::Reopen { kill: false },
+        10 => Request::Check { repair: Repair::None },
+        11 => Request::Reopen { kill: true },
+        12 => Request::Check { repair: Repair::Leaks },
+        13 => Request::Check { repair: Repair::All },
         _ => return None,
     };
     let range = if mode == MODE_EXACT { (first, second) } else { frame.range(request.kind(), first, second) };
@@ -236,7 +241,7 @@ fn decode_turn(record: &[u8; RECORD_BYTES], config: &Config) -> Turn {
 
 fn encode_record(request: &Request, frame: Frame) -> [u8; RECORD_BYTES] {
     let mut record = [0; RECORD_BYTES];
-    record[0] = opcode(request.kind());
+    record[0] = opcode(request);
     let (fill, fua, unmap, no_fallback) = match *request {
         Request::Write { fill, fua, .. } => (fill, fua, false, false),
         Request::WriteCompressed { fill, .. } => (fill, false, false, false),
@@ -263,18 +268,21 @@ fn encode_record(request: &Request, frame: Frame) -> [u8; RECORD_BYTES] {
     record
 }
 
-fn opcode(kind: RequestKind) -> u8 {
-    match kind {
-        RequestKind::Read => 1,
-        RequestKind::Write => 2,
-        RequestKind::WriteCompressed => 3,
-        RequestKind::WriteZeroes => 4,
-        RequestKind::Discard => 5,
-        RequestKind::Flush => 6,
-        RequestKind::Status => 7,
-        RequestKind::Resize => 8,
-        RequestKind::Reopen => 9,
-        RequestKind::Check => 10,
+fn opcode(request: &Request) -> u8 {
+    match request {
+        Request::Read { .. } => 1,
+        Request::Write { .. } => 2,
+        Request::WriteCompressed { .. } => 3,
+        Request::WriteZeroes { .. } => 4,
+        Request::Discard { .. } => 5,
+        Request::Flush => 6,
+        Request::Status { .. } => 7,
+        Request::Resize { .. } => 8,
+        Request::Reopen { kill: false } => 9,
+        Request::Check { repair: Repair::None } => 10,
+        Request::Reopen { kill: true } => 11,
+        Request::Check { repair: Repair::Leaks } => 12,
+        Request::Check { repair: Repair::All } => 13,
     }
 }
 

@@ -40,6 +40,7 @@ impl Config {
             self.lazy_refcounts = false;
         }
         self.lanes = self.lanes.min(LANES_MAX);
+        self.atom_bytes = if self.atom_bytes == 4096 { 4096 } else { 512 };
         if self.l2_slice_bytes != 0 {
             let slice = self.l2_slice_bytes.clamp(SLICE_BYTES_MIN, 1 << self.cluster_bits);
             self.l2_slice_bytes = 1 << slice.ilog2();
@@ -70,6 +71,9 @@ impl Config {
                 format!("refcount-order is {}, and must be 0 to 6", self.refcount_order)
             }
             _ if self.lanes > LANES_MAX => format!("lanes is {}, and must be 0 to {LANES_MAX}", self.lanes),
+            _ if !matches!(self.atom_bytes, 512 | 4096) => {
+                format!("atom-bytes is {}, and must be 512 or 4096", self.atom_bytes)
+            }
             _ if !slice_is_legal => {
                 format!("l2-slice-bytes is {slice}, and must be 0 or a power of two from 512 to 2M")
             }

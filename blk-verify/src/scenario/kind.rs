@@ -86,8 +86,8 @@ impl Request {
             Self::Flush => RequestKind::Flush,
             Self::Status { .. } => RequestKind::Status,
             Self::Resize { .. } => RequestKind::Resize,
-            Self::Reopen => RequestKind::Reopen,
-            Self::Check => RequestKind::Check,
+            Self::Reopen { .. } => RequestKind::Reopen,
+            Self::Check { .. } => RequestKind::Check,
         }
     }
 
@@ -100,7 +100,7 @@ impl Request {
             | Self::WriteZeroes { offset, length, .. }
             | Self::Discard { offset, length }
             | Self::Status { offset, length } => Some((offset, length)),
-            Self::Flush | Self::Resize { .. } | Self::Reopen | Self::Check => None,
+            Self::Flush | Self::Resize { .. } | Self::Reopen { .. } | Self::Check { .. } => None,
         }
     }
 
@@ -114,7 +114,7 @@ impl Request {
             | Self::WriteZeroes { offset, length, .. }
             | Self::Discard { offset, length }
             | Self::Status { offset, length } => (*offset, *length) = (new_offset, new_length),
-            Self::Flush | Self::Resize { .. } | Self::Reopen | Self::Check => {}
+            Self::Flush | Self::Resize { .. } | Self::Reopen { .. } | Self::Check { .. } => {}
         }
         self
     }

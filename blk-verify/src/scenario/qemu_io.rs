@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::{Backing, Compression, Config, Fill, Request, Scenario};
+use super::{Backing, Compression, Config, Fill, Repair, Request, Scenario};
 
 impl Scenario {
     /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`, in the current
@@ -20,8 +20,9 @@ impl Scenario {
             if !commands.is_empty() {
                 writeln!(script, "{open}{commands}").expect("writing to a string");
             }
-            if matches!(run.last(), Some((_, Request::Check))) {
-                script.push_str("qemu-img check test.qcow2\n");
+            if let Some((_, Request::Check { repair })) = run.last() {
+                writeln!(script, "qemu-img check{} test.qcow2", repair_flag(*repair))
+                    .expect("writing to a string");
             }
         }
         script.push_str("qemu-img check test.qcow2\n");
@@ -34,7 +35,15 @@ impl Scenario {
 }
 
 fn closes(request: &Request) -> bool {
-    matches!(request, Request::Reopen | Request::Check)
+    matches!(request, Request::Reopen { .. } | Request::Check { .. })
+}
+
+fn repair_flag(repair: Repair) -> &'static str {
+    match repair {
+        Repair::None => "",
+        Repair::Leaks => " -r leaks",
+        Repair::All => " -r all",
+    }
 }
 
 fn create(script: &mut String, config: &Config) {
@@ -115,7 +124,7 @@ fn command(number: u64, request: &Request) -> Option<String> {
         byte @ Fill::Byte(_) => byte,
     };
     let text = match *request {
-        Request::Reopen | Request::Check => return None,
+        Request::Reopen { .. } | Request::Check { .. } => return None,
         // qemu-io's map takes no range.
         Request::Status { .. } => "map".to_owned(),
         Request::Write { offset, length, fill, fua } => {

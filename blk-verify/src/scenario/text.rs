@@ -26,7 +26,7 @@ mod pasted;
 
 use std::fmt;
 
-use super::{Backing, Compression, Config, Fill, ParseError, ParseResult, Request, Scenario};
+use super::{Backing, Compression, Config, Fill, ParseError, ParseResult, Repair, Request, Scenario};
 
 /// The first line that is neither blank nor a comment.
 pub const HEADER: &str = "blk-scenario 1";
@@ -112,8 +112,10 @@ impl fmt::Display for Request {
             Self::Status { .. } => write!(f, "map")?,
             Self::Resize { size } => write!(f, "truncate {}", Size(size))?,
             Self::Flush => write!(f, "flush")?,
-            Self::Reopen => write!(f, "reopen")?,
-            Self::Check => write!(f, "check")?,
+            Self::Reopen { kill } => write!(f, "{}", if kill { "kill" } else { "reopen" })?,
+            Self::Check { repair: Repair::None } => write!(f, "check")?,
+            Self::Check { repair: Repair::Leaks } => write!(f, "check -r leaks")?,
+            Self::Check { repair: Repair::All } => write!(f, "check -r all")?,
         }
         match self.range() {
             Some((offset, length)) => write!(f, " {} {}", Size(offset), Size(length)),
@@ -168,11 +170,12 @@ enum Key {
     Discard,
     LazyRefcounts,
     Control,
+    AtomBytes,
     Lanes,
 }
 
 impl Key {
-    const ALL: [Self; 15] = [
+    const ALL: [Self; 16] = [
         Self::Size,
         Self::Version,
         Self::ClusterBits,
@@ -187,6 +190,7 @@ impl Key {
         Self::Discard,
         Self::LazyRefcounts,
         Self::Control,
+        Self::AtomBytes,
         Self::Lanes,
     ];
 
@@ -206,6 +210,7 @@ impl Key {
             Self::Discard => "discard",
             Self::LazyRefcounts => "lazy-refcounts",
             Self::Control => "control",
+            Self::AtomBytes => "atom-bytes",
             Self::Lanes => "lanes",
         }
     }
@@ -227,6 +232,7 @@ impl Key {
             Self::Discard => switch(config.discard),
             Self::LazyRefcounts => switch(config.lazy_refcounts),
             Self::Control => config.control.to_string(),
+            Self::AtomBytes => Size(u64::from(config.atom_bytes)).to_string(),
             Self::Lanes => config.lanes.to_string(),
         }
     }

@@ -53,7 +53,7 @@ impl<'a> Worker<'a> {
 
     fn takes(&self, request: &Request) -> bool {
         match request {
-            Request::Reopen | Request::Check => false,
+            Request::Reopen { .. } | Request::Check { .. } => false,
             Request::Resize { .. } => self.takes_resize && !self.read_only,
             Request::Read { .. } | Request::Status { .. } => true,
             _ => !self.read_only,
@@ -66,7 +66,7 @@ impl<'a> Worker<'a> {
         Counts::add(&counts.requests, 1);
         history.add(request);
         let request = self.aligned(request);
-        if matches!(request, Request::Reopen | Request::Check) {
+        if matches!(request, Request::Reopen { .. } | Request::Check { .. }) {
             Counts::add(&counts.accepted, 1);
             return Ok(());
         }
@@ -105,7 +105,7 @@ impl<'a> Worker<'a> {
                 | Request::Discard { offset, length }
                 | Request::Status { offset, length } => align(offset, length),
                 Request::Resize { size } => *size &= !(alignment - 1),
-                Request::Flush | Request::Reopen | Request::Check => {}
+                Request::Flush | Request::Reopen { .. } | Request::Check { .. } => {}
             }
         }
         request

@@ -6,7 +6,7 @@ use super::pasted;
 use super::{HEADER, Key, backing_name, compression_name};
 use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
 use crate::scenario::{
-    Backing, Compression, Config, Fill, POINTS_MAX, ParseError, ParseResult, Request, Scenario, Turn,
+    Backing, Compression, Config, Fill, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn,
 };
 
 /// A word and where it begins.
@@ -177,6 +177,11 @@ impl Key {
             Self::LazyRefcounts => {
                 config.lazy_refcounts = self.choice(value, [false, true], switch_name)?;
             }
+            Self::AtomBytes => {
+                let wrong =
+                    |_| value.error(format!("{} is '{}', and must be 512 or 4k", self.name(), value.text));
+                config.atom_bytes = u16::try_from(value.size()?).map_err(wrong)?;
+            }
             Self::Lanes => config.lanes = number(255)? as u8,
             Self::Control => config.control = number(u64::from(u32::MAX))? as u32,
         }
@@ -285,7 +290,23 @@ fn turn<'a, 'b>(line: &'b [Word<'a>]) -> ParseResult<(Turn, (Word<'a>, &'b [Word
     Ok((turn, (*name, operands)))
 }
 
+/// What stands behind `check`.
+fn check(name: Word, rest: &[Word]) -> ParseResult<Repair> {
+    match rest {
+        [] => Ok(Repair::None),
+        [flag, what] if flag.text == "-r" => match what.text {
+            "leaks" => Ok(Repair::Leaks),
+            "all" => Ok(Repair::All),
+            other => Err(what.error(format!("'{other}' cannot be repaired; -r takes leaks or all"))),
+        },
+        _ => Err(name.error("expected: check [-r leaks|all]")),
+    }
+}
+
 fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    if name.text == "check" {
+        return check(name, rest).map(|repair| Request::Check { repair });
+    }
     let known = if matches!(name.text, "write" | "w") { "cfnuzP" } else { "" };
     let operands = Operands::parse(known, rest)?;
     let range = || operands.exactly(name, "OFFSET LENGTH").map(|[offset, length]| (offset, length));
@@ -297,10 +318,10 @@ fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
         "map" => range().map(|(offset, length)| Request::Status { offset, length }),
         "truncate" | "t" => operands.exactly(name, "SIZE").map(|[size]| Request::Resize { size }),
         "flush" | "f" => alone(Request::Flush),
-        "reopen" => alone(Request::Reopen),
-        "check" => alone(Request::Check),
+        "reopen" => alone(Request::Reopen { kill: false }),
+        "kill" => alone(Request::Reopen { kill: true }),
         other => Err(name.error(format!(
-            "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, check"
+            "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, kill, check"
         ))),
     }
 }
