@@ -126,11 +126,11 @@ fn a_write_that_one_refuses_is_a_finding() {
     assert!(report.contains("failed on the reference alone: write failed"), "{report}");
 }
 
+/// The front door of the disk under test notices before the verifier does: engines make a finding of it.
 #[test]
+#[should_panic(expected = "driver refuses to resize to 2097152 bytes and has changed")]
 fn a_resize_that_is_refused_must_not_be_done() {
-    let report = mismatch(pair(Way::Plain, Way::ResizesSecretly).resize(2 * SIZE));
-    assert!(report.contains("the disk under test has 2097152 bytes, the reference 1048576"), "{report}");
-    assert!(report.contains("#1 truncate 2M"), "{report}");
+    let _ = pair(Way::Plain, Way::ResizesSecretly).resize(2 * SIZE);
 }
 
 #[test]
