@@ -12,10 +12,12 @@
 
 mod backing;
 mod breakpoints;
+mod complete;
 mod debug;
 mod file;
 mod filter;
 mod host;
+mod json;
 mod limits;
 mod lock;
 mod node;
@@ -35,8 +37,9 @@ use std::sync::Arc;
 
 use blk_core::{Access, Disk, Error, Options, Result, Storage};
 
+use complete::complete;
 use filter::{Filter, Wishes};
-use node::Node;
+use node::{Node, Role};
 use open::{Inherited, Opener};
 use options::NodeOptions;
 
@@ -212,25 +215,21 @@ impl Request {
         for (key, value) in self.options.clone() {
             given.set(&key, options::Value::Text(value));
         }
-        let format = self.format.as_deref().or_else(|| given.peek("driver")).map(str::to_owned);
-        let mut options = if self.image_opts {
-            text::key_values(&self.name)?
-        } else if self.name.is_empty() && !given.is_empty() {
-            NodeOptions::default()
-        } else {
-            text::image(&self.name, format.as_deref())?
-        };
-        options.override_with(given);
         if let Some(format) = &self.format {
-            options.set("driver", format.as_str());
+            given.set("driver", format.as_str());
         }
-        Ok(options)
+        text::check_length("the name", &self.name)?;
+        if self.image_opts {
+            given.fill_from(text::key_values(&self.name)?);
+        }
+        let is_named = !self.image_opts && (!self.name.is_empty() || given.is_empty());
+        complete(is_named.then_some(self.name.as_str()), given, Role::Image)
     }
 }
 
 /// The path of the file at the bottom of what `name` specifies, if it is one.
 pub fn path_of(name: &str) -> Option<PathBuf> {
-    let node = Node::parse(text::image(name, None).ok()?).ok()?;
+    let node = Node::parse(complete(Some(name), NodeOptions::default(), Role::Image).ok()?).ok()?;
     node.file_name().map(PathBuf::from)
 }
 

@@ -7,9 +7,10 @@ use blk_core::sync::Mutex;
 use blk_core::{Access, Disk, Resolver, Result};
 
 use super::Layer;
-use super::node::{Backing, Node};
+use super::complete::complete;
+use super::node::{Backing, Node, Role};
 use super::open::{Inherited, Opener};
-use super::options::{NodeOptions, Value};
+use super::options::NodeOptions;
 use super::text;
 
 /// Opens the backing file of one image, read-only.
@@ -48,8 +49,9 @@ impl BackingResolver {
         }
     }
 
-    fn open(&self, options: NodeOptions) -> Result<Arc<Disk>> {
-        let node = Node::parse(options)?;
+    /// Opens what the image names, with what is given on top.
+    fn open(&self, name: Option<&str>, given: NodeOptions) -> Result<Arc<Disk>> {
+        let node = Node::parse(complete(name, given, Role::Image)?)?;
         let opened = self.opener.disk(&node, Access::ReadOnly, self.inherited)?;
         self.layers.lock().extend(opened.layers);
         Ok(Arc::new(opened.disk))
@@ -72,28 +74,20 @@ impl Resolver for GivenBacking {
 
 impl Resolver for BackingResolver {
     fn open_backing(&self, name: &str, format: Option<&str>) -> Result<Arc<Disk>> {
-        let given = match &self.backing {
+        let mut given = match &self.backing {
             Backing::FromImage(options) => options.clone(),
             Backing::None => NodeOptions::default(),
         };
-        if given.has("file") {
-            return self.open(given);
+        if let Some(format) = format {
+            given.fill("driver", format);
         }
-        let mut options = text::image(&self.resolved(name), format)?;
-        options.override_with(given);
-        self.open(options)
+        let is_replaced = given.has("file.filename");
+        self.open((!is_replaced).then(|| self.resolved(name)).as_deref(), given)
     }
 
     fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
         match &self.backing {
-            Backing::FromImage(options) if !options.is_empty() => {
-                let mut options = options.clone();
-                if let Some(Value::Text(name)) = options.take("filename") {
-                    let named = text::image(&name, None)?;
-                    options.override_with(named);
-                }
-                self.open(options).map(Some)
-            }
+            Backing::FromImage(options) if !options.is_empty() => self.open(None, options.clone()).map(Some),
             _ => Ok(None),
         }
     }

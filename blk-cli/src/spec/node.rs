@@ -4,10 +4,11 @@ mod qcow2;
 
 use blk_core::{Options, Result};
 
+use super::complete::complete_at;
 use super::limits::Limits;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
-use super::text::{DEPTH_MAX, not_yet_nbd};
+use super::text::not_yet_nbd;
 use crate::img::size::{DISK_BYTES_MAX, SECTOR_BYTES};
 
 pub(crate) use qcow2::Backing;
@@ -27,8 +28,8 @@ pub(crate) struct Node {
 /// What a node is.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Kind {
-    /// A file or a block device.
-    File { name: String, locking: Locking },
+    /// A file or a block device; only the latter where it has to be one.
+    File { name: String, locking: Locking, is_device: bool },
     /// Nothing is stored.
     Null { size: u64, read_zeroes: bool, latency_ns: u64 },
     /// Rules before another node; `config` is a file of rules.
@@ -94,18 +95,16 @@ impl Node {
     }
 
     fn parse_at(mut options: NodeOptions, role: Role, depth: usize) -> Result<Self> {
-        if depth > DEPTH_MAX {
-            return Err(options.bad("driver", format!("nodes nest deeper than {DEPTH_MAX}")));
-        }
-        let Some(driver) = options.take_text("driver")? else {
-            return Self::probe(options, role, depth);
+        options = complete_at(None, options, role, depth)?;
+        let Some(driver) = options.take_text("driver") else {
+            return Self::probe(options, depth);
         };
         if matches!(driver.as_str(), "raw" | "qcow2") {
             return Self::format(&driver, options, depth);
         }
         let common = Common::take(&mut options)?;
         let kind = match driver.as_str() {
-            "file" | "host_device" => take_file(&mut options)?,
+            "file" | "host_device" => take_file(&mut options, driver == "host_device")?,
             "null-co" | "null-aio" => take_null(&mut options)?,
             "blkdebug" => take_debug(&mut options, depth)?,
             "blkverify" => {
@@ -119,10 +118,9 @@ impl Node {
         Ok(Self { common, kind })
     }
 
-    /// An image whose format is not given. Bytes have none: what an image lies in is probed only where a driver says that
-    /// it is an image itself.
-    fn probe(mut options: NodeOptions, role: Role, depth: usize) -> Result<Self> {
-        if role == Role::Storage || !options.has_below("file") {
+    /// An image whose format is not given. What it lies in has no format that could be found out.
+    fn probe(mut options: NodeOptions, depth: usize) -> Result<Self> {
+        if !options.has_below("file") {
             return Err(options.bad("driver", "neither a driver nor a file is given"));
         }
         let common = Common::take(&mut options)?;
@@ -151,7 +149,7 @@ impl Format {
 
 /// What a name without a driver stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
+pub(crate) enum Role {
     /// Bytes: a protocol.
     Storage,
     /// A disk, whose format is found out.
@@ -163,13 +161,9 @@ fn take_child(options: &mut NodeOptions, name: &str, role: Role, depth: usize) -
         let given = if let Value::Text(text) = value { text } else { "null".to_owned() };
         return Err(options.bad(name, format!("'{given}': there are no other nodes to refer to by name")));
     }
-    let mut below = options.take_below(name);
+    let below = options.take_below(name);
     if below.is_empty() {
         return Err(options.bad(name, "it is missing"));
-    }
-    if role == Role::Storage && !below.has("driver") && below.has("filename") {
-        // The name of a file as it is: what stands before a colon is part of it.
-        below.set("driver", "file");
     }
     Node::parse_at(below, role, depth + 1)
 }
@@ -225,7 +219,7 @@ impl Common {
         // Going past the host's cache changes speed, not content: it is accepted and left to the host. A node's name is for
         // others to refer to it, and there are none.
         options.take_switch("cache.direct")?;
-        options.take_text("node-name")?;
+        options.take_text("node-name");
         let read_only = options.take_switch("read-only")?;
         let force_share = options.take_switch("force-share")?.unwrap_or(false);
         Ok(Self {
@@ -239,8 +233,8 @@ impl Common {
     }
 }
 
-fn take_file(options: &mut NodeOptions) -> Result<Kind> {
-    let name = options.take_text("filename")?.unwrap_or_default();
+fn take_file(options: &mut NodeOptions, is_device: bool) -> Result<Kind> {
+    let name = options.take_text("filename").unwrap_or_default();
     if name.is_empty() {
         return Err(options.bad("filename", "the driver 'file' needs the name of a file"));
     }
@@ -248,7 +242,7 @@ fn take_file(options: &mut NodeOptions) -> Result<Kind> {
         .take_choice("locking", &[("auto", Locking::Auto), ("on", Locking::On), ("off", Locking::Off)])?;
     // How the host is asked is one and the same for drivers that wait for the answer.
     options.take_choice("aio", &[("threads", ()), ("native", ()), ("io_uring", ())])?;
-    Ok(Kind::File { name, locking: locking.unwrap_or_default() })
+    Ok(Kind::File { name, locking: locking.unwrap_or_default(), is_device })
 }
 
 fn take_null(options: &mut NodeOptions) -> Result<Kind> {
@@ -258,21 +252,22 @@ fn take_null(options: &mut NodeOptions) -> Result<Kind> {
     }
     let latency_ns = options.take_number("latency-ns", LATENCY_NS_MAX)?.unwrap_or(0);
     let read_zeroes = options.take_switch("read-zeroes")?.unwrap_or(false);
-    if let Some(name) = options.take_text("filename")?.filter(|name| !name.ends_with("://")) {
-        return Err(options.bad("filename", format!("'{name}': there is nothing to name")));
-    }
     Ok(Kind::Null { size, read_zeroes, latency_ns })
 }
 
 fn take_debug(options: &mut NodeOptions, depth: usize) -> Result<Kind> {
     let image = Box::new(take_child(options, "image", Role::Storage, depth)?);
-    let config = options.take_text("config")?;
+    let config = options.take_text("config");
     let rules = Rules::take(options)?;
     let limits = Limits::take(options)?;
     Ok(Kind::Debug { image, config, rules, limits })
 }
 
 fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
+    // There is none, which may be said.
+    if options.peek("backing").is_none_or(str::is_empty) {
+        options.take("backing");
+    }
     let mut passed = Options::new();
     for name in ["offset", "size"] {
         if let Some(bytes) = options.take_size(name)? {

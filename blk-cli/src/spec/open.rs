@@ -143,6 +143,7 @@ impl Opener {
             Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
                 let opened = self.storage(node, access, inherited)?;
                 let format = match &node.kind {
+                    Kind::File { is_device: true, .. } => "host_device",
                     Kind::File { .. } => "file",
                     Kind::Null { .. } => "null-co",
                     _ => "blkdebug",
@@ -212,7 +213,8 @@ impl Opener {
         })
     }
 
-    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only when the format is known, its file is locked.
+    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only
+    /// when the format is known, its file is locked.
     fn probe(
         &self,
         common: &Common,
@@ -267,7 +269,12 @@ impl Opener {
         let access = access(&node.common, wanted)?;
         let inherited = inherit(&node.common, inherited, access)?;
         match &node.kind {
-            Kind::File { name, locking } => self.file(name, *locking, access, inherited),
+            Kind::File { name, locking, is_device } => {
+                if *is_device {
+                    check_is_device(name)?;
+                }
+                self.file(name, *locking, access, inherited)
+            }
             Kind::Null { size, read_zeroes, latency_ns } => {
                 let latency = Duration::from_nanos(*latency_ns);
                 let null = NullStorage { size: *size, read_zeroes: *read_zeroes, latency };
@@ -340,6 +347,15 @@ impl Opener {
         };
         Ok(opened(HostStorage::over(file.storage(), wishes), true))
     }
+}
+
+/// Refuses a file where the driver is one for devices.
+fn check_is_device(name: &str) -> Result<()> {
+    if std::fs::metadata(name).is_ok_and(|metadata| metadata.is_file()) {
+        let reason = "the driver 'host_device' is for block devices; 'file' is the one for files".to_owned();
+        return Err(Error::Unresolved { name: name.to_owned(), reason });
+    }
+    Ok(())
 }
 
 /// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise itself. And it is

@@ -66,9 +66,18 @@ impl NodeOptions {
         }
     }
 
-    /// Replaces options by those of `stronger`.
-    pub(crate) fn override_with(&mut self, stronger: Self) {
-        self.values.extend(stronger.values);
+    /// Sets an option that is not given.
+    pub(crate) fn fill(&mut self, name: &str, value: impl Into<Value>) {
+        if !self.values.contains_key(name) {
+            self.set(name, value);
+        }
+    }
+
+    /// Sets the options of `weaker` that are not given.
+    pub(crate) fn fill_from(&mut self, weaker: Self) {
+        for (name, value) in weaker.values {
+            self.values.entry(name).or_insert(value);
+        }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -111,29 +120,38 @@ impl NodeOptions {
         Self { path: format!("{}{prefix}", self.path), values }
     }
 
-    /// Takes out a text.
-    pub(crate) fn take_text(&mut self, name: &str) -> Result<Option<String>> {
+    /// Takes out a text; an option that is null counts as one that is not given.
+    pub(crate) fn take_text(&mut self, name: &str) -> Option<String> {
         match self.take(name) {
-            None => Ok(None),
-            Some(Value::Text(text)) => Ok(Some(text)),
-            Some(Value::Null) => Err(self.bad(name, "null is no value for it")),
+            None | Some(Value::Null) => None,
+            Some(Value::Text(text)) => Some(text),
         }
     }
 
     /// Takes out a switch.
     pub(crate) fn take_switch(&mut self, name: &str) -> Result<Option<bool>> {
-        self.take_choice(name, &[("on", true), ("off", false), ("true", true), ("false", false)])
+        let words = [
+            ("on", true),
+            ("off", false),
+            ("yes", true),
+            ("no", false),
+            ("true", true),
+            ("false", false),
+            ("y", true),
+            ("n", false),
+        ];
+        self.take_choice(name, &words)
     }
 
     /// Takes out a size in bytes; suffixes as `k` and `M` are powers of 1024.
     pub(crate) fn take_size(&mut self, name: &str) -> Result<Option<u64>> {
-        let Some(text) = self.take_text(name)? else { return Ok(None) };
+        let Some(text) = self.take_text(name) else { return Ok(None) };
         parse_size(&text).map(Some).map_err(|error| self.bad(name, format!("'{text}' {error}")))
     }
 
     /// Takes out a plain number up to `max`.
     pub(crate) fn take_number(&mut self, name: &str, max: u64) -> Result<Option<u64>> {
-        let Some(text) = self.take_text(name)? else { return Ok(None) };
+        let Some(text) = self.take_text(name) else { return Ok(None) };
         let parsed = match text.strip_prefix("0x") {
             Some(hex) => u64::from_str_radix(hex, 16),
             None => text.parse(),
@@ -146,7 +164,7 @@ impl NodeOptions {
 
     /// Takes out one of several words.
     pub(crate) fn take_choice<T: Copy>(&mut self, name: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
-        let Some(text) = self.take_text(name)? else { return Ok(None) };
+        let Some(text) = self.take_text(name) else { return Ok(None) };
         if let Some((_, meaning)) = choices.iter().find(|(word, _)| *word == text) {
             return Ok(Some(*meaning));
         }
@@ -234,7 +252,7 @@ mod tests {
         let mut file = top.take_below("file");
         assert_eq!(top, options(&[("files", "1"), ("fil", "2")]));
         let mut image = file.take_below("image");
-        assert_eq!(image.take_text("filename").unwrap().as_deref(), Some("x"));
+        assert_eq!(image.take_text("filename").as_deref(), Some("x"));
         assert!(image.is_empty());
         let error = file.take_size("align").unwrap_err().to_string();
         assert!(error.contains("'file.align'") && error.contains("'z'"), "{error}");
@@ -252,7 +270,8 @@ mod tests {
         assert_eq!(given.take_switch("e").unwrap(), Some(true));
         assert_eq!(given.take_switch("f").unwrap(), None);
         given.set("g", Value::Null);
-        assert!(given.take_text("g").unwrap_err().to_string().contains("null"));
+        assert_eq!(given.take_text("g"), None);
+        assert!(given.is_empty());
     }
 
     #[test]

@@ -113,7 +113,7 @@ impl SetState {
 }
 
 fn take_event(options: &mut NodeOptions) -> Result<Event> {
-    let Some(name) = options.take_text("event")? else {
+    let Some(name) = options.take_text("event") else {
         return Err(options.bad("event", "a rule names its event"));
     };
     name.parse().map_err(|_| options.bad("event", format!("'{name}' is not the name of an event")))
@@ -243,10 +243,10 @@ mod tests {
         let file = "# a comment\n[inject-error]\nevent = \"read_aio\"\nstate = \"2\"\nerrno = \"28\"\nsector = \"3\"\n\
                     once=\"on\"\n\n[set-state \"x\"]\n  event = \"write_aio\"\n  state = \"1\"\n  new_state = \"2\"\n";
         let rules = Rules::parse("rules", file).unwrap();
-        let mut options = text::image(
-            r#"json:{"inject-error":[{"event":"read_aio","state":2,"errno":28,"sector":3,"once":true}],
+        let mut options = text::json(
+            "",
+            r#"{"inject-error":[{"event":"read_aio","state":2,"errno":28,"sector":3,"once":true}],
                      "set-state":[{"event":"write_aio","state":1,"new_state":2}]}"#,
-            None,
         )
         .unwrap();
         assert_eq!(Rules::take(&mut options).unwrap(), rules);

@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 
 use blk_core::{Error, Result};
-use serde_json::Value as Json;
 
+use super::json::{self, Json};
 use super::options::{NodeOptions, Value};
 
 /// How deep names and nodes may nest: `blkdebug::blkdebug::...`.
@@ -14,41 +14,6 @@ pub(crate) const DEPTH_MAX: usize = 64;
 const TEXT_BYTES_MAX: usize = 1 << 20;
 /// Most bytes of a name or a value that a message shows.
 const SHOWN_BYTES_MAX: usize = 256;
-
-/// Drivers that are opened by a name of their own, without a format above them.
-pub(crate) const PROTOCOLS: [&str; 6] =
-    ["file", "host_device", "null-co", "null-aio", "blkdebug", "blkverify"];
-
-/// The options that `name` stands for, as an image of format `format`, or of a format to be found out.
-pub(crate) fn image(name: &str, format: Option<&str>) -> Result<NodeOptions> {
-    image_at(name, format, 0)
-}
-
-fn image_at(name: &str, format: Option<&str>, depth: usize) -> Result<NodeOptions> {
-    check_length("the name", name)?;
-    let mut protocol = protocol_at(name, depth)?;
-    let is_protocol = |driver: &str| PROTOCOLS.contains(&driver);
-    match format {
-        _ if name.starts_with("json:") => {
-            if let Some(format) = format {
-                protocol.set("driver", format);
-            }
-            Ok(protocol)
-        }
-        Some(format) if is_protocol(format) => {
-            protocol.set("driver", format);
-            Ok(protocol)
-        }
-        _ => {
-            let mut image = NodeOptions::default();
-            image.set_below("file", protocol);
-            if let Some(format) = format {
-                image.set("driver", format);
-            }
-            Ok(image)
-        }
-    }
-}
 
 /// What a message shows of `text`: all of it, or its beginning and its end.
 pub(crate) fn shown(text: &str) -> Cow<'_, str> {
@@ -74,49 +39,8 @@ pub(crate) fn shortened(error: Error) -> Error {
     }
 }
 
-fn protocol_at(name: &str, depth: usize) -> Result<NodeOptions> {
-    if depth > DEPTH_MAX {
-        return Err(unresolved(name, format!("names nest deeper than {DEPTH_MAX}")));
-    }
-    if let Some(text) = name.strip_prefix("json:") {
-        return json(name, text);
-    }
-    let mut options = NodeOptions::default();
-    let Some((protocol, rest)) = split_protocol(name) else {
-        options.set("driver", "file");
-        options.set("filename", name);
-        return Ok(options);
-    };
-    match protocol {
-        "file" => {
-            options.set("driver", "file");
-            options.set("filename", rest);
-        }
-        "null-co" | "null-aio" if rest == "//" => options.set("driver", protocol),
-        "null-co" | "null-aio" => {
-            return Err(unresolved(name, format!("the only name of this driver is '{protocol}://'")));
-        }
-        "blkverify" => {
-            let (raw, test) = two_parts(name, rest, "blkverify:RAW:TEST")?;
-            options.set("driver", "blkverify");
-            options.set_below("raw", protocol_at(raw, depth + 1)?);
-            options.set_below("test", image_at(test, None, depth + 1)?);
-        }
-        "blkdebug" => {
-            let (rules, file) = two_parts(name, rest, "blkdebug:RULES:FILE")?;
-            options.set("driver", "blkdebug");
-            if !rules.is_empty() {
-                options.set("config", rules);
-            }
-            options.set_below("image", protocol_at(file, depth + 1)?);
-        }
-        "nbd" | "nbd+tcp" | "nbd+unix" | "nbds" => return Err(not_yet_nbd()),
-        _ => return Err(unresolved(name, format!("the protocol '{protocol}' is unknown"))),
-    }
-    Ok(options)
-}
-
-fn check_length(what: &'static str, text: &str) -> Result<()> {
+/// Refuses a text that is too long to be a specification.
+pub(super) fn check_length(what: &'static str, text: &str) -> Result<()> {
     if text.len() <= TEXT_BYTES_MAX {
         return Ok(());
     }
@@ -129,7 +53,7 @@ pub(crate) fn not_yet_nbd() -> Error {
     Error::unsupported("not supported yet: NBD")
 }
 
-fn unresolved(name: &str, reason: String) -> Error {
+pub(super) fn unresolved(name: &str, reason: String) -> Error {
     Error::Unresolved { name: name.to_owned(), reason }
 }
 
@@ -139,7 +63,8 @@ pub(crate) fn split_protocol(name: &str) -> Option<(&str, &str)> {
     (!protocol.contains('/')).then_some((protocol, rest))
 }
 
-fn two_parts<'a>(name: &str, rest: &'a str, form: &str) -> Result<(&'a str, &'a str)> {
+/// The parts of a name, `rest` without its protocol, that has two.
+pub(super) fn two_parts<'a>(name: &str, rest: &'a str, form: &str) -> Result<(&'a str, &'a str)> {
     match rest.split_once(':') {
         Some((first, second)) if !second.is_empty() => Ok((first, second)),
         _ => Err(unresolved(name, format!("its form is {form}"))),
@@ -147,41 +72,45 @@ fn two_parts<'a>(name: &str, rest: &'a str, form: &str) -> Result<(&'a str, &'a 
 }
 
 /// The options in the object of a `json:` name: nested objects, or dots in the keys, or both.
-fn json(name: &str, text: &str) -> Result<NodeOptions> {
-    match serde_json::from_str(text) {
-        Ok(Json::Object(object)) => {
+pub(super) fn json(name: &str, text: &str) -> Result<NodeOptions> {
+    match json::parse(text) {
+        Ok(Json::Object(members)) => {
             let mut options = NodeOptions::default();
-            for (key, value) in object {
-                flatten(&mut options, &key, value)?;
-            }
+            flatten_all(&mut options, "", members)?;
             Ok(options)
         }
         Ok(_) => Err(unresolved(name, "what follows json: is no object".to_owned())),
-        Err(error) => Err(unresolved(name, format!("what follows json: cannot be read: {error}"))),
+        Err(reason) => Err(unresolved(name, format!("what follows json: cannot be read: {reason}"))),
     }
+}
+
+/// Enters the members of an object. What stands in nested objects replaces the same said by dots in a key.
+fn flatten_all(options: &mut NodeOptions, prefix: &str, members: Vec<(String, Json)>) -> Result<()> {
+    let is_nested = |value: &Json| matches!(value, Json::Object(_) | Json::Array(_));
+    let (nested, plain): (Vec<_>, Vec<_>) = members.into_iter().partition(|(_, value)| is_nested(value));
+    for (key, value) in plain.into_iter().chain(nested) {
+        flatten(options, &format!("{prefix}{key}"), value)?;
+    }
+    Ok(())
 }
 
 /// Enters a value; the depth is bounded by what the JSON parser lets through.
 fn flatten(options: &mut NodeOptions, key: &str, value: Json) -> Result<()> {
     match value {
-        Json::Object(object) => {
+        Json::Object(members) => {
             options.check_key(key)?;
-            for (below, value) in object {
-                flatten(options, &format!("{key}.{below}"), value)?;
-            }
-            Ok(())
+            flatten_all(options, &format!("{key}."), members)
         }
-        Json::Array(list) => {
+        Json::Array(items) => {
             options.check_key(key)?;
-            for (index, value) in list.into_iter().enumerate() {
+            for (index, value) in items.into_iter().enumerate() {
                 flatten(options, &format!("{key}.{index}"), value)?;
             }
             Ok(())
         }
         Json::Null => options.enter(key, Value::Null),
         Json::Bool(switch) => options.enter(key, if switch { "on" } else { "off" }),
-        Json::Number(number) => options.enter(key, Value::Text(number.to_string())),
-        Json::String(text) => options.enter(key, Value::Text(text)),
+        Json::Number(text) | Json::Text(text) => options.enter(key, Value::Text(text)),
     }
 }
 
@@ -236,48 +165,18 @@ mod tests {
         }
     }
 
-    #[test]
-    fn names_with_and_without_a_protocol() {
-        assert_eq!(shown(image("a:b", Some("raw"))), "error: cannot open 'a:b': the protocol 'a' is unknown");
-        let file = |name: &str| format!(r#"json:{{"file":{{"driver":"file","filename":"{name}"}}}}"#);
-        assert_eq!(shown(image("./a:b", None)), file("./a:b"));
-        assert_eq!(shown(image("file:a:b", None)), file("a:b"));
-        assert_eq!(shown(image("x.img", Some("file"))), r#"json:{"driver":"file","filename":"x.img"}"#);
-        assert_eq!(shown(image("null-co://", Some("null-co"))), r#"json:{"driver":"null-co"}"#);
-        assert!(shown(image("null-co:x", None)).contains("the only name"));
-        assert!(shown(image("nbd://localhost/", None)).contains("not supported yet: NBD"));
-    }
-
-    #[test]
-    fn names_inside_names() {
-        assert_eq!(
-            shown(image("blkverify:a.raw:b.qcow2", Some("blkverify"))),
-            r#"json:{"driver":"blkverify","raw":{"driver":"file","filename":"a.raw"},"test":{"file":{"driver":"file","filename":"b.qcow2"}}}"#
-        );
-        assert_eq!(
-            shown(image("blkdebug::b.qcow2", Some("qcow2"))),
-            r#"json:{"driver":"qcow2","file":{"driver":"blkdebug","image":{"driver":"file","filename":"b.qcow2"}}}"#
-        );
-        assert!(shown(image("blkdebug:rules:blkdebug::b", None)).contains(r#""config":"rules""#));
-        assert!(shown(image("blkverify:a:blkverify:b:c", None)).matches("blkverify").count() == 2);
-        for wrong in ["blkverify:", "blkverify:a", "blkdebug:a", "blkdebug:", "blkverify:a:"] {
-            assert!(shown(image(wrong, None)).contains("its form is"), "{wrong}");
-        }
-        let deep = format!("{}x", "blkdebug::".repeat(100_000));
-        assert!(shown(image(&deep, None)).ends_with("names nest deeper than 64"));
+    fn named(name: &str) -> Result<NodeOptions> {
+        json(name, name.strip_prefix("json:").unwrap())
     }
 
     #[test]
     fn json_nested_and_dotted() {
         let nested = r#"json:{"driver":"raw","file":{"driver":"file","filename":"a"},"size":512,"x":null,"l":[true,1]}"#;
         let dotted = r#"json:{"driver":"raw","file.driver":"file","file.filename":"a","size":"512","x":null,"l.0":"on","l.1":"1"}"#;
-        assert_eq!(image(nested, None).unwrap(), image(dotted, None).unwrap());
-        assert_eq!(image(nested, Some("qcow2")).unwrap().peek("driver"), Some("qcow2"));
-        assert!(shown(image("json:[1]", None)).contains("no object"));
-        assert!(shown(image("json:{", None)).contains("cannot be read"));
-        assert!(
-            shown(image(&format!("json:{{\"a\":{}", "[".repeat(100_000)), None)).contains("cannot be read")
-        );
+        assert_eq!(named(nested).unwrap(), named(dotted).unwrap());
+        assert!(shown(named("json:[1]")).contains("no object"));
+        assert!(shown(named("json:{")).contains("cannot be read"));
+        assert!(shown(named(&format!("json:{{\"a\":{}", "[".repeat(100_000)))).contains("cannot be read"));
     }
 
     #[test]

@@ -83,13 +83,12 @@ fn take_backing(options: &mut NodeOptions) -> Result<Backing> {
             Err(options.bad("backing", "it is given as a value and as a node with options"))
         }
         Some(Value::Null) => Ok(Backing::None),
-        Some(Value::Text(text)) => match text.as_str() {
-            "" | "off" => Ok(Backing::None),
-            "on" => Ok(Backing::FromImage(below)),
-            _ => {
-                Err(options.bad("backing", format!("'{text}': there are no other nodes to refer to by name")))
-            }
-        },
+        Some(Value::Text(text)) if text.is_empty() => Ok(Backing::None),
+        Some(Value::Text(text)) => {
+            let reason =
+                format!("'{text}': there are no other nodes to refer to by name; null means no backing file");
+            Err(options.bad("backing", reason))
+        }
     }
 }
 
