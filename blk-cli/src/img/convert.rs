@@ -124,7 +124,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let given = target_options(&args, size)?;
     if !args.no_create {
         given_is_possible(&args, format, &given)?;
-        in_use.extend(create::files_of_backing(target_name, &given));
+        in_use.extend(create::files_of_backing(target_name, &given)?);
         create::make(target_name, format, &given, &in_use)?;
     }
     let target = open_target(program, &args, target_name, &in_use)?;

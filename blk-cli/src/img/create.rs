@@ -135,13 +135,13 @@ fn settle_size(
 /// Whoever has a backing file in use is not disturbed by an overlay that is made over it.
 const LOOK: Purpose = Purpose { unlocked: true, ..Purpose::READ };
 
-/// The files of the chain that the options name as backing file, as far as it can be opened.
-pub(crate) fn files_of_backing(name: &str, given: &Given) -> FilesInUse {
+/// The files of the chain that the options name as backing file of `name`, which has to be there.
+pub(crate) fn files_of_backing(name: &str, given: &Given) -> Outcome<FilesInUse> {
     let Some(backing) = given.get("backing_file").filter(|backing| !backing.is_empty()) else {
-        return FilesInUse::new();
+        return Ok(FilesInUse::new());
     };
     let backing = Named::file(backing_path(name, backing), given.get("backing_fmt"));
-    backing.open("", LOOK).map(|image| image.files()).unwrap_or_default()
+    Ok(backing.open("", LOOK)?.files())
 }
 
 /// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right, and
