@@ -9,7 +9,7 @@ use blk_core::{Access, Error, FileStorage, Result, Storage};
 
 use super::lock::{Claim, Locks, Permissions};
 use super::node::Locking;
-use super::place::Place;
+use super::place::{Place, is_read_only_device};
 
 /// A file, whatever name it has: device and inode.
 pub(super) type FileId = (u64, u64);
@@ -42,11 +42,14 @@ impl OpenFile {
         let write = on_host == Access::ReadWrite;
         let file = OpenOptions::new().read(true).write(write).custom_flags(NONBLOCK).open(&path);
         let file = file.map_err(|error| failed(plain(&error)))?;
-        Self::from_file(file, name, access, locking)
+        Self::from_file(file, name, on_host, access, locking)
     }
 
-    fn from_file(file: File, name: &str, access: Access, locking: Locking) -> Result<Self> {
+    fn from_file(file: File, name: &str, on_host: Access, access: Access, locking: Locking) -> Result<Self> {
         let metadata = file.metadata().map_err(|error| unresolved(name, plain(&error)))?;
+        if on_host == Access::ReadWrite && is_read_only_device(&metadata) {
+            return Err(unresolved(name, "the device is read-only".to_owned()));
+        }
         let (id, place) = ((metadata.dev(), metadata.ino()), Place::of(&metadata));
         let storage = Arc::new(FileStorage::from_file(file)?);
         Ok(Self { name: name.to_owned(), id, place, access, storage, locks: Locks::new(locking) })
@@ -133,7 +136,7 @@ pub fn new_file(
     // The kernel refuses to make what exists as a device.
     let is_device = std::fs::metadata(name).is_ok_and(|metadata| metadata.file_type().is_block_device());
     let file = options.create(!is_device).truncate(false).open(name).map_err(|error| failed(&error))?;
-    let file = OpenFile::from_file(file, name, Access::ReadWrite, Locking::Auto)?;
+    let file = OpenFile::from_file(file, name, Access::ReadWrite, Access::ReadWrite, Locking::Auto)?;
     file.check_apart(in_use)?;
     file.claim(new_claim(format, is_device))?;
     let storage = file.storage();

@@ -68,7 +68,7 @@ impl Place {
     fn add_device(&mut self, number: u64, range: Extent, depth: usize) {
         self.areas.push((Holder::Device(number), range));
         let Some(depth) = depth.checked_sub(1) else { return };
-        let folder = PathBuf::from(format!("/sys/dev/block/{}:{}", major(number), minor(number)));
+        let folder = folder_of(number);
         if let Some((path, inner)) = loop_file(&folder, range) {
             if let Ok(metadata) = fs::metadata(path) {
                 self.add(&metadata, inner, depth);
@@ -81,6 +81,16 @@ impl Place {
             }
         }
     }
+}
+
+/// Whether it is a block device that the kernel does not let anybody write, though it lets them open it for that.
+pub(crate) fn is_read_only_device(metadata: &Metadata) -> bool {
+    let device = metadata.rdev();
+    metadata.file_type().is_block_device() && number(&folder_of(device).join("ro")) == Some(1)
+}
+
+fn folder_of(device: u64) -> PathBuf {
+    PathBuf::from(format!("/sys/dev/block/{}:{}", major(device), minor(device)))
 }
 
 fn overlap(a: Extent, b: Extent) -> bool {
