@@ -3,6 +3,7 @@
 //! Called by the name `qemu-io` or `qemu-img`, it is that program. [`spec`] turns what a command line says about an image into
 //! an open disk; [`io`] and [`img`] are the two programs; [`program`] decides which one it is.
 
+mod bitmaps;
 pub mod img;
 pub mod io;
 pub mod program;

@@ -17,20 +17,22 @@ pub enum RepairMode {
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Severity {
+    /// What was done about findings: nothing that is wrong.
+    Step,
     /// Space that nobody uses: harmless to the data.
     Leak,
     /// The metadata contradicts itself: data is, or will be, lost.
     Corruption,
 }
 
-/// One thing that a check found.
+/// One thing that a check found, or did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
     /// Where in the image file, in bytes.
     pub offset: u64,
-    /// What, in one line.
+    /// What, in one line, which is complete: programs show it as it is.
     pub message: String,
     /// Whether this run repaired it.
     pub repaired: bool,
@@ -65,16 +67,21 @@ pub struct CheckReport {
 
 impl CheckReport {
     /// How many findings are kept in full; the counts go on.
-    pub const FINDINGS_MAX: usize = 1000;
+    pub const FINDINGS_MAX: usize = 1 << 16;
 
     /// Counts a finding, and keeps it while there is room.
     pub fn add(&mut self, finding: Finding) {
-        let (count, fixed) = match finding.severity {
-            Severity::Leak => (&mut self.leaks, &mut self.leaks_fixed),
-            Severity::Corruption => (&mut self.corruptions, &mut self.corruptions_fixed),
-        };
-        *count += 1;
-        *fixed += u64::from(finding.repaired);
+        match finding.severity {
+            Severity::Step => {}
+            Severity::Leak => {
+                self.leaks += 1;
+                self.leaks_fixed += u64::from(finding.repaired);
+            }
+            Severity::Corruption => {
+                self.corruptions += 1;
+                self.corruptions_fixed += u64::from(finding.repaired);
+            }
+        }
         if self.findings.len() < Self::FINDINGS_MAX {
             self.findings.push(finding);
         }
@@ -91,12 +98,16 @@ impl CheckReport {
     }
 }
 
+/// How many findings the short form of a report shows.
+const SHOWN_MAX: usize = 1000;
+
 impl fmt::Display for CheckReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for finding in &self.findings {
+        let findings = self.findings.iter().filter(|finding| finding.severity != Severity::Step);
+        for finding in findings.take(SHOWN_MAX) {
             let word = match finding.severity {
                 Severity::Leak => "leak",
-                Severity::Corruption => "corruption",
+                _ => "corruption",
             };
             let repaired = if finding.repaired { " (repaired)" } else { "" };
             writeln!(f, "{word} at image offset {:#x}: {}{repaired}", finding.offset, finding.message)?;

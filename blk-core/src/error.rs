@@ -209,6 +209,8 @@ impl fmt::Display for Error {
                 write!(f, "request at offset {offset}, {length} bytes, is not aligned to {alignment} bytes")
             }
             Self::ReadOnly => f.write_str("the disk is read-only"),
+            // A text that says so itself, such as one that scripts look for, stands as it is.
+            Self::Unsupported { what } if what.starts_with("Unsupported ") => f.write_str(what),
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
             Self::InvalidOption { name, reason } => write!(f, "option '{name}': {reason}"),
             Self::Malformed { structure, offset, reason } => {

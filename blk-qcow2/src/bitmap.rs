@@ -92,6 +92,10 @@ pub(crate) struct BitmapName {
 /// As [`used`].
 pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result<Vec<BitmapName>> {
     let BitmapDirectory { count, extent } = directory;
+    let Some(end) = extent.checked_end().filter(|end| *end < 1 << 62) else {
+        let reason = format!("{} bytes at {:#x} are in no file", extent.length, extent.offset);
+        return Err(Error::malformed("bitmap directory", extent.offset, reason));
+    };
     let mut found = Vec::new();
     let mut at = extent.offset;
     for number in 0..count.min(BITMAPS_MAX) {
@@ -100,7 +104,7 @@ pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result
         let name_at = at + size_of::<BitmapEntry>() as u64 + u64::from(entry.extra_data_size.get());
         let name_bytes = u64::from(entry.name_size.get());
         let bits = u32::from(entry.granularity_bits);
-        if name_at + name_bytes > extent.end() || name_bytes > NAME_BYTES_MAX || bits > GRANULARITY_BITS_MAX {
+        if name_at + name_bytes > end || name_bytes > NAME_BYTES_MAX || bits > GRANULARITY_BITS_MAX {
             let reason = format!("entry {number}: a name of {name_bytes} bytes, granularity 2^{bits}");
             return Err(Error::malformed("bitmap directory", at, reason));
         }

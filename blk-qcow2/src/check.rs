@@ -1,11 +1,12 @@
 //! Checking an image's metadata, and repairing it.
 //!
-//! An inspection is a pipeline over one state, [`Walk`]. What guests and snapshots depend on is walked first, so that it wins
-//! every quarrel about a cluster: the header, the L1 tables, the L2 tables, what these refer to. Then come the bitmaps, which
-//! can be given up, and the refcount structures, which can be made anew. Then stored refcounts are held against the
-//! counted references, and the copied flags against both. Nothing in it changes the image; what could be done about a broken
-//! entry is noted. A repair applies the notes, rewrites refcounts and flags, and inspects again: only an inspection that is
-//! clean makes a repair a success.
+//! Two inspections look at an image. The plain one ([`Walk::plain`]) counts references as `qemu-img check` does, and tells in the
+//! same words: programs read them. What it does not look for, such as guest data on a table, the strict one finds: it lets what
+//! guests and snapshots depend on win every quarrel about a cluster, and notes what could be done about each broken entry. It is
+//! made only where the plain one has found nothing wrong and something odd, and after a plain repair.
+//!
+//! Both are a pipeline over one state, [`Walk`], and change nothing. A repair applies what they noted, rewrites refcounts and
+//! flags, and inspects again: only an inspection that is clean makes a repair a success.
 //!
 //! Works on the storage alone: the driver has written its caches back before, and reads everything again after a repair.
 //!
@@ -15,6 +16,8 @@
 mod entries;
 mod flags;
 mod others;
+mod plain;
+mod plain_flags;
 mod rebuild;
 mod refcounts;
 mod repair;
@@ -22,7 +25,7 @@ mod separate;
 mod tables;
 mod walk;
 
-use blk_core::{CheckReport, RepairMode, Result, Storage};
+use blk_core::{CheckReport, Finding, RepairMode, Result, Severity, Storage};
 
 use crate::header::Header;
 use walk::Walk;
@@ -33,30 +36,46 @@ use walk::Walk;
 /// What the storage reports; `Unsupported` for an image of more clusters than can be counted. Whatever is wrong with the image
 /// is no error but a finding.
 pub(crate) fn check(storage: &dyn Storage, header: &Header, repair: RepairMode) -> Result<CheckReport> {
-    let first = inspect(storage, header)?;
-    if repair == RepairMode::None {
-        return Ok(first.report);
+    match repair {
+        RepairMode::None => inspect(storage, header),
+        RepairMode::Leaks => repair::leaks(storage, header),
+        RepairMode::All => {
+            let mut header = header.clone();
+            let report = repair::all(storage, &mut header)?;
+            if report.is_repaired() {
+                repair::clear_marks(storage, &mut header)?;
+            }
+            Ok(report)
+        }
     }
-    let mut header = header.clone();
-    let mut report = first.report.clone();
-    if !report.is_clean() {
-        let last = match repair {
-            RepairMode::All => repair::all(storage, &mut header, first)?,
-            _ => repair::leaks(storage, &header, &first)?,
-        };
-        account(&mut report, &last);
+}
+
+/// Everything that is wrong with the image now.
+fn inspect(storage: &dyn Storage, header: &Header) -> Result<CheckReport> {
+    let mut plain = Walk::plain(storage, header, RepairMode::None)?;
+    if plain.report.check_errors == 0 {
+        plain.compare_plain_flags(false)?;
     }
-    if repair == RepairMode::All && report.is_repaired() {
-        repair::clear_marks(storage, &mut header)?;
+    let mut report = plain.report;
+    if plain.is_suspicious && report.corruptions == 0 && report.check_errors == 0 {
+        let strict = inspect_strictly(storage, header)?.report;
+        report.check_errors = strict.check_errors;
+        for finding in strict.findings.into_iter().filter(|finding| finding.severity == Severity::Corruption)
+        {
+            report.add(Finding { message: format!("ERROR {}", finding.message), ..finding });
+        }
+        report.corruptions = strict.corruptions;
     }
     Ok(report)
 }
 
-/// Everything that is wrong with the image now.
-fn inspect<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
+/// Everything that contradicts something else.
+fn inspect_strictly<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
     let mut walk = count_kept(storage, header)?;
     walk.count_refcount_structures()?;
-    walk.compare_refcounts()?;
+    if !walk.refcounts_unusable {
+        walk.compare_refcounts(false)?;
+    }
     walk.compare_flags()?;
     Ok(walk)
 }
@@ -71,23 +90,4 @@ fn count_kept<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>>
     walk.count_tables()?;
     walk.count_bitmaps()?;
     Ok(walk)
-}
-
-/// Marks in `report` what a later inspection no longer finds.
-fn account(report: &mut CheckReport, last: &CheckReport) {
-    report.leaks_fixed = report.leaks.saturating_sub(last.leaks);
-    report.corruptions_fixed = report.corruptions.saturating_sub(last.corruptions);
-    report.check_errors = last.check_errors;
-    if last.is_clean() {
-        for finding in &mut report.findings {
-            finding.repaired = true;
-        }
-    } else {
-        // A repair that turned one kind into another has not repaired it.
-        report.leaks = report.leaks.max(last.leaks);
-        report.corruptions = report.corruptions.max(last.corruptions);
-        for finding in &mut report.findings {
-            finding.repaired = !last.findings.contains(finding);
-        }
-    }
 }

@@ -12,9 +12,7 @@ use std::sync::Arc;
 use blk_core::{Error, Extent, OptionHelp, Options, Result, Storage};
 
 use crate::geometry::Geometry;
-use crate::header::{
-    BACKING_NAME_BYTES_MAX, BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX,
-};
+use crate::header::{BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
 use crate::l2::data_entry;
 use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION};
 use crate::pointer_table;
@@ -36,8 +34,8 @@ pub(crate) static CREATE_OPTIONS: &[OptionHelp] = &[
         values: "on|off",
         help: "allow others to postpone refcount updates",
     },
-    OptionHelp { name: "backing_file", values: "name", help: "the file below" },
-    OptionHelp { name: "backing_fmt", values: "format", help: "format of the file below" },
+    OptionHelp { name: "backing_file", values: "name", help: "the backing file's name" },
+    OptionHelp { name: "backing_fmt", values: "format", help: "format of the backing file" },
     OptionHelp { name: "compression_type", values: "zlib|zstd", help: "how compressed clusters are stored" },
     OptionHelp {
         name: "preallocation",
@@ -205,11 +203,7 @@ fn take_backing(options: &mut Options) -> Result<Option<BackingName>> {
             Some(_) => Err(Error::invalid_option("backing_fmt", "there is no backing_file")),
         };
     };
-    if name.is_empty() || name.len() as u64 > BACKING_NAME_BYTES_MAX {
-        let reason = format!("the name has {} bytes, allowed are 1 to {BACKING_NAME_BYTES_MAX}", name.len());
-        return Err(Error::invalid_option("backing_file", reason));
-    }
-    Ok(Some(BackingName { name, format }))
+    BackingName::new(name, format).map(Some)
 }
 
 fn take_compression(options: &mut Options, version: u32) -> Result<CompressionType> {

@@ -10,22 +10,42 @@ use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::ondisk::{
-    BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_END, EXTENSION_FEATURE_NAMES,
-    ExtensionHeader,
+    BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_ENCRYPTION, EXTENSION_END,
+    EXTENSION_FEATURE_NAMES, ExtensionHeader,
 };
 
-/// Longest string extension that is read, in bytes.
-const STRING_BYTES_MAX: u64 = 1023;
+/// Longest name of a format, in bytes: what other implementations accept.
+pub(crate) const FORMAT_BYTES_MAX: u64 = 15;
 const FEATURE_BYTES: usize = 48;
 /// Feature bits that can have names: three bitmaps of 64.
 const FEATURES_MAX: usize = 3 * 64;
+
+/// Kinds of features in a feature name table.
+const INCOMPATIBLE: u8 = 0;
+const COMPATIBLE: u8 = 1;
+const AUTOCLEAR: u8 = 2;
+
+/// Kind, bit and name of every feature of the specification.
+const FEATURE_NAMES: [(u8, u8, &str); 8] = [
+    (INCOMPATIBLE, 0, "dirty bit"),
+    (INCOMPATIBLE, 1, "corrupt bit"),
+    (INCOMPATIBLE, 2, "external data file"),
+    (INCOMPATIBLE, 3, "compression type"),
+    (INCOMPATIBLE, 4, "extended L2 entries"),
+    (COMPATIBLE, 0, "lazy refcounts"),
+    (AUTOCLEAR, 0, "bitmaps"),
+    (AUTOCLEAR, 1, "raw external data"),
+];
 
 /// What the extensions of an image say.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Extensions {
     pub(crate) backing_format: Option<String>,
     pub(crate) bitmaps: Option<BitmapDirectory>,
-    features: Vec<FeatureName>,
+    /// There is what only an encrypted image has.
+    pub(crate) has_encryption: bool,
+    /// Where the feature name table lies; empty where there is none. It is read when a name is needed.
+    features: Extent,
 }
 
 /// Where the directory of dirty bitmaps lies.
@@ -55,18 +75,43 @@ impl Extensions {
     fn take(&mut self, storage: &dyn Storage, kind: u32, data: Extent) -> Result<()> {
         match kind {
             EXTENSION_BACKING_FORMAT => self.backing_format = Some(read_string(storage, data)?),
-            EXTENSION_FEATURE_NAMES => self.features = read_features(storage, data)?,
+            EXTENSION_FEATURE_NAMES => self.features = data,
+            EXTENSION_ENCRYPTION => self.has_encryption = true,
             EXTENSION_BITMAPS => self.bitmaps = Some(read_bitmaps(storage, data)?),
             _ => {}
         }
         Ok(())
     }
 
-    /// The name of incompatible feature `bit`, where the image tells one.
-    pub(crate) fn incompatible_name(&self, bit: u32) -> Option<&str> {
-        let found = self.features.iter().find(|feature| feature.kind == 0 && u32::from(feature.bit) == bit);
-        found.map(|feature| feature.name.as_str())
+    /// The incompatible features `bits`, of which there are some: first those that the image names, then a mask of the others.
+    pub(crate) fn describe_incompatible(&self, storage: &dyn Storage, bits: u64) -> Result<String> {
+        let mut unnamed = bits;
+        let mut names = Vec::new();
+        let features = read_features(storage, self.features)?;
+        for feature in features.iter().filter(|feature| feature.kind == INCOMPATIBLE) {
+            let bit = 1u64.checked_shl(feature.bit.into()).unwrap_or(0);
+            if unnamed & bit != 0 {
+                unnamed &= !bit;
+                names.push(feature.name.clone());
+            }
+        }
+        if unnamed != 0 {
+            names.push(format!("Unknown incompatible feature: {unnamed:x}"));
+        }
+        Ok(names.join(", "))
     }
+}
+
+/// The data of a feature name table: what the bits that the specification names are called.
+pub(crate) fn feature_names() -> Vec<u8> {
+    let mut table = Vec::with_capacity(FEATURE_NAMES.len() * FEATURE_BYTES);
+    for (kind, bit, name) in FEATURE_NAMES {
+        let end = table.len() + FEATURE_BYTES;
+        table.extend_from_slice(&[kind, bit]);
+        table.extend_from_slice(name.as_bytes());
+        table.resize(end, 0);
+    }
+    table
 }
 
 /// All extensions inside `area`, which lies in the first cluster, with their data as it stands.
@@ -87,9 +132,6 @@ fn list(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Extent)>> {
         let mut header = ExtensionHeader::new_zeroed();
         storage.read_at(at, header.as_mut_bytes())?;
         let kind = header.kind.get();
-        if kind == EXTENSION_END {
-            break;
-        }
         let data = Extent::new(at + 8, u64::from(header.length.get()));
         if data.end() > area.end() {
             let reason = format!(
@@ -99,15 +141,20 @@ fn list(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Extent)>> {
             );
             return Err(Error::malformed("header extension", at, reason));
         }
+        if kind == EXTENSION_END {
+            break;
+        }
         found.push((kind, data));
-        at = data.end().next_multiple_of(8);
+        // Padded from where it begins: the first one follows a header of any length.
+        at = data.offset + data.length.next_multiple_of(8);
     }
     Ok(found)
 }
 
 fn read_string(storage: &dyn Storage, data: Extent) -> Result<String> {
-    if data.length > STRING_BYTES_MAX {
-        let reason = format!("a string of {} bytes, allowed are {STRING_BYTES_MAX}", data.length);
+    if data.length > FORMAT_BYTES_MAX {
+        let reason =
+            format!("the backing file's format has {} bytes, allowed are {FORMAT_BYTES_MAX}", data.length);
         return Err(Error::malformed("header extension", data.offset, reason));
     }
     let mut bytes = vec![0; data.length as usize];

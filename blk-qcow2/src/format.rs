@@ -89,7 +89,7 @@ impl Format for Qcow2Format {
         resolver: &dyn Resolver,
     ) -> Result<Disk> {
         let settings = Settings::parse(options)?;
-        let mut header = Header::read(&*storage)?;
+        let mut header = Header::read_for(&*storage, settings.for_check)?;
         if access == Access::ReadWrite && !settings.for_check {
             header = make_writable(&*storage, header)?;
         }

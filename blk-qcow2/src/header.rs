@@ -8,12 +8,13 @@ mod fixed;
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::IntoBytes;
 
-use crate::extension::{self, BitmapDirectory, Extensions};
+use crate::extension::{self, BitmapDirectory, Extensions, FORMAT_BYTES_MAX};
 use crate::geometry::Geometry;
 use crate::header::fixed::Fixed;
 use crate::ondisk::{
-    COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END, HEADER_V2_BYTES,
-    HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, MAGIC,
+    COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END,
+    EXTENSION_FEATURE_NAMES, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT,
+    INCOMPATIBLE_DIRTY, MAGIC,
 };
 
 /// Largest L1 table, in bytes: what other implementations accept.
@@ -23,6 +24,9 @@ pub(crate) const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
 /// Most snapshots: what other implementations accept.
 pub(crate) const SNAPSHOTS_MAX: u32 = 65536;
 const SECTOR_BYTES: usize = 512;
+/// Images of smaller clusters have no feature name table, as with other implementations: it would take the room that the name of
+/// a backing file needs.
+const FEATURE_NAMES_CLUSTER_BYTES_MIN: u64 = 8192;
 /// Longest name of a backing file, in bytes.
 pub(crate) const BACKING_NAME_BYTES_MAX: u64 = 1023;
 
@@ -33,7 +37,23 @@ pub(crate) struct BackingName {
     pub(crate) format: Option<String>,
 }
 
-/// A validated header: offsets are cluster-aligned and below 2^56, tables bounded, the L1 table large enough for the size.
+impl BackingName {
+    /// Checked before it is written: nobody could open an image whose names are too long.
+    pub(crate) fn new(name: String, format: Option<String>) -> Result<Self> {
+        let length = name.len() as u64;
+        if length == 0 || length > BACKING_NAME_BYTES_MAX {
+            let reason = format!("the name has {length} bytes, allowed are 1 to {BACKING_NAME_BYTES_MAX}");
+            return Err(Error::invalid_option("backing_file", reason));
+        }
+        if let Some(format) = format.as_ref().filter(|format| format.len() as u64 > FORMAT_BYTES_MAX) {
+            let reason = format!("'{format}' has {} bytes, allowed are {FORMAT_BYTES_MAX}", format.len());
+            return Err(Error::invalid_option("backing_fmt", reason));
+        }
+        Ok(Self { name, format })
+    }
+}
+
+/// A validated header: offsets are cluster-aligned and below 2^62, tables bounded, the L1 table large enough for the size.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) version: u32,
@@ -63,19 +83,25 @@ impl Header {
     /// # Errors
     /// [`Error::Malformed`] names the field, its value and what is allowed; [`Error::Unsupported`] the feature.
     pub(crate) fn read(storage: &dyn Storage) -> Result<Self> {
+        Self::read_for(storage, false)
+    }
+
+    /// As [`Header::read`]; `for_check`, a missing refcount table is no error: a repair makes one.
+    pub(crate) fn read_for(storage: &dyn Storage, for_check: bool) -> Result<Self> {
         let fixed = Fixed::read(storage)?;
         let geometry = Geometry::new(fixed.v2.cluster_bits.get(), fixed.v3.refcount_order.get())?;
         fixed.check_length(geometry)?;
         fixed.check_size(geometry)?;
-        fixed.check_tables(geometry)?;
-        fixed.check_inside(geometry, storage.len()?)?;
+        fixed.check_tables(geometry, u64::from(!for_check))?;
         let backing_extent = fixed.backing_extent(geometry)?;
-        let area_end = backing_extent.map_or(geometry.cluster_bytes(), |extent| extent.offset);
-        let area = Extent::between(u64::from(fixed.v3.header_length.get()), area_end);
+        let area = fixed.extension_area(geometry);
         let extensions = Extensions::read(storage, area)?;
-        fixed.check_features(&extensions)?;
+        fixed.check_features(storage, &extensions)?;
         let compression = fixed.compression()?;
-        let backing = backing_extent.map(|extent| read_backing(storage, extent, &extensions)).transpose()?;
+        let backing = match backing_extent {
+            Some(extent) => read_backing(storage, extent, &extensions)?,
+            None => None,
+        };
         let (v2, v3) = (fixed.v2, fixed.v3);
         Ok(Self {
             version: v2.version.get(),
@@ -118,6 +144,9 @@ impl Header {
         if let Some(format) = self.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
             extension::push(&mut rest, EXTENSION_BACKING_FORMAT, format.as_bytes());
         }
+        if self.version >= 3 && self.geometry.cluster_bytes() >= FEATURE_NAMES_CLUSTER_BYTES_MIN {
+            extension::push(&mut rest, EXTENSION_FEATURE_NAMES, &extension::feature_names());
+        }
         extension::push(&mut rest, EXTENSION_END, &[]);
         if let Some(backing) = &self.backing {
             self.backing_extent = Extent::new((fixed_bytes + rest.len()) as u64, backing.name.len() as u64);
@@ -140,7 +169,7 @@ impl Header {
         }
         let is_named = !self.backing_extent.is_empty();
         let area_end = if is_named { self.backing_extent.offset } else { self.geometry.cluster_bytes() };
-        let area = Extent::between(u64::from(self.length), area_end);
+        let area = area(self.length, area_end);
         for (kind, data) in extension::read_raw(storage, area)? {
             if kind != EXTENSION_BACKING_FORMAT {
                 extension::push(image, kind, &data);
@@ -209,12 +238,28 @@ impl Header {
     }
 }
 
-fn read_backing(storage: &dyn Storage, extent: Extent, extensions: &Extensions) -> Result<BackingName> {
+/// From the end of the header to `end`; nothing where the header reaches further.
+fn area(header_length: u32, end: u64) -> Extent {
+    let start = u64::from(header_length);
+    Extent::between(start, end.max(start))
+}
+
+/// The name ends at its first zero byte; an empty one is none.
+fn read_backing(
+    storage: &dyn Storage,
+    extent: Extent,
+    extensions: &Extensions,
+) -> Result<Option<BackingName>> {
     let mut bytes = vec![0; extent.length as usize];
     storage.read_at(extent.offset, &mut bytes)?;
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    bytes.truncate(end);
+    if bytes.is_empty() {
+        return Ok(None);
+    }
     let name = String::from_utf8(bytes)
         .map_err(|_| Error::malformed("backing file name", extent.offset, "the name is not UTF-8"))?;
-    Ok(BackingName { name, format: extensions.backing_format.clone() })
+    Ok(Some(BackingName { name, format: extensions.backing_format.clone() }))
 }
 
 #[cfg(test)]

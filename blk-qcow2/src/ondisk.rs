@@ -29,6 +29,7 @@ pub(crate) const AUTOCLEAR_BITMAPS: u64 = 1;
 pub(crate) const EXTENSION_END: u32 = 0;
 pub(crate) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 pub(crate) const EXTENSION_FEATURE_NAMES: u32 = 0x6803_f857;
+pub(crate) const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
 pub(crate) const EXTENSION_BITMAPS: u32 = 0x2385_2875;
 
 /// The part of the header that both versions have.

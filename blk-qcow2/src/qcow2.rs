@@ -181,7 +181,7 @@ impl Qcow2 {
     fn repair(&self, metadata: &mut Metadata, repair: RepairMode) -> Result<CheckReport> {
         let report = check::check(&*self.storage, &metadata.header, repair)?;
         // A repair changes tables behind the caches: everything is read again.
-        let header = Header::read(&*self.storage)?;
+        let header = Header::read_for(&*self.storage, true)?;
         *metadata = Metadata::load(Arc::clone(&self.storage), header, self.behaviour)?;
         Ok(report)
     }

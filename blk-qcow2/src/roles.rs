@@ -99,13 +99,23 @@ impl Roles {
         if let Some(directory) = header.bitmaps {
             self.keep(directory.extent, bits, Role::BitmapDirectory);
         }
-        let Ok(snapshots) = SnapshotTable::read(storage, header) else { return };
+        if header.snapshot_count == 0 {
+            return;
+        }
+        let Ok(snapshots) = SnapshotTable::read(storage, header) else {
+            // Where it begins is known at least.
+            return self.keep(Extent::new(header.snapshots_offset, 1), bits, Role::SnapshotTable);
+        };
         self.keep(snapshots.extent, bits, Role::SnapshotTable);
-        for table in snapshots.l1_tables {
-            self.keep(table.extent, bits, Role::InactiveL1Table);
+        let tables = snapshots.l1_tables.iter().filter_map(|table| table.extent(header.geometry));
+        // Tables that do not overlap fit into the file; more are not worth the time.
+        let mut bytes_left = storage.len().unwrap_or(0);
+        for table in tables {
+            self.keep(table, bits, Role::InactiveL1Table);
+            let Some(left) = bytes_left.checked_sub(table.length) else { break };
+            bytes_left = left;
             if parts.has(Role::InactiveL2Table)
-                && let Ok(l1) =
-                    PointerTable::read(storage, table.extent.offset, (table.extent.length / 8) as usize)
+                && let Ok(l1) = PointerTable::read(storage, table.offset, (table.length / 8) as usize)
             {
                 for entry in l1.entries().iter().filter(|entry| **entry != 0) {
                     let l2 = Extent::new(entry & OFFSET_MASK, 1);

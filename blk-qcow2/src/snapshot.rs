@@ -8,6 +8,7 @@
 use blk_core::{Error, Extent, Result, SnapshotInfo, Storage};
 use zerocopy::{FromZeros, IntoBytes};
 
+use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
 use crate::ondisk::SnapshotEntry;
 
@@ -15,6 +16,9 @@ use crate::ondisk::SnapshotEntry;
 const EXTRA_BYTES_MAX: u32 = 1024;
 /// Largest table that is read whole, in bytes: what other implementations accept.
 const TABLE_BYTES_MAX: u64 = 64 << 20;
+
+/// Extra data that an entry of version 3 has at least: the size of the machine state and that of the disk.
+const EXTRA_BYTES_V3: u32 = 16;
 
 /// Where the table lies, and the snapshots' L1 tables.
 #[derive(Debug, Clone, Default)]
@@ -24,38 +28,61 @@ pub(crate) struct SnapshotTable {
     pub(crate) l1_tables: Vec<SnapshotL1>,
 }
 
-/// A snapshot's L1 table.
+/// A snapshot's L1 table, as its entry has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotL1 {
-    pub(crate) extent: Extent,
+    pub(crate) offset: u64,
+    /// Length, entries of 8 bytes.
+    pub(crate) entries: u32,
     /// Where the snapshot's entry starts, which is where the table's offset stands.
     pub(crate) entry_offset: u64,
+    /// The entry lacks what its version asks for.
+    pub(crate) is_incomplete: bool,
+}
+
+impl SnapshotL1 {
+    /// Where the table lies, if an image can have one there.
+    pub(crate) fn extent(self, geometry: Geometry) -> Option<Extent> {
+        let bytes = u64::from(self.entries) * 8;
+        let is_valid = geometry.is_cluster_aligned(self.offset) && self.offset < HOST_OFFSET_END;
+        (is_valid && bytes <= L1_TABLE_BYTES_MAX).then(|| Extent::new(self.offset, bytes))
+    }
 }
 
 impl SnapshotTable {
-    /// Reads the table of an image, which may be empty.
+    /// Reads the table of an image, which may be empty. Entries past the end of the file are zeroes.
     ///
     /// # Errors
-    /// [`Error::Malformed`] if an entry is outside what the specification allows.
+    /// [`Error::Malformed`] if an entry, or the table, is larger than allowed.
     pub(crate) fn read(storage: &dyn Storage, header: &Header) -> Result<Self> {
         let mut at = header.snapshots_offset;
-        let file_bytes = storage.len()?;
         let mut l1_tables = Vec::new();
         for number in 0..header.snapshot_count {
-            if at >= file_bytes {
-                return Err(Error::malformed(
-                    "snapshot table",
-                    at,
-                    format!("entry {number} lies past the end of the file"),
-                ));
-            }
             let mut entry = SnapshotEntry::new_zeroed();
             storage.read_at(at, entry.as_mut_bytes())?;
-            let extent = validate(header, number, at, &entry)?;
-            l1_tables.push(SnapshotL1 { extent, entry_offset: at });
+            let extra = entry.extra_data_size.get();
+            if extra > EXTRA_BYTES_MAX {
+                let reason = format!(
+                    "entry {number} has {extra} bytes of extra data, allowed are up to {EXTRA_BYTES_MAX}"
+                );
+                return Err(Error::malformed("snapshot table", at, reason));
+            }
+            l1_tables.push(SnapshotL1 {
+                offset: entry.l1_table_offset.get(),
+                entries: entry.l1_size.get(),
+                entry_offset: at,
+                is_incomplete: header.version >= 3 && extra < EXTRA_BYTES_V3,
+            });
             let names = u64::from(entry.id_size.get()) + u64::from(entry.name_size.get());
-            let length = size_of::<SnapshotEntry>() as u64 + u64::from(entry.extra_data_size.get()) + names;
-            at = (at + length).next_multiple_of(8);
+            at += size_of::<SnapshotEntry>() as u64 + u64::from(extra) + names;
+            let length = at - header.snapshots_offset;
+            if length > TABLE_BYTES_MAX {
+                let reason = format!("it has {length} bytes or more, allowed are {TABLE_BYTES_MAX}");
+                return Err(Error::malformed("snapshot table", header.snapshots_offset, reason));
+            }
+            if number + 1 < header.snapshot_count {
+                at = at.next_multiple_of(8);
+            }
         }
         let extent = Extent::between(header.snapshots_offset, at);
         Ok(Self { extent, l1_tables })
@@ -65,17 +92,14 @@ impl SnapshotTable {
 /// What the snapshots say about themselves.
 ///
 /// # Errors
-/// As [`SnapshotTable::read`]; a table of more than [`TABLE_BYTES_MAX`] is malformed too.
+/// As [`SnapshotTable::read`].
 pub(crate) fn describe(storage: &dyn Storage, header: &Header) -> Result<Vec<SnapshotInfo>> {
     let table = SnapshotTable::read(storage, header)?;
-    if table.extent.length > TABLE_BYTES_MAX {
-        let reason = format!("it has {} bytes, allowed are {TABLE_BYTES_MAX}", table.extent.length);
-        return Err(Error::malformed("snapshot table", table.extent.offset, reason));
-    }
     table.l1_tables.iter().map(|snapshot| describe_entry(storage, snapshot.entry_offset)).collect()
 }
 
-fn describe_entry(storage: &dyn Storage, at: u64) -> Result<SnapshotInfo> {
+/// As [`describe`], for the entry at `at`, which [`SnapshotTable::read`] has found.
+pub(crate) fn describe_entry(storage: &dyn Storage, at: u64) -> Result<SnapshotInfo> {
     let mut entry = SnapshotEntry::new_zeroed();
     storage.read_at(at, entry.as_mut_bytes())?;
     let (id, name) = (usize::from(entry.id_size.get()), usize::from(entry.name_size.get()));
@@ -95,19 +119,4 @@ fn describe_entry(storage: &dyn Storage, at: u64) -> Result<SnapshotInfo> {
         vm_clock_nanoseconds: entry.vm_clock_nanoseconds.get(),
         instruction_count: number(2).filter(|count| *count != u64::MAX),
     })
-}
-
-fn validate(header: &Header, number: u32, at: u64, entry: &SnapshotEntry) -> Result<Extent> {
-    let bytes = u64::from(entry.l1_size.get()) * 8;
-    let offset = entry.l1_table_offset.get();
-    let reason = if entry.extra_data_size.get() > EXTRA_BYTES_MAX {
-        format!("extra_data_size is {}, allowed are up to {EXTRA_BYTES_MAX}", entry.extra_data_size.get())
-    } else if bytes > L1_TABLE_BYTES_MAX {
-        format!("l1_size is {}, the largest is {}", entry.l1_size.get(), L1_TABLE_BYTES_MAX / 8)
-    } else if !header.geometry.is_cluster_aligned(offset) || offset >= crate::geometry::HOST_OFFSET_END {
-        format!("l1_table_offset is {offset:#x}, allowed is a multiple of the cluster size below 2^56")
-    } else {
-        return Ok(Extent::new(offset, bytes));
-    };
-    Err(Error::malformed("snapshot table", at, format!("entry {number}: {reason}")))
 }

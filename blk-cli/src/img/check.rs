@@ -64,12 +64,18 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let image = named.open(program, purpose)?;
     let mut report = check(&image, repair)?;
     print_findings(&report);
+    if repair == RepairMode::Leaks && report.check_errors > 0 && report.leaks_fixed == 0 {
+        return Err(Failure::new(
+            "Check failed: more than leaks has to be repaired first, which is '-r all'",
+        ));
+    }
     let (leaks_fixed, corruptions_fixed) = (report.leaks_fixed, report.corruptions_fixed);
     if leaks_fixed + corruptions_fixed > 0 {
         if !args.quiet && args.output == OutputForm::Human {
             print_repairs(&report)?;
         }
         report = check(&image, RepairMode::None)?;
+        print_findings(&report);
     }
     if args.repair.is_some() {
         image.close()?;
@@ -81,20 +87,21 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         };
         output::text(&shown)?;
     }
+    if report.check_errors > 0 {
+        return Err(Failure::new("Check failed"));
+    }
     Ok(exit_code(&report))
 }
 
 fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
     if image.disk.driver().as_check().is_none() {
-        return Err(Failure::new("this format cannot be checked").with_code(CANNOT_CHECK));
+        return Err(Failure::new("This image format does not support checks").with_code(CANNOT_CHECK));
     }
     image.disk.check(repair).map_err(|error| Failure::new(format!("the check failed: {error}")))
 }
 
 fn exit_code(report: &CheckReport) -> ExitCode {
-    if report.check_errors > 0 {
-        ExitCode::from(1)
-    } else if report.corruptions > 0 {
+    if report.corruptions > 0 {
         ExitCode::from(CORRUPT)
     } else if report.leaks > 0 {
         ExitCode::from(LEAKS)
@@ -103,19 +110,15 @@ fn exit_code(report: &CheckReport) -> ExitCode {
     }
 }
 
-/// What was found goes to standard error, so that standard output is the result alone.
+/// What was found goes to standard error, so that standard output is the result alone. Programs read these lines.
 fn print_findings(report: &CheckReport) {
     for finding in &report.findings {
-        let word = match finding.severity {
-            Severity::Leak => "Leaked",
-            Severity::Corruption => "ERROR",
-        };
-        let repaired = if finding.repaired { " (repaired)" } else { "" };
-        output::error_line(&format!("{word} {}{repaired}", finding.message));
+        output::error_line(&finding.message);
     }
-    let told = report.findings.len() as u64;
-    if told < report.leaks + report.corruptions {
-        output::error_line(&format!("... and {} more", report.leaks + report.corruptions - told));
+    let told = report.findings.iter().filter(|finding| finding.severity != Severity::Step).count() as u64;
+    let found = report.leaks + report.corruptions;
+    if report.findings.len() >= CheckReport::FINDINGS_MAX && told < found {
+        output::error_line(&format!("... and {} more", found - told));
     }
 }
 

@@ -7,6 +7,7 @@ use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result};
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
+use crate::bitmaps;
 use crate::spec::{self, FilesInUse, Layer, Locking};
 
 /// How a command line names an image.
@@ -97,6 +98,9 @@ impl Named {
                 program,
                 &format!("warning: '{}' is taken as raw, no format was given: {danger}", self.name),
             );
+        }
+        if let Some(warning) = bitmaps::warning(&image.name, &image.disk).filter(|_| !purpose.check) {
+            complain(program, &warning);
         }
         Ok(image)
     }

@@ -21,7 +21,7 @@ pub(super) struct Args {
     /// What is allocated at once of the part that is gained: off, metadata, falloc or full
     #[arg(long, value_name = "MODE", default_value = "off")]
     preallocation: String,
-    /// The disk may become smaller, and lose what lies behind its new end
+    /// Allow the image to become smaller: all data past the new end is lost
     #[arg(long)]
     shrink: bool,
     /// Print nothing but errors
@@ -53,11 +53,9 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     let size = new_size(old, change)?;
     let preallocation = args.preallocation.parse().map_err(|error| Failure::of(&image.name, &error))?;
     if size < old && !args.shrink {
-        let warning =
-            "warning: what lies behind the new end is lost for ever; make sure that nobody needs it";
-        return Err(
-            Failure::new("the disk would become smaller: that has to be allowed by --shrink").and(warning)
-        );
+        let warning = "warning: shrinking an image deletes all data past its new end; make sure that nothing \
+                       important is there";
+        return Err(Failure::new("use the --shrink option to make the image smaller").and(warning));
     }
     if size <= old && preallocation != Preallocation::Off {
         return Err(Failure::new("preallocation needs a disk that becomes larger"));

@@ -8,6 +8,7 @@ use super::flights::Flights;
 use super::plan::Plan;
 use super::refusal::{Done, Refusal, deserves_detail, reason};
 use super::target::Target;
+use crate::bitmaps;
 
 /// An open image, and how it came to be.
 #[derive(Debug)]
@@ -101,6 +102,10 @@ impl Session {
         if let Some(name) = plan.name.as_ref().filter(|_| opening.guessed_raw) {
             let what = "has no format given and looks like raw; name the format, or its start is protected";
             self.console.error(&format!("warning: '{name}' {what}"));
+        }
+        let name = plan.name.as_deref().unwrap_or_default();
+        if let Some(warning) = bitmaps::warning(name, opening.target.disk()) {
+            self.console.error(&warning);
         }
         self.opened = Some(Opened { plan, target: Arc::new(opening.target), tags: Vec::new() });
         Ok(())

@@ -96,7 +96,8 @@ impl Walk<'_> {
     fn judge_offset(&self, entry: u64, without: u64, roles: u8) -> Verdict {
         let offset = entry & OFFSET_MASK;
         let wrong = |why| Verdict::Wrong { why, right: without };
-        if offset == 0 && entry == without {
+        // The copied flag says nothing about zeroes without a cluster.
+        if offset == 0 && (entry == without || without == ZERO) {
             return Verdict::Nothing;
         }
         if offset == 0 {

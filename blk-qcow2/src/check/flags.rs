@@ -13,8 +13,11 @@ impl Walk<'_> {
         let mut previous = None;
         for number in 0..self.tables.len() {
             let table = self.tables[number];
-            let Some(index) = table.active_index else { continue };
-            self.compare_flag(Level::L1, l1_offset, index as usize, self.l1[index as usize]);
+            if !table.is_active() {
+                continue;
+            }
+            let index = table.index as usize;
+            self.compare_flag(Level::L1, l1_offset, index, self.l1[index]);
             if previous.replace(table.cluster) == Some(table.cluster) {
                 continue;
             }

@@ -1,8 +1,8 @@
 //! Snapshots and dirty bitmaps: what else clusters are used for.
 
-use blk_core::{Error, Result};
+use blk_core::{Error, Extent, Result};
 
-use super::walk::{FIXED, Walk};
+use super::walk::{FIXED, Homeless, SNAPSHOTS, Walk};
 use crate::bitmap;
 use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::snapshot::{SnapshotL1, SnapshotTable};
@@ -34,8 +34,16 @@ impl Walk<'_> {
         let mut owned = Vec::new();
         // Tables that do not overlap fit into the file; more are not worth the time.
         let mut bytes_left = self.clusters() * self.geometry.cluster_bytes();
-        for snapshot in std::mem::take(&mut self.snapshots) {
-            let Some(left) = bytes_left.checked_sub(snapshot.extent.length) else {
+        for (number, snapshot) in std::mem::take(&mut self.snapshots).into_iter().enumerate() {
+            let Some(extent) = snapshot.extent(self.geometry) else {
+                self.corruption(snapshot.entry_offset, || {
+                    let SnapshotL1 { offset, entries, .. } = snapshot;
+                    format!("snapshot {number} has an L1 table at {offset:#x} of {entries} entries")
+                });
+                self.cannot_walk();
+                continue;
+            };
+            let Some(left) = bytes_left.checked_sub(extent.length) else {
                 self.corruption(snapshot.entry_offset, || {
                     "the snapshots' L1 tables take more than the file has".to_owned()
                 });
@@ -43,24 +51,24 @@ impl Walk<'_> {
                 break;
             };
             bytes_left = left;
-            if self.claim_snapshot(snapshot) {
-                owned.push(snapshot);
+            if self.claim_snapshot(extent, snapshot.entry_offset) {
+                owned.push((number, extent));
             }
         }
-        for snapshot in owned {
-            let entries = self.read_table(snapshot.extent)?;
-            self.collect_from(snapshot.extent.offset, &entries, false);
+        for (number, extent) in owned {
+            let entries = self.read_table(extent)?;
+            self.collect_from(extent.offset, &entries, SNAPSHOTS + number as u32);
         }
         Ok(())
     }
 
-    fn claim_snapshot(&mut self, snapshot: SnapshotL1) -> bool {
-        let is_own = self.claim("a snapshot's L1 table", snapshot.extent, FIXED);
+    fn claim_snapshot(&mut self, extent: Extent, entry_offset: u64) -> bool {
+        let is_own = self.claim("a snapshot's L1 table", extent, FIXED);
         if !is_own {
             // Its entries are somebody else's too: none of them may be mended before it has a place of its own.
             self.cannot_walk();
-            if self.is_inside(snapshot.extent) {
-                self.homeless.push(snapshot);
+            if self.is_inside(extent) {
+                self.homeless.push(Homeless { extent, entry_offset });
             }
         }
         is_own
@@ -79,7 +87,8 @@ impl Walk<'_> {
                 }
             }
             Err(error @ Error::Malformed { .. }) => {
-                self.corruption(directory.extent.offset, || error.to_string());
+                let prefix = self.prefix;
+                self.corruption(directory.extent.offset, || format!("{prefix}{error}"));
                 self.bitmaps_unusable = true;
             }
             Err(error) => return Err(error),

@@ -1,151 +1,187 @@
-//! Making the refcount structures anew, behind the end of the file.
+//! Making the refcount structures anew, in clusters that nothing refers to.
 //!
-//! Write order: blocks and table first, durable, then the header that points to them. The clusters of the old ones have count
-//! 0 in the new ones.
+//! Write order: blocks and table first, durable, then the header that points to them. What counts the old ones in the new ones
+//! is the caller's business.
 
-use blk_core::{Error, Result, Storage};
+use std::collections::VecDeque;
+use std::collections::btree_map::{BTreeMap, Entry};
 
-use super::count_kept;
+use blk_core::{Error, Result};
+
 use super::walk::Walk;
 use crate::geometry::Geometry;
 use crate::header::{Header, REFCOUNT_TABLE_BYTES_MAX};
 use crate::pointer_table;
 use crate::refcount::set_count_at;
 
-/// New refcount structures: the table, then the blocks.
+/// New refcount structures.
 #[derive(Debug)]
 pub(super) struct Rebuilt {
     geometry: Geometry,
-    first_cluster: u64,
+    first_table_cluster: u64,
     table_clusters: u64,
-    /// The range numbers that get a block: those in which something is counted.
-    ranges: Vec<u64>,
+    /// The ranges that get a block, those in which something is counted, and the cluster of each block.
+    blocks: BTreeMap<u64, u64>,
 }
 
 impl Rebuilt {
-    /// Counts all references but those of the old structures, writes new ones, and makes the header point to them.
+    /// Writes new structures with the counts of `walk`, and makes the header point to them.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] if the table would be too large.
-    pub(super) fn write(storage: &dyn Storage, header: &mut Header) -> Result<()> {
-        let walk = count_kept(storage, header)?;
-        let rebuilt = Self::plan(walk.geometry, walk.clusters(), &counted_ranges(&walk))?;
-        rebuilt.write_structures(&walk)?;
-        rebuilt.publish(storage, header)
+    /// [`Error::NoSpace`] if the table would be too large, or the host has no room.
+    pub(super) fn write(walk: &Walk<'_>, header: &mut Header) -> Result<()> {
+        let rebuilt = Self::plan(walk.geometry, &walk.counts, !walk.incomplete)?;
+        rebuilt.write_structures(walk)?;
+        rebuilt.publish(walk, header)
     }
 
-    /// Chooses which ranges need a block: those with a `counted` cluster, and those that the new structures, from `first_cluster`
-    /// on, lie in.
-    fn plan(geometry: Geometry, first_cluster: u64, counted: &[u64]) -> Result<Self> {
-        let entries = geometry.block_entries();
-        let mut table_clusters = 1;
-        let mut ranges = counted.to_vec();
-        // Each turn adds a range or a table cluster, until the new structures count themselves.
+    /// Chooses where everything goes, one cluster after another, until the new structures count themselves. With `may_fill`, gaps
+    /// are filled; else, when what seems to be free may be in use, all is put behind the end.
+    fn plan(geometry: Geometry, counts: &[u32], may_fill: bool) -> Result<Self> {
+        let mut free = Free { counts, next: if may_fill { 0 } else { counts.len() as u64 } };
+        let mut blocks = BTreeMap::new();
+        let mut wanted: VecDeque<u64> = counted_ranges(geometry, counts).collect();
+        let (mut first_table_cluster, mut table_clusters) = (0, 0);
         loop {
-            let end = first_cluster + table_clusters + ranges.len() as u64;
-            let mut wanted = counted.to_vec();
-            wanted.extend(first_cluster / entries..=(end - 1) / entries);
-            wanted.sort_unstable();
-            wanted.dedup();
-            let needed = geometry.clusters_of((wanted.last().copied().unwrap_or(0) + 1) * 8);
-            if wanted == ranges && needed <= table_clusters {
-                break;
+            while let Some(range) = wanted.pop_front() {
+                if let Entry::Vacant(vacant) = blocks.entry(range) {
+                    let cluster = free.take(1);
+                    vacant.insert(cluster);
+                    wanted.push_back(cluster / geometry.block_entries());
+                }
             }
-            table_clusters = table_clusters.max(needed);
-            ranges = wanted;
+            let last_range = blocks.last_key_value().map_or(0, |(range, _)| *range);
+            let needed = geometry.clusters_of((last_range + 1) * 8);
+            if needed <= table_clusters {
+                return Ok(Self { geometry, first_table_cluster, table_clusters, blocks });
+            }
+            if needed * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
+                return Err(Error::NoSpace { what: "the refcount table would be larger than 8 MiB".into() });
+            }
+            (first_table_cluster, table_clusters) = (free.take(needed), needed);
+            let last = first_table_cluster + needed - 1;
+            wanted.extend(first_table_cluster / geometry.block_entries()..=last / geometry.block_entries());
         }
-        if table_clusters * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
-            return Err(Error::NoSpace { what: "the refcount table would be larger than 8 MiB".into() });
-        }
-        Ok(Self { geometry, first_cluster, table_clusters, ranges })
-    }
-
-    fn end_cluster(&self) -> u64 {
-        self.first_cluster + self.table_clusters + self.ranges.len() as u64
     }
 
     fn write_structures(&self, walk: &Walk<'_>) -> Result<()> {
         let bits = self.geometry.cluster_bits();
         let mut table = vec![0; (self.table_clusters * self.geometry.cluster_bytes() / 8) as usize];
-        for (number, range) in self.ranges.iter().enumerate() {
-            let block_cluster = self.first_cluster + self.table_clusters + number as u64;
-            table[*range as usize] = block_cluster << bits;
-            walk.storage.write_at(block_cluster << bits, &self.block(walk, *range))?;
+        let mut own: Vec<u64> = self.blocks.values().copied().collect();
+        own.extend(self.first_table_cluster..self.first_table_cluster + self.table_clusters);
+        own.sort_unstable();
+        for (&range, &block) in &self.blocks {
+            table[range as usize] = block << bits;
+            walk.storage.write_at(block << bits, &self.block(walk, range, &own))?;
         }
-        walk.storage.write_at(self.first_cluster << bits, &pointer_table::encode(&table))?;
+        walk.storage.write_at(self.first_table_cluster << bits, &pointer_table::encode(&table))?;
         walk.storage.sync()
     }
 
-    fn block(&self, walk: &Walk<'_>, range: u64) -> Vec<u8> {
+    /// The block of a range; `own` are the clusters of the new structures.
+    fn block(&self, walk: &Walk<'_>, range: u64, own: &[u64]) -> Vec<u8> {
         let mut block = vec![0; self.geometry.cluster_bytes() as usize];
-        let first = range * self.geometry.block_entries();
-        for index in 0..self.geometry.block_entries() {
-            let cluster = first + index;
-            let count = if (self.first_cluster..self.end_cluster()).contains(&cluster) {
-                1
-            } else {
-                walk.counts.get(cluster as usize).map_or(0, |count| u64::from(*count))
-            };
-            let fits = count.min(self.geometry.refcount_max());
-            set_count_at(&mut block, index, self.geometry.refcount_order(), fits);
+        let entries = self.geometry.block_entries();
+        let order = self.geometry.refcount_order();
+        let first = range * entries;
+        for index in 0..entries {
+            let count = walk.counts.get((first + index) as usize).map_or(0, |count| u64::from(*count));
+            set_count_at(&mut block, index, order, count.min(self.geometry.refcount_max()));
+        }
+        let from = own.partition_point(|cluster| *cluster < first);
+        for cluster in own[from..].iter().take_while(|cluster| **cluster < first + entries) {
+            set_count_at(&mut block, cluster - first, order, 1);
         }
         block
     }
 
-    fn publish(&self, storage: &dyn Storage, header: &mut Header) -> Result<()> {
-        header.refcount_table_offset = self.first_cluster << self.geometry.cluster_bits();
+    fn publish(&self, walk: &Walk<'_>, header: &mut Header) -> Result<()> {
+        header.refcount_table_offset = self.first_table_cluster << self.geometry.cluster_bits();
         header.refcount_table_clusters = self.table_clusters as u32;
-        header.write_fixed(storage)?;
-        storage.sync()
+        header.write_fixed(walk.storage)?;
+        walk.storage.sync()
+    }
+}
+
+/// Clusters that nothing refers to, each given once.
+#[derive(Debug)]
+struct Free<'a> {
+    counts: &'a [u32],
+    /// None below is left.
+    next: u64,
+}
+
+impl Free<'_> {
+    /// The first of the next `count` contiguous ones.
+    fn take(&mut self, count: u64) -> u64 {
+        let mut first = self.next;
+        let mut end = first;
+        while end - first < count {
+            if self.counts.get(end as usize).is_some_and(|references| *references > 0) {
+                first = end + 1;
+            }
+            end += 1;
+        }
+        self.next = end;
+        first
     }
 }
 
 /// The ranges, of so many clusters as a block has entries, in which something is counted.
-fn counted_ranges(walk: &Walk<'_>) -> Vec<u64> {
-    let ranges = walk.counts.chunks(walk.geometry.block_entries() as usize).enumerate();
+fn counted_ranges(geometry: Geometry, counts: &[u32]) -> impl Iterator<Item = u64> + '_ {
+    let ranges = counts.chunks(geometry.block_entries() as usize).enumerate();
     let counted = ranges.filter(|(_, counts)| counts.iter().any(|count| *count > 0));
-    counted.map(|(range, _)| range as u64).collect()
+    counted.map(|(range, _)| range as u64)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    /// The table's first cluster and its length; ranges and clusters of the blocks.
+    type Planned = (u64, u64, Vec<(u64, u64)>);
+
     /// With 512-byte clusters and 64-bit counts a block has 64 entries, and a cluster of the table 64 blocks.
-    fn plan(first_cluster: u64, counted: &[u64]) -> Option<(u64, Vec<u64>)> {
-        let plan = Rebuilt::plan(Geometry::new(9, 6).unwrap(), first_cluster, counted);
-        plan.ok().map(|plan| (plan.table_clusters, plan.ranges))
+    fn plan(clusters: u64, free: &[u64], may_fill: bool) -> Option<Planned> {
+        let mut counts = vec![1; clusters as usize];
+        for cluster in free {
+            counts[*cluster as usize] = 0;
+        }
+        let plan = Rebuilt::plan(Geometry::new(9, 6).unwrap(), &counts, may_fill).ok()?;
+        Some((plan.first_table_cluster, plan.table_clusters, plan.blocks.into_iter().collect()))
     }
 
     #[test]
     fn new_structures_count_themselves() {
-        for (first_cluster, counted, table_clusters, ranges) in [
-            (60, &[0][..], 1, &[0][..]),
-            (62, &[0], 1, &[0]),
-            (63, &[0], 1, &[0, 1]),
-            (64, &[0], 1, &[0, 1]),
-            (125, &[0], 1, &[0, 1]),
-            (126, &[0], 1, &[0, 1, 2]),
-            (300, &[0, 2, 4], 1, &[0, 2, 4]),
-            (4093, &[0], 1, &[0, 63]),
-            // One cluster more, and the table needs a second one.
-            (4094, &[0], 2, &[0, 63, 64]),
-            (4096, &[0, 64], 2, &[0, 64]),
+        for (clusters, free, expected) in [
+            (60, &[][..], (61, 1, vec![(0, 60)])),
+            (62, &[], (63, 1, vec![(0, 62)])),
+            (63, &[], (64, 1, vec![(0, 63), (1, 65)])),
+            (64, &[], (66, 1, vec![(0, 64), (1, 65)])),
+            (60, &[7], (60, 1, vec![(0, 7)])),
+            (60, &[7, 20], (20, 1, vec![(0, 7)])),
+            (64, &[7, 20], (20, 1, vec![(0, 7)])),
         ] {
-            assert_eq!(
-                plan(first_cluster, counted),
-                Some((table_clusters, ranges.to_vec())),
-                "{first_cluster}"
-            );
+            assert_eq!(plan(clusters, free, true), Some(expected), "{clusters} {free:?}");
         }
+        assert_eq!(plan(60, &[7, 20], false), Some((61, 1, vec![(0, 60)])));
+        // 64 blocks fill a cluster of the table; with one range more it has two, which lie in a row.
+        let (first, length, blocks) = plan(4096 - 65, &[5], true).unwrap();
+        assert_eq!((first, length, blocks.len()), (4094, 1, 64));
+        let (first, length, blocks) = plan(4096, &[5, 9], true).unwrap();
+        assert_eq!((length, blocks.len()), (2, 66));
+        assert!(first > 4096 && blocks[0] == (0, 5) && blocks[1] == (1, 9));
     }
 
     /// Which is 2^20 entries, and so 2^26 clusters.
     #[test]
     fn the_table_has_at_most_8_mib() {
-        let structures = 16_384 + 262;
-        let (table_clusters, ranges) = plan((1 << 26) - structures, &[0]).unwrap();
-        assert_eq!((table_clusters, ranges.len()), (16_384, 262));
-        assert_eq!(plan((1 << 26) - structures + 1, &[0]), None);
+        let geometry = Geometry::new(9, 6).unwrap();
+        let mut counts = vec![0; 1 << 26];
+        let last = counts.len() - 1;
+        counts[last] = 1;
+        assert_eq!(Rebuilt::plan(geometry, &counts, true).unwrap().table_clusters, 16_384);
+        counts.push(1);
+        assert!(Rebuilt::plan(geometry, &counts, true).is_err());
     }
 }

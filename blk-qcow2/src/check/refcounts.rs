@@ -1,5 +1,7 @@
 //! The stored refcounts against the counted references.
 
+use std::ops::Range;
+
 use blk_core::{Extent, Result, Severity};
 
 use super::walk::{FIXED, Walk};
@@ -12,7 +14,7 @@ impl Walk<'_> {
     pub(super) fn count_refcount_structures(&mut self) -> Result<()> {
         let clusters = u64::from(self.header.refcount_table_clusters);
         let extent = Extent::new(self.header.refcount_table_offset, clusters * self.geometry.cluster_bytes());
-        self.refcounts_unusable = !self.claim("the refcount table", extent, FIXED);
+        self.refcounts_unusable = !self.claim("the refcount table", extent, FIXED) || clusters == 0;
         if !self.is_inside(extent) {
             return Ok(());
         }
@@ -33,88 +35,78 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Compares every stored count with the counted references. Skipped when the blocks cannot be used: that is reported.
-    pub(super) fn compare_refcounts(&mut self) -> Result<()> {
+    /// Compares every stored count with the counted references, up to the end of the file. With `explains`, a block that cannot be
+    /// read is told before the counts that this hides.
+    pub(super) fn compare_refcounts(&mut self, explains: bool) -> Result<()> {
         let last = self.counts.iter().rposition(|count| *count > 0);
         self.end_cluster = last.map_or(0, |last| last as u64 + 1);
-        if !self.refcounts_unusable {
-            self.compare_blocks()?;
+        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
+        let entries = self.geometry.block_entries();
+        let mut explains = explains;
+        for index in 0..self.clusters().div_ceil(entries) {
+            let clusters = index * entries..self.clusters().min((index + 1) * entries);
+            match self.blocks.get(index as usize).copied().unwrap_or(0) {
+                0 => self.compare_missing_block(clusters),
+                block if !self.geometry.is_cluster_aligned(block) => {
+                    self.tell_unreadable(clusters, (index, block), &mut explains);
+                }
+                block if block >= self.file_bytes => self.compare_missing_block(clusters),
+                block => {
+                    self.storage.read_at(block, &mut bytes)?;
+                    self.compare_block(clusters, &bytes);
+                }
+            }
         }
         self.report.image_end_offset = self.end_cluster << self.geometry.cluster_bits();
         Ok(())
     }
 
-    fn compare_blocks(&mut self) -> Result<()> {
-        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
-        let entries = self.geometry.block_entries();
-        let covered = self.clusters().div_ceil(entries);
-        for index in 0..covered {
-            if self.blocks.get(index as usize).is_none_or(|block| *block == 0) {
-                self.compare_missing_block(index * entries);
-            }
-        }
-        let blocks = std::mem::take(&mut self.blocks);
-        for (index, &block) in blocks.iter().enumerate().filter(|(_, block)| **block != 0) {
-            self.storage.read_at(block, &mut bytes)?;
-            self.compare_block(index as u64 * entries, &bytes);
-        }
-        self.blocks = blocks;
-        Ok(())
-    }
-
-    fn compare_block(&mut self, first: u64, block: &[u8]) {
+    fn compare_block(&mut self, clusters: Range<u64>, block: &[u8]) {
         let order = self.geometry.refcount_order();
-        let inside = self.clusters().saturating_sub(first).min(self.geometry.block_entries());
-        for index in 0..inside {
-            let stored = count_at(block, index, order);
-            let counted = u64::from(self.counts[(first + index) as usize]);
+        for (index, cluster) in clusters.enumerate() {
+            let stored = count_at(block, index as u64, order);
+            let counted = u64::from(self.counts[cluster as usize]);
             if stored != counted {
-                self.compare_count(first + index, stored, counted);
-            }
-        }
-        self.compare_behind_end(first, inside, block);
-    }
-
-    /// Behind the end of the file nothing is counted; mostly nothing is stored either, which is seen at once.
-    fn compare_behind_end(&mut self, first: u64, inside: u64, block: &[u8]) {
-        let order = self.geometry.refcount_order();
-        let entries = self.geometry.block_entries();
-        let whole_bytes = inside.next_multiple_of(8).min(entries);
-        let nothing_stored = is_zero(&block[((whole_bytes << order) / 8) as usize..]);
-        let end = if nothing_stored { whole_bytes } else { entries };
-        for index in inside..end {
-            let stored = count_at(block, index, order);
-            if stored != 0 {
-                self.compare_count(first + index, stored, 0);
+                self.compare_count(cluster, stored, counted);
             }
         }
     }
 
-    fn compare_missing_block(&mut self, first: u64) {
-        let end = self.clusters().min(first + self.geometry.block_entries());
-        for cluster in first..end {
+    fn compare_missing_block(&mut self, clusters: Range<u64>) {
+        for cluster in clusters {
             let counted = u64::from(self.counts[cluster as usize]);
             if counted != 0 {
-                self.refcounts_unusable = true;
+                self.blocks_unusable = true;
                 self.compare_count(cluster, 0, counted);
             }
         }
     }
 
-    fn compare_count(&mut self, cluster: u64, stored: u64, counted: u64) {
-        let severity = if stored > counted { Severity::Leak } else { Severity::Corruption };
-        self.found(severity, cluster << self.geometry.cluster_bits(), || {
-            format!("cluster {cluster} has refcount {stored}, and {counted} references")
-        });
-        if cluster < self.clusters() {
-            self.end_cluster = self.end_cluster.max(cluster + 1);
+    fn tell_unreadable(&mut self, clusters: Range<u64>, (index, block): (u64, u64), explains: &mut bool) {
+        if std::mem::take(explains) {
+            let index = if index == 0 { "0".to_owned() } else { format!("{index:#x}") };
+            self.step(block, || {
+                format!(
+                    "qcow2: Image is corrupt: Refblock offset {block:#x} unaligned (reftable index: {index}); further \
+                     non-fatal corruption events will be suppressed"
+                )
+            });
+        }
+        for cluster in clusters {
+            self.report.check_errors += 1;
+            self.step(block, || format!("Can't get refcount for cluster {cluster}: Input/output error"));
         }
     }
-}
 
-/// Whether all bytes are 0; a look at 64 at once costs no more than at one.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let or = |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | byte);
-    chunks.iter().all(|chunk| or(chunk) == 0) && or(rest) == 0
+    fn compare_count(&mut self, cluster: u64, stored: u64, counted: u64) {
+        self.differs(cluster, stored);
+        // Mending one count in place may not be enough where none was stored: who knows what else was lost.
+        self.refcounts_unusable |= stored == 0;
+        let (severity, word) =
+            if stored > counted { (Severity::Leak, "Leaked") } else { (Severity::Corruption, "ERROR") };
+        self.found(severity, cluster << self.geometry.cluster_bits(), || {
+            format!("{word} cluster {cluster} refcount={stored} reference={counted}")
+        });
+        self.end_cluster = self.end_cluster.max(cluster + 1);
+    }
 }

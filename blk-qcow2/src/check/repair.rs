@@ -2,13 +2,18 @@
 //!
 //! Write order: counts rise, then entries and flags are mended, then counts fall, each durable before the next; marks in the
 //! header go last. A crash in between leaves an image that the same repair finishes.
+//!
+//! First the counts and flags are made to agree with what the plain inspection has counted; then, if something is still wrong,
+//! entries are mended as the strict inspection says.
 
-use blk_core::{CheckReport, Result, Storage};
+use std::collections::HashSet;
 
-use super::inspect;
+use blk_core::{CheckReport, Error, Finding, RepairMode, Result, Severity, Storage};
+
 use super::rebuild::Rebuilt;
 use super::separate;
 use super::walk::{Fix, Walk};
+use super::{count_kept, inspect, inspect_strictly};
 use crate::header::Header;
 use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::refcount::{count_at, set_count_at};
@@ -23,30 +28,197 @@ enum Direction {
 /// Broken entries can hide one another; a few rounds settle all that can be settled.
 const ROUNDS_MAX: usize = 8;
 
-/// `RepairMode::Leaks`: lowers counts that are too high. What is still wrong is returned.
-pub(super) fn leaks(storage: &dyn Storage, header: &Header, walk: &Walk<'_>) -> Result<CheckReport> {
-    if walk.refcounts_unusable || walk.incomplete || walk.report.leaks == 0 {
-        return Ok(walk.report.clone());
+/// `RepairMode::Leaks`: lowers counts that are too high; where nothing is worse, copied flags are mended too.
+pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckReport> {
+    let mut walk = Walk::plain(storage, header, RepairMode::Leaks)?;
+    if walk.refcounts_unusable {
+        walk.step(0, || "ERROR need to rebuild refcount structures".to_owned());
+        walk.report.check_errors += 1;
+        return Ok(walk.report);
     }
-    write_counts(walk, Direction::Down)?;
-    Ok(inspect(storage, header)?.report)
+    let mends_flags = walk.report.corruptions == 0 && walk.report.check_errors == 0;
+    tell_counts(&mut walk, |_, stored, counted| stored > counted);
+    let all = walk.differing.clone();
+    let lowers = !walk.incomplete;
+    walk.differing.retain(|cluster, stored| {
+        !lowers || u64::from(walk.counts.get(*cluster as usize).copied().unwrap_or(0)) >= *stored
+    });
+    if walk.report.check_errors == 0 {
+        walk.compare_plain_flags(mends_flags)?;
+    }
+    apply(storage, &walk.fixes)?;
+    if lowers && !all.is_empty() {
+        write_counts(&walk, Direction::Down)?;
+    }
+    let report = std::mem::take(&mut walk.report);
+    let is_changed = !all.is_empty() || !walk.fixes.is_empty();
+    if is_changed { finish(storage, header, report, 0) } else { Ok(report) }
 }
 
-/// `RepairMode::All`: repairs all that can be. What is still wrong is returned.
-pub(super) fn all<'a>(storage: &'a dyn Storage, header: &mut Header, first: Walk<'a>) -> Result<CheckReport> {
-    let mut copies_max = first.clusters();
-    let mut walk = first;
+/// `RepairMode::All`: repairs all that can be.
+pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckReport> {
+    let mut walk = Walk::plain(storage, header, RepairMode::All)?;
+    mend_before(&mut walk)?;
+    let mut report = CheckReport::default();
+    if walk.refcounts_unusable && !rebuild(&mut walk, header)? {
+        tell_counts(&mut walk, |_, _, _| true);
+    } else if walk.refcounts_unusable {
+        report = std::mem::take(&mut walk.report);
+        walk = Walk::plain(storage, header, RepairMode::All)?;
+        mend_before(&mut walk)?;
+        tell_again(&mut report, &std::mem::take(&mut walk.report));
+        tell_counts(&mut walk, |_, stored, counted| stored > counted);
+    } else {
+        tell_counts(&mut walk, |_, _, _| true);
+    }
+    level(&mut walk)?;
+    merge(&mut report, std::mem::take(&mut walk.report));
+    if report.is_clean() && !walk.is_suspicious && walk.fixes.is_empty() {
+        return Ok(report);
+    }
+    mend_strictly(storage, header, report)
+}
+
+/// Writes entries that were counted as they should be.
+fn mend_before(walk: &mut Walk<'_>) -> Result<()> {
+    let fixes = std::mem::take(&mut walk.fixes);
+    walk.forget_l2();
+    apply(walk.storage, &fixes)
+}
+
+/// Makes new refcount structures. `false` where the host has no room for them and the old ones will do.
+fn rebuild(walk: &mut Walk<'_>, header: &mut Header) -> Result<bool> {
+    if walk.incomplete {
+        // What is not known to be free keeps its count.
+        for (&cluster, &stored) in &walk.differing {
+            if let Some(count) = walk.counts.get_mut(cluster as usize) {
+                *count = (*count).max(u32::try_from(stored).unwrap_or(u32::MAX));
+            }
+        }
+    }
+    walk.step(0, || "Rebuilding refcount structure".to_owned());
+    match Rebuilt::write(walk, header) {
+        Ok(()) => Ok(true),
+        Err(Error::NoSpace { .. }) if !walk.blocks_unusable => Ok(false),
+        Err(error) => Err(error),
+    }
+}
+
+/// Brings stored counts and copied flags up to what was counted.
+fn level(walk: &mut Walk<'_>) -> Result<()> {
+    let is_wrong = !walk.differing.is_empty();
+    if is_wrong {
+        write_counts(walk, Direction::Up)?;
+    }
+    let lowers = is_wrong && !walk.incomplete;
+    let counts = &walk.counts;
+    let max = walk.geometry.refcount_max();
+    walk.differing.retain(|cluster, stored| {
+        let counted = counts.get(*cluster as usize).map_or(0, |count| u64::from(*count));
+        *stored = if *stored > counted && !lowers { *stored } else { counted.min(max) };
+        *stored != counted
+    });
+    walk.compare_plain_flags(true)?;
+    apply(walk.storage, &walk.fixes)?;
+    if lowers { write_counts(walk, Direction::Down) } else { Ok(()) }
+}
+
+/// Mends what the plain repair has left.
+fn mend_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckReport) -> Result<CheckReport> {
+    let last = inspect(storage, header)?;
+    if last.is_clean() {
+        return finish(storage, header, report, 0);
+    }
+    let mut walk = inspect_strictly(storage, header)?;
+    let mut copies_max = walk.clusters();
+    // Most of it has been told, as the plain inspection words it.
+    let found = walk.report.corruptions.saturating_sub(last.corruptions);
     for _ in 0..ROUNDS_MAX {
         if walk.report.is_clean() {
             break;
         }
         round(&walk, header, &mut copies_max)?;
-        walk = inspect(storage, header)?;
+        let next = inspect_strictly(storage, header)?;
+        if !tell_mended(&mut report, &walk.report, &next.report) {
+            break;
+        }
+        walk = next;
     }
-    Ok(walk.report)
+    finish(storage, header, report, found)
 }
 
-/// Does what can be done about the findings of one inspection.
+/// What is left after a repair, held against what was found: `more` corruptions were found that `report` does not count.
+fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more: u64) -> Result<CheckReport> {
+    let last = inspect(storage, header)?;
+    report.corruptions += more;
+    // A repair that turned one kind into another has not repaired it.
+    report.leaks = report.leaks.max(last.leaks);
+    report.corruptions = report.corruptions.max(last.corruptions);
+    report.leaks_fixed = report.leaks - last.leaks;
+    report.corruptions_fixed = report.corruptions - last.corruptions;
+    report.check_errors = last.check_errors;
+    let is_clean = last.is_clean();
+    for finding in &mut report.findings {
+        finding.repaired = is_clean || !last.findings.contains(finding);
+    }
+    Ok(report)
+}
+
+/// Adds the findings and counts of `more`.
+fn merge(report: &mut CheckReport, mut more: CheckReport) {
+    more.leaks += report.leaks;
+    more.corruptions += report.corruptions;
+    std::mem::swap(&mut report.findings, &mut more.findings);
+    let later = std::mem::take(&mut report.findings);
+    let room = CheckReport::FINDINGS_MAX.saturating_sub(more.findings.len());
+    more.findings.extend(later.into_iter().take(room));
+    *report = more;
+}
+
+/// What was found once more is told once more, and counted no second time.
+fn tell_again(report: &mut CheckReport, again: &CheckReport) {
+    // What is wrong with the counts is told as it is repaired.
+    let is_entry = |finding: &&Finding| !finding.message.contains(" reference=");
+    for finding in again.findings.iter().filter(is_entry) {
+        report.add(Finding { severity: Severity::Step, ..finding.clone() });
+    }
+}
+
+/// Tells what was found and is there no more. `false` if nothing has changed.
+fn tell_mended(report: &mut CheckReport, found: &CheckReport, next: &CheckReport) -> bool {
+    let key = |finding: &Finding| (finding.offset, finding.message.clone());
+    let left: HashSet<_> = next.findings.iter().map(key).collect();
+    let mut is_changed = found.findings.len() != next.findings.len();
+    for finding in found.findings.iter().filter(|finding| !left.contains(&key(finding))) {
+        let what = finding.message.trim_start_matches("Leaked ").trim_start_matches("ERROR ");
+        report.add(Finding {
+            severity: Severity::Step,
+            message: format!("Repairing {what}"),
+            ..finding.clone()
+        });
+        is_changed = true;
+    }
+    is_changed
+}
+
+/// Tells every stored count that differs, in order: as repaired where `is_repaired` of cluster, stored and counted says so.
+fn tell_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64, u64) -> bool) {
+    let mut differing: Vec<(u64, u64)> =
+        walk.differing.iter().map(|(cluster, stored)| (*cluster, *stored)).collect();
+    differing.sort_unstable();
+    for (cluster, stored) in differing {
+        let counted = walk.counts.get(cluster as usize).map_or(0, |count| u64::from(*count));
+        if stored > counted && walk.incomplete {
+            continue;
+        }
+        let verb = if is_repaired(cluster, stored, counted) { "Repairing" } else { "ERROR" };
+        walk.step(cluster << walk.geometry.cluster_bits(), || {
+            format!("{verb} cluster {cluster} refcount={stored} reference={counted}")
+        });
+    }
+}
+
+/// Does what can be done about the findings of one strict inspection.
 fn round(walk: &Walk<'_>, header: &mut Header, copies_max: &mut u64) -> Result<()> {
     if walk.bitmaps_unusable {
         // Without this bit all bitmaps are out of date, and their clusters leaks.
@@ -63,7 +235,7 @@ fn round(walk: &Walk<'_>, header: &mut Header, copies_max: &mut u64) -> Result<(
         return if walk.incomplete { Ok(()) } else { write_counts(walk, Direction::Down) };
     }
     if !walk.incomplete {
-        Rebuilt::write(walk.storage, header)?;
+        Rebuilt::write(&count_kept(walk.storage, header)?, header)?;
     }
     apply(walk.storage, &walk.fixes)
 }
@@ -92,7 +264,9 @@ pub(super) fn apply(storage: &dyn Storage, fixes: &[Fix]) -> Result<()> {
 fn write_counts(walk: &Walk<'_>, direction: Direction) -> Result<()> {
     let mut is_changed = false;
     let mut bytes = vec![0; walk.geometry.cluster_bytes() as usize];
-    for (index, &block) in walk.blocks.iter().enumerate().filter(|(_, block)| **block != 0) {
+    // One outside the file counts nothing, and must not become part of it.
+    let is_inside = |block: &u64| *block != 0 && *block < walk.file_bytes;
+    for (index, &block) in walk.blocks.iter().enumerate().filter(|(_, block)| is_inside(block)) {
         walk.storage.read_at(block, &mut bytes)?;
         if correct_block(walk, index as u64, &mut bytes, direction) {
             walk.storage.write_at(block, &bytes)?;
@@ -107,16 +281,17 @@ fn correct_block(walk: &Walk<'_>, index: u64, block: &mut [u8], direction: Direc
     let order = geometry.refcount_order();
     let first = index * geometry.block_entries();
     let mut is_changed = false;
-    for entry in 0..geometry.block_entries() {
-        let counted = walk.counts.get((first + entry) as usize).map_or(0, |count| u64::from(*count));
-        let wanted = counted.min(geometry.refcount_max());
-        let stored = count_at(block, entry, order);
+    // Behind the end of the file nothing is counted, and nothing is found to be wrong.
+    let counts = walk.counts.iter().skip(first as usize).take(geometry.block_entries() as usize);
+    for (entry, counted) in counts.enumerate() {
+        let wanted = u64::from(*counted).min(geometry.refcount_max());
+        let stored = count_at(block, entry as u64, order);
         let is_wrong = match direction {
             Direction::Up => stored < wanted,
             Direction::Down => stored > wanted,
         };
         if is_wrong {
-            set_count_at(block, entry, order, wanted);
+            set_count_at(block, entry as u64, order, wanted);
             is_changed = true;
         }
     }

@@ -74,9 +74,9 @@ impl Separation<'_> {
     fn drop_l1_entries(&mut self) {
         for table in self.walk.tables.iter().rev() {
             let excess = &mut self.excess[table.cluster as usize];
-            if let (1.., Some(index)) = (*excess, table.active_index) {
+            if *excess > 0 && table.is_active() {
                 *excess -= 1;
-                let host_offset = self.walk.header.l1_table_offset + u64::from(index) * 8;
+                let host_offset = self.walk.header.l1_table_offset + u64::from(table.index) * 8;
                 self.fixes.push(Fix { host_offset, entry: 0 });
             }
         }

@@ -6,26 +6,26 @@
 use blk_core::{Extent, Result};
 
 use super::entries::Level;
-use super::walk::{Fix, L2_TABLE, TableUse, Walk};
+use super::walk::{ACTIVE, Fix, L2_TABLE, TableUse, Walk};
 use crate::l2::COMPRESSED;
 
 impl Walk<'_> {
     /// Collects every L2 table of the active L1 table, and counts them.
     pub(super) fn collect_active_tables(&mut self) -> Result<()> {
         let extent = self.l1_extent();
-        if !self.is_inside(extent) {
+        if !self.l1_is_own {
             self.cannot_walk();
             return Ok(());
         }
         self.l1 = self.read_table(extent)?;
         let entries = std::mem::take(&mut self.l1);
-        self.collect_from(extent.offset, &entries, true);
+        self.collect_from(extent.offset, &entries, ACTIVE);
         self.l1 = entries;
         Ok(())
     }
 
     /// Collects what the L1 table at `offset` refers to.
-    pub(super) fn collect_from(&mut self, offset: u64, entries: &[u64], is_active: bool) {
+    pub(super) fn collect_from(&mut self, offset: u64, entries: &[u64], source: u32) {
         let first = self.tables.len();
         for (index, entry) in entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0) {
             let settled = self.settle(Level::L1, entry);
@@ -34,8 +34,7 @@ impl Walk<'_> {
             }
             if let Some(extent) = settled.refers {
                 let cluster = (extent.offset >> self.geometry.cluster_bits()) as u32;
-                let active_index = is_active.then_some(index as u32);
-                self.tables.push(TableUse { cluster, active_index });
+                self.tables.push(TableUse { cluster, source, index: index as u32 });
                 self.count(extent, 1);
             }
         }
@@ -51,9 +50,9 @@ impl Walk<'_> {
         while next < self.tables.len() {
             let cluster = self.tables[next].cluster;
             let times = self.tables[next..].iter().take_while(|table| table.cluster == cluster).count();
+            // Active uses stand before those of snapshots.
+            let is_active = self.tables[next].is_active();
             next += times;
-            // Active uses stand behind those of snapshots.
-            let is_active = self.tables[next - 1].active_index.is_some();
             let host_offset = u64::from(cluster) << self.geometry.cluster_bits();
             let bytes = self.read_l2(host_offset)?;
             self.count_table(host_offset, &bytes, times as u32, is_active);
@@ -64,12 +63,17 @@ impl Walk<'_> {
 
     /// The bytes of an L2 table, for the caller to put back: with one table, as small disks have, it is read once.
     pub(super) fn read_l2(&mut self, host_offset: u64) -> Result<Vec<u8>> {
-        let (held, mut bytes) = std::mem::take(&mut self.l2_read);
+        let (held, mut bytes) = std::mem::replace(&mut self.l2_read, (u64::MAX, Vec::new()));
         if held != host_offset {
             bytes.resize(self.geometry.cluster_bytes() as usize, 0);
             self.storage.read_at(host_offset, &mut bytes)?;
         }
         Ok(bytes)
+    }
+
+    /// The table that was read last has changed.
+    pub(super) fn forget_l2(&mut self) {
+        self.l2_read = (u64::MAX, Vec::new());
     }
 
     fn count_table(&mut self, host_offset: u64, bytes: &[u8], times: u32, is_active: bool) {
@@ -86,7 +90,7 @@ impl Walk<'_> {
             if let Some(extent) = settled.refers {
                 self.count(extent, times);
                 if is_active {
-                    self.count_allocation(settled.entry, extent, &mut next_contiguous);
+                    self.count_allocation(settled.entry, extent, 1, &mut next_contiguous);
                 }
             }
         }
@@ -99,15 +103,22 @@ impl Walk<'_> {
     }
 
     /// Statistics as `qemu-img check` tells them: how much is allocated, compressed, out of sequence inside its L2 table.
-    fn count_allocation(&mut self, entry: u64, extent: Extent, next_contiguous: &mut Option<u64>) {
-        self.report.allocated_clusters += 1;
+    /// `times` is how often the table is used.
+    pub(super) fn count_allocation(
+        &mut self,
+        entry: u64,
+        extent: Extent,
+        times: u64,
+        next_contiguous: &mut Option<u64>,
+    ) {
+        self.report.allocated_clusters += times;
         if entry & COMPRESSED != 0 {
-            self.report.compressed_clusters += 1;
-            self.report.fragmented_clusters += 1;
+            self.report.compressed_clusters += times;
+            self.report.fragmented_clusters += times;
             return;
         }
         let is_fragmented = next_contiguous.is_some_and(|next| next != extent.offset);
-        self.report.fragmented_clusters += u64::from(is_fragmented);
-        *next_contiguous = Some(extent.end());
+        self.report.fragmented_clusters += if is_fragmented { times } else { 0 };
+        *next_contiguous = extent.checked_end();
     }
 }

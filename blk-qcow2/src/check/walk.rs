@@ -1,19 +1,47 @@
 //! The state of an inspection: counted references, and what was found.
 
+use rustc_hash::FxHashMap;
+
 use blk_core::{CheckReport, Error, Extent, Finding, Result, Severity, Storage};
 
 use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::pointer_table::PointerTable;
+use crate::refcount::count_at;
 use crate::snapshot::SnapshotL1;
 
 /// Most clusters that an image file may have to be checked: the counters take 5 bytes each.
 const CLUSTERS_MAX: u64 = 1 << 27;
 
+const SECTOR_BYTES: u64 = 512;
+
 /// A cluster of the header, an L1 table or the snapshot table: no entry may refer to it.
 pub(super) const FIXED: u8 = 1;
 /// A cluster of an L2 table: only L1 entries may refer to it.
 pub(super) const L2_TABLE: u8 = 1 << 1;
+/// A cluster of guest data.
+pub(super) const DATA: u8 = 1 << 2;
+
+/// Two structures share the cluster: nothing in it may be mended before one of them has given way.
+pub(super) const CONTESTED: u8 = 1 << 3;
+
+/// Stored refcounts that are remembered because they are wrong; of more the counted references are taken for them.
+const DIFFERING_MAX: usize = 1 << 20;
+
+/// How many stored refcounts are looked up past the end of the file.
+const READS_BEHIND_MAX: u32 = 1 << 16;
+
+/// Where a finding stands in the order in which `qemu-img check` tells: who refers to the table, index in the L1 table plus one,
+/// index in the L2 table plus one.
+pub(super) type Place = [u32; 3];
+/// The snapshot table.
+pub(super) const IN_SNAPSHOT_TABLE: u32 = 0;
+/// The active tables.
+pub(super) const ACTIVE: u32 = 1;
+/// The tables of the first snapshot.
+pub(super) const SNAPSHOTS: u32 = 2;
+/// All that is told in the order in which it is found.
+pub(super) const LAST: Place = [u32::MAX; 3];
 
 /// An 8-byte entry that should have another value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,40 +50,72 @@ pub(super) struct Fix {
     pub(super) entry: u64,
 }
 
-/// An L2 table and who refers to it. Sorted, the uses of one table stand together, the active ones last.
+/// An L2 table and who refers to it. Sorted, the uses of one table stand together, the active ones first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct TableUse {
     /// Below [`CLUSTERS_MAX`].
     pub(super) cluster: u32,
-    /// Index in the active L1 table; `None` for a snapshot's.
-    pub(super) active_index: Option<u32>,
+    /// Whose L1 table: [`ACTIVE`], or [`SNAPSHOTS`] and more.
+    pub(super) source: u32,
+    /// Index in that L1 table.
+    pub(super) index: u32,
+}
+
+impl TableUse {
+    pub(super) const fn is_active(self) -> bool {
+        self.source == ACTIVE
+    }
+}
+
+/// A snapshot's L1 table that has to move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Homeless {
+    pub(super) extent: Extent,
+    /// Where the table's offset stands.
+    pub(super) entry_offset: u64,
 }
 
 /// An inspection while it goes on.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
     pub(super) storage: &'a dyn Storage,
     pub(super) header: Header,
     pub(super) geometry: Geometry,
-    /// Counted references by host cluster; as long as the file.
+    /// Length of the file, in bytes, up to the end of its last sector.
+    pub(super) file_bytes: u64,
+    /// Counted references by host cluster; as long as the file, or a cluster longer where something reaches past its end.
     pub(super) counts: Vec<u32>,
     pub(super) roles: Vec<u8>,
     /// The active L1 table.
     pub(super) l1: Vec<u64>,
+    /// It shares no cluster with the header, and lies inside the file.
+    pub(super) l1_is_own: bool,
     pub(super) tables: Vec<TableUse>,
-    /// The L2 table that was read last, and its host offset; empty at 0, where no table can be, before the first.
+    /// The L2 table that was read last, and its host offset; empty, where no table can be, before the first.
     pub(super) l2_read: (u64, Vec<u8>),
     pub(super) report: CheckReport,
+    /// Findings that have not been brought into their order yet.
+    pub(super) told: Vec<(Place, Finding)>,
+    /// Stored refcounts that are wrong, by host cluster.
+    pub(super) differing: FxHashMap<u64, u64>,
+    pub(super) reads_behind: u32,
+    /// Two structures share a cluster, or an entry is odd in another way that only the strict inspection judges.
+    pub(super) is_suspicious: bool,
     pub(super) fixes: Vec<Fix>,
     pub(super) snapshots: Vec<SnapshotL1>,
     /// L1 tables of snapshots that lie on something else.
-    pub(super) homeless: Vec<SnapshotL1>,
+    pub(super) homeless: Vec<Homeless>,
+    /// What stands before a finding of structures that both inspections judge alike.
+    pub(super) prefix: &'static str,
     /// Something could not be walked: counts may be too low, so nothing may be given back.
     pub(super) incomplete: bool,
     /// A bitmap cannot be used: they all have to be given up.
     pub(super) bitmaps_unusable: bool,
-    /// The refcount table or a block cannot be used: all counts have to be written anew.
+    /// All counts have to be written anew.
     pub(super) refcounts_unusable: bool,
+    /// They have to because the refcount table or a block cannot be used, or is missing.
+    pub(super) blocks_unusable: bool,
     /// The refcount table's entries.
     pub(super) blocks: Vec<u64>,
     /// The last cluster with a stored or counted reference, plus one.
@@ -65,7 +125,8 @@ pub(super) struct Walk<'a> {
 impl<'a> Walk<'a> {
     pub(super) fn new(storage: &'a dyn Storage, header: &Header) -> Result<Self> {
         let geometry = header.geometry;
-        let clusters = geometry.clusters_of(storage.len()?);
+        let file_bytes = storage.len()?.next_multiple_of(SECTOR_BYTES);
+        let clusters = geometry.clusters_of(file_bytes);
         if clusters > CLUSTERS_MAX {
             let what = format!("checking an image of {clusters} clusters (at most {CLUSTERS_MAX})");
             return Err(Error::unsupported(what));
@@ -76,18 +137,26 @@ impl<'a> Walk<'a> {
             storage,
             header: header.clone(),
             geometry,
+            file_bytes,
             counts: vec![0; clusters as usize],
             roles: vec![0; clusters as usize],
             l1: Vec::new(),
+            l1_is_own: true,
             tables: Vec::new(),
-            l2_read: (0, Vec::new()),
+            l2_read: (u64::MAX, Vec::new()),
             report,
+            told: Vec::new(),
+            differing: FxHashMap::default(),
+            reads_behind: 0,
+            is_suspicious: false,
             fixes: Vec::new(),
             snapshots: Vec::new(),
             homeless: Vec::new(),
+            prefix: "",
             incomplete: false,
             bitmaps_unusable: false,
             refcounts_unusable: false,
+            blocks_unusable: false,
             blocks: Vec::new(),
             end_cluster: 0,
         })
@@ -98,6 +167,74 @@ impl<'a> Walk<'a> {
         let is_kept = self.report.findings.len() < CheckReport::FINDINGS_MAX;
         let message = if is_kept { message() } else { String::new() };
         self.report.add(Finding { severity, offset, message, repaired: false });
+    }
+
+    /// As [`Walk::found`], for what [`Walk::put_in_order`] brings into its place.
+    pub(super) fn tell(&mut self, place: Place, offset: u64, message: impl FnOnce() -> String) {
+        if self.is_full() {
+            self.report.corruptions += 1;
+        } else {
+            let finding =
+                Finding { severity: Severity::Corruption, offset, message: message(), repaired: false };
+            self.told.push((place, finding));
+        }
+    }
+
+    /// No more findings are kept; they are only counted.
+    pub(super) fn is_full(&self) -> bool {
+        self.told.len() + self.report.findings.len() >= CheckReport::FINDINGS_MAX
+    }
+
+    /// Reports what was told so far.
+    pub(super) fn put_in_order(&mut self) {
+        self.told.sort_by_key(|(place, _)| *place);
+        for (_, finding) in self.told.drain(..) {
+            self.report.add(finding);
+        }
+    }
+
+    /// Something that was done, or that cannot be.
+    pub(super) fn step(&mut self, offset: u64, message: impl FnOnce() -> String) {
+        self.found(Severity::Step, offset, message);
+    }
+
+    /// The refcount that is stored for a cluster, after what has been repaired.
+    pub(super) fn stored(&mut self, cluster: u64) -> Result<u64> {
+        if let Some(stored) = self.differing.get(&cluster) {
+            return Ok(*stored);
+        }
+        match self.counts.get(cluster as usize) {
+            Some(count) => Ok(u64::from(*count)),
+            None => self.stored_behind(cluster),
+        }
+    }
+
+    /// As [`Walk::stored`] for a cluster past the end of the file, which an entry refers to nonetheless.
+    #[cold]
+    fn stored_behind(&mut self, cluster: u64) -> Result<u64> {
+        let index = self.geometry.table_index(cluster);
+        let block =
+            usize::try_from(index).ok().and_then(|index| self.blocks.get(index)).copied().unwrap_or(0);
+        let is_block = block != 0 && block < self.file_bytes && self.geometry.is_cluster_aligned(block);
+        // Each costs a read: after so many they are not worth the time.
+        if !is_block || self.reads_behind >= READS_BEHIND_MAX {
+            return Ok(0);
+        }
+        self.reads_behind += 1;
+        let order = self.geometry.refcount_order();
+        let index = self.geometry.block_index(cluster);
+        // Counts start anew with each 8 bytes, whatever their width.
+        let per_word = 64 >> order;
+        let mut word = [0; 8];
+        self.storage.read_at(block + index / per_word * 8, &mut word)?;
+        Ok(count_at(&word, index % per_word, order))
+    }
+
+    /// Remembers that another refcount is stored than was counted.
+    pub(super) fn differs(&mut self, cluster: u64, stored: u64) {
+        if self.differing.len() < DIFFERING_MAX {
+            self.differing.insert(cluster, stored);
+        }
     }
 
     pub(super) fn corruption(&mut self, offset: u64, message: impl FnOnce() -> String) {
@@ -140,14 +277,15 @@ impl<'a> Walk<'a> {
         if extent.is_empty() {
             return true;
         }
+        let prefix = self.prefix;
         if !self.is_inside(extent) {
-            self.corruption(extent.offset, || format!("{what} reaches past the end of the file"));
+            self.corruption(extent.offset, || format!("{prefix}{what} reaches past the end of the file"));
             return false;
         }
         let range = self.touched(extent);
         let is_used = self.counts[range.clone()].iter().any(|count| *count > 0);
         if is_used {
-            self.corruption(extent.offset, || format!("{what} lies on clusters that are in use"));
+            self.corruption(extent.offset, || format!("{prefix}{what} lies on clusters that are in use"));
         }
         for held in &mut self.roles[range] {
             *held |= role;
@@ -170,6 +308,6 @@ impl<'a> Walk<'a> {
     /// Claims the header and the active L1 table.
     pub(super) fn count_header(&mut self) {
         self.claim("the header", Extent::new(0, self.geometry.cluster_bytes()), FIXED);
-        self.claim("the L1 table", self.l1_extent(), FIXED);
+        self.l1_is_own = self.claim("the L1 table", self.l1_extent(), FIXED);
     }
 }

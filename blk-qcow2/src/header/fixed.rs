@@ -5,7 +5,7 @@ use zerocopy::FromBytes;
 
 use super::{BACKING_NAME_BYTES_MAX, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX, SNAPSHOTS_MAX};
 use crate::extension::Extensions;
-use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::geometry::Geometry;
 use crate::ondisk::{
     COMPRESSION_TYPE_OFFSET, CompressionType, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3,
     INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY,
@@ -22,6 +22,8 @@ pub(super) struct Fixed {
 
 const V2_BYTES: usize = HEADER_V2_BYTES as usize;
 const V3_BYTES: usize = HEADER_V3_BYTES_MIN as usize;
+/// Where a table that the header names may end: far past what a file can have, far from an overflow.
+const TABLE_END_MAX: u64 = 1 << 62;
 
 impl Fixed {
     pub(super) fn read(storage: &dyn Storage) -> Result<Self> {
@@ -57,9 +59,8 @@ impl Fixed {
     pub(super) fn check_length(&self, geometry: Geometry) -> Result<()> {
         let length = self.v3.header_length.get();
         let too_short = self.v2.version.get() >= 3 && length < HEADER_V3_BYTES_MIN;
-        if too_short || !length.is_multiple_of(8) || u64::from(length) > geometry.cluster_bytes() {
-            let allowed =
-                format!("a multiple of 8 from 104 to the cluster size, {}", geometry.cluster_bytes());
+        if too_short || u64::from(length) > geometry.cluster_bytes() {
+            let allowed = format!("104 to the cluster size, {}", geometry.cluster_bytes());
             return Err(bad_field(100, format!("header_length is {length}, allowed is {allowed}")));
         }
         Ok(())
@@ -88,12 +89,13 @@ impl Fixed {
         Ok(())
     }
 
-    pub(super) fn check_tables(&self, geometry: Geometry) -> Result<()> {
+    /// The refcount table has `clusters_min` clusters at least.
+    pub(super) fn check_tables(&self, geometry: Geometry, clusters_min: u64) -> Result<()> {
         let l1_bytes = u64::from(self.v2.l1_size.get()) * 8;
         check_table("l1_table_offset", 40, self.v2.l1_table_offset.get(), l1_bytes, geometry)?;
         let clusters = u64::from(self.v2.refcount_table_clusters.get());
         let table_bytes = clusters.saturating_mul(geometry.cluster_bytes());
-        if clusters == 0 || table_bytes > REFCOUNT_TABLE_BYTES_MAX {
+        if clusters < clusters_min || table_bytes > REFCOUNT_TABLE_BYTES_MAX {
             let allowed = REFCOUNT_TABLE_BYTES_MAX / geometry.cluster_bytes();
             return Err(bad_field(
                 56,
@@ -109,49 +111,50 @@ impl Fixed {
                 format!("nb_snapshots is {snapshots}, allowed are up to {SNAPSHOTS_MAX}"),
             ));
         }
-        check_table("snapshots_offset", 64, self.v2.snapshots_offset.get(), u64::from(snapshots), geometry)
+        // Each entry has at least 40 bytes.
+        check_table(
+            "snapshots_offset",
+            64,
+            self.v2.snapshots_offset.get(),
+            u64::from(snapshots) * 40,
+            geometry,
+        )
     }
 
-    /// The tables that are held in memory lie inside the file, so its length bounds them.
-    pub(super) fn check_inside(&self, geometry: Geometry, file_bytes: u64) -> Result<()> {
-        let end = file_bytes.next_multiple_of(geometry.cluster_bytes());
-        let l1_end = self.v2.l1_table_offset.get() + u64::from(self.v2.l1_size.get()) * 8;
-        let table_bytes = u64::from(self.v2.refcount_table_clusters.get()) * geometry.cluster_bytes();
-        let table_end = self.v2.refcount_table_offset.get() + table_bytes;
-        for (what, field_offset, table_end) in [("L1 table", 40, l1_end), ("refcount table", 48, table_end)] {
-            if table_end > end {
-                let reason = format!("the {what} ends at {table_end:#x}, the file at {file_bytes:#x}");
-                return Err(bad_field(field_offset, reason));
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the backing file's name stands.
+    /// Where the backing file's name stands. It may overlap the header: a name of those bytes is as good as any other.
     pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Option<Extent>> {
         let offset = self.v2.backing_file_offset.get();
         let length = u64::from(self.v2.backing_file_size.get());
+        let cluster_bytes = geometry.cluster_bytes();
+        if offset > cluster_bytes {
+            let allowed = format!("the name must lie in the first cluster, of {cluster_bytes} bytes");
+            return Err(bad_field(8, format!("backing_file_offset is {offset}, {allowed}")));
+        }
         if offset == 0 || length == 0 {
             return Ok(None);
         }
-        if length > BACKING_NAME_BYTES_MAX {
-            let allowed = format!("allowed are up to {BACKING_NAME_BYTES_MAX}");
+        let room = cluster_bytes - offset;
+        if length > room.min(BACKING_NAME_BYTES_MAX) {
+            let allowed =
+                format!("at offset {offset} allowed are up to {}", room.min(BACKING_NAME_BYTES_MAX));
             return Err(bad_field(16, format!("backing_file_size is {length}, {allowed}")));
-        }
-        let first = u64::from(self.v3.header_length.get());
-        if offset < first || offset.checked_add(length).is_none_or(|end| end > geometry.cluster_bytes()) {
-            let allowed = format!("the name must lie between {first} and {}", geometry.cluster_bytes());
-            return Err(bad_field(
-                8,
-                format!("backing_file_offset is {offset} with {length} bytes, {allowed}"),
-            ));
         }
         Ok(Some(Extent::new(offset, length)))
     }
 
+    /// Where extensions may stand: up to the backing file's name, or to the end of the first cluster.
+    pub(super) fn extension_area(&self, geometry: Geometry) -> Extent {
+        let name_at = self.v2.backing_file_offset.get();
+        let end = if name_at == 0 { geometry.cluster_bytes() } else { name_at };
+        super::area(self.v3.header_length.get(), end)
+    }
+
     /// Only features that we understand may be set.
-    pub(super) fn check_features(&self, extensions: &Extensions) -> Result<()> {
+    pub(super) fn check_features(&self, storage: &dyn Storage, extensions: &Extensions) -> Result<()> {
         match self.v2.crypt_method.get() {
+            0 if extensions.has_encryption => {
+                return Err(bad_field(32, "crypt_method is 0, but there is an encryption header".to_owned()));
+            }
             0 => {}
             1 => return Err(Error::unsupported("encrypted qcow2 images (AES)")),
             2 => return Err(Error::unsupported("encrypted qcow2 images (LUKS)")),
@@ -162,12 +165,13 @@ impl Fixed {
         if unknown == 0 {
             return Ok(());
         }
-        let bit = unknown.trailing_zeros();
-        let what = match (1 << bit, extensions.incompatible_name(bit)) {
-            (INCOMPATIBLE_DATA_FILE, _) => "qcow2 images with an external data file".to_owned(),
-            (INCOMPATIBLE_EXTENDED_L2, _) => "qcow2 images with extended L2 entries".to_owned(),
-            (_, Some(name)) => format!("qcow2 feature '{name}' (incompatible bit {bit})"),
-            (_, None) => format!("unknown qcow2 feature (incompatible bit {bit})"),
+        let what = match 1 << unknown.trailing_zeros() {
+            INCOMPATIBLE_DATA_FILE => "qcow2 images with an external data file".to_owned(),
+            INCOMPATIBLE_EXTENDED_L2 => "qcow2 images with extended L2 entries".to_owned(),
+            _ => format!(
+                "Unsupported qcow2 feature(s): {}",
+                extensions.describe_incompatible(storage, unknown)?
+            ),
         };
         Err(Error::unsupported(what))
     }
@@ -191,14 +195,12 @@ impl Fixed {
     }
 }
 
-/// A table of `bytes` bytes at `offset` lies at a cluster boundary and ends below 2^56.
+/// A table of `bytes` bytes at `offset` lies at a cluster boundary, and no arithmetic on it overflows. It may lie past the end
+/// of the file, where it reads as zeroes: the head of an image can be looked at.
 fn check_table(field: &str, field_offset: u64, offset: u64, bytes: u64, geometry: Geometry) -> Result<()> {
-    if bytes == 0 {
-        return Ok(());
-    }
-    let ends_inside = offset.checked_add(bytes).is_some_and(|end| end <= HOST_OFFSET_END);
-    if offset == 0 || !geometry.is_cluster_aligned(offset) || !ends_inside {
-        let allowed = format!("a multiple of the cluster size, {}, below 2^56", geometry.cluster_bytes());
+    let ends_inside = offset.checked_add(bytes).is_some_and(|end| end <= TABLE_END_MAX);
+    if !geometry.is_cluster_aligned(offset) || !ends_inside {
+        let allowed = format!("a multiple of the cluster size, {}, below 2^62", geometry.cluster_bytes());
         return Err(bad_field(field_offset, format!("{field} is {offset:#x}, allowed is {allowed}")));
     }
     Ok(())

@@ -94,7 +94,7 @@ fn bitmaps_that_nobody_vouches_for_are_leaks() {
     assert_eq!(told(&made), Ok(Detail::List(Vec::new())));
     let (found, _) = made.checked_and_repaired();
     assert!(found.ends_with("0 corruptions (0 repaired), 6 leaks (0 repaired), 0 errors"), "{found}");
-    assert_eq!(found.matches("has refcount 1, and 0 references").count(), 6, "{found}");
+    assert_eq!(found.matches("refcount=1 reference=0").count(), 6, "{found}");
 }
 
 /// The names are read up to the directory's end and no further; the limits are those of the specification.

@@ -49,10 +49,10 @@ fn backing(disk: &Disk) -> Option<BackingFile> {
 
 #[test]
 fn a_header_has_104_bytes_to_a_cluster() {
-    for length in [104, 112, 512] {
+    for length in [104, 105, 108, 112, 512] {
         must_open(small(), &[(100, 4, length)], 0);
     }
-    for length in [0, 96, 108, 520] {
+    for length in [0, 96, 103, 513, 520] {
         must_fail(small(), &[(100, 4, length)], 0, &format!("header_length is {length}, allowed is"));
     }
     // One of 104 bytes has no compression type: what stands there is an extension that nobody knows.
@@ -78,45 +78,59 @@ fn tables_have_bounds() {
     must_fail(small(), &[(24, 8, i64::MAX as u64)], 0, "l1_size is 32, a disk of 9223372036854775807 bytes");
     must_fail(small(), &[(24, 8, 1 << 63)], 0, "size is 9223372036854775808, the largest is");
     let at = 1 << 20;
-    let (l1_end, most) = (at + (32 << 20), 4_194_304);
-    must_open(small(), &[(36, 4, most), (40, 8, at)], l1_end);
-    must_open(small(), &[(36, 4, most), (40, 8, at)], l1_end - 511);
-    must_fail(small(), &[(36, 4, most), (40, 8, at)], l1_end - 512, "the L1 table ends at 0x2100000");
-    must_fail(small(), &[(36, 4, most + 1), (40, 8, at)], l1_end + 512, "l1_size is 4194305, the largest");
-    let (table_end, most) = (at + (8 << 20), 16_384);
-    must_open(small(), &[(56, 4, most), (48, 8, at)], table_end);
-    must_fail(small(), &[(56, 4, most), (48, 8, at)], table_end - 512, "the refcount table ends at 0x900000");
-    for clusters in [0, most + 1] {
-        must_fail(small(), &[(56, 4, clusters), (48, 8, at)], table_end + 512, "allowed are 1 to 16384");
+    let most = 4_194_304;
+    // The file may end before: what is missing reads as zeroes.
+    for file_bytes in [at + (32 << 20), at, 0] {
+        must_open(small(), &[(36, 4, most), (40, 8, at)], file_bytes);
+        must_open(small(), &[(56, 4, 16_384), (48, 8, at)], file_bytes);
     }
-    let host_end = 1 << 56;
-    must_fail(small(), &[(40, 8, host_end - 512), (36, 4, 64)], 0, "the L1 table ends at 0x100000000000000");
-    must_fail(small(), &[(40, 8, host_end - 512), (36, 4, 65)], 0, "l1_table_offset is 0xfffffffffffe00");
-    must_fail(small(), &[(40, 8, at + 8)], l1_end, "l1_table_offset is 0x100008");
-    must_fail(small(), &[(40, 8, 0)], 0, "l1_table_offset is 0x0");
+    must_fail(small(), &[(36, 4, most + 1), (40, 8, at)], 0, "l1_size is 4194305, the largest");
+    for clusters in [0, 16_385] {
+        must_fail(small(), &[(56, 4, clusters), (48, 8, at)], 0, "allowed are 1 to 16384");
+    }
+    let end = 1 << 62;
+    must_open(small(), &[(40, 8, end - 512), (36, 4, 64)], 0);
+    must_fail(small(), &[(40, 8, end - 512), (36, 4, 65)], 0, "l1_table_offset is 0x3ffffffffffffe00");
+    must_fail(small(), &[(40, 8, at + 8)], 0, "l1_table_offset is 0x100008");
+    must_open(small(), &[(40, 8, 0)], 0);
     must_fail(small(), &[(40, 8, u64::MAX - 511)], 0, "l1_table_offset is 0xfffffffffffffe00");
     must_open(small(), &[(60, 4, 65_536), (64, 8, at)], at);
     must_fail(small(), &[(60, 4, 65_537), (64, 8, at)], at, "nb_snapshots is 65537");
-    must_fail(small(), &[(60, 4, 1), (64, 8, 0)], at, "snapshots_offset is 0x0");
-    must_fail(small(), &[(60, 4, 1), (64, 8, 8)], at, "snapshots_offset is 0x8");
-    must_open(small(), &[(60, 4, 0), (64, 8, 8)], at);
+    must_open(small(), &[(60, 4, 1), (64, 8, 0)], at);
+    for count in [0, 1] {
+        must_fail(small(), &[(60, 4, count), (64, 8, 8)], at, "snapshots_offset is 0x8");
+    }
 }
 
 #[test]
 fn a_backing_name_lies_between_the_header_and_the_clusters_end() {
     let name = |offset: u64, length: u64| [(8, 8, offset), (16, 4, length)];
-    for (offset, length) in [(0, 5), (512, 0), (u64::MAX, 0)] {
+    for (offset, length) in [(0, 5), (512, 0)] {
         assert_eq!(backing(&must_open(small(), &name(offset, length), 0)), None, "{offset} {length}");
     }
-    for (offset, length) in [(112, 400), (120, 1), (511, 1), (120, 392)] {
-        let disk = must_open(small(), &name(offset, length), 0);
+    let named = |offset: u64, length: u64, bytes: u64| {
+        let mut changes = name(offset, length).to_vec();
+        changes.extend((offset..offset + bytes).map(|at| (at as usize, 1, u64::from(b'n'))));
+        changes
+    };
+    for (offset, length) in [(120, 1), (511, 1), (120, 392)] {
+        let disk = must_open(small(), &named(offset, length, length), 0);
         assert_eq!(backing(&disk).unwrap().name.len() as u64, length, "{offset}");
     }
-    for (offset, length) in [(111, 5), (8, 5), (120, 393), (512, 1), (u64::MAX, 1)] {
-        must_fail(small(), &name(offset, length), 0, &format!("is {offset} with {length} bytes"));
+    // It ends at a zero byte, and is none where it begins with one.
+    assert_eq!(backing(&must_open(small(), &named(120, 50, 7), 0)).unwrap().name, "nnnnnnn");
+    for (offset, length) in [(120, 50), (112, 400), (8, 5), (111, 5)] {
+        assert_eq!(backing(&must_open(small(), &name(offset, length), 0)), None, "{offset} {length}");
+    }
+    for (offset, length) in [(513, 1), (513, 0), (u64::MAX, 1), (u64::MAX, 0)] {
+        must_fail(small(), &name(offset, length), 0, &format!("backing_file_offset is {offset}, the name"));
+    }
+    for (offset, length, allowed) in [(120, 393, 392), (512, 1, 0), (8, 505, 504)] {
+        let expected = format!("is {length}, at offset {offset} allowed are up to {allowed}");
+        must_fail(small(), &name(offset, length), 0, &expected);
     }
     let large = || Options::new().with("cluster_size", 4096u64);
-    assert_eq!(backing(&must_open(large(), &name(120, 1023), 0)).unwrap().name.len(), 1023);
+    assert_eq!(backing(&must_open(large(), &named(120, 1023, 1023), 0)).unwrap().name.len(), 1023);
     must_fail(large(), &name(120, 1024), 0, "backing_file_size is 1024");
     must_fail(small(), &[(8, 8, 120), (16, 4, 1), (120, 1, 0xff)], 0, "not UTF-8");
 }
@@ -144,17 +158,22 @@ fn extensions_end_with_their_area() {
 }
 
 #[test]
-fn a_format_name_has_up_to_1023_bytes() {
+fn a_format_name_has_up_to_15_bytes() {
     let large = || Options::new().with("cluster_size", 4096u64);
     let with = |length: usize, byte: u8| {
         let mut changes = vec![(EXTENSION, 4, BACKING_FORMAT), (EXTENSION + 4, 4, length as u64)];
         changes.extend((0..length).map(|index| (EXTENSION + 8 + index, 1, u64::from(byte))));
-        changes.extend([(8, 8, 2000), (16, 4, 1)]);
+        changes.extend([(8, 8, 2000), (16, 4, 1), (2000, 1, u64::from(b'n'))]);
         changes
     };
-    let disk = must_open(large(), &with(1023, b'f'), 0);
-    assert_eq!(backing(&disk).unwrap().format, Some("f".repeat(1023)));
-    must_fail(large(), &with(1024, b'f'), 0, "a string of 1024 bytes, allowed are 1023");
+    let disk = must_open(large(), &with(15, b'f'), 0);
+    assert_eq!(backing(&disk).unwrap().format, Some("f".repeat(15)));
+    must_fail(large(), &with(16, b'f'), 0, "the backing file's format has 16 bytes, allowed are 15");
+    // Nor can one be given that nobody could open.
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let named = large().with("backing_file", "n").with("backing_fmt", "f".repeat(16));
+    let error = FORMAT.create(&storage, 1 << 20, named).unwrap_err().to_string();
+    assert!(error.contains("has 16 bytes, allowed are 15"), "{error}");
     must_fail(large(), &with(3, 0xff), 0, "a string that is not UTF-8");
 }
 
@@ -181,11 +200,12 @@ fn features_are_told_by_the_names_that_the_image_has() {
     let long = "n".repeat(46);
     for (index, name) in [(0, "a"), (100, "some name"), (191, &*long)] {
         let error = told(index, 0, name);
-        assert!(error.contains(&format!("qcow2 feature '{name}' (incompatible bit 7)")), "{index}: {error}");
+        assert_eq!(error, format!("Unsupported qcow2 feature(s): {name}"), "{index}");
     }
     for (index, kind) in [(192, 0), (3, 1), (3, 2)] {
         let error = told(index, kind, "a");
-        assert!(error.contains("unknown qcow2 feature (incompatible bit 7)"), "{index} {kind}: {error}");
+        let expected = "Unsupported qcow2 feature(s): Unknown incompatible feature: 80";
+        assert_eq!(error, expected, "{index} {kind}");
     }
 }
 
@@ -193,6 +213,31 @@ fn features_are_told_by_the_names_that_the_image_has() {
 #[test]
 fn feature_names_end_with_their_extension() {
     let mut changes = vec![(EXTENSION, 4, FEATURE_NAMES), (EXTENSION + 4, 4, 48), (EXTENSION + 9, 1, 9)];
-    changes.extend([(EXTENSION + 56, 4, 0x0007_6161), (72, 8, 1 << 7)]);
-    must_fail(Options::new(), &changes, 0, "unknown qcow2 feature (incompatible bit 7)");
+    changes.extend([(EXTENSION + 56, 4, 0x0007_6161), (EXTENSION + 60, 4, 8), (72, 8, 1 << 7)]);
+    must_fail(small(), &changes, 0, "Unknown incompatible feature: 80");
+}
+
+/// QEMU's images have the table from clusters of 8 KiB on; with smaller ones the backing file's name needs the room.
+#[test]
+fn new_images_name_their_features() {
+    for (cluster_bytes, compat, has_names) in [
+        (512u64, "1.1", false),
+        (4096, "1.1", false),
+        (8192, "1.1", true),
+        (2 << 20, "1.1", true),
+        (65536, "0.10", false),
+    ] {
+        let create = Options::new().with("cluster_size", cluster_bytes).with("compat", compat);
+        let bytes = Image::new(1 << 20, create).bytes();
+        let has = |name: &str| bytes.windows(name.len()).any(|window| window == name.as_bytes());
+        for name in ["dirty bit", "extended L2 entries", "lazy refcounts", "raw external data"] {
+            assert_eq!(has(name), has_names, "{cluster_bytes} {compat}: {name}");
+        }
+    }
+    must_fail(
+        Options::new().with("cluster_size", 8192u64),
+        &[(72, 8, 3 << 5), (121, 1, 5)],
+        0,
+        "dirty bit, Unknown incompatible feature: 40",
+    );
 }

@@ -16,7 +16,7 @@ fn open_patched(create: Options, offset: usize, bytes: &[u8], access: Access) ->
 const HEADER_FIELDS: [(usize, &[u8], &str); 18] = [
     (0, b"QFIx", "magic is 0x51464978"),
     (4, &[0, 0, 0, 4], "version is 4, known are 2 and 3"),
-    (8, &[0, 0, 0, 0, 0, 0, 0, 64, 0, 0, 0, 5], "backing_file_offset is 64 with 5 bytes"),
+    (8, &[0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 5], "backing_file_offset is 65537"),
     (8, &[0, 0, 0, 0, 0, 0, 1, 0, 0, 0, 4, 0], "backing_file_size is 1024"),
     (20, &[0, 0, 0, 8], "cluster_bits is 8"),
     (20, &[0, 0, 0, 63], "cluster_bits is 63"),
@@ -25,8 +25,8 @@ const HEADER_FIELDS: [(usize, &[u8], &str); 18] = [
     (32, &[0, 0, 0, 2], "encrypted qcow2 images (LUKS)"),
     (36, &[0xff; 4], "l1_size is 4294967295, the largest is 4194304"),
     (40, &[0, 0, 0, 0, 0, 3, 0, 1], "l1_table_offset is 0x30001"),
-    (40, &[0x01, 0, 0, 0, 0, 0, 0, 0], "l1_table_offset is 0x100000000000000"),
-    (48, &[0; 8], "refcount_table_offset is 0x0"),
+    (40, &[0x40, 0, 0, 0, 0, 0, 0, 0], "l1_table_offset is 0x4000000000000000"),
+    (48, &[0, 0, 0, 0, 0, 0, 2, 0], "refcount_table_offset is 0x200"),
     (56, &[0xff; 4], "refcount_table_clusters is 4294967295"),
     (60, &[0, 1, 0, 1], "nb_snapshots is 65537"),
     (96, &[0, 0, 0, 7], "refcount_order is 7"),
@@ -47,7 +47,7 @@ fn every_wrong_header_field_is_named() {
 #[test]
 fn features_that_we_do_not_have_are_refused_by_name() {
     for (bit, expected) in
-        [(2, "external data file"), (4, "extended L2"), (5, "incompatible bit 5"), (63, "bit 63")]
+        [(2, "external data file"), (4, "extended L2"), (5, "feature: 20"), (63, "feature: 8000000000000000")]
     {
         let error =
             open_patched(Options::new(), 72, &(1u64 << bit).to_be_bytes(), Access::ReadOnly).unwrap_err();

@@ -1,0 +1,66 @@
+//! The copied flags of the active tables against the stored refcounts.
+
+use std::collections::HashSet;
+
+use blk_core::Result;
+
+use super::walk::{CONTESTED, Fix, Walk};
+use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK};
+
+impl Walk<'_> {
+    /// Tells every copied flag that is not set exactly where the stored refcount is 1. With `mends`, what would be right is noted.
+    pub(super) fn compare_plain_flags(&mut self, mends: bool) -> Result<()> {
+        let mends = mends && self.l1_is_own;
+        let l1 = std::mem::take(&mut self.l1);
+        let mut seen = HashSet::new();
+        for (index, &entry) in l1.iter().enumerate().filter(|(_, entry)| **entry & OFFSET_MASK != 0) {
+            let at = self.header.l1_table_offset + index as u64 * 8;
+            self.compare_plain_flag(at, entry, mends, || {
+                format!("L2 cluster: l1_index={index} l1_entry={entry:x}")
+            })?;
+            let table = entry & OFFSET_MASK;
+            let is_walked = self.geometry.is_cluster_aligned(table)
+                && table >> self.geometry.cluster_bits() < self.counts.len() as u64;
+            if is_walked && seen.insert(table) {
+                self.compare_plain_table(table, mends)?;
+            }
+        }
+        self.l1 = l1;
+        Ok(())
+    }
+
+    fn compare_plain_table(&mut self, table: u64, mends: bool) -> Result<()> {
+        let bytes = self.read_l2(table)?;
+        for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
+            let entry = u64::from_be_bytes(*raw);
+            if entry & COMPRESSED == 0 && entry & OFFSET_MASK != 0 {
+                let at = table + index as u64 * 8;
+                self.compare_plain_flag(at, entry, mends, || format!("data cluster: l2_entry={entry:x}"))?;
+            }
+        }
+        self.l2_read = (table, bytes);
+        Ok(())
+    }
+
+    #[inline]
+    fn compare_plain_flag(
+        &mut self,
+        at: u64,
+        entry: u64,
+        mends: bool,
+        what: impl FnOnce() -> String,
+    ) -> Result<()> {
+        let count = self.stored((entry & OFFSET_MASK) >> self.geometry.cluster_bits())?;
+        if (entry & COPIED != 0) == (count == 1) {
+            return Ok(());
+        }
+        let cluster = (at >> self.geometry.cluster_bits()) as usize;
+        let mends = mends && self.roles.get(cluster).is_some_and(|role| role & CONTESTED == 0);
+        let verb = if mends { "Repairing" } else { "ERROR" };
+        self.corruption(at, || format!("{verb} OFLAG_COPIED {} refcount={count}", what()));
+        if mends {
+            self.fixes.push(Fix { host_offset: at, entry: entry ^ COPIED });
+        }
+        Ok(())
+    }
+}
