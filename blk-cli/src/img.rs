@@ -31,6 +31,7 @@ use std::process::ExitCode;
 
 use clap::CommandFactory;
 
+use crate::suggest;
 use failure::{Failure, Outcome};
 use output::append;
 
@@ -98,7 +99,10 @@ fn dispatch(name: &str, mut arguments: Vec<OsString>) -> Outcome<ExitCode> {
     }
     match COMMANDS.iter().find(|(command, ..)| *command == first) {
         Some((_, _, run, _)) => run(name, rest),
-        None => Err(Failure::usage("", format!("there is no subcommand '{first}'"))),
+        None => {
+            let meant = suggest::nearest(&first, COMMANDS.iter().map(|(command, ..)| *command));
+            Err(Failure::usage("", suggest::with_nearest(format!("Command not found: {first}"), meant)))
+        }
     }
 }
 

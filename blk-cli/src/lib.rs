@@ -8,4 +8,5 @@ pub mod img;
 pub mod io;
 pub mod program;
 pub mod spec;
+mod suggest;
 pub mod verify;

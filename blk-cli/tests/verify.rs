@@ -270,3 +270,23 @@ fn a_temporary_file_that_cannot_be_made_is_named() {
     assert_eq!(output.status.code(), Some(2), "{}", text(&output));
     assert!(text(&output).contains("/nonexistent") && text(&output).contains("TMPDIR"), "{}", text(&output));
 }
+
+#[test]
+fn misspelt_words_get_the_near_one() {
+    let folder = tempfile::tempdir().unwrap();
+    for (words, meant) in [
+        ("img creat x 1M", "create"),
+        ("img covnert x y", "convert"),
+        ("img create --fromat raw x 1M", "--format"),
+        ("img convert --targte-is-zero x y", "--target-is-zero"),
+        ("io --sanpshot x", "--snapshot"),
+        ("verfy a b", "verify"),
+        ("verify --cras a b", "--crash"),
+        ("verify --output=jsn a b", "json"),
+        ("replay --tset x", "--test"),
+    ] {
+        let output = blk(folder.path(), words);
+        assert!(!output.status.success(), "{words}");
+        assert!(text(&output).contains(&format!("'{meant}'")), "{words}: {}", text(&output));
+    }
+}

@@ -56,6 +56,11 @@ impl Suite {
         self.name
     }
 
+    /// Whether its images are qcow2, so that QEMU's tools can be asked about them too.
+    pub fn is_qcow2(&self) -> bool {
+        ["verify_qcow2", "verify_crash", "verify_fault", "verify_race"].contains(&self.name)
+    }
+
     /// A fresh engine.
     pub fn start(&self, purpose: Purpose) -> Box<dyn Runner> {
         (self.start)(purpose)

@@ -2,9 +2,14 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::process::Command;
+
+use blk_verify::scenario::Scenario;
 
 /// Fewer traces than this means that the corpus was not found.
 const TRACES_MIN: usize = 24;
+/// Scripts read their whole disk.
+const SCRIPT_BYTES_MAX: u64 = 64 << 20;
 
 fn traces() -> Vec<PathBuf> {
     let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/regressions");
@@ -35,4 +40,34 @@ fn every_trace_has_a_story() {
         assert!(story.len() > 150, "{} has no story", path.display());
         assert!(!story.contains("(tell it here)"), "{}: the story is not told", path.display());
     }
+}
+
+/// The script that a finding comes with says the same of QEMU's own driver: it passes there, its patterns included.
+#[test]
+fn scripts_for_qemu_s_tools_pass_on_qemu() {
+    let runs =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
+    if !runs("qemu-img") || !runs("qemu-io") {
+        let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
+        assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
+        eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+        return;
+    }
+    let mut patterns = 0;
+    for path in traces() {
+        let text = fs::read_to_string(&path).unwrap();
+        let target = text.lines().find_map(|line| line.strip_prefix("# target: ")).unwrap_or("verify_qcow2");
+        let scenario = Scenario::from_text(&text).unwrap();
+        if !blk_testbed::suite(target).unwrap().is_qcow2() || scenario.config.size_bytes > SCRIPT_BYTES_MAX {
+            continue;
+        }
+        let script = scenario.to_qemu_io_script();
+        patterns += script.matches("read -P").count();
+        let folder = tempfile::tempdir().unwrap();
+        let output = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success(), "{}:\n{script}\n{said}", path.display());
+        assert!(!said.contains("verification failed"), "{}:\n{script}\n{said}", path.display());
+    }
+    assert!(patterns > 100, "{patterns} reads hold what they show against what was written");
 }

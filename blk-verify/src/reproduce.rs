@@ -88,7 +88,7 @@ fn shown(found: OriginClass) -> &'static str {
 }
 
 /// Letters and digits, with one `-` for whatever else stands between them: a few words.
-fn slug(text: &str) -> String {
+pub fn slug(text: &str) -> String {
     const BYTES_MAX: usize = 40;
     let mut name = String::new();
     for word in text.split(|c: char| !c.is_ascii_alphanumeric()).filter(|word| !word.is_empty()) {

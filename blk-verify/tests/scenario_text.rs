@@ -395,7 +395,7 @@ fn a_script_for_qemus_tools() {
     let mut many = Scenario { requests: requests("write 0 1"), ..Scenario::default() };
     many.requests = vec![many.requests[0]; 300];
     let script = many.to_qemu_io_script();
-    assert!(script.contains("-P 0xff 0 1") && !script.contains("-P 0x00"), "patterns are 1 to 255");
+    assert!(script.contains("-P 0xff 0 1") && !script.contains("write -P 0x00"), "patterns are 1 to 255");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! What the fuzz targets share: running an input, reporting a finding, telling every few seconds what was reached.
 
 mod cost;
+mod status;
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -22,6 +23,8 @@ struct Session {
     image_cost_max: Cost,
     started: Instant,
     said: Instant,
+    /// Who started the process reads what is said (`BLK_STATS=json`, as `cargo xtask fuzz` sets it).
+    says_json: bool,
 }
 
 static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
@@ -32,6 +35,7 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
         image_cost_max: Cost::default(),
         started: now,
         said: now,
+        says_json: std::env::var_os("BLK_STATS").is_some_and(|form| form == "json"),
     })
 });
 
@@ -100,8 +104,13 @@ impl Session {
     fn say(&mut self, counts: serde_json::Result<serde_json::Value>) {
         self.said = Instant::now();
         if let Ok(mut counts) = counts {
-            counts["elapsed_s"] = self.started.elapsed().as_secs_f64().into();
-            eprintln!("blk-stats {counts}");
+            let elapsed = self.started.elapsed();
+            if self.says_json {
+                counts["elapsed_s"] = elapsed.as_secs_f64().into();
+                eprintln!("blk-stats {counts}");
+            } else {
+                eprintln!("{}", status::line(elapsed, &counts));
+            }
         }
     }
 }

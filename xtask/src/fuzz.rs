@@ -11,19 +11,19 @@ use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
 use crate::libfuzzer::{self, Process};
-use crate::{replay, tools};
+use crate::units::parse_time;
+use crate::{kept, replay, targets, tools};
 
 /// How often the status line is shown.
 const SHOW_EVERY: Duration = Duration::from_secs(3);
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// The fuzz target: `verify_qcow2`, `verify_raw`, `verify_crash`, `verify_fault`, `verify_fault_raw`, `verify_race`,
-    /// `open_qcow2` or `canary`.
+    /// The fuzz target, such as `verify_qcow2`; an unknown one lists all.
     pub(crate) target: String,
-    /// Stop after so many seconds; default: until something is found.
-    #[arg(long)]
-    pub(crate) time: Option<u64>,
+    /// Stop after this time, such as 30s, 5m, 1h; default: until something is found.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    pub(crate) time: Option<Duration>,
     /// Processes.
     #[arg(long, default_value_t = 1)]
     pub(crate) jobs: u32,
@@ -61,10 +61,13 @@ pub(crate) struct Folders {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
+    targets::check(&arguments.target)?;
     tools::need_cargo_fuzz(&shell)?;
     let program = tools::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
     let folders = prepare(&shell, arguments)?;
+    kept::minimise(&program, &folders.corpus, target_flags(&arguments.target))?;
     let ended = drive(&program, &folders, arguments, &mut |line| println!("{line}"))?;
+    kept::minimise(&program, &folders.corpus, target_flags(&arguments.target))?;
     let Some(artifact) = ended.artifact else {
         println!("{}\nnothing found in {:.0} s", ended.status, ended.seconds);
         return Ok(true);
@@ -181,10 +184,11 @@ fn spawn(
     if let Some(seed) = arguments.seed {
         command.arg(format!("-seed={}", seed + job));
     }
-    if let Some(seconds) = arguments.time {
-        command.arg(format!("-max_total_time={seconds}"));
+    if let Some(time) = arguments.time {
+        // libFuzzer counts whole seconds, and 0 has no end.
+        command.arg(format!("-max_total_time={}", time.as_millis().div_ceil(1000).max(1)));
     }
-    command.args(&arguments.libfuzzer).env_remove("RUST_BACKTRACE");
+    command.args(&arguments.libfuzzer).env_remove("RUST_BACKTRACE").env("BLK_STATS", "json");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
     let output = child.stderr.take().context("the process has a standard error")?;
@@ -203,7 +207,7 @@ fn spawn(
 fn watch(
     lines: &Receiver<(usize, Option<String>)>,
     jobs: usize,
-    time: Option<u64>,
+    time: Option<Duration>,
     show: &mut dyn FnMut(&str),
 ) -> (Vec<Process>, f64) {
     let started = Instant::now();
@@ -211,7 +215,7 @@ fn watch(
     let mut running = jobs;
     let mut shown = Instant::now();
     // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves.
-    let limit = time.map(|seconds| Duration::from_secs(seconds) + Duration::from_secs(15));
+    let limit = time.map(|time| time + Duration::from_secs(15));
     while running > 0 && limit.is_none_or(|limit| started.elapsed() < limit) {
         match lines.recv_timeout(Duration::from_millis(200)) {
             Ok((job, Some(line))) => processes[job].line(&line),

@@ -5,14 +5,20 @@ mod ci;
 mod corpus;
 mod exhaust;
 mod fuzz;
+mod kept;
 mod libfuzzer;
 mod mutants;
 mod power;
 mod replay;
 mod repro;
+mod targets;
 mod tidy;
 mod tools;
 mod tree;
+// Shared with `blk`; xtask depends on no crate of the workspace.
+#[path = "../../blk-core/src/units.rs"]
+#[allow(unreachable_pub, reason = "it is public where it comes from")]
+mod units;
 
 use std::process::ExitCode;
 

@@ -16,6 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use xshell::Shell;
 
+use crate::units::parse_time;
 use crate::{tools, tree};
 use explained::Explained;
 use list::Mutant;
@@ -46,9 +47,9 @@ pub(crate) struct Arguments {
     /// Seed of the sample, and of the order.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// Stops after so many minutes; a rerun goes on. 0 reports only what is known.
-    #[arg(long, value_name = "MINUTES")]
-    time: Option<u64>,
+    /// Stops after this time, such as 30m; a rerun goes on. 0 reports only what is known.
+    #[arg(long, value_name = "TIME", value_parser = parse_time)]
+    time: Option<Duration>,
     /// Tests what is known already as well.
     #[arg(long)]
     again: bool,
@@ -76,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let chosen = choose(&shell, arguments, &all)?;
     let waiting: Vec<&Mutant> = chosen.into_iter().filter(|m| arguments.again || !results.knows(m)).collect();
     println!("{} mutants, {} of them to be tested now", all.len(), waiting.len());
-    let deadline = arguments.time.map(|minutes| started + Duration::from_secs(60 * minutes));
+    let deadline = arguments.time.map(|time| started + time);
     let is_late = deadline.is_some_and(|deadline| Instant::now() >= deadline);
     if !waiting.is_empty() && !is_late {
         work::test(&shell, waiting, arguments.jobs, deadline, &mut results)?;

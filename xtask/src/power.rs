@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
+use crate::units::parse_time;
 use crate::{fuzz, tools, tree};
 
 const MUTANTS: &str = "xtask/power.toml";
@@ -21,9 +23,9 @@ const REQUESTS_MAX: usize = 6;
 pub(crate) struct Arguments {
     /// Only these mutants.
     names: Vec<String>,
-    /// Seconds that each may take to be found.
-    #[arg(long, default_value_t = 60)]
-    time: u64,
+    /// How long each may take to be found.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = parse_time)]
+    time: Duration,
     /// Seed of the fuzzer.
     #[arg(long, default_value_t = 1)]
     seed: u32,
@@ -160,8 +162,7 @@ fn minimised_requests(
     let minimise = cmd!(shell, "cargo {words...} minimise --target {target} {artifact} --out {out}");
     let output = minimise.quiet().ignore_status().output()?;
     fs::write(out.join("minimise.txt"), &output.stdout)?;
-    let trace = out.join(artifact.file_stem().context("an artifact has a name")?).with_extension("trace");
-    let Ok(text) = fs::read_to_string(&trace) else {
+    let Some(text) = trace_in(out)?.and_then(|trace| fs::read_to_string(trace).ok()) else {
         println!("    not minimised: {}", String::from_utf8_lossy(&output.stderr).trim());
         return Ok(None);
     };
@@ -173,6 +174,12 @@ fn minimised_requests(
             && !line.starts_with("config")
     };
     Ok(Some(text.lines().filter(is_request).count()))
+}
+
+/// The trace that was written to a folder which had none.
+fn trace_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<Result<Vec<_>>>()?;
+    Ok(paths.into_iter().find(|path| path.extension().is_some_and(|extension| extension == "trace")))
 }
 
 #[cfg(test)]

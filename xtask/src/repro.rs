@@ -24,6 +24,7 @@ pub(crate) struct Arguments {
     target: Option<String>,
 }
 
+/// Returns whether the finding is still there: then everything was written.
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     let input = match &arguments.input {
@@ -46,14 +47,20 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     print!("{text}");
     eprint!("{}", String::from_utf8_lossy(&output.stderr));
     match output.status.code() {
-        Some(0) => return Ok(true),
+        Some(0) => return Ok(false),
         Some(1) => {}
         _ => bail!("the finding could not be reproduced"),
     }
     if let Some(name) = &arguments.save {
-        save(name, &input, &text)?;
+        save(name, &text)?;
     }
-    Ok(false)
+    Ok(true)
+}
+
+/// The trace that the program says that it wrote.
+fn written_trace(output: &str) -> Option<&Path> {
+    let written = output.lines().filter_map(|line| line.strip_prefix("wrote "));
+    written.map(Path::new).find(|path| path.extension().is_some_and(|extension| extension == "trace"))
 }
 
 /// The newest file below the artifacts' folder.
@@ -94,19 +101,18 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Copies the minimised trace, and begins its story.
-fn save(name: &str, input: &Path, output: &str) -> Result<()> {
-    let stem = input.file_stem().context("an input has a name")?.to_string_lossy().into_owned();
-    let source = Path::new(REPROS).join(format!("{stem}.trace"));
+fn save(name: &str, output: &str) -> Result<()> {
+    let source = written_trace(output).context("only a scenario can be saved: there is no trace")?;
     let folder = Path::new(replay::REGRESSIONS);
     fs::create_dir_all(folder)?;
     let (trace, story) = (folder.join(format!("{name}.trace")), folder.join(format!("{name}.md")));
     if trace.exists() {
         bail!("{} exists already", trace.display());
     }
-    fs::copy(&source, &trace).with_context(|| format!("cannot copy {}", source.display()))?;
+    fs::copy(source, &trace).with_context(|| format!("cannot copy {}", source.display()))?;
     let mut report = String::new();
     let from_report = output.lines().skip_while(|line| !line.starts_with("blkverify:"));
-    for line in from_report.take_while(|line| !line.starts_with("for QEMU")) {
+    for line in from_report.take_while(|line| !line.starts_with("wrote ")) {
         report.push_str("    ");
         report.push_str(line);
         report.push('\n');
@@ -127,6 +133,14 @@ mod tests {
     #[test]
     fn the_target_is_in_the_artifacts_path() {
         assert_eq!(infer_target(Path::new("/x/fuzz/artifacts/open_qcow2/crash-1")).unwrap(), "open_qcow2");
+    }
+
+    #[test]
+    fn the_trace_is_the_one_that_was_written() {
+        let output =
+            "shrunk: 9 requests to 2\nwrote r/read-shows-zeroes-0.trace\nwrote r/read-shows-zeroes-0.sh\n";
+        assert_eq!(written_trace(output), Some(Path::new("r/read-shows-zeroes-0.trace")));
+        assert_eq!(written_trace("wrote r/image.qcow2\n"), None);
     }
 
     #[test]

@@ -9,6 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::image::Named;
 use super::output;
 use super::progress::Progress;
+use crate::suggest;
 
 /// The image that a subcommand works on.
 #[derive(Debug, Clone, clap::Args)]
@@ -97,9 +98,7 @@ pub(crate) fn parse<T: Parser>(command: &'static str, program: &str, arguments: 
         if error.kind() == ErrorKind::DisplayHelp {
             return output::text(&error.to_string()).err().unwrap_or_else(|| Failure::silent(0));
         }
-        let text = error.to_string();
-        let first = text.lines().next().unwrap_or_default();
-        let failure = Failure::usage(command, first.trim_start_matches("error: "));
+        let failure = Failure::usage(command, suggest::first_line(&error));
         let about_spelling = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooFewValues);
         Failure { about_spelling, ..failure }
     })

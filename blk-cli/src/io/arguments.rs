@@ -106,12 +106,7 @@ impl Arguments {
     /// # Errors
     /// What is wrong with it, in a line.
     pub(super) fn parse_line(arguments: Vec<OsString>) -> Result<Self, String> {
-        let parsed = Self::try_parse_from(arguments).map_err(|error| {
-            let text = error.to_string();
-            let line = text.lines().next().unwrap_or_default();
-            line.strip_prefix("error: ").unwrap_or(line).to_owned()
-        })?;
-        Ok(parsed)
+        Self::try_parse_from(arguments).map_err(|error| crate::suggest::first_line(&error))
     }
 
     /// What is to be opened; `None` where no file is named.

@@ -1,4 +1,4 @@
-//! Races seeded scenarios on the qcow2 driver: `blk-race --schedules 1000000` is the proof that no interleaving breaks it.
+//! Races seeded scenarios on the qcow2 driver: `blk-race --schedules 1M` is the proof that no interleaving breaks it.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -14,7 +14,7 @@ use clap::Parser;
 #[command(about = "Races requests in flight on the qcow2 driver, under a deterministic scheduler")]
 struct Arguments {
     /// Schedules in all.
-    #[arg(long, default_value_t = 100_000)]
+    #[arg(long, default_value = "100k", value_parser = blk_core::units::parse_count)]
     schedules: u64,
     /// Seed.
     #[arg(long, default_value_t = 1)]

@@ -8,13 +8,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use blk_testbed::hostile::{self, ImageStats};
 use blk_testbed::{Purpose, Suite};
-use blk_verify::minimise::{self, Minimised};
+use blk_verify::reproduce::{self, Proof, REPLAYS};
 use blk_verify::scenario::Scenario;
-use blk_verify::{Finding, Outcome, Signature};
+use blk_verify::{Finding, Outcome};
 use clap::{Parser, Subcommand};
 
-/// How often a finding is replayed to prove that it is deterministic.
-const REPLAYS: u32 = 3;
 /// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
 const MINIMISE_MAX: Duration = Duration::from_mins(1);
 /// Largest input file, bytes.
@@ -43,14 +41,15 @@ enum Command {
         #[arg(required = true)]
         inputs: Vec<PathBuf>,
     },
-    /// Proves that a finding is deterministic, makes it as small as it can be, and writes it in readable forms.
+    /// Proves that a finding is deterministic, makes it as small as it can be, and writes it in readable forms, named after
+    /// what was found. Exit code 0: nothing found; 1: something found; 2: bad input.
     Minimise {
         /// The fuzz target that the input belongs to.
         #[arg(long, default_value = "verify_qcow2")]
         target: String,
         /// An artifact, a trace or a JSON file.
         input: PathBuf,
-        /// The folder for NAME.trace, NAME.json and NAME.rs.
+        /// The folder for NAME.trace, NAME.json, NAME.rs and, of a qcow2 image, NAME.sh.
         #[arg(long, default_value = "fuzz/repros")]
         out: PathBuf,
     },
@@ -166,77 +165,66 @@ fn minimise_scenario(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
         println!("{}: nothing is found on {}", input.display(), suite.name());
         return Ok(false);
     };
-    println!("deterministic: {REPLAYS} replays, the same report each time");
-    let started = Instant::now();
-    let smallest = smallest(suite, &scenario, &finding);
-    println!(
-        "minimised: {} requests to {} in {} tries, {:.1?}{}\n",
-        scenario.requests.len(),
-        smallest.scenario.requests.len(),
-        smallest.tries,
-        started.elapsed(),
-        if smallest.is_fixed_point { "" } else { " (stopped early)" }
-    );
-    let Some(last) = prove(suite, &smallest.scenario)? else {
+    println!("proven: {REPLAYS} replays, the same report each time");
+    let (smallest, is_shrunk) = smallest(suite, scenario, &finding);
+    let Some(last) = prove(suite, &smallest)? else {
         bail!("the minimised scenario passes: the finding is not deterministic");
     };
-    println!("{}\n{}", last.report, smallest.scenario);
-    println!("for QEMU's tools:\n{}", smallest.scenario.to_qemu_io_script());
-    write_forms(suite, input, out, &smallest.scenario, &last)?;
+    if !is_shrunk {
+        println!("not shrunk: tries with less effort do not find it");
+    }
+    println!("\n{}\n{smallest}", last.report);
+    write_forms(suite, out, &smallest, &last)?;
     Ok(true)
 }
 
 /// Replays several times; the reports have to be alike.
 fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
-    let first = judge(suite, Purpose::Replay, scenario)?;
-    for replay in 2..=REPLAYS {
-        let again = judge(suite, Purpose::Replay, scenario)?;
-        if again != first {
-            let text = |finding: &Option<Finding>| {
-                finding.as_ref().map_or("nothing", |f| f.report.as_str()).to_owned()
-            };
-            bail!(
-                "not deterministic: replay 1 found\n{}\nreplay {replay} found\n{}",
-                text(&first),
-                text(&again)
-            );
+    match reproduce::prove(|scenario| suite.replay(scenario), scenario) {
+        Proof::Same(finding) => Ok(Some(*finding)),
+        Proof::Nothing => Ok(None),
+        Proof::Refused(why) => bail!("the scenario cannot be run: {why}"),
+        Proof::Varies(first, other) => {
+            let text = |outcome: &Outcome| outcome.finding().map_or("nothing", |f| &f.report).to_owned();
+            bail!("not deterministic: one replay found\n{}\nanother found\n{}", text(&first), text(&other))
         }
     }
-    Ok(first)
 }
 
-fn smallest(suite: &Suite, scenario: &Scenario, finding: &Finding) -> Minimised<Signature> {
+/// The smallest scenario of the same finding, and whether the minimiser could look for one.
+fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, bool) {
     let mut runner = suite.start(Purpose::Minimise);
     let started = Instant::now();
-    let failing_request = (finding.request_number as usize).checked_sub(1);
-    let options = minimise::Options { failing_request, ..minimise::Options::default() };
-    let judge = |candidate: &Scenario| match runner.run(candidate) {
-        Outcome::Finding(finding) => Some(finding.signature),
-        Outcome::Clean | Outcome::Refused(_) => None,
-    };
     // The driver's panics are findings here; their messages would drown what matters.
     std::panic::set_hook(Box::new(|_| {}));
-    let minimised = minimise::minimise_until(scenario, judge, &options, || started.elapsed() > MINIMISE_MAX);
+    let judge = |candidate: &Scenario| runner.run(candidate);
+    let smallest = reproduce::shrink(judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
     let _ = std::panic::take_hook();
-    minimised.expect("the scenario has just failed three times")
+    let Some(smallest) = smallest else { return (scenario, false) };
+    println!(
+        "shrunk: {} requests to {}, {} tries in {:.1} s{}",
+        scenario.requests.len(),
+        smallest.scenario.requests.len(),
+        smallest.tries,
+        started.elapsed().as_secs_f64(),
+        if smallest.is_fixed_point { "" } else { " (ended by time)" }
+    );
+    (smallest.scenario, true)
 }
 
-fn write_forms(
-    suite: &Suite,
-    input: &Path,
-    out: &Path,
-    scenario: &Scenario,
-    finding: &Finding,
-) -> Result<()> {
+fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<()> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let stem = input.file_stem().map_or_else(|| "finding".into(), |stem| stem.to_string_lossy().into_owned());
+    let stem = reproduce::file_name(&finding.signature, scenario);
     let story = format!("target: {}\n{}", suite.name(), finding.report);
     let signature = format!("{:?}", finding.signature);
-    let forms = [
+    let mut forms = vec![
         ("trace", scenario.to_text_with_story(&story)),
         ("json", scenario.to_json()),
         ("rs", scenario.to_rust_test(suite.name(), &signature)),
     ];
+    if suite.is_qcow2() {
+        forms.push(("sh", scenario.to_qemu_io_script()));
+    }
     for (extension, content) in forms {
         let path = out.join(format!("{stem}.{extension}"));
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
@@ -258,7 +246,7 @@ fn minimise_image(input: &Path, out: &Path) -> Result<bool> {
             bail!("not deterministic");
         }
     }
-    println!("deterministic: {REPLAYS} replays, the same report each time");
+    println!("proven: {REPLAYS} replays, the same report each time");
     let headline = first.lines().next().unwrap_or_default().to_owned();
     let mut still_fails = |image: &[u8]| report(image).is_some_and(|report| report.starts_with(&headline));
     let (template, smallest) = hostile::nearest_template(&image, &mut still_fails);
@@ -267,7 +255,7 @@ fn minimise_image(input: &Path, out: &Path) -> Result<bool> {
         println!("  {change}");
     }
     fs::create_dir_all(out)?;
-    let stem = input.file_stem().map_or_else(|| "image".into(), |stem| stem.to_string_lossy().into_owned());
+    let stem = format!("image-{}", reproduce::slug(&headline));
     let path = out.join(format!("{stem}.qcow2"));
     fs::write(&path, &smallest.image).with_context(|| format!("cannot write {}", path.display()))?;
     println!("wrote {}", path.display());

@@ -1,4 +1,4 @@
-//! A long seeded run over the unbroken driver: `blk-soak --requests 100000000` is the proof that there is no false alarm.
+//! A long seeded run over the unbroken driver: `blk-soak --requests 100M` is the proof that there is no false alarm.
 
 use std::process::ExitCode;
 use std::time::Instant;
@@ -16,7 +16,7 @@ use clap::Parser;
 #[command(about = "A long seeded run of the verifier over the qcow2 driver")]
 struct Arguments {
     /// Requests in all: half of them over long-lived disks of each cluster size, half in scenarios of every configuration.
-    #[arg(long, default_value_t = 1_000_000)]
+    #[arg(long, default_value = "1M", value_parser = blk_core::units::parse_count)]
     requests: u64,
     /// Failures of the storage, a run of a small scenario each.
     #[arg(long, default_value_t = 10_000)]

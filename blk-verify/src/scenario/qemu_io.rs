@@ -1,6 +1,10 @@
 //! A scenario as a shell script for QEMU's own tools, to see what they do with it.
 
+mod content;
+
 use std::fmt::Write as _;
+
+use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
 use super::{Backing, Compression, Config, Fill, Repair, Request, Scenario};
 
@@ -8,15 +12,27 @@ impl Scenario {
     /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`, in the current
     /// directory. Stamps become `-P` with a byte that tells the request: its number from 1, modulo 255, never zero.
     ///
-    /// What QEMU's tools cannot be asked for stands in the script as a comment.
+    /// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`), piece by piece, but for what
+    /// a discard or a resize leaves open. So the script fails where QEMU's driver does.
+    ///
+    /// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
     pub fn to_qemu_io_script(&self) -> String {
         let mut script = String::from("#!/bin/sh\nset -e\n");
         create(&mut script, &self.config);
         let open = open_command(&self.config);
+        let mut content = Content::of(&self.config);
         // One qemu-io for all requests up to a reopen or check: what is cached stays cached.
         for run in self.numbered().split_inclusive(|(_, request)| closes(request)) {
-            let commands: String =
-                run.iter().filter_map(|(number, request)| command(*number, request)).collect();
+            let mut commands = String::new();
+            for (number, request) in run {
+                let request = marked(*number, request);
+                if content.takes(&request, &self.config) {
+                    commands.push_str(&command(&request, &content));
+                    content.make(&request);
+                } else {
+                    let _ = writeln!(script, "# refused: {request}");
+                }
+            }
             if !commands.is_empty() {
                 writeln!(script, "{open}{commands}").expect("writing to a string");
             }
@@ -24,6 +40,10 @@ impl Scenario {
                 writeln!(script, "qemu-img check{} test.qcow2", repair_flag(*repair))
                     .expect("writing to a string");
             }
+        }
+        let whole = verified_reads(&content, 0, content.size());
+        if !whole.is_empty() {
+            writeln!(script, "{open}{whole}").expect("writing to a string");
         }
         script.push_str("qemu-img check test.qcow2\n");
         script
@@ -52,7 +72,7 @@ fn create(script: &mut String, config: &Config) {
     let options = create_options(config);
     if matches!(config.backing, Backing::Raw | Backing::Chain) {
         let _ = writeln!(script, "qemu-img create -q -f raw base.raw {backing_bytes}");
-        let _ = writeln!(script, "qemu-io -f raw -c 'write -q -P 0xbb 0 {backing_bytes}' base.raw");
+        let _ = writeln!(script, "qemu-io -f raw -c 'write -q -P {BASE_BYTE:#x} 0 {backing_bytes}' base.raw");
     }
     let below = match config.backing {
         Backing::None => "",
@@ -66,7 +86,7 @@ fn create(script: &mut String, config: &Config) {
             let _ = writeln!(
                 script,
                 "i=0; while [ $i -lt {clusters} ]; do \
-                 qemu-io -c \"write -q -P 0xbf $((i * {cluster})) {cluster}\" middle.qcow2; i=$((i + 2)); done"
+                 qemu-io -c \"write -q -P {MIDDLE_BYTE:#x} $((i * {cluster})) {cluster}\" middle.qcow2; i=$((i + 2)); done"
             );
             " -b middle.qcow2 -F qcow2"
         }
@@ -116,24 +136,41 @@ fn open_command(config: &Config) -> String {
     format!("qemu-io --image-opts {options}")
 }
 
-/// ` -c 'COMMAND'`, or nothing for what ends a run of commands.
-fn command(number: u64, request: &Request) -> Option<String> {
-    let marked = |fill: Fill| match fill {
+/// The request with a byte in place of stamps, which tells its number.
+fn marked(number: u64, request: &Request) -> Request {
+    let mut request = *request;
+    if let Request::Write { fill, .. } | Request::WriteCompressed { fill, .. } = &mut request
+        && *fill == Fill::Stamp
+    {
         // The remainder of a division by 255 is at most 254.
-        Fill::Stamp => Fill::Byte((number.saturating_sub(1) % 255) as u8 + 1),
-        byte @ Fill::Byte(_) => byte,
-    };
+        *fill = Fill::Byte((number.saturating_sub(1) % 255) as u8 + 1);
+    }
+    request
+}
+
+/// ` -c 'COMMAND'`, or nothing for what ends a run of commands.
+fn command(request: &Request, content: &Content) -> String {
     let text = match *request {
-        Request::Reopen { .. } | Request::Check { .. } => return None,
+        Request::Reopen { .. } | Request::Check { .. } => return String::new(),
         // qemu-io's map takes no range.
         Request::Status { .. } => "map".to_owned(),
-        Request::Write { offset, length, fill, fua } => {
-            Request::Write { offset, length, fill: marked(fill), fua }.to_string()
-        }
-        Request::WriteCompressed { offset, length, fill } => {
-            Request::WriteCompressed { offset, length, fill: marked(fill) }.to_string()
-        }
+        Request::Read { offset, length } => return verified_reads(content, offset, length),
         ref other => other.to_string(),
     };
-    Some(format!(" \\\n    -c '{text}'"))
+    format!(" \\\n    -c '{text}'")
+}
+
+/// Reads of a range, a command for each piece that is filled with one byte.
+fn verified_reads(content: &Content, offset: u64, length: u64) -> String {
+    /// qemu-io takes less than 2 GiB at a time.
+    const LENGTH_MAX: u64 = 1 << 30;
+    let mut commands = String::new();
+    for (start, end, byte) in content.pieces(offset, length) {
+        for at in (start..end).step_by(LENGTH_MAX as usize) {
+            let length = (end - at).min(LENGTH_MAX);
+            let pattern = byte.map_or_else(String::new, |byte| format!(" -P {byte:#04x}"));
+            let _ = write!(commands, " \\\n    -c 'read{pattern} {at} {length}'");
+        }
+    }
+    commands
 }

@@ -1,0 +1,128 @@
+//! What a disk shows after the requests of a script, as far as QEMU's documents say: the byte of each range, or that it is open.
+
+use crate::scenario::{Backing, Config, Fill, Request};
+
+/// The byte in the raw disk at the bottom.
+pub(super) const BASE_BYTE: u8 = 0xbb;
+/// The byte in every other cluster of the disk between.
+pub(super) const MIDDLE_BYTE: u8 = 0xbf;
+
+/// A range, and the byte that fills it; `None` where the content is left open, as after a discard.
+type Piece = (u64, u64, Option<u8>);
+
+/// Ranges in order, without gaps, from 0 to the size of the disk.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Content(Vec<Piece>);
+
+impl Content {
+    /// What a fresh image shows.
+    pub(super) fn of(config: &Config) -> Self {
+        let size = config.size_bytes.next_multiple_of(512);
+        let mut content = Self(vec![(0, size, Some(0))]);
+        let shown = config.backing_bytes.min(size);
+        if matches!(config.backing, Backing::Raw | Backing::Chain) {
+            content.set(0, shown, Some(BASE_BYTE));
+        }
+        if matches!(config.backing, Backing::Format | Backing::Chain) {
+            let cluster = config.cluster_bytes();
+            for index in (0..config.backing_bytes / cluster).step_by(2) {
+                let start = index * cluster;
+                content.set(start.min(size), (start + cluster).min(size), Some(MIDDLE_BYTE));
+            }
+        }
+        content
+    }
+
+    pub(super) fn size(&self) -> u64 {
+        self.0.last().map_or(0, |piece| piece.1)
+    }
+
+    /// Whether QEMU's tools take the request of a disk like this.
+    pub(super) fn takes(&self, request: &Request, config: &Config) -> bool {
+        let Some((offset, length)) = request.range() else { return true };
+        let Some(end) = offset.checked_add(length).filter(|end| *end <= self.size()) else { return false };
+        let cluster = config.cluster_bytes();
+        let is_compressed = matches!(request, Request::WriteCompressed { .. });
+        let is_aligned =
+            offset.is_multiple_of(cluster) && (end.is_multiple_of(cluster) || end == self.size());
+        length > 0 && (!is_compressed || is_aligned)
+    }
+
+    /// Takes in a request that is taken.
+    pub(super) fn make(&mut self, request: &Request) {
+        match *request {
+            Request::Write { offset, length, fill: Fill::Byte(byte), .. }
+            | Request::WriteCompressed { offset, length, fill: Fill::Byte(byte) } => {
+                self.set(offset, offset + length, Some(byte));
+            }
+            Request::WriteZeroes { offset, length, .. } => self.set(offset, offset + length, Some(0)),
+            Request::Write { offset, length, .. }
+            | Request::WriteCompressed { offset, length, .. }
+            | Request::Discard { offset, length } => self.set(offset, offset + length, None),
+            Request::Resize { size } => self.resize(size.next_multiple_of(512)),
+            Request::Read { .. } | Request::Status { .. } => {}
+            Request::Flush | Request::Reopen { .. } | Request::Check { .. } => {}
+        }
+    }
+
+    /// The pieces of a range.
+    pub(super) fn pieces(&self, offset: u64, length: u64) -> Vec<Piece> {
+        let end = offset + length;
+        let touched = self.0.iter().filter(|piece| piece.0 < end && piece.1 > offset);
+        touched.map(|piece| (piece.0.max(offset), piece.1.min(end), piece.2)).collect()
+    }
+
+    fn set(&mut self, start: u64, end: u64, byte: Option<u8>) {
+        if start >= end {
+            return;
+        }
+        let size = self.size();
+        let mut pieces = self.pieces(0, start);
+        pieces.push((start, end, byte));
+        pieces.extend(self.pieces(end, size.saturating_sub(end)));
+        pieces.dedup_by(|next, last| {
+            let same = last.2 == next.2;
+            if same {
+                last.1 = next.1;
+            }
+            same
+        });
+        self.0 = pieces;
+    }
+
+    fn resize(&mut self, size: u64) {
+        let old = self.size();
+        self.0 = self.pieces(0, size.min(old));
+        if size > old {
+            // What was cut off and a backing file has may show again: that is left open.
+            self.0.push((old, size, None));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ranges_are_cut_and_joined() {
+        let config = Config { size_bytes: 4096, ..Config::default() };
+        let mut content = Content::of(&config);
+        content.set(512, 1024, Some(7));
+        content.set(1024, 2048, Some(7));
+        content.set(1500, 1600, None);
+        let expected = [
+            (0, 512, Some(0)),
+            (512, 1500, Some(7)),
+            (1500, 1600, None),
+            (1600, 2048, Some(7)),
+            (2048, 4096, Some(0)),
+        ];
+        assert_eq!(content.0, expected);
+        assert_eq!(content.pieces(1590, 20), [(1590, 1600, None), (1600, 1610, Some(7))]);
+        content.resize(1024);
+        content.resize(1536);
+        assert_eq!(content.0, [(0, 512, Some(0)), (512, 1024, Some(7)), (1024, 1536, None)]);
+        assert!(content.pieces(0, 0).is_empty() && content.size() == 1536);
+    }
+}
