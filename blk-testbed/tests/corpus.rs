@@ -42,6 +42,10 @@ fn every_trace_has_a_story() {
     }
 }
 
+/// What QEMU's own driver fails, to this day: the script shows it. A compressed write takes the rest of a cluster that was freed and
+/// is another's by then (`qemu-img` 10.0.2).
+const QEMU_FAILS: [&str; 1] = ["known-11-compressed-freed"];
+
 /// The script that a finding comes with says the same of QEMU's own driver: it passes there, its patterns included.
 #[test]
 fn scripts_for_qemu_s_tools_pass_on_qemu() {
@@ -53,7 +57,7 @@ fn scripts_for_qemu_s_tools_pass_on_qemu() {
         eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
         return;
     }
-    let mut patterns = 0;
+    let (mut patterns, mut failed) = (0, Vec::new());
     for path in traces() {
         let text = fs::read_to_string(&path).unwrap();
         let target = text.lines().find_map(|line| line.strip_prefix("# target: ")).unwrap_or("verify_qcow2");
@@ -66,8 +70,11 @@ fn scripts_for_qemu_s_tools_pass_on_qemu() {
         let folder = tempfile::tempdir().unwrap();
         let output = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-        assert!(output.status.success(), "{}:\n{script}\n{said}", path.display());
-        assert!(!said.contains("verification failed"), "{}:\n{script}\n{said}", path.display());
+        let is_known = QEMU_FAILS.iter().any(|name| path.ends_with(format!("{name}.trace")));
+        if !is_known && (!output.status.success() || said.contains("verification failed")) {
+            failed.push(format!("{}:\n{script}\n{said}", path.display()));
+        }
     }
+    assert!(failed.is_empty(), "{} scripts fail on QEMU:\n{}", failed.len(), failed.join("\n"));
     assert!(patterns > 100, "{patterns} reads hold what they show against what was written");
 }

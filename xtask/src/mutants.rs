@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use xshell::Shell;
 
-use crate::units::parse_time;
+use crate::units::{parse_count, parse_time};
 use crate::{tools, tree};
 use explained::Explained;
 use list::Mutant;
@@ -42,7 +42,7 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "TEXT")]
     name: Option<String>,
     /// Only one mutant in so many, chosen by the seed.
-    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, default_value = "1", value_parser = parse_sample)]
     sample: u64,
     /// Seed of the sample, and of the order.
     #[arg(long, default_value_t = 1)]
@@ -53,6 +53,13 @@ pub(crate) struct Arguments {
     /// Tests what is known already as well.
     #[arg(long)]
     again: bool,
+}
+
+fn parse_sample(text: &str) -> Result<u64, String> {
+    match parse_count(text)? {
+        0 => Err("one mutant in 0 is none".to_owned()),
+        sample => Ok(sample),
+    }
 }
 
 fn parse_shard(text: &str) -> Result<(u64, u64), String> {

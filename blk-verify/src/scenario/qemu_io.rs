@@ -28,7 +28,7 @@ impl Scenario {
                 let request = marked(*number, request);
                 if content.takes(&request, &self.config) {
                     commands.push_str(&command(&request, &content));
-                    content.make(&request);
+                    content.make(&request, &self.config);
                 } else {
                     let _ = writeln!(script, "# refused: {request}");
                 }

@@ -10,15 +10,20 @@ pub(super) const MIDDLE_BYTE: u8 = 0xbf;
 /// A range, and the byte that fills it; `None` where the content is left open, as after a discard.
 type Piece = (u64, u64, Option<u8>);
 
-/// Ranges in order, without gaps, from 0 to the size of the disk.
+/// What the disk shows, and where requests have been.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Content(Vec<Piece>);
+pub(super) struct Content {
+    /// In order, without gaps, from 0 to the size of the disk.
+    pieces: Vec<Piece>,
+    /// Where something was changed: there QEMU takes no compressed write.
+    changed: Vec<(u64, u64)>,
+}
 
 impl Content {
     /// What a fresh image shows.
     pub(super) fn of(config: &Config) -> Self {
         let size = config.size_bytes.next_multiple_of(512);
-        let mut content = Self(vec![(0, size, Some(0))]);
+        let mut content = Self { pieces: vec![(0, size, Some(0))], changed: Vec::new() };
         let shown = config.backing_bytes.min(size);
         if matches!(config.backing, Backing::Raw | Backing::Chain) {
             content.set(0, shown, Some(BASE_BYTE));
@@ -34,22 +39,32 @@ impl Content {
     }
 
     pub(super) fn size(&self) -> u64 {
-        self.0.last().map_or(0, |piece| piece.1)
+        self.pieces.last().map_or(0, |piece| piece.1)
     }
 
     /// Whether QEMU's tools take the request of a disk like this.
     pub(super) fn takes(&self, request: &Request, config: &Config) -> bool {
+        if let Request::Resize { size } = request {
+            // Zeroes over a longer backing file need version 3.
+            let hides_backing = config.version == 2 && config.backing != Backing::None && *size > self.size();
+            return size.is_multiple_of(512) && !hides_backing;
+        }
         let Some((offset, length)) = request.range() else { return true };
         let Some(end) = offset.checked_add(length).filter(|end| *end <= self.size()) else { return false };
         let cluster = config.cluster_bytes();
         let is_compressed = matches!(request, Request::WriteCompressed { .. });
         let is_aligned =
             offset.is_multiple_of(cluster) && (end.is_multiple_of(cluster) || end == self.size());
-        length > 0 && (!is_compressed || is_aligned)
+        let is_fresh = self.changed.iter().all(|(start, until)| *until <= offset || *start >= end);
+        length > 0 && (!is_compressed || (is_aligned && is_fresh))
     }
 
     /// Takes in a request that is taken.
-    pub(super) fn make(&mut self, request: &Request) {
+    pub(super) fn make(&mut self, request: &Request, config: &Config) {
+        if let Some((offset, length)) = request.range().filter(|_| request.kind().changes_content()) {
+            let cluster = config.cluster_bytes();
+            self.changed.push((offset / cluster * cluster, (offset + length).next_multiple_of(cluster)));
+        }
         match *request {
             Request::Write { offset, length, fill: Fill::Byte(byte), .. }
             | Request::WriteCompressed { offset, length, fill: Fill::Byte(byte) } => {
@@ -68,7 +83,7 @@ impl Content {
     /// The pieces of a range.
     pub(super) fn pieces(&self, offset: u64, length: u64) -> Vec<Piece> {
         let end = offset + length;
-        let touched = self.0.iter().filter(|piece| piece.0 < end && piece.1 > offset);
+        let touched = self.pieces.iter().filter(|piece| piece.0 < end && piece.1 > offset);
         touched.map(|piece| (piece.0.max(offset), piece.1.min(end), piece.2)).collect()
     }
 
@@ -87,15 +102,15 @@ impl Content {
             }
             same
         });
-        self.0 = pieces;
+        self.pieces = pieces;
     }
 
     fn resize(&mut self, size: u64) {
         let old = self.size();
-        self.0 = self.pieces(0, size.min(old));
+        self.pieces = self.pieces(0, size.min(old));
         if size > old {
             // What was cut off and a backing file has may show again: that is left open.
-            self.0.push((old, size, None));
+            self.pieces.push((old, size, None));
         }
     }
 }
@@ -118,11 +133,11 @@ mod tests {
             (1600, 2048, Some(7)),
             (2048, 4096, Some(0)),
         ];
-        assert_eq!(content.0, expected);
+        assert_eq!(content.pieces, expected);
         assert_eq!(content.pieces(1590, 20), [(1590, 1600, None), (1600, 1610, Some(7))]);
         content.resize(1024);
         content.resize(1536);
-        assert_eq!(content.0, [(0, 512, Some(0)), (512, 1024, Some(7)), (1024, 1536, None)]);
+        assert_eq!(content.pieces, [(0, 512, Some(0)), (512, 1024, Some(7)), (1024, 1536, None)]);
         assert!(content.pieces(0, 0).is_empty() && content.size() == 1536);
     }
 }
