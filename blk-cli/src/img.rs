@@ -97,13 +97,11 @@ fn dispatch(name: &str, mut arguments: Vec<OsString>) -> Outcome<ExitCode> {
         }
         _ => {}
     }
-    match COMMANDS.iter().find(|(command, ..)| *command == first) {
-        Some((_, _, run, _)) => run(name, rest),
-        None => {
-            let meant = suggest::nearest(&first, COMMANDS.iter().map(|(command, ..)| *command));
-            Err(Failure::usage("", suggest::with_nearest(format!("Command not found: {first}"), meant)))
-        }
+    if let Some((_, _, run, _)) = COMMANDS.iter().find(|(command, ..)| *command == first) {
+        return run(name, rest);
     }
+    let meant = suggest::nearest(&first, COMMANDS.iter().map(|(command, ..)| *command));
+    Err(Failure::usage("", suggest::with_nearest(format!("Command not found: {first}"), meant)))
 }
 
 /// Tracing options are accepted in front of the subcommand: there is nothing to trace.

@@ -75,8 +75,11 @@ impl Content {
             | Request::WriteCompressed { offset, length, .. }
             | Request::Discard { offset, length } => self.set(offset, offset + length, None),
             Request::Resize { size } => self.resize(size.next_multiple_of(512)),
-            Request::Read { .. } | Request::Status { .. } => {}
-            Request::Flush | Request::Reopen { .. } | Request::Check { .. } => {}
+            Request::Read { .. }
+            | Request::Status { .. }
+            | Request::Flush
+            | Request::Reopen { .. }
+            | Request::Check { .. } => {}
         }
     }
 
