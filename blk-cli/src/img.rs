@@ -10,6 +10,7 @@ mod commit;
 mod compare;
 mod convert;
 mod create;
+mod crew;
 mod dd;
 mod failure;
 mod image;
@@ -25,6 +26,7 @@ mod rebase;
 mod resize;
 pub(crate) mod size;
 mod snapshot;
+mod turns;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

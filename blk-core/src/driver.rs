@@ -8,7 +8,7 @@ use std::fmt::Debug;
 use std::str::FromStr;
 use std::sync::Arc;
 
-use crate::{CheckReport, Compress, Disk, Error, Extent, Info, Overlay, RepairMode, Result};
+use crate::{CheckReport, Compress, Disk, Error, Extent, Info, Overlay, RepairMode, Result, StorageRun};
 
 /// Modifiers of a write.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -115,6 +115,13 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// What this layer, without the layers below, knows about the start of `extent`.
     fn block_status(&self, extent: Extent) -> Result<BlockStatus>;
+
+    /// What the host has for the start of `extent`, which [`BlockDriver::block_status`] calls stored as plain bytes: a hole there
+    /// reads as zeroes although the format says data. `None` where it need not be asked, as nothing is likely to be a hole.
+    fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        let _ = extent;
+        Ok(None)
+    }
 
     /// The disk that shows where this layer has nothing.
     fn backing(&self) -> Option<&Arc<Disk>> {

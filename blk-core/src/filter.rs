@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     BlockDriver, BlockStatus, Check, Compress, Disk, Extent, Info, Limits, Overlay, Preallocation, Resize,
-    Result, WriteFlags, ZeroFlags,
+    Result, StorageRun, WriteFlags, ZeroFlags,
 };
 
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
@@ -62,6 +62,12 @@ pub trait PassThrough: Debug + Send + Sync {
     /// As [`BlockDriver::block_status`].
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         self.inner().block_status(extent)
+    }
+
+    /// As [`BlockDriver::host_run`]. A filter may show other bytes than the host has, so nobody knows by default.
+    fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        let _ = extent;
+        Ok(None)
     }
 
     /// As [`BlockDriver::backing`].
@@ -140,6 +146,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         PassThrough::block_status(self, extent)
+    }
+
+    fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        PassThrough::host_run(self, extent)
     }
 
     fn backing(&self) -> Option<&Arc<Disk>> {

@@ -87,6 +87,11 @@ pub trait Storage: Debug + Send + Sync {
     /// Whether the bytes at `offset` are data or a hole, and for how far at least. `None` at and past the end.
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>>;
 
+    /// How many bytes the host has set aside for the storage, also where they read as holes; `None` where nobody knows.
+    fn allocated_bytes(&self) -> Result<Option<u64>> {
+        Ok(None)
+    }
+
     /// Puts everything written so far on stable storage, the length included.
     fn sync(&self) -> Result<()>;
 

@@ -1,13 +1,13 @@
 //! An open qcow2 image as a block driver.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use blk_core::storage::Event;
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Compress, Disk, Extent, Info, Limits, Overlay, RepairMode,
-    Resize, Result, Storage, WriteFlags, ZeroFlags,
+    Resize, Result, Storage, StorageRun, WriteFlags, ZeroFlags,
 };
 
 use crate::check;
@@ -29,6 +29,8 @@ pub(crate) struct Qcow2 {
     pub(crate) resizing: Mutex<()>,
     size_bytes: AtomicU64,
     behaviour: Behaviour,
+    /// Whether the host has much less than the image uses, once that has been asked.
+    pub(crate) is_sparse: OnceLock<bool>,
     /// Feature bits that vouch for structures we do not maintain are still set.
     autoclear_pending: AtomicBool,
 }
@@ -51,6 +53,7 @@ impl Qcow2 {
             autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
             metadata: RwLock::new(metadata),
             resizing: Mutex::new(()),
+            is_sparse: OnceLock::new(),
             behaviour,
         })
     }
@@ -137,6 +140,10 @@ impl BlockDriver for Qcow2 {
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         self.status_of(extent)
+    }
+
+    fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        self.host_run_of(extent)
     }
 
     fn backing(&self) -> Option<&Arc<Disk>> {

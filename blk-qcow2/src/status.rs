@@ -1,19 +1,16 @@
 //! What this layer knows about a range of guest bytes.
 
-use blk_core::{BlockStatus, Extent, Result};
+use blk_core::{BlockStatus, Extent, Result, StorageRun};
 
 use crate::l2::Cluster;
-use crate::mapping::Lookup;
+use crate::mapping::{Lookup, Run};
+use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
     /// The status of the run at the start of `extent`.
     pub(crate) fn status_of(&self, extent: Extent) -> Result<BlockStatus> {
-        let found = self.metadata.read().lookup(extent)?;
-        let run = match found {
-            Lookup::Found(run) => run,
-            Lookup::NotCached => self.metadata.write().find(extent)?,
-        };
+        let run = self.run_of(extent)?;
         let within = self.geometry.in_cluster(extent.offset);
         let (allocated, zero, compressed, host) = match run.cluster {
             Cluster::Unallocated => (false, self.backing.is_none(), false, None),
@@ -23,5 +20,87 @@ impl Qcow2 {
         };
         let host_offset = host.map(|host| host + within);
         Ok(BlockStatus { length: run.length, allocated, zero, compressed, host_offset })
+    }
+
+    fn run_of(&self, extent: Extent) -> Result<Run> {
+        let found = self.metadata.read().lookup(extent)?;
+        match found {
+            Lookup::Found(run) => Ok(run),
+            Lookup::NotCached => self.metadata.write().find(extent),
+        }
+    }
+
+    /// What the host has for the data at the start of `extent`. It is asked only for an image of which it has much less than that
+    /// uses, as with preallocated metadata: elsewhere holes are few, and asking for each run costs more than it saves.
+    pub(crate) fn host_run_of(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        let is_sparse = if let Some(known) = self.is_sparse.get() {
+            *known
+        } else {
+            // Counts that cannot be read are the check's business.
+            let found = self.metadata.write().is_sparse().unwrap_or(false);
+            *self.is_sparse.get_or_init(|| found)
+        };
+        if !is_sparse {
+            return Ok(None);
+        }
+        let run = self.run_of(extent)?;
+        let Cluster::Data { host, .. } = run.cluster else { return Ok(None) };
+        let length = run.length.min(extent.length);
+        let found = self.storage.run_at(host + self.geometry.in_cluster(extent.offset))?;
+        // Past the end of the file there are zeroes.
+        let found = found.unwrap_or(StorageRun { length, data: false });
+        Ok(Some(StorageRun { length: found.length.min(length), ..found }))
+    }
+}
+
+impl Metadata {
+    /// Whether the host has fewer clusters of the image than are in use, by a ninth and by 2 at least, because some were never
+    /// written. An image of ours has holes in clusters that were written in part, which alone do not make it sparse.
+    fn is_sparse(&mut self) -> Result<bool> {
+        let Some(allocated) = self.storage.allocated_bytes()? else { return Ok(false) };
+        let stored = allocated >> self.geometry.cluster_bits();
+        let limit = stored + (stored / 9).max(2);
+        let clusters = self.geometry.clusters_of(self.storage.len()?);
+        if clusters < limit || !self.uses_at_least(limit, clusters)? {
+            return Ok(false);
+        }
+        // What is set aside without having been written looks like a hole too, but is allocated.
+        let (data, holes) = self.data_and_holes()?;
+        Ok(holes > 0 && data + holes / 2 >= allocated)
+    }
+
+    /// Whether `count` of the first `clusters` clusters are in use.
+    fn uses_at_least(&mut self, count: u64, clusters: u64) -> Result<bool> {
+        let mut used = 0;
+        for cluster in 0..clusters {
+            used += u64::from(self.refcount(cluster)? != 0);
+            if used >= count {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Bytes of data in the file, and bytes of clusters in use that are holes as a whole.
+    fn data_and_holes(&mut self) -> Result<(u64, u64)> {
+        let (bits, cluster_bytes) = (self.geometry.cluster_bits(), self.geometry.cluster_bytes());
+        let end = self.storage.len()?;
+        let (mut data, mut holes, mut at) = (0, 0, 0);
+        while let Some(run) = self.storage.run_at(at)? {
+            let extent = Extent::new(at, run.length);
+            at = extent.end();
+            if run.data {
+                data += run.length;
+                continue;
+            }
+            // The last cluster ends with the file.
+            let last = if at >= end { self.geometry.clusters_of(at) } else { at >> bits };
+            for cluster in self.geometry.clusters_of(extent.offset)..last {
+                if self.refcount(cluster)? != 0 {
+                    holes += cluster_bytes.min(end.saturating_sub(cluster << bits));
+                }
+            }
+        }
+        Ok((data, holes))
     }
 }

@@ -67,25 +67,26 @@ impl Chain {
         for (depth, layer) in self.layers[..end].iter().enumerate() {
             let size = layer.disk.size();
             if rest.offset >= size {
-                if depth == 0 {
-                    // The rest of the last sector, which the file does not have.
-                    return Ok(Status {
-                        present: true,
-                        host_offset: Some(rest.offset),
-                        ..nobody(0, rest.length)
-                    });
+                if rest.offset >= whole_sectors(size) {
+                    break;
                 }
-                break;
+                let length = rest.length.min(whole_sectors(size) - rest.offset);
+                status = behind_last_byte(&layer.disk, Extent::new(rest.offset, length))?;
+                return Ok(Status { depth, ..status });
             }
             rest.length = rest.length.min(size - rest.offset);
             let found = layer.disk.block_status(rest)?;
             rest.length = found.length;
             if found.allocated {
+                let host = match found.host_offset {
+                    Some(_) if found.has_data() => layer.disk.driver().host_run(rest)?,
+                    _ => None,
+                };
                 status = Status {
-                    length: found.length,
+                    length: host.map_or(found.length, |run| run.length.min(found.length)),
                     depth,
                     present: true,
-                    zero: found.zero,
+                    zero: found.zero || host.is_some_and(|run| !run.data),
                     data: found.has_data(),
                     compressed: found.compressed,
                     host_offset: found.host_offset,
@@ -106,6 +107,13 @@ impl Chain {
     pub(crate) fn runs(&self, extent: Extent) -> Runs<'_> {
         Runs { chain: self, rest: extent }
     }
+}
+
+/// The status of `extent`, the rest of the last sector of a disk, which its file does not have: zeroes of that disk.
+fn behind_last_byte(disk: &Disk, extent: Extent) -> Result<Status> {
+    let last = Extent::new(disk.size() - 1, 1);
+    let host_offset = disk.block_status(last)?.host_offset.map(|at| at + (extent.offset - last.offset));
+    Ok(Status { present: true, host_offset, ..nobody(0, extent.length) })
 }
 
 const fn nobody(depth: usize, length: u64) -> Status {

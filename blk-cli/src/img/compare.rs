@@ -2,15 +2,18 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::{Mutex, PoisonError};
 
 use blk_core::Extent;
 use clap::Parser;
 
 use super::args::{self, Talk};
 use super::chain::{Chain, Cursor, Status};
+use super::crew::{self, Job, thread_count};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
+use super::pages::{Pages, is_zero};
 use super::progress::Progress;
 use super::size::SECTOR_BYTES;
 
@@ -52,8 +55,8 @@ const CANNOT_OPEN: u8 = 2;
 const CANNOT_ASK: u8 = 3;
 const CANNOT_READ: u8 = 4;
 
-/// How many bytes of each image are in memory at once.
-const BUFFER_BYTES: u64 = 2 << 20;
+/// How many bytes of each image a thread compares at once: what it has read is still in its processor's cache then.
+const BUFFER_BYTES: u64 = 256 << 10;
 /// The progress is shown in steps of so many percent.
 const STEP_PERCENT: f64 = 2.0;
 
@@ -74,8 +77,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let images = [open(first, &args.a_format)?, open(second, &args.b_format)?];
     let mut progress = args.talk.progress(STEP_PERCENT)?;
     let chains = [Chain::of(&images[0]), Chain::of(&images[1])];
-    let cursors = [Cursor::new(&chains[0]), Cursor::new(&chains[1])];
-    let mut comparison = Comparison { images: &images, cursors, strict: args.strict, quiet: args.talk.quiet };
+    let comparison =
+        Comparison { images: &images, chains: &chains, strict: args.strict, quiet: args.talk.quiet };
     let (line, is_same) = comparison.judge(&mut progress)?;
     say(args.talk.quiet, &line)?;
     progress.end()?;
@@ -89,96 +92,155 @@ fn say(quiet: bool, line: &str) -> Outcome<()> {
 #[derive(Debug)]
 struct Comparison<'a> {
     images: &'a [Image; 2],
-    cursors: [Cursor<'a>; 2],
+    chains: &'a [Chain; 2],
     strict: bool,
     quiet: bool,
 }
 
 impl Comparison<'_> {
-    fn judge(&mut self, progress: &mut Progress) -> Outcome<Verdict> {
+    fn judge(&self, progress: &mut Progress) -> Outcome<Verdict> {
         let sizes = [self.images[0].size(), self.images[1].size()];
         let (common, all) = (sizes[0].min(sizes[1]), sizes[0].max(sizes[1]));
         if self.strict && common < all {
             return Ok(("Strict mode: Image size mismatch!".to_owned(), false));
         }
-        let mut at = 0;
-        while at < common {
-            let rest = Extent::between(at, common);
-            let (length, verdict) = self.compare_run(rest)?;
-            if let Some(verdict) = verdict {
-                return Ok(verdict);
-            }
-            at += length;
-            progress.set(at, all)?;
+        if let Some(verdict) = self.compare(Extent::new(0, common), [true, true], all, progress)? {
+            return Ok(verdict);
         }
         if common < all {
-            say(self.quiet, "Warning: Image size mismatch!")?;
-            let longer = usize::from(sizes[1] > sizes[0]);
-            if let Some(verdict) = self.search_rest(longer, common, all, progress)? {
+            if !self.quiet {
+                output::line("Warning: Image size mismatch!")?;
+            }
+            let is_longer = sizes.map(|size| size == all);
+            if let Some(verdict) = self.compare(Extent::between(common, all), is_longer, all, progress)? {
                 return Ok(verdict);
             }
         }
         Ok(("Images are identical.".to_owned(), true))
     }
 
-    /// Compares a first part of `extent`; its length, and the verdict if there is a difference.
-    fn compare_run(&mut self, extent: Extent) -> Outcome<(u64, Option<Verdict>)> {
-        let a = self.status(0, extent)?;
-        let b = self.status(1, extent)?;
-        let mut length = a.length.min(b.length);
-        if self.strict && (a.present, a.zero, a.data) != (b.present, b.zero, b.data) {
-            let line = format!("Strict mode: Offset {} block status mismatch!", extent.offset);
-            return Ok((length, Some((line, false))));
-        }
-        if a.zero && b.zero {
-            return Ok((length, None));
-        }
-        length = length.min(BUFFER_BYTES);
-        let first = self.read(0, extent.offset, length)?;
-        let second = self.read(1, extent.offset, length)?;
-        let differs = first_difference(&first, &second);
-        Ok((length, differs.map(|sector| mismatch(extent.offset + sector))))
-    }
-
-    /// Looks for anything but zeroes behind the end of the shorter image.
-    fn search_rest(
-        &mut self,
-        longer: usize,
-        from: u64,
-        to: u64,
+    /// Compares a range of both images, or looks in one for anything but zeroes.
+    fn compare(
+        &self,
+        extent: Extent,
+        asked: [bool; 2],
+        all: u64,
         progress: &mut Progress,
     ) -> Outcome<Option<Verdict>> {
-        let mut at = from;
-        while at < to {
-            let status = self.status(longer, Extent::between(at, to))?;
-            let mut length = status.length;
-            if status.present && !status.zero {
-                length = length.min(BUFFER_BYTES);
-                let bytes = self.read(longer, at, length)?;
-                if let Some(sector) = first_difference(&bytes, &vec![0; bytes.len()]) {
-                    return Ok(Some(mismatch(at + sector)));
-                }
-            }
-            at += length;
-            progress.set(at, to)?;
-        }
-        Ok(None)
-    }
-
-    fn status(&mut self, index: usize, extent: Extent) -> Outcome<Status> {
-        let status = self.cursors[index].status(extent);
-        status.map_err(|error| self.failed(index, &error, CANNOT_ASK))
-    }
-
-    fn read(&self, index: usize, offset: u64, length: u64) -> Outcome<Vec<u8>> {
-        let mut bytes = vec![0; length as usize];
-        let read = self.images[index].read(offset, &mut bytes);
-        read.map_err(|error| self.failed(index, &error, CANNOT_READ))?;
-        Ok(bytes)
+        let plan =
+            Plan { comparison: self, cursors: self.chains.each_ref().map(Cursor::new), asked, rest: extent };
+        let running = Running { comparison: self, all, state: Mutex::new((progress, None)) };
+        crew::work(&running, plan, thread_count(extent.length, usize::MAX), false)?;
+        Ok(running.state.into_inner().unwrap_or_else(PoisonError::into_inner).1)
     }
 
     fn failed(&self, index: usize, error: &blk_core::Error, code: u8) -> Failure {
         Failure::of(&self.images[index].name, error).with_code(code)
+    }
+}
+
+/// A range of both images.
+#[derive(Debug)]
+struct Piece {
+    extent: Extent,
+    /// Whose bytes have to be looked at; the others are zeroes.
+    read: [bool; 2],
+    /// What is known without looking.
+    verdict: Option<Verdict>,
+}
+
+/// The pieces of a comparison, in order.
+#[derive(Debug)]
+struct Plan<'a> {
+    comparison: &'a Comparison<'a>,
+    cursors: [Cursor<'a>; 2],
+    /// The images that are looked at; another one is shorter, and counts as zeroes.
+    asked: [bool; 2],
+    rest: Extent,
+}
+
+impl Plan<'_> {
+    fn piece(&mut self) -> Outcome<Piece> {
+        let mut extent = self.rest;
+        let mut found: [Option<Status>; 2] = [None; 2];
+        for index in (0..2).filter(|index| self.asked[*index]) {
+            let status = self.cursors[index].status(extent);
+            let status = status.map_err(|error| self.comparison.failed(index, &error, CANNOT_ASK))?;
+            extent.length = extent.length.min(status.length);
+            found[index] = Some(status);
+        }
+        let read = found.map(|status| status.is_some_and(|status| !status.zero && status.present));
+        if let (true, [Some(a), Some(b)]) = (self.comparison.strict, found)
+            && (a.present, a.zero, a.data) != (b.present, b.zero, b.data)
+        {
+            let line = format!("Strict mode: Offset {} block status mismatch!", extent.offset);
+            return Ok(Piece { extent, read, verdict: Some((line, false)) });
+        }
+        if read.contains(&true) {
+            extent.length = extent.length.min(BUFFER_BYTES);
+        }
+        Ok(Piece { extent, read, verdict: None })
+    }
+}
+
+impl Iterator for Plan<'_> {
+    type Item = Outcome<Piece>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let piece = self.piece();
+        let end = piece.as_ref().map_or(self.rest.end(), |piece| piece.extent.end());
+        self.rest = Extent::between(end, self.rest.end());
+        Some(piece)
+    }
+}
+
+/// A comparison by several threads: its progress, and the first difference.
+#[derive(Debug)]
+struct Running<'a, 'p> {
+    comparison: &'a Comparison<'a>,
+    /// Bytes of the longer image.
+    all: u64,
+    state: Mutex<(&'p mut Progress, Option<Verdict>)>,
+}
+
+impl Job for Running<'_, '_> {
+    type Piece = Piece;
+    type Buffer = [Pages; 2];
+    type Prepared<'b> = (u64, Option<Verdict>);
+
+    fn buffer(&self) -> [Pages; 2] {
+        [BUFFER_BYTES; 2].map(|bytes| Pages::new(bytes as usize))
+    }
+
+    fn prepare(&self, piece: Piece, buffer: &mut [Pages; 2]) -> Outcome<(u64, Option<Verdict>)> {
+        let Piece { extent, read, verdict } = piece;
+        if verdict.is_some() || read == [false; 2] {
+            return Ok((extent.end(), verdict));
+        }
+        let length = extent.length as usize;
+        for index in (0..2).filter(|index| read[*index]) {
+            let done = self.comparison.images[index].read(extent.offset, &mut buffer[index][..length]);
+            done.map_err(|error| self.comparison.failed(index, &error, CANNOT_READ))?;
+        }
+        let differs = match read {
+            [true, true] => first_difference(&buffer[0][..length], &buffer[1][..length]),
+            [true, false] => first_non_zero(&buffer[0][..length]),
+            _ => first_non_zero(&buffer[1][..length]),
+        };
+        Ok((extent.end(), differs.map(|sector| mismatch(extent.offset + sector))))
+    }
+
+    fn finish(&self, (end, verdict): (u64, Option<Verdict>)) -> Outcome<bool> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if verdict.is_some() {
+            state.1 = verdict;
+            return Ok(false);
+        }
+        state.0.set(end, self.all)?;
+        Ok(true)
     }
 }
 
@@ -193,4 +255,15 @@ fn first_difference(a: &[u8], b: &[u8]) -> Option<u64> {
     }
     let mut sectors = a.chunks(SECTOR_BYTES as usize).zip(b.chunks(SECTOR_BYTES as usize));
     sectors.position(|(a, b)| a != b).map(|sector| sector as u64 * SECTOR_BYTES)
+}
+
+/// Where the first sector starts that is not zero.
+fn first_non_zero(bytes: &[u8]) -> Option<u64> {
+    if is_zero(bytes) {
+        return None;
+    }
+    bytes
+        .chunks(SECTOR_BYTES as usize)
+        .position(|sector| !is_zero(sector))
+        .map(|sector| sector as u64 * SECTOR_BYTES)
 }

@@ -4,7 +4,6 @@ mod copy;
 mod plan;
 mod sources;
 mod sparse;
-mod turns;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

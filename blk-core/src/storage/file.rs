@@ -6,13 +6,13 @@
 mod transfer;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek, SeekFrom};
+use std::io::{self, Seek};
 use std::os::fd::{AsFd, BorrowedFd};
-use std::os::unix::fs::{FileExt, FileTypeExt};
+use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, fallocate};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate};
 use rustix::io::Errno;
 
 use self::transfer::{read_all, uninterrupted, write_all};
@@ -140,9 +140,17 @@ impl AsFd for FileStorage {
     }
 }
 
+impl FileStorage {
+    /// The run from `offset` up to the end of the file; none at and past that.
+    fn rest_at(&self, offset: u64, data: bool) -> Result<Option<StorageRun>> {
+        let length = self.len()?.saturating_sub(offset);
+        Ok((length > 0).then_some(StorageRun { length, data }))
+    }
+}
+
 impl Device {
     fn of(file: &mut File) -> Result<Self> {
-        let size = file.seek(SeekFrom::End(0)).map_err(|error| Error::io("seek", 0, error))?;
+        let size = file.seek(io::SeekFrom::End(0)).map_err(|error| Error::io("seek", 0, error))?;
         let block_bytes =
             rustix::fs::ioctl_blksszget(&*file).map_err(|error| Error::io("block size", 0, error.into()))?;
         Ok(Self { size, block_bytes: u64::from(block_bytes).next_power_of_two() })
@@ -222,23 +230,28 @@ impl Storage for FileStorage {
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        let length = self.len()?;
-        if offset >= length {
+        if offset > OFFSET_MAX {
             return Ok(None);
         }
-        let rest = length - offset;
-        match rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Data(offset)) {
-            Ok(data) if data > offset => {
-                Ok(Some(StorageRun { length: rest.min(data - offset), data: false }))
-            }
-            // Nothing but a hole up to the end.
-            Err(Errno::NXIO) => Ok(Some(StorageRun { length: rest, data: false })),
-            Ok(_) => {
-                let hole = rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Hole(offset)).unwrap_or(length);
-                Ok(Some(StorageRun { length: rest.min(hole.saturating_sub(offset)).max(1), data: true }))
-            }
-            Err(_) => Ok(Some(StorageRun { length: rest, data: true })),
+        let run = |end: u64, data| Ok(Some(StorageRun { length: end - offset, data }));
+        match rustix::fs::seek(&self.file, SeekFrom::Data(offset)) {
+            Ok(data) if data > offset => run(data, false),
+            Ok(_) => match rustix::fs::seek(&self.file, SeekFrom::Hole(offset)) {
+                Ok(hole) if hole > offset => run(hole, true),
+                // Somebody has cut the file, or punched it, since the other call.
+                _ => self.rest_at(offset, true),
+            },
+            // Nothing but a hole up to the end, or past the end.
+            Err(Errno::NXIO) => self.rest_at(offset, false),
+            // A host that cannot tell.
+            Err(_) => self.rest_at(offset, true),
         }
+    }
+
+    fn allocated_bytes(&self) -> Result<Option<u64>> {
+        let metadata = self.file.metadata().map_err(|error| Error::io("stat", 0, error))?;
+        // The kernel counts in 512 bytes, whatever the file system's blocks are.
+        Ok(self.device.is_none().then(|| metadata.blocks().saturating_mul(512)))
     }
 
     fn sync(&self) -> Result<()> {
@@ -284,6 +297,54 @@ mod tests {
         }
         assert_eq!(at, 1 << 20);
         assert!((4096..=1 << 20).contains(&data), "{data}");
+    }
+
+    /// Files on the file system of temporary files, and on a tmpfs where there is one.
+    fn storages() -> Vec<FileStorage> {
+        let on_tmpfs = tempfile::tempfile_in("/dev/shm").ok();
+        let files = [Some(tempfile::tempfile().unwrap()), on_tmpfs];
+        files.into_iter().flatten().map(|file| FileStorage::from_file(file).unwrap()).collect()
+    }
+
+    /// The runs of a file from `offset` on: where each ends, and whether it is data.
+    fn runs(storage: &FileStorage, offset: u64) -> Vec<(u64, bool)> {
+        let mut at = offset;
+        let mut runs = Vec::new();
+        while let Some(run) = storage.run_at(at).unwrap() {
+            assert!(run.length > 0, "{at}");
+            at += run.length;
+            runs.push((at, run.data));
+        }
+        runs
+    }
+
+    #[test]
+    fn runs_are_those_of_the_file_now() {
+        const MIB: u64 = 1 << 20;
+        for storage in storages() {
+            assert_eq!(runs(&storage, 0), [], "an empty file has none");
+            storage.set_len(MIB).unwrap();
+            assert_eq!(runs(&storage, 0), [(MIB, false)]);
+            assert_eq!(runs(&storage, MIB - 1), [(MIB, false)]);
+            for past in [MIB, MIB + 1, OFFSET_MAX, OFFSET_MAX + 1, u64::MAX] {
+                assert_eq!(storage.run_at(past).unwrap(), None, "{past}");
+            }
+            // On both file systems blocks have 4 KiB; the file ends inside of one.
+            storage.write_at(MIB, &[1; 100]).unwrap();
+            assert_eq!(runs(&storage, 0), [(MIB, false), (MIB + 100, true)]);
+            assert_eq!(runs(&storage, MIB + 99), [(MIB + 100, true)]);
+            storage.write_at(MIB / 2, &[1; 4096]).unwrap();
+            let (start, end) = (MIB / 2, MIB / 2 + 4096);
+            let expected = [(start, false), (end, true), (MIB, false), (MIB + 100, true)];
+            assert_eq!(runs(&storage, 0), expected);
+            assert_eq!(runs(&storage, start + 5), expected[1..]);
+            assert_eq!(storage.allocated_bytes().unwrap(), Some(8192));
+            storage.punch_hole(Extent::new(start, 4096)).unwrap();
+            assert_eq!(runs(&storage, 7), [(MIB, false), (MIB + 100, true)], "nothing is remembered");
+            storage.set_len(10).unwrap();
+            assert_eq!(runs(&storage, 0), [(10, false)]);
+            assert_eq!(storage.allocated_bytes().unwrap(), Some(0));
+        }
     }
 
     #[test]

@@ -57,6 +57,11 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().run_at(offset)
     }
 
+    /// As [`Storage::allocated_bytes`].
+    fn allocated_bytes(&self) -> Result<Option<u64>> {
+        self.inner().allocated_bytes()
+    }
+
     /// As [`Storage::sync`].
     fn sync(&self) -> Result<()> {
         self.inner().sync()
@@ -103,6 +108,10 @@ impl<T: PassThrough> Storage for T {
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
         PassThrough::run_at(self, offset)
+    }
+
+    fn allocated_bytes(&self) -> Result<Option<u64>> {
+        PassThrough::allocated_bytes(self)
     }
 
     fn sync(&self) -> Result<()> {

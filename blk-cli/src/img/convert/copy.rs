@@ -1,21 +1,20 @@
 //! The copying: several threads read, compress and decompress; what is written keeps its order.
 
-use std::num::NonZero;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use blk_core::{Compressed, Extent, Result, WriteFlags, ZeroFlags};
 
+use super::super::crew::{self, Job, thread_count};
 use super::super::failure::{Failure, Outcome, complain};
 use super::super::image::Image;
-use super::super::pages::Pages;
+use super::super::pages::{Pages, is_zero};
 use super::super::progress::Progress;
 use super::super::size::ratio;
 use super::plan::{BUFFER_BYTES, Piece, Plan, Work};
 use super::sources::{Located, Lost, Source, Sources};
 use super::sparse;
-use super::turns::{StopsOnPanic, Turns};
 
 /// How the copying is to be done.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
@@ -42,9 +41,6 @@ pub(super) struct Settings {
     pub(super) cluster_bytes: u64,
 }
 
-/// A thread more is not worth its start for fewer bytes.
-const THREAD_BYTES_MIN: u64 = 1 << 20;
-
 /// A copy that is under way.
 #[derive(Debug)]
 pub(super) struct Copy<'a> {
@@ -54,12 +50,10 @@ pub(super) struct Copy<'a> {
     settings: Settings,
 }
 
-/// What the threads share.
+/// A copy that is under way, and how far it is.
 #[derive(Debug)]
-struct Shared<'a> {
-    /// And the number of the next piece.
-    plan: Mutex<(u64, Plan<'a>)>,
-    turns: Turns,
+struct Running<'a> {
+    copy: &'a Copy<'a>,
     state: Mutex<State>,
 }
 
@@ -92,28 +86,11 @@ impl<'a> Copy<'a> {
     /// Copies everything.
     pub(super) fn run(&self, progress: Progress) -> Outcome<()> {
         let all = if progress.is_shown() { self.count_copied()? } else { 0 };
-        let shared = Shared {
-            plan: Mutex::new((0, self.plan())),
-            turns: Turns::default(),
-            state: Mutex::new(State { progress, done: 0, all, started: Instant::now() }),
-        };
-        thread::scope(|scope| {
-            let others: Vec<_> =
-                (1..self.thread_count()).map(|_| scope.spawn(|| self.work(&shared))).collect();
-            let mut result = self.work(&shared);
-            for other in others {
-                let ended = other.join().unwrap_or_else(|_| Err(Failure::new("a thread has ended early")));
-                result = result.and(ended);
-            }
-            result
-        })?;
-        shared.state.into_inner().unwrap_or_else(PoisonError::into_inner).progress.finish()
-    }
-
-    fn thread_count(&self) -> usize {
-        let processors = thread::available_parallelism().map_or(1, NonZero::get);
-        let worth = usize::try_from(self.sources.size() / THREAD_BYTES_MIN).unwrap_or(usize::MAX);
-        self.settings.threads.min(processors).min(worth).max(1)
+        let state = State { progress, done: 0, all, started: Instant::now() };
+        let running = Running { copy: self, state: Mutex::new(state) };
+        let threads = thread_count(self.sources.size(), self.settings.threads);
+        crew::work(&running, self.plan(), threads, self.settings.any_order)?;
+        running.state.into_inner().unwrap_or_else(PoisonError::into_inner).progress.finish()
     }
 
     fn plan(&self) -> Plan<'_> {
@@ -128,28 +105,6 @@ impl<'a> Copy<'a> {
             bytes += if piece.work == Work::Copy { piece.extent.length } else { 0 };
         }
         Ok(bytes)
-    }
-
-    /// Does one piece after the other, until there is none, or one has failed.
-    fn work(&self, shared: &Shared<'_>) -> Outcome<()> {
-        let _guard = StopsOnPanic(&shared.turns);
-        let mut buffer = Pages::new(BUFFER_BYTES.max(self.settings.cluster_bytes) as usize);
-        while let Some((number, piece)) = shared.next_piece() {
-            // An error too is said when all before it is done.
-            let prepared = piece.and_then(|piece| self.prepare(piece, &mut buffer));
-            let goes_on =
-                if self.settings.any_order { !shared.turns.are_stopped() } else { shared.turns.wait(number) };
-            if !goes_on {
-                break;
-            }
-            let done = prepared.and_then(|prepared| self.finish(&prepared, shared));
-            if done.is_err() {
-                shared.turns.stop();
-                return done;
-            }
-            shared.turns.done();
-        }
-        Ok(())
     }
 
     /// What can be done of a piece before its turn: all but writing.
@@ -199,7 +154,7 @@ impl<'a> Copy<'a> {
 
     fn compress<'b>(&self, at: u64, cluster: &'b [u8]) -> Result<Part<'b>> {
         let length = cluster.len() as u64;
-        if self.settings.sparse_bytes > 0 && sparse::is_zero(cluster) {
+        if self.settings.sparse_bytes > 0 && is_zero(cluster) {
             return Ok(Part::Zeroes(length));
         }
         if length < self.settings.cluster_bytes && at + length < self.target.disk.size() {
@@ -210,7 +165,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Writes a piece whose turn has come.
-    fn finish(&self, prepared: &Prepared<'_>, shared: &Shared<'_>) -> Outcome<()> {
+    fn finish(&self, prepared: &Prepared<'_>) -> Outcome<()> {
         if !self.settings.quiet {
             for lost in &prepared.lost {
                 complain(self.program, &format!("warning: {lost}"));
@@ -219,11 +174,7 @@ impl<'a> Copy<'a> {
         for (at, part) in &prepared.parts {
             self.write(*at, part).map_err(|error| self.write_failed(*at, &error))?;
         }
-        if prepared.copied == 0 {
-            return Ok(());
-        }
-        let mut state = shared.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.advance(prepared.copied, self.settings.rate)
+        Ok(())
     }
 
     fn write_failed(&self, at: u64, error: &blk_core::Error) -> Failure {
@@ -244,13 +195,26 @@ impl<'a> Copy<'a> {
     }
 }
 
-impl Shared<'_> {
-    fn next_piece(&self) -> Option<(u64, Outcome<Piece>)> {
-        let mut plan = self.plan.lock().unwrap_or_else(PoisonError::into_inner);
-        let piece = plan.1.next()?;
-        let number = plan.0;
-        plan.0 += 1;
-        Some((number, piece))
+impl Job for Running<'_> {
+    type Piece = Piece;
+    type Buffer = Pages;
+    type Prepared<'b> = Prepared<'b>;
+
+    fn buffer(&self) -> Pages {
+        Pages::new(BUFFER_BYTES.max(self.copy.settings.cluster_bytes) as usize)
+    }
+
+    fn prepare<'b>(&self, piece: Piece, buffer: &'b mut Pages) -> Outcome<Prepared<'b>> {
+        self.copy.prepare(piece, buffer)
+    }
+
+    fn finish(&self, prepared: Prepared<'_>) -> Outcome<bool> {
+        self.copy.finish(&prepared)?;
+        if prepared.copied > 0 {
+            let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+            state.advance(prepared.copied, self.copy.settings.rate)?;
+        }
+        Ok(true)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use super::super::pages::is_zero;
 use super::super::size::SECTOR_BYTES;
 
 /// A part of a buffer, and whether it has to be stored.
@@ -42,13 +43,6 @@ fn join_short(parts: Vec<Part>, sparse_bytes: usize) -> Vec<Part> {
         }
     }
     joined
-}
-
-/// Whether all bytes are 0; a look at 64 at once costs no more than at one.
-pub(super) fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let or = |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | byte);
-    chunks.iter().all(|chunk| or(chunk) == 0) && or(rest) == 0
 }
 
 #[cfg(test)]

@@ -5,7 +5,7 @@ use std::thread;
 
 /// Whose turn it is.
 #[derive(Debug, Default)]
-pub(super) struct Turns {
+pub(crate) struct Turns {
     state: Mutex<State>,
     changed: Condvar,
 }
@@ -23,31 +23,31 @@ impl Turns {
     }
 
     /// Waits until all before `number` are done. `false` if they will not be.
-    pub(super) fn wait(&self, number: u64) -> bool {
+    pub(crate) fn wait(&self, number: u64) -> bool {
         let state = self.changed.wait_while(self.lock(), |state| !state.stopped && state.next != number);
         !state.unwrap_or_else(PoisonError::into_inner).stopped
     }
 
     /// The one whose turn it is has done it.
-    pub(super) fn done(&self) {
+    pub(crate) fn done(&self) {
         self.lock().next += 1;
         self.changed.notify_all();
     }
 
     /// Nobody's turn comes any more.
-    pub(super) fn stop(&self) {
+    pub(crate) fn stop(&self) {
         self.lock().stopped = true;
         self.changed.notify_all();
     }
 
-    pub(super) fn are_stopped(&self) -> bool {
+    pub(crate) fn are_stopped(&self) -> bool {
         self.lock().stopped
     }
 }
 
 /// Stops the turns if its thread ends in a panic: the others would wait for ever.
 #[derive(Debug)]
-pub(super) struct StopsOnPanic<'a>(pub(super) &'a Turns);
+pub(crate) struct StopsOnPanic<'a>(pub(crate) &'a Turns);
 
 impl Drop for StopsOnPanic<'_> {
     fn drop(&mut self) {
