@@ -39,6 +39,11 @@ pub enum Error {
         /// What was asked for, in the field's usual words.
         what: Cow<'static, str>,
     },
+    /// The image is of a format that nobody here opens.
+    UnknownFormat {
+        /// The format's name.
+        name: &'static str,
+    },
     /// An option's name or value is wrong; the text says which value and what would be right.
     InvalidOption {
         /// The option's name.
@@ -107,7 +112,7 @@ pub enum ErrorKind {
     Misaligned,
     /// [`Error::ReadOnly`]
     ReadOnly,
-    /// [`Error::Unsupported`]
+    /// [`Error::Unsupported`], [`Error::UnknownFormat`]
     Unsupported,
     /// [`Error::InvalidOption`]
     InvalidOption,
@@ -134,7 +139,7 @@ impl Error {
             Self::OutOfRange { .. } => ErrorKind::OutOfRange,
             Self::Misaligned { .. } => ErrorKind::Misaligned,
             Self::ReadOnly => ErrorKind::ReadOnly,
-            Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::Unsupported { .. } | Self::UnknownFormat { .. } => ErrorKind::Unsupported,
             Self::InvalidOption { .. } => ErrorKind::InvalidOption,
             Self::Malformed { .. } => ErrorKind::Malformed,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
@@ -156,7 +161,7 @@ impl Error {
         match self {
             Self::OutOfRange { .. } | Self::Misaligned { .. } | Self::InvalidOption { .. } => EINVAL,
             Self::ReadOnly => EPERM,
-            Self::Unsupported { .. } => ENOTSUP,
+            Self::Unsupported { .. } | Self::UnknownFormat { .. } => ENOTSUP,
             Self::NoSpace { .. } => ENOSPC,
             Self::Io { source, .. } => source.raw_os_error().unwrap_or(EIO),
             Self::Malformed { .. }
@@ -212,6 +217,9 @@ impl fmt::Display for Error {
             // A text that says so itself, such as one that scripts look for, stands as it is.
             Self::Unsupported { what } if what.starts_with("Unsupported ") => f.write_str(what),
             Self::Unsupported { what } => write!(f, "not supported: {what}"),
+            Self::UnknownFormat { name } => {
+                write!(f, "looks like {name}, which is not supported; -f raw takes its bytes as they are")
+            }
             Self::InvalidOption { name, reason } => write!(f, "option '{name}': {reason}"),
             Self::Malformed { structure, offset, reason } => {
                 write!(f, "malformed {structure} at image offset {offset:#x}: {reason}")

@@ -15,7 +15,7 @@ use crate::{
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
 ///
 /// Abilities that work on the image rather than on the disk (check, info, overlay) would leave the filter out, so there are
-/// none by default. A filter that does not mind hands on the inner disk's: `self.inner().as_check()`.
+/// none by default; compressed writes go through [`PassThrough::write`]. A filter that does not mind hands on the inner disk's: `self.inner().as_check()`.
 pub trait PassThrough: Debug + Send + Sync {
     /// The disk that gets what this filter does not change.
     fn inner(&self) -> &Disk;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use crate::signature::{self, PROBED_BYTES};
 use crate::{Access, Disk, Error, Result, Storage, parse_integer, parse_size};
 
 /// Options of an open or a create: names and values as they stand on a command line.
@@ -171,7 +172,8 @@ pub trait Format: Debug + Send + Sync {
     /// Its name, as on a command line.
     fn name(&self) -> &'static str;
 
-    /// How sure the format is, 0 to 100, that an image which starts with `start` is its own.
+    /// How sure the format is, 0 to 100, that an image which starts with `start`, its first sector, is its own. A format that
+    /// takes any bytes, as raw, says 1: it gets only what looks like no other format.
     fn probe(&self, start: &[u8]) -> u8;
 
     /// Opens the image on `storage`.
@@ -196,6 +198,9 @@ pub trait Format: Debug + Send + Sync {
         &[]
     }
 }
+
+/// How sure a format is that any image could be its own.
+const TAKES_ANYTHING: u8 = 1;
 
 /// The formats that a program knows, in the order of preference.
 #[derive(Debug, Clone, Default)]
@@ -225,17 +230,33 @@ impl Registry {
     }
 
     /// The format that claims the content of `storage` most surely; the first of equals.
+    ///
+    /// # Errors
+    /// [`Error::UnknownFormat`] if it looks like another format, and so the one that takes anything must not have it.
     pub fn probe(&self, storage: &dyn Storage) -> Result<&'static dyn Format> {
-        let mut start = [0; 512];
+        let mut start = [0; PROBED_BYTES];
         storage.read_at(0, &mut start)?;
-        let mut best: Option<(u8, &'static dyn Format)> = None;
-        for format in &self.formats {
-            let sure = format.probe(&start);
-            if sure > 0 && best.is_none_or(|(most, _)| sure > most) {
-                best = Some((sure, *format));
-            }
+        match self.surest(&start) {
+            Some((sure, format)) if sure > TAKES_ANYTHING => Ok(format),
+            fallback => match (signature::format_of(storage)?, fallback) {
+                (Some(name), _) => Err(Error::UnknownFormat { name }),
+                (None, Some((_, format))) => Ok(format),
+                (None, None) => Err(Error::unsupported("no known format fits the image")),
+            },
         }
-        best.map(|(_, format)| format).ok_or_else(|| Error::unsupported("no known format fits the image"))
+    }
+
+    /// What an image that begins with `start` is taken for, other than the format that takes anything: a format here, or one
+    /// that others know.
+    pub fn claimed_by(&self, start: &[u8]) -> Option<&'static str> {
+        let claimed = self.surest(start).filter(|(sure, _)| *sure > TAKES_ANYTHING);
+        claimed.map(|(_, format)| format.name()).or_else(|| signature::format_of_start(start))
+    }
+
+    /// The format that is surest of `start`, and how sure it is.
+    fn surest(&self, start: &[u8]) -> Option<(u8, &'static dyn Format)> {
+        let sure = self.formats.iter().map(|format| (format.probe(start), *format));
+        sure.filter(|(sure, _)| *sure > 0).reduce(|best, other| if other.0 > best.0 { other } else { best })
     }
 }
 

@@ -13,6 +13,7 @@ mod extent;
 mod filter;
 mod format;
 mod info;
+mod signature;
 mod size;
 pub mod storage;
 pub mod sync;
@@ -31,6 +32,7 @@ pub use extent::Extent;
 pub use filter::PassThrough;
 pub use format::{DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver};
 pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
+pub use signature::{PROBED_BYTES, format_of, format_of_start};
 pub use size::{SizeError, parse_integer, parse_size};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};
 

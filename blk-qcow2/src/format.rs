@@ -74,11 +74,9 @@ impl Format for Qcow2Format {
         "qcow2"
     }
 
+    /// Of any version, also one that cannot be opened: it is no raw image.
     fn probe(&self, start: &[u8]) -> u8 {
-        match start {
-            [b'Q', b'F', b'I', 0xfb, 0, 0, 0, version, ..] if *version >= 2 => 100,
-            _ => 0,
-        }
+        if blk_core::format_of_start(start) == Some("qcow2") { 100 } else { 0 }
     }
 
     fn open(
