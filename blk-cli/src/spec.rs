@@ -16,6 +16,7 @@ mod complete;
 mod debug;
 mod file;
 mod filter;
+mod guard;
 mod host;
 mod json;
 mod limits;

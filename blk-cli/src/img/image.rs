@@ -62,7 +62,7 @@ pub(crate) struct Image {
     /// The name that reports show.
     pub(crate) name: String,
     /// No format was given, and nothing but raw fits.
-    guessed_raw: bool,
+    pub(crate) guessed_raw: bool,
     /// The image and those below it that are open, the first one on top.
     pub(crate) layers: Vec<Layer>,
 }

@@ -49,6 +49,8 @@ struct FileInfo {
 struct Report {
     name: String,
     size: u64,
+    /// The format was not given, and nothing but raw fits: whoever writes the image decides what it is next time.
+    is_guess: bool,
     image: ImageInfo,
     /// The name that the disk below is opened by.
     full_backing: Option<String>,
@@ -89,7 +91,14 @@ fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
         }
         let full_backing = info.backing.as_ref().map(|backing| backing_path(&image.name, &backing.name));
         let file = FileInfo::of(&image.name);
-        reports.push(Report { size: image.size(), name: image.name, image: info, full_backing, file });
+        reports.push(Report {
+            size: image.size(),
+            is_guess: image.guessed_raw,
+            name: image.name,
+            image: info,
+            full_backing,
+            file,
+        });
     }
     Ok(reports)
 }
@@ -136,6 +145,9 @@ impl Report {
             members.push(("cluster-size", bytes.into()));
         }
         members.push(("format", self.image.format.into()));
+        if self.is_guess {
+            members.push(("format-guessed", true.into()));
+        }
         if let Some(file) = self.file {
             members.push(("actual-size", file.occupied.into()));
         }

@@ -1,14 +1,8 @@
-//! What can be asked of any disk: zeroes that are written become requests to zero, writes that are durable at once, and a
-//! first sector that keeps a guessed raw image raw.
+//! What can be asked of any disk: zeroes that are written become requests to zero, and writes that are durable at once.
 
-use blk_core::{Check, Disk, Error, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags};
+use blk_core::{Check, Disk, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags};
 
 use super::node::DetectZeroes;
-
-/// "Operation not permitted", as QEMU says it.
-const EPERM: i32 = 1;
-/// What a probe looks at: the first sector.
-const PROBED_BYTES: u64 = 512;
 
 /// What a [`Filter`] does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -16,9 +10,6 @@ pub(crate) struct Wishes {
     pub(crate) detect_zeroes: DetectZeroes,
     /// Every write is on stable storage before it succeeds.
     pub(crate) writethrough: bool,
-    /// Nothing may be written to the start of the disk that a probe would take for another format than raw: a guest could
-    /// make its own disk an image that names any file of the host as its backing file.
-    pub(crate) stay_raw: bool,
 }
 
 /// A disk that does some things in another way; all else, abilities included, is the disk's own.
@@ -35,23 +26,6 @@ impl Filter {
         if wishes == Wishes::default() { disk } else { Disk::new(Self { inner: disk, wishes }, access) }
     }
 
-    /// Refuses a write that would make a raw image look like another format.
-    fn check_start(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        if !self.wishes.stay_raw || offset >= PROBED_BYTES || buf.is_empty() {
-            return Ok(());
-        }
-        let mut start = [0; PROBED_BYTES as usize];
-        let inside = self.inner.size().min(PROBED_BYTES) as usize;
-        self.inner.read(0, &mut start[..inside])?;
-        let from = offset as usize;
-        let length = buf.len().min(inside.saturating_sub(from));
-        start[from..from + length].copy_from_slice(&buf[..length]);
-        if blk_qcow2::FORMAT.probe(&start) == 0 {
-            return Ok(());
-        }
-        Err(Error::io("write", offset, std::io::Error::from_raw_os_error(EPERM)))
-    }
-
     fn fua(&self, fua: bool) -> bool {
         fua || self.wishes.writethrough
     }
@@ -63,7 +37,6 @@ impl PassThrough for Filter {
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        self.check_start(offset, buf)?;
         let fua = self.fua(flags.fua);
         if self.wishes.detect_zeroes == DetectZeroes::Off || flags.compressed || !is_zero(buf) {
             return self.inner.write(offset, buf, WriteFlags { fua, ..flags });
@@ -137,21 +110,5 @@ mod tests {
         disk.write(0, &[2; 512], WriteFlags::default()).unwrap();
         disk.write_zeroes(Extent::new(0, 512), ZeroFlags::default()).unwrap();
         assert_eq!(counting.count_of(Operation::Sync), 2);
-    }
-
-    #[test]
-    fn a_guessed_raw_disk_stays_raw() {
-        let (disk, _) = filtered(Wishes { stay_raw: true, ..Wishes::default() });
-        let header = *b"QFI\xfb\0\0\0\x03";
-        assert_eq!(disk.write(0, &header, WriteFlags::default()).unwrap_err().errno(), 1);
-        disk.write(0, &header[..4], WriteFlags::default()).unwrap();
-        assert_eq!(
-            disk.write(4, &header[4..], WriteFlags::default()).unwrap_err().errno(),
-            1,
-            "in two parts"
-        );
-        disk.write(512, &header, WriteFlags::default()).unwrap();
-        disk.resize(4).unwrap();
-        disk.write(0, b"QFI\xfb", WriteFlags::default()).unwrap();
     }
 }

@@ -17,6 +17,7 @@ use super::breakpoints::Breakpoints;
 use super::debug::{self, DebugStorage};
 use super::file::{FilesInUse, OpenFile, plain};
 use super::filter::{Filter, Wishes};
+use super::guard::RawGuard;
 use super::host::{HostStorage, HostWishes};
 use super::lock::{Claim, Permissions};
 use super::node::{Common, Format, Kind, Locking, Node};
@@ -230,8 +231,9 @@ impl Opener {
         let mut opened = self.format(common, &format, looked, access, inherited)?;
         if driver == "raw" {
             opened.guessed_raw = true;
-            let stay_raw = opened.disk.access() == Access::ReadWrite;
-            opened.disk = Filter::over(opened.disk, Wishes { stay_raw, ..Wishes::default() });
+            if opened.disk.access() == Access::ReadWrite {
+                opened.disk = RawGuard::over(opened.disk);
+            }
         }
         Ok(opened)
     }

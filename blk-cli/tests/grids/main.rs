@@ -3,5 +3,8 @@
 #[path = "../qemu/mod.rs"]
 mod qemu;
 
+mod formats;
+mod guard;
+mod headers;
 mod sizes;
 mod tools;

@@ -178,7 +178,7 @@ fn made(tools: &Tools, name: &str, command: &[&str]) -> Option<String> {
 fn value(output: Option<String>, key: &str) -> Option<String> {
     let output = output?;
     let at = output.find(key)? + key.len();
-    Some(output[at..].chars().take_while(|character| character.is_ascii_alphanumeric()).collect())
+    Some(output[at..].chars().take_while(char::is_ascii_alphanumeric).collect())
 }
 
 /// What is printed, without the text that was given and the times.

@@ -31,6 +31,10 @@ impl Tools {
         Self { programs, folder }
     }
 
+    pub(crate) fn are_ours(&self) -> bool {
+        self.programs != Path::new("")
+    }
+
     /// Where the programs run.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
