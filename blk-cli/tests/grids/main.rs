@@ -3,8 +3,10 @@
 #[path = "../qemu/mod.rs"]
 mod qemu;
 
+mod check;
 mod formats;
 mod guard;
 mod headers;
+mod images;
 mod sizes;
 mod tools;

@@ -38,27 +38,55 @@ impl Walk<'_> {
     /// Compares every stored count with the counted references, up to the end of the file. With `explains`, a block that cannot be
     /// read is told before the counts that this hides.
     pub(super) fn compare_refcounts(&mut self, explains: bool) -> Result<()> {
-        let last = self.counts.iter().rposition(|count| *count > 0);
-        self.end_cluster = last.map_or(0, |last| last as u64 + 1);
+        // The header's cluster is there in any case.
+        self.end_cluster = 1;
         let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
         let entries = self.geometry.block_entries();
         let mut explains = explains;
         for index in 0..self.clusters().div_ceil(entries) {
             let clusters = index * entries..self.clusters().min((index + 1) * entries);
+            let counted = &self.counts[clusters.start as usize..clusters.end as usize];
+            let last = counted.iter().rposition(|count| *count > 0);
+            let end_cluster = last.map_or(0, |last| clusters.start + last as u64 + 1);
             match self.blocks.get(index as usize).copied().unwrap_or(0) {
                 0 => self.compare_missing_block(clusters),
                 block if !self.geometry.is_cluster_aligned(block) => {
                     self.tell_unreadable(clusters, (index, block), &mut explains);
+                    continue;
                 }
                 block if block >= self.file_bytes => self.compare_missing_block(clusters),
                 block => {
                     self.storage.read_at(block, &mut bytes)?;
+                    let inside = clusters.end - clusters.start;
                     self.compare_block(clusters, &bytes);
+                    self.count_past_end(&bytes, inside);
+                }
+            }
+            self.end_cluster = self.end_cluster.max(end_cluster);
+        }
+        self.report.image_end_offset = self.end_cluster << self.geometry.cluster_bits();
+        // Blocks that share a cluster could be any number.
+        if !self.blocks_unusable {
+            for index in self.clusters().div_ceil(entries)..self.blocks.len() as u64 {
+                let block = self.blocks[index as usize];
+                if block != 0 && block < self.file_bytes {
+                    self.storage.read_at(block, &mut bytes)?;
+                    self.count_past_end(&bytes, 0);
                 }
             }
         }
-        self.report.image_end_offset = self.end_cluster << self.geometry.cluster_bits();
         Ok(())
+    }
+
+    /// Counts what a block says of clusters past the end of the file: all but the first `inside`.
+    fn count_past_end(&mut self, block: &[u8], inside: u64) {
+        let entries = self.geometry.block_entries();
+        let order = self.geometry.refcount_order();
+        let whole_bytes = (inside << order).div_ceil(8) as usize;
+        // Mostly there is nothing, which is seen at once.
+        let end = if is_zero(&block[whole_bytes..]) { (inside + 8).min(entries) } else { entries };
+        let stored = (inside..end).filter(|entry| count_at(block, *entry, order) != 0);
+        self.report.leaks_past_end += stored.count() as u64;
     }
 
     fn compare_block(&mut self, clusters: Range<u64>, block: &[u8]) {
@@ -109,4 +137,11 @@ impl Walk<'_> {
         });
         self.end_cluster = self.end_cluster.max(cluster + 1);
     }
+}
+
+/// Whether all bytes are 0; a look at 64 at once costs no more than at one.
+fn is_zero(bytes: &[u8]) -> bool {
+    let (chunks, rest) = bytes.as_chunks::<64>();
+    let or = |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | byte);
+    chunks.iter().all(|chunk| or(chunk) == 0) && or(rest) == 0
 }

@@ -148,7 +148,7 @@ pub(super) fn checked(disk: &Disk) -> Judged<u64> {
         .check(RepairMode::None)
         .map_err(|error| Violation::failed(Rule::Check, "the check, with no fault at work,", &error))?;
     if report.corruptions == 0 && report.check_errors == 0 {
-        return Ok(report.leaks);
+        return Ok(report.leaks + report.leaks_past_end);
     }
     Err(Violation::new(Rule::Check, worst(&report)))
 }
