@@ -4,6 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 use std::process::ExitCode;
 
+use blk_core::name;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::verify::{ReplayArguments, VerifyArguments};
@@ -55,23 +56,23 @@ fn definition() -> clap::Command {
 
 /// Runs the program with these arguments, the first of which is its name.
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let mut arguments: Vec<OsString> = arguments.into_iter().collect();
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
     let called = arguments.first().map(|name| Path::new(name).file_name().unwrap_or(name).to_owned());
     match called.as_deref().and_then(|name| name.to_str()) {
-        Some("qemu-io") => return crate::io::run("qemu-io", arguments.split_off(1)),
-        Some("qemu-img") => return crate::img::run("qemu-img", arguments.split_off(1)),
+        Some("qemu-io") => return crate::io::run("qemu-io", as_text(&arguments[1..])),
+        Some("qemu-img") => return crate::img::run("qemu-img", as_text(&arguments[1..])),
         _ => {}
     }
     // Both have a grammar of their own, in which the order of arguments matters.
     match arguments.get(1).and_then(|name| name.to_str()) {
-        Some("io") => return crate::io::run("blk io", arguments.split_off(2)),
-        Some("img") => return crate::img::run("blk img", arguments.split_off(2)),
+        Some("io") => return crate::io::run("blk io", as_text(&arguments[2..])),
+        Some("img") => return crate::img::run("blk img", as_text(&arguments[2..])),
         _ => {}
     }
     let arguments = Arguments::parse_from(arguments);
     match arguments.command {
-        Command::Io(rest) => crate::io::run("blk io", rest.arguments),
-        Command::Img(rest) => crate::img::run("blk img", rest.arguments),
+        Command::Io(rest) => crate::io::run("blk io", as_text(&rest.arguments)),
+        Command::Img(rest) => crate::img::run("blk img", as_text(&rest.arguments)),
         Command::Verify(arguments) => crate::verify::verify(&arguments),
         Command::Replay(arguments) => crate::verify::replay(&arguments),
         Command::Completions { shell } => {
@@ -86,6 +87,11 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             }
         },
     }
+}
+
+/// Arguments that are text throughout: names of files may hold any bytes, and are carried as [`name`] says.
+fn as_text(arguments: &[OsString]) -> Vec<OsString> {
+    arguments.iter().map(|argument| name::from_os(argument).into()).collect()
 }
 
 #[cfg(test)]

@@ -36,7 +36,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, Options, Result, Storage};
+use blk_core::{Access, Disk, Error, Options, Result, Storage, name};
 
 use complete::complete;
 use filter::{Filter, Wishes};
@@ -47,7 +47,7 @@ use options::NodeOptions;
 pub use breakpoints::Breakpoints;
 pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
-pub(crate) use open::registry;
+pub(crate) use open::{CHAIN_MAX, registry};
 pub use scratch::Scratch;
 pub(crate) use text::shown;
 pub use verify::{OnMismatch, mismatch_line};
@@ -231,7 +231,7 @@ impl Request {
 /// The path of the file at the bottom of what `name` specifies, if it is one.
 pub fn path_of(name: &str) -> Option<PathBuf> {
     let node = Node::parse(complete(Some(name), NodeOptions::default(), Role::Image).ok()?).ok()?;
-    node.file_name().map(PathBuf::from)
+    node.file_name().map(name::to_path)
 }
 
 impl Layer {

@@ -13,6 +13,7 @@ mod extent;
 mod filter;
 mod format;
 mod info;
+pub mod name;
 mod signature;
 mod size;
 pub mod storage;

@@ -5,7 +5,7 @@
 
 mod fixed;
 
-use blk_core::{Error, Extent, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage, name};
 use zerocopy::IntoBytes;
 
 use crate::extension::{self, BitmapDirectory, Extensions, FORMAT_BYTES_MAX};
@@ -40,7 +40,7 @@ pub(crate) struct BackingName {
 impl BackingName {
     /// Checked before it is written: nobody could open an image whose names are too long.
     pub(crate) fn new(name: String, format: Option<String>) -> Result<Self> {
-        let length = name.len() as u64;
+        let length = name::to_bytes(&name).len() as u64;
         if length == 0 || length > BACKING_NAME_BYTES_MAX {
             let reason = format!("the name has {length} bytes, allowed are 1 to {BACKING_NAME_BYTES_MAX}");
             return Err(Error::invalid_option("backing_file", reason));
@@ -149,8 +149,9 @@ impl Header {
         }
         extension::push(&mut rest, EXTENSION_END, &[]);
         if let Some(backing) = &self.backing {
-            self.backing_extent = Extent::new((fixed_bytes + rest.len()) as u64, backing.name.len() as u64);
-            rest.extend_from_slice(backing.name.as_bytes());
+            let name = name::to_bytes(&backing.name);
+            self.backing_extent = Extent::new((fixed_bytes + rest.len()) as u64, name.len() as u64);
+            rest.extend_from_slice(&name);
         }
         let mut bytes = self.encode_fixed();
         bytes.append(&mut rest);
@@ -253,12 +254,10 @@ fn read_backing(
     let mut bytes = vec![0; extent.length as usize];
     storage.read_at(extent.offset, &mut bytes)?;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
-    bytes.truncate(end);
-    if bytes.is_empty() {
+    if end == 0 {
         return Ok(None);
     }
-    let name = String::from_utf8(bytes)
-        .map_err(|_| Error::malformed("backing file name", extent.offset, "the name is not UTF-8"))?;
+    let name = name::from_bytes(&bytes[..end]);
     Ok(Some(BackingName { name, format: extensions.backing_format.clone() }))
 }
 

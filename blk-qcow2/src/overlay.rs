@@ -6,7 +6,7 @@
 //!
 //! Write order for the content: the L1 table without its entries is durable before any count falls, as in `metadata`.
 
-use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage};
+use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage, name};
 
 use crate::allocator::Freed;
 use crate::header::{BackingName, Header};
@@ -29,7 +29,7 @@ impl Overlay for Qcow2 {
         if let Some(name) = &header.backing
             && header.backing_extent.offset >= metadata.header.backing_extent.end()
         {
-            self.storage.write_at(header.backing_extent.offset, name.name.as_bytes())?;
+            self.storage.write_at(header.backing_extent.offset, &name::to_bytes(&name.name))?;
             self.storage.sync().map_err(|error| metadata.poison(error))?;
         }
         let written = self.storage.write_at(0, &image).and_then(|()| self.storage.sync());
@@ -95,7 +95,7 @@ impl Header {
         let mut image = vec![0; self.length as usize];
         storage.read_at(0, &mut image)?;
         self.append_extensions(storage, backing.as_ref(), &mut image)?;
-        let name = backing.as_ref().map_or(&[][..], |backing| backing.name.as_bytes());
+        let name = backing.as_ref().map(|backing| name::to_bytes(&backing.name)).unwrap_or_default();
         let room = self.geometry.cluster_bytes();
         let start = image.len() as u64;
         let length = name.len() as u64;
@@ -110,7 +110,7 @@ impl Header {
         let fixed = header.encode_fixed();
         image[..fixed.len()].copy_from_slice(&fixed);
         if at == start {
-            image.extend_from_slice(name);
+            image.extend_from_slice(&name);
         }
         header.backing = backing;
         Ok((header, image))

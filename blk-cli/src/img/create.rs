@@ -201,8 +201,8 @@ fn create_file(name: &str, format: &str, in_use: &FilesInUse) -> Outcome<(Arc<dy
     if has_protocol(name) && !name.starts_with("file:") {
         return Err(Failure::new(format!("{name}: not supported: making an image other than a file")));
     }
-    let path = plain_path(name).to_string_lossy().into_owned();
-    spec::new_file(&path, format, in_use).map_err(|error| Failure::new(error.to_string()))
+    spec::new_file(name.strip_prefix("file:").unwrap_or(name), format, in_use)
+        .map_err(|error| Failure::new(error.to_string()))
 }
 
 /// Whether both names lead to one file.

@@ -1,9 +1,9 @@
 //! Opening images, and reading them as whole sectors.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result};
+use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result, name};
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
@@ -195,7 +195,7 @@ pub(crate) fn has_protocol(name: &str) -> bool {
 
 /// The path of a file that is named plainly, or with `file:`.
 pub(crate) fn plain_path(name: &str) -> PathBuf {
-    Path::new(name.strip_prefix("file:").unwrap_or(name)).to_path_buf()
+    name::to_path(name.strip_prefix("file:").unwrap_or(name))
 }
 
 /// The disk below `image` as a command line would name it.

@@ -15,6 +15,7 @@ use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose, backing_of, backing_path, plain_path};
 use super::json::Json;
 use super::output;
+use crate::spec::{self, FilesInUse};
 
 pub(super) use human::snapshot_table;
 
@@ -57,9 +58,6 @@ struct Report {
     file: Option<FileInfo>,
 }
 
-/// Longest chain that is followed.
-const CHAIN_MAX: usize = 200;
-
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("info", program, arguments)?;
     let name = args.image.name("info")?;
@@ -79,12 +77,22 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 /// Reports about the image and, if `chain`, all disks below.
 fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
     let mut reports: Vec<Report> = Vec::new();
+    let mut seen = FilesInUse::new();
     let mut next = Some(named);
     while let Some(named) = next.take() {
-        if reports.len() >= CHAIN_MAX || reports.iter().any(|report| report.name == named.name) {
-            return Err(Failure::new(format!("the chain of '{}' comes back to itself", named.name)));
+        if reports.len() >= spec::CHAIN_MAX {
+            let limit = format!("the chain of backing files is longer than {}", spec::CHAIN_MAX);
+            return Err(Failure::new(format!("{}: {limit}", named.name)));
         }
         let image = named.open(program, Purpose::INSPECT)?;
+        let files = image.files();
+        if seen.iter().any(|seen| files.iter().any(|file| file.is_same(seen))) {
+            return Err(Failure::new(format!(
+                "'{}': the chain of backing files comes back to it",
+                named.name
+            )));
+        }
+        seen.extend(files);
         let info = image.info().map_err(|error| Failure::of(&image.name, &error))?;
         if chain {
             next = info.backing.as_ref().map(|backing| backing_of(&image.name, backing));
@@ -170,7 +178,7 @@ fn file_json(name: &str, file: FileInfo) -> Json {
     Json::Object(vec![
         ("children", Json::List(Vec::new())),
         ("virtual-size", file.length.into()),
-        ("filename", plain_path(name).to_string_lossy().as_ref().into()),
+        ("filename", name.strip_prefix("file:").unwrap_or(name).into()),
         ("format", file.protocol().into()),
         ("actual-size", file.occupied.into()),
         ("format-specific", specific),

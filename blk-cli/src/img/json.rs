@@ -2,6 +2,8 @@
 
 use std::fmt::Write;
 
+use blk_core::name;
+
 /// A value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Json {
@@ -84,30 +86,37 @@ fn end(text: &mut String, bracket: char, level: usize) {
     text.push(bracket);
 }
 
-/// A text between quotes; everything but printable ASCII is escaped.
+/// A text between quotes; everything but printable ASCII is escaped, and what is no UTF-8 in a file name is replaced.
 pub(crate) fn quoted(value: &str) -> String {
     let mut text = String::from("\"");
-    for character in value.chars() {
-        match character {
-            '"' => text.push_str("\\\""),
-            '\\' => text.push_str("\\\\"),
-            '\u{8}' => text.push_str("\\b"),
-            '\u{c}' => text.push_str("\\f"),
-            '\n' => text.push_str("\\n"),
-            '\r' => text.push_str("\\r"),
-            '\t' => text.push_str("\\t"),
-            ' '..='~' => text.push(character),
-            _ => {
-                let mut units = [0; 2];
-                for unit in character.encode_utf16(&mut units) {
-                    // Writing to a String does not fail.
-                    let _ = write!(text, "\\u{unit:04X}");
-                }
-            }
+    for chunk in name::to_bytes(value).utf8_chunks() {
+        chunk.valid().chars().for_each(|character| escape(&mut text, character));
+        if !chunk.invalid().is_empty() {
+            escape(&mut text, char::REPLACEMENT_CHARACTER);
         }
     }
     text.push('"');
     text
+}
+
+fn escape(text: &mut String, character: char) {
+    match character {
+        '"' => text.push_str("\\\""),
+        '\\' => text.push_str("\\\\"),
+        '\u{8}' => text.push_str("\\b"),
+        '\u{c}' => text.push_str("\\f"),
+        '\n' => text.push_str("\\n"),
+        '\r' => text.push_str("\\r"),
+        '\t' => text.push_str("\\t"),
+        ' '..='~' => text.push(character),
+        _ => {
+            let mut units = [0; 2];
+            for unit in character.encode_utf16(&mut units) {
+                // Writing to a String does not fail.
+                let _ = write!(text, "\\u{unit:04X}");
+            }
+        }
+    }
 }
 
 #[cfg(test)]

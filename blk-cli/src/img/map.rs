@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::io::{self, BufWriter, Write};
 use std::process::ExitCode;
 
-use blk_core::Extent;
+use blk_core::{Extent, name};
 use clap::Parser;
 
 use super::args::{self, OneImage, OutputForm};
@@ -65,8 +65,9 @@ fn show_table(out: &mut impl Write, chain: &Chain, extent: Extent) -> Outcome<()
                 "the image has compressed clusters, which this form cannot show; --output=json can",
             ));
         };
-        let name = &chain.layers[status.depth].name;
-        writeln!(out, "{:<16}{:<16}{:<16}{name}", hex(start), hex(status.length), hex(host))?;
+        write!(out, "{:<16}{:<16}{:<16}", hex(start), hex(status.length), hex(host))?;
+        out.write_all(&name::to_bytes(&chain.layers[status.depth].name))?;
+        writeln!(out)?;
     }
     Ok(())
 }

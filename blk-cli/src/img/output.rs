@@ -1,7 +1,10 @@
-//! Writing to standard output and standard error, in the order of events, and without panic where nobody reads.
+//! Writing to standard output and standard error, in the order of events, without panic where nobody reads, and names as the
+//! bytes that they are.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};
+
+use blk_core::name;
 
 use super::failure::Outcome;
 
@@ -14,7 +17,7 @@ pub(crate) fn append(text: &mut String, more: fmt::Arguments<'_>) {
 /// Writes `text` to standard output at once.
 pub(crate) fn text(text: &str) -> Outcome<()> {
     let mut out = io::stdout().lock();
-    out.write_all(text.as_bytes())?;
+    out.write_all(&name::to_bytes(text))?;
     out.flush()?;
     Ok(())
 }
@@ -26,5 +29,6 @@ pub(crate) fn line(line: &str) -> Outcome<()> {
 
 /// Writes a line to standard error. That it cannot be written changes nothing: there is nobody left to tell.
 pub(crate) fn error_line(line: &str) {
-    let _ = writeln!(io::stderr().lock(), "{line}");
+    let line = format!("{line}\n");
+    let _ = io::stderr().lock().write_all(&name::to_bytes(&line));
 }

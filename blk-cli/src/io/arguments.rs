@@ -119,11 +119,7 @@ impl Arguments {
             return Err(Refusal::Error("--image-opts and -f are mutually exclusive".to_owned()));
         }
         let Some(file) = self.files.first() else { return Ok(None) };
-        let Some(name) = file.to_str() else {
-            let what = format!("can't open device {}: its name is not UTF-8", file.to_string_lossy());
-            return Err(Refusal::Error(what));
-        };
-        let (name, format) = (Some(name.to_owned()), self.format.clone());
+        let (name, format) = (Some(file.to_string_lossy().into_owned()), self.format.clone());
         Ok(Some(Plan { name, image_opts: self.image_opts, format, options: Vec::new(), mode }))
     }
 

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, BufWriter, Write};
 use std::os::fd::AsFd;
 
+use blk_core::name;
 use blk_core::sync::Mutex;
 
 /// A stream that can be written from any thread.
@@ -61,7 +62,7 @@ impl Console {
             if streams.is_closed {
                 return;
             }
-            if streams.out.write_all(text.as_ref().as_bytes()).is_err() {
+            if streams.out.write_all(&name::to_bytes(text.as_ref())).is_err() {
                 streams.is_closed = true;
             }
         }
@@ -74,7 +75,8 @@ impl Console {
     pub(crate) fn complain(&self, line: &str) {
         let mut streams = self.streams.lock();
         // That it cannot be written changes nothing: there is nobody left to tell.
-        let _ = writeln!(streams.err, "{line}").and_then(|()| streams.err.flush());
+        let line = format!("{line}\n");
+        let _ = streams.err.write_all(&name::to_bytes(&line)).and_then(|()| streams.err.flush());
     }
 
     /// Writes a line to standard error behind the program's name.

@@ -5,6 +5,8 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::thread;
 use std::time::Duration;
 
+use blk_core::name;
+
 use super::session::Session;
 
 /// What is printed before each command is read.
@@ -77,7 +79,7 @@ fn read_line(input: &mut impl BufRead) -> Option<io::Result<String>> {
     if let Some(end) = line.iter().position(|byte| *byte == 0) {
         line.truncate(end);
     }
-    Some(Ok(String::from_utf8_lossy(&line).into_owned()))
+    Some(Ok(name::from_bytes(&line)))
 }
 
 #[cfg(test)]

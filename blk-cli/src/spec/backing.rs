@@ -2,9 +2,10 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use blk_core::sync::Mutex;
-use blk_core::{Access, Disk, Resolver, Result};
+use blk_core::{Access, Disk, Error, Resolver, Result};
 
 use super::Layer;
 use super::complete::complete;
@@ -17,6 +18,8 @@ use super::text;
 #[derive(Debug)]
 pub(super) struct BackingResolver {
     opener: Opener,
+    /// The name of the image, for messages.
+    overlay: String,
     /// The folder of the image, which relative names count from; `None` where it lies in no file.
     folder: Option<PathBuf>,
     backing: Backing,
@@ -27,11 +30,12 @@ pub(super) struct BackingResolver {
 impl BackingResolver {
     pub(super) fn new(
         opener: Opener,
+        overlay: String,
         folder: Option<PathBuf>,
         backing: Backing,
         inherited: Inherited,
     ) -> Self {
-        Self { opener, folder, backing, inherited, layers: Mutex::default() }
+        Self { opener, overlay, folder, backing, inherited, layers: Mutex::default() }
     }
 
     /// The images that were opened, topmost first.
@@ -43,16 +47,30 @@ impl BackingResolver {
     fn resolved(&self, name: &str) -> String {
         match &self.folder {
             Some(folder) if text::split_protocol(name).is_none() => {
-                folder.join(name).to_string_lossy().into_owned()
+                blk_core::name::from_os(folder.join(blk_core::name::to_path(name)).as_os_str())
             }
             _ => name.to_owned(),
         }
     }
 
+    /// Names both images, once: further up it is the same failure.
+    fn explain(&self, name: Option<&str>, error: Error) -> Error {
+        if self.opener.is_explained.swap(true, Ordering::Relaxed) {
+            return error;
+        }
+        let (name, reason) = match error {
+            Error::Unresolved { name, reason } => (name, reason),
+            other => (name.unwrap_or_default().to_owned(), other.to_string()),
+        };
+        Error::Unresolved { name, reason: format!("{reason}; the backing file of '{}'", self.overlay) }
+    }
+
     /// Opens what the image names, with what is given on top.
     fn open(&self, name: Option<&str>, given: NodeOptions) -> Result<Arc<Disk>> {
-        let node = Node::parse(complete(name, given, Role::Image)?)?;
-        let opened = self.opener.disk(&node, Access::ReadOnly, self.inherited)?;
+        let node = complete(name, given, Role::Image).and_then(Node::parse);
+        let node = node.map_err(|error| self.explain(name, error))?;
+        let opened = self.opener.disk(&node, Access::ReadOnly, self.inherited);
+        let opened = opened.map_err(|error| self.explain(node.name().as_deref().or(name), error))?;
         self.layers.lock().extend(opened.layers);
         Ok(Arc::new(opened.disk))
     }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blk_core::{Access, Error, FileStorage, Result, Storage};
+use blk_core::{Access, Error, FileStorage, Result, Storage, name};
 
 use super::lock::{Claim, Locks, Permissions};
 use super::node::Locking;
@@ -33,7 +33,7 @@ impl OpenFile {
     /// Opens the file of that name, which has to exist, to use it as `access` says. Nothing is locked yet.
     pub(super) fn open(name: &str, on_host: Access, access: Access, locking: Locking) -> Result<Self> {
         let failed = |reason: String| unresolved(name, reason);
-        let path = PathBuf::from(name);
+        let path = name::to_path(name);
         let metadata = std::fs::metadata(&path).map_err(|error| failed(plain(&error)))?;
         let kind = metadata.file_type();
         if !kind.is_file() && !kind.is_block_device() {
@@ -66,8 +66,8 @@ impl OpenFile {
     }
 
     /// Where it is.
-    pub fn path(&self) -> &Path {
-        Path::new(&self.name)
+    pub fn path(&self) -> PathBuf {
+        name::to_path(&self.name)
     }
 
     /// Its bytes.
@@ -89,7 +89,7 @@ impl OpenFile {
     }
 
     /// Whether both are the same file, or one is a device that lies in the other.
-    pub(super) fn is_same(&self, other: &Self) -> bool {
+    pub fn is_same(&self, other: &Self) -> bool {
         self.place.overlaps(&other.place)
     }
 
@@ -131,11 +131,12 @@ pub fn new_file(
     in_use: &[Arc<OpenFile>],
 ) -> Result<(Arc<dyn Storage>, Arc<OpenFile>)> {
     let failed = |error: &std::io::Error| unresolved(name, plain(error));
+    let path = name::to_path(name);
     let mut options = OpenOptions::new();
     options.read(true).write(true).custom_flags(NONBLOCK);
     // The kernel refuses to make what exists as a device.
-    let is_device = std::fs::metadata(name).is_ok_and(|metadata| metadata.file_type().is_block_device());
-    let file = options.create(!is_device).truncate(false).open(name).map_err(|error| failed(&error))?;
+    let is_device = std::fs::metadata(&path).is_ok_and(|metadata| metadata.file_type().is_block_device());
+    let file = options.create(!is_device).truncate(false).open(&path).map_err(|error| failed(&error))?;
     let file = OpenFile::from_file(file, name, Access::ReadWrite, Access::ReadWrite, Locking::Auto)?;
     file.check_apart(in_use)?;
     file.claim(new_claim(format, is_device))?;

@@ -4,11 +4,11 @@ use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::DiskStorage;
-use blk_core::{Access, DenyResolver, Disk, Error, Options, Registry, Resolver, Result, Storage};
+use blk_core::{Access, DenyResolver, Disk, Error, Options, Registry, Resolver, Result, Storage, name};
 use blk_verify::Verify;
 
 use super::Layer;
@@ -75,6 +75,8 @@ pub(super) struct Opener {
     pub(super) backing: Option<Arc<Disk>>,
     /// Where writes go instead of to the files.
     pub(super) scratch: Option<Arc<Scratch>>,
+    /// What went wrong in a backing file has been explained.
+    pub(super) is_explained: Arc<AtomicBool>,
     /// How many files have been opened for the topmost image.
     pub(super) files_opened: Arc<AtomicUsize>,
 }
@@ -184,9 +186,9 @@ impl Opener {
         let mut above = self.above.clone();
         above.extend(opened.files.iter().cloned());
         let deeper = Self { above, depth: self.depth + 1, backing: None, ..self.clone() };
-        let folder = opened.file.as_ref().and_then(|file| file.path().parent()).map(Path::to_path_buf);
+        let folder = opened.file.as_ref().and_then(|file| file.path().parent().map(Path::to_path_buf));
         let below = Inherited { fixed_length: false, ..inherited };
-        let resolver = BackingResolver::new(deeper, folder, format.backing.clone(), below);
+        let resolver = BackingResolver::new(deeper, shown(&node), folder, format.backing.clone(), below);
         let mut options = format.options.clone();
         set_discard(&mut options, inherited);
         if format.driver == "qcow2" {
@@ -353,7 +355,7 @@ impl Opener {
 
 /// Refuses a file where the driver is one for devices.
 fn check_is_device(name: &str) -> Result<()> {
-    if std::fs::metadata(name).is_ok_and(|metadata| metadata.is_file()) {
+    if std::fs::metadata(name::to_path(name)).is_ok_and(|metadata| metadata.is_file()) {
         let reason = "the driver 'host_device' is for block devices; 'file' is the one for files".to_owned();
         return Err(Error::Unresolved { name: name.to_owned(), reason });
     }
@@ -375,7 +377,7 @@ fn read_rules(name: &str) -> Result<Rules> {
     let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
     // A name inside an image may mean a pipe on which nobody writes.
     let nonblocking = nix::libc::O_NONBLOCK;
-    let file = std::fs::File::options().read(true).custom_flags(nonblocking).open(name);
+    let file = std::fs::File::options().read(true).custom_flags(nonblocking).open(name::to_path(name));
     let file = file.map_err(|error| failed(plain(&error)))?;
     if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
         return Err(failed("rules are read from a regular file only".to_owned()));
@@ -429,7 +431,7 @@ fn wishes(common: &Common) -> Wishes {
 
 fn layer(node: &Node, format: &'static str, opened: &OpenedStorage) -> Layer {
     let storage = Some(Arc::clone(&opened.storage));
-    let path = opened.file.as_ref().map(|file| file.path().to_path_buf());
+    let path = opened.file.as_ref().map(|file| file.path());
     let files = opened.files.clone();
     Layer { name: shown(node), format, storage, files, path, node: Some(node.clone()) }
 }

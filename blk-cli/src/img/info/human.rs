@@ -4,7 +4,6 @@ use std::fmt::Write;
 
 use blk_core::{Detail, SnapshotInfo};
 
-use super::super::image::plain_path;
 use super::super::output::append;
 use super::super::size::human;
 use super::Report;
@@ -57,10 +56,10 @@ impl Report {
 
     fn add_file(&self, text: &mut String) {
         let Some(file) = self.file else { return };
-        let name = plain_path(&self.name);
+        let name = self.name.strip_prefix("file:").unwrap_or(&self.name);
         text.push_str("Child node '/file':\n");
         let lines = [
-            format!("filename: {}", name.display()),
+            format!("filename: {name}"),
             format!("protocol type: {}", file.protocol()),
             format!("file length: {}", exact(file.length)),
             format!("disk size: {}", human(file.occupied)),

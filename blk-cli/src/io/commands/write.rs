@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags, name};
 
 use super::arguments::{REQUEST_BYTES_MAX, buffer, bytes, parts_bytes, pattern, whole_sectors};
 use super::{Call, Command, Needs};
@@ -258,7 +258,7 @@ fn write(session: &mut Session, call: &Call<'_>) -> Done {
 fn file_content(name: &str, length: u64) -> Done<Vec<u8>> {
     let failed = |error: &std::io::Error| Refusal::Complaint(format!("{name}: {}", system_text(error)));
     let mut content = buffer(length, 0)?;
-    let mut file = File::open(name).map_err(|error| failed(&error))?;
+    let mut file = File::open(name::to_path(name)).map_err(|error| failed(&error))?;
     let mut filled = 0;
     while filled < content.len() {
         match file.read(&mut content[filled..]) {
