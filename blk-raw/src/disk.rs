@@ -1,12 +1,12 @@
 //! The driver: adds the window's start to every offset, and nothing else.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{
-    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Preallocation, Resize, Result, Storage,
+    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Limits, Preallocation, Resize, Result, Storage,
     WriteFlags, ZeroFlags, refuse_compressed,
 };
 
@@ -34,16 +34,36 @@ pub(crate) struct RawDisk {
     resizing: Mutex<()>,
     /// Why a sync failed: what it was to make durable may be lost, and no later sync of the host says so.
     lost: OnceLock<String>,
+    /// Something was written after the last flush: only then it tells of its second step, as QEMU's does.
+    is_written: AtomicBool,
 }
 
 impl RawDisk {
     pub(crate) fn new(storage: Arc<dyn Storage>, window: Window, discard_frees: bool) -> Self {
         let size = AtomicU64::new(window.size);
-        Self { storage, window, size, discard_frees, resizing: Mutex::new(()), lost: OnceLock::new() }
+        Self {
+            storage,
+            window,
+            size,
+            discard_frees,
+            resizing: Mutex::new(()),
+            lost: OnceLock::new(),
+            is_written: AtomicBool::new(false),
+        }
     }
 
     fn in_file(&self, extent: Extent) -> Extent {
         Extent::new(self.window.start + extent.offset, extent.length)
+    }
+
+    /// Puts everything on stable storage, without telling of a step.
+    fn sync(&self) -> Result<()> {
+        if let Some(cause) = self.lost.get() {
+            return Err(Error::Poisoned { cause: cause.clone() });
+        }
+        self.storage.sync().inspect_err(|error| {
+            self.lost.get_or_init(|| error.to_string());
+        })
     }
 }
 
@@ -51,6 +71,10 @@ impl BlockDriver for RawDisk {
     #[inline]
     fn size(&self) -> u64 {
         self.size.load(Ordering::Relaxed)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits { can_fua: true, ..Limits::default() }
     }
 
     #[inline]
@@ -63,31 +87,44 @@ impl BlockDriver for RawDisk {
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         refuse_compressed(flags)?;
         self.storage.event(Event::WriteAio);
-        self.storage.write_at(self.window.start + offset, buf)
+        let written = self.storage.write_at(self.window.start + offset, buf);
+        // A write that failed may have written something.
+        self.is_written.store(true, Ordering::Relaxed);
+        written?;
+        // A durable write is one step for those who follow the steps.
+        if flags.fua { self.sync() } else { Ok(()) }
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let extent = self.in_file(extent);
         let unmap = flags.may_unmap && self.discard_frees;
-        if flags.no_fallback {
-            return self.storage.zero_fast(extent, unmap);
-        }
-        if unmap { self.storage.punch_hole(extent) } else { self.storage.write_zeroes_at(extent) }
+        let zeroed = if flags.no_fallback {
+            self.storage.zero_fast(extent, unmap)
+        } else if unmap {
+            self.storage.punch_hole(extent)
+        } else {
+            self.storage.write_zeroes_at(extent)
+        };
+        let done = zeroed.and_then(|()| if flags.fua { self.flush() } else { Ok(()) });
+        self.is_written.store(true, Ordering::Relaxed);
+        done
     }
 
     fn discard(&self, extent: Extent) -> Result<()> {
+        self.is_written.store(true, Ordering::Relaxed);
         if self.discard_frees { self.storage.punch_hole(self.in_file(extent)) } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<()> {
         self.storage.event(Event::FlushToOs);
-        self.storage.event(Event::FlushToDisk);
-        if let Some(cause) = self.lost.get() {
-            return Err(Error::Poisoned { cause: cause.clone() });
+        if self.is_written.swap(false, Ordering::Relaxed) {
+            self.storage.event(Event::FlushToDisk);
         }
-        self.storage.sync().inspect_err(|error| {
-            self.lost.get_or_init(|| error.to_string());
-        })
+        self.sync()
+    }
+
+    fn close(&self) -> Result<()> {
+        if self.is_written.load(Ordering::Relaxed) { self.flush() } else { Ok(()) }
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -117,10 +154,12 @@ impl Info for RawDisk {
 
 impl Resize for RawDisk {
     fn resize(&self, size: u64) -> Result<()> {
+        self.is_written.store(true, Ordering::Relaxed);
         self.grow(size, Preallocation::Off)
     }
 
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        self.is_written.store(true, Ordering::Relaxed);
         if self.window.fixed {
             return Err(Error::unsupported("resizing a window of fixed size"));
         }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::{Event, write_zeroes_as_data};
+use blk_core::storage::Event;
 use blk_core::sync::RwLock;
 use blk_core::{Error, Extent, Result, Storage, StorageRun};
 
@@ -99,6 +99,19 @@ struct Part {
     is_whole: bool,
 }
 
+/// The units at both ends of a request that covers them in part only. Where nothing lies between, all is `head`.
+#[derive(Debug, Default)]
+struct Edges {
+    head: Vec<u8>,
+    tail: Vec<u8>,
+}
+
+/// Zeroes whole units.
+type Whole<'a> = &'a dyn Fn(Extent) -> Result<()>;
+
+/// As much as is zeroed by one write; a multiple of all alignments up to this.
+static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
+
 /// Cuts `extent` into a part before the first whole unit, whole units of at most `max` bytes, and a part behind them.
 fn parts(extent: Extent, unit: u64, max: u64) -> impl Iterator<Item = Part> {
     let first = extent.offset.next_multiple_of(unit);
@@ -149,15 +162,94 @@ impl LimitedStorage {
         Ok(())
     }
 
-    /// Does `whole` for what is made of whole units, and writes zeroes as data elsewhere.
-    fn zero(&self, extent: Extent, unit: Unit, whole: impl Fn(Extent) -> Result<()>) -> Result<()> {
+    /// Reads the units that `extent` covers in part only, and tells of each step. The caller is alone.
+    fn read_edges(&self, extent: Extent, wide: Extent) -> Result<Edges> {
         let align = self.limits.align();
-        let preferred = unit.preferred.unwrap_or(align);
-        let max = unit.max.unwrap_or(u64::MAX / 2 / preferred * preferred);
-        for part in parts(extent, preferred, max) {
-            if part.is_whole { whole(part.extent)? } else { write_zeroes_as_data(self, part.extent)? }
+        let units = wide.length.div_ceil(align);
+        let has_head = !extent.offset.is_multiple_of(align);
+        let has_tail = !extent.end().is_multiple_of(align);
+        if units == 1 || (units == 2 && has_head && has_tail) {
+            let mut head = vec![0; wide.length as usize];
+            self.tell(has_head, Event::PwritevRmwHead);
+            self.tell(has_tail, Event::PwritevRmwTail);
+            self.read_wide(wide, &mut head)?;
+            self.tell(has_head, Event::PwritevRmwAfterHead);
+            self.tell(has_tail, Event::PwritevRmwAfterTail);
+            return Ok(Edges { head, tail: Vec::new() });
+        }
+        let mut edges = Edges::default();
+        if has_head {
+            edges.head.resize(align as usize, 0);
+            self.tell(true, Event::PwritevRmwHead);
+            self.read_wide(Extent::new(wide.offset, align), &mut edges.head)?;
+            self.tell(true, Event::PwritevRmwAfterHead);
+        }
+        if has_tail {
+            let last = Extent::between(extent.end() & !(align - 1), wide.end());
+            edges.tail.resize(last.length as usize, 0);
+            self.tell(true, Event::PwritevRmwTail);
+            self.read_wide(last, &mut edges.tail)?;
+            self.tell(true, Event::PwritevRmwAfterTail);
+        }
+        Ok(edges)
+    }
+
+    fn tell(&self, happens: bool, event: Event) {
+        if happens {
+            self.below.event(event);
+        }
+    }
+
+    /// Zeroes an extent that covers some units in part only. The caller is alone.
+    fn zero_unaligned(&self, extent: Extent, wide: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
+        let Edges { mut head, mut tail } = self.read_edges(extent, wide)?;
+        let first = Extent::new(wide.offset, head.len() as u64);
+        if !first.is_empty() {
+            let zeroed = (first.end().min(extent.end()) - wide.offset) as usize;
+            head[(extent.offset - wide.offset) as usize..zeroed].fill(0);
+            self.write_wide(first, &head)?;
+        }
+        let last = Extent::between(wide.end() - tail.len() as u64, wide.end());
+        if first.end() < last.offset {
+            self.zero_units(Extent::between(first.end(), last.offset), unit, whole)?;
+        }
+        if !last.is_empty() {
+            tail[..(extent.end() - last.offset) as usize].fill(0);
+            self.write_wide(last, &tail)?;
         }
         Ok(())
+    }
+
+    /// Does `whole` for what is made of whole units of the preferred size, and writes zeroes as data elsewhere.
+    fn zero_units(&self, extent: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
+        let preferred = unit.preferred.unwrap_or(self.limits.align());
+        let max = unit.max.unwrap_or(u64::MAX / 2 / preferred * preferred);
+        for part in parts(extent, preferred, max) {
+            if part.is_whole {
+                whole(part.extent)?;
+                continue;
+            }
+            let mut at = part.extent.offset;
+            while at < part.extent.end() {
+                let length = (part.extent.end() - at).min(ZEROES.len() as u64);
+                self.write_wide(Extent::new(at, length), &ZEROES[..length as usize])?;
+                at += length;
+            }
+        }
+        Ok(())
+    }
+
+    fn zero(&self, extent: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
+        if extent.is_empty() {
+            return Ok(());
+        }
+        let wide = self.widened(extent)?;
+        if wide == extent {
+            let _shared = self.order.read();
+            return self.zero_units(extent, unit, whole);
+        }
+        let _alone = self.order.write();
+        self.zero_unaligned(extent, wide, unit, whole)
     }
 }
 
@@ -192,22 +284,25 @@ impl Storage for LimitedStorage {
             return self.write_wide(extent, buf);
         }
         let _alone = self.order.write();
+        let Edges { head, tail } = self.read_edges(extent, wide)?;
         let mut bytes = vec![0; wide.length as usize];
-        self.read_wide(wide, &mut bytes)?;
+        bytes[..head.len()].copy_from_slice(&head);
+        let end = bytes.len() - tail.len();
+        bytes[end..].copy_from_slice(&tail);
         let start = (offset - wide.offset) as usize;
         bytes[start..start + buf.len()].copy_from_slice(buf);
         self.write_wide(wide, &bytes)
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.zero(extent, self.limits.zero, |whole| self.below.write_zeroes_at(whole))
+        self.zero(extent, self.limits.zero, &|whole| self.below.write_zeroes_at(whole))
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         let length = self.below.len()?;
         let start = extent.offset.min(length);
         let inside = Extent::between(start, extent.checked_end().unwrap_or(u64::MAX).clamp(start, length));
-        self.zero(inside, self.limits.discard, |whole| self.below.punch_hole(whole))
+        self.zero(inside, self.limits.discard, &|whole| self.below.punch_hole(whole))
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
@@ -215,7 +310,7 @@ impl Storage for LimitedStorage {
         if !extent.offset.is_multiple_of(unit) || !extent.length.is_multiple_of(unit) {
             return Err(Error::unsupported("zeroing a part of a unit without writing data"));
         }
-        self.zero(extent, self.limits.zero, |whole| self.below.zero_fast(whole, unmap))
+        self.zero(extent, self.limits.zero, &|whole| self.below.zero_fast(whole, unmap))
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {

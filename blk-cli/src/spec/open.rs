@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use blk_core::storage::DiskStorage;
+use blk_core::storage::{DiskStorage, Event, PassThrough};
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Registry, Resolver, Result, Storage, name};
 use blk_verify::Verify;
 
@@ -154,7 +154,7 @@ impl Opener {
                 opened.claim(claim(format, access, inherited))?;
                 let mut options = Options::new();
                 set_discard(&mut options, inherited);
-                let storage = Arc::clone(&opened.storage);
+                let storage = Arc::new(WithoutSteps(Arc::clone(&opened.storage)));
                 let disk = blk_raw::FORMAT.open(storage, access, options, &DenyResolver)?;
                 let disk = Filter::over(disk, wishes(&node.common));
                 let layers = vec![layer(node, format, &opened)];
@@ -351,6 +351,18 @@ impl Opener {
         };
         Ok(opened(HostStorage::over(file.storage(), wishes), true))
     }
+}
+
+/// Bytes that are a disk without a format: nobody tells of the steps of one.
+#[derive(Debug)]
+struct WithoutSteps(Arc<dyn Storage>);
+
+impl PassThrough for WithoutSteps {
+    fn inner(&self) -> &dyn Storage {
+        &*self.0
+    }
+
+    fn event(&self, _event: Event) {}
 }
 
 /// Refuses a file where the driver is one for devices.

@@ -91,3 +91,44 @@ fn a_last_unit_that_is_not_whole_does_not_make_the_storage_longer() {
     assert!(storage.zero_fast(Extent::new(0, 100), false).is_err());
     storage.zero_fast(Extent::new(0, 4096), true).unwrap();
 }
+
+/// A storage that remembers its steps.
+#[derive(Debug)]
+struct Steps(MemoryStorage, blk_core::sync::Mutex<Vec<&'static str>>);
+
+impl blk_core::storage::PassThrough for Steps {
+    fn inner(&self) -> &dyn Storage {
+        &self.0
+    }
+
+    fn event(&self, event: Event) {
+        self.1.lock().push(event.as_str());
+    }
+}
+
+#[test]
+fn what_is_read_to_be_written_back_is_told_in_order() {
+    let steps = Arc::new(Steps(MemoryStorage::from_bytes(&[1; 40_000]), blk_core::sync::Mutex::default()));
+    let storage = limits("align=4096").unwrap().over(Arc::clone(&steps) as Arc<dyn Storage>);
+    let taken = || std::mem::take(&mut *steps.1.lock()).join(" ").replace("pwritev_rmw_", "");
+    storage.write_at(0, &[2; 4096]).unwrap();
+    assert_eq!(taken(), "");
+    storage.write_at(100, &[2; 1000]).unwrap();
+    assert_eq!(taken(), "head tail after_head after_tail");
+    storage.write_at(0, &[2; 1000]).unwrap();
+    assert_eq!(taken(), "tail after_tail");
+    storage.write_at(100, &[2; 8192]).unwrap();
+    assert_eq!(taken(), "head after_head tail after_tail");
+    storage.write_zeroes_at(Extent::new(4196, 4000)).unwrap();
+    assert_eq!(taken(), "head tail after_head after_tail");
+    storage.write_zeroes_at(Extent::new(100, 20_000)).unwrap();
+    assert_eq!(taken(), "head after_head tail after_tail");
+    let mut all = vec![0; 40_000];
+    storage.read_at(0, &mut all).unwrap();
+    let expected = |at: usize| match at {
+        0..100 => 2,
+        100..20_100 => 0,
+        _ => 1,
+    };
+    assert!(all.iter().enumerate().all(|(at, byte)| *byte == expected(at)));
+}
