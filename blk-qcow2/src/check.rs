@@ -13,6 +13,7 @@
 //! **Invariant:** time and memory are bounded by the length of the image file, whatever its tables say: every table is read
 //! a fixed number of times, however often it is referred to.
 
+mod bulk;
 mod entries;
 mod flags;
 mod others;

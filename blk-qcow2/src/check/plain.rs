@@ -6,6 +6,7 @@
 
 use blk_core::{Error, Extent, RepairMode, Result, Storage};
 
+use super::bulk::GROUP_ENTRIES;
 use super::walk::{
     ACTIVE, CONTESTED, DATA, FIXED, Fix, IN_SNAPSHOT_TABLE, L2_TABLE, LAST, Place, SNAPSHOTS, TableUse, Walk,
 };
@@ -195,16 +196,29 @@ impl<'a> Walk<'a> {
             let bytes = self.read_l2(host_offset)?;
             let active = uses.iter().filter(|table| table.is_active()).count() as u64;
             let mut table = PlainTable { uses, host_offset, mends, active, next_contiguous: None };
-            for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-                let entry = u64::from_be_bytes(*raw);
-                if entry != 0 {
-                    self.count_plain_entry(&mut table, index, entry);
+            let times = (uses.len() as u32, active);
+            for (number, group) in bytes.as_chunks::<8>().0.chunks(GROUP_ENTRIES).enumerate() {
+                if !self.count_group(group, times, &mut table.next_contiguous) {
+                    self.count_plain_group(&mut table, number * GROUP_ENTRIES, group);
                 }
             }
             self.l2_read = (host_offset, bytes);
         }
         self.tables = tables;
         Ok(())
+    }
+
+    /// Counts the entries of a table one by one; `first` is the index of the first of them.
+    fn count_plain_group(&mut self, table: &mut PlainTable<'_>, first: usize, group: &[[u8; 8]]) {
+        for (index, raw) in (first..).zip(group) {
+            let entry = u64::from_be_bytes(*raw);
+            if entry & (COMPRESSED | COPIED) == 0 && entry != 0 {
+                self.unflagged.insert(table.host_offset);
+            }
+            if entry != 0 {
+                self.count_plain_entry(table, index, entry);
+            }
+        }
     }
 
     #[inline]

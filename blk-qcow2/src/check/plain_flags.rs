@@ -13,6 +13,7 @@ impl Walk<'_> {
         let mends = mends && self.l1_is_own;
         let l1 = std::mem::take(&mut self.l1);
         let mut seen = HashSet::new();
+        let shares_clusters = self.shares_clusters();
         for (index, &entry) in l1.iter().enumerate().filter(|(_, entry)| **entry & OFFSET_MASK != 0) {
             let at = self.header.l1_table_offset + index as u64 * 8;
             self.compare_plain_flag(at, entry, mends, || {
@@ -21,7 +22,7 @@ impl Walk<'_> {
             let table = entry & OFFSET_MASK;
             let is_walked = self.geometry.is_cluster_aligned(table)
                 && table >> self.geometry.cluster_bits() < self.counts.len() as u64;
-            if is_walked && seen.insert(table) {
+            if is_walked && !self.has_right_flags(table, shares_clusters) && seen.insert(table) {
                 self.compare_plain_table(table, mends)?;
             }
         }

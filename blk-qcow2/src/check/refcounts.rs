@@ -90,6 +90,9 @@ impl Walk<'_> {
     }
 
     fn compare_block(&mut self, clusters: Range<u64>, block: &[u8]) {
+        if self.stores_what_is_counted(clusters.start, clusters.end - clusters.start, block) {
+            return;
+        }
         let order = self.geometry.refcount_order();
         for (index, cluster) in clusters.enumerate() {
             let stored = count_at(block, index as u64, order);

@@ -1,5 +1,7 @@
 //! The state of an inspection: counted references, and what was found.
 
+use std::collections::BTreeSet;
+
 use rustc_hash::FxHashMap;
 
 use blk_core::{CheckReport, Error, Extent, Finding, Result, Severity, Storage};
@@ -91,6 +93,8 @@ pub(super) struct Walk<'a> {
     pub(super) l1: Vec<u64>,
     /// It shares no cluster with the header, and lies inside the file.
     pub(super) l1_is_own: bool,
+    /// Where the L2 tables lie that have an entry without the copied flag.
+    pub(super) unflagged: BTreeSet<u64>,
     pub(super) tables: Vec<TableUse>,
     /// The L2 table that was read last, and its host offset; empty, where no table can be, before the first.
     pub(super) l2_read: (u64, Vec<u8>),
@@ -143,6 +147,7 @@ impl<'a> Walk<'a> {
             l1: Vec::new(),
             l1_is_own: true,
             tables: Vec::new(),
+            unflagged: BTreeSet::new(),
             l2_read: (u64::MAX, Vec::new()),
             report,
             told: Vec::new(),
