@@ -2,7 +2,11 @@
 //!
 //! Absolute times mean little on a shared machine; so peers and we take turns, and the median of the ratios counts.
 
+mod content;
+mod programs;
+
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use serde::Deserialize;
@@ -10,9 +14,21 @@ use xshell::{Shell, cmd};
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
-    /// One round instead of three.
+    /// One round instead of three, or five for whole programs.
     #[arg(long)]
     quick: bool,
+    /// Measure only whole programs, or only drivers.
+    #[arg(long, value_enum)]
+    only: Option<Part>,
+    /// Folders in which programs are measured; a tmpfs and the build folder by default.
+    #[arg(long, value_name = "FOLDER")]
+    dir: Vec<PathBuf>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Part {
+    Programs,
+    Drivers,
 }
 
 /// What is measured, against what, and how much of it we have to reach.
@@ -49,13 +65,34 @@ type Measures = BTreeMap<String, f64>;
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
+    let mut all = true;
+    if arguments.only != Some(Part::Drivers) {
+        all &= measure_programs(&shell, arguments)?;
+    }
+    if arguments.only != Some(Part::Programs) {
+        all &= measure_drivers(&shell, arguments)?;
+    }
+    Ok(all)
+}
+
+fn measure_programs(shell: &Shell, arguments: &Arguments) -> Result<bool> {
+    cmd!(shell, "cargo build --release --quiet -p blk-cli").run()?;
+    let target = crate::tools::target_folder(&shell.current_dir());
+    let folders = match &arguments.dir[..] {
+        [] => vec![PathBuf::from("/dev/shm"), target.clone()],
+        given => given.to_vec(),
+    };
+    programs::run(&target.join("release/blk"), &folders, if arguments.quick { 1 } else { 5 })
+}
+
+fn measure_drivers(shell: &Shell, arguments: &Arguments) -> Result<bool> {
     cmd!(shell, "cargo build --release --quiet -p blk-testbed --bin blk-bench").run()?;
     cmd!(shell, "cargo build --release --quiet --manifest-path peers/Cargo.toml").run()?;
     let mut ours = Vec::new();
     let mut peers = Vec::new();
     for _ in 0..if arguments.quick { 1 } else { 3 } {
-        peers.push(measure(&shell, "cargo run --release --quiet --manifest-path peers/Cargo.toml -- all")?);
-        ours.push(measure(&shell, "cargo run --release --quiet -p blk-testbed --bin blk-bench -- all")?);
+        peers.push(measure(shell, "cargo run --release --quiet --manifest-path peers/Cargo.toml -- all")?);
+        ours.push(measure(shell, "cargo run --release --quiet -p blk-testbed --bin blk-bench -- all")?);
     }
     Ok(report(&ours, &peers))
 }

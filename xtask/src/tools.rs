@@ -27,7 +27,7 @@ pub(crate) fn need_room(shell: &Shell) -> Result<()> {
 }
 
 /// Where cargo builds the workspace in `folder`.
-fn target_folder(folder: &Path) -> PathBuf {
+pub(crate) fn target_folder(folder: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from)
 }
 
