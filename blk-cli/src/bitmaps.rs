@@ -7,7 +7,7 @@ pub(crate) fn warning(name: &str, disk: &Disk) -> Option<String> {
     if disk.access() == Access::ReadOnly {
         return None;
     }
-    let info = disk.driver().as_info()?.info().ok()?;
+    let info = disk.as_info()?.info().ok()?;
     let (_, Detail::List(bitmaps)) = info.details.iter().find(|(name, _)| *name == "bitmaps")? else {
         return None;
     };

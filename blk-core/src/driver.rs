@@ -104,11 +104,18 @@ pub trait BlockDriver: Debug + Send + Sync {
     /// Writes `buf` at `offset`. On failure each of its bytes is old or new; all others are untouched.
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()>;
 
-    /// Makes `extent` read as zeroes. On failure as for a write.
-    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()>;
+    /// Makes `extent` read as zeroes. On failure as for a write. A driver without it, as this default, has zeroes written to
+    /// it as data.
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        let _ = (extent, flags);
+        Err(Error::unsupported("write zeroes without writing data"))
+    }
 
     /// Tells that the bytes are no longer needed: each reads as it did, or as zero, and stays so until it is written.
-    fn discard(&self, extent: Extent) -> Result<()>;
+    fn discard(&self, extent: Extent) -> Result<()> {
+        let _ = extent;
+        Err(Error::unsupported("discard"))
+    }
 
     /// Puts everything that earlier completed requests wrote on stable storage.
     fn flush(&self) -> Result<()>;
@@ -223,4 +230,55 @@ pub trait Check {
 /// Helper for drivers without compressed writes.
 pub fn refuse_compressed(flags: WriteFlags) -> Result<()> {
     if flags.compressed { Err(Error::unsupported("compressed write")) } else { Ok(()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sync::Mutex;
+    use crate::{Access, ErrorKind};
+
+    /// Only what a driver has to have.
+    #[derive(Debug)]
+    struct Least(Mutex<Vec<u8>>);
+
+    impl BlockDriver for Least {
+        fn size(&self) -> u64 {
+            self.0.lock().len() as u64
+        }
+
+        fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+            buf.copy_from_slice(&self.0.lock()[offset as usize..][..buf.len()]);
+            Ok(())
+        }
+
+        fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+            refuse_compressed(flags)?;
+            self.0.lock()[offset as usize..][..buf.len()].copy_from_slice(buf);
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<()> {
+            Ok(())
+        }
+
+        fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+            let length = extent.length;
+            Ok(BlockStatus { length, allocated: true, zero: false, compressed: false, host_offset: None })
+        }
+    }
+
+    #[test]
+    fn a_driver_that_cannot_zero_has_zeroes_written() {
+        let disk = Disk::new(Least(Mutex::new(vec![1; 1000])), Access::ReadWrite);
+        let extent = Extent::new(100, 300);
+        disk.write_zeroes(extent, ZeroFlags { fua: true, ..ZeroFlags::default() }).unwrap();
+        let mut read = [9; 1000];
+        disk.read(0, &mut read).unwrap();
+        assert!(read[..100] == [1; 100] && read[100..400] == [0; 300] && read[400..] == [1; 600]);
+        let refused = |result: Result<()>| assert_eq!(result.unwrap_err().kind(), ErrorKind::Unsupported);
+        refused(disk.write_zeroes(extent, ZeroFlags { no_fallback: true, ..ZeroFlags::default() }));
+        refused(disk.discard(extent));
+        refused(disk.resize(2000));
+    }
 }

@@ -94,7 +94,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 }
 
 fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
-    if image.disk.driver().as_check().is_none() {
+    if image.disk.as_check().is_none() {
         return Err(Failure::new("This image format does not support checks").with_code(CANNOT_CHECK));
     }
     image.disk.check(repair).map_err(|error| Failure::new(format!("the check failed: {error}")))

@@ -58,7 +58,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     commit.run(progress)?;
     base.close()?;
     if !args.drop && args.base.is_none() {
-        let overlay = image.disk.driver().as_overlay();
+        let overlay = image.disk.as_overlay();
         let emptied = overlay.map_or(Ok(()), Overlay::forget_content);
         emptied.map_err(|error| Failure::of(name, &error))?;
     }

@@ -162,7 +162,7 @@ impl Image {
 
 /// As [`Image::info`].
 pub(crate) fn info_of(disk: &Disk) -> Result<ImageInfo> {
-    match disk.driver().as_info() {
+    match disk.as_info() {
         Some(info) => info.info(),
         None => Ok(ImageInfo { format: "raw", ..ImageInfo::default() }),
     }

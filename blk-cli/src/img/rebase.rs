@@ -59,7 +59,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let purpose = Purpose { write: true, alone: args.unchecked, ..Purpose::READ };
     let image = args.image.named(name).open(program, purpose)?;
     let backing = new_backing(name, &args)?;
-    let overlay = image.disk.driver().as_overlay();
+    let overlay = image.disk.as_overlay();
     let overlay =
         overlay.ok_or_else(|| Failure::new(format!("{name}: this format cannot have a disk below")))?;
     let mut progress = args.talk.progress(1.0)?;

@@ -60,7 +60,7 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     if size <= old && preallocation != Preallocation::Off {
         return Err(Failure::new("preallocation needs a disk that becomes larger"));
     }
-    if !size.is_multiple_of(SECTOR_BYTES) && image.disk.driver().as_overlay().is_some() {
+    if !size.is_multiple_of(SECTOR_BYTES) && image.disk.as_overlay().is_some() {
         return Err(Failure::new(format!("the new size, {size}, is not a multiple of {SECTOR_BYTES} bytes")));
     }
     image.claim_resize()?;

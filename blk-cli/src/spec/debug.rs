@@ -7,7 +7,7 @@
 use std::io::{self, Write as _};
 use std::sync::Arc;
 
-use blk_core::storage::Event;
+use blk_core::storage::{Event, PassThrough};
 use blk_core::sync::{Condvar, Mutex};
 use blk_core::{Error, Extent, Result, Storage, StorageRun};
 
@@ -17,7 +17,7 @@ use super::rules::{InjectError, IoType, Rules, SetState};
 /// A storage with rules over another one.
 #[derive(Debug)]
 pub(crate) struct DebugStorage {
-    below: Arc<dyn Storage>,
+    inner: Arc<dyn Storage>,
     state: Mutex<State>,
     /// A request has stopped, or may go on.
     changed: Condvar,
@@ -83,8 +83,8 @@ impl State {
 }
 
 impl DebugStorage {
-    /// Puts rules before `below`; `say` gets what is told about requests that stop and go on, a line each.
-    pub(crate) fn new(below: Arc<dyn Storage>, rules: Rules, say: fn(&str)) -> Self {
+    /// Puts rules before `inner`; `say` gets what is told about requests that stop and go on, a line each.
+    pub(crate) fn new(inner: Arc<dyn Storage>, rules: Rules, say: fn(&str)) -> Self {
         let mut state = State {
             number: 1,
             transitions: rules.set_state,
@@ -95,7 +95,7 @@ impl DebugStorage {
             next_suspension: 0,
         };
         state.apply(Event::None);
-        Self { below, state: Mutex::new(state), changed: Condvar::new(), say }
+        Self { inner, state: Mutex::new(state), changed: Condvar::new(), say }
     }
 
     fn check(&self, operation: &'static str, io_type: IoType, extent: Option<Extent>) -> Result<()> {
@@ -110,10 +110,10 @@ impl DebugStorage {
     }
 
     fn zero(&self, extent: Extent, zero: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.event(Event::PwritevZero);
+        PassThrough::event(self, Event::PwritevZero);
         self.check("zero", IoType::WriteZeroes, Some(extent))?;
         zero()?;
-        self.event(Event::PwritevDone);
+        PassThrough::event(self, Event::PwritevDone);
         Ok(())
     }
 
@@ -139,49 +139,45 @@ pub(crate) fn say(line: &str) {
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-impl Storage for DebugStorage {
-    fn len(&self) -> Result<u64> {
-        self.below.len()
-    }
-
-    fn set_len(&self, length: u64) -> Result<()> {
-        self.below.set_len(length)
+impl PassThrough for DebugStorage {
+    fn inner(&self) -> &dyn Storage {
+        &*self.inner
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.check("read", IoType::Read, Some(Extent::new(offset, buf.len() as u64)))?;
-        self.below.read_at(offset, buf)
+        self.inner.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.event(Event::Pwritev);
+        PassThrough::event(self, Event::Pwritev);
         self.check("write", IoType::Write, Some(Extent::new(offset, buf.len() as u64)))?;
-        self.below.write_at(offset, buf)?;
-        self.event(Event::PwritevDone);
+        self.inner.write_at(offset, buf)?;
+        PassThrough::event(self, Event::PwritevDone);
         Ok(())
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.zero(extent, || self.below.write_zeroes_at(extent))
+        self.zero(extent, || self.inner.write_zeroes_at(extent))
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         self.check("punch", IoType::Discard, Some(extent))?;
-        self.below.punch_hole(extent)
+        self.inner.punch_hole(extent)
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
-        self.zero(extent, || self.below.zero_fast(extent, unmap))
+        self.zero(extent, || self.inner.zero_fast(extent, unmap))
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
         self.check("block status", IoType::BlockStatus, Some(Extent::new(offset, 1)))?;
-        self.below.run_at(offset)
+        self.inner.run_at(offset)
     }
 
     fn sync(&self) -> Result<()> {
         self.check("sync", IoType::Flush, None)?;
-        self.below.sync()
+        self.inner.sync()
     }
 
     fn event(&self, event: Event) {

@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
-use blk_core::{Extent, Result, Storage, StorageRun};
+use blk_core::storage::PassThrough;
+use blk_core::{Extent, Result, Storage};
 
 /// What a [`HostStorage`] does in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -25,46 +25,34 @@ static ZEROES: [u8; SHORT_BYTES as usize] = [0; SHORT_BYTES as usize];
 /// A storage over another one that leaves some requests out.
 #[derive(Debug)]
 pub(crate) struct HostStorage {
-    below: Arc<dyn Storage>,
+    inner: Arc<dyn Storage>,
     wishes: HostWishes,
 }
 
 impl HostStorage {
-    /// `below` itself where nothing is to be changed about it.
-    pub(crate) fn over(below: Arc<dyn Storage>, wishes: HostWishes) -> Arc<dyn Storage> {
-        if wishes == HostWishes::default() { below } else { Arc::new(Self { below, wishes }) }
+    /// `inner` itself where nothing is to be changed about it.
+    pub(crate) fn over(inner: Arc<dyn Storage>, wishes: HostWishes) -> Arc<dyn Storage> {
+        if wishes == HostWishes::default() { inner } else { Arc::new(Self { inner, wishes }) }
     }
 
     fn zero(&self, extent: Extent) -> Result<()> {
         if self.wishes.writes_short_zeroes && extent.length <= SHORT_BYTES {
-            return self.below.write_at(extent.offset, &ZEROES[..extent.length as usize]);
+            return self.inner.write_at(extent.offset, &ZEROES[..extent.length as usize]);
         }
-        self.below.write_zeroes_at(extent)
+        self.inner.write_zeroes_at(extent)
     }
 
     /// The part of an extent that lies inside the storage.
     fn inside(&self, extent: Extent) -> Result<Extent> {
-        let length = self.below.len()?;
+        let length = self.inner.len()?;
         let start = extent.offset.min(length);
         Ok(Extent::between(start, extent.checked_end().unwrap_or(u64::MAX).clamp(start, length)))
     }
 }
 
-impl Storage for HostStorage {
-    fn len(&self) -> Result<u64> {
-        self.below.len()
-    }
-
-    fn set_len(&self, length: u64) -> Result<()> {
-        self.below.set_len(length)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.below.read_at(offset, buf)
-    }
-
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        self.below.write_at(offset, buf)
+impl PassThrough for HostStorage {
+    fn inner(&self) -> &dyn Storage {
+        &*self.inner
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
@@ -74,7 +62,7 @@ impl Storage for HostStorage {
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         let is_short = self.wishes.writes_short_zeroes && extent.length <= SHORT_BYTES;
         if !self.wishes.keep_space && !is_short {
-            return self.below.punch_hole(extent);
+            return self.inner.punch_hole(extent);
         }
         let inside = self.inside(extent)?;
         if inside.is_empty() { Ok(()) } else { self.zero(inside) }
@@ -82,31 +70,25 @@ impl Storage for HostStorage {
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         if !unmap || !self.wishes.keep_space {
-            return self.below.zero_fast(extent, unmap);
+            return self.inner.zero_fast(extent, unmap);
         }
         let inside = self.inside(extent)?;
-        if inside.is_empty() { Ok(()) } else { self.below.zero_fast(inside, false) }
-    }
-
-    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.below.run_at(offset)
+        if inside.is_empty() { Ok(()) } else { self.inner.zero_fast(inside, false) }
     }
 
     fn sync(&self) -> Result<()> {
-        if self.wishes.no_flush { Ok(()) } else { self.below.sync() }
-    }
-
-    fn event(&self, event: Event) {
-        self.below.event(event);
+        if self.wishes.no_flush { Ok(()) } else { self.inner.sync() }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use blk_core::MemoryStorage;
-    use blk_core::storage::{FaultRule, FaultStorage, Operation};
+    use std::sync::Arc;
 
-    use super::*;
+    use blk_core::storage::{FaultRule, FaultStorage, Operation};
+    use blk_core::{Extent, MemoryStorage, Storage};
+
+    use super::{HostStorage, HostWishes, SHORT_BYTES};
 
     #[test]
     fn flushes_and_holes_are_left_out() {

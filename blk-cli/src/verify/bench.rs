@@ -43,7 +43,7 @@ impl Pair {
         scratches.extend(reference.scratch.iter().chain(&test.scratch).cloned());
         drop(scratches);
         let mut opened = Box::new(SpecBench::open(&reference, test)?);
-        if self.repair && opened.test_disk().driver().as_check().is_some() {
+        if self.repair && opened.test_disk().as_check().is_some() {
             opened.test_disk().check(RepairMode::All).context("repairing the image under test")?;
             opened.reopen().context("the image under test")?;
         }
@@ -55,7 +55,7 @@ impl Pair {
         let mut request = self.request(&self.test, self.formats.test_format.as_ref(), Access::ReadOnly);
         request.for_check = true;
         let image = request.open().context("the image under test")?;
-        if image.disk.driver().as_check().is_none() {
+        if image.disk.as_check().is_none() {
             return Ok(None);
         }
         Ok(Some(image.disk.check(RepairMode::None).context("checking the image under test")?))

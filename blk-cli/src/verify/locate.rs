@@ -164,7 +164,7 @@ impl Search<'_> {
 
     /// What a check says of these clusters, or of the image.
     fn check(&self, clusters: &[Cluster]) -> String {
-        if self.test.driver().as_check().is_none() {
+        if self.test.as_check().is_none() {
             return "the format has none".to_owned();
         }
         let report = match self.test.check(RepairMode::None) {

@@ -183,7 +183,7 @@ fn changed(
 fn info(session: &mut Session, _call: &Call<'_>) -> Done {
     let target = session.target()?;
     session.console.say(&format!("format name: {}\n", target.format()));
-    let Some(info) = target.disk().driver().as_info() else { return Err(Refusal::Said) };
+    let Some(info) = target.disk().as_info() else { return Err(Refusal::Said) };
     let info = info.info().map_err(|error| Refusal::Failed { what: "info", error })?;
     let cluster_bytes = report::bytes(info.cluster_bytes.unwrap_or(0));
     let state_offset = report::bytes(machine_state_offset(&info, target.disk().size()));

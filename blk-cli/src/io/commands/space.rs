@@ -143,7 +143,7 @@ fn truncate(session: &mut Session, call: &Call<'_>) -> Done {
 }
 
 fn resize(disk: &Disk, size: u64, preallocation: Preallocation) -> Result<()> {
-    let has_clusters = match disk.driver().as_info() {
+    let has_clusters = match disk.as_info() {
         Some(info) => info.info()?.cluster_bytes.is_some(),
         None => false,
     };

@@ -1,6 +1,10 @@
-use blk_core::MemoryStorage;
+use std::sync::Arc;
 
-use super::*;
+use blk_core::storage::Event;
+use blk_core::{Extent, MemoryStorage, Storage};
+
+use super::{Breakpoints, DebugStorage};
+use crate::spec::rules::Rules;
 use crate::spec::text;
 
 fn storage(rules: &str) -> DebugStorage {
