@@ -3,7 +3,9 @@
 #[path = "../qemu/mod.rs"]
 mod qemu;
 
+mod bitmaps;
 mod check;
+mod fields;
 mod formats;
 mod guard;
 mod headers;
