@@ -1,6 +1,7 @@
 //! `blk img` against cp and qemu-img: times of whole programs, in turns, on a tmpfs and on the file system of the workspace.
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Instant;
@@ -170,9 +171,12 @@ impl Place {
         Ok(time)
     }
 
-    fn length_of_out(&self) -> Result<f64> {
+    /// What the file takes on the host: how its last cluster is counted in its length does not matter.
+    fn size_of_out(&self) -> Result<f64> {
+        let out = fs::File::open(self.folder.join("out"))?;
+        out.sync_all()?;
         #[expect(clippy::cast_precision_loss, reason = "a ratio needs no more than a few digits")]
-        Ok(fs::metadata(self.folder.join("out"))?.len() as f64)
+        Ok((out.metadata()?.blocks() * 512) as f64)
     }
 
     fn measure(&self, rounds: usize) -> Result<bool> {
@@ -191,9 +195,9 @@ impl Place {
         let (mut ours, mut peers, mut ratios, mut sizes) = (Vec::new(), Vec::new(), Vec::new(), [0.0; 2]);
         for _ in 0..rounds {
             let peer = self.seconds(row.peer)?;
-            sizes[1] = if row.compares_sizes { self.length_of_out()? } else { 0.0 };
+            sizes[1] = if row.compares_sizes { self.size_of_out()? } else { 0.0 };
             let our = self.seconds(row.ours)?;
-            sizes[0] = if row.compares_sizes { self.length_of_out()? } else { 0.0 };
+            sizes[0] = if row.compares_sizes { self.size_of_out()? } else { 0.0 };
             ours.push(our);
             peers.push(peer);
             ratios.push(our / peer);
