@@ -56,11 +56,13 @@ impl RawDisk {
         Extent::new(self.window.start + extent.offset, extent.length)
     }
 
+    fn check_usable(&self) -> Result<()> {
+        self.lost.get().map_or(Ok(()), |cause| Err(Error::Poisoned { cause: cause.clone() }))
+    }
+
     /// Puts everything on stable storage, without telling of a step.
     fn sync(&self) -> Result<()> {
-        if let Some(cause) = self.lost.get() {
-            return Err(Error::Poisoned { cause: cause.clone() });
-        }
+        self.check_usable()?;
         self.storage.sync().inspect_err(|error| {
             self.lost.get_or_init(|| error.to_string());
         })
@@ -124,7 +126,8 @@ impl BlockDriver for RawDisk {
     }
 
     fn close(&self) -> Result<()> {
-        if self.is_written.load(Ordering::Relaxed) { self.flush() } else { Ok(()) }
+        // A flush that failed has nothing more to write, and yet not all is well.
+        if self.is_written.load(Ordering::Relaxed) { self.flush() } else { self.check_usable() }
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
