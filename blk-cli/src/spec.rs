@@ -16,6 +16,7 @@ mod complete;
 mod debug;
 mod file;
 mod filter;
+pub mod fuzzing;
 mod guard;
 mod host;
 mod json;

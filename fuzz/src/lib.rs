@@ -6,6 +6,7 @@ mod status;
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use blk_cli::spec::fuzzing::specification as specification_of;
 use blk_testbed::hostile::{self, ImageStats};
 use blk_testbed::{Purpose, Runner, Suite};
 use blk_verify::Outcome;
@@ -19,6 +20,8 @@ struct Session {
     /// The engine of the suite that this process runs, from its first scenario on.
     runner: Option<Box<dyn Runner>>,
     images: ImageStats,
+    /// Image specifications: refused, parsed, opened.
+    specifications: [u64; 3],
     /// The most that an image has cost so far.
     image_cost_max: Cost,
     started: Instant,
@@ -32,6 +35,7 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(|| {
     Mutex::new(Session {
         runner: None,
         images: ImageStats::default(),
+        specifications: [0; 3],
         image_cost_max: Cost::default(),
         started: now,
         said: now,
@@ -77,6 +81,23 @@ pub fn image(data: &[u8]) -> Corpus {
     }
 }
 
+/// Runs an input as an image specification; ends the process with a report if it costs too much.
+pub fn specification(data: &[u8]) -> Corpus {
+    let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+    let before = cost::before();
+    let reached = specification_of(data);
+    let cost = before.cost();
+    session.image_cost_max = session.image_cost_max.max(cost);
+    session.specifications[reached as usize] += 1;
+    if session.said.elapsed() >= SAY_EVERY {
+        session.say_specifications();
+    }
+    if let Some(report) = cost.excess() {
+        stop("cli_spec", &report, "the input is an image specification")
+    }
+    Corpus::Keep
+}
+
 fn stop(target: &str, report: &str, input: &str) -> ! {
     eprintln!("== blk-verify: finding in {target}\n{report}\n{input}");
     // libFuzzer keeps the input of a process that aborts.
@@ -99,6 +120,17 @@ impl Session {
             counts
         });
         self.say(counts);
+    }
+
+    fn say_specifications(&mut self) {
+        let [refused, parsed, opened] = self.specifications;
+        let counts = serde_json::json!({
+            "specifications": refused + parsed + opened,
+            "parsed_percent": (parsed + opened) * 100 / (refused + parsed + opened).max(1),
+            "opened_percent": opened * 100 / (refused + parsed + opened).max(1),
+            "image_mib_max": self.image_cost_max.bytes >> 20,
+        });
+        self.say(Ok(counts));
     }
 
     fn say(&mut self, counts: serde_json::Result<serde_json::Value>) {

@@ -1,5 +1,6 @@
 //! From a tree of nodes to an open disk.
 
+use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -8,7 +9,9 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::{DiskStorage, Event, PassThrough};
-use blk_core::{Access, DenyResolver, Disk, Error, Options, Registry, Resolver, Result, Storage, name};
+use blk_core::{
+    Access, DenyResolver, Disk, Error, MemoryStorage, Options, Registry, Resolver, Result, Storage, name,
+};
 use blk_verify::Verify;
 
 use super::Layer;
@@ -79,6 +82,8 @@ pub(super) struct Opener {
     pub(super) is_explained: Arc<AtomicBool>,
     /// How many files have been opened for the topmost image.
     pub(super) files_opened: Arc<AtomicUsize>,
+    /// The only files that there are, by name, instead of those of the host: nothing of the host is opened, and nobody waits.
+    pub(super) memory: Option<Arc<BTreeMap<String, Vec<u8>>>>,
 }
 
 /// An open disk, and what became known on the way.
@@ -274,13 +279,13 @@ impl Opener {
         let inherited = inherit(&node.common, inherited, access)?;
         match &node.kind {
             Kind::File { name, locking, is_device } => {
-                if *is_device {
+                if *is_device && self.memory.is_none() {
                     check_is_device(name)?;
                 }
                 self.file(name, *locking, access, inherited)
             }
             Kind::Null { size, read_zeroes, latency_ns } => {
-                let latency = Duration::from_nanos(*latency_ns);
+                let latency = Duration::from_nanos(if self.memory.is_some() { 0 } else { *latency_ns });
                 let null = NullStorage { size: *size, read_zeroes: *read_zeroes, latency };
                 Ok(OpenedStorage {
                     storage: Arc::new(null),
@@ -291,7 +296,8 @@ impl Opener {
                 })
             }
             Kind::Debug { image, config, rules, limits } => {
-                let mut all = config.as_deref().map_or_else(|| Ok(Rules::default()), read_rules)?;
+                let mut all =
+                    config.as_deref().map_or_else(|| Ok(Rules::default()), |name| self.rules(name))?;
                 all.extend(rules.clone());
                 let mut opened = self.storage(image, access, inherited)?;
                 let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
@@ -309,6 +315,13 @@ impl Opener {
         }
     }
 
+    fn rules(&self, name: &str) -> Result<Rules> {
+        match &self.memory {
+            Some(files) => Rules::parse(name, &String::from_utf8_lossy(in_memory(files, name)?)),
+            None => read_rules(name),
+        }
+    }
+
     fn file(
         &self,
         name: &str,
@@ -319,6 +332,16 @@ impl Opener {
         if self.files_opened.fetch_add(1, Ordering::Relaxed) >= FILES_MAX {
             let reason = format!("an image has at most {FILES_MAX} files, backing files included");
             return Err(Error::Unresolved { name: name.to_owned(), reason });
+        }
+        if let Some(files) = &self.memory {
+            let storage = Arc::new(MemoryStorage::from_bytes(in_memory(files, name)?));
+            return Ok(OpenedStorage {
+                storage,
+                breakpoints: None,
+                files: Vec::new(),
+                file: None,
+                is_unclaimed: false,
+            });
         }
         let locking = if inherited.locking == Locking::Auto { locking } else { inherited.locking };
         let scratch = self.scratch.as_ref().filter(|_| access == Access::ReadWrite);
@@ -351,6 +374,12 @@ impl Opener {
         };
         Ok(opened(HostStorage::over(file.storage(), wishes), true))
     }
+}
+
+/// A file that exists in memory only.
+fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
+    let denied = || Error::Unresolved { name: name.to_owned(), reason: "nothing is opened here".to_owned() };
+    files.get(name).map(Vec::as_slice).ok_or_else(denied)
 }
 
 /// Bytes that are a disk without a format: nobody tells of the steps of one.
