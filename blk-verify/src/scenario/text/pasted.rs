@@ -12,8 +12,10 @@ use super::HEADER;
 
 /// What a line says behind the number of a request, `#12`; `None` if it is another line.
 pub(super) fn numbered_request(line: &str) -> Option<&str> {
-    const WORDS: [&str; 13] =
-        ["read", "r", "write", "w", "discard", "d", "map", "truncate", "t", "flush", "f", "reopen", "check"];
+    const WORDS: [&str; 14] = [
+        "read", "r", "write", "w", "discard", "d", "map", "truncate", "t", "flush", "f", "reopen", "kill",
+        "check",
+    ];
     let rest = line.trim_start().strip_prefix('#')?;
     let request = rest.trim_start_matches(|c: char| c.is_ascii_digit());
     let word = request.split_ascii_whitespace().next()?;
@@ -67,7 +69,10 @@ mod tests {
     fn a_pasted_report_is_its_requests() {
         let report = format!("{REPORT}the last 2 of 18 requests:\n  #17 write 0 4k\n  #18 read 0 512\n");
         assert_eq!(read(&report), ["write 0 4k", "read 0 512"]);
-        assert_eq!(read("#512 write 0 4k\n\n#513 @2 read 0 1k # seen\n"), ["write 0 4k", "read 0 1k"]);
+        assert_eq!(
+            read("#512 write 0 4k\n\n#513 kill\n#514 @2 read 0 1k # seen\n"),
+            ["write 0 4k", "kill", "read 0 1k"]
+        );
         let report =
             format!("{REPORT}\n{HEADER}\nconfig size-bytes=64k\nwrite 0 4k\n\nreproduce: cargo xtask\n");
         assert_eq!(read(&report), ["write 0 4k"]);
