@@ -176,15 +176,12 @@ pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()
     if inner.is_empty() { Ok(()) } else { disk.read(offset, inner) }
 }
 
-/// The file name that `backing` has for a program which has opened the image that names it as `image`.
+/// The file name that `backing` has for a program which has opened the image that names it as `image`: a name with a
+/// protocol, `file:` too, does not depend on the image's folder.
 pub(crate) fn backing_path(image: &str, backing: &str) -> String {
-    let name = backing.strip_prefix("file:").unwrap_or(backing);
-    if name.starts_with('/') || backing.contains("json:") || has_protocol(name) {
-        return name.to_owned();
-    }
     match image.rsplit_once('/') {
-        Some((folder, _)) => format!("{folder}/{name}"),
-        None => name.to_owned(),
+        Some((folder, _)) if !backing.starts_with('/') && !has_protocol(backing) => format!("{folder}/{backing}"),
+        _ => backing.to_owned(),
     }
 }
 

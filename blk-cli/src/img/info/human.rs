@@ -18,9 +18,6 @@ impl Report {
         ];
         let occupied = self.file.map_or_else(|| "unavailable".to_owned(), |file| human(file.occupied));
         lines.push(format!("disk size: {occupied}"));
-        if self.is_guess {
-            lines.push("format guessed: yes".to_owned());
-        }
         if let Some(bytes) = self.image.cluster_bytes {
             lines.push(format!("cluster_size: {bytes}"));
         }
