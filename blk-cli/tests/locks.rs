@@ -176,7 +176,7 @@ fn differences(holder: Option<(&str, Mode)>) -> Vec<String> {
     let mut wrong = Vec::new();
     let mut expected = Vec::new();
     {
-        let Some(_held) = hold(&images, holder, false) else { return wrong };
+        let Ok(_held) = hold(&images, holder, false) else { return wrong };
         for line in COMMANDS {
             let theirs = images.run(line, false);
             let ours = images.run(line, true);
@@ -199,10 +199,13 @@ fn differences(holder: Option<(&str, Mode)>) -> Vec<String> {
     wrong
 }
 
-/// `None` if the holder cannot be had here; else what it is, which may be nobody.
-fn hold(images: &Images, holder: Option<(&str, Mode)>, is_ours: bool) -> Option<Option<Holder>> {
-    let Some((file, mode)) = holder else { return Some(None) };
-    Holder::new(images.path(), file, format(file), mode, is_ours).map(Some)
+/// A holder that cannot be had here.
+struct Unavailable;
+
+/// The holder, if there is to be one.
+fn hold(images: &Images, holder: Option<(&str, Mode)>, is_ours: bool) -> Result<Option<Holder>, Unavailable> {
+    let Some((file, mode)) = holder else { return Ok(None) };
+    Holder::new(images.path(), file, format(file), mode, is_ours).map(Some).ok_or(Unavailable)
 }
 
 /// A file that somebody writes is not emptied before that is known; QEMU's tool even removes it.

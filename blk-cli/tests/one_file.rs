@@ -9,7 +9,7 @@ use std::process::{Command, Output};
 struct Names {
     folder: tempfile::TempDir,
     /// What each is, and the name.
-    names: Vec<(&'static str, String)>,
+    of_file: Vec<(&'static str, String)>,
     _open: File,
     device: Option<String>,
 }
@@ -36,7 +36,7 @@ impl Names {
         ];
         let device = loop_device(&path("a"));
         names.extend(device.iter().map(|device| ("a loop device", device.clone())));
-        Self { folder, names, _open: open, device }
+        Self { folder, of_file: names, _open: open, device }
     }
 
     fn content(&self) -> Vec<u8> {
@@ -109,7 +109,7 @@ fn what_is_read_is_not_written_by_another_name() {
         run(folder, &["img", "create", "-q", "-f", format, "other", "1M"]);
         run(folder, &["img", "create", "-q", "-f", "qcow2", "-b", "a", "-F", format, "overlay"]);
         let before = names.content();
-        for (kind, name) in &names.names {
+        for (kind, name) in &names.of_file {
             for line in COMMANDS {
                 let line = line.replace("NAME", name).replace("FORMAT", format);
                 let line = line.replace("FOLDER", &folder.display().to_string());
@@ -134,7 +134,7 @@ fn an_image_does_not_become_its_own_backing_file() {
     let folder = names.folder.path();
     run(folder, &["img", "create", "-q", "-f", "qcow2", "-b", "a", "-F", "qcow2", "overlay"]);
     let before = names.content();
-    for (kind, name) in &names.names {
+    for (kind, name) in &names.of_file {
         for below in [name.as_str(), "overlay"] {
             let output = blk(folder, &["img", "rebase", "-f", "qcow2", "-b", below, "-F", "qcow2", "a"]);
             assert_eq!(output.status.code(), Some(1), "{kind}: {below}: {output:?}");

@@ -180,7 +180,9 @@ pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()
 /// protocol, `file:` too, does not depend on the image's folder.
 pub(crate) fn backing_path(image: &str, backing: &str) -> String {
     match image.rsplit_once('/') {
-        Some((folder, _)) if !backing.starts_with('/') && !has_protocol(backing) => format!("{folder}/{backing}"),
+        Some((folder, _)) if !backing.starts_with('/') && !has_protocol(backing) => {
+            format!("{folder}/{backing}")
+        }
         _ => backing.to_owned(),
     }
 }

@@ -187,7 +187,7 @@ impl Damages<'_> {
 
     fn counts(&mut self) {
         let m = self.made;
-        let cluster = m.cluster() as i64;
+        let cluster = m.cluster().cast_signed();
         let of = |host_offset| m.refcount_of(host_offset);
         let (data, end) = (m.data(), m.end());
         self.add("clean", &[]);
@@ -282,7 +282,7 @@ impl Damages<'_> {
         }
         self.add("l1-past", &[(40, 8, end + 16 * cluster)]);
         self.add("l1-size-large", &[(36, 4, 100_000)]);
-        self.add_resized("truncated-cluster", -(cluster as i64), &[]);
+        self.add_resized("truncated-cluster", -cluster.cast_signed(), &[]);
     }
 
     fn refcount_table(&mut self) {

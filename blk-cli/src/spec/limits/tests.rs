@@ -108,7 +108,8 @@ impl blk_core::storage::PassThrough for Steps {
 
 #[test]
 fn what_is_read_to_be_written_back_is_told_in_order() {
-    let steps = Arc::new(Steps(MemoryStorage::from_bytes(&[1; 40_000]), blk_core::sync::Mutex::default()));
+    let steps =
+        Arc::new(Steps(MemoryStorage::from_bytes(&vec![1; 40_000]), blk_core::sync::Mutex::default()));
     let storage = limits("align=4096").unwrap().over(Arc::clone(&steps) as Arc<dyn Storage>);
     let taken = || std::mem::take(&mut *steps.1.lock()).join(" ").replace("pwritev_rmw_", "");
     storage.write_at(0, &[2; 4096]).unwrap();
