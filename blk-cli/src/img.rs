@@ -50,7 +50,7 @@ const COMMANDS: &[(&str, &str, Run, Definition)] = &[
     ("bench", "measure how fast requests are answered", bench::run, bench::Args::command),
     ("bitmap", "change a dirty bitmap of an image", bitmap::run, bitmap::Args::command),
     ("check", "check an image's metadata", check::run, check::Args::command),
-    ("commit", "write an image's changes to the disk below", commit::run, commit::Args::command),
+    ("commit", "write an image's changes to its backing file", commit::run, commit::Args::command),
     ("compare", "compare the content of two images", compare::run, compare::Args::command),
     ("convert", "copy images to a new one", convert::run, convert::Args::command),
     ("create", "make a new image", create::run, create::Args::command),

@@ -2,7 +2,7 @@
 
 use crate::Result;
 
-/// A name inside an image for the disk below.
+/// A name inside an image for the backing file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BackingFile {
     /// The name as it stands in the image; relative names count from the image's own folder.
@@ -55,7 +55,7 @@ pub struct ImageInfo {
     pub format: &'static str,
     /// The unit in which the format allocates; `None` where it has none.
     pub cluster_bytes: Option<u64>,
-    /// The disk below, whether or not it is open.
+    /// The backing file, whether or not it is open.
     pub backing: Option<BackingFile>,
     /// The image was not closed: its metadata may need a repair.
     pub is_dirty: bool,
@@ -73,10 +73,10 @@ pub trait Info {
 
 /// What only a disk over another one can do.
 pub trait Overlay {
-    /// Writes another name for the disk below into the image, or none, and makes it durable. The open disk goes on with the
+    /// Writes another name for the backing file into the image, or none, and makes it durable. The open disk goes on with the
     /// disk that it has: the new name counts from the next open on.
     fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()>;
 
-    /// Gives up everything that this layer stores: the disk below shows everywhere.
+    /// Gives up everything that this layer stores: the backing file shows everywhere.
     fn forget_content(&self) -> Result<()>;
 }

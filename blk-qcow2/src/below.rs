@@ -1,16 +1,16 @@
-//! What is known, without reading it, about the disk below.
+//! What is known, without reading it, about the backing file.
 
 use blk_core::{Disk, Extent};
 
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
-    /// Whether all bytes of the disk below from `offset` on are zeroes because it ends before.
+    /// Whether all bytes of the backing file from `offset` on are zeroes because it ends before.
     pub(crate) fn below_ends_before(&self, offset: u64) -> bool {
         self.backing.as_deref().is_none_or(|backing| offset >= backing.size())
     }
 
-    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the disks below for their marks and
+    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the backing files for their marks and
     /// holes. What they fail to tell counts as data.
     pub(crate) fn below_reads_as_zeroes(&self, extent: Extent) -> bool {
         self.backing.as_deref().is_none_or(|backing| reads_as_zeroes(backing, extent))

@@ -29,18 +29,14 @@ pub(crate) static CREATE_OPTIONS: &[OptionHelp] = &[
         help: "bytes of a cluster: a power of two, 512 to 2M",
     },
     OptionHelp { name: "refcount_bits", values: "1|2|4|8|16|32|64", help: "bits of a refcount" },
-    OptionHelp {
-        name: "lazy_refcounts",
-        values: "on|off",
-        help: "allow others to postpone refcount updates",
-    },
+    OptionHelp { name: "lazy_refcounts", values: "on|off", help: "let programs postpone refcount updates" },
     OptionHelp { name: "backing_file", values: "name", help: "the backing file's name" },
     OptionHelp { name: "backing_fmt", values: "format", help: "format of the backing file" },
     OptionHelp { name: "compression_type", values: "zlib|zstd", help: "how compressed clusters are stored" },
     OptionHelp {
         name: "preallocation",
         values: "off|metadata|falloc|full",
-        help: "what is allocated at once",
+        help: "what is allocated at creation",
     },
 ];
 

@@ -32,37 +32,41 @@ static OPEN_OPTIONS: &[OptionHelp] = &[
         values: "number",
         help: "refcount block slices kept in memory",
     },
-    OptionHelp { name: "discard", values: "unmap|ignore", help: "whether a discard gives host space back" },
+    OptionHelp {
+        name: "discard",
+        values: "unmap|ignore",
+        help: "unmap: a discard gives space back to the host; ignore: it does nothing",
+    },
     OptionHelp {
         name: "lazy-refcounts",
         values: "on|off",
-        help: "whether refcounts may be out of date until the close; as the image says by default",
+        help: "postpone refcount updates until the close; the default is the image's flag",
     },
     OptionHelp {
         name: "pass-discard-request",
         values: "on|off",
-        help: "whether what the guest discards is punched out of the file; as discard if not given",
+        help: "punch holes into the file for guest discards; the default is that of discard",
     },
     OptionHelp {
         name: "pass-discard-snapshot",
         values: "on|off",
-        help: "whether clusters are that are given up with the image's whole content",
+        help: "punch holes for clusters freed together with the whole content, as by commit",
     },
     OptionHelp {
         name: "pass-discard-other",
         values: "on|off",
-        help: "whether clusters are that something else has replaced",
+        help: "punch holes for clusters that were replaced, such as moved tables",
     },
     OptionHelp {
         name: "overlap-check",
         values: "none|constant|cached|all",
-        help: "structures that writes are checked against; overlap-check.PART=on|off for each",
+        help: "metadata that no write may overlap; overlap-check.PART=on|off for each part",
     },
-    OptionHelp { name: "backing", values: "on|off", help: "whether the image's backing file is opened" },
+    OptionHelp { name: "backing", values: "on|off", help: "open the image's backing file" },
     OptionHelp {
         name: "check",
         values: "on|off",
-        help: "open only to check: whatever is wrong is left to that",
+        help: "open for a check only: damage is no reason to refuse",
     },
 ];
 

@@ -1,4 +1,4 @@
-//! What a disk over another one can do: name another disk below, and give up its own content.
+//! What a disk over another one can do: name another backing file, and give up its own content.
 //!
 //! Write order for the name: the new name goes to a place that nothing in use occupies, and is durable before the header
 //! points to it; header and extensions follow in one write. It is one sector, and so all or nothing, unless the extensions

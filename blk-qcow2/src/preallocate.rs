@@ -18,7 +18,7 @@ impl Qcow2 {
         let start = self.geometry.cluster_start(extent.offset);
         let mut at = start;
         if start < extent.offset && !self.below_ends_before(start) {
-            // The old end's cluster may show the disk below: an ordinary write keeps that.
+            // The old end's cluster may show the backing file: an ordinary write keeps that.
             at += cluster_bytes;
             self.write_zero_data(Extent::between(extent.offset, extent.end().min(at)))?;
         }

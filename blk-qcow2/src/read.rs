@@ -65,7 +65,7 @@ impl Qcow2 {
         }
     }
 
-    /// What shows where this layer has nothing: the backing disk, and zeroes behind its end.
+    /// What shows where this layer has nothing: the backing disk, and zeroes past its end.
     pub(crate) fn read_below(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let inside = self.backing.as_deref().map_or(0, |backing| below_bytes(backing, at, buf.len()));
         if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
@@ -122,7 +122,7 @@ impl Qcow2 {
         })
     }
 
-    /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes behind the end of the disk.
+    /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes past the end of the disk.
     pub(crate) fn read_for_copy(
         &self,
         metadata: &Metadata,

@@ -60,7 +60,7 @@ impl Qcow2 {
         }
         let mut rest = Extent::between(rest_end, size);
         if below > rest_end {
-            // Marks cost little, and hide what is behind the end of the disk below too, should that grow one day.
+            // Marks cost little, and hide what is past the end of the backing file too, should that grow one day.
             let has_marks = self.metadata.read().header.version >= 3;
             let end = if has_marks { size } else { below };
             let hidden = Extent::between(rest_end, end.next_multiple_of(cluster_bytes));
@@ -70,7 +70,7 @@ impl Qcow2 {
         self.clear_stray_entries(rest)
     }
 
-    /// What tables hold behind the end (the machine's state of a snapshot that was applied, or the rest of a disk that was made
+    /// What tables hold past the end (the machine's state of a snapshot that was applied, or the rest of a disk that was made
     /// smaller by hand) is no content of the larger disk.
     fn clear_stray_entries(&self, extent: Extent) -> Result<()> {
         let mut metadata = self.metadata.write();

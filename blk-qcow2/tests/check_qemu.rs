@@ -148,7 +148,7 @@ fn qemu_agrees_that_refcounts_are_repaired() {
         let disk = open(&image, Access::ReadWrite);
         let report = disk.check(RepairMode::All).unwrap();
         assert!(report.is_repaired(), "{}: {report}", shape.options);
-        // QEMU does not look behind the end of the file.
+        // QEMU does not look past the end of the file.
         assert!(theirs.leaks <= report.leaks, "{}: {theirs:?} {report}", shape.options);
         drop(disk);
         folder.write("image", &image.bytes());
@@ -221,7 +221,7 @@ fn an_image_that_qemu_left_dirty_is_recovered_and_qemu_agrees() {
     folder.img("compare -f qcow2 -F raw image before");
 }
 
-/// The 8-byte field at an offset; 0 behind the end.
+/// The 8-byte field at an offset; 0 past the end.
 fn field(image: &[u8], at: u64) -> u64 {
     let bytes = image.get(at as usize..at as usize + 8).unwrap_or(&[0; 8]);
     u64::from_be_bytes(bytes.try_into().expect("8 bytes"))

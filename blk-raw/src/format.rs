@@ -21,12 +21,12 @@ static OPEN_OPTIONS: &[OptionHelp] = &[
     OptionHelp {
         name: "discard",
         values: "unmap|ignore",
-        help: "whether a discard, or zeroes that may unmap, give host space back",
+        help: "unmap: a discard, or zeroes that may unmap, give space back to the host; ignore: they do not",
     },
 ];
 
 static CREATE_OPTIONS: &[OptionHelp] =
-    &[OptionHelp { name: "preallocation", values: "off|falloc|full", help: "what is allocated at once" }];
+    &[OptionHelp { name: "preallocation", values: "off|falloc|full", help: "what is allocated at creation" }];
 
 impl Format for RawFormat {
     fn name(&self) -> &'static str {

@@ -45,7 +45,7 @@ fn requests_are_moved_by_the_start_of_the_window_and_nothing_else() {
     let steps = subject.steps(|disk| disk.flush().unwrap());
     assert_eq!(steps.iter().map(|(operation, _)| *operation).collect::<Vec<_>>(), [Operation::Sync]);
     let steps = subject.steps(|disk| disk.resize(5000).unwrap());
-    assert_eq!(steps, [(Operation::SetLen, Extent::new(START + 5000, 0))], "nothing lies behind the end");
+    assert_eq!(steps, [(Operation::SetLen, Extent::new(START + 5000, 0))], "nothing lies past the end");
 }
 
 #[test]

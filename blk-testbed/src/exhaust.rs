@@ -21,7 +21,7 @@ pub struct Unit {
     setup: Vec<Request>,
 }
 
-/// What is run on: the usual configuration, the smallest caches, lazy refcounts, a disk below, and version 2 over one.
+/// What is run on: the usual configuration, the smallest caches, lazy refcounts, a backing file, and version 2 over one.
 fn configs() -> [Config; 5] {
     let usual = Config { cluster_bits: 9, size_bytes: CLUSTERS << 9, ..Config::default() };
     let below = Config { backing: Backing::Raw, backing_bytes: 1100, ..usual.clone() };

@@ -11,14 +11,14 @@ use blk_verify::stamp;
 /// The name under which an image finds its backing disk.
 pub(crate) const BACKING_NAME: &str = "backing";
 
-/// The disk below the one under test, and what it shows.
+/// The backing file of the disk under test, and what it shows.
 #[derive(Debug)]
 pub(crate) struct Below {
     pub(crate) disk: Arc<Disk>,
     pub(crate) format: &'static str,
 }
 
-/// Makes the disk below for a configuration; `None` where there is none.
+/// Makes the backing file for a configuration; `None` where there is none.
 pub(crate) fn below(config: &Config) -> Result<Option<Below>> {
     let size = config.backing_bytes;
     Ok(match config.backing {
@@ -76,7 +76,7 @@ fn write_stamps(disk: &Disk, offset: u64, length: u64, layer: u8) -> Result<()> 
     Ok(())
 }
 
-/// A raw disk of `size` bytes in memory that shows what `below` shows, and zeroes behind its end.
+/// A raw disk of `size` bytes in memory that shows what `below` shows, and zeroes past its end.
 pub(crate) fn reference_over(size: u64, below: Option<&Disk>) -> Result<Disk> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     storage.set_len(size)?;

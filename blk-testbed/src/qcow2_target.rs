@@ -12,7 +12,7 @@ use crate::initial::{self, BACKING_NAME};
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Qcow2Target;
 
-/// How images of one configuration are made: the disk below is made once and shared by all of them.
+/// How images of one configuration are made: the backing file is made once and shared by all of them.
 #[derive(Debug)]
 struct Qcow2Images {
     config: Config,

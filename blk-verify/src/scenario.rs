@@ -71,7 +71,7 @@ pub struct Config {
     pub refcount_order: u8,
     /// What is below the disk.
     pub backing: Backing,
-    /// Size of the disk below, bytes; may be smaller or larger than the disk.
+    /// Size of the backing file, bytes; may be smaller or larger than the disk.
     pub backing_bytes: u64,
     /// How compressed clusters are stored.
     pub compression: Compression,

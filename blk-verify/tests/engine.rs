@@ -33,7 +33,7 @@ enum Trouble {
     ReopenLoses,
     /// The first sector of both disks is filled with 0xcd, and then that of the disk under test is zeroed.
     PlantedSector,
-    /// Both hold the initial content of a disk below; that of the disk under test lies one sector off.
+    /// Both hold the initial content of a backing file; that of the disk under test lies one sector off.
     InitialOff,
 }
 

@@ -257,7 +257,7 @@ fn a_status_of_what_cannot_be_read_stands() {
     };
     let disk = fail(bad(0), bad(1));
     assert!(disk.block_status(Extent::new(0, 8192)).unwrap().zero);
-    // The same over a disk below that cannot be read.
+    // The same over a backing file that cannot be read.
     let below = Odd::over(flat(1)).reads(|_, _, _| Err(host_failure())).open();
     let test =
         Odd::over(flat(1)).below(below).statuses(|_, asked| Ok(claims(asked.length, false, false))).open();

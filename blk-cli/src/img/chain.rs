@@ -1,4 +1,4 @@
-//! A disk and all disks below it: who determines which bytes.
+//! A disk and its backing files: which of them determines which bytes.
 
 use std::sync::Arc;
 

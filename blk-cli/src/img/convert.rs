@@ -55,7 +55,7 @@ pub(super) struct Args {
     /// The target lies over this disk, and holds only what it does not
     #[arg(short = 'B', long, value_name = "FILE")]
     backing: Option<String>,
-    /// Format of the disk below the target
+    /// Format of the target's backing file
     #[arg(short = 'F', long, value_name = "FORMAT")]
     backing_format: Option<String>,
     /// The target exists already
@@ -180,7 +180,7 @@ fn check(args: &Args) -> Outcome<Settings> {
         return refuse("--skip-broken-bitmaps needs --bitmaps");
     }
     if args.names.len() > 2 && args.backing.is_some() {
-        return refuse("several sources cannot have one disk below");
+        return refuse("a target of several sources cannot have a backing file");
     }
     Ok(Settings {
         sparse_bytes,
@@ -257,7 +257,7 @@ fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
         return Err(Failure::new("what is compressed cannot be preallocated"));
     }
     if given.get("backing_file").is_some() && given.get("backing_fmt").is_none() {
-        return Err(Failure::new("the disk below is given without its format (-F)"));
+        return Err(Failure::new("the backing file is given without its format (-F)"));
     }
     Ok(())
 }

@@ -26,13 +26,13 @@ pub(super) struct Args {
     /// Options of the format, name=value,...; 'help' lists them
     #[arg(short, long, value_name = "OPTIONS")]
     options: Vec<String>,
-    /// The disk below
+    /// Name of the backing file
     #[arg(short, long, value_name = "FILE")]
     backing: Option<String>,
-    /// Format of the disk below
+    /// Format of the backing file
     #[arg(short = 'F', long, value_name = "FORMAT")]
     backing_format: Option<String>,
-    /// Do not look whether the disk below can be opened
+    /// Do not look whether the backing file can be opened
     #[arg(short = 'u', long = "backing-unsafe")]
     unchecked: bool,
     /// Print nothing but errors
@@ -76,7 +76,7 @@ fn given_options(name: &str, args: &Args) -> Outcome<Given> {
     check_format(&args.format).map_err(|failure| named(&failure.lines.join(" ")))?;
     let mut given = Given::parse(&args.options)?;
     if args.format != "qcow2" && (args.backing.is_some() || args.backing_format.is_some()) {
-        return Err(named(&format!("format '{}' cannot have a disk below", args.format)));
+        return Err(named(&format!("format '{}' does not support backing files", args.format)));
     }
     if let Some(backing) = &args.backing {
         given.set("backing_file", backing);
@@ -86,7 +86,7 @@ fn given_options(name: &str, args: &Args) -> Outcome<Given> {
     }
     given.check(&args.format).map_err(|failure| named(&failure.lines.join(" ")))?;
     if given.get("backing_file") == Some("") {
-        return Err(named("the name of the disk below is empty"));
+        return Err(named("the name of the backing file is empty"));
     }
     Ok(given)
 }
@@ -124,7 +124,7 @@ fn settle_size(
             in_use = opened.files();
         }
         if format.is_none() {
-            return Err(named("the disk below is given without its format (-F)".to_owned()));
+            return Err(named("the backing file is given without its format (-F)".to_owned()));
         }
     }
     let size = size.ok_or_else(|| named("a new image needs a size".to_owned()))?;

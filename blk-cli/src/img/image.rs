@@ -26,7 +26,7 @@ pub(crate) struct Named {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Purpose {
     pub(crate) write: bool,
-    /// The disks below are left alone: what is asked concerns the image itself.
+    /// Backing files are not opened: what is asked concerns the image itself.
     pub(crate) alone: bool,
     /// A check follows, so damage is no reason to refuse.
     pub(crate) check: bool,
@@ -81,7 +81,7 @@ impl Named {
     /// The same, while `in_use` are open: if the image is written, it is none of them, whatever name it has.
     pub(crate) fn open_beside(&self, program: &str, purpose: Purpose, in_use: &FilesInUse) -> Outcome<Image> {
         let failed = |error: Error| match error {
-            // It names what cannot be opened, which may be a disk below.
+            // It names what cannot be opened, which may be a backing file.
             Error::Unresolved { .. } => Failure::new(error.to_string()),
             _ => Failure::new(format!("cannot open '{}': {error}", crate::spec::shown(&self.name))),
         };
@@ -96,7 +96,7 @@ impl Named {
             let danger = "writes that would make it another format are refused";
             complain(
                 program,
-                &format!("warning: '{}' is taken as raw, no format was given: {danger}", self.name),
+                &format!("warning: no format given for '{}', which looks raw: {danger}", self.name),
             );
         }
         if let Some(warning) = bitmaps::warning(&image.name, &image.disk).filter(|_| !purpose.check) {
@@ -148,7 +148,7 @@ impl Image {
         whole_sectors(self.disk.size())
     }
 
-    /// Fills `buf`; bytes behind the end are zeroes.
+    /// Fills `buf`; bytes past the end are zeroes.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         read_padded(&self.disk, offset, buf)
     }
@@ -168,7 +168,7 @@ pub(crate) fn info_of(disk: &Disk) -> Result<ImageInfo> {
     }
 }
 
-/// Reads; bytes behind the end of the disk are zeroes.
+/// Reads; bytes past the end of the disk are zeroes.
 pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()> {
     let inside = disk.size().saturating_sub(offset).min(buf.len() as u64) as usize;
     let (inner, behind) = buf.split_at_mut(inside);
@@ -197,7 +197,7 @@ pub(crate) fn plain_path(name: &str) -> PathBuf {
     name::to_path(name.strip_prefix("file:").unwrap_or(name))
 }
 
-/// The disk below `image` as a command line would name it.
+/// The backing file of `image` as a command line would name it.
 pub(crate) fn backing_of(image: &str, backing: &BackingFile) -> Named {
     Named::file(backing_path(image, &backing.name), backing.format.as_deref())
 }

@@ -25,7 +25,7 @@ pub(super) use human::snapshot_table;
 pub(super) struct Args {
     #[command(flatten)]
     image: OneImage,
-    /// Tell about the disks below too
+    /// Describe the backing files too
     #[arg(short, long)]
     backing_chain: bool,
     /// How to show it
@@ -53,7 +53,7 @@ struct Report {
     /// The format was not given, and nothing but raw fits: whoever writes the image decides what it is next time.
     is_guess: bool,
     image: ImageInfo,
-    /// The name that the disk below is opened by.
+    /// The name that the backing file is opened by.
     full_backing: Option<String>,
     file: Option<FileInfo>,
 }
@@ -74,7 +74,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     Ok(ExitCode::SUCCESS)
 }
 
-/// Reports about the image and, if `chain`, all disks below.
+/// Reports about the image and, if `chain`, all its backing files.
 fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
     let mut reports: Vec<Report> = Vec::new();
     let mut seen = FilesInUse::new();

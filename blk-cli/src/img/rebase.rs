@@ -21,13 +21,13 @@ pub(super) struct Args {
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
-    /// The new disk below; empty for none
+    /// The new backing file; empty for none
     #[arg(short, long, value_name = "FILE")]
     backing: Option<String>,
-    /// Format of the new disk below
+    /// Format of the new backing file
     #[arg(short = 'F', long, value_name = "FORMAT")]
     backing_format: Option<String>,
-    /// Cache mode of the disks below
+    /// Cache mode of the backing files
     #[arg(short = 'T', long, value_name = "MODE")]
     backing_cache: Option<String>,
     /// Change the name alone: the new disk has the content of the old one
@@ -51,7 +51,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     args::check_cache_mode(args.backing_cache.as_deref())?;
     let name = args.image.name("rebase")?;
     if !args.unchecked && args.backing.is_none() {
-        return Err(Failure::usage("rebase", "expecting the new disk below (-b), or -u"));
+        return Err(Failure::usage("rebase", "expecting the new backing file (-b), or -u"));
     }
     if let Some(format) = &args.backing_format {
         check_format(format)?;
@@ -61,7 +61,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let backing = new_backing(name, &args)?;
     let overlay = image.disk.as_overlay();
     let overlay =
-        overlay.ok_or_else(|| Failure::new(format!("{name}: this format cannot have a disk below")))?;
+        overlay.ok_or_else(|| Failure::new(format!("{name}: this format does not support backing files")))?;
     let mut progress = args.talk.progress(1.0)?;
     if !args.unchecked {
         let new = open_new(program, &image, backing.as_ref())?;
@@ -75,7 +75,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         image.disk.flush().map_err(|error| Failure::of(name, &error))?;
     }
     let changed = overlay.set_backing(backing.as_ref());
-    changed.map_err(|error| Failure::new(format!("cannot change the disk below '{name}': {error}")))?;
+    changed.map_err(|error| Failure::new(format!("cannot change the backing file of '{name}': {error}")))?;
     image.close()?;
     progress.finish()?;
     Ok(ExitCode::SUCCESS)
@@ -88,7 +88,7 @@ fn new_backing(name: &str, args: &Args) -> Outcome<Option<BackingFile>> {
         return Ok(None);
     }
     if args.backing_format.is_none() {
-        let what = format!("cannot change the disk below '{name}' to '{backing}'");
+        let what = format!("cannot change the backing file of '{name}' to '{backing}'");
         return Err(Failure::new(format!("{what}: its format has to be given (-F)")));
     }
     Ok(Some(BackingFile { name: backing.to_owned(), format: args.backing_format.clone() }))
@@ -129,7 +129,7 @@ impl Rebase<'_> {
         Ok(())
     }
 
-    /// Writes those clusters of a range that the image does not hold, and that differ between the two disks below.
+    /// Writes those clusters of a range that the image does not hold, and that differ between the two backing files.
     fn keep(&self, at: u64, length: u64, unit: u64) -> Result<()> {
         let shows = |disk: Option<&Disk>| disk.is_some_and(|disk| at < disk.size());
         let new = self.new.as_ref().map(|new| &*new.disk);

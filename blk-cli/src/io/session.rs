@@ -100,8 +100,8 @@ impl Session {
     pub(crate) fn open(&mut self, plan: Plan) -> Done {
         let opening = plan.open().map_err(Refusal::Error)?;
         if let Some(name) = plan.name.as_ref().filter(|_| opening.guessed_raw) {
-            let what = "has no format given and looks like raw; name the format, or its start is protected";
-            self.console.error(&format!("warning: '{name}' {what}"));
+            let what = "which looks raw: writes that would make it another format are refused";
+            self.console.error(&format!("warning: no format given for '{name}', {what}"));
         }
         let name = plan.name.as_deref().unwrap_or_default();
         if let Some(warning) = bitmaps::warning(name, opening.target.disk()) {

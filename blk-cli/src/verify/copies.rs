@@ -87,7 +87,7 @@ impl Prepared for Copies {
     }
 }
 
-/// The disk below the image, whatever name the copy has for it.
+/// The backing file of the image, whatever name the copy has for it.
 #[derive(Debug)]
 struct Below(Option<Arc<Disk>>);
 

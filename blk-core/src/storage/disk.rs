@@ -65,7 +65,7 @@ impl DiskStorage {
         }
         self.disk.resize(end).map_err(|error| match error {
             Error::Unsupported { .. } => Error::NoSpace {
-                what: format!("the disk below has {size} bytes and cannot grow to {end}").into(),
+                what: format!("the inner disk has {size} bytes and cannot grow to {end}").into(),
             },
             other => other,
         })

@@ -36,7 +36,7 @@ impl Rebuilt {
     }
 
     /// Chooses where everything goes, one cluster after another, until the new structures count themselves. With `may_fill`, gaps
-    /// are filled; else, when what seems to be free may be in use, all is put behind the end.
+    /// are filled; else, when what seems to be free may be in use, all is put past the end.
     fn plan(geometry: Geometry, counts: &[u32], may_fill: bool) -> Result<Self> {
         let mut free = Free { counts, next: if may_fill { 0 } else { counts.len() as u64 } };
         let mut blocks = BTreeMap::new();

@@ -143,7 +143,7 @@ fn l1_entries(r: &mut Report) {
         ("reserved bits", L2 | COPIED | 2),
         ("no cluster", COPIED),
         ("not aligned", (L2 + 512) | COPIED),
-        ("behind the end", END | COPIED),
+        ("past the end", END | COPIED),
     ] {
         r.add(&format!("L1 entry 1, {what}: read"), &[(second, entry)], &read_second);
         r.add(&format!("L1 entry 1, {what}: write"), &[(second, entry)], &|disk| write(disk, 512));
@@ -169,9 +169,9 @@ fn l1_entries(r: &mut Report) {
 
 fn l2_entries(r: &mut Report) {
     for (what, entry) in [
-        ("data behind the end", END | COPIED),
-        ("zeroes behind the end", END | COPIED | 1),
-        ("compressed data behind the end", END | COMPRESSED),
+        ("data past the end", END | COPIED),
+        ("zeroes past the end", END | COPIED | 1),
+        ("compressed data past the end", END | COMPRESSED),
         ("reserved bits", DATA | COPIED | 4),
     ] {
         r.add(&format!("L2 entry 0, {what}: read"), &[(L2, entry)], &|disk| read(disk, 0));
@@ -233,7 +233,7 @@ fn refcount_tables(r: &mut Report) {
         ("past 2^56", 1 << 56),
         ("the L1 table", L1),
         ("an L2 table", L2),
-        ("behind the end", END),
+        ("past the end", END),
         ("the last cluster", END - CLUSTER),
     ] {
         r.add(&format!("refcount table entry 0 is {what}: write"), &[(TABLE, entry)], &|disk| write(disk, 9));
@@ -245,7 +245,7 @@ fn refcount_tables(r: &mut Report) {
     let table = small.field(48);
     let l1 = small.field(40);
     let small = small.bytes();
-    for (what, entry) in [("not aligned", 0x201), ("past 2^56", 1 << 56), ("behind the end", 1 << 55)] {
+    for (what, entry) in [("not aligned", 0x201), ("past 2^56", 1 << 56), ("past the end", 1 << 55)] {
         r.add_to(&small, &format!("refcount table entry 1 is {what}: write"), &[(table + 8, entry)], &fill);
     }
     r.add_to(

@@ -1,4 +1,4 @@
-//! Naming another disk below, byte by byte and write by write, and giving up all content.
+//! Naming another backing file, byte by byte and write by write, and giving up all content.
 
 use std::sync::Arc;
 

@@ -159,7 +159,7 @@ fn used_clusters_are_zeroed() {
     }
 }
 
-/// What the disk below has behind the old end is hidden; in front of it, it still shows.
+/// What the backing file has past the old end is hidden; before it, it is visible.
 #[test]
 fn a_disk_below_is_hidden_behind_the_old_end() {
     for version in ["0.10", "1.1"] {

@@ -71,7 +71,7 @@ fn repair(image: &Image) -> CheckReport {
     report
 }
 
-/// With one bit a cluster has one reference. Those that are too many get a copy: of the same bytes, behind the end.
+/// With one bit a cluster has one reference. Those that are too many get a copy: of the same bytes, past the end.
 #[test]
 fn clusters_that_cannot_be_shared_are_copied() {
     let mut bytes = image(1).bytes();
@@ -197,7 +197,7 @@ fn counts_behind_the_end_are_no_finding() {
     {
         let mut intact = image(bits).bytes();
         let end = intact.len();
-        // With 56 counts of 64 bits in front of it, all that is behind the end is 64 bytes.
+        // With 56 counts of 64 bits in front of it, all that is past the end is 64 bytes.
         intact.resize(end + unused * CLUSTER as usize, 0);
         let clusters = intact.len() as u64 / CLUSTER;
         let group = clusters.next_multiple_of(8);

@@ -123,7 +123,7 @@ fn map(disk: &Disk, mut at: u64) -> String {
     text
 }
 
-/// An image that holds data, compressed data and marks behind the end of its disk, also behind what the new size takes up: no byte
+/// An image that holds data, compressed data and marks past the end of its disk, also behind what the new size takes up: no byte
 /// of them is content of the larger disk, whatever is below, and no cluster of theirs is lost.
 #[test]
 fn entries_behind_the_end_are_cleared_when_a_disk_grows() {

@@ -328,7 +328,7 @@ fn what_no_snapshot_uses_is_not_guarded() {
     }
 }
 
-/// What lies behind the end of the disk is taken out of its tables when it grows, not out of those of a snapshot.
+/// What lies past the end of the disk is taken out of its tables when it grows, not out of those of a snapshot.
 #[test]
 fn a_growing_disk_leaves_a_snapshot_what_it_shares() {
     let mut made = snapshots().made;

@@ -48,7 +48,7 @@ impl Soak {
     /// Makes the disks.
     ///
     /// # Errors
-    /// Those of the target; [`Error::InvalidOption`] for a disk below 8 units, the largest request, and for units above 64 KiB.
+    /// Those of the target; [`Error::InvalidOption`] for a disk of fewer than 8 units, the largest request, and for units above 64 KiB.
     pub fn new(target: &dyn Target, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
         let bench = target.build(&target.legalize(config))?;
         let alignment = |disk: Arc<Disk>| disk.limits().request_alignment;

@@ -80,7 +80,7 @@ fn size(rng: &mut Random, cluster: u64, disk_bytes_max: u64) -> u64 {
     }
 }
 
-/// The size of the disk below, in bytes: the same, shorter or longer, also by parts of a cluster or sector.
+/// The size of the backing file, in bytes: the same, shorter or longer, also by parts of a cluster or sector.
 fn backing_size(rng: &mut Random, size: u64, cluster: u64) -> u64 {
     match rng.below(8) {
         0..=2 => size,

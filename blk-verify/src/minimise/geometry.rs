@@ -115,7 +115,7 @@ fn resize(search: &mut Search, size: u64) {
     search.accepts_change(|scenario| set_size(scenario, size));
 }
 
-/// A disk below of the same size stays of the same size.
+/// A backing file of the same size stays of the same size.
 fn set_size(scenario: &mut Scenario, size: u64) {
     if scenario.config.backing_bytes == scenario.config.size_bytes {
         scenario.config.backing_bytes = size;

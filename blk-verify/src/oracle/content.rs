@@ -45,7 +45,7 @@ pub(crate) fn compare(
     compare_parts(journal, reference, test, buffers, &[Extent::new(0, reference.size())])
 }
 
-/// As [`compare`], for these parts of the disks alone: they come in order and do not overlap. What lies behind the end is no
+/// As [`compare`], for these parts of the disks alone: they come in order and do not overlap. What lies past the end is no
 /// part of the disks.
 pub(crate) fn compare_parts(
     journal: &Journal,

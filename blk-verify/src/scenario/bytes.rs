@@ -3,7 +3,7 @@
 //! ```text
 //!  0  MAGIC: 0xB1, high nibble a mark, low nibble the version of this form
 //!  1  version of the image format        8..14  size of the disk            24..28  bytes of an L2 slice
-//!  2  cluster bits                      14..20  size of the disk below      28..32  control seed
+//!  2  cluster bits                      14..20  size of the backing file   28..32  control seed
 //!  3  refcount order                    20..22  L2 cache, entries
 //!  4  backing: 0 none, 1 raw,           22..24  refcount cache, entries
 //!     2 format, 3 chain

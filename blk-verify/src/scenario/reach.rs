@@ -137,7 +137,7 @@ pub(super) fn disk_size(raw: u64, cluster: u64) -> u64 {
     }
 }
 
-/// The size of the disk below, in bytes, from a raw number: near that of the disk over it.
+/// The size of the backing file, in bytes, from a raw number: near that of the disk over it.
 pub(super) fn backing_size(raw: u64, size: u64, cluster: u64) -> u64 {
     if raw <= DISK_BYTES_MAX {
         return raw;

@@ -98,7 +98,7 @@ pub(super) fn unknown(length: u64) -> BlockStatus {
     BlockStatus { length, allocated: true, zero: false, compressed: false, host_offset: None }
 }
 
-/// What shows through an unallocated range: the disk below, and zeroes behind its end. Whole units of its alignment are read;
+/// What shows through an unallocated range: the backing file, and zeroes past its end. Whole units of its alignment are read;
 /// those that are cut by its end, nobody can read.
 fn read_below(disk: &Disk, at: u64, buf: &mut [u8]) -> Result<()> {
     buf.fill(0);

@@ -24,7 +24,7 @@ pub(crate) enum Way {
     BadByteAt(u64),
     /// Requests are multiples of this.
     Aligned(u64),
-    /// All of it shows the disk below.
+    /// All of it shows the backing file.
     ShowsBelow,
     /// A resize is refused as unsupported, and done nevertheless.
     ResizesSecretly,

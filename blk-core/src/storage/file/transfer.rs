@@ -7,7 +7,7 @@ use std::io;
 
 use crate::{Error, Result};
 
-/// Reads until `buf` is full; what lies behind the end of the file is zero. `read` is one system call: it reads from an offset
+/// Reads until `buf` is full; what lies past the end of the file is zero. `read` is one system call: it reads from an offset
 /// and says how much, 0 at the end.
 pub(super) fn read_all(
     offset: u64,
@@ -137,7 +137,7 @@ mod tests {
         ] {
             let (result, buf, _) = read(answers);
             result.unwrap();
-            assert_eq!(&buf, b"456789\0\0", "behind the end there are zeroes");
+            assert_eq!(&buf, b"456789\0\0", "past the end there are zeroes");
         }
         assert_eq!(read(&[Moves(100)]).2, 2, "the end is where a call reads nothing");
     }

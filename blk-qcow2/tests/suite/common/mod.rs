@@ -61,7 +61,7 @@ pub(crate) fn patch(image: &mut [u8], offset: usize, bytes: &[u8]) {
     image[offset..offset + bytes.len()].copy_from_slice(bytes);
 }
 
-/// Puts a disk below an image that names none.
+/// Gives a backing file to an image that names none.
 #[derive(Debug)]
 pub(crate) struct Below(pub(crate) Option<Arc<Disk>>);
 
