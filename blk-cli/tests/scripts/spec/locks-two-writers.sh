@@ -1,6 +1,7 @@
 # A qcow2 image has one writer, and no readers meanwhile but those that share.
 qemu-img create -q -f qcow2 a.qcow2 1M
 mkfifo commands
+: > answers
 qemu-io a.qcow2 < commands > answers 2>&1 &
 exec 9> commands
 echo length >&9
