@@ -7,7 +7,7 @@
 mod arguments;
 mod commands;
 mod console;
-mod copy_on_read;
+pub(crate) mod copy_on_read;
 mod flights;
 mod getopt;
 mod input;

@@ -7,6 +7,8 @@
 //! - `blkdebug:RULES:FILE`: a file whose operations fail as the rules say; RULES may be empty;
 //! - `null-co://`: a gigabyte of nothing.
 //!
+//! Options alone reach the filters over an image: `compress`, `copy-on-read`, `throttle` with the image as `file`.
+//!
 //! Nodes and options have the names that QEMU gives them. Reading a specification touches nothing; only
 //! [`Request::open`] does. A backing file's name may be any specification; relative names count from the image's folder.
 
@@ -19,6 +21,7 @@ mod filter;
 pub mod fuzzing;
 mod guard;
 mod host;
+mod image_filter;
 mod json;
 mod limits;
 mod lock;
@@ -190,7 +193,8 @@ impl Request {
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());
         let mut layers = opened.layers;
-        if let Some(top) = layers.first_mut() {
+        let is_filter = matches!(node.kind, node::Kind::Filter { .. });
+        if let Some(top) = layers.first_mut().filter(|_| !is_filter) {
             top.name.clone_from(&name);
         }
         Ok(Image {

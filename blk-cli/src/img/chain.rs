@@ -43,7 +43,9 @@ pub(crate) struct Status {
 impl Chain {
     /// The chain of an open image.
     pub(crate) fn of(image: &Image) -> Self {
-        let mut layers = vec![Layer { disk: Arc::clone(&image.disk), name: image.name.clone() }];
+        // A filter stores nothing: the image below it has the name.
+        let name = image.layers.first().map_or(&image.name, |layer| &layer.name).clone();
+        let mut layers = vec![Layer { disk: Arc::clone(&image.disk), name }];
         while let Some(below) = layers.last().and_then(|layer| layer.disk.backing().cloned()) {
             let name = match image.layers.get(layers.len()) {
                 Some(layer) => layer.name.clone(),

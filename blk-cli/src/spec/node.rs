@@ -38,8 +38,31 @@ pub(crate) enum Kind {
     Verify { raw: Box<Node>, test: Box<Node> },
     /// An image format over a storage.
     Format(Format),
+    /// A filter over an image.
+    Filter { driver: FilterDriver, file: Box<Node> },
     /// An image whose format is yet to be found out; its options are read then.
     Probe { options: NodeOptions, file: Box<Node> },
+}
+
+/// A filter over an image.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum FilterDriver {
+    /// What is written is stored compressed.
+    Compress,
+    /// What is read from backing files is kept in the image.
+    CopyOnRead,
+    /// The limits of a group, which are ignored.
+    Throttle { group: String },
+}
+
+impl FilterDriver {
+    pub(crate) const fn name(&self) -> &'static str {
+        match self {
+            Self::Compress => "compress",
+            Self::CopyOnRead => "copy-on-read",
+            Self::Throttle { .. } => "throttle",
+        }
+    }
 }
 
 /// An image format over a storage.
@@ -111,6 +134,7 @@ impl Node {
                 let raw = Box::new(take_child(&mut options, "raw", Role::Storage, depth)?);
                 Kind::Verify { raw, test: Box::new(take_child(&mut options, "test", Role::Image, depth)?) }
             }
+            "compress" | "copy-on-read" | "throttle" => take_filter(&driver, &mut options, depth)?,
             "nbd" => return Err(not_yet_nbd()),
             _ => return Err(options.bad("driver", format!("'{driver}' is unknown"))),
         };
@@ -173,7 +197,9 @@ impl Node {
     pub(crate) fn file_name(&self) -> Option<&str> {
         match &self.kind {
             Kind::File { name, .. } => Some(name),
-            Kind::Debug { image: inner, .. } | Kind::Probe { file: inner, .. } => inner.file_name(),
+            Kind::Debug { image: inner, .. }
+            | Kind::Probe { file: inner, .. }
+            | Kind::Filter { file: inner, .. } => inner.file_name(),
             Kind::Format(format) => format.file.file_name(),
             Kind::Null { .. } | Kind::Verify { .. } => None,
         }
@@ -191,7 +217,7 @@ impl Node {
             {
                 Some(format!("blkdebug:{}:{}", config.as_deref().unwrap_or_default(), image.name()?))
             }
-            Kind::Null { .. } | Kind::Debug { .. } => None,
+            Kind::Null { .. } | Kind::Debug { .. } | Kind::Filter { .. } => None,
             Kind::Verify { raw, test } => Some(format!("blkverify:{}:{}", raw.name()?, test.name()?)),
             Kind::Format(format) => match &format.backing {
                 Backing::FromImage(options) if !options.is_empty() => None,
@@ -261,6 +287,24 @@ fn take_debug(options: &mut NodeOptions, depth: usize) -> Result<Kind> {
     let rules = Rules::take(options)?;
     let limits = Limits::take(options)?;
     Ok(Kind::Debug { image, config, rules, limits })
+}
+
+fn take_filter(driver: &str, options: &mut NodeOptions, depth: usize) -> Result<Kind> {
+    let driver = match driver {
+        "compress" => FilterDriver::Compress,
+        "copy-on-read" => {
+            if options.has("bottom") {
+                return Err(options.bad("bottom", "there are no other nodes to refer to by name"));
+            }
+            FilterDriver::CopyOnRead
+        }
+        _ => match options.take_text("throttle-group") {
+            Some(group) => FilterDriver::Throttle { group },
+            None => return Err(options.bad("throttle-group", "it is missing")),
+        },
+    };
+    // What lies below has no format that could be found out.
+    Ok(Kind::Filter { driver, file: Box::new(take_child(options, "file", Role::Storage, depth)?) })
 }
 
 fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {

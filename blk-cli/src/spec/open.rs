@@ -147,6 +147,11 @@ impl Opener {
                 self.format(&node.common, format, opened, access, inherited)
             }
             Kind::Probe { options, file } => self.probe(&node.common, options, file, access, inherited),
+            Kind::Filter { driver, file } => {
+                let mut opened = self.filtered(driver, file, access, inherited)?;
+                opened.disk = Filter::over(opened.disk, wishes(&node.common));
+                Ok(opened)
+            }
             Kind::Verify { raw, test } => self.verify(node, raw, test, access, inherited),
             Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
                 let opened = self.storage(node, access, inherited)?;
@@ -305,7 +310,7 @@ impl Opener {
                 opened.storage = limits.over(debug);
                 Ok(opened)
             }
-            Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } => {
+            Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } | Kind::Filter { .. } => {
                 let opened = self.disk(node, access, inherited)?;
                 let OpenedDisk { disk, breakpoints, layers, file, .. } = opened;
                 let storage = Arc::new(DiskStorage::new(Arc::new(disk)));
