@@ -26,7 +26,7 @@ pub enum Severity {
 }
 
 /// One thing that a check found, or did.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Finding {
     /// How bad.
     pub severity: Severity,
