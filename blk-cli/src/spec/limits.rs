@@ -14,6 +14,9 @@ use super::options::NodeOptions;
 
 /// No size reaches this.
 const SIZE_END: u64 = i32::MAX as u64;
+/// Reads are widened to units of at most this: the name of a backing file in an image may ask for units of 1 GiB, and each small
+/// read would take as much memory.
+const READ_UNIT_MAX: u64 = 4 << 20;
 
 /// Sizes in bytes. What is not given has no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -133,9 +136,8 @@ fn parts(extent: Extent, unit: u64, max: u64) -> impl Iterator<Item = Part> {
 }
 
 impl LimitedStorage {
-    /// The units that `extent` touches. The storage may end inside the last one, and is not made longer by it.
-    fn widened(&self, extent: Extent) -> Result<Extent> {
-        let align = self.limits.align();
+    /// The units of `align` bytes that `extent` touches. The storage may end inside the last one, and is not made longer by it.
+    fn widened(&self, extent: Extent, align: u64) -> Result<Extent> {
         let start = extent.offset & !(align - 1);
         let end = extent.checked_end().and_then(|end| end.checked_next_multiple_of(align));
         let Extent { offset, length } = extent;
@@ -243,7 +245,7 @@ impl LimitedStorage {
         if extent.is_empty() {
             return Ok(());
         }
-        let wide = self.widened(extent)?;
+        let wide = self.widened(extent, self.limits.align())?;
         if wide == extent {
             let _shared = self.order.read();
             return self.zero_units(extent, unit, whole);
@@ -265,7 +267,7 @@ impl Storage for LimitedStorage {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        let wide = self.widened(extent)?;
+        let wide = self.widened(extent, self.limits.align().min(READ_UNIT_MAX))?;
         if wide == extent {
             return self.read_wide(extent, buf);
         }
@@ -278,7 +280,7 @@ impl Storage for LimitedStorage {
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        let wide = self.widened(extent)?;
+        let wide = self.widened(extent, self.limits.align())?;
         if wide == extent {
             let _shared = self.order.read();
             return self.write_wide(extent, buf);

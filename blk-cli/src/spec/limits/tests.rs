@@ -133,3 +133,25 @@ fn what_is_read_to_be_written_back_is_told_in_order() {
     };
     assert!(all.iter().enumerate().all(|(at, byte)| *byte == expected(at)));
 }
+
+#[test]
+fn a_small_read_takes_little_whatever_the_alignment_is() {
+    let null = super::super::null::NullStorage {
+        size: 2 << 30,
+        read_zeroes: true,
+        latency: std::time::Duration::ZERO,
+    };
+    let trace = Arc::new(TraceStorage::new(Arc::new(null), 100));
+    let storage = limits("align=1G").unwrap().over(Arc::clone(&trace) as Arc<dyn Storage>);
+    let mut buf = [1; 512];
+    storage.read_at((1 << 30) - 256, &mut buf).unwrap();
+    assert_eq!(buf, [0; 512]);
+    for entry in trace.entries() {
+        assert!(entry.extent.length <= 8 << 20, "{entry}");
+    }
+    let (storage, _) = limited("align=8M", 10 << 20);
+    storage.write_at((8 << 20) - 1, &[2, 3]).unwrap();
+    let mut buf = [0; 4];
+    storage.read_at((8 << 20) - 2, &mut buf).unwrap();
+    assert_eq!(buf, [1, 2, 3, 1], "what is in two units");
+}
