@@ -1,6 +1,10 @@
 //! Image specifications, opened where only a few files in memory exist. Nothing may panic, hang or grow without bound.
 #![no_main]
 
-use libfuzzer_sys::{Corpus, fuzz_target};
+use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 
 fuzz_target!(|data: &[u8]| -> Corpus { blk_fuzz::specification(data) });
+
+fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+    blk_cli::spec::fuzzing::mutate(data, size, max_size, seed, fuzzer_mutate)
+});

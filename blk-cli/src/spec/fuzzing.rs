@@ -1,5 +1,7 @@
 //! Image specifications out of random bytes, opened where there is nothing but a few files in memory.
 
+mod generate;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,6 +11,8 @@ use blk_core::{Access, MemoryStorage, Options, Result, Storage};
 use super::node::Node;
 use super::open::{CHAIN_MAX, Inherited, Opener};
 use super::{OnMismatch, Request, text};
+
+pub use generate::{generate, mutate};
 
 /// More than a message may have: names and reasons are cut.
 const MESSAGE_BYTES_MAX: usize = 4096;

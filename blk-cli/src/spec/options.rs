@@ -80,6 +80,11 @@ impl NodeOptions {
         }
     }
 
+    /// All options, by their keys.
+    pub(super) fn into_values(self) -> impl Iterator<Item = (String, Value)> {
+        self.values.into_iter()
+    }
+
     pub(crate) fn is_empty(&self) -> bool {
         self.values.is_empty()
     }
