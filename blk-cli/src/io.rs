@@ -61,11 +61,7 @@ pub fn run(name: &str, arguments: Vec<OsString>) -> ExitCode {
         console.say(USAGE);
         return ExitCode::FAILURE;
     }
-    if run_commands(&console, &arguments) && !console.is_closed() {
-        ExitCode::SUCCESS
-    } else {
-        ExitCode::FAILURE
-    }
+    if run_commands(&console, &arguments) { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 /// Opens the image, runs the commands, closes it, and answers whether all of that was possible.
@@ -77,7 +73,7 @@ fn run_commands(console: &Arc<Console>, arguments: &Arguments) -> bool {
     }
     let mut all_done = true;
     for command in &arguments.commands {
-        if session.is_over || console.is_closed() {
+        if session.is_over {
             break;
         }
         all_done &= session.run_line(&command.to_string_lossy());

@@ -1,6 +1,7 @@
 //! Which program it is, by the name that it is called by, and the subcommands of `blk`.
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,6 +36,7 @@ enum Command {
     /// Writes the manual pages blk.1, blk-verify.1, ... into a folder
     Man {
         /// The folder
+        #[arg(value_parser = crate::verify::parse_path, value_hint = clap::ValueHint::DirPath)]
         folder: std::path::PathBuf,
     },
 }
@@ -69,15 +71,19 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Some("img") => return crate::img::run("blk img", as_text(&arguments[2..])),
         _ => {}
     }
-    let arguments = Arguments::parse_from(arguments);
+    let arguments = Arguments::parse_from(as_text(&arguments));
     match arguments.command {
         Command::Io(rest) => crate::io::run("blk io", as_text(&rest.arguments)),
         Command::Img(rest) => crate::img::run("blk img", as_text(&rest.arguments)),
         Command::Verify(arguments) => crate::verify::verify(&arguments),
         Command::Replay(arguments) => crate::verify::replay(&arguments),
         Command::Completions { shell } => {
-            clap_complete::generate(shell, &mut definition(), "blk", &mut std::io::stdout());
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut definition(), "blk", &mut script);
+            match std::io::stdout().write_all(&script) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
+            }
         }
         Command::Man { folder } => match clap_mangen::generate_to(definition(), &folder) {
             Ok(()) => ExitCode::SUCCESS,

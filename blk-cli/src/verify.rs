@@ -30,6 +30,7 @@ use bench::Pair;
 use keep::Clock;
 use outcome::{Ended, Outcome};
 
+pub(crate) use arguments::parse_path;
 pub use arguments::{ReplayArguments, VerifyArguments};
 
 /// Runs `blk verify`.
@@ -71,7 +72,7 @@ fn check_first(pair: &Pair) -> Result<Option<Outcome>> {
     if !pair.repair {
         return Ok(Some(Outcome::new(Ended::NotClean { name, report })));
     }
-    eprintln!("blk: '{name}' is not clean, and is repaired first:\n{report}");
+    outcome::tell(&format!("blk: '{name}' is not clean, and is repaired first:\n{report}\n"));
     let repaired = pair.open()?.test_disk().check(RepairMode::None)?;
     let is_clean = repaired.is_clean();
     Ok((!is_clean).then(|| Outcome::new(Ended::NotClean { name, report: repaired })))

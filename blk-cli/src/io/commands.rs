@@ -5,6 +5,7 @@ mod breaks;
 mod control;
 mod image;
 mod read;
+mod reopen;
 mod space;
 mod write;
 mod zones;
@@ -93,6 +94,7 @@ fn all() -> impl Iterator<Item = &'static Command> {
         control::COMMANDS,
         image::COMMANDS,
         read::COMMANDS,
+        reopen::COMMANDS,
         space::COMMANDS,
         write::COMMANDS,
         zones::COMMANDS,
@@ -107,6 +109,11 @@ fn all() -> impl Iterator<Item = &'static Command> {
 /// The command of that name.
 pub(crate) fn find(name: &str) -> Option<&'static Command> {
     all().find(|command| command.name == name || command.short == Some(name))
+}
+
+/// The name of a command that may be meant by a word that is none.
+pub(crate) fn nearest(word: &str) -> Option<&'static str> {
+    crate::suggest::nearest(word, all().map(|command| command.name))
 }
 
 #[cfg(test)]

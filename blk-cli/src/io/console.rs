@@ -21,7 +21,7 @@ pub(crate) struct Console {
 struct Streams {
     out: Stream,
     err: Stream,
-    /// Nobody reads the output any more.
+    /// Nobody reads the output any more. What is done goes on: only its text has no use.
     is_closed: bool,
 }
 
@@ -79,13 +79,15 @@ impl Console {
         let _ = streams.err.write_all(&name::to_bytes(&line)).and_then(|()| streams.err.flush());
     }
 
+    /// Writes a line to standard error that qemu-io does not have, unless the program is called by that name.
+    pub(crate) fn hint(&self, line: &str) {
+        if self.program != "qemu-io" {
+            self.error(line);
+        }
+    }
+
     /// Writes a line to standard error behind the program's name.
     pub(crate) fn error(&self, line: &str) {
         self.complain(&format!("{}: {line}", self.program));
-    }
-
-    /// Whether the output has been closed by who reads it.
-    pub(crate) fn is_closed(&self) -> bool {
-        self.streams.lock().is_closed
     }
 }

@@ -35,7 +35,7 @@ pub(super) fn run(session: &mut Session) -> bool {
         return false;
     }
     let mut all_done = true;
-    while !session.is_over && !session.console.is_closed() {
+    while !session.is_over {
         session.console.say(PROMPT);
         let Some(line) = next(session, &lines) else { break };
         all_done &= match line {

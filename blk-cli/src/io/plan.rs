@@ -52,13 +52,14 @@ impl Plan {
         if self.mode.copy_on_read {
             disk = Arc::new(Disk::new(CopyOnRead::new(disk), Access::ReadWrite));
         }
+        let drivers = image.layers.iter().map(|layer| layer.format).collect();
         // A snapshot keeps what is written to it elsewhere.
         let layer = image.layers.first().filter(|_| !self.mode.snapshot);
         let target = Target::new(disk, format)
             .with_discard(self.mode.discard)
             .with_breakpoints(image.breakpoints)
             .with_file(layer.and_then(|layer| layer.files.first().cloned()));
-        Ok(Opening { target, guessed_raw: image.guessed_raw && !self.is_read_only_below() })
+        Ok(Opening { target, drivers, guessed_raw: image.guessed_raw && !self.is_read_only_below() })
     }
 
     fn access(&self) -> Access {
@@ -94,6 +95,8 @@ impl Plan {
 pub(crate) struct Opening {
     /// The disk.
     pub(crate) target: Target,
+    /// The drivers of the image and of its backing files, topmost first.
+    pub(crate) drivers: Vec<&'static str>,
     /// Nobody said that the image is raw, and it may be written.
     pub(crate) guessed_raw: bool,
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::commands::{self, Call, Needs};
 use super::console::Console;
 use super::flights::Flights;
-use super::plan::Plan;
+use super::plan::{Opening, Plan};
 use super::refusal::{Done, Refusal, deserves_detail, reason};
 use super::target::Target;
 use crate::bitmaps;
@@ -17,6 +17,8 @@ pub(crate) struct Opened {
     pub(crate) plan: Plan,
     /// The disk.
     pub(crate) target: Arc<Target>,
+    /// The drivers of the image and of its backing files, topmost first.
+    pub(crate) drivers: Vec<&'static str>,
     /// The tags of all breakpoints that were ever set.
     pub(crate) tags: Vec<String>,
 }
@@ -51,6 +53,9 @@ impl Session {
         let arguments = words.split_off(1);
         let Some(command) = commands::find(&words[0]) else {
             self.console.complain(&format!("command \"{}\" not found", words[0]));
+            if let Some(meant) = commands::nearest(&words[0]) {
+                self.console.hint(&format!("did you mean '{meant}'?"));
+            }
             return false;
         };
         let call = Call { command, name: &words[0], words: &arguments };
@@ -107,8 +112,20 @@ impl Session {
         if let Some(warning) = bitmaps::warning(name, opening.target.disk()) {
             self.console.error(&warning);
         }
-        self.opened = Some(Opened { plan, target: Arc::new(opening.target), tags: Vec::new() });
+        self.hold(plan, opening);
         Ok(())
+    }
+
+    /// Opens an image that was open before: what is to be said about it has been said.
+    pub(crate) fn open_again(&mut self, plan: Plan) -> Done {
+        let opening = plan.open().map_err(Refusal::Error)?;
+        self.hold(plan, opening);
+        Ok(())
+    }
+
+    fn hold(&mut self, plan: Plan, opening: Opening) {
+        let (target, drivers) = (Arc::new(opening.target), opening.drivers);
+        self.opened = Some(Opened { plan, target, drivers, tags: Vec::new() });
     }
 
     /// Waits for what is in flight and closes the image, if one is open. Requests that are stopped go on.

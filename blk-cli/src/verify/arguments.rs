@@ -1,11 +1,12 @@
 //! What the command lines of `blk verify` and `blk replay` say.
 
+use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use blk_core::parse_size;
 use blk_core::units::{parse_count, parse_time};
-use clap::{Args, ValueEnum};
+use blk_core::{name, parse_size};
+use clap::{Args, ValueEnum, ValueHint};
 
 use super::bench::Pair;
 use super::keep::Until;
@@ -68,6 +69,7 @@ pub struct VerifyArguments {
 #[derive(Debug, Args)]
 pub struct ReplayArguments {
     /// A scenario: text in qemu-io's grammar, a pasted report, JSON, or a fuzzer's bytes
+    #[arg(value_parser = parse_path, value_hint = ValueHint::FilePath)]
     pub(super) trace: PathBuf,
     /// The image that is trusted: any image specification
     #[arg(long)]
@@ -97,6 +99,7 @@ pub(super) struct Common {
     memory: u64,
     /// The folder for NAME.trace of a finding
     #[arg(long, value_name = "FOLDER", default_value = ".")]
+    #[arg(value_parser = parse_path, value_hint = ValueHint::DirPath)]
     pub(super) traces: PathBuf,
     /// Form of what is printed at the end
     #[arg(long, value_enum, default_value_t = Output::Human)]
@@ -129,6 +132,11 @@ pub(super) struct Formats {
     /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would show
     #[arg(short = 't', long, default_value = "unsafe")]
     pub(super) cache: CacheMode,
+}
+
+/// The path that an argument carries, as [`name`] says.
+pub(crate) fn parse_path(text: &str) -> Result<PathBuf, Infallible> {
+    Ok(name::to_path(text))
 }
 
 impl VerifyArguments {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use blk_core::sync::Mutex;
-use blk_core::{Access, CheckReport, Disk, RepairMode};
+use blk_core::{Access, CheckReport, Disk, RepairMode, name};
 use blk_verify::target::Bench;
 
 use super::arguments::Formats;
@@ -114,14 +114,31 @@ impl Pair {
     }
 }
 
-/// A word as a shell takes it.
+/// A word as a shell takes it, on one line and as text whatever bytes it has.
 pub(super) fn quoted(word: &str) -> String {
+    let bytes = name::to_bytes(word);
+    if word.contains(char::is_control) || *bytes != *word.as_bytes() {
+        return format!("\"$(printf '{}')\"", printf_format(&bytes));
+    }
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {
         word.to_owned()
     } else {
         format!("'{}'", word.replace('\'', r"'\''"))
     }
+}
+
+/// The format by which `printf` prints these bytes.
+fn printf_format(bytes: &[u8]) -> String {
+    let mut format = String::new();
+    for byte in bytes {
+        if byte.is_ascii_alphanumeric() || b"-_./:=,+@ ".contains(byte) {
+            format.push(char::from(*byte));
+        } else {
+            format.push_str(&format!("\\{byte:03o}"));
+        }
+    }
+    format
 }
 
 /// A reference and an image under test.
@@ -187,7 +204,7 @@ impl Drop for SpecBench {
         for image in std::iter::once(&self.reference).chain(&self.test) {
             // What a copy holds is gone in any case.
             if !is_copy && let Err(error) = image.disk.close() {
-                eprintln!("blk: closing '{}': {error}", image.name);
+                super::outcome::tell(&format!("blk: closing '{}': {error}\n", image.name));
             }
         }
     }

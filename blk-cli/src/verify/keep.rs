@@ -217,7 +217,7 @@ impl Kept {
         match write_new(traces, &stem, &text) {
             Ok((path, name)) => {
                 self.notes.push(format!("wrote {}", path.display()));
-                let shown = super::bench::quoted(&path.display().to_string());
+                let shown = super::bench::quoted(&blk_core::name::from_os(path.as_os_str()));
                 self.replay = Some(format!("blk replay {shown} {words}"));
                 debug_assert!(text(&name).len() <= DOCUMENT_BYTES_MAX, "requests are short lines");
                 self.trace = Some(path);

@@ -1,9 +1,10 @@
 //! What a run came to, and how that is printed: a report on standard error, facts on standard output, one a line or as JSON.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use anyhow::Result;
-use blk_core::CheckReport;
+use blk_core::{CheckReport, name};
 use blk_verify::Finding;
 use blk_verify::scenario::Scenario;
 use blk_verify::session::Session;
@@ -86,42 +87,56 @@ pub(super) fn end(output: Output, outcome: Result<Outcome>) -> ExitCode {
         Ok(outcome) => {
             say_finding(&outcome);
             match output {
-                Output::Human => print!("{}", table(&outcome.sections)),
-                Output::Json => println!("{}", to_json(&outcome)),
+                Output::Human => say(&table(&outcome.sections)),
+                Output::Json => say(&format!("{}\n", to_json(&outcome))),
             }
             outcome.code()
         }
         Err(error) => {
-            eprintln!("blk: {error:#}");
+            let error = format!("{error:#}");
+            tell(&format!("blk: {error}\n"));
             if output == Output::Json {
-                println!("{}", json!({ "result": "error", "error": format!("{error:#}") }));
+                let error = String::from_utf8_lossy(&name::to_bytes(&error)).into_owned();
+                say(&format!("{}\n", json!({ "result": "error", "error": error })));
             }
             ExitCode::from(TROUBLE)
         }
     }
 }
 
+/// Writes to standard error; names in the text have their own bytes.
+pub(super) fn tell(text: &str) {
+    // That it cannot be written changes nothing: there is nobody left to tell.
+    let _ = std::io::stderr().lock().write_all(&name::to_bytes(text));
+}
+
+/// Writes to standard output. Who has stopped to read does not change the exit code.
+fn say(text: &str) {
+    let mut out = std::io::stdout().lock();
+    let _ = out.write_all(&name::to_bytes(text)).and_then(|()| out.flush());
+}
+
 fn say_finding(outcome: &Outcome) {
     match &outcome.ended {
         Ended::Clean => {}
         Ended::NotClean { name, report } => {
-            eprintln!("blk: '{name}' is not clean, before the first request:");
+            tell(&format!("blk: '{name}' is not clean, before the first request:\n"));
             for line in first_findings(report) {
-                eprintln!("  {line}");
+                tell(&format!("  {line}\n"));
             }
-            eprintln!("no request was made; --repair repairs it first, on the copy");
+            tell("no request was made; --repair repairs it first, on the copy\n");
         }
         Ended::DifferAtFirst { finding } => {
-            eprintln!("blk: the two images differ before the first request");
-            eprint!("{}{}", finding.report, outcome.place);
+            tell("blk: the two images differ before the first request\n");
+            tell(&format!("{}{}", finding.report, outcome.place));
         }
         Ended::Found(kept) => {
-            eprint!("{}{}", kept.finding.report, outcome.place);
+            tell(&format!("{}{}", kept.finding.report, outcome.place));
             kept.scenario.as_ref().inspect(|scenario| say_requests(scenario));
-            eprintln!();
-            kept.notes.iter().for_each(|note| eprintln!("{note}"));
+            tell("\n");
+            kept.notes.iter().for_each(|note| tell(&format!("{note}\n")));
             if let Some(replay) = &kept.replay {
-                eprintln!("replay: {replay}");
+                tell(&format!("replay: {replay}\n"));
             }
         }
     }
@@ -131,12 +146,12 @@ fn say_finding(outcome: &Outcome) {
 fn say_requests(scenario: &Scenario) {
     let count = scenario.requests.len();
     if count <= SHOWN_REQUESTS {
-        eprint!("\n{scenario}");
+        tell(&format!("\n{scenario}"));
         return;
     }
-    eprintln!("the last {SHOWN_REQUESTS} of {count} requests:");
+    tell(&format!("the last {SHOWN_REQUESTS} of {count} requests:\n"));
     for (number, request) in (1..).zip(&scenario.requests).skip(count - SHOWN_REQUESTS) {
-        eprintln!("  #{number} {request}");
+        tell(&format!("  #{number} {request}\n"));
     }
 }
 

@@ -1,4 +1,4 @@
-//! `open`, `close`, `reopen`, `info`.
+//! `open`, `close`, `info`.
 
 use std::fmt::Write;
 
@@ -11,7 +11,6 @@ use crate::io::plan::{NamedOptions, Plan, parse_options};
 use crate::io::refusal::{Done, Refusal};
 use crate::io::report;
 use crate::io::session::Session;
-use crate::spec::CacheMode;
 
 pub(super) const COMMANDS: &[Command] = &[
     Command {
@@ -50,26 +49,6 @@ pub(super) const COMMANDS: &[Command] = &[
         words_max: Some(0),
         needs: Needs::Image,
         run: close,
-    },
-    Command {
-        name: "reopen",
-        short: None,
-        synopsis: Some("[(-r|-w)] [-c cache] [-o options]"),
-        summary: "opens the image again, with other options",
-        help: "
- Opens the image once more as it was opened before, but for what the options say.
-
- 'reopen -r' refuses commands that write from now on.
-
- -c   the cache mode
- -o   options, KEY=VALUE with commas between
- -r   refuse commands that write
- -w   allow commands that write
-",
-        words_min: 0,
-        words_max: None,
-        needs: Needs::Image,
-        run: reopen,
     },
     Command {
         name: "info",
@@ -120,64 +99,6 @@ fn open(session: &mut Session, call: &Call<'_>) -> Done {
 
 fn close(session: &mut Session, _call: &Call<'_>) -> Done {
     session.close()
-}
-
-fn reopen(session: &mut Session, call: &Call<'_>) -> Done {
-    let (mut read_only, mut cache, mut options) = (None, None, NamedOptions::new());
-    let mut words = Words::new(call.name, call.words, "c:o:rw");
-    while let Some((letter, value)) = words.option()? {
-        match letter {
-            'c' => cache = Some(parse_cache(value)?),
-            'o' if !options.is_empty() => return Err(Refusal::Usage),
-            'o' => options = parse_options(value),
-            _ if read_only.is_some() => {
-                return Err(Refusal::Error("Only one -r/-w option may be given".to_owned()));
-            }
-            _ => read_only = Some(letter == 'r'),
-        }
-    }
-    if !words.operands().is_empty() {
-        return Err(Refusal::Usage);
-    }
-    let Some(opened) = &session.opened else { return Ok(()) };
-    let old = opened.plan.clone();
-    let new = changed(&old, read_only, cache, options)?;
-    let opened = session.close().and_then(|()| session.open(new));
-    opened.or_else(|refusal| {
-        session.open(old)?;
-        Err(refusal)
-    })
-}
-
-/// The plan for opening the image again.
-fn changed(
-    old: &Plan,
-    read_only: Option<bool>,
-    cache: Option<CacheMode>,
-    options: NamedOptions,
-) -> Done<Plan> {
-    let refuse = |what: &str| Err(Refusal::Error(what.to_owned()));
-    if read_only.is_some() && options.iter().any(|(key, _)| key == "read-only") {
-        return refuse("Cannot set both -r/-w and 'read-only'");
-    }
-    if cache.is_some() && options.iter().any(|(key, _)| key.starts_with("cache.")) {
-        return refuse("Cannot set both -c and the cache options");
-    }
-    if old.mode.snapshot {
-        return refuse("a snapshot has no name by which it could be opened again");
-    }
-    let mut new = old.clone();
-    for (key, value) in options {
-        if key == "read-only" {
-            new.mode.read_only = matches!(value.as_str(), "on" | "true" | "yes");
-        } else {
-            new.options.retain(|(old, _)| *old != key);
-            new.options.push((key, value));
-        }
-    }
-    new.mode.read_only = read_only.unwrap_or(new.mode.read_only);
-    new.mode.cache = cache.unwrap_or(new.mode.cache);
-    Ok(new)
 }
 
 fn info(session: &mut Session, _call: &Call<'_>) -> Done {
@@ -265,17 +186,5 @@ mod tests {
             ]
             .concat()
         );
-    }
-
-    #[test]
-    fn reopen_keeps_what_it_does_not_name() {
-        let mode = Mode { discard: false, ..Mode::default() };
-        let old =
-            Plan { name: Some("a".to_owned()), options: parse_options("x=1,y=2"), mode, ..Plan::default() };
-        let new = changed(&old, Some(true), Some(NO_CACHE), parse_options("y=3")).unwrap();
-        assert_eq!(new.mode, Mode { read_only: true, cache: NO_CACHE, ..mode });
-        assert_eq!(new.options, parse_options("x=1,y=3"));
-        assert!(changed(&old, Some(true), None, parse_options("read-only=on")).is_err());
-        assert!(changed(&old, None, Some(NO_CACHE), parse_options("cache.direct=on")).is_err());
     }
 }
