@@ -11,8 +11,13 @@ fn blk(folder: &Path) -> Command {
     command
 }
 
-fn run(folder: &Path, words: &[&[u8]]) -> Output {
-    blk(folder).args(words.iter().map(|word| OsStr::from_bytes(word))).output().expect("the program starts")
+type Word<'a> = &'a dyn AsRef<[u8]>;
+
+fn run(folder: &Path, words: &[Word<'_>]) -> Output {
+    blk(folder)
+        .args(words.iter().map(|word| OsStr::from_bytes(word.as_ref())))
+        .output()
+        .expect("the program starts")
 }
 
 fn contains(bytes: &[u8], part: &[u8]) -> bool {
@@ -24,10 +29,11 @@ const BAD: &[u8] = b"bad\xfe\n.qcow2";
 
 /// A raw image and a qcow2 image with the same content, both with names of odd bytes.
 fn images(folder: &Path) {
-    for words in [
-        &[b"img", b"create", b"-q", b"-f", b"raw", GOOD, b"1M"][..],
-        &[b"img", b"create", b"-q", b"-f", b"qcow2", BAD, b"1M"],
-    ] {
+    let words: [[Word<'_>; 7]; 2] = [
+        [&"img", &"create", &"-q", &"-f", &"raw", &GOOD, &"1M"],
+        [&"img", &"create", &"-q", &"-f", &"qcow2", &BAD, &"1M"],
+    ];
+    for words in &words {
         let output = run(folder, words);
         assert!(output.status.success(), "{output:?}");
     }
@@ -38,20 +44,21 @@ fn verify_and_replay_take_names_that_are_not_utf_8() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     images(folder);
-    let output = run(folder, &[b"verify", GOOD, BAD, b"--reference-format", b"raw", b"--requests", b"500"]);
+    let output = run(folder, &[&"verify", &GOOD, &BAD, &"--reference-format", &"raw", &"--requests", &"500"]);
     assert!(output.status.success(), "{output:?}");
 
     let trace = OsString::from_vec(b"trace\x80".to_vec());
     std::fs::write(folder.join(&trace), "blk-scenario 1\nwrite 0 64k\nread 0 64k\n").unwrap();
-    let words: [&[u8]; 8] =
-        [b"replay", trace.as_bytes(), b"--reference", GOOD, b"--test", BAD, b"--reference-format", b"raw"];
+    let trace = trace.as_bytes();
+    let formats: Word<'_> = &"--reference-format=raw";
+    let words: [Word<'_>; 7] = [&"replay", &trace, &"--reference", &GOOD, &"--test", &BAD, formats];
     let output = run(folder, &words);
     assert!(output.status.success(), "{output:?}");
 
-    let output = run(folder, &[b"verify", GOOD, b"none\xf0", b"--reference-format", b"raw"]);
+    let output = run(folder, &[&"verify", &GOOD, &b"none\xf0", formats]);
     assert_eq!(output.status.code(), Some(2));
     assert!(contains(&output.stderr, b"none\xf0"), "{output:?}");
-    let output = run(folder, &[b"replay", b"none\xf0", b"--reference", GOOD, b"--test", BAD]);
+    let output = run(folder, &[&"replay", &b"none\xf0", &"--reference", &GOOD, &"--test", &BAD]);
     assert_eq!(output.status.code(), Some(2));
 }
 
@@ -67,8 +74,19 @@ fn the_line_that_replays_a_finding_works_for_names_that_are_not_utf_8() {
     let reference = [b"driver=qcow2,file.filename=", BAD].concat();
     let traces: &[u8] = b"found\xfd";
     std::fs::create_dir(folder.join(OsStr::from_bytes(traces))).unwrap();
-    let options: [&[u8]; 6] = [b"--image-opts", b"--traces", traces, b"--requests", b"200", b"--in-place"];
-    let output = run(folder, &[&[b"verify".as_slice(), &reference, &test][..], &options].concat());
+    let output = run(
+        folder,
+        &[
+            &"verify",
+            &reference,
+            &test,
+            &"--image-opts",
+            &"--traces",
+            &traces,
+            &"--requests=200",
+            &"--in-place",
+        ],
+    );
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).expect("the line is text");
     let line = said.lines().rev().find_map(|line| line.strip_prefix("replay: blk ")).expect("a line");
@@ -81,7 +99,7 @@ fn the_line_that_replays_a_finding_works_for_names_that_are_not_utf_8() {
 fn a_reader_that_goes_away_is_no_panic() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
-    assert!(run(folder, &[b"img", b"create", b"-q", b"-f", b"qcow2", b"t.qcow2", b"1M"]).status.success());
+    assert!(run(folder, &[&"img", &"create", &"-q", &"-f", &"qcow2", &"t.qcow2", &"1M"]).status.success());
     let lines = [
         "io -c help t.qcow2",
         "io --help",

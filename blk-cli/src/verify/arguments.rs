@@ -135,6 +135,7 @@ pub(super) struct Formats {
 }
 
 /// The path that an argument carries, as [`name`] says.
+#[expect(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
 pub(crate) fn parse_path(text: &str) -> Result<PathBuf, Infallible> {
     Ok(name::to_path(text))
 }

@@ -1,6 +1,7 @@
 //! Two images that are opened, closed and opened again as a command line says.
 
 use std::cell::RefCell;
+use std::fmt::Write;
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
@@ -135,7 +136,8 @@ fn printf_format(bytes: &[u8]) -> String {
         if byte.is_ascii_alphanumeric() || b"-_./:=,+@ ".contains(byte) {
             format.push(char::from(*byte));
         } else {
-            format.push_str(&format!("\\{byte:03o}"));
+            // Writing to a String does not fail.
+            let _ = write!(format, "\\{byte:03o}");
         }
     }
     format

@@ -148,10 +148,10 @@ impl<'a> Present<'a> {
 
     /// The driver of a node, by the path to it, where that is known.
     fn driver(&self, node: &str) -> Option<&str> {
-        if !node.is_empty() {
-            if let Some(given) = self.given(&format!("{node}.driver")) {
-                return Some(given);
-            }
+        if !node.is_empty()
+            && let Some(given) = self.given(&format!("{node}.driver"))
+        {
+            return Some(given);
         }
         if node == "file" {
             return self.file_driver();
