@@ -68,7 +68,7 @@ fn a_window_lies_inside_the_file_and_what_is_wrong_is_said() {
         (Options::new().with("offset", 3001u64), "3001 lies past the end of the file, 3000 bytes"),
         (Options::new().with("offset", 2000u64).with("size", 1001u64), "1001 bytes from offset 2000"),
         (Options::new().with("size", u64::MAX), "reach past the end"),
-        (Options::new().with("offset", "1q"), "unknown unit 'q'"),
+        (Options::new().with("offset", "1q"), "'1q' is not a size"),
         (Options::new().with("discard", "maybe"), "'maybe' is neither unmap nor ignore"),
         (Options::new().with("colour", "red"), "colour"),
     ] {
