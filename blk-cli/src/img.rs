@@ -26,7 +26,6 @@ mod rebase;
 mod resize;
 pub(crate) mod size;
 mod snapshot;
-mod turns;
 
 use std::ffi::OsString;
 use std::process::ExitCode;

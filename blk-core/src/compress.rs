@@ -14,10 +14,9 @@ pub trait Compress {
     fn write_packed(&self, offset: u64, unit: &[u8], packed: Option<&[u8]>) -> Result<()>;
 }
 
-/// A unit, and what it becomes when compressed; made by [`Disk::compress`].
+/// What a unit becomes when compressed; made by [`Disk::compress`].
 #[derive(Debug)]
-pub struct Compressed<'a> {
-    unit: &'a [u8],
+pub struct Compressed {
     /// `None`: it has to be written as it is, or by a driver that compresses while it writes.
     packed: Option<Vec<u8>>,
     /// The driver has tried.
@@ -27,20 +26,20 @@ pub struct Compressed<'a> {
 impl Disk {
     /// Compresses one unit for [`Disk::write_compressed`] of the same disk. It is at most as long as the driver's unit, where
     /// the driver has [`Compress`]; another one compresses while it writes.
-    pub fn compress<'a>(&self, unit: &'a [u8]) -> Result<Compressed<'a>> {
+    pub fn compress(&self, unit: &[u8]) -> Result<Compressed> {
         let Some(ability) = self.driver().as_compress() else {
-            return Ok(Compressed { unit, packed: None, is_tried: false });
+            return Ok(Compressed { packed: None, is_tried: false });
         };
         if unit.is_empty() || unit.len() as u64 > ability.unit_bytes() {
             let alignment = ability.unit_bytes();
             return Err(Error::Misaligned { offset: 0, length: unit.len() as u64, alignment });
         }
-        Ok(Compressed { unit, packed: ability.compress(unit)?, is_tried: true })
+        Ok(Compressed { packed: ability.compress(unit)?, is_tried: true })
     }
 
-    /// Writes one compressed unit, at a multiple of its size.
-    pub fn write_compressed(&self, offset: u64, compressed: &Compressed<'_>) -> Result<()> {
-        let Compressed { unit, packed, is_tried } = compressed;
+    /// Writes one unit, at a multiple of its size, as what [`Disk::compress`] has made of it.
+    pub fn write_compressed(&self, offset: u64, unit: &[u8], compressed: &Compressed) -> Result<()> {
+        let Compressed { packed, is_tried } = compressed;
         let ability = self.driver().as_compress().filter(|_| *is_tried);
         let Some(ability) = ability else {
             return self.write(offset, unit, WriteFlags { compressed: true, ..WriteFlags::default() });

@@ -6,6 +6,7 @@
 use std::cell::RefCell;
 
 use blk_core::{Error, Result};
+use zlib_rs::{Deflate, DeflateConfig, DeflateFlush, Inflate, InflateFlush, Status};
 use zstd::bulk::Compressor;
 use zstd::stream::raw::{DParameter, Decoder, InBuffer, Operation, OutBuffer};
 
@@ -13,12 +14,14 @@ use crate::ondisk::CompressionType;
 
 /// Readers inflate with a window of 2^12 bytes, so no stream may refer back further.
 const DEFLATE_WINDOW_BITS: u8 = 12;
+/// The most, so that a cluster becomes few blocks with a code table each.
+const DEFLATE_MEM_LEVEL: i32 = 9;
 /// A frame of one cluster, at most 2 MiB, needs no larger window; a larger one is a way to make us allocate.
 const ZSTD_WINDOW_LOG_MAX: u32 = 21;
 
 thread_local! {
     /// Its tables are a quarter of a mebibyte: making them anew costs more than compressing a small cluster.
-    static DEFLATER: RefCell<flate2::Compress> = RefCell::new(new_deflater());
+    static DEFLATER: RefCell<Deflate> = RefCell::new(new_deflater());
     /// Where a stream goes while its length is unknown.
     static DEFLATED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
     /// Their tables are even larger. Errors leave them fit for the next frame.
@@ -38,13 +41,13 @@ pub(crate) fn decompress(kind: CompressionType, input: &[u8], output: &mut [u8])
 }
 
 fn inflate(input: &[u8], output: &mut [u8]) -> Result<()> {
-    let mut inflater = flate2::Decompress::new_with_window_bits(false, DEFLATE_WINDOW_BITS);
+    let broken = |reason: String| Error::malformed("deflate stream", 0, reason);
+    let mut inflater = Inflate::new(false, DEFLATE_WINDOW_BITS);
     inflater
-        .decompress(input, output, flate2::FlushDecompress::Finish)
-        .map_err(|error| Error::malformed("deflate stream", 0, error.to_string()))?;
+        .decompress(input, output, InflateFlush::Finish)
+        .map_err(|error| broken(inflater.error_message().unwrap_or(error.as_str()).to_owned()))?;
     if inflater.total_out() != output.len() as u64 {
-        let reason = format!("it ends after {} of {} bytes", inflater.total_out(), output.len());
-        return Err(Error::malformed("deflate stream", 0, reason));
+        return Err(broken(format!("it ends after {} of {} bytes", inflater.total_out(), output.len())));
     }
     Ok(())
 }
@@ -108,21 +111,26 @@ fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
     DEFLATER.with_borrow_mut(|deflater| {
         DEFLATED.with_borrow_mut(|packed| {
             deflater.reset();
-            packed.clear();
-            packed.reserve(deflated_bytes_max(cluster.len()));
-            let status = deflater.compress_vec(cluster, packed, flate2::FlushCompress::Finish);
-            if matches!(status, Ok(flate2::Status::StreamEnd)) {
-                return Ok((packed.len() < cluster.len()).then(|| packed.clone()));
+            packed.resize(deflated_bytes_max(cluster.len()), 0);
+            let status = deflater.compress(cluster, packed, DeflateFlush::Finish);
+            if matches!(status, Ok(Status::StreamEnd)) {
+                let length = deflater.total_out() as usize;
+                return Ok((length < cluster.len()).then(|| packed[..length].to_vec()));
             }
             *deflater = new_deflater();
-            let reason = status.map_or_else(|error| error.to_string(), |status| format!("{status:?}"));
+            let reason =
+                status.map_or_else(|error| error.as_str().to_owned(), |status| format!("{status:?}"));
             Err(Error::io("compress", 0, std::io::Error::other(reason)))
         })
     })
 }
 
-fn new_deflater() -> flate2::Compress {
-    flate2::Compress::new_with_window_bits(flate2::Compression::default(), false, DEFLATE_WINDOW_BITS)
+fn new_deflater() -> Deflate {
+    Deflate::new_with_config(DeflateConfig {
+        window_bits: -i32::from(DEFLATE_WINDOW_BITS),
+        mem_level: DEFLATE_MEM_LEVEL,
+        ..DeflateConfig::default()
+    })
 }
 
 /// The longest that a raw deflate stream of so many bytes becomes, as zlib's `deflateBound` has it for any parameters.

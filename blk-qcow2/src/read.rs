@@ -34,7 +34,7 @@ impl Qcow2 {
     /// Reads until `buf` is full or a slice is not cached. Returns the bytes read.
     #[inline]
     fn read_cached_runs(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
-        let metadata = self.metadata.read();
+        let mut metadata = self.metadata.read();
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
@@ -44,6 +44,11 @@ impl Qcow2 {
             let end = done + run.length as usize;
             self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
             done = end;
+            if done < buf.len() && matches!(run.cluster, Cluster::Compressed(_)) {
+                // Decompressing takes long: who waits for the lock gets it in between.
+                drop(metadata);
+                metadata = self.metadata.read();
+            }
         }
         Ok(done)
     }

@@ -209,7 +209,7 @@ struct Running<'a, 'p> {
 impl Job for Running<'_, '_> {
     type Piece = Piece;
     type Buffer = [Pages; 2];
-    type Prepared<'b> = (u64, Option<Verdict>);
+    type Prepared = (u64, Option<Verdict>);
 
     fn buffer(&self) -> [Pages; 2] {
         [BUFFER_BYTES; 2].map(|bytes| Pages::new(bytes as usize))
@@ -233,7 +233,7 @@ impl Job for Running<'_, '_> {
         Ok((extent.end(), differs.map(|sector| mismatch(extent.offset + sector))))
     }
 
-    fn finish(&self, (end, verdict): (u64, Option<Verdict>)) -> Outcome<bool> {
+    fn finish(&self, (end, verdict): (u64, Option<Verdict>), _: &[Pages; 2]) -> Outcome<bool> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if verdict.is_some() {
             state.1 = verdict;

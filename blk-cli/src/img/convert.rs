@@ -139,6 +139,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let settings = Settings {
         target_is_zero,
         over_backing: info.backing.is_some(),
+        // What has been asked to go through other drivers may look at the order.
+        writes_ahead: info.format == "raw" && !args.target_image_opts && args.rate.is_none(),
         cluster_bytes: info.cluster_bytes.unwrap_or(SECTOR_BYTES),
         ..settings
     };

@@ -1,5 +1,6 @@
 //! The copying: several threads read, compress and decompress; what is written keeps its order.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -28,6 +29,8 @@ pub(super) struct Settings {
     pub(super) threads: usize,
     /// The order of writes is open.
     pub(super) any_order: bool,
+    /// What is written does not depend on the order, so each thread writes what it has read.
+    pub(super) writes_ahead: bool,
     pub(super) compressed: bool,
     /// What cannot be read becomes zeroes.
     pub(super) salvage: bool,
@@ -59,18 +62,27 @@ struct Running<'a> {
 
 /// A piece whose bytes are in the buffer, and what becomes of them.
 #[derive(Debug, Default)]
-struct Prepared<'b> {
-    parts: Vec<(u64, Part<'b>)>,
+struct Prepared {
+    /// What is left to be written.
+    parts: Vec<Part>,
     /// Bytes that were read.
     copied: u64,
     lost: Vec<Lost>,
 }
 
+/// A part of the target, and what becomes of it.
 #[derive(Debug)]
-enum Part<'b> {
+struct Part {
+    at: u64,
+    content: Content,
+}
+
+/// The ranges are those of the buffer.
+#[derive(Debug)]
+enum Content {
     Zeroes(u64),
-    Data(&'b [u8]),
-    Compressed(Compressed<'b>),
+    Data(Range<usize>),
+    Compressed(Range<usize>, Compressed),
 }
 
 impl<'a> Copy<'a> {
@@ -107,19 +119,26 @@ impl<'a> Copy<'a> {
         Ok(bytes)
     }
 
-    /// What can be done of a piece before its turn: all but writing.
-    fn prepare<'b>(&self, piece: Piece, buffer: &'b mut [u8]) -> Outcome<Prepared<'b>> {
+    /// What can be done of a piece before its turn: all but writing, where the order of writes matters.
+    fn prepare(&self, piece: Piece, buffer: &mut [u8]) -> Outcome<Prepared> {
         let Extent { offset, length } = piece.extent;
-        match piece.work {
-            Work::Skip => Ok(Prepared::default()),
-            Work::Zero => Ok(Prepared { parts: vec![(offset, Part::Zeroes(length))], ..Prepared::default() }),
+        let mut prepared = match piece.work {
+            Work::Skip => Prepared::default(),
+            Work::Zero => {
+                let parts = vec![Part { at: offset, content: Content::Zeroes(length) }];
+                Prepared { parts, ..Prepared::default() }
+            }
             Work::Copy => {
                 let bytes = &mut buffer[..length as usize];
                 let lost = self.read(offset, bytes)?;
-                let parts = self.split(offset, bytes)?;
-                Ok(Prepared { parts, copied: length, lost })
+                Prepared { parts: self.split(offset, bytes)?, copied: length, lost }
             }
+        };
+        if self.settings.writes_ahead {
+            self.write_all(&prepared.parts, buffer)?;
+            prepared.parts.clear();
         }
+        Ok(prepared)
     }
 
     fn read(&self, offset: u64, bytes: &mut [u8]) -> Outcome<Vec<Lost>> {
@@ -133,46 +152,52 @@ impl<'a> Copy<'a> {
     }
 
     /// What has to be stored of `bytes`, and how.
-    fn split<'b>(&self, offset: u64, bytes: &'b [u8]) -> Outcome<Vec<(u64, Part<'b>)>> {
-        let sparse_bytes = self.settings.sparse_bytes;
+    fn split(&self, offset: u64, bytes: &[u8]) -> Outcome<Vec<Part>> {
         if self.settings.compressed {
-            let clusters = bytes.chunks(self.settings.cluster_bytes as usize).enumerate();
-            let parts = clusters.map(|(index, cluster)| {
-                let at = offset + index as u64 * self.settings.cluster_bytes;
-                let part = self.compress(at, cluster).map_err(|error| self.write_failed(at, &error))?;
-                Ok((at, part))
-            });
-            return parts.collect();
+            let starts = (0..bytes.len()).step_by(self.settings.cluster_bytes as usize);
+            return starts.map(|start| self.compress(offset, bytes, start)).collect();
         }
         let part = |(range, is_data): sparse::Part| {
             let at = offset + range.start as u64;
-            let length = range.len() as u64;
-            (at, if is_data { Part::Data(&bytes[range]) } else { Part::Zeroes(length) })
+            Part {
+                at,
+                content: if is_data { Content::Data(range) } else { Content::Zeroes(range.len() as u64) },
+            }
         };
-        Ok(sparse::split(bytes, offset, sparse_bytes).into_iter().map(part).collect())
+        Ok(sparse::split(bytes, offset, self.settings.sparse_bytes).into_iter().map(part).collect())
     }
 
-    fn compress<'b>(&self, at: u64, cluster: &'b [u8]) -> Result<Part<'b>> {
-        let length = cluster.len() as u64;
-        if self.settings.sparse_bytes > 0 && is_zero(cluster) {
-            return Ok(Part::Zeroes(length));
-        }
-        if length < self.settings.cluster_bytes && at + length < self.target.disk.size() {
+    /// What becomes of the cluster that starts at `start` of `bytes`, which lie at `offset`.
+    fn compress(&self, offset: u64, bytes: &[u8], start: usize) -> Outcome<Part> {
+        let cluster_bytes = self.settings.cluster_bytes;
+        let range = start..bytes.len().min(start + cluster_bytes as usize);
+        let (at, length) = (offset + start as u64, range.len() as u64);
+        let cluster = &bytes[range.clone()];
+        let content = if self.settings.sparse_bytes > 0 && is_zero(cluster) {
+            Content::Zeroes(length)
+        } else if length < cluster_bytes && at + length < self.target.disk.size() {
             // The target goes on inside this cluster, so it cannot be compressed.
-            return Ok(Part::Data(cluster));
-        }
-        self.target.disk.compress(cluster).map(Part::Compressed)
+            Content::Data(range)
+        } else {
+            let packed = self.target.disk.compress(cluster).map_err(|error| self.write_failed(at, &error))?;
+            Content::Compressed(range, packed)
+        };
+        Ok(Part { at, content })
     }
 
-    /// Writes a piece whose turn has come.
-    fn finish(&self, prepared: &Prepared<'_>) -> Outcome<()> {
+    /// Does the rest of a piece whose turn has come.
+    fn finish(&self, prepared: &Prepared, buffer: &[u8]) -> Outcome<()> {
         if !self.settings.quiet {
             for lost in &prepared.lost {
                 complain(self.program, &format!("warning: {lost}"));
             }
         }
-        for (at, part) in &prepared.parts {
-            self.write(*at, part).map_err(|error| self.write_failed(*at, &error))?;
+        self.write_all(&prepared.parts, buffer)
+    }
+
+    fn write_all(&self, parts: &[Part], buffer: &[u8]) -> Outcome<()> {
+        for part in parts {
+            self.write(part, buffer).map_err(|error| self.write_failed(part.at, &error))?;
         }
         Ok(())
     }
@@ -181,15 +206,17 @@ impl<'a> Copy<'a> {
         Failure::new(format!("error while writing at byte {at} of '{}': {error}", self.target.name))
     }
 
-    fn write(&self, offset: u64, part: &Part<'_>) -> Result<()> {
+    fn write(&self, part: &Part, buffer: &[u8]) -> Result<()> {
         let disk = &self.target.disk;
-        match part {
-            Part::Data(bytes) => disk.write(offset, bytes, WriteFlags::default()),
-            Part::Compressed(compressed) => disk.write_compressed(offset, compressed),
-            Part::Zeroes(_) if self.settings.target_is_zero => Ok(()),
-            Part::Zeroes(length) => {
+        match &part.content {
+            Content::Data(range) => disk.write(part.at, &buffer[range.clone()], WriteFlags::default()),
+            Content::Compressed(range, compressed) => {
+                disk.write_compressed(part.at, &buffer[range.clone()], compressed)
+            }
+            Content::Zeroes(_) if self.settings.target_is_zero => Ok(()),
+            Content::Zeroes(length) => {
                 let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
-                disk.write_zeroes(Extent::new(offset, *length), flags)
+                disk.write_zeroes(Extent::new(part.at, *length), flags)
             }
         }
     }
@@ -198,18 +225,18 @@ impl<'a> Copy<'a> {
 impl Job for Running<'_> {
     type Piece = Piece;
     type Buffer = Pages;
-    type Prepared<'b> = Prepared<'b>;
+    type Prepared = Prepared;
 
     fn buffer(&self) -> Pages {
         Pages::new(BUFFER_BYTES.max(self.copy.settings.cluster_bytes) as usize)
     }
 
-    fn prepare<'b>(&self, piece: Piece, buffer: &'b mut Pages) -> Outcome<Prepared<'b>> {
+    fn prepare(&self, piece: Piece, buffer: &mut Pages) -> Outcome<Prepared> {
         self.copy.prepare(piece, buffer)
     }
 
-    fn finish(&self, prepared: Prepared<'_>) -> Outcome<bool> {
-        self.copy.finish(&prepared)?;
+    fn finish(&self, prepared: Prepared, buffer: &Pages) -> Outcome<bool> {
+        self.copy.finish(&prepared, buffer)?;
         if prepared.copied > 0 {
             let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
             state.advance(prepared.copied, self.copy.settings.rate)?;
