@@ -70,7 +70,7 @@ pub(crate) fn work<J: Job>(
     let ended_early = thread::scope(|scope| {
         let others: Vec<_> = (1..threads).map(|_| scope.spawn(|| crew.work())).collect();
         crew.work();
-        others.into_iter().fold(false, |early, other| other.join().is_err() || early)
+        others.into_iter().filter_map(|other| other.join().err()).count() > 0
     });
     let result = crew.state.into_inner().unwrap_or_else(PoisonError::into_inner).result;
     if ended_early { result.and(Err(Failure::new("a thread has ended early"))) } else { result }
