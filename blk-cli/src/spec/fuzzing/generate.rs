@@ -196,7 +196,7 @@ fn rules_file(rng: &mut Random) -> String {
         text += if is_inject { "[inject-error]\n" } else { "[set-state \"a\"]\n" };
         for (key, value) in options.into_values() {
             if let Value::Text(value) = value {
-                text += &format!("{key} = \"{value}\"\n");
+                text.extend([key.as_str(), " = \"", &value, "\"\n"]);
             }
         }
     }
