@@ -77,7 +77,7 @@ fn try_out(opened: &Opened, new: &Plan) -> Done {
     if new.mode.snapshot || new.mode.copy_on_read {
         return Ok(());
     }
-    let failed = |error| Refusal::Failed { what: "flush", error };
+    let failed = |error| Refusal::Error(format!("cannot flush the image: {error}"));
     opened.target.disk().flush().map_err(failed)?;
     let mut trial = new.clone();
     trial.mode.read_only = true;

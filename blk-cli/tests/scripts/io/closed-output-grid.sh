@@ -13,3 +13,4 @@ for format in raw qcow2; do
     image; io -c 'read -v 0 128k' -c 'read 2M 512' 2>errors | head -n 1; show; cat errors
     image; io -c 'write -P 7 0 512' 2>errors | true; show; cat errors
 done
+rm -f nothing t.i

@@ -6,7 +6,7 @@ for words in '-o driver=raw' '-o foo=1' '-o lazy-refcounts=x' '-o overlap-check=
     exec 3>commands
     printf 'write -P 1 0 64k\nreopen %s\nlength\n' "$words" >&3
     tries=0
-    until grep -q '1 MiB' output || [ $tries -gt 100 ]; do
+    until grep -q '1 MiB' output 2>/dev/null || [ $tries -gt 100 ]; do
         sleep 0.05
         tries=$((tries + 1))
     done
