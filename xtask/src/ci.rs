@@ -39,7 +39,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("corpus", Box::new(|| expect(corpus::run()?, "the regression corpus has a finding"))),
         ("fuzz", Box::new(|| fuzz_all(arguments.fuzz_time))),
         ("canary", Box::new(canary)),
-        ("readme", Box::new(|| readme(&shell))),
     ];
     Ok(run_steps(steps))
 }
@@ -79,13 +78,6 @@ fn set_up(shell: &Shell) -> Result<()> {
     tools::need_components(shell)?;
     tools::need_qemu(shell)?;
     tools::need_cargo_fuzz(shell)
-}
-
-/// README's blocks as they stand there, those that call cargo too; plain `cargo test` shortens them.
-fn readme(shell: &Shell) -> Result<()> {
-    let _all = shell.push_env("BLK_README", "all");
-    cmd!(shell, "cargo test --quiet -p blk-cli --test readme").run()?;
-    Ok(())
 }
 
 /// The workspaces beside ours.
