@@ -198,7 +198,7 @@ impl Disk {
         let found = self.driver.size();
         match &changed {
             Ok(()) => assert_eq!(found, size, "driver reports another size than it was resized to"),
-            Err(error) if is_refusal(error) => {
+            Err(error) if error.is_refusal() => {
                 assert_eq!(found, old, "driver refuses to resize to {size} bytes and has changed: {error}");
             }
             Err(error) => {
@@ -313,11 +313,6 @@ impl Disk {
             _ => Err(Error::OutOfRange { offset, length, size }),
         }
     }
-}
-
-/// Whether the error says that the driver does not do such a thing, rather than that it went wrong.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::Unsupported { .. } | Error::InvalidOption { .. } | Error::Misaligned { .. })
 }
 
 impl Resize for Disk {

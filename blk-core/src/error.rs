@@ -172,6 +172,11 @@ impl Error {
         }
     }
 
+    /// Whether it says that the driver does not do such a thing, rather than that something went wrong.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Self::Unsupported { .. } | Self::InvalidOption { .. } | Self::Misaligned { .. })
+    }
+
     /// An [`Error::Unsupported`] from a plain text.
     pub fn unsupported(what: impl Into<Cow<'static, str>>) -> Self {
         Self::Unsupported { what: what.into() }

@@ -5,8 +5,8 @@
 //! ```
 //!
 //! Each rule is a function that panics where the driver breaks it. What a driver need not have (sizes of any byte, resize,
-//! discard, compressed writes, zeroes without data) it refuses with [`Error::Unsupported`], [`Error::InvalidOption`] or
-//! [`Error::Misaligned`]; then the rule asks that nothing has changed. The suite is itself tested by drivers with a planted bug
+//! discard, compressed writes, zeroes without data) it refuses with [`crate::Error::Unsupported`],
+//! [`crate::Error::InvalidOption`] or [`crate::Error::Misaligned`]; then the rule asks that nothing has changed. The suite is itself tested by drivers with a planted bug
 //! each, which the rule that is meant for it has to catch.
 
 mod content;
@@ -17,7 +17,7 @@ mod size;
 mod subject;
 mod zeroes;
 
-use crate::{Access, Disk, Error, Result};
+use crate::{Access, Disk, Result};
 
 /// Makes disks of the driver under test. One medium lives as long as the maker's value for it.
 pub trait Maker {
@@ -27,7 +27,8 @@ pub trait Maker {
     /// A medium with a fresh disk of `size` zero bytes.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`], [`Error::Unsupported`] or [`Error::Misaligned`] if the format has no disks of that size.
+    /// [`crate::Error::InvalidOption`], [`crate::Error::Unsupported`] or [`crate::Error::Misaligned`] if the format has no
+    /// disks of that size.
     fn make(&self, size: u64) -> Result<Self::Medium>;
 
     /// Opens the disk; an earlier handle has been dropped, closed before or not.
@@ -85,11 +86,6 @@ pub fn conformance<M: Maker>(maker: &M) {
 
 /// The size of most disks here: a few clusters of every usual cluster size, and a part of one.
 const USUAL_BYTES: u64 = (1 << 20) + 512;
-
-/// Refused because the format does not have it, not because something went wrong.
-fn is_refusal(error: &Error) -> bool {
-    matches!(error, Error::InvalidOption { .. } | Error::Unsupported { .. } | Error::Misaligned { .. })
-}
 
 /// Bytes that differ from place to place and are never 0.
 fn pattern(offset: u64, length: usize, salt: u8) -> Vec<u8> {

@@ -1,5 +1,7 @@
 //! From a finding to something that others can run: proven to be there each time, made small, and named.
 
+use std::time::Duration;
+
 use crate::Outcome;
 use crate::minimise::{self, Minimised};
 use crate::report::{Finding, OriginClass, Signature};
@@ -53,6 +55,18 @@ pub fn shrink(
     };
     let smallest = minimise::minimise_until(scenario, signature, &options, should_stop)?;
     (smallest.signature == finding.signature).then_some(smallest)
+}
+
+/// One line about how far a scenario was shrunk, and in what time.
+pub fn shrunk<S>(before: &Scenario, after: &Minimised<S>, time: Duration) -> String {
+    format!(
+        "shrunk: {} requests to {}, {} tries in {:.1} s{}",
+        before.requests.len(),
+        after.scenario.requests.len(),
+        after.tries,
+        time.as_secs_f64(),
+        if after.is_fixed_point { "" } else { " (ended by time)" }
+    )
 }
 
 /// A short name for a finding, fit for a file: what noticed it and what it is, such as `read-shows-zeroes-4k`.

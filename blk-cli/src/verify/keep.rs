@@ -179,14 +179,7 @@ impl Kept {
             self.notes.push("not shrunk: the first try did not find it again".to_owned());
             return scenario;
         };
-        self.notes.push(format!(
-            "shrunk: {} requests to {}, {} tries in {:.1} s{}",
-            scenario.requests.len(),
-            smallest.scenario.requests.len(),
-            smallest.tries,
-            started.elapsed().as_secs_f64(),
-            if smallest.is_fixed_point { "" } else { " (ended by time)" }
-        ));
+        self.notes.push(reproduce::shrunk(&scenario, &smallest, started.elapsed()));
         match reproduce::prove(|scenario| judge.judge(scenario, Effort::Replay), &smallest.scenario) {
             Proof::Same(finding) => {
                 self.finding = *finding;

@@ -1,6 +1,6 @@
 //! A disk under test beside what it should hold. Each request is made on both, and compared.
 
-use super::{Maker, USUAL_BYTES, is_refusal, pattern};
+use super::{Maker, USUAL_BYTES, pattern};
 use crate::{Access, Disk, Error, Extent, Preallocation, RepairMode, WriteFlags, ZeroFlags};
 
 /// What lies before and behind a request and is compared after it, in bytes.
@@ -119,7 +119,7 @@ impl<'m, M: Maker> Subject<'m, M> {
                 self.model_part(extent).copy_from_slice(&data);
                 true
             }
-            Err(error) if flags.compressed && is_refusal(&error) => {
+            Err(error) if flags.compressed && error.is_refusal() => {
                 self.adopt_refused(extent, &data);
                 false
             }
@@ -195,7 +195,7 @@ impl<'m, M: Maker> Subject<'m, M> {
                 self.model.resize(size as usize, 0);
                 true
             }
-            Err(error) if is_refusal(&error) => false,
+            Err(error) if error.is_refusal() => false,
             Err(error) => panic!("resize to {size}, {preallocation:?}: {error}"),
         };
         assert_eq!(self.disk().size(), self.size(), "after a resize to {size}, accepted: {done}");
@@ -268,7 +268,7 @@ impl<'m, M: Maker> Subject<'m, M> {
 pub(super) fn open_fresh<M: Maker>(maker: &M, size: u64) -> Option<(M::Medium, Disk)> {
     let medium = match maker.make(size) {
         Ok(medium) => medium,
-        Err(error) if is_refusal(&error) => return None,
+        Err(error) if error.is_refusal() => return None,
         Err(error) => panic!("a disk of {size} bytes cannot be made: {error}"),
     };
     let disk = maker.open(&medium, Access::ReadWrite);

@@ -201,14 +201,7 @@ fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, 
     let smallest = reproduce::shrink(judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
     let _ = std::panic::take_hook();
     let Some(smallest) = smallest else { return (scenario, false) };
-    println!(
-        "shrunk: {} requests to {}, {} tries in {:.1} s{}",
-        scenario.requests.len(),
-        smallest.scenario.requests.len(),
-        smallest.tries,
-        started.elapsed().as_secs_f64(),
-        if smallest.is_fixed_point { "" } else { " (ended by time)" }
-    );
+    println!("{}", reproduce::shrunk(&scenario, &smallest, started.elapsed()));
     (smallest.scenario, true)
 }
 
