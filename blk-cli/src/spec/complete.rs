@@ -127,15 +127,7 @@ fn take_name(driver: &str, name: &str, options: &mut NodeOptions) -> Result<()> 
 mod tests {
     use super::*;
     use crate::spec::text::key_values;
-
-    fn shown(options: Result<NodeOptions>) -> String {
-        match options {
-            Ok(options) => {
-                options.to_json_name().replace("\": ", "\":").replace("\", \"", "\",\"").replace("}, ", "},")
-            }
-            Err(error) => format!("error: {error}"),
-        }
-    }
+    use crate::spec::text::tests::shown;
 
     fn image(name: &str, options: &str) -> String {
         shown(complete(Some(name), key_values(options).unwrap(), Role::Image))

@@ -153,10 +153,11 @@ fn next_item(text: &str) -> (String, &str) {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    fn shown(options: Result<NodeOptions>) -> String {
+    /// The options as a name without blanks, or the error.
+    pub(in crate::spec) fn shown(options: Result<NodeOptions>) -> String {
         match options {
             Ok(options) => {
                 options.to_json_name().replace("\": ", "\":").replace("\", \"", "\",\"").replace("}, ", "},")
