@@ -73,7 +73,7 @@ pub(crate) struct Header {
     pub(crate) length: u32,
     pub(crate) compression: CompressionType,
     pub(crate) bitmaps: Option<BitmapDirectory>,
-    /// Where the backing file's name stands; empty at 0 where there is none.
+    /// Where the backing file's name stands, as the header says it; there is none at offset 0.
     pub(crate) backing_extent: Extent,
 }
 
@@ -98,10 +98,7 @@ impl Header {
         let extensions = Extensions::read(storage, area)?;
         fixed.check_features(storage, &extensions)?;
         let compression = fixed.compression()?;
-        let backing = match backing_extent {
-            Some(extent) => read_backing(storage, extent, &extensions)?,
-            None => None,
-        };
+        let backing = read_backing(storage, backing_extent, &extensions)?;
         let (v2, v3) = (fixed.v2, fixed.v3);
         Ok(Self {
             version: v2.version.get(),
@@ -120,7 +117,7 @@ impl Header {
             length: v3.header_length.get(),
             compression,
             bitmaps: extensions.bitmaps,
-            backing_extent: backing_extent.unwrap_or_default(),
+            backing_extent,
         })
     }
 
@@ -168,9 +165,7 @@ impl Header {
         if let Some(format) = backing.and_then(|backing| backing.format.as_deref()) {
             extension::push(image, EXTENSION_BACKING_FORMAT, format.as_bytes());
         }
-        let is_named = !self.backing_extent.is_empty();
-        let area_end = if is_named { self.backing_extent.offset } else { self.geometry.cluster_bytes() };
-        let area = area(self.length, area_end);
+        let area = area(self.length, self.backing_extent.offset, self.geometry);
         for (kind, data) in extension::read_raw(storage, area)? {
             if kind != EXTENSION_BACKING_FORMAT {
                 extension::push(image, kind, &data);
@@ -239,9 +234,11 @@ impl Header {
     }
 }
 
-/// From the end of the header to `end`; nothing where the header reaches further.
-fn area(header_length: u32, end: u64) -> Extent {
+/// From the end of the header to the backing file's name, or to the end of the first cluster where `name_at` is 0; nothing where
+/// the header reaches further.
+fn area(header_length: u32, name_at: u64, geometry: Geometry) -> Extent {
     let start = u64::from(header_length);
+    let end = if name_at == 0 { geometry.cluster_bytes() } else { name_at };
     Extent::between(start, end.max(start))
 }
 
@@ -251,6 +248,9 @@ fn read_backing(
     extent: Extent,
     extensions: &Extensions,
 ) -> Result<Option<BackingName>> {
+    if extent.offset == 0 {
+        return Ok(None);
+    }
     let mut bytes = vec![0; extent.length as usize];
     storage.read_at(extent.offset, &mut bytes)?;
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
@@ -293,6 +293,30 @@ mod tests {
         }
         header.set_corrupt(false);
         assert_eq!(header.incompatible, 0);
+    }
+
+    /// A header is written as it was read, whatever it says: with another value of one field, others mean something else.
+    #[test]
+    fn every_header_that_is_read_is_written_as_it_was() {
+        let mut accepted = 0;
+        for (compat, length) in [("0.10", HEADER_V2_BYTES as usize), ("1.1", HEADER_V3_BYTES_MIN as usize)] {
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+            crate::FORMAT.create(&storage, 1 << 20, Options::new().with("compat", compat)).unwrap();
+            let mut healthy = vec![0; length];
+            storage.read_at(0, &mut healthy).unwrap();
+            for (at, value) in
+                (0..length).flat_map(|at| [0, 1, 2, 15, 127, 128, 255].map(|value| (at, value)))
+            {
+                let mut bytes = healthy.clone();
+                bytes[at] = value;
+                storage.write_at(0, &bytes).unwrap();
+                if let Ok(header) = Header::read_for(&*storage, true) {
+                    assert!(bytes.starts_with(&header.encode_fixed()), "{compat}: byte {at} is {value}");
+                    accepted += 1;
+                }
+            }
+        }
+        assert!(accepted > 600, "{accepted}");
     }
 
     #[test]

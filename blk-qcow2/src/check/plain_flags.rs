@@ -4,7 +4,7 @@ use std::collections::HashSet;
 
 use blk_core::Result;
 
-use super::walk::{CONTESTED, Fix, Walk};
+use super::walk::{Fix, Walk};
 use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK};
 
 impl Walk<'_> {
@@ -55,8 +55,7 @@ impl Walk<'_> {
         if (entry & COPIED != 0) == (count == 1) {
             return Ok(());
         }
-        let cluster = (at >> self.geometry.cluster_bits()) as usize;
-        let mends = mends && self.roles.get(cluster).is_some_and(|role| role & CONTESTED == 0);
+        let mends = mends && !self.is_contested(at);
         let verb = if mends { "Repairing" } else { "ERROR" };
         self.corruption(at, || format!("{verb} OFLAG_COPIED {} refcount={count}", what()));
         if mends {

@@ -268,6 +268,12 @@ impl<'a> Walk<'a> {
         (extent.offset >> bits) as usize..=((extent.end() - 1) >> bits) as usize
     }
 
+    /// Two structures share the cluster at `host_offset`, or it lies outside the file: nothing there may be mended.
+    pub(super) fn is_contested(&self, host_offset: u64) -> bool {
+        let cluster = (host_offset >> self.geometry.cluster_bits()) as usize;
+        self.roles.get(cluster).is_none_or(|role| role & CONTESTED != 0)
+    }
+
     /// Counts `times` references to each cluster that `extent`, which lies inside the file and is not empty, touches.
     pub(super) fn count(&mut self, extent: Extent, times: u32) {
         let range = self.touched(extent);

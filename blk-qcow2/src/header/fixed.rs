@@ -121,8 +121,9 @@ impl Fixed {
         )
     }
 
-    /// Where the backing file's name stands. It may overlap the header: a name of those bytes is as good as any other.
-    pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Option<Extent>> {
+    /// Where the backing file's name stands; there is none at offset 0. It may overlap the header: a name of those bytes is as good
+    /// as any other. An empty one keeps its offset, which ends the area for extensions.
+    pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Extent> {
         let offset = self.v2.backing_file_offset.get();
         let length = u64::from(self.v2.backing_file_size.get());
         let cluster_bytes = geometry.cluster_bytes();
@@ -130,8 +131,8 @@ impl Fixed {
             let allowed = format!("the name must lie in the first cluster, of {cluster_bytes} bytes");
             return Err(bad_field(8, format!("backing_file_offset is {offset}, {allowed}")));
         }
-        if offset == 0 || length == 0 {
-            return Ok(None);
+        if offset == 0 {
+            return Ok(Extent::new(0, length));
         }
         let room = cluster_bytes - offset;
         if length > room.min(BACKING_NAME_BYTES_MAX) {
@@ -139,14 +140,12 @@ impl Fixed {
                 format!("at offset {offset} allowed are up to {}", room.min(BACKING_NAME_BYTES_MAX));
             return Err(bad_field(16, format!("backing_file_size is {length}, {allowed}")));
         }
-        Ok(Some(Extent::new(offset, length)))
+        Ok(Extent::new(offset, length))
     }
 
     /// Where extensions may stand: up to the backing file's name, or to the end of the first cluster.
     pub(super) fn extension_area(&self, geometry: Geometry) -> Extent {
-        let name_at = self.v2.backing_file_offset.get();
-        let end = if name_at == 0 { geometry.cluster_bytes() } else { name_at };
-        super::area(self.v3.header_length.get(), end)
+        super::area(self.v3.header_length.get(), self.v2.backing_file_offset.get(), geometry)
     }
 
     /// Only features that we understand may be set.

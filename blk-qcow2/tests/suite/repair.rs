@@ -289,6 +289,30 @@ fn counts_in_every_block_are_compared_and_mended() {
     assert!(guest(&image).iter().all(|byte| *byte == 7));
 }
 
+/// An L1 entry refers to the header, whose size, read as an L2 entry, is a zero cluster that is not aligned.
+#[test]
+fn nothing_is_mended_in_the_header_as_if_it_were_a_table() {
+    let image = Image::new(0x7fe00, Options::new().with("cluster_size", 1024));
+    let disk = image.open(Options::new());
+    disk.write(0, &[7; 1024], WriteFlags::default()).unwrap();
+    disk.close().unwrap();
+    let mut intact = image.bytes();
+    put(&mut intact, 24, 0x7fe01);
+    let mut bytes = intact.clone();
+    put(&mut bytes, number(&intact, 40) + 8 * 3, COPIED);
+    for entry in [COPIED | 1 << 9, COPIED | 1 << 56] {
+        // In the middle of the header, and where a disk of this size has no table.
+        put(&mut bytes, number(&intact, 40) + 8 * 2, entry);
+        let image = Image::from_bytes(&bytes);
+        let report = repair(&image);
+        assert!(report.corruptions > 0 && report.is_repaired(), "{report}");
+        assert_eq!(image.bytes()[..48], intact[..48]);
+        let mut guest = [0; 1024];
+        open(image.storage()).read(0, &mut guest).unwrap();
+        assert_eq!(guest, [7; 1024]);
+    }
+}
+
 /// What is wrong with the table that says where the counts are; it is made anew.
 #[test]
 fn refcount_structures_that_cannot_be_used_are_made_anew() {
