@@ -7,7 +7,7 @@ use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
 use super::failure::{Failure, Outcome};
-use super::image::Purpose;
+use super::image::{Named, Purpose};
 use super::options::Given;
 use super::output;
 use super::size::{parse, whole_sectors};
@@ -33,7 +33,7 @@ pub(super) struct Args {
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("amend", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
     if args.options.is_empty() {
         return Err(Failure::usage("amend", "no options are given (-o)"));
     }
@@ -43,7 +43,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     }
     let mut given = Given::parse(&args.options)?;
     let name = args.image.name("amend")?;
-    let image = args.image.named(name).open(program, Purpose::WRITE)?;
+    let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
     if format != "qcow2" {
         return Err(Failure::new(format!("format '{format}' has no options that can be changed")));

@@ -9,6 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::image::Named;
 use super::output;
 use super::progress::Progress;
+use crate::spec::CacheMode;
 use crate::suggest;
 
 /// The image that a subcommand works on.
@@ -32,7 +33,7 @@ impl ImageArgs {
             name: name.to_owned(),
             image_opts: self.image_opts,
             format: self.format.clone(),
-            force_share: false,
+            ..Named::default()
         }
     }
 }
@@ -104,16 +105,8 @@ pub(crate) fn parse<T: Parser>(command: &'static str, program: &str, arguments: 
     })
 }
 
-const CACHE_MODES: [&str; 6] = ["none", "off", "writeback", "writethrough", "directsync", "unsafe"];
-
-/// Refuses a cache mode that does not exist. Those that do differ only in when the host writes, and every command that
-/// writes makes all durable before it ends.
-pub(crate) fn check_cache_mode(mode: Option<&str>) -> Outcome<()> {
-    match mode {
-        Some(mode) if !CACHE_MODES.contains(&mode) => {
-            let known = CACHE_MODES.join(", ");
-            Err(Failure::new(format!("invalid cache mode '{mode}'; known are {known}")))
-        }
-        _ => Ok(()),
-    }
+/// The cache mode of this name; without one every command that writes makes all durable before it ends.
+pub(crate) fn cache_mode(name: Option<&str>) -> Outcome<CacheMode> {
+    let Some(name) = name else { return Ok(CacheMode::default()) };
+    name.parse().map_err(|error: blk_core::Error| Failure::new(error.to_string()))
 }

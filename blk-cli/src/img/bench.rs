@@ -87,10 +87,10 @@ struct Load {
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("bench", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
     let load = Load::of(&args)?;
     let name = args.image.name("bench")?;
-    let named = Named { force_share: args.force_share, ..args.image.named(name) };
+    let named = Named { force_share: args.force_share, cache, ..args.image.named(name) };
     let purpose = Purpose { write: args.write, ..Purpose::READ };
     let image = named.open(program, purpose)?;
     load.announce()?;
@@ -212,8 +212,7 @@ fn check_aio(args: &Args) -> Outcome<()> {
     match args.aio.as_deref() {
         None | Some("threads") if !args.native => Ok(()),
         None | Some("threads" | "native" | "io_uring") => {
-            let is_direct = matches!(args.cache.as_deref(), Some("none" | "off" | "directsync"));
-            if is_direct {
+            if args::cache_mode(args.cache.as_deref())?.direct {
                 Err(Failure::new("not supported: asking the host other than by threads"))
             } else {
                 Err(Failure::new("native requests need -t none or -t directsync"))

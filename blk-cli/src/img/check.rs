@@ -52,7 +52,7 @@ const CANNOT_CHECK: u8 = 63;
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("check", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
     let name = args.image.name("check")?;
     let repair = match args.repair {
         None => RepairMode::None,
@@ -60,7 +60,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         Some(Repair::All) => RepairMode::All,
     };
     let purpose = Purpose { write: args.repair.is_some(), check: true, ..Purpose::READ };
-    let named = Named { force_share: args.force_share, ..args.image.named(name) };
+    let named = Named { force_share: args.force_share, cache, ..args.image.named(name) };
     let image = named.open(program, purpose)?;
     let mut report = check(&image, repair)?;
     print_findings(&report);

@@ -13,7 +13,7 @@ use clap::Parser;
 use super::args::{self, OneImage, Talk};
 use super::chain::{Chain, Status};
 use super::failure::{Failure, Outcome};
-use super::image::{Image, Purpose};
+use super::image::{Image, Named, Purpose};
 use super::output;
 use super::progress::Progress;
 use super::size::{parse_up_to, ratio, whole_sectors};
@@ -46,10 +46,10 @@ const BUFFER_BYTES: u64 = 2 << 20;
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("commit", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
     let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
     let name = args.image.name("commit")?;
-    let image = args.image.named(name).open(program, Purpose::WRITE)?;
+    let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let chain = Chain::of(&image);
     let depth = base_depth(name, &image, args.base.as_deref())?;
     let base = open_base(&image, depth)?;

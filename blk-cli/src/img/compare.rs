@@ -65,13 +65,13 @@ type Verdict = (String, bool);
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("compare", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
     let [first, second] = &args.names[..] else {
         return Err(Failure::usage("compare", "expecting two image file names"));
     };
     let open = |name: &String, format: &Option<String>| {
         let (image_opts, force_share) = (args.image_opts, args.force_share);
-        let named = Named { name: name.clone(), format: format.clone(), image_opts, force_share };
+        let named = Named { name: name.clone(), format: format.clone(), image_opts, force_share, cache };
         named.open(program, Purpose::READ).map_err(|failure| failure.with_code(CANNOT_OPEN))
     };
     let images = [open(first, &args.a_format)?, open(second, &args.b_format)?];

@@ -46,9 +46,9 @@ pub(super) struct Args {
     /// Options of the target's format, name=value,...; 'help' lists them
     #[arg(short = 'o', long, value_name = "OPTIONS")]
     target_options: Vec<String>,
-    /// Cache mode of the target
-    #[arg(short = 't', long, value_name = "MODE")]
-    target_cache: Option<String>,
+    /// Cache mode of the target; unsafe leaves it to the host when the target becomes durable
+    #[arg(short = 't', long, value_name = "MODE", default_value = "unsafe")]
+    target_cache: String,
     /// Store the content compressed
     #[arg(short, long)]
     compress: bool,
@@ -152,8 +152,9 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 /// What is wrong with the options alone, and what they say about the copying.
 fn check(args: &Args) -> Outcome<Settings> {
     let refuse = |reason: &str| Err(Failure::new(reason));
-    args::check_cache_mode(args.source_cache.as_deref())?;
-    args::check_cache_mode(args.target_cache.as_deref())?;
+    // Sources are only read.
+    args::cache_mode(args.source_cache.as_deref())?;
+    args::cache_mode(Some(&args.target_cache))?;
     let sparse_bytes = sparse_size(args)?;
     let parallel = parse_count("number of parallel requests", &args.parallel, 1, PARALLEL_MAX)?;
     let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
@@ -215,6 +216,7 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
             image_opts: args.source_image_opts,
             format: args.source_format.clone(),
             force_share: args.force_share,
+            ..Named::default()
         };
         source.open(program, Purpose { unwritten: true, ..Purpose::READ }).map(Source::new)
     };
@@ -270,7 +272,13 @@ fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> O
         (Some(format), false) => Some(format.clone()),
         (None, false) => Some("raw".to_owned()),
     };
-    let named =
-        Named { name: name.to_owned(), image_opts: args.target_image_opts, format, force_share: false };
+    let cache = args::cache_mode(Some(&args.target_cache))?;
+    let named = Named {
+        name: name.to_owned(),
+        image_opts: args.target_image_opts,
+        format,
+        cache,
+        ..Named::default()
+    };
     named.open_beside(program, Purpose::WRITE, in_use)
 }

@@ -30,16 +30,16 @@ pub(crate) trait Job: Sync {
 
 /// A thread more is not worth its start for fewer bytes.
 const THREAD_BYTES_MIN: u64 = 1 << 20;
-/// A thread that waits for the host leaves its processor to another one.
-const THREADS_PER_PROCESSOR: usize = 2;
+/// One thread waits for the host while another one works. More than one for a processor contend for the file that they write.
+const THREADS_MIN: usize = 2;
 /// How many pieces a thread may be ahead, and one more that it works on.
 const BUFFERS_PER_THREAD: usize = 4;
 
-/// How many threads `bytes` are worth: some for each processor, and `most`.
+/// How many threads `bytes` are worth: one for each processor, and at most `most`.
 pub(crate) fn thread_count(bytes: u64, most: usize) -> usize {
     let processors = thread::available_parallelism().map_or(1, NonZero::get);
     let worth = usize::try_from(bytes / THREAD_BYTES_MIN).unwrap_or(usize::MAX);
-    most.min(processors.saturating_mul(THREADS_PER_PROCESSOR)).min(worth).max(1)
+    most.min(processors.max(THREADS_MIN)).min(worth).max(1)
 }
 
 /// Does all pieces of `plan`, by so many threads. They are finished in their order unless `any_order`. What goes wrong is said when

@@ -8,7 +8,7 @@ use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result, name};
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
 use crate::bitmaps;
-use crate::spec::{self, FilesInUse, Layer, Locking};
+use crate::spec::{self, CacheMode, FilesInUse, Layer, Locking};
 
 /// How a command line names an image.
 #[derive(Debug, Clone, Default)]
@@ -19,6 +19,7 @@ pub(crate) struct Named {
     pub(crate) format: Option<String>,
     /// Others may write it meanwhile, so it cannot be written.
     pub(crate) force_share: bool,
+    pub(crate) cache: CacheMode,
 }
 
 /// What an image is opened for, besides reading.
@@ -112,6 +113,7 @@ impl Named {
             format: self.format.clone(),
             access: if purpose.write { Access::ReadWrite } else { Access::ReadOnly },
             force_share: self.force_share,
+            cache: self.cache,
             locking: if purpose.unlocked { Locking::Off } else { Locking::Auto },
             alone: purpose.alone,
             for_check: purpose.check,

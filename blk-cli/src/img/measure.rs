@@ -104,7 +104,8 @@ fn open_source(program: &str, args: &Args) -> Outcome<Option<Image>> {
         return Err(Failure::new(format!("not supported: measuring a snapshot ('{snapshot}') of an image")));
     }
     let (format, force_share) = (args.format.clone(), args.force_share);
-    let named = Named { name: name.clone(), image_opts: args.image_opts, format, force_share };
+    let named =
+        Named { name: name.clone(), image_opts: args.image_opts, format, force_share, ..Named::default() };
     named.open(program, Purpose::READ).map(Some)
 }
 

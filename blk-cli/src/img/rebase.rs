@@ -9,7 +9,7 @@ use clap::Parser;
 use super::args::{self, OneImage, Talk};
 use super::create::check_format;
 use super::failure::{Failure, Outcome};
-use super::image::{Image, Purpose, backing_of, read_padded};
+use super::image::{Image, Named, Purpose, backing_of, read_padded};
 use super::progress::Progress;
 
 /// Puts an image over another disk
@@ -47,8 +47,9 @@ const BUFFER_BYTES: u64 = 2 << 20;
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("rebase", program, arguments)?;
-    args::check_cache_mode(args.cache.as_deref())?;
-    args::check_cache_mode(args.backing_cache.as_deref())?;
+    let cache = args::cache_mode(args.cache.as_deref())?;
+    // Backing files are only read.
+    args::cache_mode(args.backing_cache.as_deref())?;
     let name = args.image.name("rebase")?;
     if !args.unchecked && args.backing.is_none() {
         return Err(Failure::usage("rebase", "expecting the new backing file (-b), or -u"));
@@ -57,7 +58,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         check_format(format)?;
     }
     let purpose = Purpose { write: true, alone: args.unchecked, ..Purpose::READ };
-    let image = args.image.named(name).open(program, purpose)?;
+    let image = Named { cache, ..args.image.named(name) }.open(program, purpose)?;
     let backing = new_backing(name, &args)?;
     let overlay = image.disk.as_overlay();
     let overlay =

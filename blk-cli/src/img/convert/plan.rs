@@ -6,8 +6,8 @@ use super::super::failure::{Failure, Outcome};
 use super::copy::Settings;
 use super::sources::{Kind, Located, Sources};
 
-/// How many bytes are read and written at once.
-pub(super) const BUFFER_BYTES: u64 = 2 << 20;
+/// How many bytes are read and written at once: what was read is still in its processor's cache when it is written.
+pub(super) const BUFFER_BYTES: u64 = 512 << 10;
 
 /// What is to be done with a range.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
