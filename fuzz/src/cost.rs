@@ -9,14 +9,14 @@ use std::time::Duration;
 use rustix::time::{ClockId, clock_gettime};
 
 /// The most that one image may cost, bytes.
-pub(crate) const IMAGE_BYTES_MAX: u64 = 256 << 20;
+const IMAGE_BYTES_MAX: u64 = 256 << 20;
 
 /// The most processor time that one image may take.
-pub(crate) const IMAGE_TIME_MAX: Duration = Duration::from_secs(1);
+const IMAGE_TIME_MAX: Duration = Duration::from_secs(1);
 
 /// The counters before an input.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Before {
+struct Before {
     /// Resident memory, bytes; `None` where the kernel does not tell.
     resident: Option<u64>,
     time: Duration,
@@ -31,8 +31,32 @@ pub(crate) struct Cost {
     pub(crate) time: Duration,
 }
 
+/// How often an input that takes too long is run again: the clock of a virtual machine's processor also runs while the host has
+/// taken it away. What an input costs is the least of what it cost.
+const REPEATS: u32 = 2;
+
+/// Runs an input, and again where that seems to take too long.
+pub(crate) fn of<T>(mut run: impl FnMut() -> T) -> (T, Cost) {
+    let (mut result, mut cost) = measure(&mut run);
+    for _ in 0..REPEATS {
+        if cost.time <= IMAGE_TIME_MAX {
+            break;
+        }
+        let again;
+        (result, again) = measure(&mut run);
+        cost.time = cost.time.min(again.time);
+    }
+    (result, cost)
+}
+
+fn measure<T>(run: &mut impl FnMut() -> T) -> (T, Cost) {
+    let before = before();
+    let result = run();
+    (result, before.cost())
+}
+
 /// Starts a measurement: forgets the peak of what ran before.
-pub(crate) fn before() -> Before {
+fn before() -> Before {
     // 5: the peak becomes what is resident now (proc(5)).
     let resident = fs::write("/proc/self/clear_refs", "5").ok().and_then(|()| peak());
     Before { resident, time: time() }
@@ -40,7 +64,7 @@ pub(crate) fn before() -> Before {
 
 impl Before {
     /// What was spent since.
-    pub(crate) fn cost(self) -> Cost {
+    fn cost(self) -> Cost {
         let time = time().saturating_sub(self.time);
         Cost {
             bytes: self.resident.zip(peak()).map_or(0, |(before, peak)| peak.saturating_sub(before)),

@@ -64,9 +64,7 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> Corpus {
 /// Runs an input as a qcow2 image; ends the process with a report if something is found.
 pub fn image(data: &[u8]) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = cost::before();
-    let judged = hostile::judge(data, &mut session.images);
-    let cost = before.cost();
+    let (judged, cost) = cost::of(|| hostile::judge(data, &mut session.images));
     session.image_cost_max = session.image_cost_max.max(cost);
     if session.said.elapsed() >= SAY_EVERY {
         session.say_images();
@@ -84,9 +82,7 @@ pub fn image(data: &[u8]) -> Corpus {
 /// Runs an input as an image specification; ends the process with a report if it costs too much.
 pub fn specification(data: &[u8]) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-    let before = cost::before();
-    let reached = specification_of(data);
-    let cost = before.cost();
+    let (reached, cost) = cost::of(|| specification_of(data));
     session.image_cost_max = session.image_cost_max.max(cost);
     session.specifications[reached as usize] += 1;
     if session.said.elapsed() >= SAY_EVERY {
