@@ -113,7 +113,10 @@ impl Content {
 
     /// The disk has now `size` bytes, with nothing in flight; those that were gained are zero.
     pub(super) fn resized(&mut self, size: u64) {
-        if size > self.size {
+        if size < self.size {
+            let kept = self.split(size);
+            self.pieces.truncate(kept);
+        } else if size > self.size {
             let gained = Extent::between(self.size, size);
             let at = self.split(gained.offset);
             self.pieces.truncate(at);
@@ -315,6 +318,23 @@ mod tests {
 
     fn content() -> Content {
         Content::new(Arc::new(vec![0xaa; SIZE as usize]))
+    }
+
+    /// Sizes and what is possible afterwards: what was cut off does not come back.
+    #[test]
+    fn a_disk_that_shrinks_forgets_what_is_cut_off() {
+        for size in [0, 1, 512, 1000, SIZE - 1, SIZE] {
+            let mut content = content();
+            write(&mut content, sectors(1, 3), 0xbb);
+            content.resized(size);
+            let mut look = content.begin_look(Extent::new(0, size));
+            let covered: u64 = look.then.iter().map(|(extent, _)| extent.length).sum();
+            assert_eq!(covered, size);
+            content.resized(SIZE);
+            look = content.begin_look(Extent::between(size, SIZE));
+            assert!(content.may_be_zero(&look, Extent::between(size, SIZE)), "{size}");
+            content.end_look(&look, &vec![0; (SIZE - size) as usize]).unwrap();
+        }
     }
 
     fn sectors(first: u64, count: u64) -> Extent {
