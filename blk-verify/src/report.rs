@@ -231,7 +231,7 @@ pub(crate) fn origin(
 /// Where the bytes of `side` around index `at` come from.
 fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Description {
     let address = sides.offset + at as u64;
-    let Some(origin) = origin_near(side, sides, at) else {
+    let Some(origin) = origin_near(side, sides, at).filter(|origin| is_plausible(journal, *origin)) else {
         let rest = &side[at..side.len().min(at + SHOWN_BYTES)];
         let (class, text) = if rest.iter().all(|byte| *byte == 0) {
             (OriginClass::Zeroes, "zeroes".to_owned())
@@ -259,6 +259,19 @@ fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Desc
                 text: format!("initial content of layer {layer} below the disk, of {place}"),
             }
         }
+    }
+}
+
+/// Whether a request of that number was made: a word of which only a part was overwritten looks like the stamp of another one.
+fn is_plausible(journal: &Journal, origin: Origin) -> bool {
+    let count = journal.request_count();
+    match origin.writer {
+        Writer::Request(number) => {
+            u64::from(number) <= count
+                || count >= u64::from(stamp::NUMBERS_END)
+                || stamp::FOLLOW_UPS.contains(&number)
+        }
+        Writer::Initial(_) => true,
     }
 }
 

@@ -2,9 +2,10 @@
 
 use crate::generate::{Generator, Limits};
 use crate::scenario::{Config, Request};
+use crate::stamp::FOLLOW_UPS;
 
-/// Stamps of these requests begin here, far from those before the crash.
-pub(crate) const FIRST_NUMBER: u32 = 0x80_0000;
+/// The number of the first of these requests.
+pub(crate) const FIRST_NUMBER: u32 = FOLLOW_UPS.start;
 /// The model wants at least 50.
 const REQUESTS: usize = 50;
 /// Different lists for different images.
