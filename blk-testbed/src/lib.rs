@@ -15,4 +15,4 @@ mod replay;
 
 pub use qcow2_target::Qcow2Target;
 pub use raw_target::RawTarget;
-pub use replay::{Purpose, Runner, Suite, replay_text, suite, suite_names};
+pub use replay::{replay_text, suite, suite_names};

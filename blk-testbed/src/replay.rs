@@ -1,94 +1,36 @@
 //! The suites that a scenario can run in, known by name: a target, and the engine that judges it.
 
-use std::fmt;
-
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::race::RaceEngine;
+use blk_harness::Suite;
+use blk_harness::runner::{crashes, faults, races, requests};
 use blk_verify::scenario::Scenario;
-use blk_verify::target::{ImageTarget, Target};
 use blk_verify::testing::CANARY;
-use blk_verify::{Engine, Outcome, RunOptions};
-use serde_json::Value;
 
 use crate::{Qcow2Target, RawTarget};
 
 /// Everything that a scenario can run in.
 static SUITES: [Suite; 7] = [
-    Suite { name: "verify_qcow2", start: |purpose| requests(&Qcow2Target, purpose) },
-    Suite { name: "verify_raw", start: |purpose| requests(&RawTarget, purpose) },
-    Suite { name: "canary", start: |purpose| requests(&CANARY, purpose) },
-    Suite { name: "verify_crash", start: |purpose| crashes(&Qcow2Target, purpose) },
-    Suite { name: "verify_fault", start: |purpose| faults(&Qcow2Target, purpose) },
-    Suite { name: "verify_fault_raw", start: |purpose| faults(&RawTarget, purpose) },
-    Suite { name: "verify_race", start: |purpose| races(&Qcow2Target, purpose) },
+    of_qcow2(Suite::new("verify_qcow2", |purpose| requests(&Qcow2Target, purpose))),
+    Suite::new("verify_raw", |purpose| requests(&RawTarget, purpose)),
+    Suite::new("canary", |purpose| requests(&CANARY, purpose)),
+    of_qcow2(Suite::new("verify_crash", |purpose| crashes(&Qcow2Target, purpose))),
+    of_qcow2(Suite::new("verify_fault", |purpose| faults(&Qcow2Target, purpose))),
+    Suite::new("verify_fault_raw", |purpose| faults(&RawTarget, purpose)),
+    of_qcow2(Suite::new("verify_race", |purpose| races(&Qcow2Target, purpose))),
 ];
 
-/// What a run is for: it decides what is counted, and how much is tried.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Purpose {
-    /// One scenario, thoroughly.
-    Replay,
-    /// One scenario, with everything that can be tried, however long it takes.
-    Complete,
-    /// Thousands of scenarios that are much alike, to make one smaller.
-    Minimise,
-    /// Scenarios without end, as many a second as possible.
-    Fuzz,
-}
-
-/// A target and an engine, under the name that fuzz targets and traces use.
-#[derive(Clone, Copy)]
-pub struct Suite {
-    name: &'static str,
-    start: fn(Purpose) -> Box<dyn Runner>,
-}
-
-impl fmt::Debug for Suite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Suite").field(&self.name).finish()
-    }
-}
-
-impl Suite {
-    /// Its name, such as `verify_qcow2`.
-    pub fn name(&self) -> &'static str {
-        self.name
-    }
-
-    /// Whether its images are qcow2, so that QEMU's tools can be asked about them too.
-    pub fn is_qcow2(&self) -> bool {
-        ["verify_qcow2", "verify_crash", "verify_fault", "verify_race"].contains(&self.name)
-    }
-
-    /// A fresh engine.
-    pub fn start(&self, purpose: Purpose) -> Box<dyn Runner> {
-        (self.start)(purpose)
-    }
-
-    /// Runs a scenario once, on a fresh engine.
-    pub fn replay(&self, scenario: &Scenario) -> Outcome {
-        self.start(Purpose::Replay).run(scenario)
-    }
-}
-
-/// An engine with its target: runs one scenario after the other.
-pub trait Runner: fmt::Debug + Send {
-    /// Runs a scenario on a fresh disk. What is found depends on the scenario alone.
-    fn run(&mut self, scenario: &Scenario) -> Outcome;
-
-    /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
-    fn summary(&self) -> Value;
+/// QEMU's tools can be asked about qcow2 images too.
+const fn of_qcow2(suite: Suite) -> Suite {
+    suite.with_script("sh", Scenario::to_qemu_io_script)
 }
 
 /// The suite of that name.
 pub fn suite(name: &str) -> Option<&'static Suite> {
-    SUITES.iter().find(|suite| suite.name == name)
+    SUITES.iter().find(|suite| suite.name() == name)
 }
 
 /// The names of all suites.
 pub fn suite_names() -> Vec<&'static str> {
-    SUITES.iter().map(|suite| suite.name).collect()
+    SUITES.iter().map(Suite::name).collect()
 }
 
 /// Runs a scenario given as text in the suite of that name.
@@ -98,140 +40,5 @@ pub fn suite_names() -> Vec<&'static str> {
 pub fn replay_text(suite_name: &str, text: &str) -> Result<(), String> {
     let suite = suite(suite_name)
         .ok_or_else(|| format!("target '{suite_name}' is unknown; known are {}", suite_names().join(", ")))?;
-    let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
-    match suite.replay(&scenario) {
-        Outcome::Clean => Ok(()),
-        Outcome::Finding(finding) => Err(finding.report),
-        Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
-    }
-}
-
-/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
-const WATCH_ONE_IN: u64 = 8;
-/// One race in so many is crashed too, which costs far more than the race.
-const CRASH_ONE_RACE_IN: u64 = 32;
-/// The largest disk that the bytes form of a scenario can ask for is far below this.
-const FUZZED_BYTES_MAX: u64 = 64 << 20;
-
-/// Requests, each compared with a reference.
-#[derive(Debug)]
-struct Requests {
-    target: &'static dyn Target,
-    plain: Engine,
-    watching: Engine,
-    /// One scenario in so many is watched; 0 for none.
-    watch_one_in: u64,
-    count: u64,
-}
-
-fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
-    let (watch_one_in, size_bytes_max) = match purpose {
-        Purpose::Replay | Purpose::Complete => (1, RunOptions::default().size_bytes_max),
-        Purpose::Minimise => (0, RunOptions::default().size_bytes_max),
-        Purpose::Fuzz => (WATCH_ONE_IN, FUZZED_BYTES_MAX),
-    };
-    let engine =
-        |track_kinds| Engine::new(RunOptions { track_kinds, size_bytes_max, ..RunOptions::default() });
-    Box::new(Requests { target, plain: engine(false), watching: engine(true), watch_one_in, count: 0 })
-}
-
-impl Runner for Requests {
-    fn run(&mut self, scenario: &Scenario) -> Outcome {
-        self.count += 1;
-        let is_watched = self.watch_one_in > 0 && self.count.is_multiple_of(self.watch_one_in);
-        let engine = if is_watched { &mut self.watching } else { &mut self.plain };
-        engine.run(self.target, scenario)
-    }
-
-    fn summary(&self) -> Value {
-        let mut stats = self.plain.stats().clone();
-        stats.merge(self.watching.stats());
-        serde_json::to_value(stats.summary()).unwrap_or_default()
-    }
-}
-
-/// Requests, and a crash at every operation of the storage.
-#[derive(Debug)]
-struct Crashes {
-    target: &'static dyn ImageTarget,
-    engine: CrashEngine,
-}
-
-fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
-    let options = match purpose {
-        Purpose::Fuzz => CrashOptions::fuzzing(),
-        _ => CrashOptions::default(),
-    };
-    Box::new(Crashes { target, engine: CrashEngine::new(options) })
-}
-
-impl Runner for Crashes {
-    fn run(&mut self, scenario: &Scenario) -> Outcome {
-        self.engine.run(self.target, scenario)
-    }
-
-    fn summary(&self) -> Value {
-        self.engine.stats().summary()
-    }
-}
-
-/// Faults of one scenario, and the largest disk, bytes, while fuzzing.
-const FUZZED_FAULTS_MAX: usize = 24;
-const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
-/// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
-const FUZZED_OPERATIONS_MAX: u64 = 20_000;
-
-/// Requests, with operations of the storage failing.
-#[derive(Debug)]
-struct Faults {
-    target: &'static dyn ImageTarget,
-    engine: FaultEngine,
-}
-
-fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
-    let thorough = FaultOptions::default();
-    let options = match purpose {
-        Purpose::Replay => thorough,
-        Purpose::Complete => FaultOptions { faults_max: usize::MAX, operations_max: u64::MAX, ..thorough },
-        Purpose::Minimise => FaultOptions { pursues: true, ..thorough },
-        Purpose::Fuzz => FaultOptions {
-            faults_max: FUZZED_FAULTS_MAX,
-            operations_max: FUZZED_OPERATIONS_MAX,
-            size_bytes_max: FUZZED_FAULT_BYTES_MAX,
-            ..thorough
-        },
-    };
-    Box::new(Faults { target, engine: FaultEngine::new(options) })
-}
-
-impl Runner for Faults {
-    fn run(&mut self, scenario: &Scenario) -> Outcome {
-        self.engine.run(self.target, scenario)
-    }
-
-    fn summary(&self) -> Value {
-        self.engine.stats().summary()
-    }
-}
-
-/// Requests in flight together, under a deterministic scheduler.
-#[derive(Debug)]
-struct Races {
-    target: &'static dyn ImageTarget,
-    engine: RaceEngine,
-}
-
-fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
-    let crash_one_in = if purpose == Purpose::Fuzz { CRASH_ONE_RACE_IN } else { 1 };
-    Box::new(Races { target, engine: RaceEngine::with_crashes(crash_one_in) })
-}
-
-impl Runner for Races {
-    fn run(&mut self, scenario: &Scenario) -> Outcome {
-        self.engine.run(self.target, scenario)
-    }
-
-    fn summary(&self) -> Value {
-        serde_json::to_value(self.engine.stats().summary()).unwrap_or_default()
-    }
+    suite.replay_text(text)
 }

@@ -35,6 +35,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("clippy", Box::new(|| clippy(&shell))),
         ("rustdoc", Box::new(|| rustdoc(&shell))),
         ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),
+        ("example", Box::new(|| example(&shell))),
         ("test", Box::new(|| Ok(cmd!(shell, "cargo test --workspace").run()?))),
         ("corpus", Box::new(|| expect(corpus::run()?, "the regression corpus has a finding"))),
         ("fuzz", Box::new(|| fuzz_all(arguments.fuzz_time))),
@@ -81,7 +82,12 @@ fn set_up(shell: &Shell) -> Result<()> {
 }
 
 /// The workspaces beside ours.
-const OTHER_WORKSPACES: [&str; 2] = ["fuzz/Cargo.toml", "peers/Cargo.toml"];
+const OTHER_WORKSPACES: [&str; 4] = [
+    "fuzz/Cargo.toml",
+    "peers/Cargo.toml",
+    "examples/log-disk/Cargo.toml",
+    "examples/log-disk/fuzz/Cargo.toml",
+];
 
 fn format(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo fmt --all --check").run()?;
@@ -97,6 +103,12 @@ fn clippy(shell: &Shell) -> Result<()> {
         cmd!(shell, "cargo clippy --all-targets --manifest-path {manifest} -- -D warnings").run()?;
     }
     Ok(())
+}
+
+/// The driver of an outside author. What it needs that the other workspaces have built is not built again.
+fn example(shell: &Shell) -> Result<()> {
+    let _built = shell.push_env("CARGO_TARGET_DIR", std::env::current_dir()?.join("target"));
+    Ok(cmd!(shell, "cargo test --quiet --manifest-path examples/log-disk/Cargo.toml").run()?)
 }
 
 fn rustdoc(shell: &Shell) -> Result<()> {

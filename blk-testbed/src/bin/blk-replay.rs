@@ -3,20 +3,17 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use blk_harness::repro::{self, read_input, read_scenario};
+use blk_harness::{Purpose, Suite};
 use blk_testbed::hostile::{self, ImageStats};
-use blk_testbed::{Purpose, Suite};
-use blk_verify::reproduce::{self, Proof, REPLAYS};
+use blk_verify::reproduce::{self, REPLAYS};
 use blk_verify::scenario::Scenario;
 use blk_verify::{Finding, Outcome};
 use clap::{Parser, Subcommand};
 
-/// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
-const MINIMISE_MAX: Duration = Duration::from_mins(1);
-/// Largest input file, bytes.
-const INPUT_BYTES_MAX: u64 = 16 << 20;
 /// The target whose inputs are images, not scenarios.
 const IMAGE_TARGET: &str = "open_qcow2";
 
@@ -84,7 +81,7 @@ fn run(command: Command) -> Result<bool> {
             replay_all(&target, if complete { Purpose::Complete } else { Purpose::Replay }, &inputs)
         }
         Command::Minimise { target, input, out } if target == IMAGE_TARGET => minimise_image(&input, &out),
-        Command::Minimise { target, input, out } => minimise_scenario(find_suite(&target)?, &input, &out),
+        Command::Minimise { target, input, out } => repro::reproduce(find_suite(&target)?, &input, &out),
         Command::ToBytes { input, output } => {
             let scenario = read_scenario(&input)?;
             if !scenario.fits_bytes() {
@@ -112,18 +109,6 @@ fn find_suite(name: &str) -> Result<&'static Suite> {
         )
     };
     blk_testbed::suite(name).with_context(known)
-}
-
-fn read_input(path: &Path) -> Result<Vec<u8>> {
-    let length = fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
-    if length > INPUT_BYTES_MAX {
-        bail!("{} has {length} bytes, at most {INPUT_BYTES_MAX} are read", path.display());
-    }
-    fs::read(path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-fn read_scenario(path: &Path) -> Result<Scenario> {
-    Scenario::parse_any(&read_input(path)?).with_context(|| format!("in {}", path.display()))
 }
 
 fn replay_all(target: &str, purpose: Purpose, inputs: &[PathBuf]) -> Result<bool> {
@@ -157,73 +142,6 @@ fn judge(suite: &Suite, purpose: Purpose, scenario: &Scenario) -> Result<Option<
         Outcome::Finding(finding) => Ok(Some(*finding)),
         Outcome::Refused(why) => bail!("the scenario cannot be run: {why}"),
     }
-}
-
-fn minimise_scenario(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
-    let scenario = read_scenario(input)?;
-    let Some(finding) = prove(suite, &scenario)? else {
-        println!("{}: nothing is found on {}", input.display(), suite.name());
-        return Ok(false);
-    };
-    println!("proven: {REPLAYS} replays, the same report each time");
-    let (smallest, is_shrunk) = smallest(suite, scenario, &finding);
-    let Some(last) = prove(suite, &smallest)? else {
-        bail!("the minimised scenario passes: the finding is not deterministic");
-    };
-    if !is_shrunk {
-        println!("not shrunk: tries with less effort do not find it");
-    }
-    println!("\n{}\n{smallest}", last.report);
-    write_forms(suite, out, &smallest, &last)?;
-    Ok(true)
-}
-
-/// Replays several times; the reports have to be alike.
-fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
-    match reproduce::prove(|scenario| suite.replay(scenario), scenario) {
-        Proof::Same(finding) => Ok(Some(*finding)),
-        Proof::Nothing => Ok(None),
-        Proof::Refused(why) => bail!("the scenario cannot be run: {why}"),
-        Proof::Varies(first, other) => {
-            let text = |outcome: &Outcome| outcome.finding().map_or("nothing", |f| &f.report).to_owned();
-            bail!("not deterministic: one replay found\n{}\nanother found\n{}", text(&first), text(&other))
-        }
-    }
-}
-
-/// The smallest scenario of the same finding, and whether the minimiser could look for one.
-fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, bool) {
-    let mut runner = suite.start(Purpose::Minimise);
-    let started = Instant::now();
-    // The driver's panics are findings here; their messages would drown what matters.
-    std::panic::set_hook(Box::new(|_| {}));
-    let judge = |candidate: &Scenario| runner.run(candidate);
-    let smallest = reproduce::shrink(judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
-    let _ = std::panic::take_hook();
-    let Some(smallest) = smallest else { return (scenario, false) };
-    println!("{}", reproduce::shrunk(&scenario, &smallest, started.elapsed()));
-    (smallest.scenario, true)
-}
-
-fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<()> {
-    fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let stem = reproduce::file_name(&finding.signature, scenario);
-    let story = format!("target: {}\n{}", suite.name(), finding.report);
-    let signature = format!("{:?}", finding.signature);
-    let mut forms = vec![
-        ("trace", scenario.to_text_with_story(&story)),
-        ("json", scenario.to_json()),
-        ("rs", scenario.to_rust_test(suite.name(), &signature)),
-    ];
-    if suite.is_qcow2() {
-        forms.push(("sh", scenario.to_qemu_io_script()));
-    }
-    for (extension, content) in forms {
-        let path = out.join(format!("{stem}.{extension}"));
-        fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}", path.display());
-    }
-    Ok(())
 }
 
 /// Images are shrunk towards a template: each byte that differs and does not matter becomes that of the template.

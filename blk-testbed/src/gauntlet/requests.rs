@@ -9,7 +9,9 @@ use blk_verify::scenario::{Config, Scenario};
 use blk_verify::target::Target;
 use blk_verify::{Engine, Outcome, RunOptions};
 
-use crate::{Purpose, Qcow2Target, RawTarget, exhaust, replay_text, suite, suite_names};
+use blk_harness::Purpose;
+
+use crate::{Qcow2Target, RawTarget, exhaust, replay_text, suite, suite_names};
 
 const SEED: u64 = 4;
 

@@ -6,11 +6,12 @@ use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 5] = [
+const RULES: [(&str, &[&str]); 6] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
     ("blk-qcow2", &["blk-core"]),
     ("blk-verify", &["blk-core"]),
+    ("blk-harness", &["blk-core", "blk-verify"]),
     ("xtask", &[]),
 ];
 

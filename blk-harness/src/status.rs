@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+/// Counts that are shown as rates and shares.
+const SHOWN: [&str; 5] = ["scenarios", "requests", "accepted", "bytes_compared", "bytes_read"];
+
 /// One line: rates of scenarios and requests, shares in percent, then all other counts.
 pub(crate) fn line(elapsed: Duration, counts: &Value) -> String {
     let count = |name: &str| counts[name].as_u64();
@@ -27,7 +30,6 @@ pub(crate) fn line(elapsed: Duration, counts: &Value) -> String {
         let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
         let _ = write!(line, "  clusters: {}", kinds.join(" "));
     }
-    const SHOWN: [&str; 5] = ["scenarios", "requests", "accepted", "bytes_compared", "bytes_read"];
     for (name, value) in counts.as_object().into_iter().flatten() {
         if let Some(count) = value.as_u64().filter(|_| !SHOWN.contains(&name.as_str())) {
             let _ = write!(line, "  {} {count}", name.replace('_', " "));

@@ -1,0 +1,107 @@
+//! What a fuzz target does with an input: runs it as a scenario, reports a finding, says every few seconds what was reached.
+
+use std::path::PathBuf;
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use blk_verify::Outcome;
+use blk_verify::scenario::Scenario;
+use serde_json::Value;
+
+use crate::repro;
+use crate::runner::{Purpose, Runner};
+use crate::status;
+use crate::suite::Suite;
+
+/// An input that the target reproduces instead of fuzzing: an artifact, a trace or a JSON file.
+pub const REPRODUCE: &str = "BLK_REPRODUCE";
+/// The folder that a reproduction is written to.
+pub const OUT: &str = "BLK_OUT";
+/// What a process says of itself is JSON if this is `json`.
+pub const STATS: &str = "BLK_STATS";
+
+const OUT_USUAL: &str = "repros";
+/// How often a process says what it did.
+const SAY_EVERY: Duration = Duration::from_secs(2);
+
+/// Says every few seconds what a process did.
+#[derive(Debug)]
+pub struct Speaker {
+    started: Instant,
+    said: Instant,
+    /// Whoever started the process reads what is said.
+    says_json: bool,
+}
+
+impl Default for Speaker {
+    fn default() -> Self {
+        let now = Instant::now();
+        let says_json = std::env::var_os(STATS).is_some_and(|form| form == "json");
+        Self { started: now, said: now, says_json }
+    }
+}
+
+impl Speaker {
+    /// Whether the time has come.
+    pub fn is_due(&self) -> bool {
+        self.said.elapsed() >= SAY_EVERY
+    }
+
+    /// Says `counts`, an object.
+    pub fn say(&mut self, mut counts: Value) {
+        self.said = Instant::now();
+        let elapsed = self.started.elapsed();
+        if self.says_json {
+            counts["elapsed_s"] = elapsed.as_secs_f64().into();
+            eprintln!("blk-stats {counts}");
+        } else {
+            eprintln!("{}", status::line(elapsed, &counts));
+        }
+    }
+}
+
+#[derive(Default)]
+struct Session {
+    /// The engine of the suite that this process runs, from its first scenario on.
+    runner: Option<Box<dyn Runner>>,
+    speaker: Speaker,
+}
+
+static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(Mutex::default);
+
+/// What a fuzz target does before its first input: it reproduces the input that the environment names, and ends.
+pub fn begin(suite: &Suite) {
+    let Some(input) = std::env::var_os(REPRODUCE) else { return };
+    let out = std::env::var_os(OUT).map_or_else(|| PathBuf::from(OUT_USUAL), PathBuf::from);
+    let ended = match repro::reproduce(suite, &PathBuf::from(input), &out) {
+        Ok(is_there) => i32::from(is_there),
+        Err(error) => {
+            eprintln!("{}: {error:#}", suite.name());
+            2
+        }
+    };
+    std::process::exit(ended)
+}
+
+/// Runs an input as a scenario; ends the process with a report if something is found. Returns whether the input is worth keeping.
+pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
+    let scenario = Scenario::decode(data);
+    let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+    let Session { runner, speaker } = &mut *session;
+    let runner = runner.get_or_insert_with(|| suite.start(Purpose::Fuzz));
+    let outcome = runner.run(&scenario);
+    if speaker.is_due() || outcome.finding().is_some() {
+        speaker.say(runner.summary());
+    }
+    match outcome {
+        Outcome::Clean => true,
+        Outcome::Refused(_) => false,
+        Outcome::Finding(finding) => stop(suite.name(), &finding.report, &scenario.to_string()),
+    }
+}
+
+/// Reports a finding of the target `name`, and ends the process so that libFuzzer keeps its input.
+pub fn stop(name: &str, report: &str, input: &str) -> ! {
+    eprintln!("== blk-verify: finding in {name}\n{report}\n{input}");
+    std::process::abort()
+}

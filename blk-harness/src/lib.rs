@@ -1,0 +1,132 @@
+//! For authors of block drivers: a driver in; fuzz targets, regression tests and reproductions out.
+//!
+//! Describe the driver once, for instance as a [`FormatDriver`]:
+//!
+//! ```
+//! use blk_harness::FormatDriver;
+//! # use blk_harness::MemoryDisk;
+//! # fn create(storage: &std::sync::Arc<dyn blk_core::Storage>, size: u64) -> blk_core::Result<()> { storage.set_len(size) }
+//! # fn open(storage: std::sync::Arc<dyn blk_core::Storage>) -> blk_core::Result<blk_core::Disk> { MemoryDisk::open(storage.len()?) }
+//!
+//! static DRIVER: FormatDriver = FormatDriver::of_functions("mine", create, open);
+//! ```
+//!
+//! [`suites!`] gives it the four engines by name: `mine_sequence` compares each answer with a disk in memory, `mine_crash` crashes the
+//! host at each operation of the storage, `mine_fault` lets each of them fail, and `mine_race` has several requests in flight under a
+//! deterministic scheduler. [`fuzz_target!`] makes a fuzz target of one; [`regressions!`], [`conformance!`] and [`explore!`] make tests.
+//!
+//! Locks of the driver come from [`blk_core::sync`]: the scheduler of races cannot see others, and a thread that waits in one stops
+//! all of them.
+
+mod format_driver;
+pub mod fuzzing;
+mod memory;
+pub mod repro;
+pub mod runner;
+mod status;
+mod suite;
+pub mod tests;
+
+pub use format_driver::{CreateFunction, FormatDriver, OpenFunction};
+pub use memory::MemoryDisk;
+pub use runner::{Purpose, Runner};
+pub use suite::{Script, Suite};
+
+pub use blk_verify::{generate, mutate, scenario, target};
+
+#[doc(hidden)]
+pub use blk_verify;
+
+/// The suites of a driver, one for each engine: `suites!(DRIVER, "mine")` is an array of [`Suite`]s named `mine_sequence`,
+/// `mine_crash`, `mine_fault` and `mine_race`.
+#[macro_export]
+macro_rules! suites {
+    ($driver:expr, $name:literal) => {
+        [
+            $crate::Suite::new(concat!($name, "_sequence"), |purpose| {
+                $crate::runner::requests(&$driver, purpose)
+            }),
+            $crate::Suite::new(concat!($name, "_crash"), |purpose| {
+                $crate::runner::crashes(&$driver, purpose)
+            }),
+            $crate::Suite::new(concat!($name, "_fault"), |purpose| $crate::runner::faults(&$driver, purpose)),
+            $crate::Suite::new(concat!($name, "_race"), |purpose| $crate::runner::races(&$driver, purpose)),
+        ]
+    };
+}
+
+/// A fuzz target: its entry point, mutator and crossover. The crate that uses it depends on `libfuzzer-sys` and begins with
+/// `#![no_main]`; the suite is an expression, the limits of mutation are optional.
+///
+/// ```text
+/// blk_harness::fuzz_target!(log_disk_tests::SUITES[1]);
+/// ```
+#[macro_export]
+macro_rules! fuzz_target {
+    ($suite:expr) => {
+        $crate::fuzz_target!($suite, $crate::generate::Limits::default());
+    };
+    // What mutation makes stays within these limits.
+    ($suite:expr, $limits:expr) => {
+        libfuzzer_sys::fuzz_target!(init: $crate::fuzzing::begin(&$suite), |data: &[u8]| -> libfuzzer_sys::Corpus {
+            if $crate::fuzzing::scenario(&$suite, data) {
+                libfuzzer_sys::Corpus::Keep
+            } else {
+                libfuzzer_sys::Corpus::Reject
+            }
+        });
+
+        libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
+            let limits = $limits;
+            $crate::mutate::mutate_within(
+                &limits,
+                data,
+                size,
+                max_size,
+                seed,
+                libfuzzer_sys::fuzzer_mutate,
+            )
+        });
+
+        libfuzzer_sys::fuzz_crossover!(|first: &[u8], second: &[u8], out: &mut [u8], seed: u32| {
+            $crate::mutate::crossover(first, second, out, seed)
+        });
+    };
+}
+
+/// A test that replays every trace of a folder, given from the crate's root: `regressions!("regressions", SUITES)`.
+#[macro_export]
+macro_rules! regressions {
+    ($folder:literal, $suites:expr) => {
+        #[test]
+        fn regressions() {
+            let folder = ::std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join($folder);
+            $crate::tests::replay_all(&folder, &$suites);
+        }
+    };
+}
+
+/// A test that holds a [`FormatDriver`] to the rules of [`blk_core::testing`].
+#[macro_export]
+macro_rules! conformance {
+    ($driver:expr) => {
+        #[test]
+        fn conformance() {
+            $crate::tests::conforms(&$driver);
+        }
+    };
+}
+
+/// A test named `name` that runs so many generated scenarios of a seed: `explore!(crashes, SUITES[1], seed 1, 100 scenarios)`.
+#[macro_export]
+macro_rules! explore {
+    ($name:ident, $suite:expr, seed $seed:literal, $count:literal scenarios) => {
+        $crate::explore!($name, $suite, $crate::generate::Limits::default(), seed $seed, $count scenarios);
+    };
+    ($name:ident, $suite:expr, $limits:expr, seed $seed:literal, $count:literal scenarios) => {
+        #[test]
+        fn $name() {
+            $crate::tests::explore(&$suite, &$limits, $seed, $count);
+        }
+    };
+}

@@ -1,0 +1,187 @@
+//! The engines over a target, as fuzz targets, replays and tests run them.
+
+use std::fmt;
+
+use blk_verify::crash::{CrashEngine, CrashOptions};
+use blk_verify::fault::{FaultEngine, FaultOptions};
+use blk_verify::race::RaceEngine;
+use blk_verify::scenario::Scenario;
+use blk_verify::target::{ImageTarget, Target};
+use blk_verify::{Engine, Outcome, RunOptions};
+use serde_json::Value;
+
+/// What a run is for: it decides what is counted, and how much is tried.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// One scenario, thoroughly.
+    Replay,
+    /// One scenario, with everything that can be tried, however long it takes.
+    Complete,
+    /// Thousands of scenarios that are much alike, to make one smaller.
+    Minimise,
+    /// Scenarios without end, as many a second as possible.
+    Fuzz,
+}
+
+/// An engine with its target: runs one scenario after the other.
+pub trait Runner: fmt::Debug + Send {
+    /// Runs a scenario on a fresh disk. What is found depends on the scenario alone.
+    fn run(&mut self, scenario: &Scenario) -> Outcome;
+
+    /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
+    fn summary(&self) -> Value;
+
+    /// What the engine is there for and has not done in any run so far, such as `compared nothing`: such runs prove nothing.
+    fn missing(&self) -> Option<&'static str>;
+}
+
+/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
+const WATCH_ONE_IN: u64 = 8;
+/// One race in so many is crashed too, which costs far more than the race.
+const CRASH_ONE_RACE_IN: u64 = 32;
+/// The largest disk that the bytes form of a scenario can ask for is far below this.
+const FUZZED_BYTES_MAX: u64 = 64 << 20;
+
+/// Requests, each compared with a reference.
+#[derive(Debug)]
+struct Requests {
+    target: &'static dyn Target,
+    plain: Engine,
+    watching: Engine,
+    /// One scenario in so many is watched; 0 for none.
+    watch_one_in: u64,
+    count: u64,
+}
+
+/// Runs scenarios and compares each answer with the reference.
+pub fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
+    let (watch_one_in, size_bytes_max) = match purpose {
+        Purpose::Replay | Purpose::Complete => (1, RunOptions::default().size_bytes_max),
+        Purpose::Minimise => (0, RunOptions::default().size_bytes_max),
+        Purpose::Fuzz => (WATCH_ONE_IN, FUZZED_BYTES_MAX),
+    };
+    let engine =
+        |track_kinds| Engine::new(RunOptions { track_kinds, size_bytes_max, ..RunOptions::default() });
+    Box::new(Requests { target, plain: engine(false), watching: engine(true), watch_one_in, count: 0 })
+}
+
+impl Runner for Requests {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.count += 1;
+        let is_watched = self.watch_one_in > 0 && self.count.is_multiple_of(self.watch_one_in);
+        let engine = if is_watched { &mut self.watching } else { &mut self.plain };
+        engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        let mut stats = self.plain.stats().clone();
+        stats.merge(self.watching.stats());
+        serde_json::to_value(stats.summary()).unwrap_or_default()
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        let compared = self.plain.stats().bytes_compared + self.watching.stats().bytes_compared;
+        (compared == 0).then_some("compared nothing")
+    }
+}
+
+/// Requests, and a crash at every operation of the storage.
+#[derive(Debug)]
+struct Crashes {
+    target: &'static dyn ImageTarget,
+    engine: CrashEngine,
+}
+
+/// Runs scenarios and crashes them at each operation of the storage.
+pub fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let options = match purpose {
+        Purpose::Fuzz => CrashOptions::fuzzing(),
+        _ => CrashOptions::default(),
+    };
+    Box::new(Crashes { target, engine: CrashEngine::new(options) })
+}
+
+impl Runner for Crashes {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        self.engine.stats().summary()
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        (self.engine.stats().states == 0).then_some("crashed nowhere")
+    }
+}
+
+/// Faults of one scenario, and the largest disk, bytes, while fuzzing.
+const FUZZED_FAULTS_MAX: usize = 24;
+const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
+/// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
+const FUZZED_OPERATIONS_MAX: u64 = 20_000;
+
+/// Requests, with operations of the storage failing.
+#[derive(Debug)]
+struct Faults {
+    target: &'static dyn ImageTarget,
+    engine: FaultEngine,
+}
+
+/// Runs scenarios and lets each operation of the storage fail.
+pub fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let thorough = FaultOptions::default();
+    let options = match purpose {
+        Purpose::Replay => thorough,
+        Purpose::Complete => FaultOptions { faults_max: usize::MAX, operations_max: u64::MAX, ..thorough },
+        Purpose::Minimise => FaultOptions { pursues: true, ..thorough },
+        Purpose::Fuzz => FaultOptions {
+            faults_max: FUZZED_FAULTS_MAX,
+            operations_max: FUZZED_OPERATIONS_MAX,
+            size_bytes_max: FUZZED_FAULT_BYTES_MAX,
+            ..thorough
+        },
+    };
+    Box::new(Faults { target, engine: FaultEngine::new(options) })
+}
+
+impl Runner for Faults {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        self.engine.stats().summary()
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        (self.engine.stats().faults == 0).then_some("let nothing fail")
+    }
+}
+
+/// Requests in flight together, under a deterministic scheduler.
+#[derive(Debug)]
+struct Races {
+    target: &'static dyn ImageTarget,
+    engine: RaceEngine,
+}
+
+/// Runs scenarios with several requests in flight, under a deterministic scheduler.
+pub fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+    let crash_one_in = if purpose == Purpose::Fuzz { CRASH_ONE_RACE_IN } else { 1 };
+    Box::new(Races { target, engine: RaceEngine::with_crashes(crash_one_in) })
+}
+
+impl Runner for Races {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.engine.run(self.target, scenario)
+    }
+
+    fn summary(&self) -> Value {
+        serde_json::to_value(self.engine.stats().summary()).unwrap_or_default()
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        (self.engine.stats().interleaved == 0).then_some("interleaved nothing")
+    }
+}

@@ -1,0 +1,72 @@
+//! A target and an engine under one name, which fuzz targets, traces and reports use.
+
+use std::fmt;
+
+use blk_verify::Outcome;
+use blk_verify::scenario::Scenario;
+
+use crate::runner::{Purpose, Runner};
+
+/// Writes a scenario in a form for other programs.
+pub type Script = fn(&Scenario) -> String;
+
+/// What scenarios run in.
+#[derive(Clone, Copy)]
+pub struct Suite {
+    name: &'static str,
+    start: fn(Purpose) -> Box<dyn Runner>,
+    /// Extension and maker of a script that reproduces a scenario with other programs.
+    script: Option<(&'static str, Script)>,
+}
+
+impl fmt::Debug for Suite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Suite").field(&self.name).finish()
+    }
+}
+
+impl Suite {
+    /// The suite `name`; `start` makes an engine with its target.
+    pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
+        Self { name, start, script: None }
+    }
+
+    /// The same; its findings are written as a script too, with this extension.
+    #[must_use]
+    pub const fn with_script(self, extension: &'static str, script: Script) -> Self {
+        Self { script: Some((extension, script)), ..self }
+    }
+
+    /// Its name, such as `verify_qcow2`.
+    pub fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// Extension and maker of the script that reproduces a scenario with other programs.
+    pub fn script(&self) -> Option<(&'static str, Script)> {
+        self.script
+    }
+
+    /// A fresh engine.
+    pub fn start(&self, purpose: Purpose) -> Box<dyn Runner> {
+        (self.start)(purpose)
+    }
+
+    /// Runs a scenario once, on a fresh engine.
+    pub fn replay(&self, scenario: &Scenario) -> Outcome {
+        self.start(Purpose::Replay).run(scenario)
+    }
+
+    /// Runs a scenario given as text.
+    ///
+    /// # Errors
+    /// The report of what was found, or what is wrong with the text.
+    pub fn replay_text(&self, text: &str) -> Result<(), String> {
+        let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
+        match self.replay(&scenario) {
+            Outcome::Clean => Ok(()),
+            Outcome::Finding(finding) => Err(finding.report),
+            Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! What [`regressions!`](crate::regressions), [`conformance!`](crate::conformance) and [`explore!`](crate::explore) make tests of.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use blk_core::testing::{Maker, conformance};
+use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
+use blk_verify::Outcome;
+use blk_verify::generate::{Generator, Limits};
+
+use crate::format_driver::FormatDriver;
+use crate::runner::Purpose;
+use crate::suite::Suite;
+
+/// Replays every `*.trace` of a folder in the suite that its line `# target: NAME` says.
+///
+/// # Panics
+/// With all that was found; if the folder has no trace, or a trace names no suite of `suites`.
+pub fn replay_all(folder: &Path, suites: &[Suite]) {
+    let mut failures = Vec::new();
+    let mut count = 0;
+    let entries = std::fs::read_dir(folder)
+        .unwrap_or_else(|error| panic!("cannot read the folder {}: {error}", folder.display()));
+    for entry in entries {
+        let path = entry.unwrap_or_else(|error| panic!("{}: {error}", folder.display())).path();
+        if path.extension().is_none_or(|extension| extension != "trace") {
+            continue;
+        }
+        count += 1;
+        if let Err(failure) = replay_one(&path, suites) {
+            failures.push(format!("{}: {failure}", path.display()));
+        }
+    }
+    assert!(count > 0, "{} holds no trace", folder.display());
+    assert!(failures.is_empty(), "{} of {count} traces failed\n{}", failures.len(), failures.join("\n\n"));
+}
+
+fn replay_one(path: &Path, suites: &[Suite]) -> std::result::Result<(), String> {
+    let text = std::fs::read_to_string(path).map_err(|error| error.to_string())?;
+    let named = text.lines().find_map(|line| line.trim_start_matches('#').trim().strip_prefix("target: "));
+    let named = named.ok_or("no line '# target: NAME' says what it runs in")?;
+    let suite = suites.iter().find(|suite| suite.name() == named);
+    let known = || suites.iter().map(Suite::name).collect::<Vec<_>>().join(", ");
+    suite.ok_or_else(|| format!("target '{named}' is unknown; known are {}", known()))?.replay_text(&text)
+}
+
+/// Runs so many generated scenarios of a seed; a run that compared, crashed, failed or interleaved nothing is no success.
+///
+/// # Panics
+/// With the first finding and its scenario.
+pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
+    let mut runner = suite.start(Purpose::Fuzz);
+    for scenario in Generator::new(seed, limits.clone()).take(count) {
+        if let Outcome::Finding(finding) = runner.run(&scenario) {
+            panic!("{}\n# target: {}\n{scenario}", finding.report, suite.name());
+        }
+    }
+    if let Some(missing) = runner.missing() {
+        panic!("{}: {count} scenarios {missing}: {}", suite.name(), runner.summary());
+    }
+}
+
+impl Maker for FormatDriver {
+    type Medium = Arc<dyn Storage>;
+
+    fn make(&self, size: u64) -> Result<Self::Medium> {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        self.create(&storage, size)?;
+        Ok(storage)
+    }
+
+    fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+        Self::open(self, Arc::clone(medium), access)
+    }
+}
+
+/// Goes through the conformance suite.
+///
+/// # Panics
+/// With the rule that is broken.
+pub fn conforms(driver: &FormatDriver) {
+    conformance(driver);
+}
