@@ -69,6 +69,7 @@ pub fn minimise_until<S: Eq>(
     if let Some(index) = options.failing_request {
         requests::drop_after(&mut search, index);
     }
+    requests::shorten_long(&mut search);
     requests::shortest_prefix(&mut search);
     loop {
         let before = search.best.clone();

@@ -15,7 +15,7 @@ mod worker;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use blk_core::{Access, Disk, Error, Extent};
 
@@ -24,17 +24,19 @@ use crate::generate::{Generator, Limits};
 use crate::journal::Journal;
 use crate::oracle::{content, image};
 use crate::report::{self, Finding};
-use crate::scenario::{Config, Repair, Request, Scenario};
+use crate::scenario::{Config, Request, Scenario};
 use crate::target::Bench;
 use crate::verify::{Numbering, Policy, Verify};
 use history::History;
 use touched::Touched;
-use worker::Worker;
+use worker::{Takes, Worker};
 
 /// Largest read or write, bytes.
 const DATA_BYTES_MAX: u64 = 1 << 20;
 /// Disks up to this size are compared byte by byte; on larger ones, what both sides call zero is left out.
 const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
+/// Requests of a replay between two questions whether it is to end.
+const STOP_EVERY_REQUESTS: usize = 64;
 /// Bytes compared at a time.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -43,7 +45,7 @@ const PIECE_BYTES: u64 = 1 << 20;
 pub struct SessionOptions {
     /// Seed of the first thread's requests; the others follow.
     pub seed: u64,
-    /// Threads that make requests at the same time, at least 1.
+    /// Threads that make requests at the same time, at least 1; those of a replay too.
     pub jobs: u32,
     /// Only requests that change nothing.
     pub read_only: bool,
@@ -104,6 +106,7 @@ pub struct Session {
     shared: Shared,
     options: SessionOptions,
     config: Config,
+    limits: Limits,
     generators: Vec<Generator>,
 }
 
@@ -129,7 +132,7 @@ impl Session {
             journal: Arc::new(Journal::new()),
             counts,
             touched: Touched::new(config.size_bytes),
-            history: History::default(),
+            history: History::new(options.jobs.max(1) as usize),
             cluster_bytes: config.cluster_bytes(),
         };
         let limits = Limits {
@@ -143,7 +146,7 @@ impl Session {
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));
         let generators =
             (0..options.jobs.max(1)).map(|job| Generator::new(seed_of(job), limits.clone())).collect();
-        Self { bench, shared, options, config, generators }
+        Self { bench, shared, options, config, limits, generators }
     }
 
     /// What was done so far.
@@ -152,10 +155,21 @@ impl Session {
     }
 
     /// All requests so far, with the checks and reopens between them: what [`Session::replay`] makes again. `None` if they were too
-    /// many to be remembered.
+    /// many: more than 8,388,608 of one thread, whose generator makes them again; of several, more than 2,097,152.
     pub fn history(&self) -> Option<Scenario> {
-        let requests = self.shared.history.requests()?;
+        let first = Generator::new(self.options.seed, self.limits.clone());
+        let requests = self.shared.history.requests(&self.generators[0], first, self.takes())?;
         Some(Scenario { config: self.config.clone(), requests, schedule: Vec::new() })
+    }
+
+    /// How many requests this session has made.
+    pub fn requests_made(&self) -> u64 {
+        self.shared.history.count()
+    }
+
+    fn takes(&self) -> Takes {
+        let Self { options, generators, .. } = self;
+        Takes { read_only: options.read_only, resize: options.resize && generators.len() == 1 }
     }
 
     /// What a scenario over these disks says of them.
@@ -175,9 +189,7 @@ impl Session {
     /// What was found. The session is of no further use then.
     pub fn round(&mut self, requests: u64, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
         guarded(|| self.make_requests(requests, stop))?;
-        for request in [Request::Check { repair: Repair::None }, Request::Reopen { kill: false }] {
-            self.shared.history.add(request);
-        }
+        self.shared.history.end_round(self.generators[0].index());
         guarded(|| {
             image::check(&self.bench.test())?;
             self.reopen()?;
@@ -206,19 +218,32 @@ impl Session {
         Ok(compared)
     }
 
-    /// Makes these requests, in order, then asks the oracles. Those that reopen or check are made too.
+    /// Makes these requests, in order, then asks the oracles. Those that reopen or check are made too. Several threads take them from
+    /// one queue, and meet before each reopen and check.
     ///
     /// # Errors
     /// What was found.
     pub fn replay(&mut self, requests: &[Request], end: ReplayEnd) -> Result<(), Box<Finding>> {
+        self.replay_until(requests, end, &|| false).map(drop)
+    }
+
+    /// As [`Session::replay`], but ends early once `stop` says so, which is asked every few requests. Returns whether all were made.
+    ///
+    /// # Errors
+    /// What was found.
+    pub fn replay_until(
+        &mut self,
+        requests: &[Request],
+        end: ReplayEnd,
+        stop: &(dyn Fn() -> bool + Sync),
+    ) -> Result<bool, Box<Finding>> {
         for part in requests
             .split_inclusive(|request| matches!(request, Request::Reopen { .. } | Request::Check { .. }))
         {
-            guarded(|| {
-                let disk = self.verifier()?;
-                let mut worker = Worker::new(&disk, &self.shared, false);
-                part.iter().try_for_each(|request| worker.make(*request))
-            })?;
+            guarded(|| self.make_part(part, stop))?;
+            if stop() {
+                return Ok(false);
+            }
             match part.last() {
                 Some(Request::Reopen { kill: false }) => guarded(|| self.reopen())?,
                 Some(Request::Reopen { kill: true }) => guarded(|| {
@@ -232,12 +257,40 @@ impl Session {
             }
         }
         if end == ReplayEnd::LastRequest {
-            return Ok(());
+            return Ok(true);
         }
         guarded(|| {
             image::check(&self.bench.test())?;
             self.reopen()?;
             self.compare()
+        })?;
+        Ok(true)
+    }
+
+    /// Makes requests between which nothing is reopened or checked.
+    fn make_part(&self, part: &[Request], stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
+        let (disk, next, is_over) = (self.verifier()?, AtomicUsize::new(0), AtomicBool::new(false));
+        let (shared, takes) = (&self.shared, self.takes());
+        let drive = || {
+            let mut worker = Worker::new(&disk, shared, takes);
+            loop {
+                let number = next.fetch_add(1, Ordering::Relaxed);
+                let is_asked = number.is_multiple_of(STOP_EVERY_REQUESTS);
+                match part.get(number) {
+                    Some(request) if !(is_over.load(Ordering::Relaxed) || (is_asked && stop())) => {
+                        worker.make(*request)?;
+                    }
+                    _ => return Ok(()),
+                }
+            }
+        };
+        if self.generators.len() == 1 {
+            return drive();
+        }
+        let guarded_drive = || guarded(drive).inspect_err(|_| is_over.store(true, Ordering::Relaxed));
+        std::thread::scope(|scope| {
+            let jobs: Vec<_> = self.generators.iter().map(|_| scope.spawn(guarded_drive)).collect();
+            jobs.into_iter().try_for_each(|job| job.join().expect("panics are caught inside"))
         })
     }
 
@@ -321,8 +374,7 @@ impl Session {
     fn make_requests(&mut self, requests: u64, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
         let disk = self.verifier()?;
         let quota = requests.div_ceil(self.generators.len() as u64);
-        let is_alone = self.generators.len() == 1;
-        let options = self.options;
+        let takes = self.takes();
         let is_over = AtomicBool::new(false);
         let (disk, shared, is_over) = (&disk, &self.shared, &is_over);
         std::thread::scope(|scope| {
@@ -331,8 +383,7 @@ impl Session {
                 .iter_mut()
                 .map(|generator| {
                     scope.spawn(move || {
-                        let mut worker = Worker::new(disk, shared, options.read_only);
-                        worker.takes_resize = options.resize && is_alone;
+                        let mut worker = Worker::new(disk, shared, takes);
                         let made = guarded(|| {
                             worker.run(generator, quota, &|| is_over.load(Ordering::Relaxed) || stop())
                         });

@@ -258,7 +258,7 @@ fn documents_are_bounded() {
     let longest = Scenario::from_text(&text).expect("as many as allowed");
     assert_eq!(longest.requests.len(), bounds::DOCUMENT_REQUESTS_MAX);
     text.push_str("f\n");
-    refused(&text, &expect!["line 65538, column 1: more than 65536 requests"]);
+    refused(&text, &expect!["line 524290, column 1: more than 524288 requests"]);
     refused(
         &"#".repeat(bounds::DOCUMENT_BYTES_MAX + 1),
         &expect!["4194305 bytes of text; at most 4194304 are read"],
@@ -266,7 +266,7 @@ fn documents_are_bounded() {
     let flushes = vec![r#"{"do":"flush"}"#; bounds::DOCUMENT_REQUESTS_MAX + 1].join(",");
     json_refused(
         &format!("{{\"requests\":[{flushes}]}}"),
-        &expect!["65537 requests; at most 65536 are read"],
+        &expect!["524289 requests; at most 524288 are read"],
     );
     json_refused(
         &" ".repeat(bounds::DOCUMENT_BYTES_MAX + 1),

@@ -69,7 +69,9 @@ fn points(scenario: &Scenario) -> impl Iterator<Item = u64> {
 /// Moves everything from some offset on down together, towards what lies before: what overlaps goes on to overlap.
 fn close_gaps(search: &mut Search) {
     let mut before = 0;
-    while let Some(start) = next_start(&search.best, before) {
+    while !search.is_over()
+        && let Some(start) = next_start(&search.best, before)
+    {
         let mut start = start;
         for unit in [search.best.config.cluster_bytes(), 512, 1] {
             let all = search.best.requests.clone();

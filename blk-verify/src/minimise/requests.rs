@@ -6,6 +6,8 @@ use crate::scenario::{Fill, Repair, Request, Scenario};
 
 /// Beyond this many requests, all pairs are too many.
 const PAIRS_REQUESTS_MAX: usize = 16;
+/// Up to this many requests, all that follows takes no time.
+const SHORT_REQUESTS: usize = 256;
 
 /// Drops what comes after request number `index`.
 pub(super) fn drop_after(search: &mut Search, index: usize) {
@@ -17,8 +19,59 @@ fn keep_first(scenario: &mut Scenario, count: usize) {
     scenario.trim_schedule();
 }
 
+/// Brings a scenario of very many requests down in few tries: each of those takes long. What is tried are the last requests alone,
+/// those near the last, and those without one kind.
+pub(super) fn shorten_long(search: &mut Search) {
+    let mut last = SHORT_REQUESTS;
+    while last < search.best.requests.len() {
+        if search.accepts_change(|scenario| {
+            let rest = scenario.requests.len() - last;
+            scenario.remove_requests(0..rest);
+        }) {
+            break;
+        }
+        last *= 4;
+    }
+    if search.best.requests.len() <= SHORT_REQUESTS {
+        return;
+    }
+    let cluster = search.best.config.cluster_bytes();
+    let near = search.best.requests.iter().rev().find_map(Request::range).map(|(offset, length)| {
+        (offset.saturating_sub(cluster), offset.saturating_add(length).saturating_add(cluster))
+    });
+    if let Some((start, end)) = near {
+        let is_near = |request: &Request| {
+            request.range().is_none_or(|(at, length)| at < end && at.saturating_add(length) > start)
+        };
+        keep_only(search, |request| is_near(request) && request.range().is_some());
+        keep_only(search, is_near);
+    }
+    let mut kinds: Vec<_> = search.best.requests.iter().map(kind_rank).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    for kind in kinds {
+        keep_only(search, |request| kind_rank(request) != kind);
+    }
+}
+
+/// Drops all requests that are not wanted, but for the last.
+fn keep_only(search: &mut Search, is_wanted: impl Fn(&Request) -> bool) {
+    let last = search.best.requests.len().saturating_sub(1);
+    search.accepts_change(|scenario| {
+        let all = scenario.turns().enumerate();
+        let kept = all.filter(|(index, (request, _))| *index == last || is_wanted(request));
+        let kept = kept.map(|(_, turn)| turn).collect();
+        scenario.set_turns(kept);
+    });
+}
+
 /// Looks for the shortest beginning that fails, by halving. It is found if longer beginnings fail as well, as they nearly always do.
 pub(super) fn shortest_prefix(search: &mut Search) {
+    let count = search.best.requests.len();
+    // Where the last request is needed, no beginning fails.
+    if count > SHORT_REQUESTS && !search.accepts_change(|scenario| keep_first(scenario, count - 1)) {
+        return;
+    }
     let mut passes = 0;
     while passes < search.best.requests.len() {
         let middle = passes + (search.best.requests.len() - passes) / 2;
@@ -31,10 +84,10 @@ pub(super) fn shortest_prefix(search: &mut Search) {
 /// Delta debugging: removes runs of requests, long ones first, from the end; until no single one can be removed.
 pub(super) fn remove(search: &mut Search) {
     let mut run = search.best.requests.len().div_ceil(2);
-    while run > 0 {
+    while run > 0 && !search.is_over() {
         let mut end = search.best.requests.len();
         let mut removed = false;
-        while end > 0 {
+        while end > 0 && !search.is_stopped() {
             let start = end.saturating_sub(run);
             removed |= search.accepts_change(|scenario| scenario.remove_requests(start..end));
             end = start;
@@ -67,6 +120,9 @@ pub(super) fn remove_pairs(search: &mut Search) {
 /// Makes each request plainer, from the last: its kind, its length, its place, its flags.
 pub(super) fn simplify(search: &mut Search) {
     for index in (0..search.best.requests.len()).rev() {
+        if search.is_over() {
+            return;
+        }
         for plainer in plainer_kinds(&search.best.requests[index]) {
             if search.accepts_request(index, plainer) {
                 break;
@@ -152,6 +208,9 @@ fn shorten(search: &mut Search, index: usize) {
 /// Puts a request where another one is: two equal ranges are easier to read than two that overlap.
 fn share_range(search: &mut Search, index: usize) {
     for other in 0..search.best.requests.len() {
+        if search.is_stopped() {
+            return;
+        }
         if let Some((offset, length)) = search.best.requests[other].range() {
             let moved = search.best.requests[index].with_range(offset, length);
             search.accepts_request(index, moved);
@@ -162,6 +221,9 @@ fn share_range(search: &mut Search, index: usize) {
 /// Cuts all requests of the same range together, where none can be cut alone.
 pub(super) fn shorten_together(search: &mut Search) {
     for index in 0..search.best.requests.len() {
+        if search.is_over() {
+            return;
+        }
         let cluster = search.best.config.cluster_bytes();
         for unit in [cluster, 512, 1] {
             let all = search.best.requests.clone();

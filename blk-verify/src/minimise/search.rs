@@ -38,6 +38,12 @@ impl<'a> Search<'a> {
         self.stopped
     }
 
+    /// Whether the search is over: asked where going on takes long, be it without a try.
+    pub(super) fn is_over(&mut self) -> bool {
+        self.stopped = self.stopped || (self.should_stop)();
+        self.stopped
+    }
+
     /// Takes `candidate` for the best if it is smaller and fails in the same way.
     pub(super) fn accepts(&mut self, candidate: Scenario) -> bool {
         if self.stopped || cost(&candidate) >= cost(&self.best) {
@@ -62,6 +68,9 @@ impl<'a> Search<'a> {
 
     /// Takes the best, changed by `change`, if that is smaller and fails in the same way.
     pub(super) fn accepts_change(&mut self, change: impl FnOnce(&mut Scenario)) -> bool {
+        if self.stopped {
+            return false;
+        }
         let mut candidate = self.best.clone();
         change(&mut candidate);
         self.accepts(candidate)

@@ -22,7 +22,7 @@ pub const OFFSET_BYTES_END: u64 = 1 << 48;
 pub const CACHE_ENTRIES_MAX: u16 = 256;
 
 /// Largest text or JSON document, in bytes.
-pub const DOCUMENT_BYTES_MAX: usize = 4 << 20;
+pub const DOCUMENT_BYTES_MAX: usize = 32 << 20;
 
 /// Requests in a text or JSON document.
-pub const DOCUMENT_REQUESTS_MAX: usize = 1 << 16;
+pub const DOCUMENT_REQUESTS_MAX: usize = 1 << 19;

@@ -13,6 +13,9 @@ impl Scenario {
     /// Has request number `index`, from 0, give way at `turn`.
     pub fn set_turn(&mut self, index: usize, turn: Turn) {
         if index >= self.schedule.len() {
+            if turn.is_never() {
+                return;
+            }
             self.schedule.resize(index + 1, Turn::default());
         }
         self.schedule[index] = turn;

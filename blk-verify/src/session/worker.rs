@@ -20,14 +20,21 @@ const TRANSFER_BYTES: u64 = 4 << 20;
 pub(super) struct Worker<'a> {
     disk: &'a Disk,
     shared: &'a Shared,
-    read_only: bool,
-    pub(super) takes_resize: bool,
+    takes: Takes,
     performer: Performer,
 }
 
+/// Which generated requests are made.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Takes {
+    pub(super) read_only: bool,
+    pub(super) resize: bool,
+}
+
 impl<'a> Worker<'a> {
-    pub(super) fn new(disk: &'a Disk, shared: &'a Shared, read_only: bool) -> Self {
-        Self { disk, shared, read_only, takes_resize: true, performer: Performer::in_a_hurry() }
+    /// `takes` counts for generated requests alone.
+    pub(super) fn new(disk: &'a Disk, shared: &'a Shared, takes: Takes) -> Self {
+        Self { disk, shared, takes, performer: Performer::in_a_hurry() }
     }
 
     /// Makes generated requests, about `quota` of them.
@@ -41,23 +48,13 @@ impl<'a> Worker<'a> {
         let mut made = 0;
         while made < quota && !stop() {
             generator.next_into(&mut scenario);
-            for request in &scenario.requests {
-                if self.takes(request) {
-                    made += 1;
-                    self.make(shortened(*request))?;
-                }
+            self.shared.history.begin_scenario();
+            for request in made_of(&scenario, self.takes) {
+                made += 1;
+                self.make(request)?;
             }
         }
         Ok(())
-    }
-
-    fn takes(&self, request: &Request) -> bool {
-        match request {
-            Request::Reopen { .. } | Request::Check { .. } => false,
-            Request::Resize { .. } => self.takes_resize && !self.read_only,
-            Request::Read { .. } | Request::Status { .. } => true,
-            _ => !self.read_only,
-        }
     }
 
     /// Makes a request. That both disks refuse it is no finding.
@@ -109,6 +106,22 @@ impl<'a> Worker<'a> {
             }
         }
         request
+    }
+}
+
+/// The requests that are made of a generated scenario.
+pub(super) fn made_of(scenario: &Scenario, takes: Takes) -> impl Iterator<Item = Request> + '_ {
+    scenario.requests.iter().filter(move |request| takes.request(request)).map(|request| shortened(*request))
+}
+
+impl Takes {
+    fn request(self, request: &Request) -> bool {
+        match request {
+            Request::Reopen { .. } | Request::Check { .. } => false,
+            Request::Resize { .. } => self.resize && !self.read_only,
+            Request::Read { .. } | Request::Status { .. } => true,
+            _ => !self.read_only,
+        }
     }
 }
 
