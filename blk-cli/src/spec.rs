@@ -33,6 +33,7 @@ mod overlay;
 mod place;
 mod rules;
 mod scratch;
+mod start;
 mod text;
 mod verify;
 
@@ -53,6 +54,7 @@ pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
 pub(crate) use open::{CHAIN_MAX, registry};
 pub use scratch::Scratch;
+pub use start::{Origins, Start, write_sparse};
 pub(crate) use text::shown;
 pub use verify::{OnMismatch, mismatch_line};
 
@@ -88,6 +90,8 @@ pub struct Request {
     pub for_check: bool,
     /// Where writes go instead of to the files, which are opened read-only.
     pub scratch: Option<Arc<Scratch>>,
+    /// What keeps the content of files before writes change it.
+    pub start: Option<Arc<Start>>,
     /// Nobody else may write what is read, not even where it is raw: it is copied as it is now.
     pub unwritten: bool,
     /// Only what the image says about itself is read, not its content.
@@ -188,7 +192,12 @@ impl Request {
             describes: self.describes,
             ..Inherited::default()
         };
-        let top = Opener { in_use: self.in_use.clone(), scratch: self.scratch.clone(), ..Opener::default() };
+        let top = Opener {
+            in_use: self.in_use.clone(),
+            scratch: self.scratch.clone(),
+            start: self.start.clone(),
+            ..Opener::default()
+        };
         let opened = top.disk(&node, self.access, inherited)?;
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());

@@ -7,7 +7,7 @@
 //!                 └──► oracles: scenarios over copies in memory (crashes, faults, races)
 //!                        │ a finding, with the scenario that led to it
 //!                        ▼
-//!                      keep: proves it, shrinks it, writes it;  locate: where the bytes are
+//!                      proof: replays and shrinks it;  keep: writes it;  locate: where the bytes are
 //! ```
 
 mod arguments;
@@ -19,6 +19,7 @@ mod oracles;
 mod outcome;
 mod plain;
 mod progress;
+mod proof;
 mod replay;
 
 use std::process::ExitCode;
@@ -59,6 +60,7 @@ fn run_verify(arguments: &VerifyArguments) -> Result<Outcome> {
     if arguments.oracles.any() {
         return oracles::run(arguments, &pair, clock);
     }
+    pair.begin_start();
     plain::run(arguments, &pair, pair.open()?, clock)
 }
 

@@ -28,6 +28,7 @@ use super::null::NullStorage;
 use super::options::NodeOptions;
 use super::rules::Rules;
 use super::scratch::Scratch;
+use super::start::Start;
 use super::verify::OnMismatch;
 
 /// Longest chain of backing files: each image takes an open file, and each request a step down.
@@ -78,6 +79,8 @@ pub(super) struct Opener {
     pub(super) backing: Option<Arc<Disk>>,
     /// Where writes go instead of to the files.
     pub(super) scratch: Option<Arc<Scratch>>,
+    /// What keeps what is overwritten in place.
+    pub(super) start: Option<Arc<Start>>,
     /// What went wrong in a backing file has been explained.
     pub(super) is_explained: Arc<AtomicBool>,
     /// How many files have been opened for the topmost image.
@@ -372,12 +375,19 @@ impl Opener {
             file.claim(claim("qcow2", Access::ReadOnly, inherited))?;
             return Ok(opened(scratch.add(file.id(), file.storage())?, false));
         }
+        if let Some(origin) = self.scratch.as_ref().and_then(|scratch| scratch.origin(file.id())) {
+            return Ok(opened(origin, false));
+        }
         let wishes = HostWishes {
             no_flush: inherited.no_flush,
             keep_space: inherited.discard == Some(false),
             writes_short_zeroes: inherited.writes_short_zeroes,
         };
-        Ok(opened(HostStorage::over(file.storage(), wishes), true))
+        let mut storage = HostStorage::over(file.storage(), wishes);
+        if let Some(start) = self.start.as_ref().filter(|_| access == Access::ReadWrite) {
+            storage = start.watch(&file, storage);
+        }
+        Ok(opened(storage, true))
     }
 }
 

@@ -12,6 +12,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, OnceLock};
 
 use blk_core::sync::RwLock;
@@ -58,6 +59,53 @@ impl OverlayStorage {
         let changes = Changes::Memory { bytes: MemoryStorage::new(), written: 0 };
         let state = State { length, inner_end: length, ours: Ranges::default(), changes };
         Ok(Self { inner, state: RwLock::new(state), memory_bytes_max, failure })
+    }
+
+    /// Keeps what `inner` holds in `extent`: it may change there from now on. Returns how many bytes were not kept before.
+    pub(super) fn pin(&self, extent: Extent) -> Result<u64> {
+        let state = &mut *self.state.write();
+        let end = extent.checked_end().unwrap_or(u64::MAX).min(state.inner_end);
+        let (mut at, mut pinned) = (extent.offset, 0);
+        while at < end {
+            let (is_ours, next) = state.segment(at);
+            let next = next.min(end);
+            if !is_ours {
+                self.pin_gap(state, Extent::between(at, next))?;
+                pinned += next - at;
+            }
+            at = next;
+        }
+        Ok(pinned)
+    }
+
+    /// Copies what is not ours yet, holes as holes.
+    fn pin_gap(&self, state: &mut State, gap: Extent) -> Result<()> {
+        let mut at = gap.offset;
+        while at < gap.end() {
+            let rest = gap.end() - at;
+            let hole = StorageRun { length: rest, data: false };
+            let run = self.inner.run_at(at)?.unwrap_or(hole);
+            let part = Extent::new(at, run.length.min(rest));
+            if run.data {
+                let part = Extent::new(at, part.length.min(PIECE_BYTES));
+                let mut piece = vec![0; part.length as usize];
+                self.inner.read_at(at, &mut piece)?;
+                self.kept(state.changes.make_room(part.length, self.memory_bytes_max))?;
+                self.kept(state.changes.storage().write_at(at, &piece))?;
+                state.ours.insert(part);
+                at = part.end();
+            } else {
+                self.zero(state, part)?;
+                at = part.end();
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether anything is ours.
+    pub(super) fn is_changed(&self) -> bool {
+        let state = self.state.read();
+        !state.ours.0.is_empty() || self.inner.len().is_ok_and(|length| length != state.length)
     }
 
     /// Remembers that changes are lost: from then on, what the disks above answer says nothing about them.
@@ -251,6 +299,19 @@ fn copy(from: &dyn Storage, to: &dyn Storage, extent: Extent) -> Result<()> {
         at += part as u64;
     }
     Ok(())
+}
+
+/// Copies a storage into a file that is made for it, and has holes where the storage has.
+pub(super) fn write_new_file(content: &dyn Storage, path: &Path, bytes_max: u64) -> Result<()> {
+    let stored = stored_bytes(content)?;
+    if stored > bytes_max {
+        let what = format!("{stored} bytes are stored, and at most {bytes_max} are kept");
+        return Err(Error::NoSpace { what: what.into() });
+    }
+    let made = std::fs::File::options().read(true).write(true).create_new(true).open(path);
+    let file = FileStorage::from_file(made.map_err(|error| Error::io("create", 0, error))?)?;
+    file.set_len(content.len()?)?;
+    data_runs(content).try_for_each(|run| copy(content, &file, run?))
 }
 
 /// A file without a name: nothing of it is left, however the program ends.

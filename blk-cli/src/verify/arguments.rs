@@ -4,14 +4,15 @@ use std::convert::Infallible;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use anyhow::{Context, Result};
 use blk_core::units::{parse_count, parse_time};
 use blk_core::{name, parse_size};
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::bench::Pair;
-use super::keep::Until;
+use super::keep::{Keeping, Until};
 use super::oracles::Oracles;
-use crate::spec::CacheMode;
+use crate::spec::{CacheMode, Origins};
 
 /// How long a run takes that is limited by nothing else.
 const USUAL_TIME: Duration = Duration::from_mins(1);
@@ -20,7 +21,7 @@ const USUAL_TIME: Duration = Duration::from_mins(1);
 ///
 /// Both images have the same content. They are opened read-only and locked against writers; the requests are made of copies: what is
 /// written is kept in memory, or in an unnamed temporary file, and is gone at the end. With --in-place the images themselves
-/// are overwritten with random data.
+/// are overwritten with random data; what they held is kept until the end of the run, so that a finding can be replayed.
 ///
 /// The image under test is checked first. A finding is proven by replays on fresh copies, shrunk, and written to NAME.trace with
 /// the line that replays it.
@@ -51,6 +52,9 @@ pub struct VerifyArguments {
     /// Make only requests that change nothing
     #[arg(short, long)]
     pub(super) read_only: bool,
+    /// How long a finding is proven and shrunk at most, such as 5m
+    #[arg(long, value_name = "TIME", default_value = "2m", value_parser = parse_time)]
+    pub(super) shrink: Duration,
     /// Resize the disks too; with one thread only
     #[arg(long)]
     pub(super) resize: bool,
@@ -79,6 +83,10 @@ pub struct ReplayArguments {
     test: String,
     #[command(flatten)]
     formats: Formats,
+    /// Read FILE, in which one of the images lies, as it was before a run in place: COPY holds that
+    #[arg(long, value_names = ["FILE", "COPY"], num_args = 2, value_parser = parse_path)]
+    #[arg(value_hint = ValueHint::FilePath, conflicts_with = "in_place")]
+    start: Vec<PathBuf>,
     #[command(flatten)]
     pub(super) oracles: Oracles,
     #[command(flatten)]
@@ -136,7 +144,7 @@ pub(super) struct Formats {
 
 /// The path that an argument carries, as [`name`] says.
 #[expect(clippy::unnecessary_wraps, reason = "a value parser returns a result")]
-pub(crate) fn parse_path(text: &str) -> Result<PathBuf, Infallible> {
+pub(crate) fn parse_path(text: &str) -> std::result::Result<PathBuf, Infallible> {
     Ok(name::to_path(text))
 }
 
@@ -153,8 +161,14 @@ impl VerifyArguments {
         Until { requests: self.requests.unwrap_or(u64::MAX), time }
     }
 
+    pub(super) fn keeping(&self) -> Keeping<'_> {
+        Keeping { traces: &self.common.traces, quiet: self.common.quiet, time: self.shrink }
+    }
+
     pub(super) fn pair(&self) -> Pair {
-        pair(&self.reference, &self.test, &self.formats, &self.common, self.read_only)
+        let mut pair = pair(&self.reference, &self.test, &self.formats, &self.common);
+        pair.read_only = self.read_only;
+        pair
     }
 }
 
@@ -163,20 +177,25 @@ impl ReplayArguments {
         self.common.output
     }
 
-    pub(super) fn pair(&self) -> Pair {
-        pair(&self.reference, &self.test, &self.formats, &self.common, false)
+    pub(super) fn pair(&self) -> Result<Pair> {
+        let mut pair = pair(&self.reference, &self.test, &self.formats, &self.common);
+        let pairs = self.start.chunks_exact(2).map(|pair| (pair[0].as_path(), pair[1].as_path()));
+        pair.origins = Origins::from_files(pairs).context("--start")?;
+        Ok(pair)
     }
 }
 
-fn pair(reference: &str, test: &str, formats: &Formats, common: &Common, read_only: bool) -> Pair {
+fn pair(reference: &str, test: &str, formats: &Formats, common: &Common) -> Pair {
     Pair {
         reference: reference.to_owned(),
         test: test.to_owned(),
         formats: formats.clone(),
         in_place: common.in_place,
         repair: common.repair,
-        read_only,
+        read_only: false,
         memory_bytes_max: common.memory,
         trouble: std::cell::RefCell::default(),
+        start: std::cell::RefCell::default(),
+        origins: Origins::default(),
     }
 }

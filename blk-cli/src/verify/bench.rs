@@ -11,7 +11,10 @@ use blk_verify::target::Bench;
 
 use super::arguments::Formats;
 use super::outcome::Outcome;
-use crate::spec::{Image, Layer, Request, Scratch};
+use crate::spec::{Image, Layer, Origins, Request, Scratch, Start};
+
+/// Most bytes that are kept of what writes in place overwrite.
+pub(super) const START_BYTES_MAX: u64 = 16 << 30;
 
 /// The images of a chain, topmost first, while they are open.
 pub(super) type Layers = Arc<Mutex<Vec<Layer>>>;
@@ -31,9 +34,39 @@ pub(super) struct Pair {
     pub(super) memory_bytes_max: u64,
     /// What the opened images keep their changes in.
     pub(super) trouble: RefCell<Vec<Arc<Scratch>>>,
+    /// What keeps the content that writes in place take away.
+    pub(super) start: RefCell<Option<Arc<Start>>>,
+    /// Files that are read as they were before a run in place.
+    pub(super) origins: Origins,
 }
 
 impl Pair {
+    /// From now on, writes in place keep what they overwrite, as far as that is possible.
+    pub(super) fn begin_start(&self) {
+        if self.in_place && !self.read_only {
+            *self.start.borrow_mut() = Some(Arc::new(Start::new(self.memory_bytes_max, START_BYTES_MAX)));
+        }
+    }
+
+    /// What keeps that.
+    pub(super) fn start(&self) -> Option<Arc<Start>> {
+        self.start.borrow().clone()
+    }
+
+    /// Both images as they were before they were written in place, to be opened as copies. Nothing may have them open.
+    pub(super) fn as_at_first(&self) -> Self {
+        Self {
+            in_place: false,
+            start: RefCell::default(),
+            origins: self.start().map_or_else(|| self.origins.clone(), |start| start.origins()),
+            reference: self.reference.clone(),
+            test: self.test.clone(),
+            formats: self.formats.clone(),
+            trouble: RefCell::default(),
+            ..*self
+        }
+    }
+
     /// Opens both.
     pub(super) fn open(&self) -> Result<Box<SpecBench>> {
         let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };
@@ -101,7 +134,8 @@ impl Pair {
     }
 
     fn request(&self, name: &str, format: Option<&String>, access: Access) -> Request {
-        let copies = access == Access::ReadWrite && !self.in_place;
+        let has_origins = self.origins.all().next().is_some();
+        let is_copy = !self.in_place && (access == Access::ReadWrite || has_origins);
         Request {
             name: name.to_owned(),
             image_opts: self.formats.image_opts,
@@ -109,7 +143,8 @@ impl Pair {
             access,
             cache: self.formats.cache,
             writes_short_zeroes: true,
-            scratch: copies.then(|| Arc::new(Scratch::new(self.memory_bytes_max))),
+            scratch: is_copy.then(|| Arc::new(Scratch::over(self.memory_bytes_max, self.origins.clone()))),
+            start: self.start(),
             ..Request::default()
         }
     }

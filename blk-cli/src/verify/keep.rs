@@ -1,17 +1,17 @@
-//! A finding becomes something that others can run: it is proven on fresh copies, shrunk, and written.
+//! A finding becomes something that others can run: it is proven and shrunk on fresh copies (see `proof`), and written.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use blk_verify::reproduce::{self, Proof, REPLAYS};
+use blk_verify::reproduce;
 use blk_verify::scenario::Scenario;
-use blk_verify::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
+use blk_verify::scenario::bounds::DOCUMENT_REQUESTS_MAX;
 use blk_verify::{Finding, Outcome};
 
-use super::progress::Progress;
+use super::bench::{START_BYTES_MAX, quoted};
+use super::proof::Prover;
+use crate::spec::{Origins, write_sparse};
 
-/// Shrinking ends after this long; what it has by then is still a smaller finding of the same kind.
-const SHRINK_MAX: Duration = Duration::from_mins(1);
 /// Files of one name that are told apart by a number.
 const NAMES_MAX: u32 = 1000;
 
@@ -56,16 +56,35 @@ pub(super) enum Effort {
 
 /// Runs scenarios as the run did in which something was found.
 pub(super) trait Judge {
-    /// Runs a scenario from the images as they were at first.
-    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Outcome;
+    /// Runs a scenario from the images as they were at first. One that does not end before `until` is refused as [`NO_TIME`].
+    fn judge(&mut self, scenario: &Scenario, effort: Effort, until: Instant) -> Outcome;
 
     /// What follows `blk replay NAME.trace`.
     fn words(&self) -> String;
 
-    /// Whether what is found depends on the scenario alone.
-    fn is_deterministic(&self) -> bool {
-        true
+    /// Whether requests of several lanes are made by threads, so that chance decides what is found.
+    fn has_threads(&self) -> bool {
+        false
     }
+
+    /// Files that have changed since: a replay needs what they held.
+    fn origins(&self) -> Origins {
+        Origins::default()
+    }
+}
+
+/// Why a scenario was not judged.
+pub(super) const NO_TIME: &str = "the time for it is over";
+
+/// How findings are kept.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Keeping<'a> {
+    /// The folder for traces.
+    pub(super) traces: &'a Path,
+    /// No progress is shown.
+    pub(super) quiet: bool,
+    /// How long it may take.
+    pub(super) time: Duration,
 }
 
 /// A finding, and what was made of it.
@@ -75,8 +94,10 @@ pub(super) struct Kept {
     /// What shows it; `None` if it cannot be told.
     pub(super) scenario: Option<Scenario>,
     /// Requests that were made until it was found.
-    pub(super) requests_before: usize,
+    pub(super) requests_before: u64,
     pub(super) is_proven: bool,
+    /// Where chance decides: how many replays have found it, of how many.
+    pub(super) seen: Option<(u32, u32)>,
     /// What was done, a line each.
     pub(super) notes: Vec<String>,
     pub(super) trace: Option<PathBuf>,
@@ -87,154 +108,146 @@ pub(super) struct Kept {
 pub(super) fn keep(
     judge: &mut dyn Judge,
     finding: Finding,
-    scenario: Option<Scenario>,
-    traces: &Path,
-    quiet: bool,
+    scenario: Scenario,
+    keeping: Keeping<'_>,
 ) -> Kept {
-    let requests_before = scenario.as_ref().map_or(0, |scenario| scenario.requests.len());
-    let (is_proven, notes, trace, replay) = (false, Vec::new(), None, None);
-    let mut kept = Kept { finding, scenario, requests_before, is_proven, notes, trace, replay };
-    let Some(scenario) = kept.scenario.take() else {
-        let note = "not proven: more requests were made than are remembered; a run with another --seed may find it earlier";
-        kept.notes.push(note.to_owned());
-        return kept;
-    };
+    let mut kept = Kept::new(finding, scenario.requests.len() as u64);
     // The driver's panics are findings here; their messages would drown what matters.
     let hook = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    kept.scenario = Some(kept.proven_and_shrunk(judge, scenario, quiet));
+    let scenario = Prover::new(judge, keeping).prove_and_shrink(&mut kept, scenario);
     std::panic::set_hook(hook);
-    kept.write(&judge.words(), traces);
+    kept.write(scenario, &judge.words(), &judge.origins(), keeping.traces);
     kept
 }
 
-/// Writes what was found in place: the images are no longer what they were, so nothing can be replayed on them.
+/// Writes what cannot be replayed; `why` says why it cannot.
 pub(super) fn keep_unproven(
     finding: Finding,
-    scenario: Option<Scenario>,
+    scenario: Scenario,
+    why: String,
     words: &str,
     traces: &Path,
 ) -> Kept {
-    let requests_before = scenario.as_ref().map_or(0, |scenario| scenario.requests.len());
-    let note =
-        "not proven and not shrunk: it was found in place, and the images are no longer what they were";
-    let notes = vec![note.to_owned()];
-    let mut kept =
-        Kept { finding, scenario, requests_before, is_proven: false, notes, trace: None, replay: None };
-    kept.write(words, traces);
+    let mut kept = Kept::new(finding, scenario.requests.len() as u64);
+    kept.notes.push(why);
+    kept.write(scenario, words, &Origins::default(), traces);
     kept
 }
 
 impl Kept {
-    /// What a replay has shown: it is kept already.
-    pub(super) fn seen(finding: Finding, scenario: &Scenario) -> Self {
+    /// Found after so many requests.
+    pub(super) fn new(finding: Finding, requests_before: u64) -> Self {
         Self {
             finding,
-            scenario: Some(scenario.clone()),
-            requests_before: scenario.requests.len(),
-            is_proven: true,
+            scenario: None,
+            requests_before,
+            is_proven: false,
+            seen: None,
             notes: Vec::new(),
             trace: None,
             replay: None,
         }
     }
 
-    fn proven_and_shrunk(&mut self, judge: &mut dyn Judge, scenario: Scenario, quiet: bool) -> Scenario {
-        let progress = Progress::start(quiet, || "proving and shrinking what was found".to_owned());
-        let scenario = match reproduce::prove(|scenario| judge.judge(scenario, Effort::Replay), &scenario) {
-            Proof::Same(finding) => {
-                self.finding = *finding;
-                self.is_proven = true;
-                self.notes
-                    .push(format!("proven: {REPLAYS} replays on fresh copies, the same report each time"));
-                self.shrunk(judge, scenario)
-            }
-            _ if !judge.is_deterministic() => {
-                self.notes.push("seen with threads: when they meet differs from run to run".to_owned());
-                self.shrunk(judge, scenario)
-            }
-            Proof::Nothing => {
-                self.notes.push("not proven: replayed in order on fresh copies, nothing is found".to_owned());
-                scenario
-            }
-            Proof::Varies(..) => {
-                self.notes.push("not proven: replays on fresh copies find different things".to_owned());
-                scenario
-            }
-            Proof::Refused(why) => {
-                self.notes.push(format!("not proven: it cannot be replayed: {why}"));
-                scenario
-            }
-        };
-        progress.end();
-        scenario
+    /// What a replay has shown: it is kept already.
+    pub(super) fn seen(finding: Finding, scenario: &Scenario) -> Self {
+        let requests = scenario.requests.len() as u64;
+        Self { scenario: Some(scenario.clone()), is_proven: true, ..Self::new(finding, requests) }
     }
 
-    fn shrunk(&mut self, judge: &mut dyn Judge, scenario: Scenario) -> Scenario {
-        let started = Instant::now();
-        let try_one = |scenario: &Scenario| judge.judge(scenario, Effort::Shrink);
-        let smallest =
-            reproduce::shrink(try_one, &scenario, &self.finding, || started.elapsed() > SHRINK_MAX);
-        let Some(smallest) = smallest else {
-            self.notes.push("not shrunk: the first try did not find it again".to_owned());
-            return scenario;
-        };
-        self.notes.push(reproduce::shrunk(&scenario, &smallest, started.elapsed()));
-        match reproduce::prove(|scenario| judge.judge(scenario, Effort::Replay), &smallest.scenario) {
-            Proof::Same(finding) => {
-                self.finding = *finding;
-                smallest.scenario
-            }
-            _ if !judge.is_deterministic() => smallest.scenario,
-            _ => {
-                self.notes.push("what was shrunk is not found each time: the whole is kept".to_owned());
-                scenario
-            }
-        }
-    }
-
-    fn write(&mut self, words: &str, traces: &Path) {
-        let Some(scenario) = &self.scenario else { return };
-        if scenario.requests.len() > DOCUMENT_REQUESTS_MAX {
-            let count = scenario.requests.len();
+    fn write(&mut self, scenario: Scenario, words: &str, origins: &Origins, traces: &Path) {
+        let count = scenario.requests.len();
+        if count > DOCUMENT_REQUESTS_MAX {
             self.notes.push(format!(
-                "not written: {count} requests, and a trace has at most {DOCUMENT_REQUESTS_MAX}"
+                "not written: {count} requests, and a trace has at most {DOCUMENT_REQUESTS_MAX}; the same command makes them \
+                 again, and --shrink TIME has them shrunk for longer"
             ));
-            return;
+        } else if let Err(error) = self.write_trace(&scenario, words, origins, traces) {
+            self.notes.push(format!("not written into {}: {error}", traces.display()));
         }
+        self.scenario = Some(scenario);
+    }
+
+    fn write_trace(
+        &mut self,
+        scenario: &Scenario,
+        words: &str,
+        origins: &Origins,
+        traces: &Path,
+    ) -> std::io::Result<()> {
         let stem = reproduce::file_name(&self.finding.signature, scenario);
-        let text = |name: &str| {
-            let story = format!("{}\nreplay: blk replay {name} {words}", self.finding.report.trim_end());
-            scenario.to_text_with_story(&story)
+        let report = self.finding.report.trim_end();
+        let text = |stem: &str| {
+            let starts = start_words(origins, |name| PathBuf::from(start_name(stem, name)));
+            let name = format!("{stem}.trace");
+            scenario.to_text_with_story(&format!("{report}\nreplay: blk replay {name} {words}{starts}"))
         };
-        match write_new(traces, &stem, &text) {
-            Ok((path, name)) => {
-                self.notes.push(format!("wrote {}", path.display()));
-                let shown = super::bench::quoted(&blk_core::name::from_os(path.as_os_str()));
-                self.replay = Some(format!("blk replay {shown} {words}"));
-                debug_assert!(text(&name).len() <= DOCUMENT_BYTES_MAX, "requests are short lines");
-                self.trace = Some(path);
-            }
-            Err(error) => self.notes.push(format!("not written into {}: {error}", traces.display())),
+        // What a run in place has left is another start each time.
+        let (path, stem) = write_new(traces, &stem, origins.all().next().is_some(), &text)?;
+        self.notes.push(format!("wrote {}", path.display()));
+        let folder = path.parent().unwrap_or(Path::new(""));
+        let copy = |name: &str| folder.join(start_name(&stem, name));
+        for origin in origins.all() {
+            let copy = copy(&origin.name);
+            let note = match write_sparse(&*origin.content, &copy, START_BYTES_MAX) {
+                Ok(()) => {
+                    format!("wrote {}: '{}' as it was before the requests", copy.display(), origin.name)
+                }
+                Err(error) => format!(
+                    "not written: '{}' as it was before the requests, which the replay needs: {error}",
+                    origin.name
+                ),
+            };
+            self.notes.push(note);
         }
+        let shown = quoted(&blk_core::name::from_os(path.as_os_str()));
+        self.replay = Some(format!("blk replay {shown} {words}{}", start_words(origins, copy)));
+        self.trace = Some(path);
+        Ok(())
     }
 }
 
-/// Writes a file whose name is not taken yet by another content. Returns its path and its name.
-fn write_new(folder: &Path, stem: &str, text: &dyn Fn(&str) -> String) -> std::io::Result<(PathBuf, String)> {
+/// The options of a replay that name what files held at first.
+fn start_words(origins: &Origins, copy: impl Fn(&str) -> PathBuf) -> String {
+    let words = origins.all().map(|origin| {
+        let copy = blk_core::name::from_os(copy(&origin.name).as_os_str());
+        format!(" --start {} {}", quoted(&origin.name), quoted(&copy))
+    });
+    words.collect()
+}
+
+/// The name for what a file held at first, beside the trace of that stem.
+fn start_name(stem: &str, name: &str) -> std::ffi::OsString {
+    let path = blk_core::name::to_path(name);
+    let mut made = std::ffi::OsString::from(format!("{stem}."));
+    made.push(path.file_name().unwrap_or(path.as_os_str()));
+    made.push(".start");
+    made
+}
+
+/// Writes a file whose name is not taken yet by another content, or by any if it is to be new. Returns its path, and its name without
+/// the end.
+fn write_new(
+    folder: &Path,
+    stem: &str,
+    is_new: bool,
+    text: &dyn Fn(&str) -> String,
+) -> std::io::Result<(PathBuf, String)> {
     for number in 1..=NAMES_MAX {
-        let name = if number == 1 { format!("{stem}.trace") } else { format!("{stem}-{number}.trace") };
+        let stem = if number == 1 { stem.to_owned() } else { format!("{stem}-{number}") };
+        let name = format!("{stem}.trace");
         let path = if folder == Path::new(".") { PathBuf::from(&name) } else { folder.join(&name) };
-        let text = text(&name);
+        let text = text(&stem);
         let made = std::fs::File::options().write(true).create_new(true).open(&path);
         match made {
             Ok(mut file) => {
                 std::io::Write::write_all(&mut file, text.as_bytes())?;
-                return Ok((path, name));
+                return Ok((path, stem));
             }
             Err(error) if error.kind() == std::io::ErrorKind::AlreadyExists => {
-                if std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
-                    return Ok((path, name));
+                if !is_new && std::fs::read(&path).is_ok_and(|there| there == text.as_bytes()) {
+                    return Ok((path, stem));
                 }
             }
             Err(error) => return Err(error),

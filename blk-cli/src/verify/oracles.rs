@@ -24,9 +24,8 @@ use super::keep::{Clock, Effort, Judge, keep};
 use super::outcome::{Ended, Facts, Outcome};
 use super::progress::Progress;
 
-/// Requests of the threads that end a run with races, and how often what they find is looked for again.
+/// Requests of the threads that end a run with races.
 const STRESS_REQUESTS: usize = 2000;
-const STRESS_TRIES: u32 = 10;
 /// Faults tried in one scenario: many scenarios find more than all faults of few.
 const FAULTS_PER_SCENARIO: usize = 64;
 /// Bytes of disk opened and read in the crashes of one scenario: enough for each of its operations.
@@ -108,8 +107,7 @@ pub(super) fn run(arguments: &VerifyArguments, pair: &Pair, clock: Clock) -> Res
         None => Outcome::new(Ended::Clean),
         Some((oracle, finding, scenario)) => {
             let mut judge = ImageJudge::new(oracle, &run.copies, pair);
-            let (traces, quiet) = (&arguments.common.traces, arguments.common.quiet);
-            Outcome::found(keep(&mut judge, finding, Some(scenario), traces, quiet))
+            Outcome::found(keep(&mut judge, finding, scenario, arguments.keeping()))
         }
     };
     let total = vec![
@@ -270,7 +268,7 @@ impl<'a> ImageJudge<'a> {
 }
 
 impl Judge for ImageJudge<'_> {
-    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Judged {
+    fn judge(&mut self, scenario: &Scenario, effort: Effort, _until: Instant) -> Judged {
         // The image is what it is: no other configuration can be tried.
         if scenario.config != self.copies.legalize(&scenario.config) {
             return Judged::Clean;
@@ -282,10 +280,7 @@ impl Judge for ImageJudge<'_> {
                 FaultEngine::new(FaultOptions::default()).run(self.copies, scenario)
             }
             (Oracle::Race, _) => RaceEngine::with_crashes(1).run(self.copies, scenario),
-            (Oracle::Threads, _) => {
-                let mut tries = (0..STRESS_TRIES).map(|_| threads_outcome(self.copies, scenario));
-                tries.find(|outcome| outcome.finding().is_some()).unwrap_or(Judged::Clean)
-            }
+            (Oracle::Threads, _) => threads_outcome(self.copies, scenario),
         }
     }
 
@@ -293,8 +288,8 @@ impl Judge for ImageJudge<'_> {
         format!("{} {}", self.pair.words(), self.oracle.option())
     }
 
-    fn is_deterministic(&self) -> bool {
-        self.oracle != Oracle::Threads
+    fn has_threads(&self) -> bool {
+        self.oracle == Oracle::Threads
     }
 }
 

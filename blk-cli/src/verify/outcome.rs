@@ -62,6 +62,10 @@ impl Outcome {
         Self::new(Ended::DifferAtFirst { finding: Box::new(finding) }).at(place)
     }
 
+    pub(super) fn is_clean(&self) -> bool {
+        matches!(self.ended, Ended::Clean)
+    }
+
     /// Adds where the bytes of a difference are.
     pub(super) fn at(self, place: String) -> Self {
         Self { place, ..self }
@@ -207,6 +211,10 @@ fn to_json(outcome: &Outcome) -> Value {
             let requests = kept.scenario.as_ref().map(|scenario| scenario.requests.len());
             object.insert("report".into(), (kept.finding.report.clone() + &outcome.place).into());
             object.insert("proven".into(), kept.is_proven.into());
+            if let Some((found, replays)) = kept.seen {
+                object.insert("replays".into(), replays.into());
+                object.insert("replays_that_found_it".into(), found.into());
+            }
             object.insert("requests_before".into(), kept.requests_before.into());
             object.insert("requests_shrunk".into(), requests.into());
             object.insert("trace".into(), kept.trace.as_ref().map(|path| path.to_string_lossy()).into());

@@ -1,28 +1,33 @@
 //! `blk verify` without oracles: one long session of generated requests, in rounds.
 //!
-//! Copies begin anew every [`EPOCH_REQUESTS`] requests, so that what led to a finding can be replayed and shrunk.
+//! Copies begin anew after [`EPOCH_REQUESTS`] requests, then after twice as many each time, so that what led to a finding can be
+//! replayed and shrunk. In place, what the images hold then is kept as another start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use blk_verify::scenario::Scenario;
+use blk_verify::scenario::bounds::LANES_MAX;
+use blk_verify::scenario::{Config, Scenario};
 use blk_verify::session::{Counts, ReplayEnd, Session, SessionOptions};
 use blk_verify::{Finding, Outcome as Judged};
 use serde_json::Value;
 
 use super::arguments::VerifyArguments;
 use super::bench::{Layers, Pair, SpecBench};
-use super::keep::{Clock, Effort, Judge, keep, keep_unproven};
+use super::keep::{Clock, Effort, Judge, Kept, NO_TIME, keep, keep_unproven};
 use super::locate;
 use super::outcome::{Ended, Facts, Outcome};
 use super::progress::Progress;
+use crate::spec::Origins;
 
 /// Requests of a round, after which the image is checked and reopened: at first, and at most.
 const ROUND_REQUESTS: u64 = 1000;
 const ROUND_REQUESTS_MAX: u64 = 20_000;
-/// Requests after which copies begin anew.
+/// Requests after which copies begin anew: at first, and at most, with one thread and with several.
 const EPOCH_REQUESTS: u64 = 200_000;
+const EPOCH_REQUESTS_MAX: u64 = 6_400_000;
+const EPOCH_REQUESTS_MAX_OF_THREADS: u64 = 1_600_000;
 
 /// Comparing a disk up to this size takes little time.
 const LARGE_DISK_BYTES: u64 = 1 << 30;
@@ -33,8 +38,11 @@ struct Run<'a> {
     pair: &'a Pair,
     clock: Clock,
     counts: Arc<Counts>,
-    session: Session,
+    /// Absent only while the images are closed.
+    session: Option<Session>,
     layers: Layers,
+    /// That the start cannot be replayed was said.
+    is_start_lost: bool,
     /// Sessions before this one.
     epoch: u64,
     /// What the requests had come to when it began.
@@ -61,8 +69,9 @@ pub(super) fn run(
         pair,
         clock,
         counts,
-        session,
+        session: Some(session),
         layers,
+        is_start_lost: false,
         epoch: 0,
         began_at: 0,
         last_round: (Duration::ZERO, 0),
@@ -70,20 +79,21 @@ pub(super) fn run(
         compared_at_end: (0, 0),
     };
     let progress = Progress::start(arguments.common.quiet, progress_line(clock, Arc::clone(&run.counts)));
-    if let Err(finding) = run.session.compare() {
+    if let Err(finding) = run.session().compare() {
         progress.end();
         let layers = run.layers.lock().clone();
-        return pair.judged(|| Outcome::differ_at_first(&run.session, &layers, *finding));
+        return pair.judged(|| Outcome::differ_at_first(run.session(), &layers, *finding));
     }
     run.whole_compare = clock.started.elapsed();
     let ended = run.rounds()?;
     progress.end();
     pair.sound()?;
+    let facts = run.facts();
     let outcome = match ended {
         Ok(()) => Outcome::new(Ended::Clean),
         Err(finding) => run.found(*finding),
     };
-    Ok(outcome.with("", run.facts()))
+    Ok(outcome.with("", facts))
 }
 
 fn options(arguments: &VerifyArguments, epoch: u64) -> SessionOptions {
@@ -93,26 +103,32 @@ fn options(arguments: &VerifyArguments, epoch: u64) -> SessionOptions {
 }
 
 impl Run<'_> {
+    fn session(&self) -> &Session {
+        self.session.as_ref().expect("a run without images has ended")
+    }
+
     /// Makes requests until the run is over.
     fn rounds(&mut self) -> Result<Result<(), Box<Finding>>> {
         loop {
             let requests = self.next_round();
             if requests == 0 {
                 let grace = self.clock;
-                let finished = self.session.finish(&|| grace.is_over(Duration::ZERO));
-                let size = self.session.bench().reference().size();
+                let finished = self.session().finish(&|| grace.is_over(Duration::ZERO));
+                let size = self.session().bench().reference().size();
                 return Ok(finished.map(|compared| self.compared_at_end = (size, compared)));
             }
             let (clock, pair, before) = (self.clock, self.pair, self.counts.requests());
             let started = Instant::now();
             let reserve = self.reserve();
-            if let Err(finding) = self.session.round(requests, &|| clock.is_over(reserve)) {
+            let session = self.session.as_mut().expect("a run without images has ended");
+            if let Err(finding) = session.round(requests, &|| clock.is_over(reserve)) {
                 return Ok(Err(finding));
             }
             pair.sound()?;
+            self.say_lost_start();
             self.last_round = (started.elapsed(), self.counts.requests() - before);
-            if self.counts.requests() - self.began_at >= EPOCH_REQUESTS && self.works_on_copies() {
-                if let Err(finding) = self.session.finish(&|| clock.is_over(Duration::ZERO)) {
+            if self.counts.requests() - self.began_at >= self.epoch_requests() {
+                if let Err(finding) = self.session().finish(&|| clock.is_over(Duration::ZERO)) {
                     return Ok(Err(finding));
                 }
                 self.begin_anew()?;
@@ -120,18 +136,43 @@ impl Run<'_> {
         }
     }
 
-    fn works_on_copies(&self) -> bool {
-        !self.pair.in_place && !self.pair.read_only
+    fn epoch_requests(&self) -> u64 {
+        let has_threads = self.arguments.jobs > 1;
+        let most = if has_threads { EPOCH_REQUESTS_MAX_OF_THREADS } else { EPOCH_REQUESTS_MAX };
+        EPOCH_REQUESTS.saturating_mul(1 << self.epoch.min(10)).min(most)
     }
 
     fn begin_anew(&mut self) -> Result<()> {
         self.epoch += 1;
         self.began_at = self.counts.requests();
+        self.close();
+        self.pair.begin_start();
+        self.is_start_lost = false;
         let opened = self.pair.open()?;
         self.layers = opened.layers();
         let options = options(self.arguments, self.epoch);
-        self.session = Session::with_counts(opened, options, Arc::clone(&self.counts));
+        self.session = Some(Session::with_counts(opened, options, Arc::clone(&self.counts)));
         Ok(())
+    }
+
+    /// Closes both images: in place, their files are locked while they are open.
+    fn close(&mut self) {
+        self.session = None;
+        self.layers.lock().clear();
+    }
+
+    /// Why a finding cannot be replayed.
+    fn lost_start(&self) -> Option<String> {
+        let start = self.pair.start()?;
+        let why = start.failure()?;
+        Some(format!("what the images held before the requests is no longer kept: {why}"))
+    }
+
+    fn say_lost_start(&mut self) {
+        if let Some(why) = self.lost_start().filter(|_| !self.is_start_lost) {
+            self.is_start_lost = true;
+            super::outcome::tell(&format!("blk: {why}; a finding could not be proven\n"));
+        }
     }
 
     /// How many requests the next round makes; 0 when the run is over. It is to end in time, with its comparison.
@@ -157,24 +198,39 @@ impl Run<'_> {
     fn reserve(&self) -> Duration {
         let most = self.clock.until.time.unwrap_or_default() / 5;
         // What was a hole has data now, and takes longer to be compared.
-        let is_large = self.session.config().size_bytes > LARGE_DISK_BYTES;
+        let is_large = self.session().config().size_bytes > LARGE_DISK_BYTES;
         if is_large { most } else { (self.whole_compare * 2).max(most / 10).min(most) }
     }
 
-    fn found(&mut self, finding: Finding) -> Outcome {
+    fn found(mut self, finding: Finding) -> Outcome {
         let is_content = locate::is_about_content(&finding.signature);
         let layers = self.layers.lock().clone();
         let place =
-            if is_content { locate::difference(self.session.bench(), &layers) } else { String::new() };
-        let scenario = self.session.history();
-        if self.pair.in_place {
-            let kept = keep_unproven(finding, scenario, &self.pair.words(), &self.arguments.common.traces);
+            if is_content { locate::difference(self.session().bench(), &layers) } else { String::new() };
+        drop(layers);
+        let (history, made) = (self.session().history(), self.session().requests_made());
+        let config = self.session().config().clone();
+        self.close();
+        let Some(mut scenario) = history else {
+            let mut kept = Kept::new(finding, made);
+            kept.notes.push(format!("not proven: {made} requests are more than are made again"));
+            return Outcome::found(kept).at(place);
+        };
+        if self.arguments.jobs > 1 {
+            scenario.config.lanes = self.arguments.jobs.min(u32::from(LANES_MAX)) as u8;
+        }
+        let keeping = self.arguments.keeping();
+        if let Some(why) = self.lost_start() {
+            let why = format!("not proven and not shrunk: {why}");
+            let kept = keep_unproven(finding, scenario, why, &self.pair.words(), keeping.traces);
             return Outcome::found(kept).at(place);
         }
-        let mut judge =
-            Replays { pair: self.pair, config: self.session.config().clone(), finding: finding.clone() };
-        let kept =
-            keep(&mut judge, finding, scenario, &self.arguments.common.traces, self.arguments.common.quiet);
+        let pair = self.pair.as_at_first();
+        let mut judge = Replays { pair: &pair, config, finding: finding.clone() };
+        let mut kept = keep(&mut judge, finding, scenario, keeping);
+        if self.pair.in_place {
+            kept.notes.push("in place: the images are as the run has left them".to_owned());
+        }
         Outcome::found(kept).at(place)
     }
 
@@ -214,15 +270,16 @@ fn progress_line(clock: Clock, counts: Arc<Counts>) -> impl Fn() -> String + Sen
 /// Replays a session from the images as they were at first.
 pub(super) struct Replays<'a> {
     pub(super) pair: &'a Pair,
-    pub(super) config: blk_verify::scenario::Config,
+    pub(super) config: Config,
     /// What is looked for.
     pub(super) finding: Finding,
 }
 
 impl Judge for Replays<'_> {
-    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Judged {
-        // The disks are what they are: nothing else can be tried.
-        if scenario.config != self.config {
+    fn judge(&mut self, scenario: &Scenario, effort: Effort, until: Instant) -> Judged {
+        // The disks are what they are: nothing else can be tried, but fewer threads.
+        let lanes = scenario.config.lanes;
+        if scenario.config != (Config { lanes, ..self.config.clone() }) {
             return Judged::Clean;
         }
         let opened = match self.pair.open() {
@@ -233,15 +290,28 @@ impl Judge for Replays<'_> {
         let is_late = self.finding.request_number == 0;
         let end =
             if effort == Effort::Replay || is_late { ReplayEnd::WholeDisk } else { ReplayEnd::LastRequest };
-        let options = SessionOptions { read_only: self.pair.read_only, ..SessionOptions::default() };
+        let options = SessionOptions {
+            read_only: self.pair.read_only,
+            jobs: u32::from(lanes.max(1)),
+            ..SessionOptions::default()
+        };
         let mut session = Session::new(opened, options);
-        match session.replay(&scenario.requests, end) {
-            Ok(()) => Judged::Clean,
+        match session.replay_until(&scenario.requests, end, &|| Instant::now() > until) {
+            Ok(true) => Judged::Clean,
+            Ok(false) => Judged::Refused(NO_TIME.to_owned()),
             Err(finding) => Judged::Finding(finding),
         }
     }
 
     fn words(&self) -> String {
         self.pair.words()
+    }
+
+    fn has_threads(&self) -> bool {
+        true
+    }
+
+    fn origins(&self) -> Origins {
+        self.pair.origins.clone()
     }
 }

@@ -1,10 +1,12 @@
 //! `blk replay`: the requests of a trace, made of two images.
 
 use std::path::Path;
+use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use blk_verify::Outcome as Judged;
 use blk_verify::scenario::Scenario;
+use blk_verify::scenario::bounds::DOCUMENT_BYTES_MAX;
 use blk_verify::session::{ReplayEnd, Session, SessionOptions};
 
 use super::arguments::ReplayArguments;
@@ -14,13 +16,14 @@ use super::keep::{Effort, Judge, Kept};
 use super::locate;
 use super::oracles::{ImageJudge, Oracle};
 use super::outcome::{Ended, Outcome};
+use super::proof::goes_on;
 
 /// Largest trace, bytes.
-const TRACE_BYTES_MAX: u64 = 16 << 20;
+const TRACE_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX as u64;
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<Outcome> {
     let scenario = read(&arguments.trace)?;
-    let pair = arguments.pair();
+    let pair = arguments.pair()?;
     if arguments.common.in_place && arguments.oracles.any() {
         bail!("--crash, --faults and --race break what they try: they work on copies, not in place");
     }
@@ -48,10 +51,27 @@ fn read(path: &Path) -> Result<Scenario> {
     Ok(scenario)
 }
 
+/// Requests of several lanes are made by threads, again and again until chance has it that something is found; in place only once.
 fn plain(pair: &Pair, scenario: &Scenario) -> Result<Outcome> {
+    let lanes = scenario.config.lanes.max(1);
+    let (started, mut made) = (Instant::now(), 1);
+    let mut outcome = once(pair, scenario, lanes)?;
+    while outcome.is_clean() && lanes > 1 && !pair.in_place && goes_on(made, started) {
+        made += 1;
+        outcome = once(pair, scenario, lanes)?;
+    }
+    if lanes == 1 {
+        return Ok(outcome);
+    }
+    let facts = [("threads", u32::from(lanes)), ("replays", made)];
+    Ok(outcome.with("", facts.map(|(name, count)| (name.to_owned(), count.into())).into()))
+}
+
+fn once(pair: &Pair, scenario: &Scenario, lanes: u8) -> Result<Outcome> {
     let opened = pair.open()?;
     let layers = opened.layers();
-    let mut session = Session::new(opened, SessionOptions::default());
+    let options = SessionOptions { jobs: lanes.into(), ..SessionOptions::default() };
+    let mut session = Session::new(opened, options);
     if let Err(finding) = session.compare() {
         let layers = layers.lock().clone();
         return pair.judged(|| Outcome::differ_at_first(&session, &layers, *finding));
@@ -79,10 +99,16 @@ fn by_oracles(arguments: &ReplayArguments, pair: &Pair, scenario: &Scenario) -> 
         oracles.push(Oracle::Threads);
     }
     for oracle in oracles {
-        match ImageJudge::new(oracle, &copies, pair).judge(&scenario, Effort::Replay) {
-            Judged::Clean => {}
-            Judged::Finding(finding) => return Ok(Outcome::found(Kept::seen(*finding, &scenario))),
-            Judged::Refused(why) => bail!("the image cannot be tried: {why}"),
+        let mut judge = ImageJudge::new(oracle, &copies, pair);
+        let (started, mut made) = (Instant::now(), 0);
+        loop {
+            made += 1;
+            match judge.judge(&scenario, Effort::Replay, Instant::now()) {
+                Judged::Clean if judge.has_threads() && goes_on(made, started) => {}
+                Judged::Clean => break,
+                Judged::Finding(finding) => return Ok(Outcome::found(Kept::seen(*finding, &scenario))),
+                Judged::Refused(why) => bail!("the image cannot be tried: {why}"),
+            }
         }
     }
     Ok(Outcome::new(Ended::Clean))
