@@ -1,6 +1,6 @@
 //! What a fuzz target does with an input: runs it as a scenario, reports a finding, says every few seconds what was reached.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -15,7 +15,9 @@ use crate::suite::Suite;
 
 /// An input that the target reproduces instead of fuzzing: an artifact, a trace or a JSON file.
 pub const REPRODUCE: &str = "BLK_REPRODUCE";
-/// The folder that a reproduction is written to.
+/// An input that the target writes as the bytes that it takes, to [`OUT`], instead of fuzzing.
+pub const TO_BYTES: &str = "BLK_TO_BYTES";
+/// The folder that a reproduction is written to, or the file.
 pub const OUT: &str = "BLK_OUT";
 /// What a process says of itself is JSON if this is `json`.
 pub const STATS: &str = "BLK_STATS";
@@ -69,18 +71,37 @@ struct Session {
 
 static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(Mutex::default);
 
-/// What a fuzz target does before its first input: it reproduces the input that the environment names, and ends.
+/// What a fuzz target does before its first input: where the environment names one to be reproduced, or to be written as bytes, it
+/// does that, and ends.
 pub fn begin(suite: &Suite) {
-    let Some(input) = std::env::var_os(REPRODUCE) else { return };
-    let out = std::env::var_os(OUT).map_or_else(|| PathBuf::from(OUT_USUAL), PathBuf::from);
-    let ended = match repro::reproduce(suite, &PathBuf::from(input), &out) {
-        Ok(is_there) => i32::from(is_there),
+    begin_with(|input, out| repro::reproduce(suite, input, out));
+    if let Some(input) = std::env::var_os(TO_BYTES) {
+        end_with(repro::to_bytes(Path::new(&input), &out()));
+    }
+}
+
+/// As [`begin`] for a target whose inputs are no scenarios; `reproduce` gets the input and the folder to write to, and returns whether
+/// something is found.
+pub fn begin_with(reproduce: impl FnOnce(&Path, &Path) -> anyhow::Result<bool>) {
+    if let Some(input) = std::env::var_os(REPRODUCE) {
+        end_with(reproduce(Path::new(&input), &out()));
+    }
+}
+
+fn out() -> PathBuf {
+    std::env::var_os(OUT).map_or_else(|| PathBuf::from(OUT_USUAL), PathBuf::from)
+}
+
+/// Ends the process: 0 if nothing was found, 1 if something was, 2 if that is not known.
+fn end_with(done: anyhow::Result<bool>) -> ! {
+    let code = match done {
+        Ok(is_found) => i32::from(is_found),
         Err(error) => {
-            eprintln!("{}: {error:#}", suite.name());
+            eprintln!("{error:#}");
             2
         }
     };
-    std::process::exit(ended)
+    std::process::exit(code)
 }
 
 /// Runs an input as a scenario; ends the process with a report if something is found. Returns whether the input is worth keeping.

@@ -37,6 +37,19 @@ pub fn read_scenario(path: &Path) -> Result<Scenario> {
     Scenario::parse_any(&read_input(path)?).with_context(|| format!("in {}", path.display()))
 }
 
+/// Writes a scenario as the bytes that fuzz targets take. Nothing is found by that.
+///
+/// # Errors
+/// As [`read_scenario`]; that the scenario is larger than the bytes form; what cannot be written.
+pub fn to_bytes(input: &Path, output: &Path) -> Result<bool> {
+    let scenario = read_scenario(input)?;
+    if !scenario.fits_bytes() {
+        bail!("{} is larger than the bytes form can hold; it is replayed as text only", input.display());
+    }
+    fs::write(output, scenario.encode()).with_context(|| format!("cannot write {}", output.display()))?;
+    Ok(false)
+}
+
 /// Proves that what an input finds is found each time, makes it as small as it can be, and writes it to the folder `out` in
 /// readable forms. Returns whether something is found.
 ///

@@ -3,11 +3,13 @@
 mod judge;
 mod mutator;
 pub(crate) mod others;
+mod reproduce;
 mod shrink;
 mod templates;
 
 pub use judge::{ImageStats, judge};
 pub use mutator::mutate;
+pub use reproduce::reproduce;
 pub use shrink::{Shrunk, nearest_template};
 #[cfg(test)]
 pub(crate) use templates::SHARED;

@@ -3,7 +3,9 @@
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-fuzz_target!(|data: &[u8]| -> Corpus { blk_fuzz::specification(data) });
+fuzz_target!(init: blk_harness::fuzzing::begin_with(blk_fuzz::reproduce_specification), |data: &[u8]| -> Corpus {
+    blk_fuzz::specification(data)
+});
 
 fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
     blk_cli::spec::fuzzing::mutate(data, size, max_size, seed, fuzzer_mutate)

@@ -2,6 +2,7 @@
 
 mod cost;
 
+use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use blk_cli::spec::fuzzing::specification as specification_of;
@@ -53,6 +54,18 @@ pub fn specification(data: &[u8]) -> Corpus {
         stop("cli_spec", &report, "the input is an image specification")
     }
     Corpus::Keep
+}
+
+/// Runs an input as an image specification once more. A panic, a hang or too high a cost ends the process; else nothing is found.
+///
+/// # Errors
+/// That the input cannot be read.
+pub fn reproduce_specification(input: &Path, _out: &Path) -> anyhow::Result<bool> {
+    let data = blk_harness::repro::read_input(input)?;
+    println!("{}", String::from_utf8_lossy(&data));
+    specification(&data);
+    println!("nothing is found");
+    Ok(false)
 }
 
 impl Session {

@@ -77,7 +77,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 fn measure_programs(shell: &Shell, arguments: &Arguments) -> Result<bool> {
     cmd!(shell, "cargo build --release --quiet -p blk-cli").run()?;
-    let target = crate::tools::target_folder(&shell.current_dir());
+    let target = cargo_blk::target_folder(&shell.current_dir());
     let folders = match &arguments.dir[..] {
         [] => vec![PathBuf::from("/dev/shm"), target.clone()],
         given => given.to_vec(),

@@ -7,8 +7,10 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::units::parse_time;
-use crate::{corpus, fuzz, targets, tidy, tools};
+use cargo_blk::fuzz;
+use cargo_blk::units::parse_time;
+
+use crate::{corpus, tidy, tools};
 
 /// The target that has a planted bug.
 const CANARY: &str = "canary";
@@ -78,7 +80,7 @@ fn set_up(shell: &Shell) -> Result<()> {
     tools::need_room(shell)?;
     tools::need_components(shell)?;
     tools::need_qemu(shell)?;
-    tools::need_cargo_fuzz(shell)
+    cargo_blk::need_cargo_fuzz(shell)
 }
 
 /// The workspaces beside ours.
@@ -123,9 +125,10 @@ fn arguments(target: &str, time: Duration, empty_corpus: bool) -> fuzz::Argument
 }
 
 fn fuzz_all(time: Duration) -> Result<()> {
-    for target in targets::all()?.iter().filter(|target| *target != CANARY) {
+    let project = crate::project()?;
+    for target in project.targets()?.iter().filter(|target| *target != CANARY) {
         println!("--- {target}");
-        expect(fuzz::run(&arguments(target, time, false))?, "a fuzz target has a finding")?;
+        expect(fuzz::run(&project, &arguments(target, time, false))?, "a fuzz target has a finding")?;
     }
     Ok(())
 }
@@ -133,11 +136,12 @@ fn fuzz_all(time: Duration) -> Result<()> {
 /// The canary has to be found: otherwise every green run of the other targets means nothing.
 fn canary() -> Result<()> {
     let shell = Shell::new()?;
-    let program = tools::build_fuzz_target(&shell, &std::env::current_dir()?, CANARY)?;
+    let program = cargo_blk::build_fuzz_target(&shell, &std::env::current_dir()?, CANARY)?;
     let folders = fuzz::Folders {
         corpus: PathBuf::from("target/canary/corpus"),
         seeds: Vec::new(),
         artifacts: PathBuf::from("target/canary/artifacts"),
+        flags: crate::project()?.libfuzzer_flags(CANARY),
     };
     let _ = fs::remove_dir_all("target/canary");
     fs::create_dir_all(&folders.corpus)?;

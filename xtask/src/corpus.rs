@@ -3,18 +3,19 @@
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::replay;
+use crate::{project, replay};
 
 pub(crate) fn run() -> Result<bool> {
     let shell = Shell::new()?;
+    let project = project()?;
     let program = replay::build(&shell)?;
-    let traces = replay::traces()?;
+    let traces = project.traces()?;
     if traces.is_empty() {
-        bail!("{} holds no trace", replay::REGRESSIONS);
+        bail!("{} holds no trace", project.regressions().display());
     }
     let mut failed = 0;
     for trace in &traces {
-        let target = replay::target_of(trace)?;
+        let target = project.target_of(trace)?;
         let replayed = cmd!(shell, "{program} replay --target {target} {trace}").quiet().ignore_status();
         let output = replayed.output()?;
         print!("{:14}{}", target, String::from_utf8_lossy(&output.stdout));

@@ -4,24 +4,16 @@ mod bench;
 mod ci;
 mod corpus;
 mod exhaust;
-mod fuzz;
-mod kept;
-mod libfuzzer;
 mod mutants;
 mod power;
 mod replay;
-mod repro;
-mod targets;
 mod tidy;
 mod tools;
 mod tree;
-// Shared with `blk`; xtask depends on no crate of the workspace.
-#[path = "../../blk-core/src/units.rs"]
-#[allow(unreachable_pub, reason = "it is public where it comes from")]
-mod units;
 
 use std::process::ExitCode;
 
+use cargo_blk::{Project, fuzz, repro};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -53,10 +45,15 @@ enum Command {
     Mutants(mutants::Arguments),
 }
 
+/// Our fuzz targets.
+fn project() -> anyhow::Result<Project> {
+    Project::here("cargo xtask")
+}
+
 fn main() -> ExitCode {
     let done = tools::enter_root().and_then(|()| match Arguments::parse().command {
-        Command::Fuzz(arguments) => fuzz::run(&arguments),
-        Command::Repro(arguments) => repro::run(&arguments),
+        Command::Fuzz(arguments) => fuzz::run(&project()?, &arguments),
+        Command::Repro(arguments) => repro::run(&project()?, &arguments),
         Command::Corpus => corpus::run(),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy => tidy::run(),

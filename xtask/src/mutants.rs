@@ -16,8 +16,8 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use xshell::Shell;
 
-use crate::units::{parse_count, parse_time};
 use crate::{tools, tree};
+use cargo_blk::units::{parse_count, parse_time};
 use explained::Explained;
 use list::Mutant;
 use results::Results;

@@ -8,11 +8,12 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
+use cargo_blk::fuzz;
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
-use crate::units::parse_time;
-use crate::{fuzz, tools, tree};
+use crate::tree;
+use cargo_blk::units::parse_time;
 
 const MUTANTS: &str = "xtask/power.toml";
 const FOLDER: &str = "target/power";
@@ -64,7 +65,7 @@ struct Fate {
 
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
-    tools::need_cargo_fuzz(&shell)?;
+    cargo_blk::need_cargo_fuzz(&shell)?;
     let mutants = read_mutants(&fs::read_to_string(MUTANTS)?, &arguments.names)?;
     let tree = std::env::current_dir()?.join(FOLDER).join("tree");
     tree::copy(&shell, &tree)?;
@@ -120,13 +121,14 @@ fn break_line(original: &str, mutant: &Mutant) -> Result<String> {
 }
 
 fn judge(shell: &Shell, tree: &Path, mutant: &Mutant, arguments: &Arguments) -> Result<Fate> {
-    let program = tools::build_fuzz_target(shell, tree, &mutant.target)?;
+    let program = cargo_blk::build_fuzz_target(shell, tree, &mutant.target)?;
     let folder = tree.parent().context("the tree lies in a folder")?.join("runs").join(&mutant.name);
     let _ = fs::remove_dir_all(&folder);
     let folders = fuzz::Folders {
         corpus: folder.join("corpus"),
         seeds: Vec::new(),
         artifacts: folder.join("artifacts"),
+        flags: crate::project()?.libfuzzer_flags(&mutant.target),
     };
     fs::create_dir_all(&folders.corpus)?;
     fs::create_dir_all(&folders.artifacts)?;
@@ -207,7 +209,7 @@ mod tests {
 
     #[test]
     fn every_mutant_of_the_list_matches_today_s_code() {
-        tools::enter_root().unwrap();
+        crate::tools::enter_root().unwrap();
         let mutants = read_mutants(&fs::read_to_string(MUTANTS).unwrap(), &[]).unwrap();
         assert!(mutants.len() >= 15, "{}", mutants.len());
         for mutant in mutants {

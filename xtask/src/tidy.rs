@@ -10,8 +10,6 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-use crate::replay;
-
 pub(crate) fn run() -> Result<bool> {
     let shell = Shell::new()?;
     let mut broken = Vec::new();
@@ -26,7 +24,7 @@ pub(crate) fn run() -> Result<bool> {
         broken.extend(sources::check(path, text, tests.contains(path)));
     }
     broken.extend(dependencies::check()?);
-    broken.extend(without_story(&replay::traces()?));
+    broken.extend(without_story(&crate::project()?.traces()?));
     for line in &broken {
         println!("{line}");
     }

@@ -1,13 +1,11 @@
 //! The tools that other commands need, installed where they are missing.
 
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::path::Path;
 
 use anyhow::{Context, Result, bail};
+use cargo_blk::{host_triple, runs, target_folder};
 use xshell::{Shell, cmd};
 
-/// The version of cargo-fuzz that is installed where there is none.
-const CARGO_FUZZ_VERSION: &str = "0.13.2";
 /// The version of cargo-mutants that is installed where there is none.
 const CARGO_MUTANTS_VERSION: &str = "27.1.0";
 
@@ -26,11 +24,6 @@ pub(crate) fn need_room(shell: &Shell) -> Result<()> {
     room(there, needed)
 }
 
-/// Where cargo builds the workspace in `folder`.
-pub(crate) fn target_folder(folder: &Path) -> PathBuf {
-    std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from)
-}
-
 fn room(folder: &Path, needed: u64) -> Result<()> {
     let stat = rustix::fs::statvfs(folder)
         .with_context(|| format!("cannot ask for the free space of {}", folder.display()))?;
@@ -47,24 +40,6 @@ fn room(folder: &Path, needed: u64) -> Result<()> {
 pub(crate) fn enter_root() -> Result<()> {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().context("xtask lies in the workspace")?;
     std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))
-}
-
-/// Whether a program starts at all, given these words.
-pub(crate) fn runs(program: &str, words: &str) -> bool {
-    let status =
-        Command::new(program).args(words.split(' ')).stdout(Stdio::null()).stderr(Stdio::null()).status();
-    status.is_ok_and(|status| status.success())
-}
-
-/// Installs cargo-fuzz unless it is there.
-pub(crate) fn need_cargo_fuzz(shell: &Shell) -> Result<()> {
-    if runs("cargo-fuzz", "--version") {
-        return Ok(());
-    }
-    println!("installing cargo-fuzz {CARGO_FUZZ_VERSION}");
-    cmd!(shell, "cargo install cargo-fuzz --locked --version {CARGO_FUZZ_VERSION}")
-        .run()
-        .context("cannot install cargo-fuzz")
 }
 
 /// Installs cargo-mutants unless it is there.
@@ -108,25 +83,6 @@ fn run_words(shell: &Shell, words: &[&str]) -> Result<()> {
     let (program, arguments) = words.split_first().context("a command has a name")?;
     cmd!(shell, "{program} {arguments...}").env("DEBIAN_FRONTEND", "noninteractive").run()?;
     Ok(())
-}
-
-/// The triple that this toolchain builds for.
-pub(crate) fn host_triple(shell: &Shell) -> Result<String> {
-    let version = cmd!(shell, "rustc -vV").quiet().read()?;
-    let host = version.lines().find_map(|line| line.strip_prefix("host: "));
-    Ok(host.context("rustc does not say its host")?.to_owned())
-}
-
-/// Builds a fuzz target in `folder`, a workspace's root, and returns the program.
-pub(crate) fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> Result<PathBuf> {
-    let _there = shell.push_dir(folder);
-    // No unsafe code of ours runs, so the address sanitizer would find nothing, and it halves the speed.
-    // Comparisons are not traced: half of the time went there, and inputs are made of records, not found byte by byte.
-    cmd!(shell, "cargo fuzz build -s none --no-trace-compares {target}")
-        .quiet()
-        .run()
-        .with_context(|| format!("cannot build the fuzz target {target}"))?;
-    Ok(target_folder(&folder.join("fuzz")).join(host_triple(shell)?).join("release").join(target))
 }
 
 #[cfg(test)]

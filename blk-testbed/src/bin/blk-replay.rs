@@ -1,7 +1,6 @@
 //! Replays, minimises and converts scenarios: what `cargo xtask repro` and `cargo xtask corpus` run.
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Instant;
 
@@ -9,7 +8,6 @@ use anyhow::{Context, Result, bail};
 use blk_harness::repro::{self, read_input, read_scenario};
 use blk_harness::{Purpose, Suite};
 use blk_testbed::hostile::{self, ImageStats};
-use blk_verify::reproduce::{self, REPLAYS};
 use blk_verify::scenario::Scenario;
 use blk_verify::{Finding, Outcome};
 use clap::{Parser, Subcommand};
@@ -80,20 +78,11 @@ fn run(command: Command) -> Result<bool> {
         Command::Replay { target, complete, inputs } => {
             replay_all(&target, if complete { Purpose::Complete } else { Purpose::Replay }, &inputs)
         }
-        Command::Minimise { target, input, out } if target == IMAGE_TARGET => minimise_image(&input, &out),
-        Command::Minimise { target, input, out } => repro::reproduce(find_suite(&target)?, &input, &out),
-        Command::ToBytes { input, output } => {
-            let scenario = read_scenario(&input)?;
-            if !scenario.fits_bytes() {
-                bail!(
-                    "{} is larger than the bytes form can hold; it is replayed as text only",
-                    input.display()
-                );
-            }
-            fs::write(&output, scenario.encode())
-                .with_context(|| format!("cannot write {}", output.display()))?;
-            Ok(false)
+        Command::Minimise { target, input, out } if target == IMAGE_TARGET => {
+            hostile::reproduce(&input, &out)
         }
+        Command::Minimise { target, input, out } => repro::reproduce(find_suite(&target)?, &input, &out),
+        Command::ToBytes { input, output } => repro::to_bytes(&input, &output),
         Command::ToText { input } => {
             print!("{}", read_scenario(&input)?.to_text());
             Ok(false)
@@ -142,33 +131,4 @@ fn judge(suite: &Suite, purpose: Purpose, scenario: &Scenario) -> Result<Option<
         Outcome::Finding(finding) => Ok(Some(*finding)),
         Outcome::Refused(why) => bail!("the scenario cannot be run: {why}"),
     }
-}
-
-/// Images are shrunk towards a template: each byte that differs and does not matter becomes that of the template.
-fn minimise_image(input: &Path, out: &Path) -> Result<bool> {
-    let image = read_input(input)?;
-    let report = |image: &[u8]| hostile::judge(image, &mut ImageStats::default()).err();
-    let Some(first) = report(&image) else {
-        println!("{}: nothing is found", input.display());
-        return Ok(false);
-    };
-    for _ in 1..REPLAYS {
-        if report(&image).as_ref() != Some(&first) {
-            bail!("not deterministic");
-        }
-    }
-    println!("proven: {REPLAYS} replays, the same report each time");
-    let headline = first.lines().next().unwrap_or_default().to_owned();
-    let mut still_fails = |image: &[u8]| report(image).is_some_and(|report| report.starts_with(&headline));
-    let (template, smallest) = hostile::nearest_template(&image, &mut still_fails);
-    println!("{first}\n\nfrom template: {template}");
-    for change in &smallest.changes {
-        println!("  {change}");
-    }
-    fs::create_dir_all(out)?;
-    let stem = format!("image-{}", reproduce::slug(&headline));
-    let path = out.join(format!("{stem}.qcow2"));
-    fs::write(&path, &smallest.image).with_context(|| format!("cannot write {}", path.display()))?;
-    println!("wrote {}", path.display());
-    Ok(true)
 }

@@ -124,7 +124,7 @@ impl Drop for Place {
 
 impl Place {
     fn prepare(blk: &Path, parent: &Path) -> Result<Self> {
-        if !crate::tools::runs("qemu-img", "--version") {
+        if !cargo_blk::runs("qemu-img", "--version") {
             bail!("qemu-img is missing (Debian package qemu-utils)");
         }
         let stat = rustix::fs::statvfs(parent)

@@ -6,13 +6,14 @@ use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 6] = [
+const RULES: [(&str, &[&str]); 7] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
     ("blk-qcow2", &["blk-core"]),
     ("blk-verify", &["blk-core"]),
     ("blk-harness", &["blk-core", "blk-verify"]),
-    ("xtask", &[]),
+    ("cargo-blk", &[]),
+    ("xtask", &["cargo-blk"]),
 ];
 
 pub(super) fn check() -> Result<Vec<String>> {

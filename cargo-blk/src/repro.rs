@@ -1,4 +1,4 @@
-//! `cargo xtask repro`: a finding becomes a short, readable, deterministic reproduction.
+//! `cargo blk repro`: a finding becomes a short, readable, deterministic reproduction.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -7,13 +7,15 @@ use std::time::SystemTime;
 use anyhow::{Context, Result, bail};
 use xshell::{Shell, cmd};
 
-use crate::replay;
+use crate::build;
+use crate::project::Project;
 
 const ARTIFACTS: &str = "fuzz/artifacts";
 const REPROS: &str = "fuzz/repros";
 
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
+/// What to reproduce.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
     /// An artifact of the fuzzer, a trace or a JSON file; default: the newest artifact.
     input: Option<PathBuf>,
     /// Put the minimised trace into the regression corpus under this name, with a story beside it.
@@ -25,7 +27,10 @@ pub(crate) struct Arguments {
 }
 
 /// Returns whether the finding is still there: then everything was written.
-pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+///
+/// # Errors
+/// What is wrong with the input or its target; that the finding is not deterministic; what cannot be built or written.
+pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     let input = match &arguments.input {
         Some(input) => input.clone(),
@@ -33,28 +38,41 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     };
     let target = match &arguments.target {
         Some(target) => target.clone(),
-        None => infer_target(&input)?,
+        None => infer_target(project, &input)?,
     };
+    project.check(&target).with_context(|| format!("{} was not tried", input.display()))?;
     if let Some(name) = &arguments.save {
         check_name(name)?;
     }
     println!("{} on {target}", input.display());
-    let program = replay::build(&shell)?;
-    let minimised =
-        cmd!(shell, "{program} minimise --target {target} {input} --out {REPROS}").quiet().ignore_status();
-    let output = minimised.output()?;
+    build::need_cargo_fuzz(&shell)?;
+    let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &target)?;
+    // The target itself proves and shrinks what it has found.
+    let output = cmd!(shell, "{program}")
+        .env("BLK_REPRODUCE", &input)
+        .env("BLK_OUT", REPROS)
+        .quiet()
+        .ignore_status()
+        .output()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     print!("{text}");
-    eprint!("{}", String::from_utf8_lossy(&output.stderr));
+    for line in String::from_utf8_lossy(&output.stderr).lines().filter(|line| !is_libfuzzers(line)) {
+        eprintln!("{line}");
+    }
     match output.status.code() {
         Some(0) => return Ok(false),
         Some(1) => {}
         _ => bail!("the finding could not be reproduced"),
     }
     if let Some(name) = &arguments.save {
-        save(name, &text)?;
+        save(project, name, &text)?;
     }
     Ok(true)
+}
+
+/// What libFuzzer says before the target has the word.
+fn is_libfuzzers(line: &str) -> bool {
+    line.starts_with("INFO: ") || line.starts_with("WARNING: Failed to find function")
 }
 
 /// The trace that the program says that it wrote.
@@ -82,14 +100,14 @@ fn newest_artifact() -> Result<PathBuf> {
 }
 
 /// `fuzz/artifacts/TARGET/...`, or what a trace says.
-fn infer_target(input: &Path) -> Result<String> {
+fn infer_target(project: &Project, input: &Path) -> Result<String> {
     let mut parts = input.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
     if parts.any(|part| part == "artifacts")
         && let Some(target) = parts.next()
     {
         return Ok(target);
     }
-    replay::target_of(input)
+    project.target_of(input)
 }
 
 fn check_name(name: &str) -> Result<()> {
@@ -101,10 +119,10 @@ fn check_name(name: &str) -> Result<()> {
 }
 
 /// Copies the minimised trace, and begins its story.
-fn save(name: &str, output: &str) -> Result<()> {
+fn save(project: &Project, name: &str, output: &str) -> Result<()> {
     let source = written_trace(output).context("only a scenario can be saved: there is no trace")?;
-    let folder = Path::new(replay::REGRESSIONS);
-    fs::create_dir_all(folder)?;
+    let folder = project.regressions();
+    fs::create_dir_all(&folder)?;
     let (trace, story) = (folder.join(format!("{name}.trace")), folder.join(format!("{name}.md")));
     if trace.exists() {
         bail!("{} exists already", trace.display());
@@ -118,7 +136,8 @@ fn save(name: &str, output: &str) -> Result<()> {
         report.push('\n');
     }
     let text = format!(
-        "# {name}\n\nWhat was wrong, and where it was mended: (tell it here)\n\nFound as:\n\n{report}\nReplay it with `cargo xtask repro {}`.\n",
+        "# {name}\n\nWhat was wrong, and where it was mended: (tell it here)\n\nFound as:\n\n{report}\nReplay it with `{} repro {}`.\n",
+        project.command(),
         trace.display()
     );
     fs::write(&story, text)?;
@@ -129,10 +148,14 @@ fn save(name: &str, output: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::project::tests::project;
 
     #[test]
     fn the_target_is_in_the_artifacts_path() {
-        assert_eq!(infer_target(Path::new("/x/fuzz/artifacts/open_qcow2/crash-1")).unwrap(), "open_qcow2");
+        assert_eq!(
+            infer_target(&project(""), Path::new("/x/fuzz/artifacts/open_qcow2/crash-1")).unwrap(),
+            "open_qcow2"
+        );
     }
 
     #[test]

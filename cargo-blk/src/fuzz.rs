@@ -1,4 +1,4 @@
-//! `cargo xtask fuzz TARGET`: the main job.
+//! `cargo blk fuzz TARGET`: the main job.
 
 use std::fs;
 use std::io::{BufRead, BufReader};
@@ -8,77 +8,93 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
 use crate::libfuzzer::{self, Process};
+use crate::project::Project;
 use crate::units::parse_time;
-use crate::{kept, replay, targets, tools};
+use crate::{build, kept};
+
+/// An input that a fuzz target turns into bytes instead of fuzzing: `blk_harness::fuzzing` has the same names.
+const TO_BYTES: &str = "BLK_TO_BYTES";
+const OUT: &str = "BLK_OUT";
 
 /// How often the status line is shown.
 const SHOW_EVERY: Duration = Duration::from_secs(3);
 
-#[derive(clap::Args)]
-pub(crate) struct Arguments {
+/// What to fuzz, and how.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
     /// The fuzz target, such as `verify_qcow2`; an unknown one lists all.
-    pub(crate) target: String,
+    pub target: String,
     /// Stop after this time, such as 30s, 5m, 1h; default: until something is found.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
-    pub(crate) time: Option<Duration>,
+    pub time: Option<Duration>,
     /// Processes.
     #[arg(long, default_value_t = 1)]
-    pub(crate) jobs: u32,
+    pub jobs: u32,
     /// Seed of the first process; the others follow.
     #[arg(long)]
-    pub(crate) seed: Option<u32>,
+    pub seed: Option<u32>,
     /// Start from nothing: neither the kept corpus nor the regression corpus.
     #[arg(long)]
-    pub(crate) empty_corpus: bool,
+    pub empty_corpus: bool,
     /// Passed to libFuzzer.
     #[arg(last = true)]
-    pub(crate) libfuzzer: Vec<String>,
+    pub libfuzzer: Vec<String>,
 }
 
 /// What a run came to.
 #[derive(Debug)]
-pub(crate) struct Ended {
+pub struct Ended {
     /// The artifact of a finding.
-    pub(crate) artifact: Option<PathBuf>,
-    pub(crate) report: Vec<String>,
-    pub(crate) seconds: f64,
+    pub artifact: Option<PathBuf>,
+    /// What was found, line by line.
+    pub report: Vec<String>,
+    /// How long it took.
+    pub seconds: f64,
     /// The last status line.
-    pub(crate) status: String,
+    pub status: String,
 }
 
 /// Where a run reads and writes.
 #[derive(Debug, Clone)]
-pub(crate) struct Folders {
+pub struct Folders {
     /// The working corpus: what libFuzzer finds interesting goes here.
-    pub(crate) corpus: PathBuf,
+    pub corpus: PathBuf,
     /// Corpora that are only read.
-    pub(crate) seeds: Vec<PathBuf>,
-    pub(crate) artifacts: PathBuf,
+    pub seeds: Vec<PathBuf>,
+    /// Where inputs go that find something.
+    pub artifacts: PathBuf,
+    /// Flags of libFuzzer that the target needs.
+    pub flags: Vec<String>,
 }
 
-pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
+/// Fuzzes a target, and says what is reached and what is found. Returns whether nothing is.
+///
+/// # Errors
+/// That there is no such target; what cannot be installed, built, read or written.
+pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
-    targets::check(&arguments.target)?;
-    tools::need_cargo_fuzz(&shell)?;
-    let program = tools::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
-    let folders = prepare(&shell, arguments)?;
-    kept::minimise(&program, &folders.corpus, target_flags(&arguments.target))?;
+    project.check(&arguments.target)?;
+    build::need_cargo_fuzz(&shell)?;
+    let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
+    let folders = prepare(project, &program, arguments)?;
+    kept::minimise(&program, &folders.corpus, &folders.flags)?;
+    println!("{}", libfuzzer::LEGEND);
     let ended = drive(&program, &folders, arguments, &mut |line| println!("{line}"))?;
-    kept::minimise(&program, &folders.corpus, target_flags(&arguments.target))?;
+    kept::minimise(&program, &folders.corpus, &folders.flags)?;
     let Some(artifact) = ended.artifact else {
         println!("{}\nnothing found in {:.0} s", ended.status, ended.seconds);
         return Ok(true);
     };
     println!("\n{}\n\nfound after {:.1} s", ended.report.join("\n"), ended.seconds);
     println!("artifact:  {}", artifact.display());
-    println!("reproduce: cargo xtask repro {}", artifact.display());
+    println!("reproduce: {} repro {}", project.command(), artifact.display());
     Ok(false)
 }
 
-fn prepare(shell: &Shell, arguments: &Arguments) -> Result<Folders> {
+fn prepare(project: &Project, program: &Path, arguments: &Arguments) -> Result<Folders> {
     let target = &arguments.target;
     let artifacts = PathBuf::from(format!("fuzz/artifacts/{target}"));
     fs::create_dir_all(&artifacts)?;
@@ -94,49 +110,41 @@ fn prepare(shell: &Shell, arguments: &Arguments) -> Result<Folders> {
     if !arguments.empty_corpus {
         let kept = PathBuf::from(format!("fuzz/seeds/{target}"));
         seeds.extend(kept.is_dir().then_some(kept));
-        seeds.extend(regressions_as_bytes(shell, target)?);
+        seeds.extend(regressions_as_bytes(project, program, target)?);
     }
-    Ok(Folders { corpus, seeds, artifacts })
+    let flags = project.libfuzzer_flags(target);
+    Ok(Folders { corpus, seeds, artifacts, flags })
 }
 
 /// The traces of the regression corpus that belong to this target, as the bytes that it takes.
-fn regressions_as_bytes(shell: &Shell, target: &str) -> Result<Option<PathBuf>> {
+fn regressions_as_bytes(project: &Project, program: &Path, target: &str) -> Result<Option<PathBuf>> {
     let mut mine = Vec::new();
-    for trace in replay::traces()? {
-        if replay::target_of(&trace)? == target {
+    for trace in project.traces()? {
+        if project.target_of(&trace).is_ok_and(|of| of == target) {
             mine.push(trace);
         }
     }
     if mine.is_empty() {
         return Ok(None);
     }
-    let program = replay::build(shell)?;
     let folder = PathBuf::from(format!("fuzz/corpus/{target}-regressions"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     for trace in mine {
         let output = folder.join(trace.file_stem().context("a trace has a name")?);
         // A trace may be larger than the bytes form can say; it is replayed as text all the same.
-        let converted =
-            cmd!(shell, "{program} to-bytes {trace} {output}").quiet().ignore_status().ignore_stderr();
-        converted.run()?;
+        let mut command = Command::new(program);
+        command.env(TO_BYTES, &trace).env(OUT, &output).stdout(Stdio::null()).stderr(Stdio::null());
+        command.status().with_context(|| format!("cannot start {}", program.display()))?;
     }
     Ok(Some(folder))
 }
 
-/// The flags of libFuzzer that a target needs.
-fn target_flags(target: &str) -> &'static [&'static str] {
-    match target {
-        // Larger than the largest template: a truncated image only tests its rejection.
-        // Memory and time of each image are measured by the target, without what others cost.
-        "open_qcow2" => &["-max_len=1048576", "-malloc_limit_mb=256", "-timeout=20"],
-        // A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their time.
-        _ => &["-max_len=1056", "-timeout=10"],
-    }
-}
-
 /// Runs the processes until one finds something, the time is over, or all have ended.
-pub(crate) fn drive(
+///
+/// # Errors
+/// That a process cannot be started, or ended without a finding and without success.
+pub fn drive(
     program: &Path,
     folders: &Folders,
     arguments: &Arguments,
@@ -176,7 +184,7 @@ fn spawn(
     let mut command = Command::new(program);
     command.arg(&folders.corpus).args(&folders.seeds);
     command.arg(format!("-artifact_prefix={}/", folders.artifacts.display()));
-    command.args(target_flags(&arguments.target)).args(["-reload=1", "-len_control=0"]);
+    command.args(&folders.flags).args(["-reload=1", "-len_control=0"]);
     let dictionary = format!("fuzz/{}.dict", arguments.target);
     if Path::new(&dictionary).is_file() {
         command.arg(format!("-dict={dictionary}"));

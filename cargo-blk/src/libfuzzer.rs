@@ -100,18 +100,25 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     if requests > 0 {
         let _ = write!(
             line,
-            "  {:.0} scenarios/s  {:.0} requests/s  accepted {}  compared {}  clusters: {}  transitions {}",
+            "  {:.0} scenarios/s  {:.0} requests/s  accepted {}",
             rate(processes, |process| process.stats.scenarios),
             rate(processes, |process| process.stats.requests),
-            percent(sum(|process| process.stats.accepted), requests),
-            percent(sum(|process| process.stats.bytes_compared), sum(|process| process.stats.bytes_read)),
-            if kinds.is_empty() {
-                "none yet".to_owned()
-            } else {
-                kinds.into_iter().collect::<Vec<_>>().join(" ")
-            },
-            longest(|process| process.stats.transitions)
+            percent(sum(|process| process.stats.accepted), requests)
         );
+        // Not every engine reads, and not every format has kinds of cluster.
+        let bytes_read = sum(|process| process.stats.bytes_read);
+        if bytes_read > 0 {
+            let _ = write!(
+                line,
+                "  compared {}",
+                percent(sum(|process| process.stats.bytes_compared), bytes_read)
+            );
+        }
+        if !kinds.is_empty() {
+            let kinds = kinds.into_iter().collect::<Vec<_>>().join(" ");
+            let transitions = longest(|process| process.stats.transitions);
+            let _ = write!(line, "  clusters: {kinds}  transitions {transitions}");
+        }
     } else {
         let _ = write!(line, "  {} inputs", sum(|process| process.executions));
     }
@@ -120,6 +127,10 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     }
     line
 }
+
+/// What the status line says, for whoever reads it the first time.
+pub const LEGEND: &str = "coverage: edges of the code that were reached; accepted: requests that the driver did not refuse; compared: \
+     bytes read that were held against the reference; clusters, transitions: kinds of cluster met, and changes from one to another";
 
 /// Counts that only this target has, summed; of those that are a maximum, the largest.
 fn others(processes: &[Process]) -> Vec<(String, u64)> {

@@ -13,7 +13,7 @@ use anyhow::{Context, Result, bail};
 const INPUTS_MAX: usize = 100;
 
 /// Makes a corpus small again, if it has become large. `flags` are those that the target needs.
-pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[&str]) -> Result<()> {
+pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String]) -> Result<()> {
     let before = inputs(corpus)?;
     if before.len() <= INPUTS_MAX {
         return Ok(());

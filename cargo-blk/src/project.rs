@@ -1,0 +1,161 @@
+//! A project: a folder whose `fuzz` folder holds fuzz targets.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+const MANIFEST: &str = "fuzz/Cargo.toml";
+/// A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their time.
+const FLAGS_USUAL: [&str; 2] = ["-max_len=1056", "-timeout=10"];
+
+/// The project in the current folder.
+#[derive(Debug)]
+pub struct Project {
+    manifest: toml::Table,
+    command: &'static str,
+}
+
+impl Project {
+    /// Goes to the nearest folder, from this one upwards, that has fuzz targets.
+    ///
+    /// # Errors
+    /// That there is none; that its manifest cannot be read.
+    pub fn enter() -> Result<Self> {
+        let here = std::env::current_dir()?;
+        let root = here.ancestors().find(|folder| folder.join(MANIFEST).is_file());
+        let root = root.with_context(|| {
+            format!("no folder from {} upwards has {MANIFEST}; `cargo fuzz init` makes one", here.display())
+        })?;
+        std::env::set_current_dir(root).with_context(|| format!("cannot enter {}", root.display()))?;
+        Self::here("cargo blk")
+    }
+
+    /// The project of this folder. `command` is what users call to fuzz and to reproduce.
+    ///
+    /// # Errors
+    /// That its manifest cannot be read.
+    pub fn here(command: &'static str) -> Result<Self> {
+        let text = fs::read_to_string(MANIFEST).with_context(|| format!("cannot read {MANIFEST}"))?;
+        let manifest = text.parse().with_context(|| format!("in {MANIFEST}"))?;
+        Ok(Self { manifest, command })
+    }
+
+    /// What users call to fuzz and to reproduce.
+    pub fn command(&self) -> &'static str {
+        self.command
+    }
+
+    /// The fuzz targets.
+    ///
+    /// # Errors
+    /// That the manifest lists none.
+    pub fn targets(&self) -> Result<Vec<String>> {
+        let bins = self.manifest.get("bin").and_then(toml::Value::as_array);
+        let bins = bins.with_context(|| format!("{MANIFEST} lists no targets"))?;
+        Ok(bins.iter().filter_map(|bin| bin.get("name")?.as_str().map(str::to_owned)).collect())
+    }
+
+    /// Fails if there is no target of that name, and says which there are.
+    ///
+    /// # Errors
+    /// With the nearest one, if one is near.
+    pub fn check(&self, name: &str) -> Result<()> {
+        let known = self.targets()?;
+        if known.iter().any(|target| target == name) {
+            return Ok(());
+        }
+        let likeness = |other: &&String| strsim::jaro_winkler(name, other);
+        let nearest = known.iter().max_by(|a, b| likeness(a).total_cmp(&likeness(b)));
+        let meant = nearest.filter(|nearest| likeness(nearest) > 0.75);
+        let meant = meant.map_or_else(String::new, |nearest| format!("; did you mean '{nearest}'?"));
+        bail!("there is no fuzz target '{name}'{meant}\nknown are {}", known.join(", "))
+    }
+
+    /// Where the regression corpus lies.
+    pub fn regressions(&self) -> PathBuf {
+        let folder = self.setting("regressions").and_then(toml::Value::as_str).unwrap_or("regressions");
+        Path::new("fuzz").join(folder)
+    }
+
+    /// The traces of the regression corpus, sorted.
+    ///
+    /// # Errors
+    /// That its folder cannot be read.
+    pub fn traces(&self) -> Result<Vec<PathBuf>> {
+        let folder = self.regressions();
+        let mut traces = Vec::new();
+        if folder.is_dir() {
+            for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {}", folder.display()))? {
+                let path = entry?.path();
+                if path.extension().is_some_and(|extension| extension == "trace") {
+                    traces.push(path);
+                }
+            }
+        }
+        traces.sort();
+        Ok(traces)
+    }
+
+    /// The flags of libFuzzer that a target needs.
+    pub fn libfuzzer_flags(&self, target: &str) -> Vec<String> {
+        let own =
+            self.setting("libfuzzer").and_then(|flags| flags.get(target)).and_then(toml::Value::as_array);
+        match own {
+            Some(flags) => flags.iter().filter_map(|flag| flag.as_str().map(str::to_owned)).collect(),
+            None => FLAGS_USUAL.map(str::to_owned).to_vec(),
+        }
+    }
+
+    /// The target that a trace says it belongs to, in a comment `# target: NAME`, or the one of those that say nothing.
+    ///
+    /// # Errors
+    /// That it cannot be read; that nobody says its target.
+    pub fn target_of(&self, trace: &Path) -> Result<String> {
+        let bytes = fs::read(trace).with_context(|| format!("cannot read {}", trace.display()))?;
+        let text = String::from_utf8_lossy(&bytes);
+        let mut lines = text.lines().map(|line| line.trim_start_matches('#').trim());
+        let named = lines.find_map(|line| line.strip_prefix("target: "));
+        let target = named.or_else(|| self.setting("target").and_then(toml::Value::as_str));
+        target
+            .map(str::to_owned)
+            .with_context(|| format!("{} has no line '# target: NAME'; give --target", trace.display()))
+    }
+
+    fn setting(&self, name: &str) -> Option<&toml::Value> {
+        self.manifest.get("package")?.get("metadata")?.get("blk")?.get(name)
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    pub(crate) fn project(manifest: &str) -> Project {
+        Project { manifest: manifest.parse().unwrap(), command: "cargo blk" }
+    }
+
+    #[test]
+    fn unknown_targets_are_refused_with_the_near_one() {
+        let project = project("[[bin]]\nname = 'verify_qcow2'\n[[bin]]\nname = 'canary'\n");
+        for target in project.targets().unwrap() {
+            project.check(&target).unwrap();
+        }
+        let error = project.check("verify_qcow").unwrap_err().to_string();
+        assert!(error.contains("did you mean 'verify_qcow2'?") && error.contains("canary"), "{error}");
+        assert!(!project.check("zzz").unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn the_manifest_says_where_the_corpus_lies_and_which_flags_a_target_needs() {
+        let plain = project("");
+        assert_eq!(plain.regressions(), Path::new("fuzz/regressions"));
+        assert_eq!(plain.libfuzzer_flags("a"), FLAGS_USUAL);
+        let own = project(
+            "[package.metadata.blk]\nregressions = '../kept'\n[package.metadata.blk.libfuzzer]\na = ['-x=1']\n",
+        );
+        assert_eq!(own.regressions(), Path::new("fuzz/../kept"));
+        assert_eq!(own.libfuzzer_flags("a"), ["-x=1"]);
+        assert_eq!(own.libfuzzer_flags("b"), FLAGS_USUAL);
+    }
+}
