@@ -4,6 +4,7 @@
 //! an open disk; [`io`] and [`img`] are the two programs; [`program`] decides which one it is.
 
 mod bitmaps;
+mod busy;
 pub mod img;
 pub mod io;
 pub mod program;

@@ -50,6 +50,7 @@ use open::{Inherited, Opener};
 use options::NodeOptions;
 
 pub use breakpoints::Breakpoints;
+pub(crate) use debug::DebugNode;
 pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
 pub(crate) use open::{CHAIN_MAX, registry};
@@ -145,6 +146,8 @@ pub struct Image {
     pub guessed_raw: bool,
     /// Where requests can be stopped, if there is a `blkdebug` node.
     pub breakpoints: Option<Arc<dyn Breakpoints>>,
+    /// The node on top, if that is a `blkdebug` node over an image.
+    pub(crate) debug: Option<DebugNode>,
     /// The image, and the images below it that are open, topmost first.
     pub layers: Vec<Layer>,
 }
@@ -202,7 +205,7 @@ impl Request {
         let through = Wishes { writethrough: self.cache.writethrough, ..Wishes::default() };
         let name = node.name().unwrap_or_else(|| options.to_json_name());
         let mut layers = opened.layers;
-        let is_filter = matches!(node.kind, node::Kind::Filter { .. });
+        let is_filter = matches!(node.kind, node::Kind::Filter { .. }) || debug::is_over_image(&node);
         if let Some(top) = layers.first_mut().filter(|_| !is_filter) {
             top.name.clone_from(&name);
         }
@@ -212,6 +215,7 @@ impl Request {
             format: opened.format,
             guessed_raw: opened.guessed_raw,
             breakpoints: opened.breakpoints,
+            debug: opened.debug,
             layers,
         })
     }

@@ -230,3 +230,20 @@ fn a_verified_disk_grows_in_the_modes_that_the_disk_under_test_knows() {
     // The reference has not grown either.
     assert_eq!(grow("metadata", "raw"), (false, "1 MiB".to_owned(), 1 << 20));
 }
+
+/// A copy is left to the host by default, as qemu-img leaves it. A flush that fails when the target is closed fails the copy.
+#[test]
+fn convert_asks_for_a_flush_only_where_the_cache_mode_does() {
+    let folder = Folder::new();
+    std::fs::write(folder.path().join("src"), vec![7; 65536]).unwrap();
+    let target = "driver=raw,file.driver=blkdebug,file.image.driver=file,file.image.filename=out,\
+                  file.inject-error.0.event=flush_to_disk";
+    for (mode, is_flushed) in [(None, false), (Some("unsafe"), false), (Some("writeback"), true)] {
+        folder.done("qemu-img", &["create", "-q", "-f", "raw", "out", "64K"]);
+        let mut arguments = vec!["convert", "-n", "--target-image-opts"];
+        arguments.extend(mode.into_iter().flat_map(|mode| ["-t", mode]));
+        let output = folder.run("qemu-img", &[arguments, vec!["src", target]].concat());
+        assert_eq!(output.status.success(), !is_flushed, "{mode:?}: {}", stderr(&output));
+        assert_eq!(stderr(&output).contains("flush failed"), is_flushed, "{mode:?}: {}", stderr(&output));
+    }
+}

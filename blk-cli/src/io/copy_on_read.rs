@@ -5,28 +5,31 @@
 
 use std::sync::Arc;
 
-use blk_core::sync::{Condvar, Mutex};
+use blk_core::storage::Event;
 use blk_core::{
     BackingFile, Check, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result, WriteFlags,
     ZeroFlags,
 };
 
-/// What a request that concerns the whole disk keeps busy.
-const EVERYTHING: Extent = Extent { offset: 0, length: u64::MAX };
-/// How much is copied at a time at most, where clusters are not larger than that.
-const COPY_BYTES_MAX: u64 = 1 << 20;
+use crate::busy::{BusyRanges, EVERYTHING};
+use crate::spec::DebugNode;
+
+/// How much is copied at a time at most.
+const COPY_BYTES_MAX: u64 = 16 << 20;
 
 /// The driver: everything but reads passes through.
 #[derive(Debug)]
 pub(crate) struct CopyOnRead {
     inner: Arc<Disk>,
+    /// The same, where it is a `blkdebug` node: copies are made below its requests.
+    debug: Option<DebugNode>,
     busy: BusyRanges,
 }
 
 impl CopyOnRead {
-    /// Keeps in `inner` what it reads from below it.
-    pub(crate) fn new(inner: Arc<Disk>) -> Self {
-        Self { inner, busy: BusyRanges::default() }
+    /// Keeps in `inner` what it reads from below it. `debug` is what `inner` is, where that is a `blkdebug` node.
+    pub(crate) fn new(inner: Arc<Disk>, debug: Option<&DebugNode>) -> Self {
+        Self { inner, debug: debug.cloned(), busy: BusyRanges::default() }
     }
 
     /// The whole clusters around `extent`, inside the disk.
@@ -37,31 +40,68 @@ impl CopyOnRead {
         Extent::between(start, end.min(self.inner.size()))
     }
 
-    /// Copies the clusters around the start of `extent`, and answers how many bytes of it they cover.
-    fn copy(&self, extent: Extent) -> Result<u64> {
-        let cluster = self.inner.limits().zero_granularity.max(1);
-        let length = extent.length.min(COPY_BYTES_MAX.max(cluster));
-        let whole = self.clusters(Extent::new(extent.offset, length));
-        let _alone = self.busy.enter(whole);
-        let mut at = whole.offset;
-        // Somebody may have written while this waited for its turn.
-        while at < whole.end() {
-            let status = self.inner.block_status(Extent::between(at, whole.end()))?;
+    /// Where copies are read and written.
+    fn store(&self) -> &Disk {
+        self.debug.as_ref().map_or(&self.inner, |node| &node.disk)
+    }
+
+    /// The most bytes that are copied at a time.
+    fn copy_bytes_max(&self) -> u64 {
+        self.debug.as_ref().map_or(COPY_BYTES_MAX, |node| node.transfer_bytes_max.min(COPY_BYTES_MAX))
+    }
+
+    fn is_allocated(&self, extent: Extent) -> Result<bool> {
+        let mut at = extent.offset;
+        while at < extent.end() {
+            let status = self.inner.block_status(Extent::between(at, extent.end()))?;
             if !status.allocated {
-                self.copy_run(Extent::new(at, status.length))?;
+                return Ok(false);
             }
             at += status.length;
         }
-        Ok(whole.end().min(extent.end()) - extent.offset)
+        Ok(true)
     }
 
-    fn copy_run(&self, run: Extent) -> Result<()> {
-        let mut data = vec![0; run.length as usize];
-        self.inner.read(run.offset, &mut data)?;
-        if data.iter().all(|byte| *byte == 0) {
-            return self.inner.write_zeroes(run, ZeroFlags::default());
+    /// Copies what the top layer does not determine of `whole`, and fills `buf` with the bytes from `offset` on.
+    fn copy(&self, whole: Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let wanted = Extent::new(offset, buf.len() as u64);
+        let mut at = whole.offset;
+        while at < whole.end() {
+            let rest = Extent::between(at, whole.end().min(at + self.copy_bytes_max()));
+            let status = self.store().block_status(rest)?;
+            let run = Extent::new(at, status.length);
+            let shared = run.intersection(wanted);
+            let start = shared.offset.saturating_sub(offset) as usize;
+            if status.allocated {
+                if !shared.is_empty() {
+                    self.store().read(shared.offset, &mut buf[start..start + shared.length as usize])?;
+                }
+            } else {
+                let data = self.copy_run(run)?;
+                if !shared.is_empty() {
+                    let from = (shared.offset - run.offset) as usize;
+                    buf[start..start + shared.length as usize]
+                        .copy_from_slice(&data[from..from + shared.length as usize]);
+                }
+            }
+            at = run.end();
         }
-        self.inner.write(run.offset, &data, WriteFlags::default())
+        Ok(())
+    }
+
+    /// Copies all of `run`, and answers what is in it.
+    fn copy_run(&self, run: Extent) -> Result<Vec<u8>> {
+        let mut data = vec![0; run.length as usize];
+        self.store().read(run.offset, &mut data)?;
+        if let Some(node) = &self.debug {
+            node.engine.event(Event::CorWrite);
+        }
+        if data.iter().all(|byte| *byte == 0) {
+            self.store().write_zeroes(run, ZeroFlags::default())?;
+        } else {
+            self.store().write(run.offset, &data, WriteFlags::default())?;
+        }
+        Ok(data)
     }
 }
 
@@ -72,26 +112,26 @@ impl PassThrough for CopyOnRead {
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        let mut at = offset;
-        while at < extent.end() {
-            let status = self.inner.block_status(Extent::between(at, extent.end()))?;
-            at += if status.allocated { status.length } else { self.copy(Extent::new(at, status.length))? };
+        let whole = self.clusters(extent);
+        let _alone = self.busy.enter(whole);
+        if self.is_allocated(extent)? {
+            return self.inner.read(offset, buf);
         }
-        self.inner.read(offset, buf)
+        self.copy(whole, offset, buf)
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        let _busy = self.busy.enter(Extent::new(offset, buf.len() as u64));
+        let _busy = self.busy.share(Extent::new(offset, buf.len() as u64));
         self.inner.write(offset, buf, flags)
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        let _busy = self.busy.enter(extent);
+        let _busy = self.busy.share(extent);
         self.inner.write_zeroes(extent, flags)
     }
 
     fn discard(&self, extent: Extent) -> Result<()> {
-        let _busy = self.busy.enter(extent);
+        let _busy = self.busy.share(extent);
         self.inner.discard(extent)
     }
 
@@ -130,41 +170,6 @@ impl Overlay for CopyOnRead {
     }
 }
 
-/// Ranges that somebody works on; who wants one that overlaps waits.
-#[derive(Debug, Default)]
-struct BusyRanges {
-    ranges: Mutex<Vec<Extent>>,
-    freed: Condvar,
-}
-
-impl BusyRanges {
-    fn enter(&self, range: Extent) -> Busy<'_> {
-        let mut ranges = self.ranges.lock();
-        while ranges.iter().any(|other| other.overlaps(range)) {
-            self.freed.wait(&mut ranges);
-        }
-        ranges.push(range);
-        Busy { all: self, range }
-    }
-}
-
-/// A range that is busy until this is dropped.
-#[derive(Debug)]
-struct Busy<'a> {
-    all: &'a BusyRanges,
-    range: Extent,
-}
-
-impl Drop for Busy<'_> {
-    fn drop(&mut self) {
-        let mut ranges = self.all.ranges.lock();
-        if let Some(index) = ranges.iter().position(|range| *range == self.range) {
-            ranges.swap_remove(index);
-        }
-        self.all.freed.notify_all();
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::thread;
@@ -184,7 +189,7 @@ mod tests {
         let inner = blk_qcow2::FORMAT.open(Arc::clone(storage), access, Options::new(), &resolver)?;
         Ok(match access {
             Access::ReadOnly => inner,
-            Access::ReadWrite => Disk::new(CopyOnRead::new(Arc::new(inner)), access),
+            Access::ReadWrite => Disk::new(CopyOnRead::new(Arc::new(inner), None), access),
         })
     }
 

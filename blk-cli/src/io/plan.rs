@@ -44,13 +44,13 @@ impl Plan {
 
     fn open_disk(&self) -> Result<Opening, Error> {
         let image = self.request().open()?;
-        let (mut disk, mut format) = (image.disk, image.format);
+        let (mut disk, mut format, mut debug) = (image.disk, image.format, image.debug);
         if self.mode.snapshot {
             disk = Arc::new(snapshot::overlay(disk, self.access())?);
-            format = "qcow2";
+            (format, debug) = ("qcow2", None);
         }
         if self.mode.copy_on_read {
-            disk = Arc::new(Disk::new(CopyOnRead::new(disk), Access::ReadWrite));
+            disk = Arc::new(Disk::new(CopyOnRead::new(disk, debug.as_ref()), Access::ReadWrite));
         }
         let drivers = image.layers.iter().map(|layer| layer.format).collect();
         // A snapshot keeps what is written to it elsewhere.

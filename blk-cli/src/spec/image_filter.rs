@@ -28,7 +28,9 @@ impl Opener {
         }
         let mut opened = self.disk(file, access, inherited)?;
         opened.disk = match driver {
-            FilterDriver::CopyOnRead => Disk::new(CopyOnRead::new(Arc::new(opened.disk)), access),
+            FilterDriver::CopyOnRead => {
+                Disk::new(CopyOnRead::new(Arc::new(opened.disk), opened.debug.as_ref()), access)
+            }
             FilterDriver::Compress => {
                 Disk::new(Compressing::over(opened.disk, opened.format, access)?, access)
             }
@@ -39,6 +41,7 @@ impl Opener {
                 opened.disk
             }
         };
+        opened.debug = None;
         opened.format = driver.name();
         opened.disk = Disk::new(Named { inner: opened.disk, format: opened.format }, access);
         Ok(opened)

@@ -1,19 +1,26 @@
 //! The limits that `blkdebug` puts on the requests it gets: `align`, `max-transfer`, and sizes for zeroes and discards.
+//! What lies behind them hears of the steps of each request.
 //!
 //! They try out what a driver above makes of a demanding device. Requests are widened to the alignment (which reads what a
 //! write does not cover, and writes it back) and cut at the largest size. Zeroes and holes that are no whole units of the
 //! preferred size are written as data, as they would be on such a device.
 
+mod storage;
+
+use std::fmt::Debug;
 use std::sync::Arc;
 
 use blk_core::storage::Event;
-use blk_core::sync::RwLock;
-use blk_core::{Error, Extent, Result, Storage, StorageRun};
+use blk_core::{Error, Extent, Result, Storage};
 
 use super::options::NodeOptions;
+use crate::busy::{Busy, BusyRanges, EVERYTHING};
+use storage::LimitedStorage;
 
 /// No size reaches this.
 const SIZE_END: u64 = i32::MAX as u64;
+/// As good as no limit, and far from an overflow.
+const MAX: u64 = u64::MAX / 2;
 /// Reads are widened to units of at most this: the name of a backing file in an image may ask for units of 1 GiB, and each small
 /// read would take as much memory.
 const READ_UNIT_MAX: u64 = 4 << 20;
@@ -49,19 +56,17 @@ impl Limits {
         Ok(Self { align, transfer_max, zero, discard })
     }
 
-    /// Puts the limits before `below`.
-    pub(crate) fn over(self, below: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        if self == Self::default() {
-            return below;
-        }
-        Arc::new(LimitedStorage { below, limits: self, order: RwLock::new(()) })
+    /// Puts the limits before a storage. It is told of all steps of a request too.
+    pub(crate) fn over(self, inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
+        Arc::new(LimitedStorage(Limited::new(self, inner)))
     }
 
     fn align(self) -> u64 {
         self.align.unwrap_or(1)
     }
 
-    fn transfer(self) -> u64 {
+    /// The most bytes that are read or written at a time.
+    pub(crate) fn transfer(self) -> u64 {
         self.transfer_max.unwrap_or(SIZE_END / self.align() * self.align())
     }
 }
@@ -85,13 +90,28 @@ fn take(options: &mut NodeOptions, name: &str, unit: u64) -> Result<Option<u64>>
     Ok(Some(bytes))
 }
 
-/// A storage behind limits.
+/// What limits lie over.
+pub(crate) trait Bytes: Debug + Send + Sync {
+    /// How many there are.
+    fn size(&self) -> Result<u64>;
+
+    /// Fills `buf` with the bytes from `offset` on.
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `buf` at `offset`.
+    fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// Hears of a step of a request.
+    fn event(&self, event: Event);
+}
+
+/// Bytes behind limits.
 #[derive(Debug)]
-struct LimitedStorage {
-    below: Arc<dyn Storage>,
+pub(crate) struct Limited<B> {
+    inner: B,
     limits: Limits,
-    /// Writes of whole units share it; one that writes back what it has read is alone.
-    order: RwLock<()>,
+    /// One that writes back what it has read is alone with it.
+    busy: BusyRanges,
 }
 
 /// A part of a request.
@@ -110,7 +130,7 @@ struct Edges {
 }
 
 /// Zeroes whole units.
-type Whole<'a> = &'a dyn Fn(Extent) -> Result<()>;
+pub(crate) type Whole<'a> = &'a dyn Fn(Extent) -> Result<()>;
 
 /// As much as is zeroed by one write; a multiple of all alignments up to this.
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
@@ -135,13 +155,106 @@ fn parts(extent: Extent, unit: u64, max: u64) -> impl Iterator<Item = Part> {
     })
 }
 
-impl LimitedStorage {
-    /// The units of `align` bytes that `extent` touches. The storage may end inside the last one, and is not made longer by it.
+impl<B: Bytes> Limited<B> {
+    /// Puts `limits` before `inner`.
+    pub(crate) fn new(limits: Limits, inner: B) -> Self {
+        Self { inner, limits, busy: BusyRanges::default() }
+    }
+
+    /// What lies behind the limits.
+    pub(crate) fn inner(&self) -> &B {
+        &self.inner
+    }
+
+    /// Fills `buf` with the bytes from `offset` on.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let extent = Extent::new(offset, buf.len() as u64);
+        let wide = self.widened(extent, self.limits.align().min(READ_UNIT_MAX))?;
+        let _shared = self.share(wide);
+        if wide == extent {
+            return self.read_wide(extent, buf);
+        }
+        let mut bytes = vec![0; wide.length as usize];
+        self.read_wide(wide, &mut bytes)?;
+        let start = (offset - wide.offset) as usize;
+        buf.copy_from_slice(&bytes[start..start + buf.len()]);
+        Ok(())
+    }
+
+    /// Writes `buf` at `offset`.
+    pub(crate) fn write(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let extent = Extent::new(offset, buf.len() as u64);
+        let wide = self.widened(extent, self.limits.align())?;
+        if wide == extent {
+            let _shared = self.share(wide);
+            return self.write_request(extent, buf);
+        }
+        let _alone = self.busy.enter(wide);
+        let Edges { head, tail } = self.read_edges(extent, wide)?;
+        let mut bytes = vec![0; wide.length as usize];
+        bytes[..head.len()].copy_from_slice(&head);
+        let end = bytes.len() - tail.len();
+        bytes[end..].copy_from_slice(&tail);
+        let start = (offset - wide.offset) as usize;
+        bytes[start..start + buf.len()].copy_from_slice(buf);
+        self.write_request(wide, &bytes)
+    }
+
+    /// Makes `extent` read as zeroes; `whole` does it for whole units.
+    pub(crate) fn write_zeroes(&self, extent: Extent, whole: Whole<'_>) -> Result<()> {
+        self.zero(extent, &|middle| {
+            self.request(Event::PwritevZero, || self.zero_units(middle, self.limits.zero, whole))
+        })
+    }
+
+    /// As [`Limited::write_zeroes`], in the pieces in which a discard is taken, and without telling of a request to zero.
+    fn punch(&self, extent: Extent, whole: Whole<'_>) -> Result<()> {
+        self.zero(extent, &|middle| self.zero_units(middle, self.limits.discard, whole))
+    }
+
+    /// Discards what is made of whole units of the alignment, in pieces that the limits allow; the rest is left as it is. Pieces
+    /// end between units of `unit` bytes where they can.
+    pub(crate) fn discard(&self, extent: Extent, unit: u64, whole: Whole<'_>) -> Result<()> {
+        let align = self.limits.align();
+        let inside = extent.align_inward(align);
+        let Unit { preferred, max } = self.limits.discard;
+        let unit = preferred.unwrap_or(align).max(unit);
+        let max = (max.unwrap_or(MAX) / unit * unit).max(unit);
+        let _shared = self.share(inside);
+        parts(inside, unit, max).try_for_each(|part| whole(part.extent))
+    }
+
+    /// Refuses what is not made of whole units in which zeroes cost no data.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] if a part would have to be written as data.
+    pub(crate) fn check_zero_units(&self, extent: Extent) -> Result<()> {
+        let unit = self.limits.zero.preferred.unwrap_or(self.limits.align());
+        if extent.offset.is_multiple_of(unit) && extent.length.is_multiple_of(unit) {
+            return Ok(());
+        }
+        Err(Error::unsupported("zeroing a part of a unit without writing data"))
+    }
+
+    /// Waits for all that is under way on parts of units.
+    pub(crate) fn alone(&self) -> Option<Busy<'_>> {
+        self.has_units().then(|| self.busy.enter(EVERYTHING))
+    }
+
+    fn share(&self, range: Extent) -> Option<Busy<'_>> {
+        self.has_units().then(|| self.busy.share(range))
+    }
+
+    fn has_units(&self) -> bool {
+        self.limits.align() > 1
+    }
+
+    /// The units of `align` bytes that `extent` touches. The bytes may end inside the last one, and do not become more by it.
     fn widened(&self, extent: Extent, align: u64) -> Result<Extent> {
         let start = extent.offset & !(align - 1);
         let end = extent.checked_end().and_then(|end| end.checked_next_multiple_of(align));
         let Extent { offset, length } = extent;
-        let size = self.below.len()?;
+        let size = self.inner.size()?;
         let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
         Ok(Extent::between(start, end.min(size.max(extent.end()))))
     }
@@ -149,16 +262,28 @@ impl LimitedStorage {
     fn read_wide(&self, wide: Extent, buf: &mut [u8]) -> Result<()> {
         let mut at = wide.offset;
         for piece in buf.chunks_mut(self.limits.transfer() as usize) {
-            self.below.read_at(at, piece)?;
+            self.inner.read(at, piece)?;
             at += piece.len() as u64;
         }
         Ok(())
     }
 
+    /// A request for whole units that tells of its start and its end, whether it fails or not.
+    fn request(&self, event: Event, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.inner.event(event);
+        let result = run();
+        self.inner.event(Event::PwritevDone);
+        result
+    }
+
+    fn write_request(&self, wide: Extent, buf: &[u8]) -> Result<()> {
+        self.request(Event::Pwritev, || self.write_wide(wide, buf))
+    }
+
     fn write_wide(&self, wide: Extent, buf: &[u8]) -> Result<()> {
         let mut at = wide.offset;
         for piece in buf.chunks(self.limits.transfer() as usize) {
-            self.below.write_at(at, piece)?;
+            self.inner.write(at, piece)?;
             at += piece.len() as u64;
         }
         Ok(())
@@ -198,26 +323,26 @@ impl LimitedStorage {
 
     fn tell(&self, happens: bool, event: Event) {
         if happens {
-            self.below.event(event);
+            self.inner.event(event);
         }
     }
 
     /// Zeroes an extent that covers some units in part only. The caller is alone.
-    fn zero_unaligned(&self, extent: Extent, wide: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
+    fn zero_unaligned(&self, extent: Extent, wide: Extent, middle: Whole<'_>) -> Result<()> {
         let Edges { mut head, mut tail } = self.read_edges(extent, wide)?;
         let first = Extent::new(wide.offset, head.len() as u64);
         if !first.is_empty() {
             let zeroed = (first.end().min(extent.end()) - wide.offset) as usize;
             head[(extent.offset - wide.offset) as usize..zeroed].fill(0);
-            self.write_wide(first, &head)?;
+            self.write_request(first, &head)?;
         }
         let last = Extent::between(wide.end() - tail.len() as u64, wide.end());
         if first.end() < last.offset {
-            self.zero_units(Extent::between(first.end(), last.offset), unit, whole)?;
+            middle(Extent::between(first.end(), last.offset))?;
         }
         if !last.is_empty() {
             tail[..(extent.end() - last.offset) as usize].fill(0);
-            self.write_wide(last, &tail)?;
+            self.write_request(last, &tail)?;
         }
         Ok(())
     }
@@ -225,7 +350,7 @@ impl LimitedStorage {
     /// Does `whole` for what is made of whole units of the preferred size, and writes zeroes as data elsewhere.
     fn zero_units(&self, extent: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
         let preferred = unit.preferred.unwrap_or(self.limits.align());
-        let max = unit.max.unwrap_or(u64::MAX / 2 / preferred * preferred);
+        let max = unit.max.unwrap_or(MAX / preferred * preferred);
         for part in parts(extent, preferred, max) {
             if part.is_whole {
                 whole(part.extent)?;
@@ -241,90 +366,18 @@ impl LimitedStorage {
         Ok(())
     }
 
-    fn zero(&self, extent: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
+    /// Zeroes what `extent` covers in part only by writing it back; `middle` zeroes what is aligned.
+    fn zero(&self, extent: Extent, middle: Whole<'_>) -> Result<()> {
         if extent.is_empty() {
             return Ok(());
         }
         let wide = self.widened(extent, self.limits.align())?;
         if wide == extent {
-            let _shared = self.order.read();
-            return self.zero_units(extent, unit, whole);
+            let _shared = self.share(wide);
+            return middle(extent);
         }
-        let _alone = self.order.write();
-        self.zero_unaligned(extent, wide, unit, whole)
-    }
-}
-
-impl Storage for LimitedStorage {
-    fn len(&self) -> Result<u64> {
-        self.below.len()
-    }
-
-    fn set_len(&self, length: u64) -> Result<()> {
-        let _alone = self.order.write();
-        self.below.set_len(length)
-    }
-
-    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let extent = Extent::new(offset, buf.len() as u64);
-        let wide = self.widened(extent, self.limits.align().min(READ_UNIT_MAX))?;
-        if wide == extent {
-            return self.read_wide(extent, buf);
-        }
-        let mut bytes = vec![0; wide.length as usize];
-        self.read_wide(wide, &mut bytes)?;
-        let start = (offset - wide.offset) as usize;
-        buf.copy_from_slice(&bytes[start..start + buf.len()]);
-        Ok(())
-    }
-
-    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
-        let extent = Extent::new(offset, buf.len() as u64);
-        let wide = self.widened(extent, self.limits.align())?;
-        if wide == extent {
-            let _shared = self.order.read();
-            return self.write_wide(extent, buf);
-        }
-        let _alone = self.order.write();
-        let Edges { head, tail } = self.read_edges(extent, wide)?;
-        let mut bytes = vec![0; wide.length as usize];
-        bytes[..head.len()].copy_from_slice(&head);
-        let end = bytes.len() - tail.len();
-        bytes[end..].copy_from_slice(&tail);
-        let start = (offset - wide.offset) as usize;
-        bytes[start..start + buf.len()].copy_from_slice(buf);
-        self.write_wide(wide, &bytes)
-    }
-
-    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
-        self.zero(extent, self.limits.zero, &|whole| self.below.write_zeroes_at(whole))
-    }
-
-    fn punch_hole(&self, extent: Extent) -> Result<()> {
-        let length = self.below.len()?;
-        let start = extent.offset.min(length);
-        let inside = Extent::between(start, extent.checked_end().unwrap_or(u64::MAX).clamp(start, length));
-        self.zero(inside, self.limits.discard, &|whole| self.below.punch_hole(whole))
-    }
-
-    fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
-        let unit = self.limits.zero.preferred.unwrap_or(self.limits.align());
-        if !extent.offset.is_multiple_of(unit) || !extent.length.is_multiple_of(unit) {
-            return Err(Error::unsupported("zeroing a part of a unit without writing data"));
-        }
-        self.zero(extent, self.limits.zero, &|whole| self.below.zero_fast(whole, unmap))
-    }
-
-    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.below.run_at(offset)
-    }
-
-    fn sync(&self) -> Result<()> {
-        self.below.sync()
-    }
-
-    fn event(&self, event: Event) {
-        self.below.event(event);
+        let _alone = self.busy.enter(wide);
+        self.zero_unaligned(extent, wide, middle)
     }
 }
 

@@ -1,8 +1,6 @@
 //! From a tree of nodes to an open disk.
 
 use std::collections::BTreeMap;
-use std::io::Read as _;
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -17,8 +15,8 @@ use blk_verify::Verify;
 use super::Layer;
 use super::backing::{BackingResolver, GivenBacking};
 use super::breakpoints::Breakpoints;
-use super::debug::{self, DebugStorage};
-use super::file::{FilesInUse, OpenFile, plain};
+use super::debug::{DebugNode, DebugOptions, is_over_image};
+use super::file::{FilesInUse, OpenFile};
 use super::filter::{Filter, Wishes};
 use super::guard::RawGuard;
 use super::host::{HostStorage, HostWishes};
@@ -26,7 +24,6 @@ use super::lock::{Claim, Permissions};
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
 use super::options::NodeOptions;
-use super::rules::Rules;
 use super::scratch::Scratch;
 use super::start::Start;
 use super::verify::OnMismatch;
@@ -35,8 +32,6 @@ use super::verify::OnMismatch;
 pub(crate) const CHAIN_MAX: usize = 500;
 /// Most files of an image: what they name in turn could double at each step.
 const FILES_MAX: usize = 1024;
-/// Largest file of rules, in bytes.
-const RULES_BYTES_MAX: u64 = 1 << 20;
 
 /// The formats that the program knows.
 pub(crate) fn registry() -> Registry {
@@ -97,6 +92,8 @@ pub(super) struct OpenedDisk {
     /// The format was not given, and nothing but raw fits.
     pub(super) guessed_raw: bool,
     pub(super) breakpoints: Option<Arc<dyn Breakpoints>>,
+    /// It is a `blkdebug` node over an image.
+    pub(super) debug: Option<DebugNode>,
     pub(super) layers: Vec<Layer>,
     /// The file at the bottom of the topmost image, if it lies in one.
     file: Option<Arc<OpenFile>>,
@@ -121,6 +118,15 @@ impl OpenedStorage {
         match &self.file {
             Some(file) if self.is_unclaimed => file.claim(claim),
             _ => Ok(()),
+        }
+    }
+
+    /// As a format gets it, which is not to flush where nothing is flushed: nobody hears of that step then.
+    fn below_format(&self, inherited: Inherited) -> Arc<dyn Storage> {
+        let storage = Arc::clone(&self.storage);
+        match &self.breakpoints {
+            Some(_) if inherited.no_flush => Arc::new(WithoutFlushes(storage)),
+            _ => storage,
         }
     }
 }
@@ -156,6 +162,12 @@ impl Opener {
                 Ok(opened)
             }
             Kind::Verify { raw, test } => self.verify(node, raw, test, access, inherited),
+            Kind::Debug { image, config, rules, limits } if is_over_image(node) => {
+                let options = DebugOptions { config: config.as_deref(), rules, limits: *limits };
+                let mut opened = self.debugged(image, options, access, inherited)?;
+                opened.disk = Filter::over(opened.disk, wishes(&node.common));
+                Ok(opened)
+            }
             Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
                 let opened = self.storage(node, access, inherited)?;
                 let format = match &node.kind {
@@ -172,7 +184,7 @@ impl Opener {
                 let disk = Filter::over(disk, wishes(&node.common));
                 let layers = vec![layer(node, format, &opened)];
                 let OpenedStorage { breakpoints, file, .. } = opened;
-                Ok(OpenedDisk { disk, format, guessed_raw: false, breakpoints, layers, file })
+                Ok(OpenedDisk { disk, format, guessed_raw: false, breakpoints, debug: None, layers, file })
             }
         }
     }
@@ -216,7 +228,7 @@ impl Opener {
         let driver = registry().find(format.driver)?;
         let given = self.backing.clone().map(GivenBacking);
         let backing = given.as_ref().map_or(&resolver as &dyn Resolver, |given| given);
-        let disk = driver.open(Arc::clone(&opened.storage), access, options, backing)?;
+        let disk = driver.open(opened.below_format(inherited), access, options, backing)?;
         layers.extend(resolver.into_layers());
         let OpenedStorage { breakpoints, file, .. } = opened;
         Ok(OpenedDisk {
@@ -224,6 +236,7 @@ impl Opener {
             format: format.driver,
             guessed_raw: false,
             breakpoints,
+            debug: None,
             layers,
             file,
         })
@@ -278,7 +291,15 @@ impl Opener {
             node: None,
         }];
         let breakpoints = reference.breakpoints.or(tested.breakpoints);
-        Ok(OpenedDisk { disk, format: "blkverify", guessed_raw: false, breakpoints, layers, file: None })
+        Ok(OpenedDisk {
+            disk,
+            format: "blkverify",
+            guessed_raw: false,
+            breakpoints,
+            debug: None,
+            layers,
+            file: None,
+        })
     }
 
     /// Opens a node as the bytes under a format.
@@ -304,13 +325,11 @@ impl Opener {
                 })
             }
             Kind::Debug { image, config, rules, limits } => {
-                let mut all =
-                    config.as_deref().map_or_else(|| Ok(Rules::default()), |name| self.rules(name))?;
-                all.extend(rules.clone());
+                let options = DebugOptions { config: config.as_deref(), rules, limits: *limits };
                 let mut opened = self.storage(image, access, inherited)?;
-                let debug = Arc::new(DebugStorage::new(opened.storage, all, debug::say));
-                opened.breakpoints = Some(Arc::clone(&debug) as Arc<dyn Breakpoints>);
-                opened.storage = limits.over(debug);
+                let (storage, breakpoints) = self.debug_storage(opened.storage, options, inherited)?;
+                opened.storage = storage;
+                opened.breakpoints = Some(breakpoints);
                 Ok(opened)
             }
             Kind::Format(_) | Kind::Probe { .. } | Kind::Verify { .. } | Kind::Filter { .. } => {
@@ -320,13 +339,6 @@ impl Opener {
                 let files = files_of(&layers).collect();
                 Ok(OpenedStorage { storage, breakpoints, files, file, is_unclaimed: false })
             }
-        }
-    }
-
-    fn rules(&self, name: &str) -> Result<Rules> {
-        match &self.memory {
-            Some(files) => Rules::parse(name, &String::from_utf8_lossy(in_memory(files, name)?)),
-            None => read_rules(name),
         }
     }
 
@@ -392,7 +404,7 @@ impl Opener {
 }
 
 /// A file that exists in memory only.
-fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
+pub(super) fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
     let denied = || Error::Unresolved { name: name.to_owned(), reason: "nothing is opened here".to_owned() };
     files.get(name).map(Vec::as_slice).ok_or_else(denied)
 }
@@ -407,6 +419,22 @@ impl PassThrough for WithoutSteps {
     }
 
     fn event(&self, _event: Event) {}
+}
+
+/// Bytes under a format that does not ask the host to put anything on stable storage.
+#[derive(Debug)]
+struct WithoutFlushes(Arc<dyn Storage>);
+
+impl PassThrough for WithoutFlushes {
+    fn inner(&self) -> &dyn Storage {
+        &*self.0
+    }
+
+    fn event(&self, event: Event) {
+        if event != Event::FlushToDisk {
+            self.0.event(event);
+        }
+    }
 }
 
 /// Refuses a file where the driver is one for devices.
@@ -427,24 +455,6 @@ fn below_format(inherited: Inherited) -> Inherited {
 /// All files of a chain.
 fn files_of(layers: &[Layer]) -> impl Iterator<Item = Arc<OpenFile>> {
     layers.iter().flat_map(|layer| layer.files.iter().cloned())
-}
-
-fn read_rules(name: &str) -> Result<Rules> {
-    let failed = |reason: String| Error::Unresolved { name: name.to_owned(), reason };
-    // A name inside an image may mean a pipe on which nobody writes.
-    let nonblocking = nix::libc::O_NONBLOCK;
-    let file = std::fs::File::options().read(true).custom_flags(nonblocking).open(name::to_path(name));
-    let file = file.map_err(|error| failed(plain(&error)))?;
-    if !file.metadata().is_ok_and(|metadata| metadata.is_file()) {
-        return Err(failed("rules are read from a regular file only".to_owned()));
-    }
-    let mut text = String::new();
-    let read = file.take(RULES_BYTES_MAX + 1).read_to_string(&mut text);
-    read.map_err(|error| failed(plain(&error)))?;
-    if text.len() as u64 > RULES_BYTES_MAX {
-        return Err(failed(format!("the rules are longer than {RULES_BYTES_MAX} bytes")));
-    }
-    Rules::parse(name, &text)
 }
 
 /// Whether a node may be written: what it says itself counts.
