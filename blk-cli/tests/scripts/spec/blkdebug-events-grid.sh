@@ -8,7 +8,7 @@ try() {
     for request in 'aio_write 0 4k' 'aio_write 100 1k' 'aio_write 0 1k' 'aio_write 100 8k' 'aio_write -z 0 4k' 'aio_write -z 100 8k' 'aio_read 100 1k'; do
         for step in $steps; do
             echo "$request: $step"
-            timeout 5 qemu-io "$@" -c "break $step A" -c "$request" -c 'sleep 20' -c 'resume A' 2>/dev/null | grep -c Suspended
+            timeout 5 stdbuf -oL qemu-io "$@" -c "break $step A" -c "$request" -c 'sleep 20' -c 'resume A' 2>/dev/null | grep -c Suspended
         done
     done
 }
