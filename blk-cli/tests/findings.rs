@@ -161,7 +161,8 @@ fn what_threads_find_is_counted_shrunk_and_written() {
     assert_eq!(facts["proven"], true, "{said}");
     assert!(facts["replays_that_found_it"].as_u64().unwrap() > 0, "{said}");
     let [requests, shrunk, ..] = numbers(line(&said, "shrunk: "))[..] else { panic!("{said}") };
-    assert!(shrunk < requests, "{said}");
+    // Chance may have found it within the first requests.
+    assert!(shrunk <= requests && shrunk < 100, "{said}");
     let trace = fs::read_to_string(folder.join(line(&said, "wrote "))).unwrap();
     assert!(trace.contains("lanes="), "the trace says how many threads: {trace}");
     let again = replay(folder, &said);

@@ -182,6 +182,10 @@ impl<'a> Prover<'a> {
         let signature = kept.finding.signature.clone();
         let try_one = |candidate: &Scenario| {
             let Some(tries) = tries else { return self.judge(candidate, Effort::Shrink) };
+            if *candidate == scenario {
+                // That was counted already.
+                return Outcome::Finding(Box::new(kept.finding.clone()));
+            }
             let (mut hits, mut misses) = (0, 0);
             loop {
                 let outcome = self.judge(candidate, Effort::Shrink);
