@@ -44,6 +44,10 @@ impl Plan {
 
     fn open_disk(&self) -> Result<Opening, Error> {
         let image = self.request().open()?;
+        let mut drivers: Vec<_> = image.layers.iter().map(|layer| layer.format).collect();
+        if let (Some(_), Some(top)) = (&image.debug, drivers.first_mut()) {
+            *top = image.format;
+        }
         let (mut disk, mut format, mut debug) = (image.disk, image.format, image.debug);
         if self.mode.snapshot {
             disk = Arc::new(snapshot::overlay(disk, self.access())?);
@@ -52,7 +56,6 @@ impl Plan {
         if self.mode.copy_on_read {
             disk = Arc::new(Disk::new(CopyOnRead::new(disk, debug.as_ref()), Access::ReadWrite));
         }
-        let drivers = image.layers.iter().map(|layer| layer.format).collect();
         // A snapshot keeps what is written to it elsewhere.
         let layer = image.layers.first().filter(|_| !self.mode.snapshot);
         let target = Target::new(disk, format)
