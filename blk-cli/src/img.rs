@@ -62,10 +62,16 @@ const COMMANDS: &[(&str, &str, Run, Definition)] = &[
     ("snapshot", "list the snapshots inside an image", snapshot::run, snapshot::Args::command),
 ];
 
+/// Subcommands that take the options of a new image.
+const MAKING: [&str; 3] = ["convert", "create", "measure"];
+
 /// All that the program understands, for completions and manual pages.
 pub fn definition() -> clap::Command {
-    let subcommands =
-        COMMANDS.iter().map(|(name, summary, _, definition)| definition().name(*name).about(*summary));
+    let subcommands = COMMANDS.iter().map(|(name, summary, _, definition)| {
+        let command = definition().name(*name).about(*summary);
+        // Those with options of a new image.
+        if MAKING.contains(name) { command.after_help(options::manual()) } else { command }
+    });
     clap::Command::new("img").about(ABOUT).subcommands(subcommands)
 }
 
@@ -126,7 +132,7 @@ fn help(name: &str) -> String {
     for (command, summary, ..) in COMMANDS {
         append(&mut text, format_args!("  {command:<10} {summary}\n"));
     }
-    let formats = crate::spec::registry();
+    let formats = crate::formats::registry();
     append(&mut text, format_args!("\nFormats: {}\n", formats.names().join(" ")));
     append(&mut text, format_args!("\n'{name} COMMAND --help' tells the options of a command.\n"));
     text

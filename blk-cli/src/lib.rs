@@ -5,9 +5,12 @@
 
 mod bitmaps;
 mod busy;
+pub mod formats;
 pub mod img;
 pub mod io;
 pub mod program;
 pub mod spec;
 mod suggest;
 pub mod verify;
+
+pub use program::main_with;

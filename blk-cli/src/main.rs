@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    blk_cli::program::run(std::env::args_os())
+    blk_cli::main_with(blk_cli::formats::ours())
 }

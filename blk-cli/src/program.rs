@@ -5,9 +5,11 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use blk_core::name;
+use blk_core::{Registry, name};
+use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::formats::registry;
 use crate::verify::{ReplayArguments, VerifyArguments};
 
 /// Looks into disk images and verifies block drivers, with the grammar of qemu-io and qemu-img.
@@ -52,8 +54,40 @@ struct Rest {
 /// All that the program understands, the two programs inside it included.
 fn definition() -> clap::Command {
     Arguments::command()
-        .mut_subcommand("io", |_| crate::io::definition())
-        .mut_subcommand("img", |_| crate::img::definition())
+        .mut_subcommand("io", |_| with_formats(crate::io::definition()))
+        .mut_subcommand("img", |_| crate::img::definition().mut_subcommands(with_formats))
+}
+
+/// The same with the names of the formats wherever one is expected: completions and the manual show them. What is given is judged
+/// where it is used.
+fn with_formats(command: clap::Command) -> clap::Command {
+    let is_format = |arg: &clap::Arg| {
+        arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.ends_with("FORMAT")))
+    };
+    command.mut_args(|arg| {
+        if is_format(&arg) { arg.value_parser(PossibleValuesParser::new(registry().names())) } else { arg }
+    })
+}
+
+/// Runs the program `blk`, as the process was called, with these formats: for a program of its own that has other formats besides
+/// [`crate::formats::ours`]. Formats come in the order in which they are preferred when an image is probed.
+///
+/// Nothing of this crate may have been used before: a process has one list of formats.
+///
+/// ```no_run
+/// use blk_core::Registry;
+///
+/// fn main() -> std::process::ExitCode {
+///     let mine = []; // The `FORMAT`s of other crates.
+///     blk_cli::main_with(Registry::new(mine.into_iter().chain(blk_cli::formats::ours().formats())))
+/// }
+/// ```
+pub fn main_with(formats: Registry) -> ExitCode {
+    if !crate::formats::set(formats) {
+        eprintln!("blk: the formats of this process are known already");
+        return ExitCode::FAILURE;
+    }
+    run(std::env::args_os())
 }
 
 /// Runs the program with these arguments, the first of which is its name.
@@ -115,6 +149,10 @@ mod tests {
         }
         let folder = tempfile::tempdir().unwrap();
         clap_mangen::generate_to(definition(), folder.path()).unwrap();
+        let convert = std::fs::read_to_string(folder.path().join("blk-img-convert.1")).unwrap();
+        for word in ["Possible values", "qcow2", "compression_type=<str>", "power of two from 512"] {
+            assert!(convert.contains(word), "{word}: {convert}");
+        }
         for page in ["blk.1", "blk-io.1", "blk-img-convert.1", "blk-verify.1", "blk-replay.1"] {
             assert!(folder.path().join(page).exists(), "{page}");
         }

@@ -53,7 +53,7 @@ pub use breakpoints::Breakpoints;
 pub(crate) use debug::DebugNode;
 pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
-pub(crate) use open::{CHAIN_MAX, registry};
+pub(crate) use open::CHAIN_MAX;
 pub use scratch::Scratch;
 pub use start::{Origins, Start, write_sparse};
 pub(crate) use text::shown;

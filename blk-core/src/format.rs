@@ -5,113 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::signature::{self, PROBED_BYTES};
-use crate::{Access, Disk, Error, Result, Storage, parse_integer, parse_size};
-
-/// Options of an open or a create: names and values as they stand on a command line.
-///
-/// A format takes out what it knows and refuses the rest by name with [`Options::finish`].
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Options {
-    values: BTreeMap<String, String>,
-}
-
-/// A value for [`Options`], from a text or a number.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct OptionValue(String);
-
-impl From<&str> for OptionValue {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl From<String> for OptionValue {
-    fn from(text: String) -> Self {
-        Self(text)
-    }
-}
-
-impl From<u64> for OptionValue {
-    fn from(number: u64) -> Self {
-        Self(number.to_string())
-    }
-}
-
-impl Options {
-    /// No options.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// The same with `name` set to `value`; a later value replaces an earlier one.
-    #[must_use]
-    pub fn with(mut self, name: &str, value: impl Into<OptionValue>) -> Self {
-        self.set(name, value);
-        self
-    }
-
-    /// Sets `name` to `value`.
-    pub fn set(&mut self, name: &str, value: impl Into<OptionValue>) {
-        self.values.insert(name.to_owned(), value.into().0);
-    }
-
-    /// Takes out the value of `name`.
-    pub fn take(&mut self, name: &str) -> Option<String> {
-        self.values.remove(name)
-    }
-
-    /// Takes out the size `name`, as [`parse_size`] reads it.
-    pub fn take_size(&mut self, name: &'static str) -> Result<Option<u64>> {
-        let Some(text) = self.take(name) else { return Ok(None) };
-        parse_size(&text).map(Some).map_err(|error| Error::invalid_option(name, format!("'{text}' {error}")))
-    }
-
-    /// Takes out the whole number `name`, as [`parse_integer`] reads it.
-    pub fn take_number(&mut self, name: &'static str) -> Result<Option<u64>> {
-        let Some(text) = self.take(name) else { return Ok(None) };
-        let number = parse_integer(&text).and_then(|number| u64::try_from(number).ok());
-        number.map(Some).ok_or_else(|| Error::invalid_option(name, format!("'{text}' is not a whole number")))
-    }
-
-    /// Takes out the switch `name`: `on` or `off`.
-    pub fn take_switch(&mut self, name: &'static str) -> Result<Option<bool>> {
-        match self.take(name).as_deref() {
-            None => Ok(None),
-            Some("on" | "true" | "yes") => Ok(Some(true)),
-            Some("off" | "false" | "no") => Ok(Some(false)),
-            Some(other) => Err(Error::invalid_option(name, format!("'{other}' is neither on nor off"))),
-        }
-    }
-
-    /// Refuses whatever nobody has taken out.
-    pub fn finish(self, format: &str) -> Result<()> {
-        match self.values.into_keys().next() {
-            None => Ok(()),
-            Some(name) => Err(Error::invalid_option(name, format!("unknown to format '{format}'"))),
-        }
-    }
-}
-
-impl IntoIterator for Options {
-    type Item = (String, String);
-    type IntoIter = std::collections::btree_map::IntoIter<String, String>;
-
-    /// Names and values, in the order of the names.
-    fn into_iter(self) -> Self::IntoIter {
-        self.values.into_iter()
-    }
-}
-
-/// One option of a format, for help texts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct OptionHelp {
-    /// Its name.
-    pub name: &'static str,
-    /// What values it takes, such as `size`, `on|off`.
-    pub values: &'static str,
-    /// What it does, in one line.
-    pub help: &'static str,
-}
+use crate::{Access, Disk, Error, OptionSpec, Options, Result, Storage};
 
 /// Who may open a name that was found inside an image. Nothing else does.
 pub trait Resolver: Debug + Send + Sync {
@@ -167,14 +61,65 @@ impl Resolver for MapResolver {
     }
 }
 
+/// What a format can see of a file to find out whether it is its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Probe<'a> {
+    /// The first sector; zeroes follow where the file is shorter.
+    pub start: &'a [u8],
+    /// The last 512 bytes of the file, for formats that have a footer; empty where the file is shorter, or where only the start
+    /// has been looked at so far.
+    pub end: &'a [u8],
+    /// Length of the file in bytes.
+    pub length: u64,
+}
+
+impl<'a> Probe<'a> {
+    /// Of a file that begins so, of which nothing else is known.
+    pub const fn of_start(start: &'a [u8]) -> Self {
+        Self { start, end: &[], length: start.len() as u64 }
+    }
+}
+
+/// What images of a format can do, as far as programs have to know before they have one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+pub struct Features {
+    /// The bytes of the file are the bytes of the disk: without metadata, a file of this format is open to programs that share
+    /// it, and needs no other length than the disk's.
+    pub is_raw: bool,
+    /// An image may lie over a backing file.
+    pub backing: bool,
+    /// Data may be stored compressed.
+    pub compression: bool,
+    /// An image may hold dirty bitmaps.
+    pub bitmaps: bool,
+    /// An image is recognised by its last sector, [`Probe::end`].
+    pub has_footer: bool,
+}
+
+/// How large a new image would be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Measure {
+    /// Bytes of the file with the whole disk allocated.
+    pub fully_allocated: u64,
+    /// What is allocated at once, in bytes: a cluster, or 1.
+    pub unit_bytes: u64,
+    /// A new file has that length from the start, whatever is written.
+    pub allocates_all: bool,
+    /// The image could hold dirty bitmaps.
+    pub bitmaps: bool,
+}
+
 /// A disk-image format: opens and creates images over a [`Storage`].
 pub trait Format: Debug + Send + Sync {
     /// Its name, as on a command line.
     fn name(&self) -> &'static str;
 
-    /// How sure the format is, 0 to 100, that an image which starts with `start`, its first sector, is its own. A format that
-    /// takes any bytes, as raw, says 1: it gets only what looks like no other format.
-    fn probe(&self, start: &[u8]) -> u8;
+    /// How sure the format is, 0 to 100, that an image is its own. A format that takes any bytes, as raw, says 1: it gets only
+    /// what looks like no other format.
+    ///
+    /// It is asked by the start of the file first, and with its end only where no format is surer than 1 of the start.
+    fn probe(&self, probe: &Probe<'_>) -> u8;
 
     /// Opens the image on `storage`.
     fn open(
@@ -188,14 +133,29 @@ pub trait Format: Debug + Send + Sync {
     /// Makes a new image of `size` bytes on `storage`, replacing what was there.
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()>;
 
-    /// The options that [`Format::open`] knows.
-    fn open_options(&self) -> &'static [OptionHelp] {
+    /// The options that [`Format::open`] takes.
+    fn open_options(&self) -> &'static [OptionSpec] {
         &[]
     }
 
-    /// The options that [`Format::create`] knows.
-    fn create_options(&self) -> &'static [OptionHelp] {
+    /// The options of a new image, in the order in which programs show them.
+    fn create_options(&self) -> &'static [OptionSpec] {
         &[]
+    }
+
+    /// What its images can do.
+    fn features(&self) -> Features {
+        Features::default()
+    }
+
+    /// How large a new image of `size` bytes would be. It takes the options of [`Format::create`], and those that it knows
+    /// without having built them.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] as for [`Format::create`]; [`Error::Unsupported`] where the format cannot tell.
+    fn measure(&self, size: u64, options: Options) -> Result<Measure> {
+        let _ = (size, options);
+        Err(Error::unsupported(format!("measuring images of format '{}'", self.name())))
     }
 }
 
@@ -229,46 +189,58 @@ impl Registry {
         })
     }
 
-    /// The format that claims the content of `storage` most surely; the first of equals.
+    /// The formats, in the order of preference.
+    pub fn formats(&self) -> impl Iterator<Item = &'static dyn Format> {
+        self.formats.iter().copied()
+    }
+
+    /// What images of the format of that name can do; nothing where the name is no format's.
+    pub fn features(&self, name: &str) -> Features {
+        self.find(name).map_or_else(|_| Features::default(), Format::features)
+    }
+
+    /// The format that claims the content of `storage` most surely; the first of equals. The end of the file is looked at only
+    /// where its start says nothing.
     ///
     /// # Errors
     /// [`Error::UnknownFormat`] if it looks like another format, and so the one that takes anything must not have it.
     pub fn probe(&self, storage: &dyn Storage) -> Result<&'static dyn Format> {
         let mut start = [0; PROBED_BYTES];
         storage.read_at(0, &mut start)?;
-        match self.surest(&start) {
-            Some((sure, format)) if sure > TAKES_ANYTHING => Ok(format),
-            fallback => match (signature::format_of(storage)?, fallback) {
-                (Some(name), _) => Err(Error::UnknownFormat { name }),
-                (None, Some((_, format))) => Ok(format),
-                (None, None) => Err(Error::unsupported("no known format fits the image")),
-            },
+        let length = storage.len()?;
+        if let Some(name) = self.claimed_by(&Probe { start: &start, end: &[], length }) {
+            return self.find(name).map_err(|_| Error::UnknownFormat { name });
+        }
+        let mut end = [0; PROBED_BYTES];
+        let end = match length.checked_sub(PROBED_BYTES as u64) {
+            Some(offset) => {
+                storage.read_at(offset, &mut end)?;
+                &end[..]
+            }
+            None => &[],
+        };
+        let probe = Probe { start: &start, end, length };
+        match (self.claimed_by(&probe), self.surest(&probe)) {
+            (Some(name), _) => self.find(name).map_err(|_| Error::UnknownFormat { name }),
+            (None, Some((_, format))) => Ok(format),
+            (None, None) => Err(Error::unsupported("no known format fits the image")),
         }
     }
 
-    /// What an image that begins with `start` is taken for, other than the format that takes anything: a format here, or one
-    /// that others know.
-    pub fn claimed_by(&self, start: &[u8]) -> Option<&'static str> {
-        let claimed = self.surest(start).filter(|(sure, _)| *sure > TAKES_ANYTHING);
-        claimed.map(|(_, format)| format.name()).or_else(|| signature::format_of_start(start))
+    /// The format that is surest that an image is its own.
+    pub fn opened_by(&self, probe: &Probe<'_>) -> Option<&'static dyn Format> {
+        self.surest(probe).map(|(_, format)| format)
     }
 
-    /// The format that is surest of `start`, and how sure it is.
-    fn surest(&self, start: &[u8]) -> Option<(u8, &'static dyn Format)> {
-        let sure = self.formats.iter().map(|format| (format.probe(start), *format));
+    /// What an image is taken for, other than the format that takes anything: a format here, or one that others know.
+    pub fn claimed_by(&self, probe: &Probe<'_>) -> Option<&'static str> {
+        let claimed = self.surest(probe).filter(|(sure, _)| *sure > TAKES_ANYTHING);
+        claimed.map(|(_, format)| format.name()).or_else(|| signature::format_of(probe))
+    }
+
+    /// The format that is surest of an image, and how sure it is.
+    fn surest(&self, probe: &Probe<'_>) -> Option<(u8, &'static dyn Format)> {
+        let sure = self.formats.iter().map(|format| (format.probe(probe), *format));
         sure.filter(|(sure, _)| *sure > 0).reduce(|best, other| if other.0 > best.0 { other } else { best })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn options_that_nobody_takes_are_refused_by_name() {
-        let mut options = Options::new().with("size", "1M").with("colour", "red");
-        assert_eq!(options.take_size("size").unwrap(), Some(1 << 20));
-        let error = options.finish("raw").unwrap_err();
-        assert!(error.to_string().contains("colour"), "{error}");
     }
 }

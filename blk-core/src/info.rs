@@ -55,6 +55,8 @@ pub struct ImageInfo {
     pub format: &'static str,
     /// The unit in which the format allocates; `None` where it has none.
     pub cluster_bytes: Option<u64>,
+    /// Where the format keeps the state of a machine, in bytes from the start of the disk, past its end; 0 where it keeps none.
+    pub machine_state_offset: u64,
     /// The backing file, whether or not it is open.
     pub backing: Option<BackingFile>,
     /// The image was not closed: its metadata may need a repair.

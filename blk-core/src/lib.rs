@@ -14,6 +14,7 @@ mod filter;
 mod format;
 mod info;
 pub mod name;
+mod options;
 mod signature;
 mod size;
 pub mod storage;
@@ -31,8 +32,12 @@ pub use driver::{
 pub use error::{Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use filter::PassThrough;
-pub use format::{DenyResolver, Format, MapResolver, OptionHelp, OptionValue, Options, Registry, Resolver};
+pub use format::{DenyResolver, Features, Format, MapResolver, Measure, Probe, Registry, Resolver};
 pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
+pub use options::{
+    Condition, Conflict, OptionKind, OptionSpec, OptionValue, Options, Range, Step, Support, TypedOptions,
+    TypedValue, parse_switch,
+};
 pub use signature::{PROBED_BYTES, format_of, format_of_start};
 pub use size::{SizeError, parse_integer, parse_size};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};

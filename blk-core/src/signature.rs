@@ -3,7 +3,9 @@
 //! Each format's magic number, and what else of its header QEMU looks at when it finds out a format. What begins otherwise may
 //! still be an image of the format; what begins so is taken for one by somebody.
 
-use crate::{Result, Storage};
+use std::ops::Range;
+
+use crate::Probe;
 
 /// What a probe looks at: the first sector. Bytes.
 pub const PROBED_BYTES: usize = 512;
@@ -18,7 +20,7 @@ static SIGNATURES: &[(&str, &[Part])] = &[
     ("vmdk", &[(0, b"COWD")]),
     ("vdi", &[(64, &[0x7f, 0x10, 0xda, 0xbe])]),
     ("vhdx", &[(0, b"vhdxfile")]),
-    // Only what grows: an image of fixed size has this at its end, and is its bytes until there.
+    // What grows; an image of fixed size has this at its end alone.
     ("vpc", &[(0, b"conectix")]),
     ("qcow", &[(0, b"QFI\xfb\0\0\0\x01")]),
     ("qed", &[(0, b"QED\0")]),
@@ -49,14 +51,34 @@ pub fn format_of_start(start: &[u8]) -> Option<&'static str> {
         .or_else(|| is_vmdk_descriptor(start).then_some("vmdk"))
 }
 
-/// The format that an image on `storage` says it is, at its start or, where a format has its header there, at its end.
-pub fn format_of(storage: &dyn Storage) -> Result<Option<&'static str>> {
-    let mut start = [0; PROBED_BYTES];
-    storage.read_at(0, &mut start)?;
-    match format_of_start(&start) {
-        None => Ok(is_dmg(storage)?.then_some("dmg")),
-        found => Ok(found),
+/// The format that an image says it is, at its start or, where a format has its header there, at its end.
+pub fn format_of(probe: &Probe<'_>) -> Option<&'static str> {
+    format_of_start(probe.start).or_else(|| format_of_end(probe.end))
+}
+
+/// The format that `end`, the last sector of a file, says the file has.
+fn format_of_end(end: &[u8]) -> Option<&'static str> {
+    if end.len() != PROBED_BYTES {
+        return None;
     }
+    // Its name, version 4, its own length.
+    if end.starts_with(b"koly\0\0\0\x04\0\0\x02\0") {
+        return Some("dmg");
+    }
+    is_fixed_vpc(end).then_some("vpc")
+}
+
+/// The footer of a vpc image of fixed size, with its checksum: bytes that a guest wrote by chance have none.
+fn is_fixed_vpc(footer: &[u8]) -> bool {
+    const TYPE: Range<usize> = 60..64;
+    const CHECKSUM: Range<usize> = 64..68;
+    const FIXED: u32 = 2;
+    let field = |place: Range<usize>| {
+        footer.get(place).and_then(|bytes| bytes.first_chunk()).map(|bytes| u32::from_be_bytes(*bytes))
+    };
+    let others = footer.iter().enumerate().filter(|(at, _)| !CHECKSUM.contains(at));
+    let sum: u32 = others.map(|(_, byte)| u32::from(*byte)).sum();
+    footer.starts_with(b"conectix") && field(TYPE) == Some(FIXED) && field(CHECKSUM) == Some(!sum)
 }
 
 /// Any version from 2 on, also one that nobody opens yet.
@@ -83,18 +105,9 @@ fn is_blank(line: &[u8]) -> bool {
     !text.is_empty() && text.iter().all(|byte| *byte == b' ')
 }
 
-/// The last sector of a dmg image is its header: its name, version 4, its own length.
-fn is_dmg(storage: &dyn Storage) -> Result<bool> {
-    let Some(offset) = storage.len()?.checked_sub(PROBED_BYTES as u64) else { return Ok(false) };
-    let mut trailer = [0; 12];
-    storage.read_at(offset, &mut trailer)?;
-    Ok(trailer == *b"koly\0\0\0\x04\0\0\x02\0")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::MemoryStorage;
 
     /// A sector that has `parts`.
     fn sector(parts: &[Part]) -> [u8; PROBED_BYTES] {
@@ -169,12 +182,32 @@ mod tests {
         }
     }
 
+    fn format_of_end(end: &[u8]) -> Option<&'static str> {
+        format_of(&Probe { start: &[], end, length: 1 << 20 })
+    }
+
     #[test]
     fn a_dmg_image_says_so_at_its_end() {
-        let mut bytes = vec![1; 2000];
-        bytes[2000 - 512..][..12].copy_from_slice(b"koly\0\0\0\x04\0\0\x02\0");
-        assert_eq!(format_of(&MemoryStorage::from_bytes(&bytes)).unwrap(), Some("dmg"));
-        assert_eq!(format_of(&MemoryStorage::from_bytes(&bytes[..1999])).unwrap(), None);
-        assert_eq!(format_of(&MemoryStorage::from_bytes(&[])).unwrap(), None);
+        let mut end = [1; PROBED_BYTES];
+        end[..12].copy_from_slice(b"koly\0\0\0\x04\0\0\x02\0");
+        assert_eq!(format_of_end(&end), Some("dmg"));
+        assert_eq!(format_of_end(&end[..511]), None);
+        assert_eq!(format_of_end(&[]), None);
+    }
+
+    #[test]
+    fn a_vpc_image_of_fixed_size_says_so_at_its_end_with_a_checksum() {
+        let mut end = [0; PROBED_BYTES];
+        end[..8].copy_from_slice(b"conectix");
+        end[16..24].fill(0xff);
+        end[63] = 2;
+        let sum: u32 = end.iter().map(|byte| u32::from(*byte)).sum();
+        end[64..68].copy_from_slice(&(!sum).to_be_bytes());
+        assert_eq!(format_of_end(&end), Some("vpc"));
+        for at in 0..PROBED_BYTES {
+            let mut broken = end;
+            broken[at] ^= 0x10;
+            assert_eq!(format_of_end(&broken), None, "byte {at}");
+        }
     }
 }

@@ -1,7 +1,7 @@
 //! Choices that the driver is free to make otherwise: tests make them otherwise, from a seed, to go where the usual ones never
 //! lead. Without the feature `control` this is nothing at all.
 
-use blk_core::{Options, Result};
+use blk_core::TypedOptions;
 
 /// Who makes the choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -13,15 +13,14 @@ pub(crate) struct Control {
 impl Control {
     /// What the options say: `x-control`, a seed; 0 is the usual choices.
     #[cfg(any(test, feature = "control"))]
-    pub(crate) fn take(options: &mut Options) -> Result<Self> {
-        Ok(Self { state: options.take_size("x-control")?.unwrap_or(0) })
+    pub(crate) fn of(options: &TypedOptions) -> Self {
+        Self { state: options.number("x-control").unwrap_or(0) }
     }
 
     /// What the options say: nothing without the feature.
     #[cfg(not(any(test, feature = "control")))]
-    #[expect(clippy::unnecessary_wraps, reason = "with the feature it can fail")]
-    pub(crate) fn take(_options: &mut Options) -> Result<Self> {
-        Ok(Self {})
+    pub(crate) fn of(_options: &TypedOptions) -> Self {
+        Self {}
     }
 
     /// One of `choices`, at least 1; 0 is the usual one.
@@ -49,10 +48,17 @@ impl Control {
 
 #[cfg(test)]
 mod tests {
+    use blk_core::Options;
+
     use super::*;
+    use crate::options::OPEN_OPTIONS;
+
+    fn control(options: Options) -> Control {
+        Control::of(&options.typed("qcow2", OPEN_OPTIONS).unwrap())
+    }
 
     fn choices(seed: u64, of: u64) -> Vec<u64> {
-        let mut control = Control::take(&mut Options::new().with("x-control", seed)).unwrap();
+        let mut control = control(Options::new().with("x-control", seed));
         (0..1000).map(|_| control.choose(of)).collect()
     }
 
@@ -66,7 +72,7 @@ mod tests {
 
     #[test]
     fn most_choices_are_the_usual_ones() {
-        assert_eq!(Control::take(&mut Options::new()).unwrap(), Control::default());
+        assert_eq!(control(Options::new()), Control::default());
         assert!(choices(0, 4).iter().all(|choice| *choice == 0));
         for seed in [1, 0x9e37_79b9_7f4a_7c15] {
             let chosen = choices(seed, 4);

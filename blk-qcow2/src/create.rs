@@ -9,36 +9,18 @@
 
 use std::sync::Arc;
 
-use blk_core::{Error, Extent, OptionHelp, Options, Result, Storage};
+use blk_core::{Error, Extent, Options, Result, Storage, TypedOptions};
 
 use crate::geometry::Geometry;
 use crate::header::{BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
 use crate::l2::data_entry;
 use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION};
+use crate::options::CREATE_OPTIONS;
 use crate::pointer_table;
 use crate::refcount::set_count_at;
 
 /// Length of the headers that we write: the compression type and its padding included.
 const HEADER_V3_BYTES: u32 = 112;
-
-pub(crate) static CREATE_OPTIONS: &[OptionHelp] = &[
-    OptionHelp { name: "compat", values: "0.10|1.1|v2|v3", help: "version of the format" },
-    OptionHelp {
-        name: "cluster_size",
-        values: "size",
-        help: "bytes of a cluster: a power of two, 512 to 2M",
-    },
-    OptionHelp { name: "refcount_bits", values: "1|2|4|8|16|32|64", help: "bits of a refcount" },
-    OptionHelp { name: "lazy_refcounts", values: "on|off", help: "let programs postpone refcount updates" },
-    OptionHelp { name: "backing_file", values: "name", help: "the backing file's name" },
-    OptionHelp { name: "backing_fmt", values: "format", help: "format of the backing file" },
-    OptionHelp { name: "compression_type", values: "zlib|zstd", help: "how compressed clusters are stored" },
-    OptionHelp {
-        name: "preallocation",
-        values: "off|metadata|falloc|full",
-        help: "what is allocated at creation",
-    },
-];
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Preallocation {
@@ -117,32 +99,25 @@ fn make_room(storage: &dyn Storage, length: u64) -> Result<()> {
 }
 
 impl Plan {
-    fn parse(mut options: Options) -> Result<Self> {
-        let version = match options.take("compat").as_deref() {
-            Some("0.10" | "v2") => 2,
-            None | Some("1.1" | "v3") => 3,
-            Some(other) => {
-                return Err(Error::invalid_option(
-                    "compat",
-                    format!("'{other}' is none of 0.10, 1.1, v2, v3"),
-                ));
-            }
-        };
-        let geometry = take_geometry(&mut options, version)?;
-        let lazy_refcounts = options.take_switch("lazy_refcounts")?.unwrap_or(false);
-        if lazy_refcounts && version < 3 {
-            return Err(Error::invalid_option("lazy_refcounts", "version 2 cannot have it"));
-        }
-        let backing = take_backing(&mut options)?;
-        let compression = take_compression(&mut options, version)?;
-        let preallocation = take_preallocation(&mut options, backing.is_some())?;
-        for feature in ["extended_l2", "data_file", "data_file_raw", "encryption", "encrypt.format"] {
-            if options.take(feature).is_some_and(|value| value != "off") {
-                return Err(Error::unsupported(format!("qcow2 option '{feature}'")));
-            }
-        }
-        options.finish("qcow2")?;
-        Ok(Self { version, geometry, lazy_refcounts, backing, compression, preallocation })
+    fn parse(options: Options) -> Result<Self> {
+        let options = options.typed("qcow2", CREATE_OPTIONS)?;
+        let name = options.text("backing_file");
+        let backing = name.map(|name| BackingName::new(name, options.text("backing_fmt"))).transpose()?;
+        Ok(Self {
+            version: if options.choice("compat") == Some("0.10") { 2 } else { 3 },
+            geometry: geometry(&options)?,
+            lazy_refcounts: options.switch("lazy_refcounts") == Some(true),
+            backing,
+            compression: match options.choice("compression_type") {
+                Some("zstd") => CompressionType::Zstd,
+                _ => CompressionType::Zlib,
+            },
+            preallocation: match options.choice("preallocation") {
+                Some("metadata") => Preallocation::Metadata,
+                Some("falloc" | "full") => Preallocation::Full,
+                _ => Preallocation::Off,
+            },
+        })
     }
 
     fn header(&self, layout: Layout, size: u64) -> Header {
@@ -170,63 +145,9 @@ impl Plan {
     }
 }
 
-fn take_geometry(options: &mut Options, version: u32) -> Result<Geometry> {
-    let cluster_size = options.take_size("cluster_size")?.unwrap_or(65536);
-    let bits = cluster_size.checked_ilog2().unwrap_or(0);
-    let in_range = (Geometry::CLUSTER_BITS_MIN..=Geometry::CLUSTER_BITS_MAX).contains(&bits);
-    if !cluster_size.is_power_of_two() || !in_range {
-        let reason = format!("{cluster_size} is not a power of two from 512 to 2097152");
-        return Err(Error::invalid_option("cluster_size", reason));
-    }
-    let refcount_bits = options.take_number("refcount_bits")?.unwrap_or(16);
-    if !refcount_bits.is_power_of_two() || refcount_bits > 64 {
-        return Err(Error::invalid_option(
-            "refcount_bits",
-            format!("{refcount_bits} is not a power of two from 1 to 64"),
-        ));
-    }
-    if version < 3 && refcount_bits != 16 {
-        return Err(Error::invalid_option("refcount_bits", format!("version 2 has 16, not {refcount_bits}")));
-    }
-    Geometry::new(bits, refcount_bits.ilog2())
-}
-
-fn take_backing(options: &mut Options) -> Result<Option<BackingName>> {
-    let format = options.take("backing_fmt");
-    let Some(name) = options.take("backing_file") else {
-        return match format {
-            None => Ok(None),
-            Some(_) => Err(Error::invalid_option("backing_fmt", "there is no backing_file")),
-        };
-    };
-    BackingName::new(name, format).map(Some)
-}
-
-fn take_compression(options: &mut Options, version: u32) -> Result<CompressionType> {
-    match options.take("compression_type").as_deref() {
-        None | Some("zlib") => Ok(CompressionType::Zlib),
-        Some("zstd") if version >= 3 => Ok(CompressionType::Zstd),
-        Some("zstd") => Err(Error::invalid_option("compression_type", "version 2 knows only zlib")),
-        Some(other) => {
-            Err(Error::invalid_option("compression_type", format!("'{other}' is neither zlib nor zstd")))
-        }
-    }
-}
-
-fn take_preallocation(options: &mut Options, has_backing: bool) -> Result<Preallocation> {
-    let preallocation = match options.take("preallocation").as_deref() {
-        None | Some("off") => Preallocation::Off,
-        Some("metadata") => Preallocation::Metadata,
-        Some("falloc" | "full") => Preallocation::Full,
-        Some(other) => {
-            let reason = format!("'{other}' is none of off, metadata, falloc, full");
-            return Err(Error::invalid_option("preallocation", reason));
-        }
-    };
-    if has_backing && preallocation != Preallocation::Off {
-        return Err(Error::invalid_option("preallocation", "allocated clusters would hide the backing file"));
-    }
-    Ok(preallocation)
+fn geometry(options: &TypedOptions) -> Result<Geometry> {
+    let number = |name| options.number(name).expect("it has a default");
+    Geometry::new(number("cluster_size").ilog2(), number("refcount_bits").ilog2())
 }
 
 impl Layout {

@@ -19,6 +19,11 @@ impl Info for Qcow2 {
         Ok(ImageInfo {
             format: "qcow2",
             cluster_bytes: Some(self.geometry.cluster_bytes()),
+            // In L2 tables of its own.
+            machine_state_offset: {
+                let reach = self.geometry.l2_table_reach_bytes();
+                header.size.checked_next_multiple_of(reach).unwrap_or(u64::MAX)
+            },
             backing,
             is_dirty: header.is_dirty(),
             snapshots: snapshot::describe(&*self.storage, header)?,

@@ -1,6 +1,6 @@
 //! Against which structures writes are checked, so that a wrong table entry does not destroy them: the option `overlap-check`.
 
-use blk_core::{Error, Options, Result};
+use blk_core::TypedOptions;
 
 use crate::roles::Role;
 
@@ -45,28 +45,22 @@ impl Parts {
         Self(parts.map(|(bit, _)| 1 << bit).sum())
     }
 
-    /// Takes the option and its details, `overlap-check.active-l2=off` and the like, out of the options of an open.
-    pub(crate) fn take(options: &mut Options) -> Result<Self> {
-        let name = "overlap-check";
-        let mut parts = match options.take(name).as_deref() {
-            None => Self::default(),
+    /// What the options of an open say: the level, and its details, `overlap-check.active-l2=off` and the like.
+    pub(crate) fn of(options: &TypedOptions) -> Self {
+        let mut parts = match options.choice("overlap-check") {
             Some("none") => Self::up_to(Level::None),
             Some("constant") => Self::up_to(Level::Constant),
-            Some("cached") => Self::up_to(Level::Cached),
             Some("all") => Self::up_to(Level::All),
-            Some(other) => {
-                let reason = format!("'{other}' is none of none, constant, cached, all");
-                return Err(Error::invalid_option(name, reason));
-            }
+            _ => Self::up_to(Level::Cached),
         };
         for (bit, (part, _, _)) in PARTS.iter().enumerate() {
-            match options.take_switch(part)? {
+            match options.switch(part) {
                 Some(true) => parts.0 |= 1 << bit,
                 Some(false) => parts.0 &= !(1 << bit),
                 None => {}
             }
         }
-        Ok(parts)
+        parts
     }
 
     /// Whether writes are checked against structures of that role. Where two claim a cluster, any check will do.
@@ -80,11 +74,14 @@ impl Parts {
 
 #[cfg(test)]
 mod tests {
+    use blk_core::Options;
+
     use super::*;
+    use crate::options::OPEN_OPTIONS;
 
     #[test]
     fn details_come_on_top_of_the_level() {
-        let take = |options: Options| Parts::take(&mut { options }).unwrap();
+        let take = |options: Options| Parts::of(&options.typed("qcow2", OPEN_OPTIONS).unwrap());
         let usual = take(Options::new());
         assert!(usual.has(Role::L2Table) && usual.has(Role::Contested) && !usual.has(Role::InactiveL2Table));
         let constant = Options::new().with("overlap-check", "constant");
@@ -94,6 +91,6 @@ mod tests {
         assert!(!take(none.clone()).has(Role::Header) && !take(none).has(Role::Contested));
         let all = Options::new().with("overlap-check", "all").with("overlap-check.main-header", "off");
         assert!(take(all.clone()).has(Role::InactiveL2Table) && !take(all).has(Role::Header));
-        assert!(Parts::take(&mut Options::new().with("overlap-check", "some")).is_err());
+        assert!(Options::new().with("overlap-check", "some").typed("qcow2", OPEN_OPTIONS).is_err());
     }
 }

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, Disk, Error, Extent, Format, OptionHelp, Options, Preallocation, Resolver, Result, Storage,
+    Access, Disk, Error, Extent, Features, Format, Measure, OptionKind, OptionSpec, Options, Preallocation,
+    Probe, Range, Resolver, Result, Storage, TypedOptions,
 };
 
 use crate::allocate::allocate;
@@ -15,18 +16,40 @@ pub static FORMAT: &dyn Format = &RawFormat;
 #[derive(Debug)]
 struct RawFormat;
 
-static OPEN_OPTIONS: &[OptionHelp] = &[
-    OptionHelp { name: "offset", values: "size", help: "where the disk starts in the file" },
-    OptionHelp { name: "size", values: "size", help: "size of the disk, from offset on" },
-    OptionHelp {
-        name: "discard",
-        values: "unmap|ignore",
-        help: "unmap: a discard, or zeroes that may unmap, give space back to the host; ignore: they do not",
-    },
+static OPEN_OPTIONS: &[OptionSpec] = &[
+    OptionSpec::new("offset", OptionKind::Size(Range::ANY), "where the disk starts in the file")
+        .that_selects_content(),
+    OptionSpec::new("size", OptionKind::Size(Range::ANY), "size of the disk, from offset on")
+        .that_selects_content(),
+    OptionSpec::new(
+        "discard",
+        OptionKind::Choice(&["unmap", "ignore"]),
+        "unmap: a discard, or zeroes that may unmap, give space back to the host; ignore: they do not",
+    )
+    .with_aliases(&[("on", "unmap"), ("off", "ignore")])
+    .with_default("unmap"),
 ];
 
-static CREATE_OPTIONS: &[OptionHelp] =
-    &[OptionHelp { name: "preallocation", values: "off|falloc|full", help: "what is allocated at creation" }];
+/// Those of QEMU's raw format and of the file under it.
+static CREATE_OPTIONS: &[OptionSpec] = &[
+    OptionSpec::disk_size(Range::ANY),
+    OptionSpec::not_built(
+        "nocow",
+        OptionKind::Switch,
+        "Switch copy-on-write off, where the file system has it",
+    ),
+    OptionSpec::new(
+        "preallocation",
+        OptionKind::Choice(&["off", "falloc", "full"]),
+        "What is allocated at creation",
+    )
+    .with_default("off"),
+    OptionSpec::not_built(
+        "extent_size_hint",
+        OptionKind::Size(Range::ANY),
+        "Extent size that the file system should use",
+    ),
+];
 
 impl Format for RawFormat {
     fn name(&self) -> &'static str {
@@ -34,7 +57,7 @@ impl Format for RawFormat {
     }
 
     /// Anything can be a raw image, so every other format is surer.
-    fn probe(&self, _start: &[u8]) -> u8 {
+    fn probe(&self, _probe: &Probe<'_>) -> u8 {
         1
     }
 
@@ -42,46 +65,45 @@ impl Format for RawFormat {
         &self,
         storage: Arc<dyn Storage>,
         access: Access,
-        mut options: Options,
+        options: Options,
         _resolver: &dyn Resolver,
     ) -> Result<Disk> {
-        let window = take_window(&mut options, storage.len()?)?;
-        let discard_frees = match options.take("discard").as_deref() {
-            None | Some("unmap" | "on") => true,
-            Some("ignore" | "off") => false,
-            Some(other) => {
-                return Err(Error::invalid_option(
-                    "discard",
-                    format!("'{other}' is neither unmap nor ignore"),
-                ));
-            }
-        };
-        options.finish("raw")?;
+        let options = options.typed(self.name(), OPEN_OPTIONS)?;
+        let window = window(&options, storage.len()?)?;
+        let discard_frees = options.choice("discard") != Some("ignore");
         Ok(Disk::new(RawDisk::new(storage, window, discard_frees), access))
     }
 
     /// On storage of fixed length, as a block device, the disk is as long as the storage, and its first `size` bytes are
     /// zeroed.
-    fn create(&self, storage: &Arc<dyn Storage>, size: u64, mut options: Options) -> Result<()> {
-        let preallocation = take_preallocation(&mut options)?;
-        options.finish("raw")?;
+    fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
+        let options = options.typed(self.name(), CREATE_OPTIONS)?;
+        let preallocation = options.choice("preallocation").map_or(Ok(Preallocation::Off), str::parse)?;
         replace(&**storage, size)?;
         allocate(&**storage, Extent::new(0, size), preallocation)
     }
 
-    fn open_options(&self) -> &'static [OptionHelp] {
+    fn open_options(&self) -> &'static [OptionSpec] {
         OPEN_OPTIONS
     }
 
-    fn create_options(&self) -> &'static [OptionHelp] {
+    fn create_options(&self) -> &'static [OptionSpec] {
         CREATE_OPTIONS
+    }
+
+    fn features(&self) -> Features {
+        Features { is_raw: true, ..Features::default() }
+    }
+
+    fn measure(&self, size: u64, options: Options) -> Result<Measure> {
+        options.typed_of_others(self.name(), CREATE_OPTIONS)?;
+        Ok(Measure { fully_allocated: size, unit_bytes: 1, allocates_all: true, bitmaps: false })
     }
 }
 
-fn take_window(options: &mut Options, length: u64) -> Result<Window> {
-    let offset = options.take_size("offset")?;
-    let size = options.take_size("size")?;
-    let start = offset.unwrap_or(0);
+fn window(options: &TypedOptions, length: u64) -> Result<Window> {
+    let size = options.number("size");
+    let start = options.number("offset").unwrap_or(0);
     if start > length {
         return Err(Error::invalid_option(
             "offset",
@@ -97,17 +119,6 @@ fn take_window(options: &mut Options, length: u64) -> Result<Window> {
         }
         Some(size) => Ok(Window { start, size, fixed: true }),
         None => Ok(Window { start, size: rest, fixed: false }),
-    }
-}
-
-fn take_preallocation(options: &mut Options) -> Result<Preallocation> {
-    let name = "preallocation";
-    let Some(text) = options.take(name) else { return Ok(Preallocation::Off) };
-    match text.parse() {
-        Ok(Preallocation::Metadata) | Err(_) => {
-            Err(Error::invalid_option(name, format!("'{text}' is none of off, falloc, full")))
-        }
-        Ok(preallocation) => Ok(preallocation),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use blk_core::storage::DiskStorage;
 use blk_core::{
-    Access, DenyResolver, Disk, Error, Extent, FileStorage, MemoryStorage, Options, Registry, Result,
+    Access, DenyResolver, Disk, Error, Extent, FileStorage, MemoryStorage, Options, Probe, Registry, Result,
     Storage, WriteFlags, ZeroFlags,
 };
 use blk_raw::FORMAT;
@@ -86,7 +86,7 @@ fn a_window_lies_inside_the_file_and_what_is_wrong_is_said() {
 fn anything_is_raw_if_it_is_nothing_else() {
     let registry = Registry::new([FORMAT]);
     assert_eq!(registry.probe(&*nines(10)).unwrap().name(), "raw");
-    assert_eq!(registry.find("raw").unwrap().probe(&[]), 1);
+    assert_eq!(registry.find("raw").unwrap().probe(&Probe::of_start(&[])), 1);
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::storage::{Effect, FaultRule, FaultStorage, Operation, TraceStorage};
 use blk_core::{
-    Access, DenyResolver, Disk, Error, MemoryStorage, OptionHelp, Options, Preallocation, Storage,
+    Access, DenyResolver, Disk, Error, MemoryStorage, OptionSpec, Options, Preallocation, Storage, Support,
 };
 use blk_raw::FORMAT;
 
@@ -96,26 +96,23 @@ fn full_preallocation_has_the_size_that_was_asked_for() {
     }
 }
 
-/// The first of the values that an option's help tells.
-fn value(help: &OptionHelp) -> &'static str {
-    match help.values.split_once('|') {
-        Some((first, _)) => first,
-        None => "512",
-    }
-}
-
 #[test]
-fn the_options_that_are_told_are_taken() {
-    let names = |options: &[OptionHelp]| options.iter().map(|help| help.name).collect::<Vec<_>>();
+fn every_value_that_is_listed_is_taken() {
+    let names = |options: &[OptionSpec]| options.iter().map(|option| option.name).collect::<Vec<_>>();
     assert_eq!(names(FORMAT.open_options()), ["offset", "size", "discard"]);
-    assert_eq!(names(FORMAT.create_options()), ["preallocation"]);
-    for help in FORMAT.open_options() {
-        let storage = Arc::new(MemoryStorage::from_bytes(&[9; 3000]));
-        open(storage, Options::new().with(help.name, value(help)));
+    assert_eq!(names(FORMAT.create_options()), ["size", "nocow", "preallocation", "extent_size_hint"]);
+    for option in FORMAT.open_options() {
+        for value in option.samples().iter().filter(|value| value.len() <= 3 || option.name == "discard") {
+            let storage = Arc::new(MemoryStorage::from_bytes(&[9; 3000]));
+            open(storage, Options::new().with(option.name, value.as_str()));
+        }
     }
-    for help in FORMAT.create_options() {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        FORMAT.create(&storage, 10, Options::new().with(help.name, value(help))).unwrap();
+    let built = |option: &&OptionSpec| option.support == Support::Built;
+    for option in FORMAT.create_options().iter().filter(built) {
+        for value in option.samples() {
+            let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+            FORMAT.create(&storage, 10, Options::new().with(option.name, value)).unwrap();
+        }
     }
 }
 

@@ -8,8 +8,7 @@ use clap::Parser;
 use super::args::{self, OneImage, Talk};
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose};
-use super::options::Given;
-use super::output;
+use super::options::{self, Given};
 use super::size::{parse, whole_sectors};
 
 /// Changes options of an image's format
@@ -31,6 +30,19 @@ pub(super) struct Args {
     talk: Talk,
 }
 
+/// Of the format that is given, or that the image has.
+fn help(program: &str, args: &Args) -> Outcome<ExitCode> {
+    let format = if let Some(format) = args.image.format() {
+        format.to_owned()
+    } else {
+        let name = args.image.name("amend")?;
+        let image = args.image.named(name).open(program, Purpose::INSPECT)?;
+        image.info().map_err(|error| Failure::of(name, &error))?.format.to_owned()
+    };
+    options::amend_help(&format)?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("amend", program, arguments)?;
     let cache = args::cache_mode(args.cache.as_deref())?;
@@ -38,18 +50,15 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         return Err(Failure::usage("amend", "no options are given (-o)"));
     }
     if Given::asks_for_help(&args.options) {
-        output::text("Options that can be changed:\n  size=<size> - size of the disk; it can only grow\n")?;
-        return Ok(ExitCode::SUCCESS);
+        return help(program, &args);
     }
     let mut given = Given::parse(&args.options)?;
     let name = args.image.name("amend")?;
     let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
-    if format != "qcow2" {
-        return Err(Failure::new(format!("format '{format}' has no options that can be changed")));
-    }
+    let amendable: Vec<_> = options::amendable(format)?.map(|spec| spec.name).collect();
     given.check(format)?;
-    if let Some(other) = given.names().find(|option| *option != "size") {
+    if let Some(other) = given.names().find(|option| !amendable.contains(option)) {
         return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));
     }
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);

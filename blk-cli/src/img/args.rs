@@ -61,6 +61,11 @@ impl OneImage {
     pub(crate) fn named(&self, name: &str) -> Named {
         self.image.named(name)
     }
+
+    /// The format that is given.
+    pub(crate) fn format(&self) -> Option<&str> {
+        self.image.format.as_deref()
+    }
 }
 
 /// How much a subcommand says that takes its time.

@@ -16,6 +16,7 @@ use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
 use super::size::{SECTOR_BYTES, parse_count, parse_up_to};
+use crate::formats;
 use crate::spec::FilesInUse;
 use copy::{Copy, Settings};
 use sources::Source;
@@ -107,7 +108,7 @@ const PARALLEL_MAX: u64 = 16;
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("convert", program, arguments)?;
-    let format = args.target_format.as_deref().unwrap_or("raw");
+    let format = args.target_format.as_deref().unwrap_or(formats::DEFAULT);
     if Given::asks_for_help(&args.target_options) {
         options::help(format)?;
         return Ok(ExitCode::SUCCESS);
@@ -128,7 +129,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     }
     let target = open_target(program, &args, target_name, &in_use)?;
     let info = target.info().map_err(|error| Failure::of(target_name, &error))?;
-    if args.compress && info.format != "qcow2" {
+    if args.compress && !formats::features(info.format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
     }
     if target.size() < size {
@@ -140,7 +141,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         target_is_zero,
         over_backing: info.backing.is_some(),
         // What has been asked to go through other drivers may look at the order.
-        writes_ahead: info.format == "raw" && !args.target_image_opts && args.rate.is_none(),
+        writes_ahead: formats::features(info.format).is_raw && !args.target_image_opts && args.rate.is_none(),
         cluster_bytes: info.cluster_bytes.unwrap_or(SECTOR_BYTES),
         ..settings
     };
@@ -227,7 +228,7 @@ fn check_bitmaps(args: &Args, sources: &[Source], format: &str) -> Outcome<()> {
     if !args.bitmaps {
         return Ok(());
     }
-    if format != "qcow2" {
+    if !formats::features(format).bitmaps {
         return Err(Failure::new(format!("format '{format}' has no bitmaps")));
     }
     for source in sources {
@@ -254,7 +255,7 @@ fn target_options(args: &Args, size: u64) -> Outcome<Given> {
 /// What a target cannot be, before anything is lost.
 fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
     given.clone().check(format)?;
-    if args.compress && format != "qcow2" {
+    if args.compress && !formats::features(format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{format}'")));
     }
     if args.compress && given.get("preallocation").is_some_and(|mode| mode != "off") {
@@ -270,7 +271,7 @@ fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> O
     let format = match (&args.target_format, args.target_image_opts) {
         (_, true) => None,
         (Some(format), false) => Some(format.clone()),
-        (None, false) => Some("raw".to_owned()),
+        (None, false) => Some(formats::DEFAULT.to_owned()),
     };
     let cache = args::cache_mode(Some(&args.target_cache))?;
     let named = Named {

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use blk_core::{Error, MemoryStorage, Storage};
+use blk_core::{Error, Format, MemoryStorage, Storage};
 use clap::Parser;
 
 use super::args;
@@ -14,6 +14,7 @@ use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
 use super::options::{self, Given};
 use super::output;
 use super::size::{parse, whole_sectors};
+use crate::formats;
 use crate::spec::{self, FilesInUse, OpenFile};
 
 /// Makes a new image
@@ -21,7 +22,7 @@ use crate::spec::{self, FilesInUse, OpenFile};
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     /// Format of the new image
-    #[arg(short, long, default_value = "raw")]
+    #[arg(short, long, default_value = formats::DEFAULT)]
     format: String,
     /// Options of the format, name=value,...; 'help' lists them
     #[arg(short, long, value_name = "OPTIONS")]
@@ -46,6 +47,8 @@ pub(super) struct Args {
     names: Vec<String>,
 }
 
+/// The option that may make an image as large as its disk.
+const PREALLOCATION: &str = "preallocation";
 /// Bytes at the start of a new raw file that are stored.
 const FIRST_BLOCK_BYTES: u64 = 4096;
 
@@ -64,7 +67,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let mut given = given_options(name, &args)?;
     let in_use = settle_size(program, name, &args, size, &mut given)?;
     if !args.quiet {
-        output::line(&format!("Formatting '{name}', fmt={} {}", args.format, given.shown(&args.format)))?;
+        output::line(&format!("Formatting '{name}', fmt={} {}", args.format, given.shown(&args.format)?))?;
     }
     make(name, &args.format, &given, &in_use)?;
     Ok(ExitCode::SUCCESS)
@@ -75,7 +78,8 @@ fn given_options(name: &str, args: &Args) -> Outcome<Given> {
     let named = |reason: &str| Failure::new(format!("{name}: {reason}"));
     check_format(&args.format).map_err(|failure| named(&failure.lines.join(" ")))?;
     let mut given = Given::parse(&args.options)?;
-    if args.format != "qcow2" && (args.backing.is_some() || args.backing_format.is_some()) {
+    let has_backing = args.backing.is_some() || args.backing_format.is_some();
+    if has_backing && !formats::features(&args.format).backing {
         return Err(named(&format!("format '{}' does not support backing files", args.format)));
     }
     if let Some(backing) = &args.backing {
@@ -93,7 +97,7 @@ fn given_options(name: &str, args: &Args) -> Outcome<Given> {
 
 /// Refuses a format that nobody knows.
 pub(crate) fn check_format(format: &str) -> Outcome<()> {
-    crate::spec::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
+    formats::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
 }
 
 /// The size that was given, or that of the backing file, which has to exist in any case. Returns the files of its chain.
@@ -148,15 +152,18 @@ pub(crate) fn files_of_backing(name: &str, given: &Given) -> Outcome<FilesInUse>
 /// if it is none of `in_use`, whatever name it has there.
 pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse) -> Outcome<()> {
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
-    let driver = crate::spec::registry().find(format).map_err(failed)?;
+    let driver = formats::registry().find(format).map_err(failed)?;
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
-    let options =
-        given.for_format().map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
+    let options = given
+        .for_format(driver)
+        .map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
     let mut rehearsed = options.clone();
-    let preallocation = rehearsed.take("preallocation");
+    let preallocation = rehearsed.take(PREALLOCATION);
     let over_backing = given.get("backing_file").is_some();
-    if over_backing || !has_known_preallocation(format, preallocation.as_deref()) {
-        rehearsed.set("preallocation", preallocation.unwrap_or_else(|| "off".to_owned()));
+    if (over_backing || !has_known_preallocation(driver, preallocation.as_deref()))
+        && let Some(preallocation) = preallocation
+    {
+        rehearsed.set(PREALLOCATION, preallocation);
     }
     let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     driver.create(&rehearsal, size, rehearsed).map_err(failed)?;
@@ -170,7 +177,7 @@ pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse)
         remove_half(name);
     }
     made.map_err(failed)?;
-    if format == "raw" {
+    if driver.features().is_raw {
         // A first block that is stored lets others find out what alignment the host asks for.
         let block = vec![0; size.min(FIRST_BLOCK_BYTES) as usize];
         storage.write_at(0, &block).map_err(failed)?;
@@ -188,12 +195,10 @@ fn remove_half(name: &str) {
 }
 
 /// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is large.
-fn has_known_preallocation(format: &str, value: Option<&str>) -> bool {
-    match value {
-        None | Some("off" | "falloc" | "full") => true,
-        Some("metadata") => format == "qcow2",
-        Some(_) => false,
-    }
+fn has_known_preallocation(format: &dyn Format, value: Option<&str>) -> bool {
+    let Some(value) = value else { return true };
+    let mut specs = format.create_options().iter();
+    specs.find(|spec| spec.name == PREALLOCATION).is_some_and(|spec| spec.parse(value).is_ok())
 }
 
 /// Locks the file, and empties it. As long as what is returned lives, it stays locked.

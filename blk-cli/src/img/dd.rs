@@ -12,6 +12,7 @@ use super::failure::{Failure, Outcome, complain};
 use super::image::{Image, Named, Purpose};
 use super::options::Given;
 use super::size::{parse_count, parse_up_to, whole_sectors};
+use crate::formats;
 
 /// Copies blocks of an image to a new one
 #[derive(Debug, Parser)]
@@ -20,7 +21,7 @@ pub(super) struct Args {
     #[command(flatten)]
     image: ImageArgs,
     /// Format of the new image
-    #[arg(short = 'O', long, value_name = "FORMAT", default_value = "raw")]
+    #[arg(short = 'O', long, value_name = "FORMAT", default_value = formats::DEFAULT)]
     output_format: String,
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]

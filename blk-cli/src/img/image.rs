@@ -166,7 +166,7 @@ impl Image {
 pub(crate) fn info_of(disk: &Disk) -> Result<ImageInfo> {
     match disk.as_info() {
         Some(info) => info.info(),
-        None => Ok(ImageInfo { format: "raw", ..ImageInfo::default() }),
+        None => Ok(ImageInfo { format: blk_raw::FORMAT.name(), ..ImageInfo::default() }),
     }
 }
 

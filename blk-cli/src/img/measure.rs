@@ -3,25 +3,25 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use blk_core::{Detail, Extent, Options};
+use blk_core::{Detail, Extent, Format};
 use clap::Parser;
 
 use super::args::{self, OutputForm};
 use super::chain::Chain;
-use super::create::check_format;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::json::Json;
 use super::options::{self, Given};
 use super::output::{self, append};
 use super::size::{parse, whole_sectors};
+use crate::formats;
 
 /// Tells how large a new image would be
 #[derive(Debug, Parser)]
 #[command(args_override_self = true, infer_long_args = true)]
 pub(super) struct Args {
     /// Format of the new image
-    #[arg(short = 'O', long, value_name = "FORMAT", default_value = "raw")]
+    #[arg(short = 'O', long, value_name = "FORMAT", default_value = formats::DEFAULT)]
     target_format: String,
     /// Options of its format, name=value,...; 'help' lists them
     #[arg(short = 'o', long, value_name = "OPTIONS")]
@@ -68,7 +68,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         options::help(&args.target_format)?;
         return Ok(ExitCode::SUCCESS);
     }
-    check_format(&args.target_format)?;
+    let format = formats::registry().find(&args.target_format);
+    let format = format.map_err(|error| Failure::new(error.to_string()))?;
     let mut given = Given::parse(&args.options)?;
     given.check(&args.target_format)?;
     let source = open_source(program, &args)?;
@@ -76,11 +77,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         (Some(source), _) => source.size(),
         (None, size) => whole_sectors(parse("image size", size.as_deref().unwrap_or_default())?),
     };
-    let measure = if args.target_format == "qcow2" {
-        measure_qcow2(size, &given, source.as_ref())?
-    } else {
-        Measure { required: size, fully_allocated: size, bitmaps: None }
-    };
+    let measure = measure(format, size, &given, source.as_ref())?;
     output::text(&match args.output {
         OutputForm::Human => measure.human(),
         OutputForm::Json => measure.json(),
@@ -128,90 +125,24 @@ impl Measure {
     }
 }
 
-/// What decides how much metadata a qcow2 image has.
-#[derive(Debug, Clone, Copy)]
-struct Geometry {
-    cluster_bytes: u64,
-    refcount_bits: u64,
-    l2_entry_bytes: u64,
-}
-
-impl Geometry {
-    fn of(given: &Given) -> Outcome<Self> {
-        let number = |name: &'static str, default: u64| -> Outcome<u64> {
-            let mut options = Options::new();
-            options.set(name, given.get(name).map_or_else(|| default.to_string(), str::to_owned));
-            let taken =
-                if name == "cluster_size" { options.take_size(name) } else { options.take_number(name) };
-            let value = taken.map_err(|error| Failure::new(error.to_string()))?;
-            Ok(value.unwrap_or(default))
-        };
-        let cluster_bytes = number("cluster_size", 65536)?;
-        if !cluster_bytes.is_power_of_two() || !(512..=2 << 20).contains(&cluster_bytes) {
-            let reason = "is not a power of two from 512 to 2097152";
-            return Err(Failure::new(format!("option 'cluster_size': {cluster_bytes} {reason}")));
-        }
-        let refcount_bits = number("refcount_bits", 16)?;
-        let is_v2 = matches!(given.get("compat"), Some("0.10" | "v2"));
-        if !refcount_bits.is_power_of_two() || refcount_bits > 64 || (is_v2 && refcount_bits != 16) {
-            let reason = "is not a power of two from 1 to 64, or not 16 in version 2";
-            return Err(Failure::new(format!("option 'refcount_bits': {refcount_bits} {reason}")));
-        }
-        let extended = given.get("extended_l2") == Some("on");
-        if extended && cluster_bytes < 16384 {
-            return Err(Failure::new(format!(
-                "extended L2 entries need clusters of 16384 bytes, not {cluster_bytes}"
-            )));
-        }
-        Ok(Self { cluster_bytes, refcount_bits, l2_entry_bytes: if extended { 16 } else { 8 } })
-    }
-
-    /// Bytes of an image with all clusters of the disk allocated.
-    fn full(self, size: u64) -> u64 {
-        let Self { cluster_bytes, refcount_bits, l2_entry_bytes } = self;
-        let data_clusters = size.div_ceil(cluster_bytes);
-        let l2_tables = (data_clusters * l2_entry_bytes).div_ceil(cluster_bytes);
-        let l1_clusters = (l2_tables * 8).div_ceil(cluster_bytes);
-        let counted = 1 + l1_clusters + l2_tables + data_clusters;
-        let per_block = cluster_bytes * 8 / refcount_bits;
-        // The blocks and the table count themselves too: the sizes settle within a few rounds.
-        let (mut blocks, mut table_clusters) = (0, 0);
-        loop {
-            let needed_blocks = (counted + blocks + table_clusters).div_ceil(per_block);
-            let needed_clusters = (needed_blocks * 8).div_ceil(cluster_bytes);
-            if (needed_blocks, needed_clusters) == (blocks, table_clusters) {
-                break;
-            }
-            (blocks, table_clusters) = (needed_blocks, needed_clusters);
-        }
-        (counted + blocks + table_clusters) * cluster_bytes
-    }
-}
-
-/// The largest L1 table, in bytes.
-const L1_BYTES_MAX: u64 = 32 << 20;
-
-fn measure_qcow2(size: u64, given: &Given, source: Option<&Image>) -> Outcome<Measure> {
-    let geometry = Geometry::of(given)?;
-    let cluster = geometry.cluster_bytes;
-    let reach = u128::from(cluster / geometry.l2_entry_bytes) * u128::from(cluster);
-    if u128::from(size).div_ceil(reach) * 8 > u128::from(L1_BYTES_MAX) {
-        return Err(Failure::new(format!("a disk of {size} bytes is too large for clusters of {cluster}")));
-    }
-    let fully_allocated = geometry.full(size);
-    let is_preallocated = matches!(given.get("preallocation"), Some("full" | "falloc"));
+fn measure(format: &dyn Format, size: u64, given: &Given, source: Option<&Image>) -> Outcome<Measure> {
+    let image = format.measure(size, given.of_format(format));
+    let image = image.map_err(|error| Failure::new(error.to_string()))?;
+    let fully_allocated = image.fully_allocated;
+    let aligned = size.next_multiple_of(image.unit_bytes);
+    // With a backing file zeroes are stored too.
     let hides_nothing = given.get("backing_file").is_some();
-    let aligned = size.next_multiple_of(cluster);
     let data = match source {
-        _ if is_preallocated => aligned,
+        _ if image.allocates_all => aligned,
         None => 0,
         Some(_) if hides_nothing => aligned,
-        Some(source) => data_bytes(source, cluster).map_err(|error| Failure::of(&source.name, &error))?,
+        Some(source) => {
+            data_bytes(source, image.unit_bytes).map_err(|error| Failure::of(&source.name, &error))?
+        }
     };
-    let is_v2 = matches!(given.get("compat"), Some("0.10" | "v2"));
-    let bitmaps = match source {
-        Some(source) if !is_v2 => bitmap_bytes(source, size, cluster)?,
-        _ => None,
+    let bitmaps = match source.filter(|_| image.bitmaps) {
+        Some(source) => bitmap_bytes(source, size, image.unit_bytes)?,
+        None => None,
     };
     Ok(Measure { required: fully_allocated - aligned + data, fully_allocated, bitmaps })
 }
@@ -235,7 +166,7 @@ fn data_bytes(source: &Image, cluster: u64) -> blk_core::Result<u64> {
 /// What the source's bitmaps would take; `None` where its format has none.
 fn bitmap_bytes(source: &Image, size: u64, cluster: u64) -> Outcome<Option<u64>> {
     let info = source.info().map_err(|error| Failure::of(&source.name, &error))?;
-    if info.format != "qcow2"
+    if !formats::features(info.format).bitmaps
         || info.details.iter().any(|(_, detail)| *detail == Detail::Text("0.10".to_owned()))
     {
         return Ok(None);

@@ -1,67 +1,13 @@
-//! Options of a new image, `-o name=value,...`: the list of all, their defaults, and how they are shown.
+//! Options of a new image, `-o name=value,...`: how they are given and shown. What there are, the lists of the formats say.
 
-use blk_core::{Options, parse_integer, parse_size};
+use blk_core::{Format, OptionKind, OptionSpec, Options, Range, Step, Support};
 
 use super::failure::{Failure, Outcome};
 use super::output::{self, append};
+use crate::formats::registry;
 
-/// What kind of value an option takes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Text,
-    Size,
-    Number,
-    Switch,
-}
-
-/// An option of a format; the order is that in which they are shown.
-#[derive(Debug, Clone, Copy)]
-struct Known {
-    name: &'static str,
-    kind: Kind,
-    /// The value where none is given, if there is one that is worth showing.
-    default: Option<&'static str>,
-}
-
-const fn known(name: &'static str, kind: Kind, default: Option<&'static str>) -> Known {
-    Known { name, kind, default }
-}
-
-const QCOW2: &[Known] = &[
-    known("encryption", Kind::Switch, None),
-    known("encrypt.format", Kind::Text, None),
-    known("encrypt.key-secret", Kind::Text, None),
-    known("encrypt.cipher-alg", Kind::Text, None),
-    known("encrypt.cipher-mode", Kind::Text, None),
-    known("encrypt.ivgen-alg", Kind::Text, None),
-    known("encrypt.ivgen-hash-alg", Kind::Text, None),
-    known("encrypt.hash-alg", Kind::Text, None),
-    known("encrypt.iter-time", Kind::Number, None),
-    known("cluster_size", Kind::Size, Some("65536")),
-    known("extended_l2", Kind::Switch, Some("off")),
-    known("preallocation", Kind::Text, None),
-    known("compression_type", Kind::Text, Some("zlib")),
-    known("size", Kind::Size, None),
-    known("compat", Kind::Text, None),
-    known("backing_file", Kind::Text, None),
-    known("backing_fmt", Kind::Text, None),
-    known("data_file", Kind::Text, None),
-    known("data_file_raw", Kind::Switch, None),
-    known("lazy_refcounts", Kind::Switch, Some("off")),
-    known("refcount_bits", Kind::Number, Some("16")),
-    known("nocow", Kind::Switch, None),
-    known("extent_size_hint", Kind::Size, None),
-];
-
-const RAW: &[Known] = &[
-    known("size", Kind::Size, None),
-    known("nocow", Kind::Switch, None),
-    known("preallocation", Kind::Text, None),
-    known("extent_size_hint", Kind::Size, None),
-];
-
-/// Options of the file below: no format takes them.
-const OF_FILES: [&str; 2] = ["nocow", "extent_size_hint"];
+/// The size of the disk, for formats whose list does not say where it stands.
+static SIZE: OptionSpec = OptionSpec::disk_size(Range::ANY);
 
 /// The options that were given for a new image.
 #[derive(Debug, Clone, Default)]
@@ -110,73 +56,152 @@ impl Given {
 
     /// Brings values into the form in which they are shown, and refuses what `format` does not know.
     pub(crate) fn check(&mut self, format: &str) -> Outcome<()> {
+        let specs = all_of(find(format)?);
         for (name, value) in &mut self.values {
-            let Some(option) = all_of(format).iter().find(|option| option.name == *name) else {
+            let Some(spec) = specs.iter().find(|spec| spec.name == *name) else {
                 return Err(Failure::new(format!("format '{format}' has no option '{name}'")));
             };
-            *value = option.normal(value)?;
+            *value = shown_form(spec, value)?;
         }
         Ok(())
     }
 
-    /// `name=value` of all that is given or has a default, in the order in which formats list them.
-    pub(crate) fn shown(&self, format: &str) -> String {
-        let value = |option: &Known| self.get(option.name).or(option.default);
-        let shown = all_of(format).iter().filter_map(|option| {
-            value(option).map(|value| format!("{}={}", option.name, value.replace(',', ",,")))
+    /// `name=value` of all that is given or has a default that is shown, in the order in which formats list them.
+    pub(crate) fn shown(&self, format: &str) -> Outcome<String> {
+        let default = |spec: &OptionSpec| spec.default.filter(|_| spec.shows_default);
+        let shown = all_of(find(format)?).into_iter().filter_map(|spec| {
+            let value = self.get(spec.name).or_else(|| default(spec))?;
+            Some(format!("{}={}", spec.name, value.replace(',', ",,")))
         });
-        shown.collect::<Vec<_>>().join(" ")
+        Ok(shown.collect::<Vec<_>>().join(" "))
     }
 
-    /// The options as a format takes them: without the size, and without those of the file below.
-    pub(crate) fn for_format(&self) -> Outcome<Options> {
-        let mut options = Options::new();
-        for (name, value) in &self.values {
-            if OF_FILES.contains(&name.as_str()) {
-                if value != "off" && value != "0" {
-                    return Err(Failure::new(format!("not supported: option '{name}'")));
-                }
-            } else if name != "size" {
-                options.set(name, value.as_str());
-            }
-        }
+    /// The options as `format` takes them: without the size, and without those of the file below, which nobody takes.
+    pub(crate) fn for_format(&self, format: &dyn Format) -> Outcome<Options> {
+        let (options, of_file) = self.split(format);
+        let refused = of_file.typed("file", blk_raw::FORMAT.create_options());
+        refused.map_err(|error| Failure::new(error.to_string()))?;
         Ok(options)
     }
-}
 
-impl Known {
-    fn normal(&self, value: &str) -> Outcome<String> {
-        let wrong =
-            |expected: &str| Failure::new(format!("option '{}': '{value}' is not {expected}", self.name));
-        match self.kind {
-            Kind::Text => Ok(value.to_owned()),
-            Kind::Size => parse_size(value).map(|size| size.to_string()).map_err(|_| wrong("a size")),
-            Kind::Number => match parse_integer(value).and_then(|number| u64::try_from(number).ok()) {
-                Some(number) => Ok(number.to_string()),
-                None => Err(wrong("a number")),
-            },
-            Kind::Switch => match value {
-                "on" | "yes" | "true" | "off" | "no" | "false" => Ok(value.to_owned()),
-                _ => Err(wrong("on or off")),
-            },
+    /// The options that are the format's own, without the size.
+    pub(crate) fn of_format(&self, format: &dyn Format) -> Options {
+        self.split(format).0
+    }
+
+    /// Those of the format, and those of the file below.
+    fn split(&self, format: &dyn Format) -> (Options, Options) {
+        let (mut own, mut of_file) = (Options::new(), Options::new());
+        for (name, value) in self.values.iter().filter(|(name, _)| name != SIZE.name) {
+            let is_own = format.create_options().iter().any(|spec| spec.name == *name);
+            let is_of_file = !is_own && of_files().any(|spec| spec.name == *name);
+            if is_of_file { of_file.set(name, value.as_str()) } else { own.set(name, value.as_str()) }
         }
+        (own, of_file)
     }
 }
 
-fn all_of(format: &str) -> &'static [Known] {
-    if format == "qcow2" { QCOW2 } else { RAW }
+fn find(format: &str) -> Outcome<&'static dyn Format> {
+    registry().find(format).map_err(|error| Failure::new(error.to_string()))
+}
+
+/// Options of the file below, which QEMU's tools show with those of every format: they stand in the list of raw, which is all that
+/// a plain file has.
+fn of_files() -> impl Iterator<Item = &'static OptionSpec> {
+    blk_raw::FORMAT.create_options().iter().filter(|spec| spec.support == Support::NotBuilt)
+}
+
+/// All options of a new image, as they are shown.
+fn all_of(format: &dyn Format) -> Vec<&'static OptionSpec> {
+    let own = format.create_options();
+    let has = |name| own.iter().any(|spec| spec.name == name);
+    let size = (!has(SIZE.name)).then_some(&SIZE);
+    size.into_iter().chain(own).chain(of_files().filter(|spec| !has(spec.name))).collect()
+}
+
+/// A value as it is shown: numbers in bytes. Whether it is legal is for the format to say.
+fn shown_form(spec: &OptionSpec, text: &str) -> Outcome<String> {
+    let value =
+        spec.read(text).map_err(|reason| Failure::new(format!("option '{}': {reason}", spec.name)))?;
+    Ok(match spec.kind {
+        OptionKind::Size(_) | OptionKind::Number(_) => value.to_string(),
+        OptionKind::Switch | OptionKind::Choice(_) | OptionKind::Text => text.to_owned(),
+    })
 }
 
 /// Shows the options that a new image of this format can have.
 pub(crate) fn help(format: &str) -> Outcome<()> {
-    let driver = crate::spec::registry().find(format).map_err(|error| Failure::of("format", &error))?;
-    let mut text = format!("Supported {format} options:\n");
-    for option in driver.create_options() {
-        let name = format!("{}=<{}>", option.name, option.values);
-        append(&mut text, format_args!("  {name:<40} - {}\n", option.help));
-    }
-    append(&mut text, format_args!("  {:<40} - size of the disk\n", "size=<size>"));
+    let format = find(format)?;
+    let mut text = format!("Supported {} options:\n", format.name());
+    append_options(&mut text, all_of(format).into_iter().filter(|spec| spec.support != Support::NotBuilt));
     output::text(&text)
+}
+
+/// Shows the options of an image that can be changed.
+pub(crate) fn amend_help(format: &str) -> Outcome<()> {
+    let mut text = format!("Amend options for '{format}':\n");
+    append_options(&mut text, amendable(format)?);
+    output::text(&text)
+}
+
+/// The options of images of that format that can be changed.
+pub(crate) fn amendable(format: &str) -> Outcome<impl Iterator<Item = &'static OptionSpec>> {
+    let options = find(format)?.create_options();
+    if !options.iter().any(|spec| spec.amendable) {
+        return Err(Failure::new(format!("format '{format}' has no options that can be changed")));
+    }
+    Ok(options.iter().filter(|spec| spec.amendable))
+}
+
+/// The options of new images of all formats, for the manual.
+pub(crate) fn manual() -> String {
+    let mut text = String::new();
+    for format in registry().formats() {
+        append(&mut text, format_args!("Options of a new {} image (-o):\n", format.name()));
+        append_options(
+            &mut text,
+            all_of(format).into_iter().filter(|spec| spec.support != Support::NotBuilt),
+        );
+    }
+    text
+}
+
+/// A line for each option, by their names.
+fn append_options<'a>(text: &mut String, specs: impl Iterator<Item = &'a OptionSpec>) {
+    let mut specs: Vec<_> = specs.collect();
+    specs.sort_by_key(|spec| spec.name);
+    for spec in specs {
+        let name = format!("{}=<{}>", spec.name, kind_name(spec.kind));
+        let details = [legal(spec.kind), spec.default.map(|value| format!("default: {value}"))];
+        let details: Vec<String> = details.into_iter().flatten().collect();
+        let details = if details.is_empty() { String::new() } else { format!(" ({})", details.join("; ")) };
+        append(text, format_args!("  {name:<22} - {}{details}\n", spec.help));
+    }
+}
+
+/// What QEMU's tools call a kind of option.
+fn kind_name(kind: OptionKind) -> &'static str {
+    match kind {
+        OptionKind::Switch => "bool (on/off)",
+        OptionKind::Choice(_) | OptionKind::Text => "str",
+        OptionKind::Size(_) => "size",
+        OptionKind::Number(_) => "num",
+    }
+}
+
+/// A greatest number that nobody asks about.
+const LARGE: u64 = 1 << 60;
+
+/// Which values are legal, where not all of the kind are.
+fn legal(kind: OptionKind) -> Option<String> {
+    match kind {
+        OptionKind::Choice(words) => Some(words.join(", ")),
+        OptionKind::Size(range) | OptionKind::Number(range) => {
+            let is_all = range.min == 0 && range.max >= LARGE && range.step == Step::Multiple(1);
+            (!is_all).then(|| range.to_string())
+        }
+        OptionKind::Switch | OptionKind::Text => None,
+    }
 }
 
 /// Splits at commas; two commas are one that is meant.
@@ -213,7 +238,7 @@ mod tests {
         given.check("qcow2").unwrap();
         let expected = "cluster_size=4096 extended_l2=off compression_type=zlib size=1048576 backing_file=a,,b \
                         lazy_refcounts=off refcount_bits=8";
-        assert_eq!(given.shown("qcow2"), expected);
+        assert_eq!(given.shown("qcow2").unwrap(), expected);
         assert!(given.check("raw").unwrap_err().lines[0].contains("no option 'refcount_bits'"));
     }
 

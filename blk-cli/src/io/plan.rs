@@ -51,7 +51,7 @@ impl Plan {
         let (mut disk, mut format, mut debug) = (image.disk, image.format, image.debug);
         if self.mode.snapshot {
             disk = Arc::new(snapshot::overlay(disk, self.access())?);
-            (format, debug) = ("qcow2", None);
+            (format, debug) = (snapshot::OVERLAY.name(), None);
         }
         if self.mode.copy_on_read {
             disk = Arc::new(Disk::new(CopyOnRead::new(disk, debug.as_ref()), Access::ReadWrite));

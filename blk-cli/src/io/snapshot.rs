@@ -4,18 +4,21 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, FileStorage, MapResolver, Options, Result, Storage};
+use blk_core::{Access, Disk, Error, FileStorage, Format, MapResolver, Options, Result, Storage};
 
 /// The name under which the overlay knows the disk below it; nothing looks for a file of this name.
 const BELOW: &str = "below";
 
-/// Puts a temporary qcow2 image over `below`. Its file has no name: the host removes it when the last user closes it.
+/// The format of the overlay: QEMU's, which shows it as the format of the disk, whatever other formats the program has.
+pub(crate) static OVERLAY: &dyn Format = blk_qcow2::FORMAT;
+
+/// Puts a temporary image over `below`. Its file has no name: the host removes it when the last user closes it.
 pub(crate) fn overlay(below: Arc<Disk>, access: Access) -> Result<Disk> {
     let size = below.size();
     let storage: Arc<dyn Storage> = Arc::new(nameless_file()?);
-    let backing = Options::new().with("backing_file", BELOW).with("backing_fmt", "raw");
-    blk_qcow2::FORMAT.create(&storage, size, backing)?;
-    blk_qcow2::FORMAT.open(storage, access, Options::new(), &MapResolver::single(BELOW, below))
+    let backing = Options::new().with("backing_file", BELOW).with("backing_fmt", blk_raw::FORMAT.name());
+    OVERLAY.create(&storage, size, backing)?;
+    OVERLAY.open(storage, access, Options::new(), &MapResolver::single(BELOW, below))
 }
 
 fn nameless_file() -> Result<FileStorage> {

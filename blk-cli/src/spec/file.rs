@@ -10,6 +10,7 @@ use blk_core::{Access, Error, FileStorage, Result, Storage, name};
 use super::lock::{Claim, Locks, Permissions};
 use super::node::Locking;
 use super::place::{Place, is_read_only_device};
+use crate::formats;
 
 /// A file, whatever name it has: device and inode.
 pub(super) type FileId = (u64, u64);
@@ -153,10 +154,10 @@ fn new_claim(format: &str, is_device: bool) -> Claim {
     let file = Claim { uses: Permissions::CHANGES, unshared: Permissions::RESIZE };
     let device = Claim { uses: Permissions::ALL, unshared: Permissions::NONE };
     let image = Claim { uses: Permissions::ALL, unshared: Permissions::CHANGES };
-    match (format, is_device) {
-        ("raw", false) => file,
-        ("raw", true) => device,
-        _ => image,
+    match (formats::features(format).is_raw, is_device) {
+        (true, false) => file,
+        (true, true) => device,
+        (false, _) => image,
     }
 }
 

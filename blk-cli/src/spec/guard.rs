@@ -4,20 +4,20 @@
 //! file, and would be shown that file once the format is guessed again. So each request that changes the first sector is judged
 //! by what the sector will hold, whatever the request is and however the bytes come together.
 
-use std::ops::Range;
-
 use blk_core::sync::Mutex;
 use blk_core::{
-    Disk, Error, Extent, Info, PROBED_BYTES, PassThrough, Preallocation, Result, WriteFlags, ZeroFlags,
+    Disk, Error, Extent, Info, PROBED_BYTES, PassThrough, Preallocation, Probe, Result, WriteFlags, ZeroFlags,
 };
 
-use super::open::registry;
+use crate::formats::registry;
 
 /// "Operation not permitted", as QEMU says it.
 const EPERM: i32 = 1;
 
-/// The first sector, with zeroes past the end of the disk.
+/// A sector, with zeroes past the end of the disk.
 type Sector = [u8; PROBED_BYTES];
+
+const SECTOR_BYTES: u64 = PROBED_BYTES as u64;
 
 /// A raw disk that stays raw for whoever looks at it.
 #[derive(Debug)]
@@ -25,66 +25,88 @@ pub(crate) struct RawGuard {
     inner: Disk,
     /// Held while the first sector changes: two requests could each leave a raw image, and both together another one.
     changing: Mutex<()>,
+    /// A format that could be opened has its header in the last sector.
+    has_footers: bool,
+}
+
+/// What a request puts into its extent.
+#[derive(Debug, Clone, Copy)]
+enum Content<'a> {
+    Bytes(&'a [u8]),
+    Zeroes,
 }
 
 impl RawGuard {
     /// Puts the guard before a raw disk.
     pub(crate) fn over(disk: Disk) -> Disk {
         let access = disk.access();
-        Disk::new(Self { inner: disk, changing: Mutex::new(()) }, access)
+        let has_footers = registry().formats().any(|format| format.features().has_footer);
+        Disk::new(Self { inner: disk, changing: Mutex::new(()), has_footers }, access)
     }
 
-    /// The first sector as it is, but for what is about to change anyway.
-    fn start(&self, changed: Extent) -> Result<Sector> {
-        let mut start = [0; PROBED_BYTES];
-        let inside = self.inner.size().min(PROBED_BYTES as u64) as usize;
-        if changed.offset > 0 || changed.length < inside as u64 {
-            self.inner.read(0, &mut start[..inside])?;
-        }
-        Ok(start)
-    }
-
-    /// Makes a request on `extent`, of whose start `change` says what it becomes, if the disk stays raw.
+    /// Makes a request on `extent` that puts `content` there, if the disk stays raw.
     fn change(
         &self,
         extent: Extent,
-        change: impl FnOnce(&mut [u8]),
+        content: Content<'_>,
         request: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        let part = extent.intersection(Extent::new(0, PROBED_BYTES as u64));
-        if part.is_empty() {
+        let size = self.inner.size();
+        let touches_end = self.has_footers && extent.end().saturating_add(SECTOR_BYTES) > size;
+        if extent.is_empty() || (extent.offset >= SECTOR_BYTES && !touches_end) {
             return request();
         }
         let _alone = self.changing.lock();
-        let mut start = self.start(part)?;
-        change(&mut start[bytes(part)]);
-        check(&start, extent.offset)?;
+        self.check(extent, content, size)?;
         request()
     }
 
     fn change_size(&self, size: u64, request: impl FnOnce() -> Result<()>) -> Result<()> {
         let _alone = self.changing.lock();
-        let old = self.inner.size().min(PROBED_BYTES as u64);
-        if size < old {
-            let cut = Extent::between(size, old);
-            let mut start = self.start(cut)?;
-            start[bytes(cut)].fill(0);
-            check(&start, size)?;
+        let old = self.inner.size();
+        if size < old || self.has_footers {
+            self.check(Extent::between(size.min(old), old), Content::Zeroes, size)?;
         }
         request()
     }
-}
 
-/// Of an extent inside the sector.
-fn bytes(part: Extent) -> Range<usize> {
-    part.offset as usize..part.end() as usize
-}
+    /// Refuses what a probe of the disk, `size` bytes long then, would take for another format than raw. Of formats that cannot
+    /// be opened, only what the start says counts: there is no disk that a footer could make them show.
+    fn check(&self, extent: Extent, content: Content<'_>, size: u64) -> Result<()> {
+        let start = self.sector_after(0, extent, content)?;
+        let claimed = registry().claimed_by(&Probe { start: &start, end: &[], length: size });
+        let mut is_other = extent.offset < SECTOR_BYTES && claimed.is_some();
+        if let Some(place) = size.checked_sub(SECTOR_BYTES).filter(|_| self.has_footers) {
+            let end = self.sector_after(place, extent, content)?;
+            let probe = Probe { start: &start, end: &end, length: size };
+            is_other |= registry().opened_by(&probe).is_some_and(|format| !format.features().is_raw);
+        }
+        if !is_other {
+            return Ok(());
+        }
+        Err(Error::io("write", extent.offset, std::io::Error::from_raw_os_error(EPERM)))
+    }
 
-/// Refuses what a probe would take for another format than raw.
-fn check(start: &Sector, offset: u64) -> Result<()> {
-    match registry().claimed_by(start) {
-        None => Ok(()),
-        Some(_) => Err(Error::io("write", offset, std::io::Error::from_raw_os_error(EPERM))),
+    /// The sector at `place` after the request.
+    fn sector_after(&self, place: u64, extent: Extent, content: Content<'_>) -> Result<Sector> {
+        let mut sector = [0; PROBED_BYTES];
+        let part = extent.intersection(Extent::new(place, SECTOR_BYTES));
+        let inside = self.inner.size().saturating_sub(place).min(SECTOR_BYTES);
+        if part.is_empty() || part.offset > place || part.length < inside {
+            self.inner.read(place, &mut sector[..inside as usize])?;
+        }
+        if part.is_empty() {
+            return Ok(sector);
+        }
+        let changed = &mut sector[(part.offset - place) as usize..(part.end() - place) as usize];
+        match content {
+            Content::Zeroes => changed.fill(0),
+            Content::Bytes(bytes) => {
+                let from = (part.offset - extent.offset) as usize;
+                changed.copy_from_slice(&bytes[from..from + changed.len()]);
+            }
+        }
+        Ok(sector)
     }
 }
 
@@ -95,17 +117,16 @@ impl PassThrough for RawGuard {
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        let change = |start: &mut [u8]| start.copy_from_slice(&buf[..start.len()]);
-        self.change(extent, change, || self.inner.write(offset, buf, flags))
+        self.change(extent, Content::Bytes(buf), || self.inner.write(offset, buf, flags))
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        self.change(extent, |start| start.fill(0), || self.inner.write_zeroes(extent, flags))
+        self.change(extent, Content::Zeroes, || self.inner.write_zeroes(extent, flags))
     }
 
     /// As if all of it became zeroes: what stays as it is has been judged before.
     fn discard(&self, extent: Extent) -> Result<()> {
-        self.change(extent, |start| start.fill(0), || self.inner.discard(extent))
+        self.change(extent, Content::Zeroes, || self.inner.discard(extent))
     }
 
     fn resize(&self, size: u64) -> Result<()> {

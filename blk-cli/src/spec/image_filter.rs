@@ -9,6 +9,7 @@ use blk_core::{
 
 use super::node::{FilterDriver, Node};
 use super::open::{Inherited, OpenedDisk, Opener};
+use crate::formats::features;
 use crate::io::copy_on_read::CopyOnRead;
 
 impl Opener {
@@ -91,7 +92,8 @@ struct Compressing {
 impl Compressing {
     fn over(inner: Disk, format: &'static str, access: Access) -> Result<Self> {
         // The other two filters pass compressed writes on, whatever they lie over.
-        if !matches!(format, "qcow2" | "copy-on-read" | "throttle") {
+        let passes_on = matches!(format, "copy-on-read" | "throttle");
+        if !passes_on && !features(format).compression {
             let reason = format!("compress needs an image that can be compressed; {format} cannot");
             return Err(Error::invalid_option("file.driver", reason));
         }

@@ -34,6 +34,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 
 use super::node::Locking;
+use crate::formats::has_metadata;
 
 const USED: u8 = 100;
 const UNSHARED: u8 = 200;
@@ -98,9 +99,10 @@ impl Claim {
     }
 }
 
-/// What a commit does with its base, besides reading it. A qcow2 file grows anyway; a raw one only if the base becomes larger.
+/// What a commit does with its base, besides reading it. A file with metadata grows anyway; a raw one only if the base becomes
+/// larger.
 pub(crate) fn base_claim(format: &str, grows: bool) -> Claim {
-    if format == "qcow2" {
+    if has_metadata(format) {
         return Claim { uses: Permissions::ALL, unshared: Permissions::CHANGES };
     }
     Claim { uses: Permissions { read: true, write: true, resize: grows }, unshared: Permissions::RESIZE }

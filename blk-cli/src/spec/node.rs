@@ -1,6 +1,6 @@
 //! Options read into a tree of nodes. Pure: nothing is opened, every name and value is checked.
 
-mod qcow2;
+mod qemu;
 
 use blk_core::{Options, Result};
 
@@ -9,9 +9,8 @@ use super::limits::Limits;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
 use super::text::not_yet_nbd;
-use crate::img::size::{DISK_BYTES_MAX, SECTOR_BYTES};
-
-pub(crate) use qcow2::Backing;
+use crate::formats;
+use crate::img::size::DISK_BYTES_MAX;
 
 /// Size of `null-co` where none is given, in bytes.
 const NULL_SIZE_DEFAULT: u64 = 1 << 30;
@@ -75,6 +74,15 @@ pub(crate) struct Format {
     pub(crate) backing: Backing,
 }
 
+/// What lies below an image.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Backing {
+    /// Nothing, whatever the image says.
+    None,
+    /// What the image says; these options come on top.
+    FromImage(NodeOptions),
+}
+
 /// Options that every node has.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Common {
@@ -122,7 +130,7 @@ impl Node {
         let Some(driver) = options.take_text("driver") else {
             return Self::probe(options, depth);
         };
-        if matches!(driver.as_str(), "raw" | "qcow2") {
+        if formats::registry().find(&driver).is_ok() {
             return Self::format(&driver, options, depth);
         }
         let common = Common::take(&mut options)?;
@@ -162,13 +170,55 @@ impl Node {
 impl Format {
     /// An image of a format that is known, or has been found out, over `file`.
     pub(crate) fn over(driver: &str, mut options: NodeOptions, file: Box<Node>) -> Result<Self> {
-        let format = match driver {
-            "raw" => take_raw(&mut options, file)?,
-            _ => qcow2::take(&mut options, file)?,
-        };
+        qemu::translate(driver, &mut options)?;
+        let format = formats::registry().find(driver)?;
+        let takes_backing = format.open_options().iter().any(|option| option.name == "backing");
+        let backing = if takes_backing { take_backing(&mut options)? } else { take_no_backing(&mut options) };
+        let mut passed = Options::new();
+        if takes_backing && backing == Backing::None {
+            passed.set("backing", "off");
+        }
+        for option in format.open_options() {
+            if let Some(value) = options.take_by(option)? {
+                passed.set(option.name, value.to_string());
+            }
+        }
         options.finish(driver)?;
-        Ok(format)
+        Ok(Self { driver: format.name(), options: passed, file, backing })
     }
+
+    /// Whether the options decide what the disk shows, so that the name of the file alone would be another disk.
+    fn selects_content(&self) -> bool {
+        let has_backing = matches!(&self.backing, Backing::FromImage(options) if !options.is_empty());
+        let selects =
+            |name: &str| formats::open_option(self.driver, name).is_some_and(|option| option.selects_content);
+        has_backing || self.options.clone().into_iter().any(|(name, _)| selects(&name))
+    }
+}
+
+fn take_backing(options: &mut NodeOptions) -> Result<Backing> {
+    let below = options.take_below("backing");
+    match options.take("backing") {
+        None => Ok(Backing::FromImage(below)),
+        Some(_) if !below.is_empty() => {
+            Err(options.bad("backing", "it is given as a value and as a node with options"))
+        }
+        Some(Value::Null) => Ok(Backing::None),
+        Some(Value::Text(text)) if text.is_empty() => Ok(Backing::None),
+        Some(Value::Text(text)) => {
+            let reason =
+                format!("'{text}': there are no other nodes to refer to by name; null means no backing file");
+            Err(options.bad("backing", reason))
+        }
+    }
+}
+
+/// There is none, which may be said.
+fn take_no_backing(options: &mut NodeOptions) -> Backing {
+    if options.peek("backing").is_none_or(str::is_empty) {
+        options.take("backing");
+    }
+    Backing::None
 }
 
 /// What a name without a driver stands for.
@@ -219,12 +269,8 @@ impl Node {
             }
             Kind::Null { .. } | Kind::Debug { .. } | Kind::Filter { .. } => None,
             Kind::Verify { raw, test } => Some(format!("blkverify:{}:{}", raw.name()?, test.name()?)),
-            Kind::Format(format) => match &format.backing {
-                Backing::FromImage(options) if !options.is_empty() => None,
-                Backing::None if format.driver == "qcow2" => None,
-                _ if format.driver == "raw" && format.options != Options::new() => None,
-                _ => format.file.name(),
-            },
+            Kind::Format(format) if format.selects_content() => None,
+            Kind::Format(format) => format.file.name(),
             Kind::Probe { file, .. } => file.name(),
         }
     }
@@ -305,24 +351,6 @@ fn take_filter(driver: &str, options: &mut NodeOptions, depth: usize) -> Result<
     };
     // What lies below has no format that could be found out.
     Ok(Kind::Filter { driver, file: Box::new(take_child(options, "file", Role::Storage, depth)?) })
-}
-
-fn take_raw(options: &mut NodeOptions, file: Box<Node>) -> Result<Format> {
-    // There is none, which may be said.
-    if options.peek("backing").is_none_or(str::is_empty) {
-        options.take("backing");
-    }
-    let mut passed = Options::new();
-    for name in ["offset", "size"] {
-        if let Some(bytes) = options.take_size(name)? {
-            if name == "size" && !bytes.is_multiple_of(SECTOR_BYTES) {
-                return Err(options.bad(name, format!("{bytes} is not a multiple of {SECTOR_BYTES}")));
-            }
-            passed.set(name, bytes);
-        }
-    }
-    let backing = Backing::None;
-    Ok(Format { driver: "raw", options: passed, file, backing })
 }
 
 #[cfg(test)]

@@ -7,9 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::{DiskStorage, Event, PassThrough};
-use blk_core::{
-    Access, DenyResolver, Disk, Error, MemoryStorage, Options, Registry, Resolver, Result, Storage, name,
-};
+use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Result, Storage, name};
 use blk_verify::Verify;
 
 use super::Layer;
@@ -27,16 +25,12 @@ use super::options::NodeOptions;
 use super::scratch::Scratch;
 use super::start::Start;
 use super::verify::OnMismatch;
+use crate::formats::{self, registry};
 
 /// Longest chain of backing files: each image takes an open file, and each request a step down.
 pub(crate) const CHAIN_MAX: usize = 500;
 /// Most files of an image: what they name in turn could double at each step.
 const FILES_MAX: usize = 1024;
-
-/// The formats that the program knows.
-pub(crate) fn registry() -> Registry {
-    Registry::new([blk_qcow2::FORMAT, blk_raw::FORMAT])
-}
 
 /// What nodes have from the node above, or from the command line, unless they say otherwise.
 #[derive(Debug, Clone, Copy, Default)]
@@ -133,14 +127,17 @@ impl OpenedStorage {
 
 /// What a driver does with the file below it.
 fn claim(driver: &str, access: Access, inherited: Inherited) -> Claim {
-    let is_raw = driver != "qcow2";
+    claim_of(formats::has_metadata(driver), access, inherited)
+}
+
+fn claim_of(has_metadata: bool, access: Access, inherited: Inherited) -> Claim {
     let writes = access == Access::ReadWrite;
     let read = writes || !inherited.describes;
     let mut unshared = Permissions { resize: inherited.fixed_length, ..Permissions::NONE };
-    if !inherited.force_share && (!is_raw || inherited.unwritten) {
+    if !inherited.force_share && (has_metadata || inherited.unwritten) {
         unshared = Permissions::CHANGES;
     }
-    let resize = writes && (!is_raw || inherited.fixed_length);
+    let resize = writes && (has_metadata || inherited.fixed_length);
     Claim { uses: Permissions { read, write: writes, resize }, unshared }
 }
 
@@ -178,7 +175,7 @@ impl Opener {
                 };
                 opened.claim(claim(format, access, inherited))?;
                 let mut options = Options::new();
-                set_discard(&mut options, inherited);
+                set_discard(&mut options, blk_raw::FORMAT.name(), inherited);
                 let storage = Arc::new(WithoutSteps(Arc::clone(&opened.storage)));
                 let disk = blk_raw::FORMAT.open(storage, access, options, &DenyResolver)?;
                 let disk = Filter::over(disk, wishes(&node.common));
@@ -215,14 +212,12 @@ impl Opener {
         let below = Inherited { fixed_length: false, ..inherited };
         let resolver = BackingResolver::new(deeper, shown(&node), folder, format.backing.clone(), below);
         let mut options = format.options.clone();
-        set_discard(&mut options, inherited);
-        if format.driver == "qcow2" {
-            for (name, is_wanted, value) in
-                [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")]
-            {
-                if is_wanted {
-                    options.set(name, value);
-                }
+        set_discard(&mut options, format.driver, inherited);
+        for (name, is_wanted, value) in
+            [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")]
+        {
+            if is_wanted && formats::open_option(format.driver, name).is_some() {
+                options.set(name, value);
             }
         }
         let driver = registry().find(format.driver)?;
@@ -257,7 +252,7 @@ impl Opener {
         let driver = registry().probe(&*looked.storage)?.name();
         let format = Format::over(driver, options.clone(), Box::new(file.clone()))?;
         let mut opened = self.format(common, &format, looked, access, inherited)?;
-        if driver == "raw" {
+        if formats::features(driver).is_raw {
             opened.guessed_raw = true;
             if opened.disk.access() == Access::ReadWrite {
                 opened.disk = RawGuard::over(opened.disk);
@@ -384,7 +379,7 @@ impl Opener {
         }
         if let Some(scratch) = scratch {
             // It is only read because what is written goes elsewhere: nobody may change it meanwhile.
-            file.claim(claim("qcow2", Access::ReadOnly, inherited))?;
+            file.claim(claim_of(true, Access::ReadOnly, inherited))?;
             return Ok(opened(scratch.add(file.id(), file.storage())?, false));
         }
         if let Some(origin) = self.scratch.as_ref().and_then(|scratch| scratch.origin(file.id())) {
@@ -485,8 +480,9 @@ fn inherit(common: &Common, from: Inherited, access: Access) -> Result<Inherited
     })
 }
 
-fn set_discard(options: &mut Options, inherited: Inherited) {
-    if let Some(frees) = inherited.discard {
+fn set_discard(options: &mut Options, driver: &str, inherited: Inherited) {
+    let is_known = formats::open_option(driver, "discard").is_some();
+    if let Some(frees) = inherited.discard.filter(|_| is_known) {
         options.set("discard", if frees { "unmap" } else { "ignore" });
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use blk_core::{Error, Result, parse_size};
+use blk_core::{Error, OptionSpec, Result, TypedValue, parse_size, parse_switch};
 
 /// Most options of a specification.
 const OPTIONS_MAX: usize = 1 << 14;
@@ -16,6 +16,12 @@ pub(crate) enum Value {
     Text(String),
     /// JSON's `null`: explicitly nothing.
     Null,
+}
+
+impl From<u64> for Value {
+    fn from(number: u64) -> Self {
+        Self::Text(number.to_string())
+    }
 }
 
 impl From<&str> for Value {
@@ -135,17 +141,17 @@ impl NodeOptions {
 
     /// Takes out a switch.
     pub(crate) fn take_switch(&mut self, name: &str) -> Result<Option<bool>> {
-        let words = [
-            ("on", true),
-            ("off", false),
-            ("yes", true),
-            ("no", false),
-            ("true", true),
-            ("false", false),
-            ("y", true),
-            ("n", false),
-        ];
-        self.take_choice(name, &words)
+        let Some(text) = self.take_text(name) else { return Ok(None) };
+        match parse_switch(&text) {
+            Some(is_on) => Ok(Some(is_on)),
+            None => Err(self.bad(name, format!("'{text}' is neither on nor off"))),
+        }
+    }
+
+    /// Takes out an option of a format's list.
+    pub(crate) fn take_by(&mut self, spec: &OptionSpec) -> Result<Option<TypedValue>> {
+        let Some(text) = self.take_text(spec.name) else { return Ok(None) };
+        spec.parse(&text).map(Some).map_err(|reason| self.bad(spec.name, reason))
     }
 
     /// Takes out a size in bytes; suffixes as `k` and `M` are powers of 1024.
@@ -268,7 +274,7 @@ mod tests {
     #[test]
     fn words_and_numbers_are_checked() {
         let mut given = options(&[("a", "maybe"), ("b", "0x10"), ("c", "17"), ("d", "-1"), ("e", "on")]);
-        assert!(given.take_switch("a").unwrap_err().to_string().contains("none of on, off"));
+        assert!(given.take_switch("a").unwrap_err().to_string().contains("neither on nor off"));
         assert_eq!(given.take_number("b", 16).unwrap(), Some(16));
         assert!(given.take_number("c", 16).is_err());
         assert!(given.take_number("d", 16).is_err());

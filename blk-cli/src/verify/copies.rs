@@ -8,7 +8,8 @@ use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolv
 use blk_verify::scenario::Config;
 use blk_verify::target::{ImageTarget, Prepared};
 
-use crate::spec::{self, Image};
+use crate::formats::registry;
+use crate::spec::Image;
 
 /// What is left after a crash is read whole, thousands of times: larger disks are refused. Bytes.
 const DISK_BYTES_MAX: u64 = 8 << 20;
@@ -39,7 +40,7 @@ impl Copies {
             );
         }
         let storage = image.layers.first().and_then(|layer| layer.storage.clone());
-        let (Some(storage), Ok(format)) = (storage, spec::registry().find(image.format)) else {
+        let (Some(storage), Ok(format)) = (storage, registry().find(image.format)) else {
             bail!(
                 "'{name}' is of format {}, which keeps no image of its own that could be copied",
                 image.format
@@ -78,7 +79,7 @@ impl Prepared for Copies {
 
     fn open(&self, storage: Arc<dyn Storage>) -> blk_core::Result<Disk> {
         let below = Below(self.0.below.clone());
-        spec::registry().find(self.0.format)?.open(storage, Access::ReadWrite, Options::new(), &below)
+        registry().find(self.0.format)?.open(storage, Access::ReadWrite, Options::new(), &below)
     }
 
     fn reference(&self) -> blk_core::Result<Disk> {

@@ -231,9 +231,27 @@ fn images_that_qemu_makes_are_recognised() {
             "{kind:?}: {errors}"
         );
     }
-    // The footer of this one is past the end of its disk: the bytes until there are a raw image's.
+}
+
+/// The footer of this one is past the end of its disk. QEMU takes it for a raw image, footer included.
+#[test]
+fn a_vpc_image_of_fixed_size_is_recognised_by_its_footer() {
+    if !qemu::available() {
+        return;
+    }
+    let (theirs, ours) = (Tools::of_qemu(), Tools::ours());
     assert!(theirs.img(&["create", "-q", "-f", "vpc", "-o", "subformat=fixed", "image", "1M"]).is_some());
-    assert!(ours.img(&["info", theirs.path("image").to_str().unwrap()]).is_some());
+    let image = theirs.path("image");
+    let output = ours.run("qemu-img", &["info", image.to_str().unwrap()]);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(errors.contains("looks like vpc, which is not supported; -f raw takes"), "{errors}");
+    assert!(ours.img(&["info", "-f", "raw", image.to_str().unwrap()]).is_some());
+    // A footer that is damaged is none.
+    let mut bytes = fs::read(&image).unwrap();
+    let at = bytes.len() - 100;
+    bytes[at] ^= 1;
+    fs::write(&image, bytes).unwrap();
+    assert!(ours.img(&["info", image.to_str().unwrap()]).is_some());
 }
 
 /// Whoever vets images that others have made reads what the format is; a guess is no statement about it.

@@ -6,7 +6,8 @@ use crate::common::Image;
 use crate::common::handmade::Handmade;
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{
-    Access, Detail, Details, Disk, MapResolver, OptionHelp, Options, Resolver, Result, Storage, WriteFlags,
+    Access, Detail, Details, Disk, MapResolver, OptionSpec, Options, Probe, Resolver, Result, Storage,
+    Support, WriteFlags,
 };
 use blk_qcow2::FORMAT;
 
@@ -21,31 +22,57 @@ fn an_image_is_recognised_by_its_magic_and_version() {
         (b"QFIx\0\0\0\x03", 0),
         (b"", 0),
     ] {
-        assert_eq!(FORMAT.probe(start), surety, "{start:?}");
+        assert_eq!(FORMAT.probe(&Probe::of_start(start)), surety, "{start:?}");
     }
 }
 
-/// A value of those that an option's help tells.
-fn value(help: &OptionHelp) -> &'static str {
-    match (help.values.split_once('|'), help.values) {
-        (Some((first, _)), _) => first,
-        (None, "number" | "size") => "512",
-        (None, _) => "raw",
-    }
+/// Values of an option, of which a text has any.
+fn values(option: &OptionSpec) -> Vec<String> {
+    let samples = option.samples();
+    if samples.is_empty() { vec!["raw".to_owned()] } else { samples }
 }
 
 #[test]
-fn the_options_that_are_told_are_taken() {
-    assert_eq!((FORMAT.open_options().len(), FORMAT.create_options().len()), (11, 8));
-    for help in FORMAT.open_options() {
-        let image = Image::new(1 << 20, Options::new());
-        image.open(Options::new().with(help.name, value(help)));
+fn every_value_that_is_listed_is_taken() {
+    let count = |options: &[OptionSpec]| {
+        options.iter().filter(|option| option.support == Support::Built && option.name != "x-control").count()
+    };
+    assert_eq!((count(FORMAT.open_options()), count(FORMAT.create_options())), (20, 8));
+    let image = Image::new(1 << 20, Options::new());
+    for option in FORMAT.open_options() {
+        for value in values(option) {
+            image.open(Options::new().with(option.name, value));
+        }
     }
-    for help in FORMAT.create_options() {
-        let options = Options::new().with(help.name, value(help));
-        let options =
-            if help.name == "backing_fmt" { options.with("backing_file", "below") } else { options };
-        Image::new(1 << 20, options);
+    for option in FORMAT.create_options().iter().filter(|option| option.support == Support::Built) {
+        for value in values(option) {
+            let options = Options::new().with(option.name, value);
+            let options =
+                if option.name == "backing_fmt" { options.with("backing_file", "below") } else { options };
+            Image::new(1 << 20, options);
+        }
+    }
+}
+
+/// The list says so; each of these has a default that the driver relies on.
+#[test]
+fn what_contradicts_what_is_told_with_the_reason() {
+    let v2 = Options::new().with("compat", "v2");
+    for (options, text) in [
+        (v2.clone().with("lazy_refcounts", "on"), "'on' contradicts compat=0.10: version 2 cannot have it"),
+        (v2.clone().with("refcount_bits", "8"), "'8' contradicts compat=0.10: version 2 has 16"),
+        (v2.with("compression_type", "zstd"), "'zstd' contradicts compat=0.10: version 2 knows only zlib"),
+        (
+            Options::new().with("preallocation", "metadata").with("backing_file", "b"),
+            "'metadata' contradicts backing_file=b: allocated clusters would hide the backing file",
+        ),
+        (Options::new().with("backing_fmt", "raw"), "'raw' needs backing_file"),
+        (Options::new().with("compat", "v4"), "'v4' is neither 0.10 nor 1.1"),
+        (Options::new().with("encrypt.format", "luks"), "not supported: qcow2 option 'encrypt.format'"),
+        (Options::new().with("size", "1M"), "option 'size': unknown"),
+    ] {
+        let error = Image::try_new(1 << 20, options).unwrap_err().to_string();
+        assert!(error.contains(text), "{error}");
     }
 }
 
@@ -81,7 +108,8 @@ fn an_l2_slice_has_512_bytes_to_2_mib() {
     drop(disk);
     let l2 = image.field(image.field(40) as usize) & 0x00ff_ffff_ffff_fe00;
     for (asked, read) in [
-        (0u64, Some(4096)),
+        (0u64, None),
+        (4096, Some(4096)),
         (256, None),
         (512, Some(512)),
         (513, None),

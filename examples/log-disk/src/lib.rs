@@ -17,7 +17,9 @@ pub mod testing;
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, Format, Options, Resolver, Result, Storage};
+use blk_core::{
+    Access, Disk, Error, Format, OptionKind, OptionSpec, Options, Probe, Range, Resolver, Result, Storage,
+};
 
 use disk::LogDisk;
 use record::{HEADER_BYTES, MAGIC, Record};
@@ -25,9 +27,11 @@ use record::{HEADER_BYTES, MAGIC, Record};
 /// The format, for a [`blk_core::Registry`].
 pub static FORMAT: &dyn Format = &LogFormat;
 
-const BLOCK_BYTES_USUAL: u64 = 4096;
-const BLOCK_BYTES_MIN: u64 = 512;
-const BLOCK_BYTES_MAX: u64 = 1 << 20;
+const BLOCK_BYTES: Range = Range::powers_of_two(512, 1 << 20);
+
+static CREATE_OPTIONS: &[OptionSpec] =
+    &[OptionSpec::new("block_size", OptionKind::Size(BLOCK_BYTES), "Size of a block")
+        .with_shown_default("4096")];
 
 #[derive(Debug)]
 struct LogFormat;
@@ -37,8 +41,8 @@ impl Format for LogFormat {
         "log"
     }
 
-    fn probe(&self, start: &[u8]) -> u8 {
-        if start.starts_with(MAGIC) { 100 } else { 0 }
+    fn probe(&self, probe: &Probe<'_>) -> u8 {
+        if probe.start.starts_with(MAGIC) { 100 } else { 0 }
     }
 
     fn open(
@@ -52,14 +56,9 @@ impl Format for LogFormat {
         Ok(Disk::new(LogDisk::open(storage, access)?, access))
     }
 
-    fn create(&self, storage: &Arc<dyn Storage>, size: u64, mut options: Options) -> Result<()> {
-        let block_bytes = options.take_size("block_size")?.unwrap_or(BLOCK_BYTES_USUAL);
-        options.finish(self.name())?;
-        if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
-            let reason =
-                format!("{block_bytes} is not a power of two from {BLOCK_BYTES_MIN} to {BLOCK_BYTES_MAX}");
-            return Err(Error::invalid_option("block_size", reason));
-        }
+    fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
+        let options = options.typed(self.name(), CREATE_OPTIONS)?;
+        let block_bytes = options.number("block_size").expect("it has a default");
         storage.set_len(0)?;
         let mut header = vec![0; HEADER_BYTES as usize];
         header[..8].copy_from_slice(MAGIC);
@@ -67,6 +66,10 @@ impl Format for LogFormat {
         header.extend_from_slice(&Record::resize(0, size).encode(&[]));
         storage.write_at(0, &header)?;
         storage.sync()
+    }
+
+    fn create_options(&self) -> &'static [OptionSpec] {
+        CREATE_OPTIONS
     }
 }
 
@@ -79,7 +82,7 @@ fn read_header(storage: &dyn Storage) -> Result<u64> {
         return Err(Error::malformed("header", 0, format!("the magic is {magic:02x?}")));
     }
     let block_bytes = u64::from_le_bytes(block_bytes.try_into().expect("8 bytes"));
-    if !block_bytes.is_power_of_two() || !(BLOCK_BYTES_MIN..=BLOCK_BYTES_MAX).contains(&block_bytes) {
+    if !BLOCK_BYTES.contains(block_bytes) {
         return Err(Error::malformed("header", 8, format!("the block size is {block_bytes}")));
     }
     Ok(block_bytes)

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use blk_core::{Detail, ImageInfo};
+use blk_core::Detail;
 
 use super::{Call, Command, Needs};
 use crate::io::getopt::Words;
@@ -107,7 +107,7 @@ fn info(session: &mut Session, _call: &Call<'_>) -> Done {
     let Some(info) = target.disk().as_info() else { return Err(Refusal::Said) };
     let info = info.info().map_err(|error| Refusal::Failed { what: "info", error })?;
     let cluster_bytes = report::bytes(info.cluster_bytes.unwrap_or(0));
-    let state_offset = report::bytes(machine_state_offset(&info, target.disk().size()));
+    let state_offset = report::bytes(info.machine_state_offset);
     let mut text = format!("cluster size: {cluster_bytes}\nvm state offset: {state_offset}\n");
     if !info.details.is_empty() {
         text.push_str("Format specific information:\n");
@@ -117,14 +117,6 @@ fn info(session: &mut Session, _call: &Call<'_>) -> Done {
     }
     session.console.say(&text);
     Ok(())
-}
-
-/// Where machine state would be stored: qcow2 keeps it behind the disk, in L2 tables of its own.
-fn machine_state_offset(info: &ImageInfo, size: u64) -> u64 {
-    let Some(cluster_bytes) = info.cluster_bytes.filter(|_| info.format == "qcow2") else { return 0 };
-    let has_wide_entries = info.details.contains(&("extended-l2", Detail::Switch(true)));
-    let entry_bytes = if has_wide_entries { 16 } else { 8 };
-    size.checked_next_multiple_of(cluster_bytes / entry_bytes * cluster_bytes).unwrap_or(u64::MAX)
 }
 
 fn add_detail(text: &mut String, name: &str, detail: &Detail, level: usize) {
@@ -155,21 +147,6 @@ fn add_detail(text: &mut String, name: &str, detail: &Detail, level: usize) {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn machine_state_lies_behind_whole_l2_tables() {
-        let info = |cluster_bytes, wide| ImageInfo {
-            format: "qcow2",
-            cluster_bytes: Some(cluster_bytes),
-            details: vec![("extended-l2", Detail::Switch(wide))],
-            ..ImageInfo::default()
-        };
-        assert_eq!(machine_state_offset(&info(65536, false), 1 << 20), 512 << 20);
-        assert_eq!(machine_state_offset(&info(65536, true), 1 << 20), 256 << 20);
-        assert_eq!(machine_state_offset(&info(512, false), 1 << 20), 1 << 20);
-        assert_eq!(machine_state_offset(&info(65536, false), 0), 0);
-        assert_eq!(machine_state_offset(&ImageInfo { format: "raw", ..ImageInfo::default() }, 1 << 20), 0);
-    }
 
     #[test]
     fn details_are_indented_by_their_depth() {

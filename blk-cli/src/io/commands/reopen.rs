@@ -1,6 +1,7 @@
 //! `reopen`: the open image with other options.
 
 use super::{Call, Command, Needs};
+use crate::formats;
 use crate::io::getopt::Words;
 use crate::io::mode::parse_cache;
 use crate::io::plan::{NamedOptions, Plan, parse_options};
@@ -183,9 +184,10 @@ impl<'a> Present<'a> {
         let is_identity = IDENTITY.contains(&option.split('.').next().unwrap_or_default());
         match self.driver(node) {
             // Whether the driver knows it is the driver's to say.
-            Some("qcow2") => !is_identity,
-            Some("raw") => matches!(option, "size" | "offset"),
-            _ => false,
+            Some(driver) if formats::has_metadata(driver) => !is_identity,
+            // Of raw, those of its list that QEMU has.
+            Some(driver) => formats::open_option(driver, option).is_some_and(|option| option.selects_content),
+            None => false,
         }
     }
 }

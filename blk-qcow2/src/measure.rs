@@ -1,0 +1,74 @@
+//! How large a new image would be.
+
+use blk_core::{Error, Measure, Options, Result, TypedOptions};
+
+use crate::header::L1_TABLE_BYTES_MAX;
+use crate::options::CREATE_OPTIONS;
+
+/// Bytes of a cluster from which on L2 entries may be extended ones.
+const EXTENDED_CLUSTER_BYTES_MIN: u64 = 16384;
+
+/// What decides how much metadata an image has. Extended L2 entries too: images that have them can be measured, not made.
+#[derive(Debug, Clone, Copy)]
+struct Shape {
+    cluster_bytes: u64,
+    refcount_bits: u64,
+    l2_entry_bytes: u64,
+}
+
+pub(crate) fn measure(size: u64, options: Options) -> Result<Measure> {
+    let options = options.typed_of_others("qcow2", CREATE_OPTIONS)?;
+    if options.is_given("encrypt.format") {
+        return Err(Error::unsupported("measuring an encrypted image"));
+    }
+    options.check_conflicts("refcount_bits")?;
+    let shape = Shape::of(&options)?;
+    let cluster = shape.cluster_bytes;
+    let reach = u128::from(cluster / shape.l2_entry_bytes) * u128::from(cluster);
+    if u128::from(size).div_ceil(reach) * 8 > u128::from(L1_TABLE_BYTES_MAX) {
+        let reason = format!("a disk of {size} bytes is too large for clusters of {cluster}");
+        return Err(Error::invalid_option("size", reason));
+    }
+    Ok(Measure {
+        fully_allocated: shape.full_bytes(size),
+        unit_bytes: cluster,
+        allocates_all: matches!(options.choice("preallocation"), Some("falloc" | "full")),
+        bitmaps: options.choice("compat") != Some("0.10"),
+    })
+}
+
+impl Shape {
+    fn of(options: &TypedOptions) -> Result<Self> {
+        let number = |name| options.number(name).expect("it has a default");
+        let (cluster_bytes, refcount_bits) = (number("cluster_size"), number("refcount_bits"));
+        let is_extended = options.switch("extended_l2") == Some(true);
+        if is_extended && cluster_bytes < EXTENDED_CLUSTER_BYTES_MIN {
+            let reason = format!(
+                "extended L2 entries need clusters of {EXTENDED_CLUSTER_BYTES_MIN} bytes, not {cluster_bytes}"
+            );
+            return Err(Error::invalid_option("extended_l2", reason));
+        }
+        Ok(Self { cluster_bytes, refcount_bits, l2_entry_bytes: if is_extended { 16 } else { 8 } })
+    }
+
+    /// Bytes of an image with all clusters of the disk allocated.
+    fn full_bytes(self, size: u64) -> u64 {
+        let Self { cluster_bytes, refcount_bits, l2_entry_bytes } = self;
+        let data_clusters = size.div_ceil(cluster_bytes);
+        let l2_tables = (data_clusters * l2_entry_bytes).div_ceil(cluster_bytes);
+        let l1_clusters = (l2_tables * 8).div_ceil(cluster_bytes);
+        let counted = 1 + l1_clusters + l2_tables + data_clusters;
+        let per_block = cluster_bytes * 8 / refcount_bits;
+        // The blocks and the table count themselves too: the sizes settle within a few rounds.
+        let (mut blocks, mut table_clusters) = (0, 0);
+        loop {
+            let needed_blocks = (counted + blocks + table_clusters).div_ceil(per_block);
+            let needed_clusters = (needed_blocks * 8).div_ceil(cluster_bytes);
+            if (needed_blocks, needed_clusters) == (blocks, table_clusters) {
+                break;
+            }
+            (blocks, table_clusters) = (needed_blocks, needed_clusters);
+        }
+        (counted + blocks + table_clusters) * cluster_bytes
+    }
+}
