@@ -10,5 +10,6 @@ mod formats;
 mod guard;
 mod headers;
 mod images;
+mod options;
 mod sizes;
 mod tools;
