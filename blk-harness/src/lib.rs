@@ -38,19 +38,23 @@ pub use blk_verify::{generate, mutate, scenario, target};
 pub use blk_verify;
 
 /// The suites of a driver, one for each engine: `suites!(DRIVER, "mine")` is an array of [`Suite`]s named `mine_sequence`,
-/// `mine_crash`, `mine_fault` and `mine_race`.
+/// `mine_crash`, `mine_fault` and `mine_race`. It is meant for a `pub static SUITES`: tests that are written for a finding use that name.
 #[macro_export]
 macro_rules! suites {
     ($driver:expr, $name:literal) => {
         [
             $crate::Suite::new(concat!($name, "_sequence"), |purpose| {
                 $crate::runner::requests(&$driver, purpose)
-            }),
+            })
+            .with_expression(concat!(module_path!(), "::SUITES[0]")),
             $crate::Suite::new(concat!($name, "_crash"), |purpose| {
                 $crate::runner::crashes(&$driver, purpose)
-            }),
-            $crate::Suite::new(concat!($name, "_fault"), |purpose| $crate::runner::faults(&$driver, purpose)),
-            $crate::Suite::new(concat!($name, "_race"), |purpose| $crate::runner::races(&$driver, purpose)),
+            })
+            .with_expression(concat!(module_path!(), "::SUITES[1]")),
+            $crate::Suite::new(concat!($name, "_fault"), |purpose| $crate::runner::faults(&$driver, purpose))
+                .with_expression(concat!(module_path!(), "::SUITES[2]")),
+            $crate::Suite::new(concat!($name, "_race"), |purpose| $crate::runner::races(&$driver, purpose))
+                .with_expression(concat!(module_path!(), "::SUITES[3]")),
         ]
     };
 }

@@ -57,10 +57,22 @@ pub fn to_bytes(input: &Path, output: &Path) -> Result<bool> {
 /// What is wrong with the input; that the finding is not deterministic; what cannot be written.
 pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
     let scenario = read_scenario(input)?;
-    let Some(finding) = prove(suite, &scenario)? else {
+    // The driver's panics are findings here; their messages would drown what matters.
+    std::panic::set_hook(Box::new(|_| {}));
+    let is_found = reproduce_scenario(suite, scenario, out)?;
+    let _ = std::panic::take_hook();
+    if !is_found {
         println!("{}: nothing is found on {}", input.display(), suite.name());
-        return Ok(false);
-    };
+    }
+    Ok(is_found)
+}
+
+/// As [`reproduce`], for a scenario.
+///
+/// # Errors
+/// That the finding is not deterministic; what cannot be written.
+pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Result<bool> {
+    let Some(finding) = prove(suite, &scenario)? else { return Ok(false) };
     println!("proven: {REPLAYS} replays, the same report each time");
     let (smallest, is_shrunk) = smallest(suite, scenario, &finding);
     let Some(last) = prove(suite, &smallest)? else {
@@ -91,11 +103,8 @@ fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
 fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, bool) {
     let mut runner = suite.start(Purpose::Minimise);
     let started = Instant::now();
-    // The driver's panics are findings here; their messages would drown what matters.
-    std::panic::set_hook(Box::new(|_| {}));
     let judge = |candidate: &Scenario| runner.run(candidate);
     let smallest = reproduce::shrink(judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
-    let _ = std::panic::take_hook();
     let Some(smallest) = smallest else { return (scenario, false) };
     println!("{}", reproduce::shrunk(&scenario, &smallest, started.elapsed()));
     (smallest.scenario, true)
@@ -106,11 +115,9 @@ fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding
     let stem = reproduce::file_name(&finding.signature, scenario);
     let story = format!("target: {}\n{}", suite.name(), finding.report);
     let signature = format!("{:?}", finding.signature);
-    let mut forms = vec![
-        ("trace", scenario.to_text_with_story(&story)),
-        ("json", scenario.to_json()),
-        ("rs", scenario.to_rust_test(suite.name(), &signature)),
-    ];
+    let mut forms = vec![("trace", scenario.to_text_with_story(&story)), ("json", scenario.to_json())];
+    let rust_test = |expression| ("rs", scenario.to_rust_test(expression, suite.name(), &signature));
+    forms.extend(suite.expression().map(rust_test));
     forms.extend(suite.script().map(|(extension, script)| (extension, script(scenario))));
     for (extension, content) in forms {
         let path = out.join(format!("{stem}.{extension}"));

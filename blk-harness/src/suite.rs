@@ -17,6 +17,8 @@ pub struct Suite {
     start: fn(Purpose) -> Box<dyn Runner>,
     /// Extension and maker of a script that reproduces a scenario with other programs.
     script: Option<(&'static str, Script)>,
+    /// What the suite is called in Rust, outside of its crate.
+    expression: Option<&'static str>,
 }
 
 impl fmt::Debug for Suite {
@@ -28,13 +30,24 @@ impl fmt::Debug for Suite {
 impl Suite {
     /// The suite `name`; `start` makes an engine with its target.
     pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
-        Self { name, start, script: None }
+        Self { name, start, script: None, expression: None }
     }
 
     /// The same; its findings are written as a script too, with this extension.
     #[must_use]
     pub const fn with_script(self, extension: &'static str, script: Script) -> Self {
         Self { script: Some((extension, script)), ..self }
+    }
+
+    /// The same; its findings are written as Rust tests too, in which `expression` is the suite.
+    #[must_use]
+    pub const fn with_expression(self, expression: &'static str) -> Self {
+        Self { expression: Some(expression), ..self }
+    }
+
+    /// What the suite is called in Rust, outside of its crate.
+    pub fn expression(&self) -> Option<&'static str> {
+        self.expression
     }
 
     /// Its name, such as `verify_qcow2`.

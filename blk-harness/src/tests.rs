@@ -9,6 +9,7 @@ use blk_verify::Outcome;
 use blk_verify::generate::{Generator, Limits};
 
 use crate::format_driver::FormatDriver;
+use crate::repro;
 use crate::runner::Purpose;
 use crate::suite::Suite;
 
@@ -44,14 +45,20 @@ fn replay_one(path: &Path, suites: &[Suite]) -> std::result::Result<(), String> 
     suite.ok_or_else(|| format!("target '{named}' is unknown; known are {}", known()))?.replay_text(&text)
 }
 
+/// Where a test writes what it has found, from the crate's root.
+const OUT: &str = "repros";
+
 /// Runs so many generated scenarios of a seed; a run that compared, crashed, failed or interleaved nothing is no success.
 ///
 /// # Panics
-/// With the first finding and its scenario.
+/// With the first finding, which is proven, shrunk and written to the folder `repros` before.
 pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
     let mut runner = suite.start(Purpose::Fuzz);
     for scenario in Generator::new(seed, limits.clone()).take(count) {
         if let Outcome::Finding(finding) = runner.run(&scenario) {
+            if let Err(error) = repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {
+                println!("it could not be made smaller: {error:#}");
+            }
             panic!("{}\n# target: {}\n{scenario}", finding.report, suite.name());
         }
     }

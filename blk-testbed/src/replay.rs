@@ -9,13 +9,28 @@ use crate::{Qcow2Target, RawTarget};
 
 /// Everything that a scenario can run in.
 static SUITES: [Suite; 7] = [
-    of_qcow2(Suite::new("verify_qcow2", |purpose| requests(&Qcow2Target, purpose))),
-    Suite::new("verify_raw", |purpose| requests(&RawTarget, purpose)),
-    Suite::new("canary", |purpose| requests(&CANARY, purpose)),
-    of_qcow2(Suite::new("verify_crash", |purpose| crashes(&Qcow2Target, purpose))),
-    of_qcow2(Suite::new("verify_fault", |purpose| faults(&Qcow2Target, purpose))),
-    Suite::new("verify_fault_raw", |purpose| faults(&RawTarget, purpose)),
-    of_qcow2(Suite::new("verify_race", |purpose| races(&Qcow2Target, purpose))),
+    of_qcow2(
+        Suite::new("verify_qcow2", |purpose| requests(&Qcow2Target, purpose))
+            .with_expression("blk_testbed::suite(\"verify_qcow2\").unwrap()"),
+    ),
+    Suite::new("verify_raw", |purpose| requests(&RawTarget, purpose))
+        .with_expression("blk_testbed::suite(\"verify_raw\").unwrap()"),
+    Suite::new("canary", |purpose| requests(&CANARY, purpose))
+        .with_expression("blk_testbed::suite(\"canary\").unwrap()"),
+    of_qcow2(
+        Suite::new("verify_crash", |purpose| crashes(&Qcow2Target, purpose))
+            .with_expression("blk_testbed::suite(\"verify_crash\").unwrap()"),
+    ),
+    of_qcow2(
+        Suite::new("verify_fault", |purpose| faults(&Qcow2Target, purpose))
+            .with_expression("blk_testbed::suite(\"verify_fault\").unwrap()"),
+    ),
+    Suite::new("verify_fault_raw", |purpose| faults(&RawTarget, purpose))
+        .with_expression("blk_testbed::suite(\"verify_fault_raw\").unwrap()"),
+    of_qcow2(
+        Suite::new("verify_race", |purpose| races(&Qcow2Target, purpose))
+            .with_expression("blk_testbed::suite(\"verify_race\").unwrap()"),
+    ),
 ];
 
 /// QEMU's tools can be asked about qcow2 images too.

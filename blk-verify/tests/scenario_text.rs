@@ -425,11 +425,11 @@ fn a_rust_test() {
         check
         read 0 4k
         "#;
-            if let Err(report) = blk_testbed::replay_text("verify_qcow2", trace) {
+            if let Err(report) = my_driver::SUITES[0].replay_text(trace) {
                 panic!("{report}");
             }
         }
-    "##]].assert_eq(&sample().to_rust_test("verify_qcow2", "content mismatch\nat a read"));
+    "##]].assert_eq(&sample().to_rust_test("my_driver::SUITES[0]", "verify_qcow2", "content mismatch\nat a read"));
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! A scenario as a Rust test, to be put wherever `blk-testbed` can be used.
+//! A scenario as a Rust test, to be put wherever the suite that it runs in can be used.
 
 use std::fmt::Write as _;
 
@@ -6,9 +6,9 @@ use super::Scenario;
 use crate::random::hash;
 
 impl Scenario {
-    /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found.
-    /// `signature_text` says what the scenario once found; it becomes a comment.
-    pub fn to_rust_test(&self, target_name: &str, signature_text: &str) -> String {
+    /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found. The Rust
+    /// expression `suite` has a method `replay_text`. `signature_text` says what the scenario once found; it becomes a comment.
+    pub fn to_rust_test(&self, suite: &str, target_name: &str, signature_text: &str) -> String {
         let mut source = format!("//! A finding of {target_name}, replayed.\n//!\n");
         for line in signature_text.lines() {
             // Indented, so that rustdoc takes nothing in it for markup.
@@ -22,7 +22,7 @@ impl Scenario {
 fn {name}() {{
     let trace = r#\"
 {trace}\"#;
-    if let Err(report) = blk_testbed::replay_text(\"{target_name}\", trace) {{
+    if let Err(report) = {suite}.replay_text(trace) {{
         panic!(\"{{report}}\");
     }}
 }}
