@@ -261,7 +261,7 @@ fn documents_are_bounded() {
     refused(&text, &expect!["line 524290, column 1: more than 524288 requests"]);
     refused(
         &"#".repeat(bounds::DOCUMENT_BYTES_MAX + 1),
-        &expect!["4194305 bytes of text; at most 4194304 are read"],
+        &expect!["33554433 bytes of text; at most 33554432 are read"],
     );
     let flushes = vec![r#"{"do":"flush"}"#; bounds::DOCUMENT_REQUESTS_MAX + 1].join(",");
     json_refused(
@@ -270,7 +270,7 @@ fn documents_are_bounded() {
     );
     json_refused(
         &" ".repeat(bounds::DOCUMENT_BYTES_MAX + 1),
-        &expect!["4194305 bytes of JSON; at most 4194304 are read"],
+        &expect!["33554433 bytes of JSON; at most 33554432 are read"],
     );
 }
 
