@@ -122,3 +122,18 @@ fn a_raw_disk_says_what_it_is() {
     let info = disk.driver().as_info().unwrap().info().unwrap();
     assert_eq!((info.format, info.cluster_bytes, info.backing), ("raw", None, None));
 }
+
+#[test]
+fn a_raw_image_is_as_long_as_its_disk() {
+    let measured =
+        FORMAT.measure(12_345, Options::new().with("preallocation", "off").with("nocow", "on")).unwrap();
+    assert_eq!((measured.fully_allocated, measured.unit_bytes), (12_345, 1));
+    assert!(measured.allocates_all && !measured.bitmaps && FORMAT.features().is_raw);
+    for (name, value) in [("preallocation", "some"), ("colour", "red")] {
+        assert!(FORMAT.measure(1, Options::new().with(name, value)).is_err(), "{name}");
+    }
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let error = FORMAT.create(&storage, 1, Options::new().with("nocow", "on")).unwrap_err();
+    assert_eq!(error.to_string(), "not supported: raw option 'nocow'");
+    FORMAT.create(&storage, 1, Options::new().with("nocow", "off").with("extent_size_hint", "0")).unwrap();
+}

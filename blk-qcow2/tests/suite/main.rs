@@ -13,6 +13,7 @@ mod full;
 mod headers;
 mod hostile;
 mod lazy;
+mod measures;
 mod options;
 mod overlays;
 mod preallocation;
