@@ -127,7 +127,7 @@ fn a_request_costs_so_many_operations() {
         zeroes, unmapped: nothing
         discard: nothing
         flush: Write 3 (12288), PunchHole 1 (786432), SetLen 1 (0), Sync 3 (0)
-        compressed write: Read 1 (4096), Write 1 (22), WriteZeroes 1 (4096)
+        compressed write: Read 1 (4096), Write 1 (21), WriteZeroes 1 (4096)
         read of it: Read 1 (512)
         read of a part of it: Read 1 (512)
         read of another part: nothing
