@@ -90,7 +90,7 @@ fn the_line_that_replays_a_finding_works_for_names_that_are_not_utf_8() {
     assert_eq!(output.status.code(), Some(1), "{output:?}");
     let said = String::from_utf8(output.stderr).expect("the line is text");
     let line = said.lines().rev().find_map(|line| line.strip_prefix("replay: blk ")).expect("a line");
-    let script = format!("'{}' {line} --in-place", env!("CARGO_BIN_EXE_blk"));
+    let script = format!("'{}' {line}", env!("CARGO_BIN_EXE_blk"));
     let replayed = Command::new("sh").args(["-c", &script]).current_dir(folder).output().unwrap();
     assert_eq!(replayed.status.code(), Some(1), "{script}: {replayed:?}");
 }

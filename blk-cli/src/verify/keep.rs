@@ -190,14 +190,16 @@ impl Kept {
         let copy = |name: &str| folder.join(start_name(&stem, name));
         for origin in origins.all() {
             let copy = copy(&origin.name);
+            let name = quoted(&origin.name);
             let note = match write_sparse(&*origin.content, &copy, START_BYTES_MAX) {
                 Ok(()) => {
-                    format!("wrote {}: '{}' as it was before the requests", copy.display(), origin.name)
+                    format!("wrote {}: {name} as it was before the requests", copy.display())
                 }
-                Err(error) => format!(
-                    "not written: '{}' as it was before the requests, which the replay needs: {error}",
-                    origin.name
-                ),
+                Err(error) => {
+                    format!(
+                        "not written: {name} as it was before the requests, which the replay needs: {error}"
+                    )
+                }
             };
             self.notes.push(note);
         }
