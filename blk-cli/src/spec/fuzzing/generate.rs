@@ -67,6 +67,7 @@ const QCOW2: &[(&str, &[&str])] = &[
 ];
 const RAW: &[(&str, &[&str])] = &[("offset", &["0", "512"]), ("size", &["512", "1k"])];
 const FILE: &[(&str, &[&str])] = &[("locking", &["auto", "on", "off"]), ("aio", &["threads", "native"])];
+const THROTTLE: &[(&str, &[&str])] = &[("throttle-group", &["group", ""])];
 const NULL: &[(&str, &[&str])] =
     &[("size", &["0", "512", "64k", "1M"]), ("read-zeroes", SWITCH), ("latency-ns", &["0", "1000000"])];
 const DEBUG: &[(&str, &[&str])] = &[
@@ -229,12 +230,34 @@ fn set_some(rng: &mut Random, options: &mut NodeOptions, prefix: &str, choices: 
 
 /// A disk. The path of a node ends in a dot, or is empty.
 fn image(rng: &mut Random, options: &mut NodeOptions, path: &str, depth: u64) {
-    match rng.below(8) {
+    match rng.below(10) {
         0..3 => format(rng, options, path, depth, "raw"),
         3..6 => format(rng, options, path, depth, "qcow2"),
         // The format is found out.
         6 => bytes(rng, options, &format!("{path}file."), depth + 1, "overlay"),
+        7 | 8 if depth < DEPTH_MAX => filter(rng, options, path, depth),
         _ => bytes(rng, options, path, depth, "raw"),
+    }
+}
+
+/// A filter over an image.
+fn filter(rng: &mut Random, options: &mut NodeOptions, path: &str, depth: u64) {
+    let driver = rng.one_of(&["compress", "copy-on-read", "throttle", "blkdebug"]);
+    options.set(&format!("{path}driver"), driver);
+    set_some(rng, options, path, COMMON);
+    match driver {
+        "blkdebug" => {
+            set_some(rng, options, path, DEBUG);
+            image(rng, options, &format!("{path}image."), depth + 1);
+        }
+        "compress" => format(rng, options, &format!("{path}file."), depth + 1, "qcow2"),
+        _ => {
+            if driver == "throttle" {
+                set_some(rng, options, path, THROTTLE);
+                options.set(&format!("{path}throttle-group"), "group");
+            }
+            image(rng, options, &format!("{path}file."), depth + 1);
+        }
     }
 }
 
