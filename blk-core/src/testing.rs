@@ -4,7 +4,7 @@
 //! blk_core::testing::conformance(&MyMaker);
 //! ```
 //!
-//! Each rule is a function that panics where the driver breaks it. What a driver need not have (sizes of any byte, resize,
+//! Each rule is a function that panics where the driver breaks it; all are tried, and those that are broken are named. What a driver need not have (sizes of any byte, resize,
 //! discard, compressed writes, zeroes without data) it refuses with [`crate::Error::Unsupported`],
 //! [`crate::Error::InvalidOption`] or [`crate::Error::Misaligned`]; then the rule asks that nothing has changed. The suite is itself tested by drivers with a planted bug
 //! each, which the rule that is meant for it has to catch.
@@ -17,7 +17,9 @@ mod size;
 mod subject;
 mod zeroes;
 
-use crate::{Access, Disk, Result};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use crate::{Access, Disk, Error, Result};
 
 /// Makes disks of the driver under test. One medium lives as long as the maker's value for it.
 pub trait Maker {
@@ -74,13 +76,57 @@ fn rules<M: Maker>() -> Vec<Rule<M>> {
     ]
 }
 
-/// Runs every rule.
+/// The names of the rules, in the order in which they are tried.
+pub fn rule_names() -> Vec<&'static str> {
+    rules::<Nobody>().into_iter().map(|(name, _)| name).collect()
+}
+
+/// Tries every rule.
 ///
 /// # Panics
-/// With the rule that is broken.
+/// With the names of all rules that are broken, each with what broke it.
 pub fn conformance<M: Maker>(maker: &M) {
-    for (_, rule) in rules::<M>() {
-        rule(maker);
+    try_rules(maker, &rules::<M>());
+}
+
+/// Tries the rules of these names ([`rule_names`]) alone.
+///
+/// # Panics
+/// As [`conformance`]; if there is no rule of a name.
+pub fn conformance_to<M: Maker>(maker: &M, names: &[&str]) {
+    let all = rules::<M>();
+    for name in names {
+        assert!(all.iter().any(|(known, _)| known == name), "no rule '{name}'; known are {:?}", rule_names());
+    }
+    let chosen: Vec<Rule<M>> = all.into_iter().filter(|(name, _)| names.contains(name)).collect();
+    try_rules(maker, &chosen);
+}
+
+fn try_rules<M: Maker>(maker: &M, rules: &[Rule<M>]) {
+    let mut broken = Vec::new();
+    for (name, rule) in rules {
+        if let Err(payload) = catch_unwind(AssertUnwindSafe(|| rule(maker))) {
+            let why = payload.downcast_ref::<String>().map(String::as_str);
+            let why =
+                why.or_else(|| payload.downcast_ref::<&str>().copied()).unwrap_or("a panic without words");
+            broken.push(format!("rule '{name}': {why}"));
+        }
+    }
+    assert!(broken.is_empty(), "{} of {} rules are broken\n{}", broken.len(), rules.len(), broken.join("\n"));
+}
+
+/// A maker for whoever wants names only.
+struct Nobody;
+
+impl Maker for Nobody {
+    type Medium = ();
+
+    fn make(&self, _size: u64) -> Result<()> {
+        Err(Error::unsupported("disks of nobody"))
+    }
+
+    fn open(&self, (): &(), _access: Access) -> Result<Disk> {
+        Err(Error::unsupported("disks of nobody"))
     }
 }
 

@@ -96,10 +96,34 @@ fn every_rule_catches_a_bug() {
     }
 }
 
-/// The one line that driver crates have: it stops at the first broken rule.
+fn message(run: impl FnOnce()) -> String {
+    let payload = catch_unwind(AssertUnwindSafe(run)).expect_err("a rule is broken");
+    payload.downcast_ref::<String>().expect("a text").clone()
+}
+
+/// The one line that driver crates have: it goes through all rules.
 #[test]
-fn conformance_itself_panics_for_each_bug() {
-    for (bug, _) in Bug::ALL {
-        assert!(catches(|| conformance(&PlantedMaker(bug, Shape::default()))), "{bug:?}");
+fn conformance_names_each_broken_rule() {
+    let names = super::rule_names();
+    for (bug, meant) in Bug::ALL {
+        let told = message(|| conformance(&PlantedMaker(bug, Shape::default())));
+        let broken = names.iter().filter(|name| told.contains(&format!("rule '{name}': "))).count();
+        assert!(
+            told.starts_with(&format!("{broken} of {} rules are broken", names.len())),
+            "{bug:?}: {told}"
+        );
+        assert!(told.contains(&format!("rule '{meant}': ")), "{bug:?}: {told}");
     }
+}
+
+#[test]
+fn rules_can_be_chosen_by_name() {
+    let right = PlantedMaker(Bug::None, Shape::default());
+    super::conformance_to(&right, &["odd", "edges"]);
+    for (bug, meant) in Bug::ALL {
+        let maker = PlantedMaker(bug, Shape::default());
+        assert!(message(|| super::conformance_to(&maker, &[meant])).starts_with("1 of 1 rules are broken"));
+    }
+    let unknown = message(|| super::conformance_to(&right, &["odder"]));
+    assert!(unknown.contains("no rule 'odder'") && unknown.contains("\"odd\""), "{unknown}");
 }
