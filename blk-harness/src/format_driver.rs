@@ -3,9 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
-use blk_core::{Access, DenyResolver, Disk, Error, Format, MemoryStorage, Options, Result, Storage};
-use blk_verify::scenario::{Backing, Config};
-use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
+use blk_core::{
+    Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
+};
+use blk_verify::scenario::Config;
+use blk_verify::space::{PLAIN, Space};
+use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
 
 use crate::memory::MemoryDisk;
 
@@ -16,6 +19,7 @@ use crate::memory::MemoryDisk;
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
     name: &'static str,
+    space: &'static Space,
     images: Images,
     create_options: &'static [(&'static str, &'static str)],
     open_options: &'static [(&'static str, &'static str)],
@@ -42,12 +46,23 @@ impl fmt::Debug for FormatDriver {
 impl FormatDriver {
     /// The driver `name` is a format.
     pub const fn new(name: &'static str, format: &'static dyn Format) -> Self {
-        Self { name, images: Images::Format(format), create_options: &[], open_options: &[] }
+        Self::of(name, Images::Format(format))
     }
 
     /// The driver `name` is two functions.
     pub const fn of_functions(name: &'static str, create: CreateFunction, open: OpenFunction) -> Self {
-        Self { name, images: Images::Functions(create, open), create_options: &[], open_options: &[] }
+        Self::of(name, Images::Functions(create, open))
+    }
+
+    const fn of(name: &'static str, images: Images) -> Self {
+        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[] }
+    }
+
+    /// The same with a space that scenarios choose options of the format from; it says what a unit of allocation is, and where
+    /// tables end.
+    #[must_use]
+    pub const fn space(self, space: &'static Space) -> Self {
+        Self { space, ..self }
     }
 
     /// The same with options, names and values, with which every image is made; of a format.
@@ -62,42 +77,69 @@ impl FormatDriver {
         Self { open_options: options, ..self }
     }
 
-    /// Writes a fresh image of `size` bytes.
-    pub(crate) fn create(&self, storage: &Arc<dyn Storage>, size: u64) -> Result<()> {
+    /// Writes a fresh image.
+    pub(crate) fn create(&self, storage: &Arc<dyn Storage>, config: &Config) -> Result<()> {
         match self.images {
-            Images::Format(format) => format.create(storage, size, options(self.create_options)),
-            Images::Functions(create, _) => create(storage, size),
+            Images::Format(format) => {
+                let options = chosen(self.create_options, config, |name| !opens_with(format, name));
+                format.create(storage, config.size_bytes, options)
+            }
+            Images::Functions(create, _) => create(storage, config.size_bytes),
         }
     }
 
     /// Opens an image.
-    pub(crate) fn open(&self, storage: Arc<dyn Storage>, access: Access) -> Result<Disk> {
+    pub(crate) fn open(&self, storage: Arc<dyn Storage>, access: Access, config: &Config) -> Result<Disk> {
         match self.images {
-            Images::Format(format) => format.open(storage, access, options(self.open_options), &DenyResolver),
+            Images::Format(format) => {
+                let options = chosen(self.open_options, config, |name| opens_with(format, name));
+                format.open(storage, access, options, &DenyResolver)
+            }
             Images::Functions(_, open) if access == Access::ReadWrite => open(storage),
             Images::Functions(..) => Err(Error::unsupported("opening read-only")),
         }
     }
 }
 
-fn options(given: &[(&str, &str)]) -> Options {
-    given.iter().fold(Options::new(), |options, (name, value)| options.with(name, *value))
+/// Whether an option is one that images are opened with, and not one that they are created with.
+fn opens_with(format: &dyn Format, name: &str) -> bool {
+    let has = |all: &[OptionSpec]| all.iter().any(|option| option.name == name);
+    has(format.open_options()) && !has(format.create_options())
+}
+
+/// The options that are always given, and those that a scenario has chosen in their place.
+fn chosen(always: &[(&str, &str)], config: &Config, is_wanted: impl Fn(&str) -> bool) -> Options {
+    let mut options = Options::new();
+    for (name, value) in always {
+        options.set(name, *value);
+    }
+    for (name, value) in config.options.iter().filter(|(name, _)| is_wanted(name)) {
+        options.set(name, value.to_string());
+    }
+    options
 }
 
 /// A disk under test and its reference.
 #[derive(Debug)]
 struct Pair {
     driver: FormatDriver,
+    config: Config,
     storage: Arc<dyn Storage>,
     reference: Arc<Disk>,
     test: Option<Arc<Disk>>,
 }
 
-/// Fresh images of one size.
+/// Fresh images of one configuration.
 #[derive(Debug)]
 struct Fresh {
     driver: FormatDriver,
-    size: u64,
+    config: Config,
+}
+
+impl Subject for FormatDriver {
+    fn space(&self) -> &'static Space {
+        self.space
+    }
 }
 
 impl Target for FormatDriver {
@@ -105,50 +147,40 @@ impl Target for FormatDriver {
         self.name
     }
 
-    fn legalize(&self, config: &Config) -> Config {
-        ImageTarget::legalize(self, config)
-    }
-
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        self.create(&storage, config.size_bytes)?;
+        self.create(&storage, config)?;
         let reference = Arc::new(MemoryDisk::open(config.size_bytes)?);
-        let mut pair = Pair { driver: *self, storage, reference, test: None };
+        let mut pair = Pair { driver: *self, config: config.clone(), storage, reference, test: None };
         pair.open()?;
         Ok(Box::new(pair))
     }
 }
 
 impl ImageTarget for FormatDriver {
-    /// There is no backing file: whoever has one brings a target of its own.
-    fn legalize(&self, config: &Config) -> Config {
-        let mut legal = Config { backing: Backing::None, backing_bytes: 0, ..config.clone() };
-        legal.normalize();
-        legal
-    }
-
     fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
-        Ok(Box::new(Fresh { driver: *self, size: config.size_bytes }))
+        Ok(Box::new(Fresh { driver: *self, config: config.clone() }))
     }
 }
 
 impl Prepared for Fresh {
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
-        self.driver.create(storage, self.size)
+        self.driver.create(storage, &self.config)
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
-        self.driver.open(storage, Access::ReadWrite)
+        self.driver.open(storage, Access::ReadWrite, &self.config)
     }
 
     fn reference(&self) -> Result<Disk> {
-        MemoryDisk::open(self.size)
+        MemoryDisk::open(self.config.size_bytes)
     }
 }
 
 impl Pair {
     fn open(&mut self) -> Result<()> {
-        self.test = Some(Arc::new(self.driver.open(Arc::clone(&self.storage), Access::ReadWrite)?));
+        let opened = self.driver.open(Arc::clone(&self.storage), Access::ReadWrite, &self.config)?;
+        self.test = Some(Arc::new(opened));
         Ok(())
     }
 }

@@ -76,7 +76,7 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(Mutex::default);
 pub fn begin(suite: &Suite) {
     begin_with(|input, out| repro::reproduce(suite, input, out));
     if let Some(input) = std::env::var_os(TO_BYTES) {
-        end_with(repro::to_bytes(Path::new(&input), &out()));
+        end_with(repro::to_bytes(suite, Path::new(&input), &out()));
     }
 }
 
@@ -106,7 +106,7 @@ fn end_with(done: anyhow::Result<bool>) -> ! {
 
 /// Runs an input as a scenario; ends the process with a report if something is found. Returns whether the input is worth keeping.
 pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
-    let scenario = Scenario::decode(data);
+    let scenario = Scenario::decode(suite.space(), data);
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     let Session { runner, speaker } = &mut *session;
     let runner = runner.get_or_insert_with(|| suite.start(Purpose::Fuzz));

@@ -32,7 +32,7 @@ pub use memory::MemoryDisk;
 pub use runner::{Purpose, Runner};
 pub use suite::{Script, Suite};
 
-pub use blk_verify::{generate, mutate, scenario, target};
+pub use blk_verify::{generate, mutate, scenario, space, target};
 
 #[doc(hidden)]
 pub use blk_verify;
@@ -43,19 +43,16 @@ pub use blk_verify;
 macro_rules! suites {
     ($driver:expr, $name:literal) => {
         [
-            $crate::Suite::new(concat!($name, "_sequence"), |purpose| {
-                $crate::runner::requests(&$driver, purpose)
-            })
-            .with_expression(concat!(module_path!(), "::SUITES[0]")),
-            $crate::Suite::new(concat!($name, "_crash"), |purpose| {
-                $crate::runner::crashes(&$driver, purpose)
-            })
-            .with_expression(concat!(module_path!(), "::SUITES[1]")),
-            $crate::Suite::new(concat!($name, "_fault"), |purpose| $crate::runner::faults(&$driver, purpose))
-                .with_expression(concat!(module_path!(), "::SUITES[2]")),
-            $crate::Suite::new(concat!($name, "_race"), |purpose| $crate::runner::races(&$driver, purpose))
-                .with_expression(concat!(module_path!(), "::SUITES[3]")),
+            $crate::suites!(@one $driver, $name, "_sequence", "0", requests),
+            $crate::suites!(@one $driver, $name, "_crash", "1", crashes),
+            $crate::suites!(@one $driver, $name, "_fault", "2", faults),
+            $crate::suites!(@one $driver, $name, "_race", "3", races),
         ]
+    };
+    (@one $driver:expr, $name:literal, $engine:literal, $index:literal, $start:ident) => {
+        $crate::Suite::new(concat!($name, $engine), |purpose| $crate::runner::$start(&$driver, purpose))
+            .of_space(|| $crate::target::Subject::space(&$driver))
+            .with_expression(concat!(module_path!(), "::SUITES[", $index, "]"))
     };
 }
 
@@ -83,6 +80,7 @@ macro_rules! fuzz_target {
         libfuzzer_sys::fuzz_mutator!(|data: &mut [u8], size: usize, max_size: usize, seed: u32| {
             let limits = $limits;
             $crate::mutate::mutate_within(
+                $suite.space(),
                 &limits,
                 data,
                 size,
@@ -93,7 +91,7 @@ macro_rules! fuzz_target {
         });
 
         libfuzzer_sys::fuzz_crossover!(|first: &[u8], second: &[u8], out: &mut [u8], seed: u32| {
-            $crate::mutate::crossover(first, second, out, seed)
+            $crate::mutate::crossover($suite.space(), first, second, out, seed)
         });
     };
 }

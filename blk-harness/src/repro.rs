@@ -29,24 +29,25 @@ pub fn read_input(path: &Path) -> Result<Vec<u8>> {
     fs::read(path).with_context(|| format!("cannot read {}", path.display()))
 }
 
-/// A scenario in any of its forms.
+/// A scenario of `suite` in any of its forms.
 ///
 /// # Errors
 /// As [`read_input`], and what is wrong with the form.
-pub fn read_scenario(path: &Path) -> Result<Scenario> {
-    Scenario::parse_any(&read_input(path)?).with_context(|| format!("in {}", path.display()))
+pub fn read_scenario(suite: &Suite, path: &Path) -> Result<Scenario> {
+    Scenario::parse_any(suite.space(), &read_input(path)?).with_context(|| format!("in {}", path.display()))
 }
 
-/// Writes a scenario as the bytes that fuzz targets take. Nothing is found by that.
+/// Writes a scenario as the bytes that the fuzz target of `suite` takes. Nothing is found by that.
 ///
 /// # Errors
 /// As [`read_scenario`]; that the scenario is larger than the bytes form; what cannot be written.
-pub fn to_bytes(input: &Path, output: &Path) -> Result<bool> {
-    let scenario = read_scenario(input)?;
-    if !scenario.fits_bytes() {
+pub fn to_bytes(suite: &Suite, input: &Path, output: &Path) -> Result<bool> {
+    let scenario = read_scenario(suite, input)?;
+    if !scenario.fits_bytes(suite.space()) {
         bail!("{} is larger than the bytes form can hold; it is replayed as text only", input.display());
     }
-    fs::write(output, scenario.encode()).with_context(|| format!("cannot write {}", output.display()))?;
+    fs::write(output, scenario.encode(suite.space()))
+        .with_context(|| format!("cannot write {}", output.display()))?;
     Ok(false)
 }
 
@@ -56,7 +57,7 @@ pub fn to_bytes(input: &Path, output: &Path) -> Result<bool> {
 /// # Errors
 /// What is wrong with the input; that the finding is not deterministic; what cannot be written.
 pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
-    let scenario = read_scenario(input)?;
+    let scenario = read_scenario(suite, input)?;
     // The driver's panics are findings here; their messages would drown what matters.
     std::panic::set_hook(Box::new(|_| {}));
     let is_found = reproduce_scenario(suite, scenario, out)?;
@@ -104,7 +105,8 @@ fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, 
     let mut runner = suite.start(Purpose::Minimise);
     let started = Instant::now();
     let judge = |candidate: &Scenario| runner.run(candidate);
-    let smallest = reproduce::shrink(judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
+    let smallest =
+        reproduce::shrink(suite.space(), judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
     let Some(smallest) = smallest else { return (scenario, false) };
     println!("{}", reproduce::shrunk(&scenario, &smallest, started.elapsed()));
     (smallest.scenario, true)

@@ -4,6 +4,7 @@ use std::fmt;
 
 use blk_verify::Outcome;
 use blk_verify::scenario::Scenario;
+use blk_verify::space::{PLAIN, Space};
 
 use crate::runner::{Purpose, Runner};
 
@@ -14,6 +15,7 @@ pub type Script = fn(&Scenario) -> String;
 #[derive(Clone, Copy)]
 pub struct Suite {
     name: &'static str,
+    space: fn() -> &'static Space,
     start: fn(Purpose) -> Box<dyn Runner>,
     /// Extension and maker of a script that reproduces a scenario with other programs.
     script: Option<(&'static str, Script)>,
@@ -28,9 +30,16 @@ impl fmt::Debug for Suite {
 }
 
 impl Suite {
-    /// The suite `name`; `start` makes an engine with its target.
+    /// The suite `name`; `start` makes an engine with its target. Unless [`Suite::of_space`] says another, its scenarios are of the
+    /// space [`PLAIN`].
     pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
-        Self { name, start, script: None, expression: None }
+        Self { name, space: || &PLAIN, start, script: None, expression: None }
+    }
+
+    /// The same; its scenarios are of the space of its target.
+    #[must_use]
+    pub const fn of_space(self, space: fn() -> &'static Space) -> Self {
+        Self { space, ..self }
     }
 
     /// The same; its findings are written as a script too, with this extension.
@@ -53,6 +62,11 @@ impl Suite {
     /// Its name, such as `verify_qcow2`.
     pub fn name(&self) -> &'static str {
         self.name
+    }
+
+    /// What its scenarios choose from.
+    pub fn space(&self) -> &'static Space {
+        (self.space)()
     }
 
     /// Extension and maker of the script that reproduces a scenario with other programs.

@@ -7,6 +7,7 @@ use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
 use blk_verify::Outcome;
 use blk_verify::generate::{Generator, Limits};
+use blk_verify::scenario::Config;
 
 use crate::format_driver::FormatDriver;
 use crate::repro;
@@ -54,7 +55,7 @@ const OUT: &str = "repros";
 /// With the first finding, which is proven, shrunk and written to the folder `repros` before.
 pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
     let mut runner = suite.start(Purpose::Fuzz);
-    for scenario in Generator::new(seed, limits.clone()).take(count) {
+    for scenario in Generator::new(suite.space(), seed, limits.clone()).take(count) {
         if let Outcome::Finding(finding) = runner.run(&scenario) {
             if let Err(error) = repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {
                 println!("it could not be made smaller: {error:#}");
@@ -72,12 +73,12 @@ impl Maker for FormatDriver {
 
     fn make(&self, size: u64) -> Result<Self::Medium> {
         let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        self.create(&storage, size)?;
+        self.create(&storage, &Config { size_bytes: size, ..Config::default() })?;
         Ok(storage)
     }
 
     fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
-        Self::open(self, Arc::clone(medium), access)
+        Self::open(self, Arc::clone(medium), access, &Config::default())
     }
 }
 

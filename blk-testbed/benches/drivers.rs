@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, Disk, Format, MemoryStorage, Options, Storage, WriteFlags};
-use blk_testbed::Qcow2Target;
+use blk_testbed::{QCOW2, Qcow2Target};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::scenario::Scenario;
 use blk_verify::{Engine, Policy, RunOptions, Verify};
@@ -51,13 +51,13 @@ fn requests(criterion: &mut Criterion) {
 }
 
 fn scenarios(criterion: &mut Criterion) {
-    let mut generator = Generator::new(1, Limits::default());
+    let mut generator = Generator::new(&QCOW2, 1, Limits::default());
     let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
     criterion.bench_function("scenario/generate", |bencher| {
         let mut scenario = Scenario::default();
         bencher.iter(|| generator.next_into(black_box(&mut scenario)));
     });
-    let mut generator = Generator::new(1, Limits::default());
+    let mut generator = Generator::new(&QCOW2, 1, Limits::default());
     criterion.bench_function("scenario/run", |bencher| {
         let fresh = || generator.next().expect("there is always another");
         bencher.iter_batched(fresh, |scenario| engine.run(&Qcow2Target, &scenario), BatchSize::SmallInput);

@@ -8,7 +8,7 @@ use blk_verify::generate::{Exhaustive, alphabet, setups};
 use blk_verify::scenario::{Backing, Config, Request, Scenario};
 use blk_verify::{Finding, Outcome};
 
-use crate::Qcow2Target;
+use crate::{QCOW2, Qcow2Target};
 
 /// Clusters of the disk, and most requests on top of a set-up.
 const CLUSTERS: u64 = 3;
@@ -23,25 +23,29 @@ pub struct Unit {
 
 /// What is run on: the usual configuration, the smallest caches, lazy refcounts, a backing file, and version 2 over one.
 fn configs() -> [Config; 5] {
-    let usual = Config { cluster_bits: 9, size_bytes: CLUSTERS << 9, ..Config::default() };
+    let usual = Config { size_bytes: CLUSTERS << 9, ..Config::default() }.with("cluster_size", "512");
     let below = Config { backing: Backing::Raw, backing_bytes: 1100, ..usual.clone() };
     [
         usual.clone(),
-        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 6, ..usual.clone() },
-        Config { lazy_refcounts: true, ..usual },
+        small_caches(usual.clone()).with("refcount_bits", "64"),
+        usual.with("lazy_refcounts", "on"),
         below.clone(),
-        Config { version: 2, ..below },
+        below.with("compat", "0.10"),
     ]
+}
+
+fn small_caches(config: Config) -> Config {
+    config.with("l2-cache-slices", "1").with("refcount-cache-slices", "1")
 }
 
 /// Disks of three clusters, the last of them cut off, on each layout that differs in what a request has to do.
 pub fn layouts() -> [Config; 4] {
-    let small = Config { cluster_bits: 9, size_bytes: (CLUSTERS << 9) - 100, ..Config::default() };
+    let small = Config { size_bytes: (CLUSTERS << 9) - 100, ..Config::default() }.with("cluster_size", "512");
     [
         small.clone(),
         Config { backing: Backing::Raw, backing_bytes: 1000, ..small.clone() },
-        Config { version: 2, backing: Backing::Format, backing_bytes: 2000, ..small.clone() },
-        Config { l2_cache_entries: 1, refcount_cache_entries: 1, refcount_order: 0, ..small },
+        Config { backing: Backing::Format, backing_bytes: 2000, ..small.clone() }.with("compat", "0.10"),
+        small_caches(small).with("refcount_bits", "1"),
     ]
 }
 
@@ -50,7 +54,7 @@ pub fn units() -> Vec<Unit> {
     configs()
         .into_iter()
         .flat_map(|config| {
-            setups(&config).into_iter().map(move |setup| Unit { config: config.clone(), setup })
+            setups(&QCOW2, &config).into_iter().map(move |setup| Unit { config: config.clone(), setup })
         })
         .collect()
 }
@@ -81,7 +85,7 @@ impl Unit {
     }
 
     fn sequences(&self) -> Exhaustive {
-        let mut requests = alphabet(&self.config);
+        let mut requests = alphabet(&QCOW2, &self.config);
         // A read leaves nothing that a crash could undo; a flush leaves everything.
         requests.retain(|request| !matches!(request, Request::Read { .. }));
         requests.push(Request::Flush);

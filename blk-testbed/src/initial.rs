@@ -8,6 +8,8 @@ use blk_core::{
 use blk_verify::scenario::{Backing, Config};
 use blk_verify::stamp;
 
+use crate::QCOW2;
+
 /// The name under which an image finds its backing disk.
 pub(crate) const BACKING_NAME: &str = "backing";
 
@@ -45,7 +47,8 @@ fn stamped_raw(size: u64, layer: u8) -> Result<Arc<Disk>> {
 /// A qcow2 disk in which every other cluster holds stamps of `layer`.
 fn stamped_qcow2(config: &Config, size: u64, layer: u8, bottom: Option<Arc<Disk>>) -> Result<Arc<Disk>> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let mut options = Options::new().with("cluster_size", config.cluster_bytes());
+    let cluster_bytes = QCOW2.geometry(config).unit_bytes;
+    let mut options = Options::new().with("cluster_size", cluster_bytes);
     let mut resolver = MapResolver::default();
     if let Some(bottom) = bottom {
         options = options.with("backing_file", BACKING_NAME).with("backing_fmt", "raw");
@@ -53,7 +56,6 @@ fn stamped_qcow2(config: &Config, size: u64, layer: u8, bottom: Option<Arc<Disk>
     }
     blk_qcow2::FORMAT.create(&storage, size, options)?;
     let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, Options::new(), &resolver)?;
-    let cluster_bytes = config.cluster_bytes();
     let mut offset = 0;
     while offset < size {
         write_stamps(&disk, offset, cluster_bytes.min(size - offset), layer)?;

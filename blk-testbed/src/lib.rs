@@ -9,10 +9,12 @@ pub mod exhaust;
 mod gauntlet;
 pub mod hostile;
 mod initial;
+mod qcow2_space;
 mod qcow2_target;
 mod raw_target;
 mod replay;
 
+pub use qcow2_space::QCOW2;
 pub use qcow2_target::Qcow2Target;
-pub use raw_target::RawTarget;
+pub use raw_target::{RAW, RawTarget};
 pub use replay::{replay_text, suite, suite_names};

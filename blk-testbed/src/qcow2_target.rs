@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use blk_core::{Access, Disk, MapResolver, MemoryStorage, Options, Result, Storage};
-use blk_verify::scenario::{Compression, Config};
-use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
+use blk_verify::scenario::Config;
+use blk_verify::space::Space;
+use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
 
 use crate::initial::{self, BACKING_NAME};
+use crate::qcow2_space::QCOW2;
 
 /// A qcow2 image in memory under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
@@ -30,13 +32,15 @@ struct Qcow2Bench {
     test: Option<Arc<Disk>>,
 }
 
+impl Subject for Qcow2Target {
+    fn space(&self) -> &'static Space {
+        &QCOW2
+    }
+}
+
 impl Target for Qcow2Target {
     fn name(&self) -> &'static str {
         "verify_qcow2"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        ImageTarget::legalize(self, config)
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
@@ -51,12 +55,6 @@ impl Target for Qcow2Target {
 }
 
 impl ImageTarget for Qcow2Target {
-    fn legalize(&self, config: &Config) -> Config {
-        let mut legal = config.clone();
-        legal.normalize();
-        legal
-    }
-
     fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
         Ok(Box::new(Qcow2Images::new(config)?))
     }
@@ -91,36 +89,21 @@ impl Prepared for Qcow2Images {
     }
 }
 
+/// The options that an image is opened with; all others it is created with.
+const OPEN_OPTIONS: [&str; 3] = ["l2-cache-slices", "l2-cache-entry-size", "refcount-cache-slices"];
+
+/// The options of the configuration, as they are.
+fn given(config: &Config, is_wanted: impl Fn(&str) -> bool) -> Options {
+    let given = config.options.iter().filter(|(name, _)| is_wanted(name));
+    given.fold(Options::new(), |options, (name, value)| options.with(name, value.to_string()))
+}
+
 fn create_options(config: &Config) -> Options {
-    let mut options = Options::new()
-        .with("cluster_size", config.cluster_bytes())
-        .with("compat", if config.version == 2 { "0.10" } else { "1.1" });
-    if config.refcount_order != 4 {
-        options = options.with("refcount_bits", 1u64 << config.refcount_order);
-    }
-    if config.lazy_refcounts {
-        options = options.with("lazy_refcounts", "on");
-    }
-    if config.compression == Compression::Zstd {
-        options = options.with("compression_type", "zstd");
-    }
-    if config.preallocate {
-        options = options.with("preallocation", "metadata");
-    }
-    options
+    given(config, |name| !OPEN_OPTIONS.contains(&name))
 }
 
 fn open_options(config: &Config) -> Options {
-    let mut options = Options::new();
-    if config.l2_cache_entries != 0 {
-        options = options.with("l2-cache-slices", u64::from(config.l2_cache_entries));
-    }
-    if config.l2_slice_bytes != 0 {
-        options = options.with("l2-cache-entry-size", u64::from(config.l2_slice_bytes));
-    }
-    if config.refcount_cache_entries != 0 {
-        options = options.with("refcount-cache-slices", u64::from(config.refcount_cache_entries));
-    }
+    let mut options = given(config, |name| OPEN_OPTIONS.contains(&name));
     if !config.discard {
         options = options.with("discard", "ignore");
     }

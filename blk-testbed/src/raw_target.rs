@@ -5,10 +5,23 @@ use std::sync::Arc;
 
 use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
-use blk_verify::scenario::{Backing, Config};
-use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
+use blk_verify::scenario::{Config, OLD_OPTIONS};
+use blk_verify::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
+use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
 
 use crate::initial;
+
+/// Raw has no options: what there is decides where requests go.
+pub static RAW: Space = Space {
+    name: "raw",
+    knobs: PLAIN.knobs,
+    ignored: &OLD_OPTIONS,
+    unit: PLAIN.unit,
+    has_backing: false,
+    legalize: no_contradictions,
+    geometry: |config| Geometry { compressed_unit_bytes: None, ..PLAIN.geometry(config) },
+    tune: not_tuned,
+};
 
 /// A raw disk over a real, unnamed temporary file under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
@@ -28,13 +41,15 @@ struct RawBench {
     discard: bool,
 }
 
+impl Subject for RawTarget {
+    fn space(&self) -> &'static Space {
+        &RAW
+    }
+}
+
 impl Target for RawTarget {
     fn name(&self) -> &'static str {
         "verify_raw"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        ImageTarget::legalize(self, config)
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
@@ -48,12 +63,6 @@ impl Target for RawTarget {
 }
 
 impl ImageTarget for RawTarget {
-    fn legalize(&self, config: &Config) -> Config {
-        // All that a raw disk has is a size, and what a discard does.
-        let known = Config { size_bytes: config.size_bytes, discard: config.discard, ..Config::default() };
-        Config { cluster_bits: config.cluster_bits.clamp(9, 21), backing: Backing::None, ..known }
-    }
-
     fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
         Ok(Box::new(RawImages { config: config.clone() }))
     }

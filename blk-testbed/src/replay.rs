@@ -5,7 +5,7 @@ use blk_harness::runner::{crashes, faults, races, requests};
 use blk_verify::scenario::Scenario;
 use blk_verify::testing::CANARY;
 
-use crate::{Qcow2Target, RawTarget};
+use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// Everything that a scenario can run in.
 static SUITES: [Suite; 7] = [
@@ -14,6 +14,7 @@ static SUITES: [Suite; 7] = [
             .with_expression("blk_testbed::suite(\"verify_qcow2\").unwrap()"),
     ),
     Suite::new("verify_raw", |purpose| requests(&RawTarget, purpose))
+        .of_space(|| &RAW)
         .with_expression("blk_testbed::suite(\"verify_raw\").unwrap()"),
     Suite::new("canary", |purpose| requests(&CANARY, purpose))
         .with_expression("blk_testbed::suite(\"canary\").unwrap()"),
@@ -26,6 +27,7 @@ static SUITES: [Suite; 7] = [
             .with_expression("blk_testbed::suite(\"verify_fault\").unwrap()"),
     ),
     Suite::new("verify_fault_raw", |purpose| faults(&RawTarget, purpose))
+        .of_space(|| &RAW)
         .with_expression("blk_testbed::suite(\"verify_fault_raw\").unwrap()"),
     of_qcow2(
         Suite::new("verify_race", |purpose| races(&Qcow2Target, purpose))
@@ -35,7 +37,7 @@ static SUITES: [Suite; 7] = [
 
 /// QEMU's tools can be asked about qcow2 images too.
 const fn of_qcow2(suite: Suite) -> Suite {
-    suite.with_script("sh", Scenario::to_qemu_io_script)
+    suite.of_space(|| &QCOW2).with_script("sh", Scenario::to_qemu_io_script)
 }
 
 /// The suite of that name.

@@ -1,7 +1,7 @@
 //! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is reached.
 
 use blk_core::storage::Event;
-use blk_testbed::{Qcow2Target, exhaust};
+use blk_testbed::{QCOW2, Qcow2Target, exhaust};
 use blk_verify::Outcome;
 use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
 use blk_verify::generate::{Generator, Limits};
@@ -37,15 +37,16 @@ const STEPS: [Event; 9] = [
 #[test]
 fn seeded_scenarios_survive_every_crash() {
     let mut engine = CrashEngine::new(CrashOptions::default());
-    run_all(&mut engine, Generator::new(20_261_125, limits()).take(250));
+    run_all(&mut engine, Generator::new(&QCOW2, 20_261_125, limits()).take(250));
     let mut stats = engine.stats().clone();
     // Many small clusters and wide refcounts: blocks and tables grow.
     let options = CrashOptions { bytes_per_scenario: 512 << 20, ..CrashOptions::default() };
     let mut engine = CrashEngine::new(options);
     for (size_bytes, count) in [(128 << 10, 25), (2 << 20, 6)] {
-        let many = Config { cluster_bits: 9, size_bytes, refcount_order: 6, ..Config::default() };
+        let many = Config { size_bytes, ..Config::default() };
+        let many = many.with("cluster_size", "512").with("refcount_bits", "64");
         let growing = Limits { config: Some(many), requests_max: 12, ..Limits::default() };
-        run_all(&mut engine, Generator::new(1, growing).take(count));
+        run_all(&mut engine, Generator::new(&QCOW2, 1, growing).take(count));
     }
     stats.merge(engine.stats());
     println!("{stats}\n{:?}\n{:?}", stats.steps, stats.lost);

@@ -1,6 +1,6 @@
 //! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
 
-use blk_testbed::{Qcow2Target, RawTarget, exhaust};
+use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget, exhaust};
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::generate::{Generator, Limits, exhaustive};
 use blk_verify::scenario::{Config, Scenario};
@@ -21,7 +21,7 @@ fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> En
 
 #[test]
 fn seeded_scenarios_find_nothing_on_qcow2_and_reach_every_kind_of_cluster() {
-    let engine = run_all(&Qcow2Target, Generator::new(20_261_124, Limits::default()).take(1500));
+    let engine = run_all(&Qcow2Target, Generator::new(&QCOW2, 20_261_124, Limits::default()).take(1500));
     let stats = engine.stats();
     assert_eq!(stats.kind_names(), ["unallocated", "zero", "zero-allocated", "data", "compressed"]);
     assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
@@ -31,7 +31,7 @@ fn seeded_scenarios_find_nothing_on_qcow2_and_reach_every_kind_of_cluster() {
 
 #[test]
 fn seeded_scenarios_find_nothing_on_raw_files() {
-    let engine = run_all(&RawTarget, Generator::new(7, Limits::default()).take(300));
+    let engine = run_all(&RawTarget, Generator::new(&RAW, 7, Limits::default()).take(300));
     assert!(engine.stats().accepted * 10 > engine.stats().requests * 8, "{}", engine.stats());
 }
 
@@ -39,7 +39,7 @@ fn seeded_scenarios_find_nothing_on_raw_files() {
 #[test]
 fn all_short_sequences_find_nothing() {
     for config in exhaust::layouts() {
-        let mut sequences = exhaustive(3, 3, config);
+        let mut sequences = exhaustive(&QCOW2, 3, 3, config);
         let total = sequences.total();
         assert!(total > 10_000, "{total}");
         let mut scenario = Scenario::default();
@@ -55,9 +55,9 @@ fn all_short_sequences_find_nothing() {
 
 #[test]
 fn a_soak_of_every_cluster_size_finds_nothing() {
-    for cluster_bits in [9, 12, 16] {
-        let config = Config { cluster_bits, ..Config::default() };
-        let options = SoakOptions { seed: u64::from(cluster_bits), requests_per_round: 50_000 };
+    for (seed, cluster_bytes) in [(9, "512"), (12, "4096"), (16, "65536")] {
+        let config = Config::default().with("cluster_size", cluster_bytes);
+        let options = SoakOptions { seed, requests_per_round: 50_000 };
         let mut soak = Soak::new(&Qcow2Target, &config, options).unwrap();
         for _ in 0..2 {
             if let Err(finding) = soak.round() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use blk_core::storage::Event;
-use blk_testbed::{Qcow2Target, RawTarget};
+use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
 use blk_verify::Outcome;
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
@@ -30,11 +30,12 @@ fn limits() -> Limits {
 fn seeded_scenarios_survive_every_failure() {
     let options = FaultOptions { faults_max: 2, ..FaultOptions::default() };
     let mut engine = FaultEngine::new(options);
-    sweep(&mut engine, &Qcow2Target, Generator::new(20_261_125, limits()).take(2000));
+    sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 20_261_125, limits()).take(2000));
     // Clusters that are used again, as tables and as refcount blocks, have to be zeroed first.
-    let reusing = Config { cluster_bits: 9, size_bytes: 64 << 10, refcount_order: 6, ..Config::default() };
+    let reusing = Config { size_bytes: 64 << 10, ..Config::default() };
+    let reusing = reusing.with("cluster_size", "512").with("refcount_bits", "64");
     let limits = Limits { requests_min: 12, config: Some(reusing), ..limits() };
-    sweep(&mut engine, &Qcow2Target, Generator::new(2, limits).take(500));
+    sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 2, limits).take(500));
     let stats = engine.stats();
     eprintln!("{stats}");
     assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
@@ -53,7 +54,7 @@ fn small_scenarios_survive_everything_that_is_possible() {
     let limits =
         Limits { requests_max: 6, disk_bytes_max: 16 << 10, data_bytes_max: 8 << 10, ..Limits::default() };
     let mut engine = FaultEngine::new(FaultOptions::default());
-    sweep(&mut engine, &Qcow2Target, Generator::new(4, limits).take(25));
+    sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 4, limits).take(25));
     let stats = engine.stats();
     eprintln!("{stats}");
     assert_eq!((stats.sampled, stats.faults), (0, stats.possible), "{stats}");
@@ -64,7 +65,7 @@ fn small_scenarios_survive_everything_that_is_possible() {
 fn raw_disks_survive_every_failure() {
     let options = FaultOptions { faults_max: 4, ..FaultOptions::default() };
     let mut engine = FaultEngine::new(options);
-    sweep(&mut engine, &RawTarget, Generator::new(7, limits()).take(300));
+    sweep(&mut engine, &RawTarget, Generator::new(&RAW, 7, limits()).take(300));
     let stats = engine.stats();
     eprintln!("{stats}");
     assert!(stats.kinds.iter().all(|count| *count > 0), "{stats}");

@@ -82,13 +82,11 @@ fn lied(rng: &mut SmallRng, start: &MemoryStorage, log: &[Operation], lie: Lie) 
 fn a_medium_that_lies_makes_nothing_panic_and_no_repair_lie() {
     let mut rng = SmallRng::seed_from_u64(3);
     let mut stats = ImageStats::default();
-    let config = |cluster_bits, lazy_refcounts, size_bytes| Config {
-        cluster_bits,
-        lazy_refcounts,
-        size_bytes,
-        ..Config::default()
+    let config = |cluster_bytes, size_bytes| {
+        Config { size_bytes, ..Config::default() }.with("cluster_size", cluster_bytes)
     };
-    for config in [config(9, false, 16 << 10), config(9, true, 64 << 10), config(12, false, 256 << 10)] {
+    let lazy = config("512", 64 << 10).with("lazy_refcounts", "on");
+    for config in [config("512", 16 << 10), lazy, config("4096", 256 << 10)] {
         let prepared = Qcow2Target.prepare(&config).unwrap();
         for round in 0..400 {
             let (start, log) = work(&mut rng, &*prepared);

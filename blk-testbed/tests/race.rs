@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use blk_testbed::Qcow2Target;
+use blk_testbed::{QCOW2, Qcow2Target};
 use blk_verify::Outcome;
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::{RaceEngine, StressOptions, stress};
@@ -14,7 +14,7 @@ const SCHEDULES: usize = 20_000;
 #[test]
 fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     let mut engine = RaceEngine::new();
-    for scenario in Generator::new(20_261_125, Limits::racing()).take(SCHEDULES) {
+    for scenario in Generator::new(&QCOW2, 20_261_125, Limits::racing()).take(SCHEDULES) {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
             Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
@@ -35,7 +35,7 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
 #[test]
 fn crashes_in_the_middle_of_races_find_nothing() {
     let mut engine = RaceEngine::with_crashes(1);
-    for scenario in Generator::new(77, Limits::racing()).take(300) {
+    for scenario in Generator::new(&QCOW2, 77, Limits::racing()).take(300) {
         if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
             panic!("{}\n{scenario}", finding.report);
         }
@@ -50,7 +50,7 @@ fn crashes_in_the_middle_of_races_find_nothing() {
 #[test]
 fn a_schedule_is_a_pure_function_of_the_scenario() {
     let mut used = RaceEngine::new();
-    for scenario in Generator::new(5, Limits::racing()).take(300) {
+    for scenario in Generator::new(&QCOW2, 5, Limits::racing()).take(300) {
         let points_of = |engine: &mut RaceEngine, scenario: &Scenario| {
             let before = (engine.stats().points, engine.stats().switches);
             assert_eq!(engine.run(&Qcow2Target, scenario), Outcome::Clean, "{scenario}");
@@ -59,14 +59,14 @@ fn a_schedule_is_a_pure_function_of_the_scenario() {
         let first = points_of(&mut used, &scenario);
         let reread = Scenario::from_text(&scenario.to_text()).unwrap();
         assert_eq!(points_of(&mut RaceEngine::new(), &reread), first, "{scenario}");
-        assert!(scenario.fits_bytes(), "{scenario}");
+        assert!(scenario.fits_bytes(&QCOW2), "{scenario}");
     }
 }
 
 /// Which races are crashed depends on the race, not on how many came before it: else a finding would not replay.
 #[test]
 fn the_order_of_scenarios_does_not_decide_which_are_crashed() {
-    let scenarios: Vec<Scenario> = Generator::new(9, Limits::racing()).take(40).collect();
+    let scenarios: Vec<Scenario> = Generator::new(&QCOW2, 9, Limits::racing()).take(40).collect();
     let crashed = |order: &mut dyn Iterator<Item = &Scenario>| -> HashSet<String> {
         let mut engine = RaceEngine::with_crashes(4);
         let was_crashed = |scenario: &&Scenario| {
@@ -83,8 +83,9 @@ fn the_order_of_scenarios_does_not_decide_which_are_crashed() {
 
 #[test]
 fn threads_find_nothing() {
-    for (seed, cluster_bits) in [(1, 9), (2, 12), (3, 16)] {
-        let config = Config { size_bytes: 256 << 10, cluster_bits, ..Config::default() };
+    for (seed, cluster_bytes) in [(1, "512"), (2, "4096"), (3, "65536")] {
+        let config =
+            Config { size_bytes: 256 << 10, ..Config::default() }.with("cluster_size", cluster_bytes);
         let options = StressOptions { seed, lanes: 4, requests: 4000, config };
         match stress(&Qcow2Target, &options) {
             Ok(stats) => assert!(stats.met > 0, "{stats}"),

@@ -28,7 +28,8 @@ use crate::medium::{History, Medium};
 use crate::perform::Performer;
 use crate::report::Finding;
 use crate::scenario::{Config, Repair, Request, Scenario};
-use crate::target::{ImageTarget, Prepared};
+use crate::space::Geometry;
+use crate::target::{ImageTarget, Prepared, legal_config};
 use crate::{Outcome, Signature};
 use content::{Allowed, Content};
 use drive::Trouble;
@@ -132,7 +133,7 @@ struct Run<'a> {
     stats: &'a mut CrashStats,
     journal: &'a Journal,
     prepared: &'a dyn Prepared,
-    config: Config,
+    geometry: Geometry,
     medium: Arc<Medium>,
     history: History,
     /// Open but for the moment of its reopening.
@@ -195,7 +196,11 @@ impl CrashEngine {
         journal: &Journal,
         place: &mut Place,
     ) -> Outcome {
-        let config = target.legalize(&scenario.config);
+        let config = match legal_config(target, &scenario.config) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Refused(why),
+        };
+        let geometry = target.space().geometry(&config);
         if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
             return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
         }
@@ -203,8 +208,8 @@ impl CrashEngine {
             Ok(prepared) => prepared,
             Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
         };
-        self.further.prepare(&config);
-        match Run::start(self, &*prepared, config, journal, place) {
+        self.further.prepare(target.space(), &config);
+        match Run::start(self, &*prepared, (&config, geometry), journal, place) {
             Ok(mut run) => match run.all(scenario) {
                 Ok(()) => Outcome::Clean,
                 Err(finding) => Outcome::Finding(finding),
@@ -218,7 +223,7 @@ impl<'a> Run<'a> {
     fn start(
         engine: &'a mut CrashEngine,
         prepared: &'a dyn Prepared,
-        config: Config,
+        (config, geometry): (&Config, Geometry),
         journal: &'a Journal,
         place: &'a mut Place,
     ) -> blk_core::Result<Self> {
@@ -234,7 +239,7 @@ impl<'a> Run<'a> {
             stats: &mut engine.stats,
             journal,
             prepared,
-            config,
+            geometry,
             history: History::new(image, atom_bytes)?,
             medium,
             disk: Some(disk),
@@ -277,7 +282,7 @@ impl<'a> Run<'a> {
             Request::Check { repair } => return self.check(repair),
             _ => {}
         }
-        let predicted = self.content.predict(number, request, self.config.cluster_bytes());
+        let predicted = self.content.predict(number, request, self.geometry.fill_bytes());
         if let Some(predicted) = &predicted {
             self.allowed.begin(&self.content, predicted);
             self.touch(false, predicted.extent);
@@ -309,9 +314,8 @@ impl<'a> Run<'a> {
             return Ok(false);
         }
         let disk = self.disk.as_ref().expect("the disk is open between reopens");
-        let cluster_bytes = self.config.cluster_bytes();
-        let performed =
-            drive::perform(&mut self.performer, disk, &self.content, number, request, cluster_bytes);
+        let fill_bytes = self.geometry.fill_bytes();
+        let performed = drive::perform(&mut self.performer, disk, &self.content, number, request, fill_bytes);
         performed.map_err(|trouble| self.live(&trouble))
     }
 
@@ -362,7 +366,7 @@ impl<'a> Run<'a> {
     }
 
     fn touch(&mut self, is_host: bool, extent: Extent) {
-        let cluster_bytes = self.config.cluster_bytes();
+        let cluster_bytes = self.geometry.unit_bytes;
         if !extent.is_empty() {
             let clusters = extent.offset / cluster_bytes..extent.end().div_ceil(cluster_bytes);
             self.touched.extend(clusters.map(|cluster| (is_host, cluster)));

@@ -16,9 +16,10 @@ use crate::oracle::image;
 use crate::oracle::touched::touched;
 use crate::perform::Performer;
 use crate::report::{self, Finding, Signature};
-use crate::scenario::{Config, Scenario};
+use crate::scenario::Scenario;
+use crate::space::Geometry;
 use crate::stats::RunStats;
-use crate::target::{Bench, Target};
+use crate::target::{Bench, Target, legal_config};
 use crate::verify::{Numbering, Policy, Verify};
 
 pub use soak::{Soak, SoakOptions};
@@ -89,7 +90,7 @@ struct Run<'a> {
     engine: &'a mut Engine,
     bench: Box<dyn Bench>,
     journal: Arc<Journal>,
-    config: Config,
+    geometry: Geometry,
     /// The verifier over the disks of the bench; absent while they are reopened.
     disk: Option<Disk>,
 }
@@ -118,7 +119,10 @@ impl Engine {
     }
 
     fn run_unguarded(&mut self, target: &dyn Target, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {
-        let config = target.legalize(&scenario.config);
+        let config = match legal_config(target, &scenario.config) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Refused(why),
+        };
         if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
             return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
         }
@@ -130,7 +134,8 @@ impl Engine {
             }
             Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
         };
-        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), config, disk: None };
+        let geometry = target.space().geometry(&config);
+        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), geometry, disk: None };
         match run.all(scenario) {
             Ok(()) => Outcome::Clean,
             Err(finding) => Outcome::Finding(finding),

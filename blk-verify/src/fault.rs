@@ -25,7 +25,7 @@ use crate::engine::panic_finding;
 use crate::journal::Journal;
 use crate::report::{Finding, Signature};
 use crate::scenario::{Request, Scenario};
-use crate::target::ImageTarget;
+use crate::target::{ImageTarget, legal_config};
 use expected::Expected;
 use explain::Place;
 use history::History;
@@ -95,7 +95,10 @@ impl FaultEngine {
     /// Runs a scenario on a fresh image without faults, then with each. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
         self.stats.scenarios += 1;
-        let config = target.legalize(&scenario.config);
+        let config = match legal_config(target, &scenario.config) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Refused(why),
+        };
         let size = config.size_bytes.max(config.backing_bytes);
         if size > self.options.size_bytes_max {
             return Outcome::Refused(format!("a disk of {size} bytes is too large here"));
@@ -104,7 +107,7 @@ impl FaultEngine {
             Ok(prepared) => prepared,
             Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
         };
-        self.further.prepare(&config);
+        self.further.prepare(target.space(), &config);
         let made = prepared.fresh().and_then(|image| Ok((image, Expected::of(&prepared.reference()?)?)));
         let (image, expected) = match made {
             Ok(made) => made,
@@ -117,6 +120,7 @@ impl FaultEngine {
         let setting = Setting {
             prepared: &*prepared,
             config: &config,
+            geometry: target.space().geometry(&config),
             image: &image,
             requests: &requests,
             further: &further,
@@ -288,9 +292,9 @@ fn remembered(setting: &Setting<'_>, dry: &Dry, index: usize) -> Judged<History>
     let mut history = History::new(dry.states[first].duplicate());
     for at in first..index {
         let predicted =
-            dry.states[at].predict(report_number(at), setting.requests[at], setting.config.cluster_bytes());
+            dry.states[at].predict(report_number(at), setting.requests[at], setting.geometry.fill_bytes());
         if let Some(predicted) = &predicted {
-            history.touch(predicted.extent, setting.config.cluster_bytes());
+            history.touch(predicted.extent, setting.geometry.unit_bytes);
         }
         history.keep_value();
         if let Some(predicted) = predicted.as_ref().filter(|predicted| predicted.may_stay) {

@@ -2,7 +2,7 @@
 //!
 //! Where corruption hides decides what is made. Many requests go to few clusters, so that each of them changes its kind again
 //! and again; ranges begin and end at clusters' edges, at the reach of a table and at the end of the disk, or one byte beside;
-//! what was written is read. Each scenario leaves out some kinds of requests and has more of others (swarm testing): a
+//! what was written is read. Where these edges are is said by the geometry of the [`Space`] under test. Each scenario leaves out some kinds of requests and has more of others (swarm testing): a
 //! scenario without flushes or with discards everywhere goes where an even mixture never does.
 //!
 //! Numbers come from [`crate::random`]. A scenario is a pure function of seed, index and limits, within one version of this
@@ -22,7 +22,9 @@ pub use exhaustive::{Exhaustive, alphabet, exhaustive};
 pub use kinds::setups;
 
 use crate::scenario::{Config, Repair, Request, RequestKind, Scenario};
+use crate::space::{Geometry, Space};
 pub(crate) use aim::Aim;
+pub use aim::MANY_UNITS;
 pub(crate) use swarm::Swarm;
 pub(crate) use turns::turn;
 
@@ -33,9 +35,10 @@ pub struct Limits {
     pub requests_min: usize,
     /// Most requests of a scenario; not less than the fewest.
     pub requests_max: usize,
-    /// Largest disk, in bytes, at creation and after a resize. A disk of one cluster may be larger.
+    /// Largest disk, in bytes, at creation and after a resize. A disk of one unit may be larger, and one that a single table
+    /// would fill is up to twice as large, so that it needs two.
     pub disk_bytes_max: u64,
-    /// Largest read or write, in bytes. A compressed cluster may be larger, and, from 1 MiB on, a write that fills a disk.
+    /// Largest read or write, in bytes. What is compressed as one may be larger, and, from 1 MiB on, a write that fills a disk.
     pub data_bytes_max: u64,
     /// Most lanes of a scenario, which has two at least; below two, no scenario has lanes.
     pub lanes_max: u8,
@@ -75,19 +78,20 @@ impl Limits {
 /// Random scenarios, one after the other, without end.
 #[derive(Debug, Clone)]
 pub struct Generator {
+    space: &'static Space,
     seed: u64,
     index: u64,
     limits: Limits,
 }
 
 impl Generator {
-    /// The scenarios of `seed`, from the first.
+    /// The scenarios of `seed` for drivers of `space`, from the first.
     ///
     /// # Panics
     /// If the limits leave no scenario: fewer requests at most than at least.
-    pub fn new(seed: u64, limits: Limits) -> Self {
+    pub fn new(space: &'static Space, seed: u64, limits: Limits) -> Self {
         assert!(limits.requests_min <= limits.requests_max, "limits leave no scenario: {limits:?}");
-        Self { seed, index: 0, limits }
+        Self { space, seed, index: 0, limits }
     }
 
     /// Goes on with scenario number `index`, from 0.
@@ -108,14 +112,16 @@ impl Generator {
         self.index = self.index.checked_add(1).expect("fewer than 2^64 scenarios");
         scenario.config = match &self.limits.config {
             Some(config) => config.clone(),
-            None => config::random(&mut rng, &self.limits),
+            None => config::random(self.space, &mut rng, &self.limits),
         };
+        let geometry = self.space.geometry(&scenario.config);
         let count = self.request_count(&mut rng);
         scenario.requests.clear();
         scenario.requests.reserve(count);
         let is_racing = scenario.config.lanes >= 2;
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
-        let mut aim = Aim::new(&mut rng, &scenario.config, &self.limits);
+        let swarm = swarm.on(&geometry);
+        let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
         for _ in 0..count {
             scenario.requests.push(request(&mut rng, &swarm, &mut aim));
         }
@@ -176,8 +182,20 @@ pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Req
 }
 
 /// A configuration as `limits` allow.
-pub(crate) fn random_config(rng: &mut Random, limits: &Limits) -> Config {
-    config::random(rng, limits)
+pub(crate) fn random_config(space: &Space, rng: &mut Random, limits: &Limits) -> Config {
+    config::random(space, rng, limits)
+}
+
+/// A range, brought to the alignment but for a share that is meant to be refused.
+pub(crate) fn aligned(rng: &mut Random, geometry: &Geometry, size: u64, range: (u64, u64)) -> (u64, u64) {
+    if geometry.alignment_bytes == 1 || rng.chance(1, 24) {
+        return range;
+    }
+    let (offset, length) = geometry.align(range);
+    // What stuck out of the disk goes on to.
+    let fits = range.0.checked_add(range.1).is_some_and(|end| end <= size);
+    let end = geometry.align_down(size);
+    if fits && offset <= end { (offset, length.min(end - offset)) } else { (offset, length) }
 }
 
 /// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what it gets.

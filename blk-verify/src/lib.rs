@@ -2,7 +2,8 @@
 //!
 //! [`Verify`] is the heart: a [`blk_core::BlockDriver`] over a reference and a disk under test, which stops at the first answer
 //! that differs and says where the wrong bytes came from. Around it: [`scenario`]s and what makes, changes and shrinks them
-//! ([`generate`], [`mutate`], [`minimise`](mod@minimise)); the [`engine`] that runs them on a [`target`] and asks the oracles.
+//! ([`generate`], [`mutate`], [`minimise`](mod@minimise)) out of the [`space`] that a driver describes; the [`engine`] that runs them
+//! on a [`target`] and asks the oracles.
 
 pub mod crash;
 pub mod engine;
@@ -22,6 +23,7 @@ pub mod report;
 pub mod reproduce;
 pub mod scenario;
 pub mod session;
+pub mod space;
 pub mod stamp;
 pub mod stats;
 pub mod target;

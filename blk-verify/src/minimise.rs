@@ -2,7 +2,7 @@
 //!
 //! A smaller scenario counts only if the judge gives the same signature as for the first: otherwise a search for one bug ends
 //! at another. What "smaller" means is one total order (`cost`): fewer requests, then plainer kinds, then a configuration nearer to the
-//! default, then smaller geometry, lengths and offsets, then fewer flags. Each accepted step goes down in it, so the search
+//! usual one, then smaller geometry, lengths and offsets, then fewer flags. Each accepted step goes down in it, so the search
 //! ends; it ends at a fixed point of all passes, or when the tries are used up. Nothing is random: the same judge gives the
 //! same result.
 
@@ -14,6 +14,7 @@ mod search;
 mod turns;
 
 use crate::scenario::Scenario;
+use crate::space::Space;
 use search::Search;
 
 /// How long to search, and where to begin.
@@ -45,19 +46,21 @@ pub struct Minimised<S> {
     pub is_fixed_point: bool,
 }
 
-/// Minimises `scenario`. `judge` runs a scenario and returns the signature of its failure, or `None` if it passes.
+/// Minimises `scenario`, which is for a driver of `space`. `judge` runs a scenario and returns the signature of its failure, or `None` if it passes.
 ///
 /// Returns `None` if `scenario` itself passes.
 pub fn minimise<S: Eq>(
+    space: &'static Space,
     scenario: &Scenario,
     judge: impl FnMut(&Scenario) -> Option<S>,
     options: &Options,
 ) -> Option<Minimised<S>> {
-    minimise_until(scenario, judge, options, || false)
+    minimise_until(space, scenario, judge, options, || false)
 }
 
 /// As [`minimise`], and ends with what it has as soon as `should_stop`, which is asked before each try, returns true.
 pub fn minimise_until<S: Eq>(
+    space: &'static Space,
     scenario: &Scenario,
     mut judge: impl FnMut(&Scenario) -> Option<S>,
     options: &Options,
@@ -65,7 +68,7 @@ pub fn minimise_until<S: Eq>(
 ) -> Option<Minimised<S>> {
     let signature = judge(scenario)?;
     let mut is_same = |candidate: &Scenario| judge(candidate).as_ref() == Some(&signature);
-    let mut search = Search::new(scenario.clone(), &mut is_same, &mut should_stop, options.tries_max);
+    let mut search = Search::new(space, scenario.clone(), &mut is_same, &mut should_stop, options.tries_max);
     if let Some(index) = options.failing_request {
         requests::drop_after(&mut search, index);
     }

@@ -11,26 +11,30 @@ mod records;
 use crate::random::Random;
 
 use crate::generate::{Generator, Limits, random_config, turn};
-use crate::scenario::bytes::{HEADER_BYTES, RECORD_BYTES};
-use crate::scenario::{Config, Request, Scenario, Turn};
+use crate::scenario::bytes::{RECORD_BYTES, header_bytes};
+use crate::scenario::{Request, Scenario, Turn, Value};
+use crate::space::{Kind, Space};
 
-/// Changes the input `data[..size]` in place and returns its new size: at most `max_size`, and at most `data.len()`.
+/// Changes the input `data[..size]`, a scenario for drivers of `space`, in place and returns its new size: at most `max_size`,
+/// and at most `data.len()`.
 ///
 /// `default_mutate(data, size, max_size)` is the fuzzer's own mutator; one in sixteen mutations is left to it. What it makes
 /// is made canonical.
 pub fn mutate(
+    space: &'static Space,
     data: &mut [u8],
     size: usize,
     max_size: usize,
     seed: u32,
     default_mutate: impl FnMut(&mut [u8], usize, usize) -> usize,
 ) -> usize {
-    mutate_within(&Limits::default(), data, size, max_size, seed, default_mutate)
+    mutate_within(space, &Limits::default(), data, size, max_size, seed, default_mutate)
 }
 
 /// As [`mutate`], for inputs whose new requests, disks and lanes stay within `limits`; racing ones have no more requests than
 /// these allow.
 pub fn mutate_within(
+    space: &'static Space,
     limits: &Limits,
     data: &mut [u8],
     size: usize,
@@ -42,20 +46,20 @@ pub fn mutate_within(
     let mut size = size.min(max_size);
     let mut rng = Random::new(u64::from(seed));
     // A fresh start: what is evolved step by step from nothing rarely gets as far as what is made whole.
-    if size <= HEADER_BYTES || rng.chance(1, 8) {
-        let made = Generator::new(u64::from(seed), limits.clone()).next().expect("there is always another");
-        return store(made, &mut data[..max_size]);
+    if size <= header_bytes(space) || rng.chance(1, 8) {
+        let mut made = Generator::new(space, u64::from(seed), limits.clone());
+        return store(space, made.next().expect("there is always another"), &mut data[..max_size]);
     }
     if rng.chance(1, 16) {
         size = default_mutate(data, size, max_size).min(max_size);
-        return store(Scenario::decode(&data[..size]), &mut data[..max_size]);
+        return store(space, Scenario::decode(space, &data[..size]), &mut data[..max_size]);
     }
-    let before = Scenario::decode(&data[..size]);
+    let before = Scenario::decode(space, &data[..size]);
     let mut scenario = before.clone();
     // Some changes change nothing; a few tries make sure that something is.
     for _ in 0..4 {
         for _ in 0..=rng.below(8).saturating_sub(4) {
-            change(&mut rng, &mut scenario, limits);
+            change(space, &mut rng, &mut scenario, limits);
         }
         if scenario != before {
             break;
@@ -66,13 +70,13 @@ pub fn mutate_within(
         let at = rng.below(scenario.requests.len() as u64) as usize;
         scenario.remove_requests(at..at + 1);
     }
-    store(scenario, &mut data[..max_size])
+    store(space, scenario, &mut data[..max_size])
 }
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most `out.len()`.
-pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
+pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
     let mut rng = Random::new(u64::from(seed));
-    let (mut scenario, other_scenario) = (Scenario::decode(first), Scenario::decode(second));
+    let (mut scenario, other_scenario) = (Scenario::decode(space, first), Scenario::decode(space, second));
     let (mut child, other): (Vec<_>, Vec<_>) = (scenario.turns().collect(), other_scenario.turns().collect());
     let (count, other_count) = (child.len() as u64, other.len() as u64);
     let start = rng.below(other_count + 1) as usize;
@@ -106,17 +110,17 @@ pub fn crossover(first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usiz
     if rng.chance(1, 4) {
         scenario.config = other_scenario.config;
     }
-    store(scenario, out)
+    store(space, scenario, out)
 }
 
 /// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something off.
-fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
-    scenario.requests.truncate(out.len().saturating_sub(HEADER_BYTES) / RECORD_BYTES);
+fn store(space: &Space, mut scenario: Scenario, out: &mut [u8]) -> usize {
+    scenario.requests.truncate(out.len().saturating_sub(header_bytes(space)) / RECORD_BYTES);
     scenario.trim_schedule();
-    let mut bytes = scenario.encode();
-    let legal = Scenario::decode(&bytes);
+    let mut bytes = scenario.encode(space);
+    let legal = Scenario::decode(space, &bytes);
     if legal != scenario {
-        bytes = legal.encode();
+        bytes = legal.encode(space);
     }
     // Less room than a header: its beginning is an input, too.
     let size = bytes.len().min(out.len());
@@ -124,22 +128,24 @@ fn store(mut scenario: Scenario, out: &mut [u8]) -> usize {
     size
 }
 
-fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
+fn change(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     if limits.lanes_max >= 2 && (scenario.config.lanes < 2 || rng.chance(1, 3)) {
-        change_lanes(rng, scenario, limits);
+        change_lanes(space, rng, scenario, limits);
     } else if rng.chance(1, 10) {
-        change_config(rng, scenario, limits);
+        change_config(space, rng, scenario, limits);
     } else {
         let before = scenario.requests.clone();
-        records::change(rng, scenario, limits);
+        let geometry = space.geometry(&scenario.config);
+        records::change(rng, scenario, &geometry, limits);
+        records::align(rng, &geometry, &before, scenario);
         keep_turns(&before, scenario);
     }
 }
 
 /// Changes when a request gives way, rarely the number of lanes.
-fn change_lanes(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
+fn change_lanes(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     if scenario.config.lanes < 2 || scenario.requests.is_empty() || rng.chance(1, 12) {
-        scenario.config.lanes = random_config(rng, limits).lanes;
+        scenario.config.lanes = random_config(space, rng, limits).lanes;
         return;
     }
     let at = rng.below(scenario.requests.len() as u64) as usize;
@@ -175,31 +181,41 @@ fn keep_turns(before: &[Request], scenario: &mut Scenario) {
     scenario.trim_schedule();
 }
 
-/// Takes one field from another configuration.
-fn change_config(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
-    let other = random_config(rng, limits);
-    let cluster = scenario.config.cluster_bytes();
+/// Changes one field or option, mostly to what another configuration has.
+fn change_config(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
+    /// Changes of fields that all drivers have.
+    const FIELDS: u64 = 7;
+    let other = random_config(space, rng, limits);
+    let geometry = space.geometry(&scenario.config);
+    let unit = geometry.unit_bytes;
     let config = &mut scenario.config;
-    match rng.below(17) {
+    match rng.below(FIELDS + space.knobs.len() as u64) {
         0 => config.size_bytes = other.size_bytes,
-        1 => config.size_bytes = near(rng, config.size_bytes, cluster),
-        2 => config.version = other.version,
-        3 | 4 if rng.chance(1, 2) => *scenario = scenario.rescale(other.cluster_bits),
-        3 | 4 => config.cluster_bits = other.cluster_bits,
-        5 => config.refcount_order = other.refcount_order,
-        6 => (config.backing, config.backing_bytes) = (other.backing, other.backing_bytes),
-        7 => config.backing_bytes = near(rng, config.size_bytes, cluster),
-        8 => config.compression = other.compression,
-        9 => config.l2_cache_entries = other.l2_cache_entries,
-        10 => config.l2_slice_bytes = other.l2_slice_bytes,
-        11 => config.refcount_cache_entries = other.refcount_cache_entries,
-        12 => config.preallocate = !config.preallocate,
-        13 => config.discard = !config.discard,
-        14 => config.lazy_refcounts = !config.lazy_refcounts,
-        15 => config.atom_bytes = if config.atom_bytes == 512 { 4096 } else { 512 },
-        _ => config.control = if config.control == 0 { other.control.max(1) } else { 0 },
+        1 => config.size_bytes = near(rng, config.size_bytes, unit),
+        2 => (config.backing, config.backing_bytes) = (other.backing, other.backing_bytes),
+        3 => config.backing_bytes = near(rng, config.size_bytes, unit),
+        4 => config.discard = !config.discard,
+        5 => config.atom_bytes = if config.atom_bytes == 512 { 4096 } else { 512 },
+        6 => config.control = if config.control == 0 { other.control.max(1) } else { 0 },
+        dice => {
+            let knob = &space.knobs[(dice - FIELDS) as usize];
+            if let Some(value) = space.unit(&other).filter(|unit| unit.name == knob.name && rng.chance(1, 2))
+            {
+                *scenario = scenario.rescale(space, value.value);
+            } else if knob.kind == Kind::Switch {
+                let is_on =
+                    config.options.get(knob.name).or(knob.usual.as_ref()) == Some(&Value::Switch(true));
+                config.options.set(knob.name, Some(Value::Switch(!is_on)));
+            } else {
+                config.options.set(knob.name, other.options.get(knob.name).cloned());
+            }
+        }
     }
-    Config::normalize(&mut scenario.config);
+    let config = &mut scenario.config;
+    if rng.chance(15, 16) {
+        config.size_bytes = geometry.align_down(config.size_bytes);
+    }
+    space.legalize(config);
 }
 
 /// A size a little more or less than `size`: by clusters, by sectors, or by bytes.

@@ -42,12 +42,12 @@ impl Performer {
         disk: &Disk,
         number: u32,
         request: Request,
-        cluster_bytes: u64,
+        fill_bytes: u64,
     ) -> Result<()> {
         match request {
             Request::Read { offset, length } => self.read(disk, offset, length),
             Request::Write { .. } | Request::WriteCompressed { .. } => {
-                self.write(disk, number, request, cluster_bytes)
+                self.write(disk, number, request, fill_bytes)
             }
             Request::WriteZeroes { offset, length, unmap, no_fallback, fua } => {
                 let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback };
@@ -74,7 +74,7 @@ impl Performer {
         Ok(())
     }
 
-    fn write(&mut self, disk: &Disk, number: u32, request: Request, cluster_bytes: u64) -> Result<()> {
+    fn write(&mut self, disk: &Disk, number: u32, request: Request, fill_bytes: u64) -> Result<()> {
         let (offset, length) = request.range().expect("a write has a range");
         let (fua, compressed) = match request {
             Request::Write { fua, .. } => (fua, false),
@@ -83,10 +83,8 @@ impl Performer {
         let hurry_bytes = self.hurry_bytes.filter(|_| compressed);
         for part in transfers(disk, offset, length)? {
             let buf = self.buffer(part.length);
-            fill(buf, part.offset, number, request, cluster_bytes);
-            for (index, cluster) in
-                (part.offset / cluster_bytes..).zip(buf.chunks_mut(cluster_bytes as usize))
-            {
+            fill(buf, part.offset, number, request, fill_bytes);
+            for (index, cluster) in (part.offset / fill_bytes..).zip(buf.chunks_mut(fill_bytes as usize)) {
                 let kept = hurry_bytes
                     .filter(|_| !index.is_multiple_of(8))
                     .map_or(cluster.len(), |kept| kept.min(cluster.len()));
@@ -107,7 +105,7 @@ impl Performer {
 }
 
 /// Fills `buf` with what a write or compressed write of stamp number `number` puts at `address`, bytes.
-pub(crate) fn fill(buf: &mut [u8], address: u64, number: u32, request: Request, cluster_bytes: u64) {
+pub(crate) fn fill(buf: &mut [u8], address: u64, number: u32, request: Request, fill_bytes: u64) {
     let (Request::Write { fill, .. } | Request::WriteCompressed { fill, .. }) = request else {
         unreachable!("only writes have data");
     };
@@ -116,7 +114,7 @@ pub(crate) fn fill(buf: &mut [u8], address: u64, number: u32, request: Request, 
         Fill::Stamp => stamp::fill(buf, address, number),
     }
     if matches!(request, Request::WriteCompressed { .. }) && fill == Fill::Stamp {
-        keep_first_quarters(buf, cluster_bytes as usize);
+        keep_first_quarters(buf, fill_bytes as usize);
     }
 }
 
@@ -151,8 +149,8 @@ fn map(disk: &Disk, extent: Extent) -> Result<()> {
 }
 
 /// Makes stamped data compressible: of each cluster only the first quarter keeps its stamps.
-fn keep_first_quarters(buf: &mut [u8], cluster_bytes: usize) {
-    for cluster in buf.chunks_mut(cluster_bytes) {
+fn keep_first_quarters(buf: &mut [u8], fill_bytes: usize) {
+    for cluster in buf.chunks_mut(fill_bytes) {
         let kept = cluster.len().div_ceil(4);
         cluster[kept..].fill(0);
     }

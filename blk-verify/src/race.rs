@@ -37,7 +37,8 @@ use crate::random::hash;
 use crate::report::{self, Finding, Signature};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Config, Request, Scenario, Turn};
-use crate::target::{ImageTarget, Prepared};
+use crate::space::Space;
+use crate::target::{ImageTarget, Prepared, legal_config};
 use court::Court;
 use crash::Timeline;
 use host::Host;
@@ -67,6 +68,7 @@ pub struct RaceEngine {
 /// A fresh image of one configuration.
 #[derive(Debug)]
 struct Images {
+    space: &'static Space,
     config: Config,
     prepared: Box<dyn Prepared>,
     fresh: MemoryStorage,
@@ -101,7 +103,11 @@ impl Images {
         let reference = prepared.reference()?;
         let mut initial = vec![0; reference.size() as usize];
         reference.read(0, &mut initial)?;
-        Ok(Self { config, prepared, fresh, initial: Arc::new(initial) })
+        Ok(Self { space: target.space(), config, prepared, fresh, initial: Arc::new(initial) })
+    }
+
+    fn fill_bytes(&self) -> u64 {
+        self.space.geometry(&self.config).fill_bytes()
     }
 
     /// Takes those of before if they are of this configuration, whatever the lanes.
@@ -138,7 +144,10 @@ impl RaceEngine {
     /// Runs one scenario on a fresh image, under its schedule. A panic of the driver is a finding, and so is standing still.
     pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
         self.stats.schedules += 1;
-        let config = target.legalize(&scenario.config);
+        let config = match legal_config(target, &scenario.config) {
+            Ok(config) => config,
+            Err(why) => return Outcome::Refused(why),
+        };
         let size = config.size_bytes.max(config.backing_bytes);
         if size > SIZE_BYTES_MAX {
             return Outcome::Refused(format!("a disk of {size} bytes is too large here"));
@@ -169,7 +178,7 @@ impl RaceEngine {
         match self.crash_one_in {
             0 => false,
             1 => true,
-            one_in => hash(&scenario.encode()).is_multiple_of(one_in),
+            one_in => hash(scenario.to_text().as_bytes()).is_multiple_of(one_in),
         }
     }
 
@@ -181,7 +190,7 @@ impl RaceEngine {
         lanes: usize,
         medium: Option<&Arc<Medium>>,
     ) -> Outcome {
-        let court = Court::new(Arc::clone(&images.initial), lanes, images.config.cluster_bytes());
+        let court = Court::new(Arc::clone(&images.initial), lanes, images.fill_bytes());
         let host: Arc<dyn Storage> = match medium {
             Some(medium) => {
                 court.watch(Timeline::new(Arc::clone(medium)));
@@ -308,10 +317,10 @@ impl Run<'_> {
     /// Crashes what has happened.
     fn crash(&self, medium: &Medium, further: &mut Further, stats: &mut CrashStats) -> Step {
         let Some(timeline) = self.court.take_timeline() else { return Ok(()) };
-        let Images { config, prepared, fresh, initial } = self.images;
+        let Images { space, config, prepared, fresh, initial } = self.images;
         let prepared = &**prepared;
         let performer = crate::perform::Performer::default();
-        let mut scene = crash::Scene { prepared, config, fresh, initial, further, stats, performer };
+        let mut scene = crash::Scene { prepared, space, config, fresh, initial, further, stats, performer };
         scene.crash(medium, &timeline).map_err(|finding| self.court.explain(*finding))
     }
 

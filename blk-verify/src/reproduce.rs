@@ -6,6 +6,7 @@ use crate::Outcome;
 use crate::minimise::{self, Minimised};
 use crate::report::{Finding, OriginClass, Signature};
 use crate::scenario::{Request, RequestKind, Scenario, text};
+use crate::space::Space;
 
 /// How often a finding is replayed to prove that it is deterministic.
 pub const REPLAYS: u32 = 3;
@@ -39,9 +40,10 @@ pub fn prove(mut judge: impl FnMut(&Scenario) -> Outcome, scenario: &Scenario) -
     }
 }
 
-/// Makes a scenario that was proven as small as it can be; `None` if it finds something else than `finding` now. `should_stop`
+/// Makes a scenario for a driver of `space` that was proven as small as it can be; `None` if it finds something else than `finding` now. `should_stop`
 /// is asked before each try.
 pub fn shrink(
+    space: &'static Space,
     mut judge: impl FnMut(&Scenario) -> Outcome,
     scenario: &Scenario,
     finding: &Finding,
@@ -53,7 +55,7 @@ pub fn shrink(
         Outcome::Finding(finding) => Some(finding.signature),
         Outcome::Clean | Outcome::Refused(_) => None,
     };
-    let smallest = minimise::minimise_until(scenario, signature, &options, should_stop)?;
+    let smallest = minimise::minimise_until(space, scenario, signature, &options, should_stop)?;
     (smallest.signature == finding.signature).then_some(smallest)
 }
 
@@ -162,7 +164,7 @@ mod tests {
             if has { found(1) } else { Outcome::Clean }
         };
         let Outcome::Finding(finding) = discards(&scenario) else { panic!("it is there") };
-        let smallest = shrink(discards, &scenario, &finding, || false).unwrap();
+        let smallest = shrink(&crate::space::PLAIN, discards, &scenario, &finding, || false).unwrap();
         assert_eq!(smallest.scenario.requests.len(), 1);
     }
 

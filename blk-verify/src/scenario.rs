@@ -7,12 +7,14 @@
 //! Two more forms are only written: a shell script for QEMU's tools ([`Scenario::to_qemu_io_script`]) and a Rust test
 //! ([`Scenario::to_rust_test`]).
 
+mod aliases;
 pub mod bounds;
 pub mod bytes;
 mod config;
 mod error;
 pub mod json;
 mod kind;
+mod options;
 mod qemu_io;
 mod reach;
 mod rescale;
@@ -24,8 +26,13 @@ mod turn;
 use blk_core::RepairMode;
 use serde::{Deserialize, Serialize};
 
+use crate::space::Space;
+
+pub use aliases::OLD_OPTIONS;
+pub use config::Config;
 pub use error::ParseError;
 pub use kind::RequestKind;
+pub use options::{OptionValues, Value};
 pub use turn::{POINTS_MAX, Turn};
 
 /// The result of reading a scenario from one of its forms.
@@ -44,91 +51,6 @@ pub enum Backing {
     Format,
     /// A disk of the format under test over another one over a raw disk.
     Chain,
-}
-
-/// How compressed clusters are stored.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Compression {
-    /// deflate
-    #[default]
-    Zlib,
-    /// zstd
-    Zstd,
-}
-
-/// How the disk under test is made. A driver takes what it knows; a raw disk only the size.
-#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Config {
-    /// Size of the disk, bytes.
-    pub size_bytes: u64,
-    /// Version of the format: 2 or 3 for qcow2.
-    pub version: u8,
-    /// The cluster size is 2 to this power: 9 to 21.
-    pub cluster_bits: u8,
-    /// A refcount has 2 to this power bits: 0 to 6.
-    pub refcount_order: u8,
-    /// What is below the disk.
-    pub backing: Backing,
-    /// Size of the backing file, bytes; may be smaller or larger than the disk.
-    pub backing_bytes: u64,
-    /// How compressed clusters are stored.
-    pub compression: Compression,
-    /// L2 slices kept in memory; 0 is the driver's own choice.
-    pub l2_cache_entries: u16,
-    /// Bytes of an L2 slice; 0 is the driver's own choice (a whole table).
-    pub l2_slice_bytes: u32,
-    /// Refcount blocks kept in memory; 0 is the driver's own choice.
-    pub refcount_cache_entries: u16,
-    /// Metadata of the whole disk is allocated at creation.
-    pub preallocate: bool,
-    /// A discard gives host space back (`discard=unmap`).
-    pub discard: bool,
-    /// Refcounts may be out of date while the image is open (`lazy_refcounts=on`).
-    pub lazy_refcounts: bool,
-    /// Seed of the driver's own free choices, such as which cached slice is evicted; 0 is its usual ones.
-    pub control: u32,
-    /// Bytes of the storage that a crash leaves old or new as one: 512 or 4096.
-    #[serde(skip_serializing_if = "is_usual_atom")]
-    pub atom_bytes: u16,
-    /// Requests that are in flight at most, begun in order: each lane takes the next one. 0 and 1: one after the other.
-    #[serde(skip_serializing_if = "is_sequential")]
-    pub lanes: u8,
-}
-
-/// What most scenarios are need not be said.
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_sequential(lanes: &u8) -> bool {
-    *lanes == 0
-}
-
-#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
-fn is_usual_atom(bytes: &u16) -> bool {
-    *bytes == 512
-}
-
-impl Default for Config {
-    fn default() -> Self {
-        Self {
-            size_bytes: 1 << 20,
-            version: 3,
-            cluster_bits: 16,
-            refcount_order: 4,
-            backing: Backing::None,
-            backing_bytes: 0,
-            compression: Compression::Zlib,
-            l2_cache_entries: 0,
-            l2_slice_bytes: 0,
-            refcount_cache_entries: 0,
-            preallocate: false,
-            discard: true,
-            lazy_refcounts: false,
-            control: 0,
-            atom_bytes: 512,
-            lanes: 0,
-        }
-    }
 }
 
 /// What a write writes.
@@ -168,7 +90,7 @@ pub enum Request {
     },
     /// `write -c [-P BYTE] OFFSET LENGTH`: stored compressed. Only a stamp's leading part is used where it must shrink.
     WriteCompressed {
-        /// First byte, a multiple of the cluster size.
+        /// First byte, a multiple of the unit that is compressed.
         offset: u64,
         /// Bytes.
         length: u64,
@@ -277,20 +199,20 @@ pub struct Scenario {
 }
 
 impl Scenario {
-    /// Reads a scenario in whichever of its three forms `input` is.
+    /// Reads a scenario in whichever of its three forms `input` is; bytes have the options of `space`.
     ///
-    /// Bytes that a fuzzer has written begin with [`bytes::MAGIC`] and are never mistaken for the others, whose first byte is
-    /// printable. Input that is wholly printable is JSON if it begins with `{`, else text; all other input is bytes.
+    /// Bytes that a fuzzer has written begin with [`bytes::MAGIC`] and are never mistaken for the others, whose first byte
+    /// is printable. Input that is wholly printable is JSON if it begins with `{`, else text; all other input is bytes.
     ///
     /// # Errors
     /// Text or JSON that is malformed; the bytes form has no errors.
-    pub fn parse_any(input: &[u8]) -> ParseResult<Self> {
+    pub fn parse_any(space: &Space, input: &[u8]) -> ParseResult<Self> {
         let printable =
             |text: &&str| !text.is_empty() && !text.chars().any(|c| c.is_control() && !c.is_whitespace());
         match std::str::from_utf8(input).ok().filter(printable) {
             Some(json) if json.trim_start().starts_with('{') => Self::from_json(json),
             Some(text) => Self::from_text(text),
-            None => Ok(Self::decode(input)),
+            None => Ok(Self::decode(space, input)),
         }
     }
 }

@@ -24,7 +24,8 @@ use crate::generate::{Generator, Limits};
 use crate::journal::Journal;
 use crate::oracle::{content, image};
 use crate::report::{self, Finding};
-use crate::scenario::{Config, Request, Scenario};
+use crate::scenario::{Config, Request, Scenario, Value};
+use crate::space::{ALIGNMENT, PLAIN, UNIT};
 use crate::target::Bench;
 use crate::verify::{Numbering, Policy, Verify};
 use history::History;
@@ -96,7 +97,7 @@ struct Shared {
     touched: Touched,
     history: History,
     /// The unit in which compressed data is made compressible.
-    cluster_bytes: u64,
+    fill_bytes: u64,
 }
 
 /// Two open disks under generated requests.
@@ -127,13 +128,13 @@ impl Session {
 
     /// As [`Session::new`], adding to what other sessions have counted.
     pub fn with_counts(bench: Box<dyn Bench>, options: SessionOptions, counts: Arc<Counts>) -> Self {
-        let config = config_of(&bench.test());
+        let config = config_of(&[&bench.test(), &bench.reference()]);
         let shared = Shared {
             journal: Arc::new(Journal::new()),
             counts,
             touched: Touched::new(config.size_bytes),
             history: History::new(options.jobs.max(1) as usize),
-            cluster_bytes: config.cluster_bytes(),
+            fill_bytes: PLAIN.geometry(&config).fill_bytes(),
         };
         let limits = Limits {
             requests_min: 20,
@@ -144,8 +145,9 @@ impl Session {
             config: Some(config.clone()),
         };
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));
-        let generators =
-            (0..options.jobs.max(1)).map(|job| Generator::new(seed_of(job), limits.clone())).collect();
+        let generators = (0..options.jobs.max(1))
+            .map(|job| Generator::new(&PLAIN, seed_of(job), limits.clone()))
+            .collect();
         Self { bench, shared, options, config, limits, generators }
     }
 
@@ -157,7 +159,7 @@ impl Session {
     /// All requests so far, with the checks and reopens between them: what [`Session::replay`] makes again. `None` if they were too
     /// many: more than 8,388,608 of one thread, whose generator makes them again; of several, more than 2,097,152.
     pub fn history(&self) -> Option<Scenario> {
-        let first = Generator::new(self.options.seed, self.limits.clone());
+        let first = Generator::new(&PLAIN, self.options.seed, self.limits.clone());
         let requests = self.shared.history.requests(&self.generators[0], first, self.takes())?;
         Some(Scenario { config: self.config.clone(), requests, schedule: Vec::new() })
     }
@@ -410,10 +412,20 @@ fn found(journal: &Journal, what: &'static str, error: &Error) -> Box<Finding> {
     journal.findings().into_iter().next().map_or_else(|| content::failed(what, error), Box::new)
 }
 
-/// What the generator has to know about a disk.
-fn config_of(disk: &Disk) -> Config {
-    let cluster_bits = disk.limits().zero_granularity.max(1).ilog2().clamp(9, 21) as u8;
-    Config { cluster_bits, size_bytes: disk.size(), ..Config::default() }
+/// What scenarios have to know about open disks of one size, in the space [`PLAIN`]: the unit of the first one, and the coarsest
+/// alignment.
+///
+/// # Panics
+/// If there are none.
+pub fn config_of(disks: &[&Disk]) -> Config {
+    let power = |bytes: u64| 1 << bytes.clamp(1, 2 << 20).ilog2();
+    let first = disks.first().expect("one disk at least");
+    let unit = power(first.limits().zero_granularity).max(512);
+    let alignment = disks.iter().map(|disk| disk.limits().request_alignment).max().map_or(1, power);
+    let mut config = Config { size_bytes: first.size(), ..Config::default() };
+    config.options.set(UNIT, Some(Value::Number(unit)));
+    config.options.set(ALIGNMENT, Some(Value::Number(alignment)));
+    PLAIN.legal(&config)
 }
 
 /// How many bytes from the start of `extent` the disk calls zero; 0 if it does not know.

@@ -6,14 +6,38 @@ use std::sync::Arc;
 use blk_core::{Disk, MemoryStorage, Result, Storage};
 
 use crate::scenario::Config;
+use crate::space::{PLAIN, Space};
+
+/// What scenarios have to know of a driver under test: what it can be made with.
+pub trait Subject: Debug + Send + Sync {
+    /// Where its configurations come from.
+    fn space(&self) -> &'static Space {
+        &PLAIN
+    }
+
+    /// The configuration of the image under test, where there is one already: then scenarios have no choice but of lanes and
+    /// atoms.
+    fn image_config(&self) -> Option<&Config> {
+        None
+    }
+}
+
+/// The configuration that a scenario runs with: that of the image under test, or its own, made legal by the driver's space.
+///
+/// # Errors
+/// A text that names an option that the driver does not have, or a value that it does not take.
+pub fn legal_config(subject: &dyn Subject, config: &Config) -> std::result::Result<Config, String> {
+    if let Some(image) = subject.image_config() {
+        return Ok(Config { lanes: config.lanes, atom_bytes: config.atom_bytes, ..image.clone() });
+    }
+    subject.space().check(config)?;
+    Ok(subject.space().legal(config))
+}
 
 /// A driver under test, as the engine sees it: makes fresh pairs of disks with equal content.
-pub trait Target: Debug + Send + Sync {
+pub trait Target: Subject {
     /// Its name, such as `verify_qcow2`; it stands in reports and traces.
     fn name(&self) -> &'static str;
-
-    /// Brings `config` to what the driver can be made with, deterministically; legal configurations stay as they are.
-    fn legalize(&self, config: &Config) -> Config;
 
     /// Makes a fresh bench for a legal configuration.
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>>;
@@ -38,10 +62,7 @@ pub trait Bench: Debug {
 }
 
 /// A driver under test, as the oracles of crashes, faults and races see it: they bring the storage that its images lie on.
-pub trait ImageTarget: Debug + Send + Sync {
-    /// Brings `config` to what the driver can be made with, deterministically; legal configurations stay as they are.
-    fn legalize(&self, config: &Config) -> Config;
-
+pub trait ImageTarget: Subject {
     /// Gets ready to make and open images of a legal configuration.
     fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>>;
 }

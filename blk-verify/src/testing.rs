@@ -10,7 +10,7 @@ use blk_core::{
 };
 
 use crate::scenario::Config;
-use crate::target::{Bench, Target};
+use crate::target::{Bench, Subject, Target};
 
 /// Largest disk that these drivers hold: they keep it in memory whole.
 const SIZE_BYTES_MAX: u64 = 64 << 20;
@@ -162,15 +162,11 @@ struct FlatBench {
     test: Arc<Disk>,
 }
 
+impl Subject for FlatTarget {}
+
 impl Target for FlatTarget {
     fn name(&self) -> &'static str {
         "canary"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        let mut legal = config.clone();
-        legal.normalize();
-        legal
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {

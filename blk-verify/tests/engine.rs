@@ -12,7 +12,7 @@ use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::scenario::{Config, RequestKind, Scenario};
 use blk_verify::stamp;
 use blk_verify::stats::{ClusterKind, RunStats};
-use blk_verify::target::{Bench, Target};
+use blk_verify::target::{Bench, Subject, Target};
 use blk_verify::testing::{Bug, CANARY, Flat, FlatTarget};
 use blk_verify::{Engine, Finding, Outcome, RunOptions, Signature};
 use common::{Way, rough};
@@ -47,13 +47,11 @@ struct TroubledBench {
     trouble: Trouble,
 }
 
+impl Subject for TroubledTarget {}
+
 impl Target for TroubledTarget {
     fn name(&self) -> &'static str {
         "troubled"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        config.clone()
     }
 
     fn build(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {

@@ -13,7 +13,7 @@ use blk_core::{
 };
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::scenario::{Config, Scenario};
-use blk_verify::target::{Bench, Target};
+use blk_verify::target::{Bench, Subject, Target};
 use blk_verify::testing::{Bug, Flat, FlatTarget};
 use blk_verify::{Engine, Outcome, RunOptions, Signature};
 use odd::Odd;
@@ -95,13 +95,11 @@ struct ForgetfulBench {
     forgets: Extent,
 }
 
+impl Subject for Forgetful {}
+
 impl Target for Forgetful {
     fn name(&self) -> &'static str {
         "forgetful"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        config.clone()
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
@@ -176,13 +174,11 @@ struct Choosy {
 #[derive(Debug)]
 struct ChoosyBench(Arc<Disk>, Arc<Disk>);
 
+impl Subject for Choosy {}
+
 impl Target for Choosy {
     fn name(&self) -> &'static str {
         "choosy"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        config.clone()
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {

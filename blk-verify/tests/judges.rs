@@ -3,8 +3,8 @@
 //! Each bug is the smallest that a judge can miss: one byte at the end of a read, a buffer that is left as it was, a byte in
 //! the middle of a sector. A judge that looks a little less closely fails here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, LazyLock};
 
 use blk_core::{
     Access, BlockDriver, BlockStatus, Disk, Error, Extent, MemoryStorage, Result, Storage, WriteFlags,
@@ -14,7 +14,8 @@ use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::race::RaceEngine;
 use blk_verify::scenario::{Config, Scenario};
-use blk_verify::target::{Bench, ImageTarget, Prepared, Target};
+use blk_verify::space;
+use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
 use blk_verify::{Engine, Outcome, RunOptions};
 
 /// What is wrong with [`Plain`].
@@ -152,15 +153,16 @@ impl Planted {
     }
 }
 
-fn legal(config: &Config) -> Config {
-    Config { size_bytes: SIZE_BYTES, cluster_bits: 12, lanes: config.lanes, ..Config::default() }
+static IMAGE: LazyLock<Config> =
+    LazyLock::new(|| Config { size_bytes: SIZE_BYTES, ..Config::default() }.with(space::UNIT, "4k"));
+
+impl Subject for Planted {
+    fn image_config(&self) -> Option<&Config> {
+        Some(&IMAGE)
+    }
 }
 
 impl ImageTarget for Planted {
-    fn legalize(&self, config: &Config) -> Config {
-        legal(config)
-    }
-
     fn prepare(&self, _config: &Config) -> Result<Box<dyn Prepared>> {
         Ok(Box::new(*self))
     }
@@ -186,10 +188,6 @@ impl Prepared for Planted {
 impl Target for Planted {
     fn name(&self) -> &'static str {
         "planted"
-    }
-
-    fn legalize(&self, config: &Config) -> Config {
-        legal(config)
     }
 
     fn build(&self, _config: &Config) -> Result<Box<dyn Bench>> {

@@ -1,45 +1,54 @@
 //! The generator reaches what it is meant to reach, the same way each time.
 
+#[path = "common/qcow2.rs"]
+mod qcow2;
+
 use std::collections::{BTreeSet, HashSet};
 
 use blk_verify::generate::{Generator, Limits, alphabet, exhaustive};
-use blk_verify::scenario::{Backing, Compression, Config, Fill, Request, RequestKind, Scenario};
+use blk_verify::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
+use blk_verify::space::Geometry;
+use qcow2::QCOW2;
 
 #[test]
 fn a_scenario_depends_on_seed_and_index_alone() {
-    let all: Vec<Scenario> = Generator::new(7, Limits::default()).take(200).collect();
-    assert!(Generator::new(7, Limits::default()).starting_at(150).take(50).eq(all[150..].iter().cloned()));
+    let all: Vec<Scenario> = Generator::new(&QCOW2, 7, Limits::default()).take(200).collect();
+    assert!(
+        Generator::new(&QCOW2, 7, Limits::default()).starting_at(150).take(50).eq(all[150..].iter().cloned())
+    );
     let distinct: HashSet<&Scenario> = all.iter().collect();
     assert!(distinct.len() > 195, "{} distinct scenarios of 200", distinct.len());
-    let other: Vec<Scenario> = Generator::new(8, Limits::default()).take(200).collect();
+    let other: Vec<Scenario> = Generator::new(&QCOW2, 8, Limits::default()).take(200).collect();
     assert!(other.iter().all(|scenario| !distinct.contains(scenario) || scenario.requests.len() < 2));
 }
 
 #[test]
 fn every_value_of_every_configuration_field_comes() {
     let mut seen = BTreeSet::new();
-    for Scenario { config, .. } in Generator::new(1, Limits::default()).take(4000) {
-        let name = |key: &str, value: u64| format!("{key} {value}");
-        seen.insert(name("version", config.version.into()));
-        seen.insert(name("cluster", config.cluster_bits.into()));
-        seen.insert(name("refcount", config.refcount_order.into()));
+    for Scenario { config, .. } in Generator::new(&QCOW2, 1, Limits::default()).take(4000) {
+        let geometry = QCOW2.geometry(&config);
+        let cluster_bytes = geometry.unit_bytes;
+        for knob in QCOW2.knobs {
+            let value = config.options.get(knob.name).or(knob.usual.as_ref());
+            seen.insert(format!("{} {}", knob.name, value.map_or("unset".to_owned(), ToString::to_string)));
+        }
         seen.insert(format!("{:?} {:?}", config.backing, config.backing_bytes.cmp(&config.size_bytes)));
-        seen.insert(format!("{:?}", config.compression));
-        seen.insert(name("l2 cache", config.l2_cache_entries.into()));
-        seen.insert(name("refcount cache", config.refcount_cache_entries.into()));
-        seen.insert(format!("preallocate {} discard {}", config.preallocate, config.discard));
-        seen.insert(format!("slices of a table {}", slices(&config)));
+        let preallocates = config.options.get("preallocation").is_some();
+        seen.insert(format!("preallocate {preallocates} discard {}", config.discard));
         seen.insert(format!("odd sectors {}", !config.size_bytes.is_multiple_of(512)));
-        seen.insert(format!("odd clusters {}", !config.size_bytes.is_multiple_of(config.cluster_bytes())));
-        seen.insert(format!("several slices {}", config.size_bytes > config.slice_reach_bytes()));
-        let table = config.cluster_bytes() / 8 * config.cluster_bytes();
+        seen.insert(format!("odd clusters {}", !config.size_bytes.is_multiple_of(cluster_bytes)));
+        seen.insert(format!("several slices {}", config.size_bytes > geometry.table_reach_bytes));
+        let table = cluster_bytes / 8 * cluster_bytes;
         seen.insert(format!("several tables {}", config.size_bytes > table));
-        assert!(config.is_normal() && config.size_bytes <= 4 << 20, "{config}");
+        assert!(QCOW2.is_legal(&config) && config.size_bytes <= 8 << 20, "{config}");
     }
-    let wanted = (9..=21).map(|bits| format!("cluster {bits}"));
-    let wanted = wanted.chain((0..=6).map(|order| format!("refcount {order}")));
-    let wanted = wanted.chain([0, 1, 2, 3, 8].map(|entries| format!("l2 cache {entries}")));
-    let wanted = wanted.chain([0, 1, 2, 3, 8].map(|entries| format!("refcount cache {entries}")));
+    let wanted = (9..=21).map(|bits| format!("cluster_size {}", 1 << bits));
+    let wanted = wanted.chain((0..=6).map(|order| format!("refcount_bits {}", 1 << order)));
+    let slices = ["unset", "1", "2", "3", "8"];
+    let wanted = wanted.chain(slices.map(|slices| format!("l2-cache-slices {slices}")));
+    let wanted = wanted.chain(slices.map(|slices| format!("refcount-cache-slices {slices}")));
+    let entries = ["unset", "512", "1024", "2048", "4096", "16384"];
+    let wanted = wanted.chain(entries.map(|bytes| format!("l2-cache-entry-size {bytes}")));
     let wanted =
         wanted.chain([Backing::Raw, Backing::Format, Backing::Chain].iter().flat_map(|backing| {
             ["Less", "Equal", "Greater"].map(|ordering| format!("{backing:?} {ordering}"))
@@ -49,14 +58,11 @@ fn every_value_of_every_configuration_field_comes() {
         wanted.chain(booleans.iter().flat_map(|name| [format!("{name} false"), format!("{name} true")]));
     let flags = ["false discard false", "false discard true", "true discard false", "true discard true"];
     let wanted = wanted.chain(flags.map(|flags| format!("preallocate {flags}")));
-    let wanted = wanted.chain([Compression::Zlib, Compression::Zstd].map(|kind| format!("{kind:?}")));
+    let words = ["compression_type zlib", "compression_type zstd", "lazy_refcounts on", "lazy_refcounts off"];
+    let wanted = wanted.chain(words.map(str::to_owned));
     let missing: Vec<String> = wanted.filter(|name| !seen.contains(name)).collect();
     assert!(missing.is_empty(), "never came: {missing:?}");
-    assert!(seen.contains("version 2") && seen.contains("version 3"));
-}
-
-fn slices(config: &Config) -> u64 {
-    if config.l2_slice_bytes == 0 { 1 } else { config.cluster_bytes() / u64::from(config.l2_slice_bytes) }
+    assert!(seen.contains("compat 0.10") && seen.contains("compat 1.1"));
 }
 
 #[test]
@@ -64,7 +70,7 @@ fn every_kind_of_request_comes_and_some_kinds_are_left_out() {
     let mut counts = [0u32; RequestKind::ALL.len()];
     let mut without = [0u32; RequestKind::ALL.len()];
     let limits = Limits { requests_min: 40, requests_max: 40, ..Limits::default() };
-    for scenario in Generator::new(2, limits).take(1000) {
+    for scenario in Generator::new(&QCOW2, 2, limits).take(1000) {
         let kinds: HashSet<RequestKind> = scenario.requests.iter().map(Request::kind).collect();
         for kind in RequestKind::ALL {
             without[kind.index()] += u32::from(!kinds.contains(&kind));
@@ -82,9 +88,9 @@ fn every_kind_of_request_comes_and_some_kinds_are_left_out() {
 fn ranges_have_every_shape() {
     let (mut all, mut whole, mut head, mut tail, mut middle, mut crossing, mut refused, mut odd, mut empty) =
         (0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32, 0u32);
-    let config = Config { cluster_bits: 12, size_bytes: 64 << 12, ..Config::default() };
+    let config = Config { size_bytes: 64 << 12, ..Config::default() }.with("cluster_size", "4k");
     let limits = Limits { config: Some(config), requests_min: 20, ..Limits::default() };
-    for scenario in Generator::new(3, limits).take(1000) {
+    for scenario in Generator::new(&QCOW2, 3, limits).take(1000) {
         if scenario.requests.iter().any(|request| request.kind() == RequestKind::Resize) {
             continue;
         }
@@ -112,9 +118,9 @@ fn ranges_have_every_shape() {
 #[test]
 fn clusters_are_changed_again_and_again() {
     let (mut again, mut all) = (0, 0);
-    let config = Config { cluster_bits: 9, size_bytes: 256 << 9, ..Config::default() };
+    let config = Config { size_bytes: 256 << 9, ..Config::default() }.with("cluster_size", "512");
     let limits = Limits { config: Some(config), requests_min: 20, requests_max: 20, ..Limits::default() };
-    for scenario in Generator::new(4, limits).take(500) {
+    for scenario in Generator::new(&QCOW2, 4, limits).take(500) {
         let mut changed = HashSet::new();
         for request in scenario.requests.iter().filter(|request| request.kind().changes_content()) {
             let Some((offset, length)) = request.range().filter(|range| range.1 > 0) else { continue };
@@ -137,13 +143,15 @@ fn limits_hold() {
         lanes_max: 0,
         config: None,
     };
-    for Scenario { config, requests, .. } in Generator::new(5, limits).take(5000) {
+    for Scenario { config, requests, .. } in Generator::new(&QCOW2, 5, limits).take(5000) {
         assert!((3..=5).contains(&requests.len()));
-        let disk_bytes_max = config.cluster_bytes().max(1 << 20);
+        let Geometry { unit_bytes, table_reach_bytes, .. } = QCOW2.geometry(&config);
+        let is_filled_by_a_table = table_reach_bytes <= 1 << 20 && 2 * table_reach_bytes > 1 << 20;
+        let disk_bytes_max = unit_bytes.max(if is_filled_by_a_table { 2 << 20 } else { 1 << 20 });
         assert!(config.size_bytes <= disk_bytes_max);
         for request in requests {
             let data_bytes_max = match request {
-                Request::WriteCompressed { .. } => config.cluster_bytes().max(4096),
+                Request::WriteCompressed { .. } => unit_bytes.max(4096),
                 _ => 4096,
             };
             assert!(request.data_bytes() <= data_bytes_max, "{request}");
@@ -156,21 +164,21 @@ fn limits_hold() {
 
 #[test]
 fn all_short_sequences_come_once() {
-    let config = Config { cluster_bits: 9, ..Config::default() };
-    let all = exhaustive(3, 3, config.clone());
+    let config = Config::default().with("cluster_size", "512");
+    let all = exhaustive(&QCOW2, 3, 3, config.clone());
     assert_eq!(all.total(), 25 + 25 * 25 + 25 * 25 * 25);
     let total = all.total();
     let distinct: HashSet<Vec<Request>> = all.map(|scenario| scenario.requests).collect();
     assert_eq!(distinct.len() as u64, total);
-    let first = exhaustive(3, 3, config).next().expect("there are some");
+    let first = exhaustive(&QCOW2, 3, 3, config).next().expect("there are some");
     assert_eq!(first.config.size_bytes, 3 * 512);
 }
 
 #[test]
 fn a_partial_last_cluster_stays_and_is_covered() {
-    let config = Config { cluster_bits: 12, size_bytes: 2 * 4096 + 1, ..Config::default() };
-    let requests = alphabet(&config);
-    assert_eq!(exhaustive(3, 1, config.clone()).next().map(|scenario| scenario.config), Some(config));
+    let config = Config { size_bytes: 2 * 4096 + 1, ..Config::default() }.with("cluster_size", "4k");
+    let requests = alphabet(&QCOW2, &config);
+    assert_eq!(exhaustive(&QCOW2, 3, 1, config.clone()).next().map(|scenario| scenario.config), Some(config));
     let last = |request: &&Request| request.range().is_some_and(|(offset, _)| offset == 2 * 4096);
     assert_eq!(requests.iter().filter(last).count(), 8);
     for request in &requests {

@@ -1,9 +1,13 @@
 //! Lanes and turns in every form of a scenario, and in what makes, changes and shrinks them.
 
+#[path = "common/qcow2.rs"]
+mod qcow2;
+
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::minimise::{self, minimise};
 use blk_verify::mutate;
 use blk_verify::scenario::{Request, Scenario, Turn, bounds};
+use qcow2::QCOW2;
 
 const TEXT: &str = "blk-scenario 1
 config lanes=3
@@ -46,11 +50,11 @@ fn wrong_turns_and_lanes_are_refused_with_their_place() {
 #[test]
 fn all_forms_say_the_same() {
     let mut with_turns = 0;
-    for scenario in Generator::new(1, Limits::racing()).take(2000) {
+    for scenario in Generator::new(&QCOW2, 1, Limits::racing()).take(2000) {
         assert!((2..=4).contains(&scenario.config.lanes));
         assert_eq!(Scenario::from_text(&scenario.to_text()).unwrap(), scenario);
         assert_eq!(Scenario::from_json(&scenario.to_json()).unwrap(), scenario);
-        assert_eq!(Scenario::decode(&scenario.encode()), scenario, "{scenario}");
+        assert_eq!(Scenario::decode(&QCOW2, &scenario.encode(&QCOW2)), scenario, "{scenario}");
         with_turns += u32::from(!scenario.schedule.is_empty());
     }
     assert!(with_turns > 1000, "{with_turns}");
@@ -59,11 +63,11 @@ fn all_forms_say_the_same() {
 /// Where there are no lanes, the bits that turns are made of mean nothing, as before there were any.
 #[test]
 fn inputs_without_lanes_have_no_turns() {
-    let mut bytes = sample().encode();
-    assert_eq!(Scenario::decode(&bytes), sample());
+    let mut bytes = sample().encode(&QCOW2);
+    assert_eq!(Scenario::decode(&QCOW2, &bytes), sample());
     for lanes in [0, 1, bounds::LANES_MAX + 1, 0xff] {
-        bytes[7] = lanes;
-        let scenario = Scenario::decode(&bytes);
+        bytes[3] = lanes;
+        let scenario = Scenario::decode(&QCOW2, &bytes);
         assert!(scenario.schedule.is_empty() && scenario.config.lanes < 2, "{scenario}");
         assert_eq!(scenario.requests, sample().requests);
     }
@@ -89,10 +93,11 @@ fn mutation_keeps_inputs_racing_and_canonical() {
     let mut data = vec![0; 4096];
     let (mut size, mut turns_changed) = (0, 0);
     for seed in 0..3000 {
-        let before = Scenario::decode(&data[..size]);
-        size = mutate::mutate_within(&Limits::racing(), &mut data, size, 4096, seed, |_, size, _| size);
-        let scenario = Scenario::decode(&data[..size]);
-        assert_eq!(scenario.encode(), data[..size]);
+        let before = Scenario::decode(&QCOW2, &data[..size]);
+        size =
+            mutate::mutate_within(&QCOW2, &Limits::racing(), &mut data, size, 4096, seed, |_, size, _| size);
+        let scenario = Scenario::decode(&QCOW2, &data[..size]);
+        assert_eq!(scenario.encode(&QCOW2), data[..size]);
         assert!(scenario.requests.len() <= Limits::racing().requests_max);
         assert!(scenario.schedule.len() <= scenario.requests.len());
         turns_changed +=
@@ -104,7 +109,7 @@ fn mutation_keeps_inputs_racing_and_canonical() {
 #[test]
 fn crossed_requests_keep_their_turns() {
     let turned = |limits: Limits| {
-        Generator::new(9, limits).take(40).map(|mut scenario| {
+        Generator::new(&QCOW2, 9, limits).take(40).map(|mut scenario| {
             // Every request that reads is turned, and no other.
             let turn = |request: &Request| match request {
                 Request::Read { .. } => Turn::new(7, false, false),
@@ -112,14 +117,14 @@ fn crossed_requests_keep_their_turns() {
             };
             scenario.schedule = scenario.requests.iter().map(turn).collect();
             scenario.trim_schedule();
-            scenario.encode()
+            scenario.encode(&QCOW2)
         })
     };
     let all: Vec<Vec<u8>> = turned(Limits::racing()).collect();
     let mut out = vec![0; 4096];
     for (seed, pair) in (0..).zip(all.windows(2)) {
-        let size = mutate::crossover(&pair[0], &pair[1], &mut out, seed);
-        for (request, turn) in Scenario::decode(&out[..size]).turns() {
+        let size = mutate::crossover(&QCOW2, &pair[0], &pair[1], &mut out, seed);
+        for (request, turn) in Scenario::decode(&QCOW2, &out[..size]).turns() {
             assert_eq!(matches!(request, Request::Read { .. }), !turn.is_never(), "{request}");
         }
     }
@@ -137,7 +142,7 @@ fn what_is_not_needed_of_a_schedule_goes() {
             turns.any(|(request, turn)| matches!(request, Request::Write { .. }) && turn.points() >= 4);
         (fails && scenario.config.lanes >= 2).then_some(())
     };
-    let small = minimise(&scenario, judge, &minimise::Options::default()).unwrap();
+    let small = minimise(&QCOW2, &scenario, judge, &minimise::Options::default()).unwrap();
     assert!(small.is_fixed_point);
     assert!(small.scenario.to_text().contains("lanes=2\n@4 write "), "{}", small.scenario);
     assert_eq!((small.scenario.requests.len(), small.scenario.schedule.len()), (2, 1));

@@ -1,13 +1,17 @@
 //! The minimiser against judges whose smallest failing scenario is known.
 
+#[path = "common/qcow2.rs"]
+mod qcow2;
+
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::minimise::{Minimised, Options, minimise, minimise_until};
 use blk_verify::scenario::{Backing, Config, Fill, Repair, Request, RequestKind, Scenario};
+use qcow2::QCOW2;
 
 /// Long random scenarios, in which the judges below find their bug or not.
 fn long(seed: u64) -> impl Iterator<Item = Scenario> {
     let limits = Limits { requests_min: 100, requests_max: 100, ..Limits::default() };
-    Generator::new(seed, limits)
+    Generator::new(&QCOW2, seed, limits)
 }
 
 /// Minimises the first `count` scenarios that fail, and checks what holds for every result.
@@ -20,11 +24,11 @@ fn minimised<S: Eq + Clone + std::fmt::Debug>(
         long(seed).filter(|scenario| judge(scenario).is_some()).take(count).collect();
     let mut check = |scenario: &Scenario| {
         let signature = judge(scenario);
-        let result = minimise(scenario, &mut judge, &Options::default()).expect("it fails");
+        let result = minimise(&QCOW2, scenario, &mut judge, &Options::default()).expect("it fails");
         assert_eq!(Some(&result.signature), signature.as_ref());
         assert_eq!(judge(&result.scenario), signature, "{}", result.scenario);
         assert!(result.is_fixed_point && result.tries < 5000, "{} tries", result.tries);
-        let again = minimise(&result.scenario, &mut judge, &Options::default()).expect("it fails");
+        let again = minimise(&QCOW2, &result.scenario, &mut judge, &Options::default()).expect("it fails");
         assert_eq!(again.scenario, result.scenario, "a fixed point");
         result
     };
@@ -83,8 +87,8 @@ fn a_hint_spares_tries() {
     };
     let first_failure = (0..=100).find(prefix_fails).expect("the whole fails") - 1;
     let with = Options { failing_request: Some(first_failure), ..Options::default() };
-    let hinted = minimise(&scenario, judge, &with).expect("it fails");
-    let plain = minimise(&scenario, judge, &Options::default()).expect("it fails");
+    let hinted = minimise(&QCOW2, &scenario, judge, &with).expect("it fails");
+    let plain = minimise(&QCOW2, &scenario, judge, &Options::default()).expect("it fails");
     assert_eq!(hinted.scenario, plain.scenario);
     assert!(hinted.tries <= plain.tries + 1, "{} and {}", hinted.tries, plain.tries);
 }
@@ -121,20 +125,17 @@ fn the_signature_is_kept() {
 fn configuration_goes_back_to_the_default_as_far_as_it_may() {
     let judge = |scenario: &Scenario| {
         let config = &scenario.config;
-        let fails =
-            config.l2_cache_entries == 1 && config.backing != Backing::None && config.refcount_order < 4;
+        let fails = config.options.number("l2-cache-slices") == Some(1)
+            && config.backing != Backing::None
+            && config.options.number("refcount_bits").is_some_and(|bits| bits < 16);
         (fails && !scenario.requests.is_empty()).then_some("bug")
     };
     for result in minimised(3, 20, judge) {
         let config = &result.scenario.config;
-        let refcount_order = config.refcount_order;
-        let expected = Config {
-            size_bytes: 0,
-            backing: Backing::Raw,
-            l2_cache_entries: 1,
-            refcount_order,
-            ..Config::default()
-        };
+        let refcount_bits = config.options.get("refcount_bits").expect("it is needed").to_string();
+        let expected = Config { size_bytes: 0, backing: Backing::Raw, ..Config::default() }
+            .with("l2-cache-slices", "1")
+            .with("refcount_bits", &refcount_bits);
         assert_eq!(*config, expected);
         assert_eq!(result.scenario.requests.len(), 1);
     }
@@ -144,7 +145,7 @@ fn configuration_goes_back_to_the_default_as_far_as_it_may() {
 #[test]
 fn geometry_comes_down() {
     let judge = |scenario: &Scenario| {
-        let cluster = scenario.config.cluster_bytes();
+        let cluster = QCOW2.geometry(&scenario.config).unit_bytes;
         let whole: Vec<u64> = accepted(scenario)
             .filter_map(|request| match *request {
                 Request::Write { offset, length, .. } if length >= cluster && offset >= cluster => {
@@ -195,7 +196,7 @@ fn requests_that_need_one_another_go_in_pairs() {
         Request::Reopen { kill: false },
     ];
     let scenario = Scenario { requests, ..Scenario::default() };
-    let result = minimise(&scenario, judge, &Options::default()).expect("it fails");
+    let result = minimise(&QCOW2, &scenario, judge, &Options::default()).expect("it fails");
     assert_eq!(text(&result.scenario)[1..], ["truncate 0"]);
 }
 
@@ -208,11 +209,11 @@ fn tries_are_bounded_and_the_caller_may_stop() {
         asked += 1;
         judge(scenario)
     };
-    let few =
-        minimise(&scenario, counting, &Options { tries_max: 10, ..Options::default() }).expect("it fails");
+    let few = minimise(&QCOW2, &scenario, counting, &Options { tries_max: 10, ..Options::default() })
+        .expect("it fails");
     assert!(asked == 11 && few.tries == 11 && !few.is_fixed_point, "{asked} {few:?}");
     let mut left = 5;
-    let stopped = minimise_until(&scenario, judge, &Options::default(), || {
+    let stopped = minimise_until(&QCOW2, &scenario, judge, &Options::default(), || {
         left -= 1;
         left == 0
     });
@@ -221,7 +222,7 @@ fn tries_are_bounded_and_the_caller_may_stop() {
 
 #[test]
 fn what_passes_is_not_minimised() {
-    assert_eq!(minimise(&Scenario::default(), |_| None::<()>, &Options::default()), None);
+    assert_eq!(minimise(&QCOW2, &Scenario::default(), |_| None::<()>, &Options::default()), None);
 }
 
 #[test]
@@ -241,7 +242,7 @@ fn extreme_numbers_do_no_harm() {
     };
     let scenario = Scenario { config, requests, ..Scenario::default() };
     let judge = |scenario: &Scenario| (scenario.requests.len() == 4).then_some(());
-    let result = minimise(&scenario, judge, &Options::default()).expect("it fails");
+    let result = minimise(&QCOW2, &scenario, judge, &Options::default()).expect("it fails");
     assert_eq!(text(&result.scenario)[1..], ["read 0 0", "read 0 0", "flush", "read 0 0"]);
 }
 
@@ -249,11 +250,11 @@ fn extreme_numbers_do_no_harm() {
 fn rescaling_keeps_who_is_at_which_edge() {
     let text = "blk-scenario 1\nconfig size-bytes=32769 cluster-bits=12\nwrite 4k 4k\nread 8191 2\ndiscard 100 12k\ntruncate 40k\n";
     let scenario: Scenario = text.parse().expect("a well-formed text");
-    let scaled = scenario.rescale(16).to_text();
+    let scaled = scenario.rescale(&QCOW2, 1 << 16).to_text();
     let expected = "blk-scenario 1\nconfig size-bytes=524289\nwrite 64k 64k\nread 131071 2\ndiscard 100 192k\ntruncate 640k\n";
     assert_eq!(scaled, expected);
-    assert_eq!(scenario.rescale(16).rescale(12), scenario);
-    let small = scenario.rescale(9).to_text();
-    let expected = "blk-scenario 1\nconfig size-bytes=4097 cluster-bits=9\nwrite 512 512\nread 1023 2\ndiscard 100 1536\ntruncate 5k\n";
+    assert_eq!(scenario.rescale(&QCOW2, 1 << 16).rescale(&QCOW2, 1 << 12), scenario);
+    let small = scenario.rescale(&QCOW2, 1 << 9).to_text();
+    let expected = "blk-scenario 1\nconfig size-bytes=4097 cluster_size=512\nwrite 512 512\nread 1023 2\ndiscard 100 1536\ntruncate 5k\n";
     assert_eq!(small, expected);
 }

@@ -4,7 +4,8 @@
 
 use std::fmt::Write as _;
 
-use blk_verify::scenario::{Backing, Compression, Config, Fill, Repair, Request, Scenario, bounds};
+use blk_verify::scenario::{Backing, Config, Fill, Repair, Request, Scenario, bounds};
+use blk_verify::space::PLAIN;
 use expect_test::{Expect, expect};
 
 fn refused(text: &str, expected: &Expect) {
@@ -47,13 +48,12 @@ check -r all";
     let scenario = Scenario::from_text(text).unwrap();
     let config = Config {
         size_bytes: 3 << 19,
-        cluster_bits: 12,
         backing: Backing::Raw,
         backing_bytes: 512,
-        compression: Compression::Zstd,
         discard: false,
         ..Config::default()
     };
+    let config = config.with("cluster_size", "4k").with("compression_type", "zstd");
     let expected = [
         Request::Write { offset: 0, length: 65536, fill: Fill::Byte(17), fua: false },
         Request::Write { offset: 4096, length: 512, fill: Fill::Byte(17), fua: true },
@@ -73,7 +73,7 @@ check -r all";
     assert_eq!((&scenario.config, &scenario.requests[..]), (&config, &expected[..]));
     expect![[r#"
         blk-scenario 1
-        config size-bytes=1536k cluster-bits=12 backing=raw backing-bytes=512 compression=zstd discard=off
+        config size-bytes=1536k cluster_size=4096 compression_type=zstd backing=raw backing-bytes=512 discard=off
         write -P 0x11 0 64k
         write -f -P 0x11 4k 512
         write -z -u -n -f 4k 1k
@@ -98,7 +98,7 @@ fn a_story_stands_above() {
     let scenario = Scenario { requests: vec![Request::Flush], ..Scenario::default() };
     let text = scenario.to_text_with_story("Lost.\n\nTwice.");
     assert_eq!(text, "# Lost.\n#\n# Twice.\nblk-scenario 1\nflush\n");
-    assert_eq!(Scenario::parse_any(text.as_bytes()), Ok(scenario));
+    assert_eq!(Scenario::parse_any(&PLAIN, text.as_bytes()), Ok(scenario));
 }
 
 #[test]
@@ -117,32 +117,35 @@ fn a_text_begins_with_its_header() {
         "blk-scenario",
         &expect!["line 1, column 1: a scenario begins with 'blk-scenario 1'; this line is another"],
     );
-    assert!(Scenario::parse_any(b"read 0 512\n").is_err(), "a text without a header is not taken for bytes");
+    assert!(
+        Scenario::parse_any(&PLAIN, b"read 0 512\n").is_err(),
+        "a text without a header is not taken for bytes"
+    );
 }
 
 #[test]
 fn wrong_configurations_are_refused() {
-    line_refused(
-        "config size-byte=1",
-        &expect![
-            "line 2, column 8: unknown key 'size-byte'; known are size-bytes, version, cluster-bits, refcount-order, backing, backing-bytes, compression, l2-cache-entries, l2-slice-bytes, refcount-cache-entries, preallocate, discard, lazy-refcounts, control, atom-bytes, lanes"
-        ],
-    );
     line_refused("config version", &expect!["line 2, column 8: 'version' is not KEY=VALUE"]);
     line_refused("config version=2 version=2", &expect!["line 2, column 18: 'version' is given twice"]);
-    line_refused("config version=1", &expect!["line 2, column 16: version is 1, and must be 2 or 3"]);
-    line_refused("config version=4", &expect!["line 2, column 16: version is 4, and must be 2 or 3"]);
+    line_refused(
+        "config version=1",
+        &expect!["line 2, column 16: version is 1, and must be a number from 2 to 3"],
+    );
+    line_refused(
+        "config version=4",
+        &expect!["line 2, column 16: version is 4, and must be a number from 2 to 3"],
+    );
     line_refused(
         "config size-bytes=1M cluster-bits=8",
-        &expect!["line 2, column 35: cluster-bits is 8, and must be 9 to 21"],
+        &expect!["line 2, column 35: cluster-bits is 8, and must be a number from 9 to 21"],
     );
     line_refused(
         "config cluster-bits=9x",
-        &expect!["line 2, column 21: cluster-bits is '9x', and must be a number from 0 to 255"],
+        &expect!["line 2, column 21: cluster-bits is 9x, and must be a number from 9 to 21"],
     );
     line_refused(
         "config refcount-order=7",
-        &expect!["line 2, column 23: refcount-order is 7, and must be 0 to 6"],
+        &expect!["line 2, column 23: refcount-order is 7, and must be a number from 0 to 6"],
     );
     line_refused(
         "config backing=qcow2",
@@ -150,11 +153,11 @@ fn wrong_configurations_are_refused() {
     );
     line_refused(
         "config compression=lzma",
-        &expect!["line 2, column 20: compression is 'lzma', and must be one of: zlib, zstd"],
+        &expect!["line 2, column 20: compression is lzma, and must be one of: zlib, zstd"],
     );
     line_refused(
         "config l2-cache-entries=65536",
-        &expect!["line 2, column 25: l2-cache-entries is '65536', and must be a number from 0 to 65535"],
+        &expect!["line 2, column 25: l2-cache-entries is 65536, and must be a number from 0 to 65535"],
     );
     line_refused(
         "config l2-slice-bytes=513",
@@ -162,7 +165,9 @@ fn wrong_configurations_are_refused() {
     );
     line_refused(
         "config l2-slice-bytes=8G",
-        &expect!["line 2, column 23: l2-slice-bytes is '8G', and must be at most 2M"],
+        &expect![
+            "line 2, column 23: l2-slice-bytes is 8589934592, and must be 0 or a power of two from 512 to 2M"
+        ],
     );
     line_refused(
         "config discard=yes",
@@ -186,6 +191,16 @@ fn wrong_configurations_are_refused() {
         "flush\nconfig version=2",
         &expect!["line 3, column 1: a second 'config', or one after the first request"],
     );
+}
+
+#[test]
+fn options_are_words_and_given_once() {
+    line_refused(
+        "config cluster-bits=9 cluster_size=512",
+        &expect!["line 2, column 23: 'cluster_size' is given twice"],
+    );
+    line_refused("config cluster_size=", &expect!["line 2, column 21: 'cluster_size' has no value"]);
+    line_refused("config =512", &expect!["line 2, column 8: '=512' is not KEY=VALUE"]);
 }
 
 #[test]
@@ -285,7 +300,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"config\": { \"size\": 1 }\n}",
         &expect![
-            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `version`, `cluster-bits`, `refcount-order`, `backing`, `backing-bytes`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `discard`, `lazy-refcounts`, `control`, `atom-bytes`, `lanes`"
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `options`, `backing`, `backing-bytes`, `discard`, `control`, `atom-bytes`, `lanes`, `version`, `cluster-bits`, `refcount-order`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `lazy-refcounts`"
         ],
     );
     json_refused(
@@ -300,13 +315,47 @@ fn json_is_refused_with_its_place() {
     );
     json_refused(
         "{ \"config\": { \"cluster-bits\": 64 } }",
-        &expect!["cluster-bits is 64, and must be 9 to 21"],
+        &expect!["line 1, column 36: cluster-bits is 64, and must be a number from 9 to 21"],
     );
     json_refused(
         "{ \"config\": { \"version\": 300 } }",
-        &expect!["line 1, column 28: invalid value: integer `300`, expected u8"],
+        &expect!["line 1, column 32: version is 300, and must be a number from 2 to 3"],
     );
-    assert!(Scenario::parse_any(b" { \"requests\": 1 }").is_err(), "malformed JSON is not taken for bytes");
+    json_refused(
+        "{ \"config\": { \"options\": { \"a b\": 1 } } }",
+        &expect!["line 1, column 37: 'a b' cannot be the name of an option"],
+    );
+    json_refused(
+        "{ \"config\": { \"cluster-bits\": 9, \"options\": { \"cluster_size\": 512 } } }",
+        &expect!["line 1, column 71: 'cluster-bits' is option 'cluster_size', which is given too"],
+    );
+    assert!(
+        Scenario::parse_any(&PLAIN, b" { \"requests\": 1 }").is_err(),
+        "malformed JSON is not taken for bytes"
+    );
+}
+
+/// What the options were called before they had the names of the driver.
+#[test]
+fn keys_of_old_are_read_as_what_they_meant() {
+    let old = "size-bytes=64k version=2 cluster-bits=9 refcount-order=6 compression=zstd l2-cache-entries=2 \
+               l2-slice-bytes=1k refcount-cache-entries=1 preallocate=on lazy-refcounts=on";
+    let usual = "version=3 cluster-bits=16 refcount-order=4 compression=zlib l2-cache-entries=0 \
+                 l2-slice-bytes=0 refcount-cache-entries=0 preallocate=off lazy-refcounts=off";
+    let new = "size-bytes=64k cluster_size=512 compat=0.10 compression_type=zstd l2-cache-entry-size=1024 \
+               l2-cache-slices=2 lazy_refcounts=on preallocation=metadata refcount-cache-slices=1 refcount_bits=64";
+    let config = |settings: &str| {
+        let text = format!("blk-scenario 1\nconfig {settings}\n");
+        Scenario::from_text(&text).unwrap_or_else(|error| panic!("{settings}: {error}")).config
+    };
+    assert_eq!(config(old), config(new));
+    assert_eq!(config(usual), Config::default());
+    let json = r#"{ "config": { "size-bytes": 65536, "version": 2, "cluster-bits": 9, "refcount-order": 6,
+        "compression": "zstd", "l2-cache-entries": 2, "l2-slice-bytes": 1024, "refcount-cache-entries": 1,
+        "preallocate": true, "lazy-refcounts": true } }"#;
+    let scenario = Scenario::from_json(json).unwrap();
+    assert_eq!(scenario.config, config(new));
+    assert_eq!(Scenario::from_json(&scenario.to_json()), Ok(scenario));
 }
 
 #[test]
@@ -317,18 +366,9 @@ fn json_is_printed_with_all_fields() {
         {
           "config": {
             "size-bytes": 1048576,
-            "version": 3,
-            "cluster-bits": 16,
-            "refcount-order": 4,
             "backing": "none",
             "backing-bytes": 0,
-            "compression": "zlib",
-            "l2-cache-entries": 0,
-            "l2-slice-bytes": 0,
-            "refcount-cache-entries": 0,
-            "preallocate": false,
             "discard": true,
-            "lazy-refcounts": false,
             "control": 0
           },
           "requests": [
@@ -413,10 +453,10 @@ fn a_rust_test() {
         //!     at a read
 
         #[test]
-        fn finding_verify_qcow2_597b3334() {
+        fn finding_verify_qcow2_6cffe823() {
             let trace = r#"
         blk-scenario 1
-        config size-bytes=256k cluster-bits=9 backing=chain backing-bytes=64k compression=zstd l2-cache-entries=2 l2-slice-bytes=512 refcount-cache-entries=4
+        config size-bytes=256k cluster_size=512 compression_type=zstd l2-cache-entry-size=512 l2-cache-slices=2 refcount-cache-slices=4 backing=chain backing-bytes=64k
         write 0 4k
         write -P 0x80 512 512
         reopen

@@ -6,7 +6,7 @@ use blk_verify::target::Target;
 use blk_verify::testing::{Bug, FlatTarget};
 
 fn session(target: FlatTarget, options: SessionOptions) -> Session {
-    let config = target.legalize(&Config { size_bytes: 1 << 20, ..Config::default() });
+    let config = Config { size_bytes: 1 << 20, ..Config::default() };
     Session::new(target.build(&config).unwrap(), options)
 }
 

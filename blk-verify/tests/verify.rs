@@ -9,6 +9,7 @@ use blk_core::{Access, Disk, Error, Extent, WriteFlags, ZeroFlags};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::report::OriginClass;
 use blk_verify::scenario::{Config, RequestKind, Scenario};
+use blk_verify::space::PLAIN;
 use blk_verify::stamp;
 use blk_verify::testing::{Bug, CANARY, Flat, FlatTarget};
 use blk_verify::{Engine, Outcome, Policy, RunOptions, Signature, Verify};
@@ -187,12 +188,12 @@ fn threads_that_overlap_find_nothing_on_right_disks() {
 #[test]
 fn the_generator_finds_the_canary_and_nothing_in_a_right_driver() {
     let mut engine = Engine::new(RunOptions::default());
-    let found = Generator::new(1, Limits::default()).take(20_000).find_map(|scenario| {
+    let found = Generator::new(&PLAIN, 1, Limits::default()).take(20_000).find_map(|scenario| {
         let outcome = engine.run(&CANARY, &scenario);
         outcome.finding().cloned()
     });
     assert!(found.is_some(), "the canary's bug was not found");
-    for scenario in Generator::new(2, Limits::default()).take(500) {
+    for scenario in Generator::new(&PLAIN, 2, Limits::default()).take(500) {
         assert_eq!(engine.run(&FlatTarget(Bug::None), &scenario), Outcome::Clean, "{scenario}");
     }
 }

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Storage};
 use blk_verify::scenario::Config;
-use blk_verify::target::{ImageTarget, Prepared};
+use blk_verify::session;
+use blk_verify::target::{ImageTarget, Prepared, Subject};
 
 use crate::formats::registry;
 use crate::spec::Image;
@@ -50,8 +51,7 @@ impl Copies {
         copy_storage(&*storage, &copy).with_context(|| format!("cannot copy '{name}'"))?;
         let mut content = vec![0; size as usize];
         image.disk.read(0, &mut content).with_context(|| format!("cannot read '{name}'"))?;
-        let unit = image.disk.limits().zero_granularity.clamp(512, 2 << 20);
-        let config = Config { size_bytes: size, cluster_bits: unit.ilog2() as u8, ..Config::default() };
+        let config = session::config_of(&[&image.disk]);
         let below = image.disk.backing().cloned();
         Ok(Self(Arc::new(Original { format: format.name(), config, image: copy, content, below })))
     }
@@ -62,11 +62,13 @@ impl Copies {
     }
 }
 
-impl ImageTarget for Copies {
-    fn legalize(&self, config: &Config) -> Config {
-        Config { lanes: config.lanes, ..self.0.config.clone() }
+impl Subject for Copies {
+    fn image_config(&self) -> Option<&Config> {
+        Some(&self.0.config)
     }
+}
 
+impl ImageTarget for Copies {
     fn prepare(&self, _config: &Config) -> blk_core::Result<Box<dyn Prepared>> {
         Ok(Box::new(self.clone()))
     }

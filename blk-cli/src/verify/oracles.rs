@@ -12,7 +12,8 @@ use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::{RaceEngine, StressOptions, stress_scenario, stress_with};
 use blk_verify::scenario::{Config, Scenario};
 use blk_verify::session::{Session, SessionOptions};
-use blk_verify::target::ImageTarget;
+use blk_verify::space::PLAIN;
+use blk_verify::target::legal_config;
 use blk_verify::{Finding, Outcome as Judged};
 use clap::Args;
 use serde_json::Value;
@@ -150,7 +151,8 @@ impl Run<'_> {
     fn all(&mut self, arguments: &VerifyArguments, clock: Clock) -> Result<Found> {
         let asked = arguments.oracles.asked();
         let share = |oracle| {
-            let generator = Generator::new(arguments.seed, limits_of(&self.copies, oracle == Oracle::Race));
+            let generator =
+                Generator::new(&PLAIN, arguments.seed, limits_of(&self.copies, oracle == Oracle::Race));
             Share { oracle, generator, spent: Duration::ZERO }
         };
         let mut shares: Vec<Share> = asked.iter().map(|oracle| share(*oracle)).collect();
@@ -270,7 +272,7 @@ impl<'a> ImageJudge<'a> {
 impl Judge for ImageJudge<'_> {
     fn judge(&mut self, scenario: &Scenario, effort: Effort, _until: Instant) -> Judged {
         // The image is what it is: no other configuration can be tried.
-        if scenario.config != self.copies.legalize(&scenario.config) {
+        if legal_config(self.copies, &scenario.config).as_ref() != Ok(&scenario.config) {
             return Judged::Clean;
         }
         match (self.oracle, effort) {

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use blk_verify::reproduce::{self, REPLAYS};
 use blk_verify::scenario::{Config, Scenario};
+use blk_verify::space::PLAIN;
 use blk_verify::{Finding, Outcome};
 
 use super::keep::{Effort, Judge, Keeping, Kept, NO_TIME};
@@ -200,7 +201,8 @@ impl<'a> Prover<'a> {
                 }
             }
         };
-        let smallest = reproduce::shrink(try_one, &scenario, &kept.finding, || Instant::now() > until);
+        let smallest =
+            reproduce::shrink(&PLAIN, try_one, &scenario, &kept.finding, || Instant::now() > until);
         let Some(smallest) = smallest else {
             kept.notes.push(if Instant::now() > until {
                 format!("not shrunk{}", self.ended())

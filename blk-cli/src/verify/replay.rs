@@ -8,6 +8,8 @@ use blk_verify::Outcome as Judged;
 use blk_verify::scenario::Scenario;
 use blk_verify::scenario::bounds::DOCUMENT_BYTES_MAX;
 use blk_verify::session::{ReplayEnd, Session, SessionOptions};
+use blk_verify::space::PLAIN;
+use blk_verify::target::legal_config;
 
 use super::arguments::ReplayArguments;
 use super::bench::Pair;
@@ -44,7 +46,7 @@ fn read(path: &Path) -> Result<Scenario> {
         bail!("{} has {length} bytes; a trace has at most {TRACE_BYTES_MAX}", path.display());
     }
     let input = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let scenario = Scenario::parse_any(&input).with_context(|| path.display().to_string())?;
+    let scenario = Scenario::parse_any(&PLAIN, &input).with_context(|| path.display().to_string())?;
     if scenario.requests.is_empty() {
         bail!("{} has no requests: there is nothing to replay", path.display());
     }
@@ -92,7 +94,7 @@ fn once(pair: &Pair, scenario: &Scenario, lanes: u8) -> Result<Outcome> {
 fn by_oracles(arguments: &ReplayArguments, pair: &Pair, scenario: &Scenario) -> Result<Outcome> {
     let opened = pair.open()?;
     let copies = Copies::of(opened.test_image())?;
-    let config = blk_verify::target::ImageTarget::legalize(&copies, &scenario.config);
+    let config = legal_config(&copies, &scenario.config).map_err(anyhow::Error::msg)?;
     let scenario = Scenario { config, ..scenario.clone() };
     let mut oracles = arguments.oracles.asked();
     if oracles.contains(&Oracle::Race) {

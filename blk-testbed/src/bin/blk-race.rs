@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use blk_testbed::Qcow2Target;
+use blk_testbed::{QCOW2, Qcow2Target};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::RaceEngine;
 use blk_verify::scenario::Scenario;
@@ -27,7 +27,7 @@ const SAY_EVERY: u64 = 50_000;
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let mut engine = RaceEngine::new();
-    let mut generator = Generator::new(arguments.seed, Limits::racing());
+    let mut generator = Generator::new(&QCOW2, arguments.seed, Limits::racing());
     let mut scenario = Scenario::default();
     let started = Instant::now();
     while engine.stats().schedules < arguments.schedules {

@@ -50,6 +50,9 @@ enum Command {
     },
     /// Converts a scenario to the bytes that fuzz targets take.
     ToBytes {
+        /// The fuzz target that takes them.
+        #[arg(long, default_value = "verify_qcow2")]
+        target: String,
         /// A trace or JSON file.
         input: PathBuf,
         /// The file to write.
@@ -57,6 +60,9 @@ enum Command {
     },
     /// Prints a scenario as text.
     ToText {
+        /// The fuzz target that the input belongs to.
+        #[arg(long, default_value = "verify_qcow2")]
+        target: String,
         /// An artifact or JSON file.
         input: PathBuf,
     },
@@ -82,9 +88,9 @@ fn run(command: Command) -> Result<bool> {
             hostile::reproduce(&input, &out)
         }
         Command::Minimise { target, input, out } => repro::reproduce(find_suite(&target)?, &input, &out),
-        Command::ToBytes { input, output } => repro::to_bytes(&input, &output),
-        Command::ToText { input } => {
-            print!("{}", read_scenario(&input)?.to_text());
+        Command::ToBytes { target, input, output } => repro::to_bytes(find_suite(&target)?, &input, &output),
+        Command::ToText { target, input } => {
+            print!("{}", read_scenario(find_suite(&target)?, &input)?.to_text());
             Ok(false)
         }
     }
@@ -107,7 +113,8 @@ fn replay_all(target: &str, purpose: Purpose, inputs: &[PathBuf]) -> Result<bool
         let report = if target == IMAGE_TARGET {
             hostile::judge(&read_input(input)?, &mut ImageStats::default()).err()
         } else {
-            judge(find_suite(target)?, purpose, &read_scenario(input)?)?.map(|finding| finding.report)
+            let suite = find_suite(target)?;
+            judge(suite, purpose, &read_scenario(suite, input)?)?.map(|finding| finding.report)
         };
         let verdict = if report.is_some() { "FINDING" } else { "ok" };
         println!("{verdict:8}{:>8.1?}  {}", started.elapsed(), input.display());

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
-use blk_testbed::Qcow2Target;
+use blk_testbed::{QCOW2, Qcow2Target};
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
@@ -39,8 +39,8 @@ fn main() -> Result<ExitCode> {
 
 /// Long-lived disks, one for each cluster size.
 fn soak_all(arguments: &Arguments) -> Result<bool> {
-    for cluster_bits in [16, 12, 9] {
-        let config = Config { cluster_bits, ..Config::default() };
+    for cluster_bytes in ["65536", "4096", "512"] {
+        let config = Config::default().with("cluster_size", cluster_bytes);
         let options = SoakOptions { seed: arguments.seed, requests_per_round: ROUND };
         let mut soak = Soak::new(&Qcow2Target, &config, options)?;
         let started = Instant::now();
@@ -57,8 +57,7 @@ fn soak_all(arguments: &Arguments) -> Result<bool> {
         let rate = soak.requests() as f64 / started.elapsed().as_secs_f64();
         let compared = soak.bytes_compared() >> 20;
         println!(
-            "clusters of {}: {} requests, {compared} MiB compared, {rate:.0}/s",
-            1u64 << cluster_bits,
+            "clusters of {cluster_bytes}: {} requests, {compared} MiB compared, {rate:.0}/s",
             soak.requests()
         );
     }
@@ -68,7 +67,7 @@ fn soak_all(arguments: &Arguments) -> Result<bool> {
 /// Scenarios of every configuration, on fresh disks each.
 fn scenarios(arguments: &Arguments) -> bool {
     let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
-    let mut generator = Generator::new(arguments.seed, Limits::default());
+    let mut generator = Generator::new(&QCOW2, arguments.seed, Limits::default());
     let mut scenario = Scenario::default();
     while engine.stats().requests < arguments.requests / 2 {
         generator.next_into(&mut scenario);
@@ -84,7 +83,7 @@ fn scenarios(arguments: &Arguments) -> bool {
 fn faults(arguments: &Arguments) -> bool {
     let mut engine = FaultEngine::new(FaultOptions { faults_max: 64, ..FaultOptions::default() });
     let limits = Limits { disk_bytes_max: 256 << 10, data_bytes_max: 64 << 10, ..Limits::default() };
-    let mut generator = Generator::new(arguments.seed, limits);
+    let mut generator = Generator::new(&QCOW2, arguments.seed, limits);
     let mut scenario = Scenario::default();
     while engine.stats().faults < arguments.faults {
         generator.next_into(&mut scenario);

@@ -4,7 +4,7 @@ use blk_verify::Outcome;
 use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::generate::{Generator, Limits};
 
-use crate::{Qcow2Target, exhaust};
+use crate::{QCOW2, Qcow2Target, exhaust};
 
 const SEED: u64 = 4;
 /// One sequence in so many of each unit of the exhaustive run; a prime, so that all requests come up in all places.
@@ -22,7 +22,7 @@ fn run(first: u64, count: usize) {
     let limits =
         Limits { requests_max: 16, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() };
     let mut engine = CrashEngine::new(CrashOptions::default());
-    for scenario in Generator::new(SEED, limits).starting_at(first).take(count) {
+    for scenario in Generator::new(&QCOW2, SEED, limits).starting_at(first).take(count) {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
             Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),

@@ -11,7 +11,7 @@ use blk_verify::{Engine, Outcome, RunOptions};
 
 use blk_harness::Purpose;
 
-use crate::{Qcow2Target, RawTarget, exhaust, replay_text, suite, suite_names};
+use crate::{QCOW2, Qcow2Target, RAW, RawTarget, exhaust, replay_text, suite, suite_names};
 
 const SEED: u64 = 4;
 
@@ -53,7 +53,7 @@ fn must_be_clean(outcome: Outcome, scenario: &Scenario) {
 /// All sequences of so many requests over a few clusters, on each layout that differs in what a request has to do.
 fn sequences(requests: u32, step: usize) {
     for config in exhaust::layouts() {
-        run_all(&Qcow2Target, exhaustive(3, requests, config).step_by(step));
+        run_all(&Qcow2Target, exhaustive(&QCOW2, 3, requests, config).step_by(step));
     }
 }
 
@@ -66,15 +66,15 @@ pub(super) fn long_sequences() {
 }
 
 pub(super) fn scenarios() {
-    run_all(&Qcow2Target, Generator::new(SEED, Limits::default()).take(1000));
+    run_all(&Qcow2Target, Generator::new(&QCOW2, SEED, Limits::default()).take(1000));
 }
 
 pub(super) fn more_scenarios() {
-    run_all(&Qcow2Target, Generator::new(SEED, Limits::default()).starting_at(1000).take(4000));
+    run_all(&Qcow2Target, Generator::new(&QCOW2, SEED, Limits::default()).starting_at(1000).take(4000));
 }
 
 pub(super) fn raw_scenarios() {
-    run_all(&RawTarget, Generator::new(SEED, Limits::default()).take(60));
+    run_all(&RawTarget, Generator::new(&RAW, SEED, Limits::default()).take(60));
 }
 
 /// The suites that no other stage is about.
@@ -83,17 +83,18 @@ pub(super) fn other_suites() {
     let limits =
         Limits { requests_max: 12, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() };
     for name in suite_names().into_iter().filter(|name| !known.contains(name)) {
-        let mut runner = suite(name).expect("a suite that is listed").start(Purpose::Fuzz);
-        for scenario in Generator::new(SEED, limits.clone()).take(150) {
+        let suite = suite(name).expect("a suite that is listed");
+        let mut runner = suite.start(Purpose::Fuzz);
+        for scenario in Generator::new(suite.space(), SEED, limits.clone()).take(150) {
             must_be_clean(runner.run(&scenario), &scenario);
         }
     }
 }
 
 pub(super) fn soak() {
-    for cluster_bits in [9, 12] {
-        let config = Config { cluster_bits, ..Config::default() };
-        let options = SoakOptions { seed: u64::from(cluster_bits), requests_per_round: 40_000 };
+    for (seed, cluster_bytes) in [(9, "512"), (12, "4096")] {
+        let config = Config::default().with("cluster_size", cluster_bytes);
+        let options = SoakOptions { seed, requests_per_round: 40_000 };
         let mut soak = Soak::new(&Qcow2Target, &config, options).expect("the disks can be made");
         if let Err(finding) = soak.round() {
             panic!("{}", finding.report);

@@ -24,10 +24,10 @@ pub(crate) fn make(
     content: &mut Content,
     number: u32,
     request: Request,
-    cluster_bytes: u64,
+    fill_bytes: u64,
 ) -> Result<bool, Trouble> {
-    let predicted = content.predict(number, request, cluster_bytes);
-    let succeeded = perform(performer, disk, content, number, request, cluster_bytes)?;
+    let predicted = content.predict(number, request, fill_bytes);
+    let succeeded = perform(performer, disk, content, number, request, fill_bytes)?;
     settle(disk, content, request, predicted.as_ref(), succeeded)?;
     Ok(succeeded)
 }
@@ -39,11 +39,11 @@ pub(crate) fn perform(
     content: &Content,
     number: u32,
     request: Request,
-    cluster_bytes: u64,
+    fill_bytes: u64,
 ) -> Result<bool, Trouble> {
     let made = match request {
         Request::Read { offset, length } => return read(disk, content, offset, length),
-        _ => performer.perform(disk, number, request, cluster_bytes),
+        _ => performer.perform(disk, number, request, fill_bytes),
     };
     match made {
         Ok(()) => Ok(true),

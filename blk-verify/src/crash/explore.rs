@@ -132,7 +132,7 @@ impl Run<'_> {
                 prepared: self.prepared,
                 further: self.further,
                 further_one_in: self.options.further_one_in,
-                cluster_bytes: self.config.cluster_bytes(),
+                fill_bytes: self.geometry.fill_bytes(),
                 performer: &mut self.performer,
                 stats: self.stats,
             };

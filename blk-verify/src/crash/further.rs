@@ -2,6 +2,7 @@
 
 use crate::generate::{Generator, Limits};
 use crate::scenario::{Config, Request};
+use crate::space::Space;
 use crate::stamp::FOLLOW_UPS;
 
 /// The number of the first of these requests.
@@ -22,19 +23,20 @@ pub(crate) struct Further {
 
 impl Further {
     /// Makes the lists for `config`, unless they are those of the last one.
-    pub(crate) fn prepare(&mut self, config: &Config) {
+    pub(crate) fn prepare(&mut self, space: &'static Space, config: &Config) {
         if self.config.as_ref() == Some(config) {
             return;
         }
+        let unit_bytes = space.geometry(config).unit_bytes;
         let limits = Limits {
             requests_min: REQUESTS,
             requests_max: REQUESTS,
-            disk_bytes_max: config.size_bytes + 2 * config.cluster_bytes(),
-            data_bytes_max: DATA_BYTES_MAX.min(4 * config.cluster_bytes()),
+            disk_bytes_max: config.size_bytes + 2 * unit_bytes,
+            data_bytes_max: DATA_BYTES_MAX.min(4 * unit_bytes),
             lanes_max: 0,
             config: Some(config.clone()),
         };
-        let generator = Generator::new(0xf0, limits);
+        let generator = Generator::new(space, 0xf0, limits);
         self.lists = generator.take(LISTS as usize).map(|scenario| usable(scenario.requests)).collect();
         self.config = Some(config.clone());
     }

@@ -41,7 +41,8 @@ pub(crate) struct Judge<'a> {
     pub(crate) further: &'a Further,
     /// One image in so many is used further, by its hash.
     pub(crate) further_one_in: u64,
-    pub(crate) cluster_bytes: u64,
+    /// What a compressed write fills with data in part.
+    pub(crate) fill_bytes: u64,
     pub(crate) performer: &'a mut Performer,
     pub(crate) stats: &'a mut CrashStats,
 }
@@ -118,8 +119,7 @@ impl Judge<'_> {
     fn use_further(&mut self, disk: &Disk, analysis: &Analysis, hash: u64) -> Judged<()> {
         let mut content = analysis.content.clone();
         for (number, request) in (FIRST_NUMBER..).zip(self.further.requests(hash)) {
-            let cluster_bytes = self.cluster_bytes;
-            drive::make(self.performer, disk, &mut content, number, *request, cluster_bytes)
+            drive::make(self.performer, disk, &mut content, number, *request, self.fill_bytes)
                 .map_err(|trouble| further_trouble(trouble, &format!("{request}")))?;
             self.stats.further_requests += 1;
         }

@@ -66,7 +66,7 @@ impl Run<'_> {
         let disk = self.disk.as_ref().expect("the verifier is there between reopens");
         let performer = &mut self.engine.performer;
         let before = performer.bytes_read();
-        let result = performer.perform(disk, number, request, self.config.cluster_bytes());
+        let result = performer.perform(disk, number, request, self.geometry.fill_bytes());
         let read = performer.bytes_read() - before;
         self.engine.stats.bytes_read += read;
         self.engine.stats.bytes_compared += read;
@@ -77,7 +77,7 @@ impl Run<'_> {
     fn kinds_at(&self, request: Request) -> [Option<ClusterKind>; 2] {
         let range = request.range().filter(|(_, length)| self.engine.options.track_kinds && *length > 0);
         let Some((first, length)) = range else { return [None; 2] };
-        let cluster = |offset: u64| offset / self.config.cluster_bytes();
+        let cluster = |offset: u64| offset / self.geometry.unit_bytes;
         let last = first.checked_add(length - 1).filter(|last| cluster(*last) != cluster(first));
         [self.kind_at(first), last.and_then(|last| self.kind_at(last))]
     }

@@ -15,7 +15,7 @@ use crate::oracle::image;
 use crate::report::{Finding, SECTOR_BYTES};
 use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
-use crate::target::{Bench, Target};
+use crate::target::{Bench, Target, legal_config};
 use crate::verify::{Numbering, Policy, Verify};
 
 /// Coarsest request alignment: above it no request is short.
@@ -48,9 +48,11 @@ impl Soak {
     /// Makes the disks.
     ///
     /// # Errors
-    /// Those of the target; [`Error::InvalidOption`] for a disk of fewer than 8 units, the largest request, and for units above 64 KiB.
+    /// Those of the target; [`Error::InvalidOption`] for options that the driver does not have, for a disk of fewer than 8 units,
+    /// the largest request, and for units above 64 KiB.
     pub fn new(target: &dyn Target, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
-        let bench = target.build(&target.legalize(config))?;
+        let config = legal_config(target, config).map_err(|why| Error::invalid_option("config", why))?;
+        let bench = target.build(&config)?;
         let alignment = |disk: Arc<Disk>| disk.limits().request_alignment;
         let unit = SECTOR_BYTES.max(alignment(bench.reference())).max(alignment(bench.test()));
         let size = bench.reference().size();

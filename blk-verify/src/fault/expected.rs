@@ -75,13 +75,13 @@ impl Expected {
     }
 
     /// What `request` is to change; `None` for one that changes no content or reaches past the end.
-    pub(super) fn predict(&self, number: u32, request: Request, cluster_bytes: u64) -> Option<Predicted> {
+    pub(super) fn predict(&self, number: u32, request: Request, fill_bytes: u64) -> Option<Predicted> {
         let (offset, length) = request.range()?;
         let end = offset.checked_add(length).filter(|end| *end <= self.size)?;
         let (bytes, may_stay) = match request {
             Request::Write { .. } | Request::WriteCompressed { .. } => {
                 let mut bytes = vec![0; length as usize];
-                perform::fill(&mut bytes, offset, number, request, cluster_bytes);
+                perform::fill(&mut bytes, offset, number, request, fill_bytes);
                 (Some(bytes), false)
             }
             Request::WriteZeroes { .. } => (None, false),

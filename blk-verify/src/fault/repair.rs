@@ -36,7 +36,7 @@ pub(super) fn sweep(run: &Run<'_>, image: &MemoryStorage, stats: &mut FaultStats
 }
 
 fn open(run: &Run<'_>, image: &MemoryStorage, fault: Option<Fault>) -> Judged<(Arc<Host>, Disk)> {
-    let host = Arc::new(Host::new(image, fault, run.setting.config.cluster_bytes()));
+    let host = Arc::new(Host::new(image, fault, run.setting.geometry.unit_bytes));
     let opened = run.setting.prepared.open(host.clone());
     let disk =
         opened.map_err(|error| Violation::failed(Rule::Opens, "opening what is to be repaired", &error))?;

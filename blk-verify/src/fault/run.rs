@@ -15,6 +15,7 @@ use crate::oracle::touched::touched;
 use crate::perform::Performer;
 use crate::refusal::{is_inside, may_refuse};
 use crate::scenario::{Config, Repair, Request};
+use crate::space::Geometry;
 use crate::target::Prepared;
 
 /// Disks up to this size are compared whole; of larger ones what was touched.
@@ -27,6 +28,7 @@ pub(super) struct Setting<'a> {
     pub(super) config: &'a Config,
     /// A fresh image.
     pub(super) image: &'a MemoryStorage,
+    pub(super) geometry: Geometry,
     /// What is made, and in the end flushed and reopened.
     pub(super) requests: &'a [Request],
     /// What is made once the fault is gone.
@@ -71,7 +73,7 @@ impl<'a> Run<'a> {
         Self {
             setting,
             place,
-            host: Arc::new(Host::new(setting.image, fault, setting.config.cluster_bytes())),
+            host: Arc::new(Host::new(setting.image, fault, setting.geometry.unit_bytes)),
             disk: None,
             history: History::new(expected),
             condition: Condition::default(),
@@ -120,10 +122,10 @@ impl<'a> Run<'a> {
             _ => {}
         }
         let Some(disk) = &self.disk else { return Ok(false) };
-        let cluster_bytes = self.setting.config.cluster_bytes();
-        let predicted = self.history.now.predict(number, request, cluster_bytes);
+        let geometry = self.setting.geometry;
+        let predicted = self.history.now.predict(number, request, geometry.fill_bytes());
         if let Some(predicted) = &predicted {
-            self.history.touch(predicted.extent, cluster_bytes);
+            self.history.touch(predicted.extent, geometry.unit_bytes);
         }
         let size = self.history.now.size();
         let before = self.host.failed_count();
@@ -132,7 +134,7 @@ impl<'a> Run<'a> {
             Request::Read { offset, length } if is_inside(request, size) => {
                 self.history.now.read(disk, Extent::new(offset, length), &mut self.buffer)
             }
-            _ => self.performer.perform(disk, number, request, cluster_bytes).map(|()| None),
+            _ => self.performer.perform(disk, number, request, geometry.fill_bytes()).map(|()| None),
         };
         self.host.watch(false);
         self.notice_fault();
@@ -156,7 +158,7 @@ impl<'a> Run<'a> {
         }
         let Some(disk) = &self.disk else { return Ok(()) };
         self.host.watch(true);
-        let made = self.performer.perform(disk, number, request, self.setting.config.cluster_bytes());
+        let made = self.performer.perform(disk, number, request, self.setting.geometry.fill_bytes());
         self.host.watch(false);
         match (request, made) {
             // The same reads as in the run without faults: they change what the driver has cached.

@@ -2,14 +2,16 @@
 
 use crate::random::Random;
 
-use super::Limits;
+use super::{Limits, aligned};
 use crate::scenario::{Config, Request, RequestKind};
+use crate::space::Geometry;
 
 /// Clusters that are hit often. More would dilute what happens to each.
 const HOT_CLUSTERS: usize = 4;
 
-/// So many clusters of 512 bytes with refcounts of 64 bits fill half of what the smallest refcount table counts.
-pub(crate) const MANY_CLUSTERS: u64 = 2048;
+/// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what the smallest refcount
+/// table of qcow2 counts.
+pub const MANY_UNITS: u64 = 2048;
 
 /// A write that allocates most of a disk, so that tables grow, is at most this long. Bytes.
 const FLOOD_BYTES_MAX: u64 = 4 << 20;
@@ -23,8 +25,9 @@ const FLOOD_DATA_BYTES_MIN: u64 = 1 << 20;
 pub(crate) struct Aim {
     size: u64,
     cluster: u64,
-    /// What one cached slice of an L2 table maps.
+    /// What one table, or a cached part of it, maps.
     reach: u64,
+    geometry: Geometry,
     disk_bytes_max: u64,
     data_bytes_max: u64,
     hot: [u64; HOT_CLUSTERS],
@@ -36,11 +39,12 @@ pub(crate) struct Aim {
 
 impl Aim {
     /// Aims at a fresh disk of this configuration.
-    pub(crate) fn new(rng: &mut Random, config: &Config, limits: &Limits) -> Self {
+    pub(crate) fn new(rng: &mut Random, config: &Config, geometry: &Geometry, limits: &Limits) -> Self {
         let mut aim = Self {
             size: config.size_bytes,
-            cluster: config.cluster_bytes(),
-            reach: config.slice_reach_bytes(),
+            cluster: geometry.unit_bytes,
+            reach: geometry.table_reach_bytes,
+            geometry: *geometry,
             disk_bytes_max: limits.disk_bytes_max,
             data_bytes_max: limits.data_bytes_max,
             hot: [0; HOT_CLUSTERS],
@@ -80,6 +84,11 @@ impl Aim {
 
     /// Offset and length for a request of this kind. It mostly lies in the disk, and rarely sticks out, to be refused.
     pub(crate) fn range(&mut self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
+        let range = self.any_range(rng, kind);
+        aligned(rng, &self.geometry, self.size, range)
+    }
+
+    fn any_range(&mut self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         match kind {
             RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
@@ -98,23 +107,24 @@ impl Aim {
         let (size, cluster) = (self.size, self.cluster);
         let new = match rng.below(16) {
             0..=3 => size + rng.below(4) * cluster,
-            4..=6 => size + rng.below(2 * cluster / 512) * 512,
+            4..=6 => size + rng.below((2 * cluster).div_ceil(512)) * 512,
             7 => size + rng.below(2 * cluster),
             8 => size.next_multiple_of(cluster),
             9 => size.next_multiple_of(self.reach) + cluster,
-            // Past what one cluster of L1 table maps, where that is near.
-            10 => size + cluster / 8 * (cluster / 8) * cluster,
+            // Past what a unit full of pointers to tables maps, where that is near.
+            10 => size + (cluster / 8).max(1).saturating_mul(self.reach),
             11 => size.saturating_sub(rng.below(2) * cluster),
             12 => size.saturating_sub(rng.below(cluster)),
             13 => rng.below(size + 1),
             _ => size + cluster,
         };
-        new.min(self.disk_bytes_max.max(size))
+        let new = new.min(self.disk_bytes_max.max(size));
+        if rng.chance(23, 24) { self.geometry.align_down(new) } else { new }
     }
 
     /// Enough to outgrow a refcount table, if only they are allocated.
     fn has_many_clusters(&self) -> bool {
-        self.clusters() >= MANY_CLUSTERS
+        self.clusters() >= MANY_UNITS
     }
 
     fn clusters(&self) -> u64 {
@@ -125,12 +135,17 @@ impl Aim {
         if kind.moves_data() { self.data_bytes_max } else { u64::MAX }
     }
 
-    /// The first two hot clusters lie anywhere, so that they often belong to different tables; the others beside the
-    /// first, at an edge of a slice's reach, or at the end.
+    /// The first two hot clusters lie anywhere, so that they often belong to different tables, the second one at an edge of a
+    /// table's reach where there is one; the others beside the first, at such an edge, or at the end.
     fn hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
         let anywhere = rng.below(self.clusters()) * self.cluster;
         let dice = rng.below(8);
         match (at, dice) {
+            // Where the second table begins, or a later one; or the unit before.
+            (1, 0..=3) if self.size > self.reach => {
+                let edge = (1 + rng.below((self.size - 1) / self.reach)) * self.reach;
+                if dice < 2 { edge } else { edge.saturating_sub(self.cluster) }
+            }
             (2.., 0..=3) => {
                 self.hot[0].saturating_add(self.cluster).min((self.clusters() - 1) * self.cluster)
             }
@@ -162,19 +177,19 @@ impl Aim {
     /// A part of a cluster, a whole one, or several, with every kind of beginning and end.
     fn partial(&self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         let (anchor, cluster) = (self.anchor(rng), self.cluster);
-        let sectors = cluster / 512;
+        let sectors = cluster.div_ceil(512);
         let sector = rng.below(sectors) * 512;
         let (offset, length) = match rng.below(24) {
             // Large clusters are compared byte by byte as well: whole ones are rarer.
             0..=5 if cluster < 1 << 15 || rng.chance(1, 3) => (anchor, cluster),
             6..=7 => (anchor, (1 + rng.below(4)) * cluster),
             8..=9 => (anchor, sector.max(512)),
-            10..=11 => (anchor + sector, cluster - sector),
+            10..=11 => (anchor + sector, cluster.saturating_sub(sector)),
             12..=13 => (anchor + sector, 512 * (1 + rng.below(8))),
-            14..=15 => (anchor + sector, cluster - sector + 512 * (1 + rng.below(sectors))),
+            14..=15 => (anchor + sector, cluster.saturating_sub(sector) + 512 * (1 + rng.below(sectors))),
             16 => (anchor + sector, (1 + rng.below(3)) * cluster),
             17 => ((anchor + cluster).saturating_sub(1 + rng.below(2)), 1 + rng.below(3)),
-            18 => (anchor + 1, cluster - 1 - rng.below(2)),
+            18 => (anchor + 1, cluster.saturating_sub(1 + rng.below(2))),
             19 => (anchor, (rng.below(2) + 1) * cluster - 1 + 2 * rng.below(2)),
             20 => (anchor + rng.below(cluster), rng.below(2 * cluster)),
             21 => (anchor + sector, rng.below(3)),
@@ -199,9 +214,10 @@ impl Aim {
     }
 
     fn whole_clusters(&self, rng: &mut Random) -> (u64, u64) {
-        let anchor = self.anchor(rng).min((self.clusters() - 1) * self.cluster);
-        let clusters = if rng.chance(1, 8) { 1 + rng.below(3) } else { 1 };
-        let length = (clusters * self.cluster).min(self.data_bytes_max.max(self.cluster));
+        let unit = self.geometry.fill_bytes();
+        let anchor = self.anchor(rng).min((self.clusters() - 1) * self.cluster) / unit * unit;
+        let units = if rng.chance(1, 8) { 1 + rng.below(3) } else { 1 };
+        let length = (units * unit).min(self.data_bytes_max.max(unit));
         (anchor, length.min(self.size.saturating_sub(anchor)))
     }
 

@@ -1,22 +1,23 @@
 //! All short scenarios over a few clusters. Most bugs need few requests, in the right order: here all orders come.
 
 use crate::scenario::{Config, Fill, Request, Scenario};
+use crate::space::Space;
 
-/// All sequences of 1 to `length` requests out of the [`alphabet`] for `clusters` clusters. The disk has that many
-/// clusters: `config`'s size stays if it does (a partial last cluster, too), else it is set.
-pub fn exhaustive(clusters: u64, length: u32, config: Config) -> Exhaustive {
+/// All sequences of 1 to `length` requests out of the [`alphabet`] for `units` units of allocation. The disk has that many:
+/// `config`'s size stays if it does (a partial last one, too), else it is set.
+pub fn exhaustive(space: &Space, units: u64, length: u32, config: Config) -> Exhaustive {
     let mut config = config;
-    let whole = clusters * config.cluster_bytes();
-    if config.size_bytes.div_ceil(config.cluster_bytes()) != clusters {
-        config.size_bytes = whole;
+    let unit_bytes = space.geometry(&config).unit_bytes;
+    if config.size_bytes.div_ceil(unit_bytes) != units {
+        config.size_bytes = units * unit_bytes;
     }
-    Exhaustive::new(alphabet(&config), length, config)
+    Exhaustive::new(alphabet(space, &config), length, config)
 }
 
-/// What can be done to each cluster of a disk: a full write, its head, its tail, its middle, zeroes without and with unmap,
+/// What can be done to each unit of a disk: a full write, its head, its tail, its middle, zeroes without and with unmap,
 /// a discard, a compressed write; and one read of the whole disk.
-pub fn alphabet(config: &Config) -> Vec<Request> {
-    let cluster = config.cluster_bytes();
+pub fn alphabet(space: &Space, config: &Config) -> Vec<Request> {
+    let cluster = space.geometry(config).unit_bytes;
     let mut requests = Vec::new();
     for offset in (0..config.size_bytes).step_by(cluster as usize) {
         let length = cluster.min(config.size_bytes - offset);

@@ -1,6 +1,7 @@
 //! Disks whose few clusters are of every kind: where exhaustive scenarios start from.
 
 use crate::scenario::{Config, Fill, Request};
+use crate::space::Space;
 
 /// A kind of cluster that requests can make.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,9 +31,9 @@ impl Kind {
 }
 
 /// The requests that make each combination of kinds out of a fresh disk of `config`, a flush at the end: five to
-/// the power of the number of clusters. Meant for disks of a few clusters.
-pub fn setups(config: &Config) -> Vec<Vec<Request>> {
-    let cluster_bytes = config.cluster_bytes();
+/// the power of the number of units of allocation. Meant for disks of a few.
+pub fn setups(space: &Space, config: &Config) -> Vec<Vec<Request>> {
+    let cluster_bytes = space.geometry(config).unit_bytes;
     let clusters = config.size_bytes.div_ceil(cluster_bytes);
     let count = (KINDS.len() as u64).pow(clusters as u32);
     (0..count).map(|number| setup(number, clusters, cluster_bytes, config.size_bytes)).collect()
@@ -53,11 +54,12 @@ fn setup(mut number: u64, clusters: u64, cluster_bytes: u64, size_bytes: u64) ->
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::space::{PLAIN, UNIT};
 
     #[test]
     fn every_combination_comes_once() {
-        let config = Config { cluster_bits: 9, size_bytes: 3 << 9, ..Config::default() };
-        let mut all = setups(&config);
+        let config = Config { size_bytes: 3 << 9, ..Config::default() }.with(UNIT, "512");
+        let mut all = setups(&PLAIN, &config);
         assert_eq!(all.len(), 125);
         assert_eq!(all[0], [Request::Flush]);
         assert!(all.iter().all(|requests| requests.last() == Some(&Request::Flush)));

@@ -3,6 +3,7 @@
 use crate::random::Random;
 
 use crate::scenario::{Fill, RequestKind};
+use crate::space::Geometry;
 
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
 const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1];
@@ -15,6 +16,8 @@ const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1
 pub(crate) struct Swarm {
     /// Sums of the weights up to each kind.
     sums: [u16; RequestKind::ALL.len()],
+    /// Whether a compressed write can be one; where not, it is a plain one.
+    compresses: bool,
 }
 
 impl Swarm {
@@ -53,14 +56,22 @@ impl Swarm {
             sum += weight;
             sum
         });
-        Self { sums }
+        Self { sums, compresses: true }
+    }
+
+    /// The same for disks of this geometry.
+    pub(crate) fn on(self, geometry: &Geometry) -> Self {
+        Self { compresses: geometry.compressed_unit_bytes.is_some(), ..self }
     }
 
     /// A kind, as often as its weight says.
     pub(crate) fn kind(&self, rng: &mut Random) -> RequestKind {
         let total = self.sums[self.sums.len() - 1];
         let dice = rng.below(u64::from(total)) as u16;
-        RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()]
+        match RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()] {
+            RequestKind::WriteCompressed if !self.compresses => RequestKind::Write,
+            kind => kind,
+        }
     }
 }
 

@@ -1,11 +1,12 @@
 //! What "smaller" means: one total order on scenarios.
 
 use crate::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
+use crate::space::{Space, Unit};
 
 /// Compared from the first to the last. Sums of 64-bit numbers need more than 64 bits.
 type Cost = [u128; 15];
 
-pub(super) fn cost(scenario: &Scenario) -> Cost {
+pub(super) fn cost(space: &Space, scenario: &Scenario) -> Cost {
     let requests = &scenario.requests;
     let sum = |of: fn(&Request) -> u128| requests.iter().map(of).sum::<u128>();
     let size = scenario.config.size_bytes;
@@ -13,8 +14,8 @@ pub(super) fn cost(scenario: &Scenario) -> Cost {
         requests.len() as u128,
         scenario.schedule.iter().filter(|turn| !turn.is_never()).count() as u128,
         sum(kind_rank),
-        config_rank(&scenario.config),
-        u128::from(scenario.config.cluster_bits.abs_diff(Config::default().cluster_bits)),
+        config_rank(space, &scenario.config),
+        u128::from(space.unit(&scenario.config).map_or(0, Unit::distance)),
         sum(misalignment) + u128::from(!size.is_multiple_of(512)),
         u128::from(size),
         u128::from(scenario.config.backing != Backing::None && scenario.config.backing_bytes != size),
@@ -44,19 +45,12 @@ pub(super) fn kind_rank(request: &Request) -> u128 {
     }
 }
 
-/// How far the configuration is from the default, apart from geometry.
-fn config_rank(config: &Config) -> u128 {
+/// How far the configuration is from the usual one, apart from the unit of allocation.
+fn config_rank(space: &Space, config: &Config) -> u128 {
     let usual = Config::default();
+    let options = config.options.iter().filter(|(name, _)| Some(*name) != space.unit).count();
     let differs = [
-        config.version != usual.version,
-        config.refcount_order != usual.refcount_order,
-        config.compression != usual.compression,
-        config.l2_cache_entries != usual.l2_cache_entries,
-        config.l2_slice_bytes != usual.l2_slice_bytes,
-        config.refcount_cache_entries != usual.refcount_cache_entries,
-        config.preallocate != usual.preallocate,
         config.discard != usual.discard,
-        config.lazy_refcounts != usual.lazy_refcounts,
         config.control != usual.control,
         config.atom_bytes != usual.atom_bytes,
     ];
@@ -66,7 +60,7 @@ fn config_rank(config: &Config) -> u128 {
         Backing::Format => 2,
         Backing::Chain => 3,
     };
-    differs.into_iter().map(u128::from).sum::<u128>() + backing
+    differs.into_iter().map(u128::from).sum::<u128>() + options as u128 + backing
 }
 
 fn misalignment(request: &Request) -> u128 {

@@ -1,31 +1,31 @@
-//! A smaller disk, and clusters of the usual size.
+//! A smaller disk, and units of allocation of the usual size.
 
 use std::collections::BTreeSet;
 
 use super::search::Search;
-use crate::scenario::{Config, Request, Scenario};
+use crate::scenario::{Request, Scenario};
 
 pub(super) fn simplify(search: &mut Search) {
-    usual_clusters(search);
-    let candidate = compacted(&search.best);
+    usual_unit(search);
+    let candidate = compacted(&search.best, search.unit_bytes());
     search.accepts(candidate);
     close_gaps(search);
     shrink_disk(search);
 }
 
-/// Clusters towards the default size; requests go with their clusters, or, failing that, stay where they are.
-fn usual_clusters(search: &mut Search) {
-    let usual = Config::default().cluster_bits;
-    for distance in 0..search.best.config.cluster_bits.abs_diff(usual) {
-        let is_larger = search.best.config.cluster_bits > usual;
-        let bits = if is_larger { usual + distance } else { usual - distance };
-        let candidate = search.best.rescale(bits);
+/// Units towards the usual size; requests go with their units, or, failing that, stay where they are.
+fn usual_unit(search: &mut Search) {
+    let Some(old) = search.unit() else { return };
+    for doublings in 0..old.distance() {
+        let value = if old.value > old.usual { old.usual << doublings } else { old.usual >> doublings };
+        let candidate = search.best.rescale(search.space, value);
         if search.accepts(candidate) {
             return;
         }
+        let space = search.space;
         let stay = search.accepts_change(|scenario| {
-            scenario.config.cluster_bits = bits;
-            scenario.config.normalize();
+            old.set(&mut scenario.config, value);
+            space.legalize(&mut scenario.config);
         });
         if stay {
             return;
@@ -34,8 +34,7 @@ fn usual_clusters(search: &mut Search) {
 }
 
 /// Closes gaps: of the clusters between those where a range begins or ends, one is left.
-fn compacted(scenario: &Scenario) -> Scenario {
-    let cluster = scenario.config.cluster_bytes();
+fn compacted(scenario: &Scenario, cluster: u64) -> Scenario {
     // Cluster boundaries that are kept. A point inside of a cluster keeps both of that cluster's.
     let mut kept = BTreeSet::from([0]);
     for point in points(scenario) {
@@ -73,7 +72,7 @@ fn close_gaps(search: &mut Search) {
         && let Some(start) = next_start(&search.best, before)
     {
         let mut start = start;
-        for unit in [search.best.config.cluster_bytes(), 512, 1] {
+        for unit in [search.unit_bytes(), 512, 1] {
             let all = search.best.requests.clone();
             search.lower(start - before, unit, |scenario, gap| {
                 for (request, old) in scenario.requests.iter_mut().zip(&all) {
@@ -99,7 +98,7 @@ fn next_start(scenario: &Scenario, before: u64) -> Option<u64> {
 fn shrink_disk(search: &mut Search) {
     let end = search.best.requests.iter().filter_map(Request::range);
     let reached = end.map(|(offset, length)| offset.saturating_add(length)).max().unwrap_or(0);
-    let cluster = search.best.config.cluster_bytes();
+    let cluster = search.unit_bytes();
     for size in
         [reached.checked_next_multiple_of(cluster), reached.checked_next_multiple_of(512), Some(reached)]
     {

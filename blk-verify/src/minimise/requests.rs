@@ -35,7 +35,7 @@ pub(super) fn shorten_long(search: &mut Search) {
     if search.best.requests.len() <= SHORT_REQUESTS {
         return;
     }
-    let cluster = search.best.config.cluster_bytes();
+    let cluster = search.unit_bytes();
     let near = search.best.requests.iter().rev().find_map(Request::range).map(|(offset, length)| {
         (offset.saturating_sub(cluster), offset.saturating_add(length).saturating_add(cluster))
     });
@@ -186,7 +186,7 @@ fn align(search: &mut Search, index: usize) {
 
 /// Cuts a range from its end, then from its beginning; by clusters, sectors, bytes.
 fn shorten(search: &mut Search, index: usize) {
-    let cluster = search.best.config.cluster_bytes();
+    let cluster = search.unit_bytes();
     for unit in [cluster, 512, 1] {
         let request = search.best.requests[index];
         if let Request::Resize { size } = request {
@@ -224,7 +224,7 @@ pub(super) fn shorten_together(search: &mut Search) {
         if search.is_over() {
             return;
         }
-        let cluster = search.best.config.cluster_bytes();
+        let cluster = search.unit_bytes();
         for unit in [cluster, 512, 1] {
             let all = search.best.requests.clone();
             let Some((offset, length)) = all[index].range() else { continue };
@@ -242,7 +242,7 @@ pub(super) fn shorten_together(search: &mut Search) {
 }
 
 fn move_down(search: &mut Search, index: usize) {
-    let cluster = search.best.config.cluster_bytes();
+    let cluster = search.unit_bytes();
     let Some((offset, length)) = search.best.requests[index].range() else { return };
     let to_cluster = search.best.requests[index].with_range(offset / cluster * cluster, length);
     search.accepts_request(index, to_cluster);

@@ -5,10 +5,12 @@ use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
 
 use super::cost::cost;
 use crate::scenario::{Request, Scenario};
+use crate::space::{Space, Unit};
 
 pub(super) struct Search<'a> {
     /// The smallest scenario that fails in the same way, so far.
     pub(super) best: Scenario,
+    pub(super) space: &'static Space,
     is_same: &'a mut dyn FnMut(&Scenario) -> bool,
     should_stop: &'a mut dyn FnMut() -> bool,
     tries: u64,
@@ -21,12 +23,24 @@ pub(super) struct Search<'a> {
 
 impl<'a> Search<'a> {
     pub(super) fn new(
+        space: &'static Space,
         best: Scenario,
         is_same: &'a mut dyn FnMut(&Scenario) -> bool,
         should_stop: &'a mut dyn FnMut() -> bool,
         tries_max: u64,
     ) -> Self {
-        Self { best, is_same, should_stop, tries: 0, tries_max, stopped: false, rejected: HashSet::default() }
+        let (tries, stopped, rejected) = (0, false, HashSet::default());
+        Self { best, space, is_same, should_stop, tries, tries_max, stopped, rejected }
+    }
+
+    /// Bytes of a unit of allocation of the best.
+    pub(super) fn unit_bytes(&self) -> u64 {
+        self.space.geometry(&self.best.config).unit_bytes
+    }
+
+    /// The option that decides these, where there is one.
+    pub(super) fn unit(&self) -> Option<Unit> {
+        self.space.unit(&self.best.config)
     }
 
     pub(super) fn tries(&self) -> u64 {
@@ -46,7 +60,7 @@ impl<'a> Search<'a> {
 
     /// Takes `candidate` for the best if it is smaller and fails in the same way.
     pub(super) fn accepts(&mut self, candidate: Scenario) -> bool {
-        if self.stopped || cost(&candidate) >= cost(&self.best) {
+        if self.stopped || cost(self.space, &candidate) >= cost(self.space, &self.best) {
             return false;
         }
         let hash = self.rejected.hasher().hash_one(&candidate);

@@ -3,19 +3,22 @@
 use crate::random::Random;
 
 use super::near;
-use crate::generate::{Aim, Limits, Swarm, of_kind, request};
+use crate::generate::{Aim, Limits, Swarm, aligned, of_kind, request};
 use crate::scenario::{Fill, Repair, Request, RequestKind, Scenario};
+use crate::space::Geometry;
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
-pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
-    let mut aim = aim_at(rng, scenario, limits);
+pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geometry, limits: &Limits) {
+    let mut aim = aim_at(rng, scenario, geometry, limits);
+    let usual = Swarm::usual().on(geometry);
+    let unit = geometry.unit_bytes;
     let requests = &mut scenario.requests;
     if requests.is_empty() {
-        return insert_new(rng, requests, &mut aim);
+        return insert_new(rng, requests, &usual, &mut aim);
     }
     let at = index(rng, requests);
     match rng.below(24) {
-        0..=3 => insert_new(rng, requests, &mut aim),
+        0..=3 => insert_new(rng, requests, &usual, &mut aim),
         4..=6 => delete_run(rng, requests),
         7 => requests.insert(index(rng, requests), requests[at]),
         8 => {
@@ -24,9 +27,9 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits)
         }
         9 => move_run(rng, requests),
         10..=11 => replay_elsewhere(rng, requests, at, &mut aim),
-        12..=14 => move_range(rng, requests, at, scenario.config.cluster_bytes()),
-        15..=16 => resize_range(rng, requests, at, scenario.config.cluster_bytes()),
-        17..=18 => change_kind(rng, requests, at, &mut aim),
+        12..=14 => move_range(rng, requests, at, unit),
+        15..=16 => resize_range(rng, requests, at, unit),
+        17..=18 => change_kind(rng, requests, at, &usual, &mut aim),
         19 => change_flags(rng, &mut requests[at]),
         20..=21 => look_at_what_was_written(rng, requests, at),
         22 => {
@@ -34,13 +37,33 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, limits: &Limits)
             let pause = of_kind(rng, kind, &mut aim);
             requests.insert(at + 1, pause);
         }
-        _ => append_new(rng, requests, &mut aim),
+        _ => {
+            let swarm = Swarm::random(rng).on(geometry);
+            append_new(rng, requests, &swarm, &mut aim);
+        }
+    }
+}
+
+/// Brings the requests that are not among those `before` to the alignment, but for a few.
+pub(super) fn align(rng: &mut Random, geometry: &Geometry, before: &[Request], scenario: &mut Scenario) {
+    if geometry.alignment_bytes == 1 {
+        return;
+    }
+    let mut size = scenario.config.size_bytes;
+    for request in &mut scenario.requests {
+        if let Request::Resize { size: new } = request {
+            *new = geometry.align_down(*new);
+            size = *new;
+        } else if let Some(range) = request.range().filter(|_| !before.contains(request)) {
+            let (offset, length) = aligned(rng, geometry, size, range);
+            *request = request.with_range(offset, length);
+        }
     }
 }
 
 /// Aims mostly at clusters that the scenario uses already.
-fn aim_at(rng: &mut Random, scenario: &Scenario, limits: &Limits) -> Aim {
-    let mut aim = Aim::new(rng, &scenario.config, limits);
+fn aim_at(rng: &mut Random, scenario: &Scenario, geometry: &Geometry, limits: &Limits) -> Aim {
+    let mut aim = Aim::new(rng, &scenario.config, geometry, limits);
     for place in 0..3 {
         if scenario.requests.is_empty() {
             break;
@@ -65,16 +88,15 @@ fn run(rng: &mut Random, requests: &[Request]) -> std::ops::Range<usize> {
     start..start + length as usize
 }
 
-fn insert_new(rng: &mut Random, requests: &mut Vec<Request>, aim: &mut Aim) {
+fn insert_new(rng: &mut Random, requests: &mut Vec<Request>, usual: &Swarm, aim: &mut Aim) {
     let at = rng.below(requests.len() as u64 + 1) as usize;
-    let new = request(rng, &Swarm::usual(), aim);
+    let new = request(rng, usual, aim);
     requests.insert(at, new);
 }
 
-fn append_new(rng: &mut Random, requests: &mut Vec<Request>, aim: &mut Aim) {
-    let swarm = Swarm::random(rng);
+fn append_new(rng: &mut Random, requests: &mut Vec<Request>, swarm: &Swarm, aim: &mut Aim) {
     for _ in 0..=rng.below(8) {
-        requests.push(request(rng, &swarm, aim));
+        requests.push(request(rng, swarm, aim));
     }
 }
 
@@ -142,8 +164,8 @@ fn resize_range(rng: &mut Random, requests: &mut [Request], at: usize, cluster: 
 }
 
 /// Another kind at the same place, or a new one elsewhere when either has no place.
-fn change_kind(rng: &mut Random, requests: &mut [Request], at: usize, aim: &mut Aim) {
-    let kind = Swarm::usual().kind(rng);
+fn change_kind(rng: &mut Random, requests: &mut [Request], at: usize, usual: &Swarm, aim: &mut Aim) {
+    let kind = usual.kind(rng);
     let new = of_kind(rng, kind, aim);
     requests[at] = match requests[at].range() {
         Some((offset, length)) => new.with_range(offset, length),

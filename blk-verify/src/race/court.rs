@@ -67,7 +67,7 @@ enum Role {
 #[derive(Debug)]
 pub(super) struct Court {
     journal: Journal,
-    cluster_bytes: u64,
+    fill_bytes: u64,
     inner: Mutex<Inner>,
 }
 
@@ -87,7 +87,7 @@ struct Inner {
 
 impl Court {
     /// A court for a disk that shows `initial`.
-    pub(super) fn new(initial: Arc<Vec<u8>>, lanes: usize, cluster_bytes: u64) -> Self {
+    pub(super) fn new(initial: Arc<Vec<u8>>, lanes: usize, fill_bytes: u64) -> Self {
         let inner = Inner {
             content: Content::new(initial),
             waiting: VecDeque::new(),
@@ -97,7 +97,7 @@ impl Court {
             timeline: None,
             stats: RaceStats::default(),
         };
-        Self { journal: Journal::new(), cluster_bytes, inner: Mutex::new(inner) }
+        Self { journal: Journal::new(), fill_bytes, inner: Mutex::new(inner) }
     }
 
     /// Keeps a timeline from now on.
@@ -161,7 +161,7 @@ impl Court {
             }
             let (request, turn) = inner.waiting.pop_front()?;
             let number = self.journal.enter(request);
-            Some(inner.begin(lane, number, request, turn, self.cluster_bytes))
+            Some(inner.begin(lane, number, request, turn, self.fill_bytes))
         })
     }
 

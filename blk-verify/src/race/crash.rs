@@ -16,6 +16,7 @@ use crate::medium::{History, Medium, States};
 use crate::perform::Performer;
 use crate::report::{self, Finding, SECTOR_BYTES, Signature};
 use crate::scenario::{Config, Request};
+use crate::space::Space;
 use crate::target::Prepared;
 
 /// Larger disks are not crashed: each state is read whole. Bytes.
@@ -143,6 +144,7 @@ impl Timed {
 /// What the crash of a race needs.
 pub(super) struct Scene<'a> {
     pub(super) prepared: &'a dyn Prepared,
+    pub(super) space: &'static Space,
     pub(super) config: &'a Config,
     /// The image before the first request, and what it shows.
     pub(super) fresh: &'a MemoryStorage,
@@ -162,7 +164,7 @@ impl Scene<'_> {
         if self.initial.len() as u64 > SIZE_BYTES_MAX {
             return Ok(());
         }
-        self.further.prepare(self.config);
+        self.further.prepare(self.space, self.config);
         let log = medium.take_log();
         self.stats.scenarios += 1;
         let outcome = self.go_through(&log, timeline).unwrap_or_else(|error| {
@@ -178,7 +180,7 @@ impl Scene<'_> {
             prepared: self.prepared,
             further: self.further,
             further_one_in: 1,
-            cluster_bytes: self.config.cluster_bytes(),
+            fill_bytes: self.space.geometry(self.config).fill_bytes(),
             performer: &mut self.performer,
             stats: self.stats,
         }

@@ -14,7 +14,8 @@ use crate::oracle::content::failed;
 use crate::oracle::image;
 use crate::report::Finding;
 use crate::scenario::{Config, Request, Scenario, Turn};
-use crate::target::ImageTarget;
+use crate::space::Space;
+use crate::target::{ImageTarget, legal_config};
 
 /// What a stress does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,9 +43,14 @@ pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<RaceS
 }
 
 /// The requests that [`stress`] makes.
+///
+/// # Panics
+/// If the configuration has an option that the driver does not have.
 pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Scenario {
-    let config = Config { lanes: options.lanes.max(1), ..target.legalize(&options.config) };
-    let requests = requests(options, &Config { lanes: options.config.lanes, ..config.clone() });
+    let legal = legal_config(target, &options.config).expect("a configuration of the driver");
+    let config = Config { lanes: options.lanes.max(1), ..legal };
+    let alone = Config { lanes: options.config.lanes, ..config.clone() };
+    let requests = requests(target.space(), options, &alone);
     Scenario { config, requests, schedule: Vec::new() }
 }
 
@@ -57,14 +63,14 @@ pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Sce
 /// # Panics
 /// If the image cannot be made.
 pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<RaceStats, Box<Finding>> {
-    let config = target.legalize(&scenario.config);
+    let config = legal_config(target, &scenario.config).expect("a configuration of the driver");
     let images = Images::new(target, config).expect("an image for the stress");
     let storage: Arc<dyn Storage> = Arc::new(images.fresh.duplicate());
     let open =
         || images.prepared.open(Arc::clone(&storage)).map_err(|error| failed("opening the image", &error));
     let disk = open()?;
     let lanes = usize::from(scenario.config.lanes.max(1));
-    let court = Court::new(Arc::clone(&images.initial), lanes, images.config.cluster_bytes());
+    let court = Court::new(Arc::clone(&images.initial), lanes, images.fill_bytes());
     court.load(&together(&scenario.requests));
     let panic = Mutex::new(None);
     std::thread::scope(|scope| {
@@ -96,7 +102,7 @@ pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<Race
 }
 
 /// Requests that may be in flight together.
-fn requests(options: &StressOptions, config: &Config) -> Vec<Request> {
+fn requests(space: &'static Space, options: &StressOptions, config: &Config) -> Vec<Request> {
     let limits = Limits {
         disk_bytes_max: config.size_bytes,
         requests_min: 40,
@@ -104,7 +110,7 @@ fn requests(options: &StressOptions, config: &Config) -> Vec<Request> {
         config: Some(config.clone()),
         ..Limits::racing()
     };
-    let all = Generator::new(options.seed, limits).flat_map(|scenario| scenario.requests);
+    let all = Generator::new(space, options.seed, limits).flat_map(|scenario| scenario.requests);
     all.filter(may_meet).take(options.requests).collect()
 }
 

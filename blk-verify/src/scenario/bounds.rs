@@ -18,9 +18,6 @@ pub const DATA_BYTES_MAX: u64 = 16 << 20;
 /// Offsets and lengths of the bytes form are below this, bytes.
 pub const OFFSET_BYTES_END: u64 = 1 << 48;
 
-/// Cached tables that the bytes form can ask for. It is small on purpose: eviction is what is tested.
-pub const CACHE_ENTRIES_MAX: u16 = 256;
-
 /// Largest text or JSON document, in bytes.
 pub const DOCUMENT_BYTES_MAX: usize = 32 << 20;
 

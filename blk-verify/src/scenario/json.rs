@@ -2,7 +2,7 @@
 //!
 //! ```json
 //! {
-//!   "config": { "size-bytes": 262144, "cluster-bits": 9, "backing": "raw", "backing-bytes": 102400 },
+//!   "config": { "size-bytes": 262144, "options": { "cluster_size": 512 }, "backing": "raw" },
 //!   "requests": [
 //!     { "do": "write", "offset": 0, "length": 65536, "fill": { "byte": 17 } },
 //!     { "do": "write-zeroes", "offset": 512, "length": 1024, "unmap": true },

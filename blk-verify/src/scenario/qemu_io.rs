@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 
 use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
-use super::{Backing, Compression, Config, Fill, Repair, Request, Scenario};
+use super::{Backing, Config, Fill, Repair, Request, Scenario};
 
 impl Scenario {
     /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`, in the current
@@ -66,9 +66,14 @@ fn repair_flag(repair: Repair) -> &'static str {
     }
 }
 
+/// Bytes of a cluster of the image.
+fn cluster_bytes(config: &Config) -> u64 {
+    config.options.number("cluster_size").filter(|bytes| *bytes > 0).unwrap_or(64 << 10)
+}
+
 fn create(script: &mut String, config: &Config) {
     let backing_bytes = config.backing_bytes;
-    let (clusters, cluster) = (config.backing_bytes / config.cluster_bytes(), config.cluster_bytes());
+    let (clusters, cluster) = (config.backing_bytes / cluster_bytes(config), cluster_bytes(config));
     let options = create_options(config);
     if matches!(config.backing, Backing::Raw | Backing::Chain) {
         let _ = writeln!(script, "qemu-img create -q -f raw base.raw {backing_bytes}");
@@ -91,7 +96,10 @@ fn create(script: &mut String, config: &Config) {
             " -b middle.qcow2 -F qcow2"
         }
     };
-    let preallocation = if config.preallocate { ",preallocation=metadata" } else { "" };
+    let preallocation = match config.options.get("preallocation") {
+        Some(mode) => format!(",preallocation={mode}"),
+        None => String::new(),
+    };
     let size = config.size_bytes;
     if !size.is_multiple_of(512) {
         script.push_str("# qemu-img rounds the size up to whole sectors\n");
@@ -100,38 +108,39 @@ fn create(script: &mut String, config: &Config) {
         writeln!(script, "qemu-img create -q -f qcow2{below} -o {options}{preallocation} test.qcow2 {size}");
 }
 
+/// Options that images under the one of the scenario have too, named as the driver under test names them: as QEMU does.
 fn create_options(config: &Config) -> String {
-    let compat = if config.version == 2 { "0.10" } else { "1.1" };
-    let mut options = format!("compat={compat},cluster_size={}", config.cluster_bytes());
-    if config.version != 2 {
-        let bits = 1 << config.refcount_order;
-        let _ = write!(options, ",refcount_bits={bits}");
-        if config.lazy_refcounts {
-            options.push_str(",lazy_refcounts=on");
-        }
+    let given = &config.options;
+    let compat = given.get("compat").map_or_else(|| "1.1".to_owned(), ToString::to_string);
+    let mut options = format!("compat={compat},cluster_size={}", cluster_bytes(config));
+    if compat != "0.10" {
+        let _ = write!(options, ",refcount_bits={}", given.number("refcount_bits").unwrap_or(16));
     }
-    if config.compression == Compression::Zstd {
-        options.push_str(",compression_type=zstd");
+    for name in ["lazy_refcounts", "compression_type"] {
+        if let Some(value) = given.get(name) {
+            let _ = write!(options, ",{name}={value}");
+        }
     }
     options
 }
 
+/// Caches have a size in bytes with QEMU, and a number of slices with the driver under test.
 fn open_command(config: &Config) -> String {
     let mut options = String::from("driver=qcow2,file.driver=file,file.filename=test.qcow2");
     options.push_str(if config.discard { ",discard=unmap" } else { ",discard=ignore" });
-    let slice = match config.l2_slice_bytes {
-        0 => config.cluster_bytes(),
-        slice => u64::from(slice),
-    };
-    if config.l2_slice_bytes != 0 {
-        let _ = write!(options, ",l2-cache-entry-size={slice}");
+    let entry_bytes = config.options.number("l2-cache-entry-size");
+    if let Some(bytes) = entry_bytes {
+        let _ = write!(options, ",l2-cache-entry-size={bytes}");
     }
-    if config.l2_cache_entries != 0 {
-        let _ = write!(options, ",l2-cache-size={}", u64::from(config.l2_cache_entries) * slice);
-    }
-    if config.refcount_cache_entries != 0 {
-        let bytes = u64::from(config.refcount_cache_entries) * config.cluster_bytes();
-        let _ = write!(options, ",refcount-cache-size={bytes}");
+    let slice_bytes = entry_bytes.unwrap_or(cluster_bytes(config));
+    let caches = [
+        ("l2-cache-slices", "l2-cache-size", slice_bytes),
+        ("refcount-cache-slices", "refcount-cache-size", cluster_bytes(config)),
+    ];
+    for (name, qemu_name, bytes) in caches {
+        if let Some(slices) = config.options.number(name).filter(|slices| *slices > 0) {
+            let _ = write!(options, ",{qemu_name}={}", slices.saturating_mul(bytes));
+        }
     }
     format!("qemu-io --image-opts {options}")
 }

@@ -6,6 +6,7 @@
 
 use super::RequestKind;
 use super::bounds::DISK_BYTES_MAX;
+use crate::space::Geometry;
 
 /// Bytes that random requests move at most, unless one cluster is larger.
 const DATA_BYTES_TYPICAL: u64 = 1 << 20;
@@ -17,10 +18,21 @@ const DISK_BYTES_TYPICAL: u64 = 4 << 20;
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Frame {
     pub(super) size: u64,
-    pub(super) cluster: u64,
+    cluster: u64,
+    /// Guest bytes that one table maps.
+    table_reach: u64,
+    compressed: u64,
+    geometry: Geometry,
 }
 
 impl Frame {
+    /// A disk of `size` bytes.
+    pub(super) fn of(geometry: &Geometry, size: u64) -> Self {
+        let compressed = geometry.fill_bytes();
+        let (cluster, table_reach) = (geometry.unit_bytes, geometry.table_reach_bytes);
+        Self { size, cluster, table_reach, compressed, geometry: *geometry }
+    }
+
     /// Brings the range of a request of `kind` to the disk; most results lie in it, a few reach slightly past its end.
     pub(super) fn range(self, kind: RequestKind, offset: u64, length: u64) -> (u64, u64) {
         if self.is_legal(kind, offset, length) {
@@ -30,7 +42,7 @@ impl Frame {
         if kind == RequestKind::WriteCompressed {
             return self.whole_clusters(offset, length);
         }
-        (offset, self.extend(kind, offset, length))
+        self.geometry.align((offset, self.extend(kind, offset, length)))
     }
 
     /// Brings the size that a resize asks for to what the bytes form allows: near the present size.
@@ -46,14 +58,9 @@ impl Frame {
             4 => self.size.next_multiple_of(self.cluster),
             5 => self.size.saturating_sub(low % 2 * self.cluster),
             6 => self.size.saturating_sub(low % self.cluster),
-            _ => self.size + self.table_reach() + low % 3 * self.cluster,
+            _ => self.size + self.table_reach + low % 3 * self.cluster,
         };
-        size.min(DISK_BYTES_MAX)
-    }
-
-    /// Guest bytes that one L2 table maps.
-    fn table_reach(self) -> u64 {
-        self.cluster / 8 * self.cluster
+        self.geometry.align_down(size.min(DISK_BYTES_MAX))
     }
 
     fn length_max(self, kind: RequestKind) -> u64 {
@@ -66,9 +73,10 @@ impl Frame {
 
     fn is_legal(self, kind: RequestKind, offset: u64, length: u64) -> bool {
         let fits = offset <= self.size && length <= self.size - offset && length <= self.length_max(kind);
-        let whole = offset.is_multiple_of(self.cluster)
-            && (length.is_multiple_of(self.cluster) || length == self.size.saturating_sub(offset));
-        fits && (whole || kind != RequestKind::WriteCompressed)
+        let whole = offset.is_multiple_of(self.compressed)
+            && (length.is_multiple_of(self.compressed) || length == self.size.saturating_sub(offset));
+        let is_aligned = self.geometry.align((offset, length)) == (offset, length);
+        fits && is_aligned && (whole || kind != RequestKind::WriteCompressed)
     }
 
     fn place(self, raw: u64) -> u64 {
@@ -106,21 +114,22 @@ impl Frame {
     }
 
     fn whole_clusters(self, offset: u64, raw: u64) -> (u64, u64) {
-        let offset = offset / self.cluster * self.cluster;
-        let clusters = 1 + raw % (self.length_max(RequestKind::WriteCompressed) / self.cluster);
+        let offset = offset / self.compressed * self.compressed;
+        let clusters = 1 + raw % (self.length_max(RequestKind::WriteCompressed) / self.compressed).max(1);
         let room = self.size.saturating_sub(offset);
-        let length = clusters * self.cluster;
+        let length = clusters * self.compressed;
         (offset, if room == 0 { length } else { length.min(room) })
     }
 }
 
-/// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several L2 tables, some odd tails.
-pub(super) fn disk_size(raw: u64, cluster: u64) -> u64 {
+/// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several tables of `reach` bytes, some
+/// odd tails.
+pub(super) fn disk_size(raw: u64, cluster: u64, reach: u64) -> u64 {
     if raw <= DISK_BYTES_MAX {
         return raw;
     }
     let low = raw & 0xffff_ffff;
-    let table_clusters = cluster / 8;
+    let table_clusters = reach / cluster;
     let clusters = match raw >> 44 & 15 {
         0..=5 => 1 + low % 4,
         6..=10 => 1 + low % 16,

@@ -1,26 +1,25 @@
-//! The same scenario with other clusters: what was at a cluster's edge stays there.
+//! The same scenario with other units of allocation: what was at a unit's edge stays there.
 
 use super::{Request, Scenario};
+use crate::space::Space;
 
 impl Scenario {
-    /// This scenario with clusters of 2^`cluster_bits` bytes. Each offset stays in its cluster (by number), at the same distance
-    /// from the cluster's beginning, or from its end if that is nearer.
-    ///
-    /// # Panics
-    /// If `cluster_bits` is not 9 to 21.
+    /// This scenario with another value of the option that decides the unit of allocation; unchanged if the space has none. Each
+    /// offset stays in its unit (by number), at the same distance from the unit's beginning, or from its end if that is nearer.
     #[must_use]
-    pub fn rescale(&self, cluster_bits: u8) -> Self {
-        assert!((9..=21).contains(&cluster_bits), "2^{cluster_bits} bytes are no cluster");
-        let (old, new) = (self.config.cluster_bytes(), 1 << cluster_bits);
-        let place = |point: u64| rescale_point(point, old, new);
+    pub fn rescale(&self, space: &Space, value: u64) -> Self {
+        let Some(unit) = space.unit(&self.config) else { return self.clone() };
         let mut scaled = self.clone();
-        scaled.config.cluster_bits = cluster_bits;
+        unit.set(&mut scaled.config, value);
+        space.legalize(&mut scaled.config);
+        let (old, new) = (space.geometry(&self.config).unit_bytes, space.geometry(&scaled.config).unit_bytes);
+        let place = |point: u64| rescale_point(point, old, new);
         scaled.config.size_bytes = place(self.config.size_bytes);
         scaled.config.backing_bytes = place(self.config.backing_bytes);
-        scaled.config.normalize();
         for request in &mut scaled.requests {
             *request = request.map_points(place);
         }
+        space.legalize(&mut scaled.config);
         scaled
     }
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! # The story of the bug; comments may stand anywhere, blank lines too.
 //! blk-scenario 1
-//! config size-bytes=256k cluster-bits=9 backing=raw backing-bytes=100k
+//! config size-bytes=256k cluster_size=512 backing=raw backing-bytes=100k
 //! write -P 0x11 0 64k       # what is written: this byte; without -P, stamps
 //! write -zu 512 1k          # zeroes; -u may unmap, -n no fallback, -f FUA
 //! write -c 64k 64k          # compressed
@@ -16,17 +16,19 @@
 //! check
 //! @3 write 0 4k             # gives way to the next lane after 3 points, where `config` has lanes=2 or more
 //! ```
-//! The keys of `config` are the names of [`Config`]'s fields as JSON has them; what is not written has the default. Sizes take a
-//! unit (`k`, `M`, `G`...: powers of 1024) or `0x`. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t` are
-//! understood too. A request may have a number, `#12 write 0 4k`, as reports show it, and a report that was pasted as it is, without
-//! the first line, is read as the requests that it shows. What is printed is canonical: reading it back gives the same scenario, and printing that the same text.
+//! The keys of `config` are the names of [`Config`]'s fields as JSON has them, and the options of the format under their own
+//! names; what is not written has the usual value. Sizes take a unit (`k`, `M`, `G`...: powers of 1024) or `0x`. Which
+//! options there are is asked when the scenario runs. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t`
+//! are understood too. A request may have a number, `#12 write 0 4k`, as reports show it, and a report that was pasted as it
+//! is, without the first line, is read as the requests that it shows. What is printed is canonical: reading it back gives the
+//! same scenario, and printing that the same text.
 
 mod parse;
 mod pasted;
 
 use std::fmt;
 
-use super::{Backing, Compression, Config, Fill, ParseError, ParseResult, Repair, Request, Scenario};
+use super::{Backing, Config, Fill, ParseError, ParseResult, Repair, Request, Scenario};
 
 /// The first line that is neither blank nor a comment.
 pub const HEADER: &str = "blk-scenario 1";
@@ -92,6 +94,9 @@ impl fmt::Display for Config {
             if value != key.get(&usual) {
                 write!(f, " {}={value}", key.name())?;
             }
+            if key == Key::Size {
+                write!(f, "{}", self.options)?;
+            }
         }
         Ok(())
     }
@@ -153,42 +158,24 @@ impl fmt::Display for Size {
     }
 }
 
-/// A key of the `config` line.
+/// A key of the `config` line that all drivers have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Size,
-    Version,
-    ClusterBits,
-    RefcountOrder,
     Backing,
     BackingBytes,
-    Compression,
-    L2CacheEntries,
-    L2SliceBytes,
-    RefcountCacheEntries,
-    Preallocate,
     Discard,
-    LazyRefcounts,
     Control,
     AtomBytes,
     Lanes,
 }
 
 impl Key {
-    const ALL: [Self; 16] = [
+    const ALL: [Self; 7] = [
         Self::Size,
-        Self::Version,
-        Self::ClusterBits,
-        Self::RefcountOrder,
         Self::Backing,
         Self::BackingBytes,
-        Self::Compression,
-        Self::L2CacheEntries,
-        Self::L2SliceBytes,
-        Self::RefcountCacheEntries,
-        Self::Preallocate,
         Self::Discard,
-        Self::LazyRefcounts,
         Self::Control,
         Self::AtomBytes,
         Self::Lanes,
@@ -197,18 +184,9 @@ impl Key {
     fn name(self) -> &'static str {
         match self {
             Self::Size => "size-bytes",
-            Self::Version => "version",
-            Self::ClusterBits => "cluster-bits",
-            Self::RefcountOrder => "refcount-order",
             Self::Backing => "backing",
             Self::BackingBytes => "backing-bytes",
-            Self::Compression => "compression",
-            Self::L2CacheEntries => "l2-cache-entries",
-            Self::L2SliceBytes => "l2-slice-bytes",
-            Self::RefcountCacheEntries => "refcount-cache-entries",
-            Self::Preallocate => "preallocate",
             Self::Discard => "discard",
-            Self::LazyRefcounts => "lazy-refcounts",
             Self::Control => "control",
             Self::AtomBytes => "atom-bytes",
             Self::Lanes => "lanes",
@@ -219,18 +197,9 @@ impl Key {
         let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
         match self {
             Self::Size => Size(config.size_bytes).to_string(),
-            Self::Version => config.version.to_string(),
-            Self::ClusterBits => config.cluster_bits.to_string(),
-            Self::RefcountOrder => config.refcount_order.to_string(),
             Self::Backing => backing_name(config.backing).to_owned(),
             Self::BackingBytes => Size(config.backing_bytes).to_string(),
-            Self::Compression => compression_name(config.compression).to_owned(),
-            Self::L2CacheEntries => config.l2_cache_entries.to_string(),
-            Self::L2SliceBytes => Size(u64::from(config.l2_slice_bytes)).to_string(),
-            Self::RefcountCacheEntries => config.refcount_cache_entries.to_string(),
-            Self::Preallocate => switch(config.preallocate),
             Self::Discard => switch(config.discard),
-            Self::LazyRefcounts => switch(config.lazy_refcounts),
             Self::Control => config.control.to_string(),
             Self::AtomBytes => Size(u64::from(config.atom_bytes)).to_string(),
             Self::Lanes => config.lanes.to_string(),
@@ -244,12 +213,5 @@ fn backing_name(backing: Backing) -> &'static str {
         Backing::Raw => "raw",
         Backing::Format => "format",
         Backing::Chain => "chain",
-    }
-}
-
-fn compression_name(compression: Compression) -> &'static str {
-    match compression {
-        Compression::Zlib => "zlib",
-        Compression::Zstd => "zstd",
     }
 }

@@ -59,7 +59,7 @@ impl<'a> Worker<'a> {
 
     /// Makes a request. That both disks refuse it is no finding.
     pub(super) fn make(&mut self, request: Request) -> Result<(), Box<Finding>> {
-        let Shared { journal, counts, touched, history, cluster_bytes } = self.shared;
+        let Shared { journal, counts, touched, history, fill_bytes } = self.shared;
         Counts::add(&counts.requests, 1);
         history.add(request);
         let request = self.aligned(request);
@@ -70,7 +70,7 @@ impl<'a> Worker<'a> {
         touched.add(request);
         let mut read = self.performer.bytes_read();
         for part in transfers(request, self.disk.size()) {
-            match self.performer.perform(self.disk, journal.next_number(), part, *cluster_bytes) {
+            match self.performer.perform(self.disk, journal.next_number(), part, *fill_bytes) {
                 Ok(()) => {}
                 Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                     return Err(found(journal, "a request", &error));

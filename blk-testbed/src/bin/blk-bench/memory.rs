@@ -16,8 +16,10 @@ const TIME: Duration = Duration::from_millis(1500);
 const ROUNDS: usize = 3;
 
 pub(super) fn run() -> Result<()> {
-    for (name, cluster_bits) in [("blk_requests_64k", 16), ("blk_requests_4k", 12), ("blk_requests_512", 9)] {
-        let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| requests(cluster_bits)).collect();
+    for (name, cluster_bytes) in
+        [("blk_requests_64k", "65536"), ("blk_requests_4k", "4096"), ("blk_requests_512", "512")]
+    {
+        let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| requests(cluster_bytes)).collect();
         print(name, median(rates?));
     }
     let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| sequences()).collect();
@@ -25,8 +27,8 @@ pub(super) fn run() -> Result<()> {
     Ok(())
 }
 
-fn requests(cluster_bits: u8) -> Result<f64> {
-    let config = Config { cluster_bits, ..Config::default() };
+fn requests(cluster_bytes: &str) -> Result<f64> {
+    let config = Config::default().with("cluster_size", cluster_bytes);
     let options = SoakOptions { seed: 1, requests_per_round: 200_000 };
     let mut soak = Soak::new(&Qcow2Target, &config, options)?;
     per_second(TIME, || {
@@ -42,7 +44,7 @@ fn sequences() -> Result<f64> {
     let mut engine =
         Engine::new(RunOptions { track_kinds: false, compare_before_reopen: false, ..RunOptions::default() });
     let mut rng = SmallRng::seed_from_u64(1);
-    let config = Config { size_bytes: 256 << 10, cluster_bits: 12, ..Config::default() };
+    let config = Config { size_bytes: 256 << 10, ..Config::default() }.with("cluster_size", "4096");
     let mut scenario = Scenario { config, ..Scenario::default() };
     per_second(TIME, || {
         for _ in 0..100 {

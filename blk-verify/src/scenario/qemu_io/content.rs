@@ -1,5 +1,6 @@
 //! What a disk shows after the requests of a script, as far as QEMU's documents say: the byte of each range, or that it is open.
 
+use super::cluster_bytes;
 use crate::scenario::{Backing, Config, Fill, Request};
 
 /// The byte in the raw disk at the bottom.
@@ -29,7 +30,7 @@ impl Content {
             content.set(0, shown, Some(BASE_BYTE));
         }
         if matches!(config.backing, Backing::Format | Backing::Chain) {
-            let cluster = config.cluster_bytes();
+            let cluster = cluster_bytes(config);
             for index in (0..config.backing_bytes / cluster).step_by(2) {
                 let start = index * cluster;
                 content.set(start.min(size), (start + cluster).min(size), Some(MIDDLE_BYTE));
@@ -46,12 +47,13 @@ impl Content {
     pub(super) fn takes(&self, request: &Request, config: &Config) -> bool {
         if let Request::Resize { size } = request {
             // Zeroes over a longer backing file need version 3.
-            let hides_backing = config.version == 2 && config.backing != Backing::None && *size > self.size();
+            let hides_backing =
+                config.options.is("compat", "0.10") && config.backing != Backing::None && *size > self.size();
             return size.is_multiple_of(512) && !hides_backing;
         }
         let Some((offset, length)) = request.range() else { return true };
         let Some(end) = offset.checked_add(length).filter(|end| *end <= self.size()) else { return false };
-        let cluster = config.cluster_bytes();
+        let cluster = cluster_bytes(config);
         let is_compressed = matches!(request, Request::WriteCompressed { .. });
         let is_aligned =
             offset.is_multiple_of(cluster) && (end.is_multiple_of(cluster) || end == self.size());
@@ -62,7 +64,7 @@ impl Content {
     /// Takes in a request that is taken.
     pub(super) fn make(&mut self, request: &Request, config: &Config) {
         if let Some((offset, length)) = request.range().filter(|_| request.kind().changes_content()) {
-            let cluster = config.cluster_bytes();
+            let cluster = cluster_bytes(config);
             self.changed.push((offset / cluster * cluster, (offset + length).next_multiple_of(cluster)));
         }
         match *request {

@@ -3,10 +3,11 @@
 use std::slice::Iter;
 
 use super::pasted;
-use super::{HEADER, Key, backing_name, compression_name};
+use super::{HEADER, Key, backing_name};
 use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
 use crate::scenario::{
-    Backing, Compression, Config, Fill, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn,
+    Backing, Config, Fill, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn, Value,
+    aliases,
 };
 
 /// A word and where it begins.
@@ -127,23 +128,38 @@ fn header(line: Option<&[Word]>) -> ParseResult<()> {
 
 fn config(line: usize, settings: &[Word]) -> ParseResult<Config> {
     let mut config = Config::default();
-    let mut seen = Vec::with_capacity(Key::ALL.len());
+    let mut seen = Vec::with_capacity(settings.len());
     for setting in settings {
-        let Some((name, value)) = setting.split_at_first('=') else {
+        let Some((name, value)) = setting.split_at_first('=').filter(|(name, _)| !name.is_empty()) else {
             return Err(setting.error(format!("'{}' is not KEY=VALUE", setting.text)));
         };
-        let Some(key) = Key::ALL.into_iter().find(|key| key.name() == name) else {
-            let known = Key::ALL.map(Key::name).join(", ");
-            return Err(setting.error(format!("unknown key '{name}'; known are {known}")));
+        let key = Key::ALL.into_iter().find(|key| key.name() == name);
+        let said = match key {
+            Some(key) => {
+                key.set(&mut config, value)?;
+                name
+            }
+            None => option(&mut config, name, value)?,
         };
-        if seen.contains(&key) {
+        if seen.contains(&said) {
             return Err(setting.error(format!("'{name}' is given twice")));
         }
-        seen.push(key);
-        key.set(&mut config, value)?;
+        seen.push(said);
         config.check_ranges().map_err(|error| ParseError { line, column: value.column, ..error })?;
     }
     Ok(config)
+}
+
+/// Sets an option of the format, and returns its name. Whether the driver has it is asked when the scenario runs.
+fn option<'a>(config: &mut Config, name: &'a str, word: Word) -> ParseResult<&'a str> {
+    let empty = || word.error(format!("'{name}' has no value"));
+    let value = Value::parse(word.text).ok_or_else(empty)?;
+    let (name, value) = match aliases::read(name, &value) {
+        Some(meant) => meant.map_err(|reason| word.error(reason))?,
+        None => (name, Some(value)),
+    };
+    config.options.set(name.to_owned(), value);
+    Ok(name)
 }
 
 impl Key {
@@ -151,32 +167,12 @@ impl Key {
         let number = |max: u64| value.number(self.name(), max);
         match self {
             Self::Size => config.size_bytes = value.size()?,
-            Self::Version => config.version = number(255)? as u8,
-            Self::ClusterBits => config.cluster_bits = number(255)? as u8,
-            Self::RefcountOrder => config.refcount_order = number(255)? as u8,
             Self::Backing => {
                 let all = [Backing::None, Backing::Raw, Backing::Format, Backing::Chain];
                 config.backing = self.choice(value, all, backing_name)?;
             }
             Self::BackingBytes => config.backing_bytes = value.size()?,
-            Self::Compression => {
-                let all = [Compression::Zlib, Compression::Zstd];
-                config.compression = self.choice(value, all, compression_name)?;
-            }
-            Self::L2CacheEntries => config.l2_cache_entries = number(u64::from(u16::MAX))? as u16,
-            Self::L2SliceBytes => {
-                let too_large =
-                    |_| value.error(format!("{} is '{}', and must be at most 2M", self.name(), value.text));
-                config.l2_slice_bytes = u32::try_from(value.size()?).map_err(too_large)?;
-            }
-            Self::RefcountCacheEntries => {
-                config.refcount_cache_entries = number(u64::from(u16::MAX))? as u16;
-            }
-            Self::Preallocate => config.preallocate = self.choice(value, [false, true], switch_name)?,
             Self::Discard => config.discard = self.choice(value, [false, true], switch_name)?,
-            Self::LazyRefcounts => {
-                config.lazy_refcounts = self.choice(value, [false, true], switch_name)?;
-            }
             Self::AtomBytes => {
                 let wrong =
                     |_| value.error(format!("{} is '{}', and must be 512 or 4k", self.name(), value.text));
