@@ -30,9 +30,24 @@ impl Rebuilt {
     /// # Errors
     /// [`Error::NoSpace`] if the table would be too large, or the host has no room.
     pub(super) fn write(walk: &Walk<'_>, header: &mut Header) -> Result<()> {
+        Self::lay_out(walk)?.activate(walk, header)
+    }
+
+    /// Writes new structures with the counts of `walk`, which nothing refers to yet.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if the table would be too large, or the host has no room: nothing has changed then.
+    pub(super) fn lay_out(walk: &Walk<'_>) -> Result<Self> {
         let rebuilt = Self::plan(walk.geometry, &walk.counts, !walk.incomplete)?;
         rebuilt.write_structures(walk)?;
-        rebuilt.publish(walk, header)
+        Ok(rebuilt)
+    }
+
+    /// Makes the structures durable, and then the header point to them. What a failed sync leaves is not known: its error is no
+    /// reason to go on with the old structures.
+    pub(super) fn activate(&self, walk: &Walk<'_>, header: &mut Header) -> Result<()> {
+        walk.storage.sync()?;
+        self.publish(walk, header)
     }
 
     /// Chooses where everything goes, one cluster after another, until the new structures count themselves. With `may_fill`, gaps
@@ -74,8 +89,7 @@ impl Rebuilt {
             table[range as usize] = block << bits;
             walk.storage.write_at(block << bits, &self.block(walk, range, &own))?;
         }
-        walk.storage.write_at(self.first_table_cluster << bits, &pointer_table::encode(&table))?;
-        walk.storage.sync()
+        walk.storage.write_at(self.first_table_cluster << bits, &pointer_table::encode(&table))
     }
 
     /// The block of a range; `own` are the clusters of the new structures.

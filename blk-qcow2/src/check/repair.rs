@@ -102,8 +102,8 @@ fn rebuild(walk: &mut Walk<'_>, header: &mut Header) -> Result<bool> {
         }
     }
     walk.step(0, || "Rebuilding refcount structure".to_owned());
-    match Rebuilt::write(walk, header) {
-        Ok(()) => Ok(true),
+    match Rebuilt::lay_out(walk) {
+        Ok(rebuilt) => rebuilt.activate(walk, header).map(|()| true),
         Err(Error::NoSpace { .. }) if !walk.blocks_unusable => Ok(false),
         Err(error) => Err(error),
     }
