@@ -34,6 +34,7 @@ mod place;
 mod rules;
 mod scratch;
 mod start;
+mod steps;
 mod text;
 mod verify;
 

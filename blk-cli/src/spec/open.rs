@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use blk_core::storage::{DiskStorage, Event, PassThrough};
+use blk_core::storage::DiskStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Result, Storage, name};
 use blk_verify::Verify;
 
@@ -24,6 +24,7 @@ use super::null::NullStorage;
 use super::options::NodeOptions;
 use super::scratch::Scratch;
 use super::start::Start;
+use super::steps::{WithoutFlushes, WithoutSteps};
 use super::verify::OnMismatch;
 use crate::formats::{self, registry};
 
@@ -402,34 +403,6 @@ impl Opener {
 pub(super) fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
     let denied = || Error::Unresolved { name: name.to_owned(), reason: "nothing is opened here".to_owned() };
     files.get(name).map(Vec::as_slice).ok_or_else(denied)
-}
-
-/// Bytes that are a disk without a format: nobody tells of the steps of one.
-#[derive(Debug)]
-struct WithoutSteps(Arc<dyn Storage>);
-
-impl PassThrough for WithoutSteps {
-    fn inner(&self) -> &dyn Storage {
-        &*self.0
-    }
-
-    fn event(&self, _event: Event) {}
-}
-
-/// Bytes under a format that does not ask the host to put anything on stable storage.
-#[derive(Debug)]
-struct WithoutFlushes(Arc<dyn Storage>);
-
-impl PassThrough for WithoutFlushes {
-    fn inner(&self) -> &dyn Storage {
-        &*self.0
-    }
-
-    fn event(&self, event: Event) {
-        if event != Event::FlushToDisk {
-            self.0.event(event);
-        }
-    }
 }
 
 /// Refuses a file where the driver is one for devices.
