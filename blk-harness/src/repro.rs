@@ -68,7 +68,7 @@ pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
     Ok(is_found)
 }
 
-/// As [`reproduce`], for a scenario.
+/// As [`reproduce()`], for a scenario.
 ///
 /// # Errors
 /// That the finding is not deterministic; what cannot be written.
