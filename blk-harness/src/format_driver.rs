@@ -59,7 +59,7 @@ impl FormatDriver {
     }
 
     /// The same with a space that scenarios choose options of the format from; it says what a unit of allocation is, and where
-    /// tables end.
+    /// tables end. Two functions get the size alone: of their space only the geometry counts.
     #[must_use]
     pub const fn space(self, space: &'static Space) -> Self {
         Self { space, ..self }

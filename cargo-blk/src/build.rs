@@ -47,5 +47,10 @@ pub fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> Result<P
         .quiet()
         .run()
         .with_context(|| format!("cannot build the fuzz target {target}"))?;
-    Ok(target_folder(&folder.join("fuzz")).join(host_triple(shell)?).join("release").join(target))
+    let metadata = cmd!(shell, "cargo metadata --no-deps --format-version 1 --manifest-path fuzz/Cargo.toml")
+        .quiet()
+        .read()?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let built = metadata["target_directory"].as_str().context("cargo does not say where it builds")?;
+    Ok(Path::new(built).join(host_triple(shell)?).join("release").join(target))
 }

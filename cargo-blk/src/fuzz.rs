@@ -80,10 +80,14 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     build::need_cargo_fuzz(&shell)?;
     let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
     let folders = prepare(project, &program, arguments)?;
-    kept::minimise(&program, &folders.corpus, &folders.flags)?;
+    let keep_small = || match project.corpus_max() {
+        Some(most) => kept::minimise(&program, &folders.corpus, &folders.flags, most),
+        None => Ok(()),
+    };
+    keep_small()?;
     println!("{}", libfuzzer::LEGEND);
     let ended = drive(&program, &folders, arguments, &mut |line| println!("{line}"))?;
-    kept::minimise(&program, &folders.corpus, &folders.flags)?;
+    keep_small()?;
     let Some(artifact) = ended.artifact else {
         println!("{}\nnothing found in {:.0} s", ended.status, ended.seconds);
         return Ok(true);
@@ -130,12 +134,21 @@ fn regressions_as_bytes(project: &Project, program: &Path, target: &str) -> Resu
     let folder = PathBuf::from(format!("fuzz/corpus/{target}-regressions"));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
+    let count = mine.len();
+    let mut taken = 0;
     for trace in mine {
         let output = folder.join(trace.file_stem().context("a trace has a name")?);
         // A trace may be larger than the bytes form can say; it is replayed as text all the same.
         let mut command = Command::new(program);
         command.env(TO_BYTES, &trace).env(OUT, &output).stdout(Stdio::null()).stderr(Stdio::null());
-        command.status().with_context(|| format!("cannot start {}", program.display()))?;
+        let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
+        taken += usize::from(status.success());
+    }
+    if taken < count {
+        println!(
+            "corpus:    {} of {count} traces are not read, or are too large for an input",
+            count - taken
+        );
     }
     Ok(Some(folder))
 }
@@ -190,7 +203,8 @@ fn spawn(
         command.arg(format!("-dict={dictionary}"));
     }
     if let Some(seed) = arguments.seed {
-        command.arg(format!("-seed={}", seed + job));
+        // libFuzzer takes 0 for a random one.
+        command.arg(format!("-seed={}", seed.wrapping_add(job).max(1)));
     }
     if let Some(time) = arguments.time {
         // libFuzzer counts whole seconds, and 0 has no end.

@@ -9,16 +9,19 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Inputs up to this many are read in a moment, also under a sanitizer.
-const INPUTS_MAX: usize = 100;
-
-/// Makes a corpus small again, if it has become large. `flags` are those that the target needs.
-pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String]) -> Result<()> {
+/// Makes a corpus small again, if it has more than `most` inputs. `flags` are those that the target needs. Until the small one is whole
+/// and in its place, the large one stays.
+pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String], most: usize) -> Result<()> {
+    let (smaller, old) = (corpus.with_extension("smaller"), corpus.with_extension("old"));
+    if old.is_dir() {
+        // Somebody has ended us between the two renames.
+        let _ = fs::remove_dir_all(corpus);
+        fs::rename(&old, corpus).with_context(|| format!("cannot take back {}", old.display()))?;
+    }
     let before = inputs(corpus)?;
-    if before.len() <= INPUTS_MAX {
+    if before.len() <= most {
         return Ok(());
     }
-    let smaller = corpus.with_extension("smaller");
     let _ = fs::remove_dir_all(&smaller);
     fs::create_dir_all(&smaller)?;
     // Which lines are reached counts, not how often.
@@ -30,18 +33,19 @@ pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String]) -> Resul
     if !status.success() {
         bail!("{} cannot merge {}: {status}", program.display(), corpus.display());
     }
-    thin_out(&smaller)?;
-    fs::remove_dir_all(corpus)?;
+    thin_out(&smaller, most)?;
+    fs::rename(corpus, &old).with_context(|| format!("cannot replace {}", corpus.display()))?;
     fs::rename(&smaller, corpus).with_context(|| format!("cannot replace {}", corpus.display()))?;
+    fs::remove_dir_all(&old)?;
     println!("corpus:    {} inputs, {} of them kept", before.len(), inputs(corpus)?.len());
     Ok(())
 }
 
 /// Of what is still too many, every so many by name, which is a hash: a fair sample.
-fn thin_out(corpus: &Path) -> Result<()> {
+fn thin_out(corpus: &Path, most: usize) -> Result<()> {
     let inputs = inputs(corpus)?;
     for (index, input) in inputs.iter().enumerate() {
-        if index * INPUTS_MAX / inputs.len() == (index + 1) * INPUTS_MAX / inputs.len() {
+        if index * most / inputs.len() == (index + 1) * most / inputs.len() {
             fs::remove_file(input)?;
         }
     }
@@ -62,15 +66,35 @@ fn inputs(corpus: &Path) -> Result<Vec<std::path::PathBuf>> {
 mod tests {
     use super::*;
 
+    const MOST: usize = 100;
+
     #[test]
     fn a_fair_sample_is_kept() {
         let folder = tempfile::tempdir().unwrap();
-        for index in 0..INPUTS_MAX * 3 + 7 {
+        for index in 0..MOST * 3 + 7 {
             fs::write(folder.path().join(format!("{index:04}")), "x").unwrap();
         }
-        thin_out(folder.path()).unwrap();
-        assert_eq!(inputs(folder.path()).unwrap().len(), INPUTS_MAX);
-        thin_out(folder.path()).unwrap();
-        assert_eq!(inputs(folder.path()).unwrap().len(), INPUTS_MAX);
+        thin_out(folder.path(), MOST).unwrap();
+        assert_eq!(inputs(folder.path()).unwrap().len(), MOST);
+        thin_out(folder.path(), MOST).unwrap();
+        assert_eq!(inputs(folder.path()).unwrap().len(), MOST);
+    }
+
+    #[test]
+    fn a_corpus_that_was_being_replaced_is_taken_back() {
+        let folder = tempfile::tempdir().unwrap();
+        let corpus = folder.path().join("mine");
+        for (name, is_new) in [("mine", true), ("mine.old", false)] {
+            fs::create_dir(folder.path().join(name)).unwrap();
+            fs::write(folder.path().join(name).join(if is_new { "new" } else { "precious" }), "x").unwrap();
+        }
+        minimise(Path::new("/nowhere"), &corpus, &[], MOST).unwrap();
+        let left: Vec<_> =
+            inputs(&corpus).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
+        assert_eq!(left, ["precious"]);
+        // A program that cannot merge leaves all as it is.
+        fs::write(corpus.join("another"), "x").unwrap();
+        minimise(Path::new("/nowhere"), &corpus, &[], 1).unwrap_err();
+        assert_eq!(inputs(&corpus).unwrap().len(), 2);
     }
 }

@@ -22,6 +22,23 @@ enum Command {
     Targets,
 }
 
+fn run(command: Command) -> anyhow::Result<bool> {
+    // Names are those of the folder in which the command was given.
+    let command = match command {
+        Command::Repro(arguments) => Command::Repro(arguments.from_here()?),
+        other => other,
+    };
+    let project = Project::enter()?;
+    match command {
+        Command::Fuzz(arguments) => fuzz::run(&project, &arguments),
+        Command::Repro(arguments) => repro::run(&project, &arguments),
+        Command::Targets => {
+            project.targets()?.iter().for_each(|target| println!("{target}"));
+            Ok(true)
+        }
+    }
+}
+
 fn main() -> ExitCode {
     // Cargo passes the name of the subcommand on.
     let mut words: Vec<_> = std::env::args_os().collect();
@@ -29,14 +46,7 @@ fn main() -> ExitCode {
         words.remove(1);
     }
     let arguments = Arguments::parse_from(words);
-    let done = Project::enter().and_then(|project| match arguments.command {
-        Command::Fuzz(arguments) => fuzz::run(&project, &arguments),
-        Command::Repro(arguments) => repro::run(&project, &arguments),
-        Command::Targets => {
-            project.targets()?.iter().for_each(|target| println!("{target}"));
-            Ok(true)
-        }
-    });
+    let done = run(arguments.command);
     match done {
         Ok(good) => ExitCode::from(u8::from(!good)),
         Err(error) => {

@@ -122,6 +122,12 @@ impl Project {
             .with_context(|| format!("{} has no line '# target: NAME'; give --target", trace.display()))
     }
 
+    /// How many inputs the working corpus keeps, where it is to be kept small: those that reach what no smaller ones reach, and of more
+    /// than these a fair sample. Otherwise nothing is ever removed from it.
+    pub fn corpus_max(&self) -> Option<usize> {
+        usize::try_from(self.setting("corpus-max")?.as_integer()?).ok()
+    }
+
     fn setting(&self, name: &str) -> Option<&toml::Value> {
         self.manifest.get("package")?.get("metadata")?.get("blk")?.get(name)
     }

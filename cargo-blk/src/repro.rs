@@ -26,6 +26,17 @@ pub struct Arguments {
     target: Option<String>,
 }
 
+impl Arguments {
+    /// The same after a change of the current folder.
+    ///
+    /// # Errors
+    /// That there is no current folder.
+    pub fn from_here(mut self) -> Result<Self> {
+        self.input = self.input.map(std::path::absolute).transpose()?;
+        Ok(self)
+    }
+}
+
 /// Returns whether the finding is still there: then everything was written.
 ///
 /// # Errors
@@ -99,15 +110,16 @@ fn newest_artifact() -> Result<PathBuf> {
     Ok(newest.with_context(|| format!("there is no finding in {ARTIFACTS}"))?.1)
 }
 
-/// `fuzz/artifacts/TARGET/...`, or what a trace says.
+/// What follows `fuzz/artifacts` in the path, if it is a target; else what a trace says.
 fn infer_target(project: &Project, input: &Path) -> Result<String> {
-    let mut parts = input.components().map(|part| part.as_os_str().to_string_lossy().into_owned());
-    if parts.any(|part| part == "artifacts")
-        && let Some(target) = parts.next()
-    {
-        return Ok(target);
+    let parts: Vec<_> = input.components().map(|part| part.as_os_str().to_string_lossy()).collect();
+    let is_artifacts =
+        |at: &usize| parts[*at..].len() > 2 && parts[*at] == "fuzz" && parts[at + 1] == "artifacts";
+    let named = (0..parts.len()).rev().find(is_artifacts).map(|at| parts[at + 2].to_string());
+    match named {
+        Some(target) if project.check(&target).is_ok() || project.target_of(input).is_err() => Ok(target),
+        _ => project.target_of(input),
     }
-    project.target_of(input)
 }
 
 fn check_name(name: &str) -> Result<()> {

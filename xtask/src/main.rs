@@ -50,8 +50,14 @@ fn project() -> anyhow::Result<Project> {
     Project::here("cargo xtask")
 }
 
-fn main() -> ExitCode {
-    let done = tools::enter_root().and_then(|()| match Arguments::parse().command {
+fn run(command: Command) -> anyhow::Result<bool> {
+    // Names are those of the folder in which the command was given.
+    let command = match command {
+        Command::Repro(arguments) => Command::Repro(arguments.from_here()?),
+        other => other,
+    };
+    tools::enter_root()?;
+    match command {
         Command::Fuzz(arguments) => fuzz::run(&project()?, &arguments),
         Command::Repro(arguments) => repro::run(&project()?, &arguments),
         Command::Corpus => corpus::run(),
@@ -61,8 +67,11 @@ fn main() -> ExitCode {
         Command::Exhaust(arguments) => exhaust::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
-    });
-    match done {
+    }
+}
+
+fn main() -> ExitCode {
+    match run(Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {

@@ -72,11 +72,11 @@ impl PassThrough for Named {
 
 impl Info for Named {
     fn info(&self) -> Result<ImageInfo> {
-        let cluster_bytes = match self.inner.as_info() {
-            Some(info) => info.info()?.cluster_bytes,
-            None => None,
+        let Some(info) = self.inner.as_info() else {
+            return Ok(ImageInfo { format: self.format, ..ImageInfo::default() });
         };
-        Ok(ImageInfo { format: self.format, cluster_bytes, ..ImageInfo::default() })
+        let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
+        Ok(ImageInfo { format: self.format, cluster_bytes, machine_state_offset, ..ImageInfo::default() })
     }
 }
 

@@ -207,6 +207,9 @@ impl Run<'_> {
         let layers = self.layers.lock().clone();
         let place =
             if is_content { locate::difference(self.session().bench(), &layers) } else { String::new() };
+        // What is reported above these lines is the smallest scenario, on other copies.
+        let place =
+            if place.is_empty() { place } else { format!("  in the run, before it was shrunk:\n{place}") };
         drop(layers);
         let (history, made) = (self.session().history(), self.session().requests_made());
         let config = self.session().config().clone();

@@ -119,7 +119,7 @@ impl<'a> Prover<'a> {
             return scenario;
         }
         kept.notes.push(format!(
-            "proven: with {lanes} threads, {found} of {replays} replays on fresh copies find it; in order, by one, none does"
+            "proven: with {lanes} threads, {found} of {replays} replays on fresh copies find it"
         ));
         let smallest = self.shrunk(kept, scenario.clone(), Some(tries(found, replays)));
         if smallest == scenario {

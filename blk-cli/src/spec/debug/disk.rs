@@ -218,10 +218,10 @@ impl PassThrough for DebugDisk {
 
 impl Info for DebugDisk {
     fn info(&self) -> Result<ImageInfo> {
-        let cluster_bytes = match self.inner().as_info() {
-            Some(info) => info.info()?.cluster_bytes,
-            None => None,
+        let Some(info) = self.inner().as_info() else {
+            return Ok(ImageInfo { format: "blkdebug", ..ImageInfo::default() });
         };
-        Ok(ImageInfo { format: "blkdebug", cluster_bytes, ..ImageInfo::default() })
+        let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
+        Ok(ImageInfo { format: "blkdebug", cluster_bytes, machine_state_offset, ..ImageInfo::default() })
     }
 }
