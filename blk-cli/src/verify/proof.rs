@@ -79,7 +79,8 @@ impl<'a> Prover<'a> {
                 kept.notes.push("threads are not needed: one finds the same".to_owned());
                 self.in_order(kept, in_order)
             }
-            _ => self.by_chance(kept, scenario),
+            Proof::Nothing => self.by_chance(kept, scenario, "; in order, by one, none does"),
+            _ => self.by_chance(kept, scenario, ""),
         }
     }
 
@@ -105,8 +106,8 @@ impl<'a> Prover<'a> {
         scenario
     }
 
-    /// Requests of threads, which sometimes come to it.
-    fn by_chance(&mut self, kept: &mut Kept, scenario: Scenario) -> Scenario {
+    /// Requests of threads, which sometimes come to it; `in_order` is what is known of the same by one thread.
+    fn by_chance(&mut self, kept: &mut Kept, scenario: Scenario, in_order: &str) -> Scenario {
         let (found, replays, _) = self.count(kept, &scenario);
         let lanes = scenario.config.lanes;
         kept.seen = Some((found, replays));
@@ -119,7 +120,7 @@ impl<'a> Prover<'a> {
             return scenario;
         }
         kept.notes.push(format!(
-            "proven: with {lanes} threads, {found} of {replays} replays on fresh copies find it"
+            "proven: with {lanes} threads, {found} of {replays} replays on fresh copies find it{in_order}"
         ));
         let smallest = self.shrunk(kept, scenario.clone(), Some(tries(found, replays)));
         if smallest == scenario {
