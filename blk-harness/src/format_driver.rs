@@ -8,7 +8,7 @@ use blk_core::{
 };
 use blk_verify::scenario::Config;
 use blk_verify::space::{PLAIN, Space};
-use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
+use blk_verify::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
 use crate::memory::MemoryDisk;
 
@@ -119,16 +119,6 @@ fn chosen(always: &[(&str, &str)], config: &Config, is_wanted: impl Fn(&str) -> 
     options
 }
 
-/// A disk under test and its reference.
-#[derive(Debug)]
-struct Pair {
-    driver: FormatDriver,
-    config: Config,
-    storage: Arc<dyn Storage>,
-    reference: Arc<Disk>,
-    test: Option<Arc<Disk>>,
-}
-
 /// Fresh images of one configuration.
 #[derive(Debug)]
 struct Fresh {
@@ -148,12 +138,7 @@ impl Target for FormatDriver {
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        self.create(&storage, config)?;
-        let reference = Arc::new(MemoryDisk::open(config.size_bytes)?);
-        let mut pair = Pair { driver: *self, config: config.clone(), storage, reference, test: None };
-        pair.open()?;
-        Ok(Box::new(pair))
+        Ok(Box::new(ImageBench::new(self.prepare(config)?, Arc::new(MemoryStorage::new()))?))
     }
 }
 
@@ -174,37 +159,5 @@ impl Prepared for Fresh {
 
     fn reference(&self) -> Result<Disk> {
         MemoryDisk::open(self.config.size_bytes)
-    }
-}
-
-impl Pair {
-    fn open(&mut self) -> Result<()> {
-        let opened = self.driver.open(Arc::clone(&self.storage), Access::ReadWrite, &self.config)?;
-        self.test = Some(Arc::new(opened));
-        Ok(())
-    }
-}
-
-impl Bench for Pair {
-    fn reference(&self) -> Arc<Disk> {
-        Arc::clone(&self.reference)
-    }
-
-    fn test(&self) -> Arc<Disk> {
-        Arc::clone(self.test.as_ref().expect("the disk under test is open between reopens"))
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        if let Some(old) = self.test.take() {
-            old.close()?;
-        }
-        self.open()
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if let Some(old) = self.test.take() {
-            old.flush()?;
-        }
-        self.open()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blk_core::{Access, Disk, MapResolver, MemoryStorage, Options, Result, Storage};
 use blk_verify::scenario::Config;
 use blk_verify::space::Space;
-use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
+use blk_verify::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
 use crate::initial::{self, BACKING_NAME};
 use crate::qcow2_space::QCOW2;
@@ -24,14 +24,6 @@ struct Qcow2Images {
     resolver: MapResolver,
 }
 
-#[derive(Debug)]
-struct Qcow2Bench {
-    images: Qcow2Images,
-    storage: Arc<dyn Storage>,
-    reference: Arc<Disk>,
-    test: Option<Arc<Disk>>,
-}
-
 impl Subject for Qcow2Target {
     fn space(&self) -> &'static Space {
         &QCOW2
@@ -44,13 +36,7 @@ impl Target for Qcow2Target {
     }
 
     fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        let images = Qcow2Images::new(config)?;
-        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        images.create(&storage)?;
-        let reference = Arc::new(images.reference()?);
-        let mut bench = Qcow2Bench { images, storage, reference, test: None };
-        bench.open()?;
-        Ok(Box::new(bench))
+        Ok(Box::new(ImageBench::new(self.prepare(config)?, Arc::new(MemoryStorage::new()))?))
     }
 }
 
@@ -111,35 +97,4 @@ fn open_options(config: &Config) -> Options {
         options = options.with("x-control", u64::from(config.control));
     }
     options
-}
-
-impl Qcow2Bench {
-    fn open(&mut self) -> Result<()> {
-        self.test = Some(Arc::new(self.images.open(Arc::clone(&self.storage))?));
-        Ok(())
-    }
-}
-
-impl Bench for Qcow2Bench {
-    fn reference(&self) -> Arc<Disk> {
-        Arc::clone(&self.reference)
-    }
-
-    fn test(&self) -> Arc<Disk> {
-        Arc::clone(self.test.as_ref().expect("the disk under test is open between reopens"))
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        if let Some(old) = self.test.take() {
-            old.close()?;
-        }
-        self.open()
-    }
-
-    fn kill(&mut self) -> Result<()> {
-        if let Some(old) = self.test.take() {
-            old.flush()?;
-        }
-        self.open()
-    }
 }

@@ -86,3 +86,55 @@ pub trait Prepared: Debug + Send + Sync {
     /// A trusted disk in memory that shows what a fresh image shows.
     fn reference(&self) -> Result<Disk>;
 }
+
+/// A pair of disks for whatever prepares images: a fresh image on a storage that outlives the handles, and its reference.
+#[derive(Debug)]
+pub struct ImageBench {
+    images: Box<dyn Prepared>,
+    storage: Arc<dyn Storage>,
+    reference: Arc<Disk>,
+    test: Option<Arc<Disk>>,
+}
+
+impl ImageBench {
+    /// Writes a fresh image to `storage`, which is empty, and opens it.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    pub fn new(images: Box<dyn Prepared>, storage: Arc<dyn Storage>) -> Result<Self> {
+        images.create(&storage)?;
+        let reference = Arc::new(images.reference()?);
+        let mut bench = Self { images, storage, reference, test: None };
+        bench.open()?;
+        Ok(bench)
+    }
+
+    fn open(&mut self) -> Result<()> {
+        self.test = Some(Arc::new(self.images.open(Arc::clone(&self.storage))?));
+        Ok(())
+    }
+}
+
+impl Bench for ImageBench {
+    fn reference(&self) -> Arc<Disk> {
+        Arc::clone(&self.reference)
+    }
+
+    fn test(&self) -> Arc<Disk> {
+        Arc::clone(self.test.as_ref().expect("the disk under test is open between reopens"))
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        if let Some(old) = self.test.take() {
+            old.close()?;
+        }
+        self.open()
+    }
+
+    fn kill(&mut self) -> Result<()> {
+        if let Some(old) = self.test.take() {
+            old.flush()?;
+        }
+        self.open()
+    }
+}
