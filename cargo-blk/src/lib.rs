@@ -4,6 +4,7 @@
 //! the regression corpus lies (`regressions`, from that folder), and which flags of libFuzzer a target needs (`libfuzzer`).
 
 mod build;
+mod command;
 pub mod fuzz;
 mod kept;
 pub mod libfuzzer;
@@ -14,4 +15,5 @@ pub mod repro;
 pub mod units;
 
 pub use build::{build_fuzz_target, host_triple, need_cargo_fuzz, runs, target_folder};
+pub use command::Command;
 pub use project::Project;

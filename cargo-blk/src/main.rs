@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use cargo_blk::{Project, fuzz, repro};
+use cargo_blk::Project;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -14,24 +14,16 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fuzz a target: installs what is missing, builds, loads the corpora, and shows what is reached.
-    Fuzz(fuzz::Arguments),
-    /// Turn a finding into a short, readable, deterministic reproduction.
-    Repro(repro::Arguments),
+    #[command(flatten)]
+    Blk(cargo_blk::Command),
     /// List the fuzz targets.
     Targets,
 }
 
-fn run(command: Command) -> anyhow::Result<bool> {
-    // Names are those of the folder in which the command was given.
-    let command = match command {
-        Command::Repro(arguments) => Command::Repro(arguments.from_here()?),
-        other => other,
-    };
+fn run(command: &Command) -> anyhow::Result<bool> {
     let project = Project::enter()?;
     match command {
-        Command::Fuzz(arguments) => fuzz::run(&project, &arguments),
-        Command::Repro(arguments) => repro::run(&project, &arguments),
+        Command::Blk(command) => command.run(&project),
         Command::Targets => {
             project.targets()?.iter().for_each(|target| println!("{target}"));
             Ok(true)
@@ -45,9 +37,7 @@ fn main() -> ExitCode {
     if words.get(1).is_some_and(|word| word == "blk") {
         words.remove(1);
     }
-    let arguments = Arguments::parse_from(words);
-    let done = run(arguments.command);
-    match done {
+    match run(&Arguments::parse_from(words).command) {
         Ok(good) => ExitCode::from(u8::from(!good)),
         Err(error) => {
             eprintln!("cargo blk: {error:#}");

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
+use clap::builder::{PathBufValueParser, TypedValueParser};
 use xshell::{Shell, cmd};
 
 use crate::build;
@@ -17,6 +18,8 @@ const REPROS: &str = "fuzz/repros";
 #[derive(Debug, clap::Args)]
 pub struct Arguments {
     /// An artifact of the fuzzer, a trace or a JSON file; default: the newest artifact.
+    // Its name is that of the folder in which the command was given; the program leaves it.
+    #[arg(value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
     input: Option<PathBuf>,
     /// Put the minimised trace into the regression corpus under this name, with a story beside it.
     #[arg(long)]
@@ -24,17 +27,6 @@ pub struct Arguments {
     /// The fuzz target; default: what the artifact's folder or the trace says.
     #[arg(long)]
     target: Option<String>,
-}
-
-impl Arguments {
-    /// The same after a change of the current folder.
-    ///
-    /// # Errors
-    /// That there is no current folder.
-    pub fn from_here(mut self) -> Result<Self> {
-        self.input = self.input.map(std::path::absolute).transpose()?;
-        Ok(self)
-    }
 }
 
 /// Returns whether the finding is still there: then everything was written.

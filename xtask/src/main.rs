@@ -13,7 +13,7 @@ mod tree;
 
 use std::process::ExitCode;
 
-use cargo_blk::{Project, fuzz, repro};
+use cargo_blk::Project;
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -25,10 +25,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Fuzz a target: installs what is missing, builds, loads the corpora, and shows what is reached.
-    Fuzz(fuzz::Arguments),
-    /// Turn a finding into a short, readable, deterministic reproduction.
-    Repro(repro::Arguments),
+    #[command(flatten)]
+    Blk(cargo_blk::Command),
     /// Replay the regression corpus.
     Corpus,
     /// Set up and pass everything that a change has to pass.
@@ -51,15 +49,9 @@ fn project() -> anyhow::Result<Project> {
 }
 
 fn run(command: Command) -> anyhow::Result<bool> {
-    // Names are those of the folder in which the command was given.
-    let command = match command {
-        Command::Repro(arguments) => Command::Repro(arguments.from_here()?),
-        other => other,
-    };
     tools::enter_root()?;
     match command {
-        Command::Fuzz(arguments) => fuzz::run(&project()?, &arguments),
-        Command::Repro(arguments) => repro::run(&project()?, &arguments),
+        Command::Blk(command) => command.run(&project()?),
         Command::Corpus => corpus::run(),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy => tidy::run(),
