@@ -16,6 +16,7 @@ mod backing;
 mod breakpoints;
 mod complete;
 mod debug;
+pub(crate) mod events;
 mod file;
 mod filter;
 pub mod fuzzing;

@@ -5,6 +5,7 @@ use std::fmt::Debug;
 use std::sync::Arc;
 
 use crate::signature::{self, PROBED_BYTES};
+use crate::storage::Step;
 use crate::{Access, Disk, Error, OptionSpec, Options, Result, Storage};
 
 /// Who may open a name that was found inside an image. Nothing else does.
@@ -140,6 +141,11 @@ pub trait Format: Debug + Send + Sync {
 
     /// The options of a new image, in the order in which programs show them.
     fn create_options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+
+    /// The steps that its driver names to the storage, see [`Storage::step`].
+    fn steps(&self) -> &'static [&'static Step] {
         &[]
     }
 

@@ -1,12 +1,12 @@
 //! What lies under a format: the host side, a plain growing array of bytes.
 
 mod disk;
-mod event;
 mod fault;
 mod file;
 mod gate;
 mod layer;
 mod memory;
+mod step;
 mod trace;
 
 use std::fmt::Debug;
@@ -14,12 +14,12 @@ use std::fmt::Debug;
 use crate::{Extent, Result};
 
 pub use disk::DiskStorage;
-pub use event::Event;
 pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;
 pub use gate::Gate;
 pub use layer::PassThrough;
 pub use memory::MemoryStorage;
+pub use step::Step;
 pub use trace::{TraceEntry, TraceStorage};
 
 const ZEROES_BYTES: usize = 256 << 10;
@@ -95,10 +95,10 @@ pub trait Storage: Debug + Send + Sync {
     /// Puts everything written so far on stable storage, the length included.
     fn sync(&self) -> Result<()>;
 
-    /// The driver above is about to take the step `event`; operations that follow belong to it. May wait, never fails: a
-    /// storage that injects errors does so in the operation. Most have no use for it.
+    /// The driver is about to take `step`; the operations that follow belong to it. May wait, never fails: a storage that
+    /// injects errors does so in the operation. Most storages ignore it.
     #[inline]
-    fn event(&self, event: Event) {
-        let _ = event;
+    fn step(&self, step: &'static Step) {
+        let _ = step;
     }
 }

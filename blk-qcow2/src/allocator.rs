@@ -3,12 +3,12 @@
 //! A cluster that loses its last reference is not free yet: it waits in [`Allocator::pending`] until the dereference is
 //! durable and its hole is punched. Only then its count falls, and only then it can be found again.
 
-use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::geometry::HOST_OFFSET_END;
 use crate::metadata::{Metadata, overlap, overlap_of};
 use crate::roles::Role;
+use crate::steps;
 
 /// How many clusters may wait to become free before a write-back is forced, so that the file does not grow without need.
 const PENDING_MAX: usize = 1024;
@@ -140,7 +140,7 @@ impl Metadata {
         if self.allocator.pending.len() >= PENDING_MAX {
             self.write_back()?;
         }
-        self.storage.event(Event::ClusterAlloc);
+        self.storage.step(&steps::CLUSTER_ALLOC);
         loop {
             let first = self.allocator.next;
             self.ensure_block(first)?;
@@ -172,7 +172,7 @@ impl Metadata {
 
     /// Allocates exactly `count` contiguous clusters.
     pub(crate) fn allocate_contiguous(&mut self, count: u64) -> Result<Allocation> {
-        self.storage.event(Event::ClusterAlloc);
+        self.storage.step(&steps::CLUSTER_ALLOC);
         let mut first = self.allocator.next;
         let mut cluster = first;
         while cluster - first < count {
@@ -294,7 +294,7 @@ impl Metadata {
     /// Lowers the counts of all clusters whose dereference has become durable, and punches those that became free.
     pub(crate) fn apply_frees(&mut self) -> Result<()> {
         *self.decompressed.get_mut() = None;
-        self.storage.event(Event::ClusterFree);
+        self.storage.step(&steps::CLUSTER_FREE);
         let mut waiting = std::mem::take(&mut self.allocator.pending);
         waiting.sort_unstable();
         let mut applied = 0;
@@ -423,7 +423,7 @@ impl Metadata {
     /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes: without a
     /// block, all of that range is free.
     fn add_refcount_block(&mut self, index: u64) -> Result<()> {
-        self.storage.event(Event::RefblockAlloc);
+        self.storage.step(&steps::REFBLOCK_ALLOC);
         let bits = self.geometry.cluster_bits();
         let cluster = index * self.geometry.block_entries();
         let block = cluster << bits;
@@ -434,7 +434,7 @@ impl Metadata {
             let error = overlap("a refcount block", block, role);
             return Err(self.poison_corrupt(error));
         }
-        self.storage.event(Event::RefblockAllocWrite);
+        self.storage.step(&steps::REFBLOCK_ALLOC_WRITE);
         if cluster < self.allocator.fresh {
             self.storage.write_zeroes_at(Extent::new(block, self.geometry.cluster_bytes()))?;
         }

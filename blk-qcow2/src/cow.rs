@@ -1,11 +1,11 @@
 //! Copy on write: the parts of a new cluster that a write does not cover keep what was there.
 
 use blk_core::Result;
-use blk_core::storage::Event;
 
 use crate::l2::Cluster;
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
+use crate::steps;
 
 /// Up to this size, data and copied parts are put together and written at once.
 const JOINED_BYTES_MAX: usize = 256 << 10;
@@ -31,7 +31,7 @@ impl Qcow2 {
         let tail = if fresh && self.copies_zeroes(old[last], end) { 0 } else { tail };
         let start = host + geometry.in_cluster(at) - head as u64;
         if head == 0 && tail == 0 {
-            self.storage.event(Event::WriteAio);
+            self.storage.step(&steps::WRITE_AIO);
             return self.storage.write_at(start, buf);
         }
         let total = head + buf.len() + tail;
@@ -40,10 +40,10 @@ impl Qcow2 {
             self.read_for_copy(metadata, old[0], at - head as u64, &mut joined[..head])?;
             joined[head..head + buf.len()].copy_from_slice(buf);
             self.read_for_copy(metadata, old[last], end, &mut joined[head + buf.len()..])?;
-            self.storage.event(Event::WriteAio);
+            self.storage.step(&steps::WRITE_AIO);
             return self.storage.write_at(start, &joined);
         }
-        self.storage.event(Event::WriteAio);
+        self.storage.step(&steps::WRITE_AIO);
         self.storage.write_at(start + head as u64, buf)?;
         self.copy_part(metadata, start, old[0], at - head as u64, head)?;
         self.copy_part(metadata, start + (head + buf.len()) as u64, old[last], end, tail)
@@ -62,7 +62,7 @@ impl Qcow2 {
         }
         let mut part = vec![0; length];
         self.read_for_copy(metadata, old, guest, &mut part)?;
-        self.storage.event(Event::CowWrite);
+        self.storage.step(&steps::COW_WRITE);
         self.storage.write_at(host, &part)
     }
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::Step;
 use blk_core::{
     Access, Disk, Error, Features, Format, Measure, OptionSpec, Options, Probe, RepairMode, Resolver, Result,
     Storage,
@@ -18,6 +19,7 @@ use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
 use crate::options::{CREATE_OPTIONS, OPEN_OPTIONS};
 use crate::overlap::Parts;
 use crate::qcow2::Qcow2;
+use crate::steps;
 
 /// The qcow2 format, for a [`blk_core::Registry`].
 pub static FORMAT: &dyn Format = &Qcow2Format;
@@ -69,6 +71,10 @@ impl Format for Qcow2Format {
 
     fn create_options(&self) -> &'static [OptionSpec] {
         CREATE_OPTIONS
+    }
+
+    fn steps(&self) -> &'static [&'static Step] {
+        &steps::ALL
     }
 
     fn features(&self) -> Features {

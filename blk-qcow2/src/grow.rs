@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::allocator::Freed;
@@ -15,6 +14,7 @@ use crate::metadata::{Metadata, set_table_spans};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
 use crate::roles::Role;
+use crate::steps;
 
 /// Where a larger refcount table goes: behind everything that the old one counts, followed by the blocks that count the table
 /// and themselves.
@@ -54,7 +54,7 @@ impl Metadata {
     /// Replaces the refcount table by one at least half as large again.
     pub(crate) fn grow_refcount_table(&mut self) -> Result<()> {
         let storage = Arc::clone(&self.storage);
-        storage.event(Event::ReftableGrow);
+        storage.step(&steps::REFTABLE_GROW);
         let plan = TablePlan::behind(self.geometry, self.refcounts.table.len() as u64)?;
         // The old blocks are complete on disk before a second table refers to them.
         self.write_refcounts(&*storage).map_err(|error| self.poison(error))?;
@@ -62,13 +62,13 @@ impl Metadata {
             self.refcounts.table.host_offset(),
             u64::from(self.header.refcount_table_clusters) << self.geometry.cluster_bits(),
         );
-        storage.event(Event::RefblockAllocWriteBlocks);
+        storage.step(&steps::REFBLOCK_ALLOC_WRITE_BLOCKS);
         let entries = self.write_new_blocks(plan)?;
         let table_offset = plan.first_cluster << self.geometry.cluster_bits();
-        storage.event(Event::RefblockAllocWriteTable);
+        storage.step(&steps::REFBLOCK_ALLOC_WRITE_TABLE);
         storage.write_at(table_offset, &pointer_table::encode(&entries))?;
         storage.sync().map_err(|error| self.poison(error))?;
-        storage.event(Event::RefblockAllocSwitchTable);
+        storage.step(&steps::REFBLOCK_ALLOC_SWITCH_TABLE);
         self.header.refcount_table_offset = table_offset;
         self.header.refcount_table_clusters = plan.table_clusters as u32;
         self.publish_header()?;
@@ -119,7 +119,7 @@ impl Metadata {
         self.write_back()?;
         let bytes_len = entries * 8;
         let clusters = self.geometry.clusters_of(bytes_len);
-        self.storage.event(Event::L1GrowAllocTable);
+        self.storage.step(&steps::L1_GROW_ALLOC_TABLE);
         let allocation = self.allocate_contiguous(clusters)?;
         let old_clusters = self.geometry.clusters_of(u64::from(self.header.l1_entries) * 8);
         let old_span = Extent::new(self.header.l1_table_offset, old_clusters << self.geometry.cluster_bits());
@@ -128,14 +128,14 @@ impl Metadata {
         let table_offset = allocation.first << self.geometry.cluster_bits();
         let mut bytes = pointer_table::encode(&content);
         bytes.resize((clusters << self.geometry.cluster_bits()) as usize, 0);
-        self.storage.event(Event::L1GrowWriteTable);
+        self.storage.step(&steps::L1_GROW_WRITE_TABLE);
         if let Err(error) = self.storage.write_at(table_offset, &bytes) {
             self.give_back(allocation)?;
             return Err(error);
         }
         // Also with lazy refcounts: the header is about to refer to the new table.
         self.settle()?;
-        self.storage.event(Event::L1GrowActivateTable);
+        self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         self.header.l1_table_offset = table_offset;
         self.header.l1_entries = entries as u32;
         self.publish_header()?;

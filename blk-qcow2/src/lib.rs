@@ -40,6 +40,7 @@ mod resize;
 mod roles;
 mod snapshot;
 mod status;
+pub mod steps;
 mod write;
 mod write_compressed;
 mod zero;

@@ -14,7 +14,6 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, Result, Storage};
 
@@ -29,6 +28,7 @@ use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
 use crate::refcount::Refcounts;
 use crate::roles::{Role, Roles};
+use crate::steps;
 
 /// What the options of an open say about metadata.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -91,7 +91,7 @@ impl Metadata {
         let geometry = header.geometry;
         let cluster_bytes = geometry.cluster_bytes();
         let l1 = PointerTable::read(&*storage, header.l1_table_offset, header.l1_entries as usize)?;
-        storage.event(Event::ReftableLoad);
+        storage.step(&steps::REFTABLE_LOAD);
         let table_entries = u64::from(header.refcount_table_clusters) * cluster_bytes / 8;
         let table = PointerTable::read(&*storage, header.refcount_table_offset, table_entries as usize)?;
         let mut roles = Roles::collect(geometry, l1.entries(), table.entries());
@@ -188,7 +188,7 @@ impl Metadata {
             return Ok(());
         }
         self.make_room()?;
-        self.storage.event(Event::L2Load);
+        self.storage.step(&steps::L2_LOAD);
         self.l2.load(&*self.storage, slice)
     }
 
@@ -202,7 +202,7 @@ impl Metadata {
         let located = self.l2_slice(table, guest_offset);
         if self.l2.get(located.0).is_none() {
             self.make_room()?;
-            self.storage.event(Event::L2Load);
+            self.storage.step(&steps::L2_LOAD);
             self.l2.load(&*self.storage, located.0)?;
         }
         Ok(located)
@@ -214,7 +214,7 @@ impl Metadata {
     }
 
     fn new_l2_table(&mut self, guest_offset: u64) -> Result<u64> {
-        self.storage.event(Event::L2AllocWrite);
+        self.storage.step(&steps::L2_ALLOC_WRITE);
         let table = self.allocate_metadata(Role::L2Table)?;
         self.enter_l2_table(guest_offset, table);
         Ok(table)
@@ -225,9 +225,9 @@ impl Metadata {
         let cluster_bytes = self.geometry.cluster_bytes();
         self.check_freeable(Extent::new(shared, cluster_bytes), Some(Role::L2Table))?;
         let mut bytes = vec![0; cluster_bytes as usize];
-        self.storage.event(Event::L2AllocCowRead);
+        self.storage.step(&steps::L2_ALLOC_COW_READ);
         self.storage.read_at(shared, &mut bytes)?;
-        self.storage.event(Event::L2AllocWrite);
+        self.storage.step(&steps::L2_ALLOC_WRITE);
         let table = self.allocate_metadata(Role::L2Table)?;
         if let Err(error) = self.storage.write_at(table, &bytes) {
             return Err(self.poison(error));
@@ -298,7 +298,7 @@ impl Metadata {
         if self.l1.is_dirty() {
             self.sync()?;
             self.check_cluster(self.l1.host_offset(), Role::L1Table)?;
-            storage.event(Event::L1Update);
+            storage.step(&steps::L1_UPDATE);
             self.l1.write_dirty(&*storage)?;
         }
         if self.allocator.has_pending() {
@@ -314,7 +314,7 @@ impl Metadata {
     /// Writes all changes and makes them durable.
     pub(crate) fn flush(&mut self) -> Result<()> {
         self.write_back()?;
-        self.storage.event(Event::FlushToDisk);
+        self.storage.step(&steps::FLUSH_TO_DISK);
         self.sync()
     }
 
@@ -339,14 +339,14 @@ impl Metadata {
         self.extend_storage(storage)?;
         for slice in self.refcounts.cache.dirty_offsets() {
             self.check_cluster(slice, Role::RefcountBlock)?;
-            storage.event(Event::RefblockUpdatePart);
+            storage.step(&steps::REFBLOCK_UPDATE_PART);
             self.refcounts.cache.write_slice(storage, slice)?;
         }
         if self.refcounts.table.is_dirty() {
             self.sync()?;
             self.check_cluster(self.refcounts.table.host_offset(), Role::RefcountTable)?;
-            storage.event(Event::ReftableUpdate);
-            storage.event(Event::RefblockAllocHookup);
+            storage.step(&steps::REFTABLE_UPDATE);
+            storage.step(&steps::REFBLOCK_ALLOC_HOOKUP);
             self.refcounts.table.write_dirty(storage)?;
         }
         Ok(())
@@ -355,7 +355,7 @@ impl Metadata {
     fn write_l2_slices(&mut self, storage: &dyn Storage) -> Result<()> {
         for slice in self.l2.dirty_offsets() {
             self.check_cluster(slice, Role::L2Table)?;
-            storage.event(Event::L2Update);
+            storage.step(&steps::L2_UPDATE);
             self.l2.write_slice(storage, slice)?;
         }
         Ok(())

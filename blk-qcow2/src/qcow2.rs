@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use blk_core::storage::Event;
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Compress, Disk, Extent, Info, Limits, Overlay, RepairMode,
@@ -15,6 +14,7 @@ use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::metadata::{Behaviour, Metadata};
 use crate::ondisk::CompressionType;
+use crate::steps;
 
 /// An open image. One lock guards the metadata: shared for reads and in-place writes, from mapping to the end of the data
 /// I/O, so that no cluster is freed while somebody uses it; exclusive for everything that changes metadata.
@@ -119,12 +119,12 @@ impl BlockDriver for Qcow2 {
     }
 
     fn flush(&self) -> Result<()> {
-        self.storage.event(Event::FlushToOs);
+        self.storage.step(&steps::FLUSH_TO_OS);
         {
             let metadata = self.metadata.read();
             if metadata.is_clean() {
                 // Only data was written, in place: others may go on meanwhile.
-                self.storage.event(Event::FlushToDisk);
+                self.storage.step(&steps::FLUSH_TO_DISK);
                 let synced = self.storage.sync();
                 drop(metadata);
                 return synced.map_err(|error| self.metadata.write().poison(error));

@@ -1,6 +1,6 @@
 //! Reading guest data.
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::sync::RwLockWriteGuard;
 use blk_core::{Disk, Error, Extent, Result};
 
@@ -10,6 +10,7 @@ use crate::mapping::{Lookup, Run};
 use crate::metadata::{Decompressed, Metadata};
 use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
+use crate::steps;
 
 impl Qcow2 {
     /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is read.
@@ -24,7 +25,7 @@ impl Qcow2 {
                 // Others need not wait for the data.
                 let metadata = RwLockWriteGuard::downgrade(metadata);
                 let end = done + run.length as usize;
-                self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
+                self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
                 done = end;
             }
         }
@@ -42,7 +43,7 @@ impl Qcow2 {
                 break;
             };
             let end = done + run.length as usize;
-            self.read_run(&metadata, run, at, &mut buf[done..end], Event::ReadAio)?;
+            self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
             done = end;
             if done < buf.len() && matches!(run.cluster, Cluster::Compressed(_)) {
                 // Decompressing takes long: who waits for the lock gets it in between.
@@ -55,10 +56,17 @@ impl Qcow2 {
 
     /// Reads what `run` is; `step` is what reading plain data is for.
     #[inline]
-    fn read_run(&self, metadata: &Metadata, run: Run, at: u64, buf: &mut [u8], step: Event) -> Result<()> {
+    fn read_run(
+        &self,
+        metadata: &Metadata,
+        run: Run,
+        at: u64,
+        buf: &mut [u8],
+        step: &'static Step,
+    ) -> Result<()> {
         match run.cluster {
             Cluster::Data { host, .. } => {
-                self.storage.event(step);
+                self.storage.step(step);
                 self.storage.read_at(host + metadata.geometry.in_cluster(at), buf)
             }
             Cluster::Zero { .. } => {
@@ -74,7 +82,7 @@ impl Qcow2 {
     pub(crate) fn read_below(&self, at: u64, buf: &mut [u8]) -> Result<()> {
         let inside = self.backing.as_deref().map_or(0, |backing| below_bytes(backing, at, buf.len()));
         if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
-            self.storage.event(Event::ReadBackingAio);
+            self.storage.step(&steps::READ_BACKING_AIO);
             backing.read(at, &mut buf[..inside])?;
         }
         buf[inside..].fill(0);
@@ -118,7 +126,7 @@ impl Qcow2 {
     ) -> Result<()> {
         let extent = descriptor.extent();
         let mut input = vec![0; extent.length as usize];
-        self.storage.event(Event::ReadCompressed);
+        self.storage.step(&steps::READ_COMPRESSED);
         self.storage.read_at(extent.offset, &mut input)?;
         compress::decompress(metadata.header.compression, &input, content).map_err(|error| Error::Corrupt {
             structure: "compressed cluster",
@@ -142,7 +150,7 @@ impl Qcow2 {
             return Ok(());
         }
         let run = Run { cluster, length: inside as u64 };
-        self.read_run(metadata, run, at, &mut buf[..inside], Event::CowRead)
+        self.read_run(metadata, run, at, &mut buf[..inside], &steps::COW_READ)
     }
 }
 

@@ -7,12 +7,12 @@
 //! Write order: a dirty block may be written at any time, because counts rise before the reference is written and fall only
 //! after the dereference is durable (see `metadata`). A new block is durable before the table points to it.
 
-use blk_core::storage::Event;
 use blk_core::{Error, Result, Storage};
 
 use crate::cache::SliceCache;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::pointer_table::PointerTable;
+use crate::steps;
 
 /// The refcount table and the cached parts of its blocks.
 #[derive(Debug)]
@@ -67,7 +67,7 @@ impl Refcounts {
     /// Writes all dirty blocks.
     pub(crate) fn write_dirty_blocks(&mut self, storage: &dyn Storage) -> Result<()> {
         for slice in self.cache.dirty_offsets() {
-            storage.event(Event::RefblockUpdatePart);
+            storage.step(&steps::REFBLOCK_UPDATE_PART);
             self.cache.write_slice(storage, slice)?;
         }
         Ok(())
@@ -98,7 +98,7 @@ impl Refcounts {
         if !self.cache.has_room() {
             self.write_dirty_blocks(storage)?;
         }
-        storage.event(Event::RefblockLoad);
+        storage.step(&steps::REFBLOCK_LOAD);
         self.cache.load(storage, slice)
     }
 

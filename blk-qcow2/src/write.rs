@@ -1,6 +1,5 @@
 //! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated clusters.
 
-use blk_core::storage::Event;
 use blk_core::{Error, Extent, Result};
 
 use crate::allocator::{Allocation, Freed};
@@ -8,6 +7,7 @@ use crate::l2::{self, Cluster};
 use crate::mapping::Lookup;
 use crate::metadata::Metadata;
 use crate::qcow2::Qcow2;
+use crate::steps;
 
 /// Consecutive guest clusters of one L2 slice that get new host clusters, and what they hold so far.
 #[derive(Debug)]
@@ -55,7 +55,7 @@ impl Qcow2 {
     #[inline]
     fn write_data(&self, metadata: &Metadata, host_offset: u64, buf: &[u8]) -> Result<()> {
         metadata.check_data_target(Extent::new(host_offset, buf.len() as u64))?;
-        self.storage.event(Event::WriteAio);
+        self.storage.step(&steps::WRITE_AIO);
         self.storage.write_at(host_offset, buf)
     }
 

@@ -3,7 +3,6 @@
 
 use std::borrow::Cow;
 
-use blk_core::storage::Event;
 use blk_core::{Compress, Error, Extent, Result};
 
 use crate::allocator::Freed;
@@ -11,6 +10,7 @@ use crate::compress;
 use crate::metadata::Metadata;
 use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
+use crate::steps;
 use crate::write::{check_old_freeable, free_old};
 
 impl Qcow2 {
@@ -50,12 +50,12 @@ impl Qcow2 {
             drop(metadata);
             return self.write_guest(at, part);
         };
-        self.storage.event(Event::WriteCompressed);
+        self.storage.step(&steps::WRITE_COMPRESSED);
         if let Err(error) = self.storage.write_at(extent.offset, packed) {
             drop_bytes(&mut metadata, extent)?;
             return Err(error);
         }
-        self.storage.event(Event::L2UpdateCompressed);
+        self.storage.step(&steps::L2_UPDATE_COMPRESSED);
         // A write-back inside the allocation may have evicted the slice.
         let located = metadata.l2_for_write(at)?;
         metadata.set_l2_entry(located, entry);
@@ -87,7 +87,7 @@ impl Compress for Qcow2 {
 /// Room for `length` bytes, fewer than a cluster, behind what was packed last. Each host cluster that it touches gains a
 /// reference.
 fn allocate_bytes(metadata: &mut Metadata, length: u64) -> Result<Extent> {
-    metadata.storage.event(Event::ClusterAllocBytes);
+    metadata.storage.step(&steps::CLUSTER_ALLOC_BYTES);
     let bits = metadata.geometry.cluster_bits();
     let packing_at = metadata.allocator.packing_at;
     if let Some(at) = packing_at {

@@ -3,7 +3,6 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use blk_core::storage::Event;
 use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Limits, Preallocation, Resize, Result, Storage,
@@ -11,6 +10,7 @@ use blk_core::{
 };
 
 use crate::allocate::allocate;
+use crate::steps;
 
 /// The part of the file that is the disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,14 +81,14 @@ impl BlockDriver for RawDisk {
 
     #[inline]
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.storage.event(Event::ReadAio);
+        self.storage.step(&steps::READ_AIO);
         self.storage.read_at(self.window.start + offset, buf)
     }
 
     #[inline]
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         refuse_compressed(flags)?;
-        self.storage.event(Event::WriteAio);
+        self.storage.step(&steps::WRITE_AIO);
         let written = self.storage.write_at(self.window.start + offset, buf);
         // A write that failed may have written something.
         self.is_written.store(true, Ordering::Relaxed);
@@ -118,9 +118,9 @@ impl BlockDriver for RawDisk {
     }
 
     fn flush(&self) -> Result<()> {
-        self.storage.event(Event::FlushToOs);
+        self.storage.step(&steps::FLUSH_TO_OS);
         if self.is_written.swap(false, Ordering::Relaxed) {
-            self.storage.event(Event::FlushToDisk);
+            self.storage.step(&steps::FLUSH_TO_DISK);
         }
         self.sync()
     }

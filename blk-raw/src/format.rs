@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::Step;
 use blk_core::{
     Access, Disk, Error, Extent, Features, Format, Measure, OptionKind, OptionSpec, Options, Preallocation,
     Probe, Range, Resolver, Result, Storage, TypedOptions,
@@ -9,6 +10,7 @@ use blk_core::{
 
 use crate::allocate::allocate;
 use crate::disk::{RawDisk, Window};
+use crate::steps;
 
 /// The raw format, for a [`blk_core::Registry`].
 pub static FORMAT: &dyn Format = &RawFormat;
@@ -89,6 +91,10 @@ impl Format for RawFormat {
 
     fn create_options(&self) -> &'static [OptionSpec] {
         CREATE_OPTIONS
+    }
+
+    fn steps(&self) -> &'static [&'static Step] {
+        &steps::ALL
     }
 
     fn features(&self) -> Features {

@@ -6,5 +6,6 @@
 mod allocate;
 mod disk;
 mod format;
+pub mod steps;
 
 pub use format::FORMAT;

@@ -1,6 +1,7 @@
 //! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is reached.
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
+use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, exhaust};
 use blk_verify::Outcome;
 use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
@@ -22,16 +23,16 @@ fn limits() -> Limits {
 }
 
 /// Steps of the driver that a seeded run has to crash at.
-const STEPS: [Event; 9] = [
-    Event::WriteAio,
-    Event::WriteCompressed,
-    Event::L2Update,
-    Event::L1Update,
-    Event::RefblockUpdatePart,
-    Event::RefblockAllocHookup,
-    Event::ClusterFree,
-    Event::L1GrowWriteTable,
-    Event::RefblockAllocWriteTable,
+const STEPS: [&Step; 9] = [
+    &steps::WRITE_AIO,
+    &steps::WRITE_COMPRESSED,
+    &steps::L2_UPDATE,
+    &steps::L1_UPDATE,
+    &steps::REFBLOCK_UPDATE_PART,
+    &steps::REFBLOCK_ALLOC_HOOKUP,
+    &steps::CLUSTER_FREE,
+    &steps::L1_GROW_WRITE_TABLE,
+    &steps::REFBLOCK_ALLOC_WRITE_TABLE,
 ];
 
 #[test]
@@ -54,7 +55,7 @@ fn seeded_scenarios_survive_every_crash() {
     assert!(stats.with_losses * 2 > stats.distinct, "{stats}");
     assert!(stats.recoveries > 100 && stats.recovery_states > stats.recoveries, "{stats}");
     assert!(stats.further_requests >= 50 * stats.distinct, "{stats}");
-    for step in [Event::WriteAio, Event::L2Update, Event::RefblockUpdatePart, Event::ClusterFree] {
+    for step in [&steps::WRITE_AIO, &steps::L2_UPDATE, &steps::REFBLOCK_UPDATE_PART, &steps::CLUSTER_FREE] {
         assert!(stats.lost.contains_key(&step), "{step:?} was never lost: {:?}", stats.lost);
     }
     for step in STEPS {

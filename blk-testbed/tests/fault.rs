@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::PathBuf;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
+use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
 use blk_verify::Outcome;
 use blk_verify::fault::{FaultEngine, FaultOptions};
@@ -74,26 +75,26 @@ fn raw_disks_survive_every_failure() {
 
 /// Steps that the driver tells right before an operation of the storage, as far as its own images have what it takes: nothing
 /// is copied from plain clusters where there are no snapshots.
-const STEPS: [Event; 19] = [
-    Event::L1Update,
-    Event::L1GrowWriteTable,
-    Event::L1GrowActivateTable,
-    Event::L2Load,
-    Event::L2Update,
-    Event::L2UpdateCompressed,
-    Event::ReadAio,
-    Event::ReadCompressed,
-    Event::WriteAio,
-    Event::WriteCompressed,
-    Event::ReftableLoad,
-    Event::RefblockLoad,
-    Event::RefblockUpdatePart,
-    Event::RefblockAllocHookup,
-    Event::RefblockAllocWriteBlocks,
-    Event::RefblockAllocWriteTable,
-    Event::RefblockAllocSwitchTable,
-    Event::ClusterFree,
-    Event::FlushToDisk,
+const STEPS: [&Step; 19] = [
+    &steps::L1_UPDATE,
+    &steps::L1_GROW_WRITE_TABLE,
+    &steps::L1_GROW_ACTIVATE_TABLE,
+    &steps::L2_LOAD,
+    &steps::L2_UPDATE,
+    &steps::L2_UPDATE_COMPRESSED,
+    &steps::READ_AIO,
+    &steps::READ_COMPRESSED,
+    &steps::WRITE_AIO,
+    &steps::WRITE_COMPRESSED,
+    &steps::REFTABLE_LOAD,
+    &steps::REFBLOCK_LOAD,
+    &steps::REFBLOCK_UPDATE_PART,
+    &steps::REFBLOCK_ALLOC_HOOKUP,
+    &steps::REFBLOCK_ALLOC_WRITE_BLOCKS,
+    &steps::REFBLOCK_ALLOC_WRITE_TABLE,
+    &steps::REFBLOCK_ALLOC_SWITCH_TABLE,
+    &steps::CLUSTER_FREE,
+    &steps::FLUSH_TO_DISK,
 ];
 
 /// Every trace of the regression corpus, whatever suite it was found in.
@@ -104,7 +105,7 @@ fn the_corpus_survives_every_failure_and_reaches_every_step() {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));
     paths.sort();
     assert!(paths.len() >= 19, "{} traces", paths.len());
-    let mut reached: BTreeSet<Event> = BTreeSet::new();
+    let mut reached: BTreeSet<&Step> = BTreeSet::new();
     for path in paths {
         let scenario = Scenario::from_text(&fs::read_to_string(&path).unwrap()).unwrap();
         // Clusters of 2 MiB, compressed again and again, take their time.
@@ -113,6 +114,6 @@ fn the_corpus_survives_every_failure_and_reaches_every_step() {
         sweep(&mut engine, &Qcow2Target, std::iter::once(scenario));
         reached.extend(engine.stats().steps.keys());
     }
-    let missing: Vec<Event> = STEPS.into_iter().filter(|step| !reached.contains(step)).collect();
+    let missing: Vec<&Step> = STEPS.into_iter().filter(|step| !reached.contains(step)).collect();
     assert!(missing.is_empty(), "no fault at {missing:?}, only at {reached:?}");
 }

@@ -19,7 +19,7 @@ use std::collections::{HashMap, HashSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::storage::Event;
+use blk_core::storage;
 use blk_core::{Disk, Extent};
 
 use crate::engine::panic_finding;
@@ -148,7 +148,7 @@ struct Run<'a> {
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
     /// Crash points of a rare kind, by step: some of each are judged even so.
-    rare: HashMap<Event, u64>,
+    rare: HashMap<&'static storage::Step, u64>,
     /// Whether crash points are judged now.
     is_judging: bool,
     place: &'a mut Place,

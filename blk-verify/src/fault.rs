@@ -226,7 +226,7 @@ fn finding(
     size: u64,
     request_number: u32,
 ) -> Finding {
-    let step = place.fault.map_or("none", |(_, step)| step.event.as_str());
+    let step = place.fault.map_or("none", |(_, step)| step.step.name);
     let signature = Signature::Fault { rule: violation.rule.name(), step };
     Finding { signature, report: explain::report(journal, violation, place, size), request_number }
 }

@@ -14,7 +14,7 @@ mod states;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::sync::model::in_one_step;
 use blk_core::sync::{Mutex, point};
 use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
@@ -47,8 +47,8 @@ pub enum Change {
 pub struct Operation {
     /// What it did.
     pub change: Change,
-    /// The step of the driver that it belongs to: the last that was told before it.
-    pub step: Event,
+    /// The step of the driver that it belongs to: the last that was named before it.
+    pub step: &'static Step,
     /// Its place in the order of all points, issues and completions alike.
     pub issued: u64,
     /// Where in that order it completed; `None` while it is in flight.
@@ -68,13 +68,13 @@ pub struct Medium {
 struct Log {
     operations: Vec<Operation>,
     points: u64,
-    step: Event,
+    step: &'static Step,
 }
 
 impl Medium {
     /// A medium that holds `image`, all of it durable.
     pub fn new(image: MemoryStorage) -> Self {
-        let log = Log { operations: Vec::new(), points: 0, step: Event::None };
+        let log = Log { operations: Vec::new(), points: 0, step: &Step::NONE };
         Self { live: image, is_logging: AtomicBool::new(true), log: Mutex::new(log) }
     }
 
@@ -185,9 +185,9 @@ impl Storage for Medium {
         if self.is_logging() { self.log(Change::Sync, |_| Ok(())) } else { Ok(()) }
     }
 
-    fn event(&self, event: Event) {
+    fn step(&self, step: &'static Step) {
         if self.is_logging() {
-            in_one_step(|| self.log.lock().step = event);
+            in_one_step(|| self.log.lock().step = step);
         }
     }
 }

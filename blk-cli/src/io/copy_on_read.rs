@@ -5,14 +5,13 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
 use blk_core::{
     BackingFile, Check, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result, WriteFlags,
     ZeroFlags,
 };
 
 use crate::busy::{BusyRanges, EVERYTHING};
-use crate::spec::DebugNode;
+use crate::spec::{DebugNode, events};
 
 /// How much is copied at a time at most.
 const COPY_BYTES_MAX: u64 = 16 << 20;
@@ -94,7 +93,7 @@ impl CopyOnRead {
         let mut data = vec![0; run.length as usize];
         self.store().read(run.offset, &mut data)?;
         if let Some(node) = &self.debug {
-            node.engine.event(Event::CorWrite);
+            node.engine.step(&events::COR_WRITE);
         }
         if data.iter().all(|byte| *byte == 0) {
             self.store().write_zeroes(run, ZeroFlags::default())?;

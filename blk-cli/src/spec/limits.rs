@@ -10,9 +10,10 @@ mod storage;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::{Error, Extent, Result, Storage};
 
+use super::events;
 use super::options::NodeOptions;
 use crate::busy::{Busy, BusyRanges, EVERYTHING};
 use storage::LimitedStorage;
@@ -101,8 +102,8 @@ pub(crate) trait Bytes: Debug + Send + Sync {
     /// Writes `buf` at `offset`.
     fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
 
-    /// Hears of a step of a request.
-    fn event(&self, event: Event);
+    /// Is about to take a step of a request.
+    fn step(&self, step: &'static Step);
 }
 
 /// Bytes behind limits.
@@ -203,7 +204,7 @@ impl<B: Bytes> Limited<B> {
     /// Makes `extent` read as zeroes; `whole` does it for whole units.
     pub(crate) fn write_zeroes(&self, extent: Extent, whole: Whole<'_>) -> Result<()> {
         self.zero(extent, &|middle| {
-            self.request(Event::PwritevZero, || self.zero_units(middle, self.limits.zero, whole))
+            self.request(&events::PWRITEV_ZERO, || self.zero_units(middle, self.limits.zero, whole))
         })
     }
 
@@ -269,15 +270,15 @@ impl<B: Bytes> Limited<B> {
     }
 
     /// A request for whole units that tells of its start and its end, whether it fails or not.
-    fn request(&self, event: Event, run: impl FnOnce() -> Result<()>) -> Result<()> {
-        self.inner.event(event);
+    fn request(&self, step: &'static Step, run: impl FnOnce() -> Result<()>) -> Result<()> {
+        self.inner.step(step);
         let result = run();
-        self.inner.event(Event::PwritevDone);
+        self.inner.step(&events::PWRITEV_DONE);
         result
     }
 
     fn write_request(&self, wide: Extent, buf: &[u8]) -> Result<()> {
-        self.request(Event::Pwritev, || self.write_wide(wide, buf))
+        self.request(&events::PWRITEV, || self.write_wide(wide, buf))
     }
 
     fn write_wide(&self, wide: Extent, buf: &[u8]) -> Result<()> {
@@ -297,33 +298,33 @@ impl<B: Bytes> Limited<B> {
         let has_tail = !extent.end().is_multiple_of(align);
         if units == 1 || (units == 2 && has_head && has_tail) {
             let mut head = vec![0; wide.length as usize];
-            self.tell(has_head, Event::PwritevRmwHead);
-            self.tell(has_tail, Event::PwritevRmwTail);
+            self.step(has_head, &events::PWRITEV_RMW_HEAD);
+            self.step(has_tail, &events::PWRITEV_RMW_TAIL);
             self.read_wide(wide, &mut head)?;
-            self.tell(has_head, Event::PwritevRmwAfterHead);
-            self.tell(has_tail, Event::PwritevRmwAfterTail);
+            self.step(has_head, &events::PWRITEV_RMW_AFTER_HEAD);
+            self.step(has_tail, &events::PWRITEV_RMW_AFTER_TAIL);
             return Ok(Edges { head, tail: Vec::new() });
         }
         let mut edges = Edges::default();
         if has_head {
             edges.head.resize(align as usize, 0);
-            self.tell(true, Event::PwritevRmwHead);
+            self.step(true, &events::PWRITEV_RMW_HEAD);
             self.read_wide(Extent::new(wide.offset, align), &mut edges.head)?;
-            self.tell(true, Event::PwritevRmwAfterHead);
+            self.step(true, &events::PWRITEV_RMW_AFTER_HEAD);
         }
         if has_tail {
             let last = Extent::between(extent.end() & !(align - 1), wide.end());
             edges.tail.resize(last.length as usize, 0);
-            self.tell(true, Event::PwritevRmwTail);
+            self.step(true, &events::PWRITEV_RMW_TAIL);
             self.read_wide(last, &mut edges.tail)?;
-            self.tell(true, Event::PwritevRmwAfterTail);
+            self.step(true, &events::PWRITEV_RMW_AFTER_TAIL);
         }
         Ok(edges)
     }
 
-    fn tell(&self, happens: bool, event: Event) {
+    fn step(&self, happens: bool, step: &'static Step) {
         if happens {
-            self.inner.event(event);
+            self.inner.step(step);
         }
     }
 

@@ -12,9 +12,9 @@
 //!
 //! As options the same rules are `inject-error.0.event=read_aio,inject-error.0.errno=28,...`.
 
-use blk_core::storage::Event;
 use blk_core::{Error, Result};
 
+use super::events::EventName;
 use super::options::{NodeOptions, Value};
 
 /// Most rules of one kind.
@@ -36,7 +36,7 @@ pub(crate) enum IoType {
 /// The operation that follows an event fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct InjectError {
-    pub(crate) event: Event,
+    pub(crate) event: EventName,
     /// Only in this state of the engine; 0 for all.
     pub(crate) state: u64,
     /// Linux error number; 0 lets the operation through, and uses the rule up.
@@ -52,7 +52,7 @@ pub(crate) struct InjectError {
 /// An event brings the engine into another state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SetState {
-    pub(crate) event: Event,
+    pub(crate) event: EventName,
     /// Only in this state; 0 for all.
     pub(crate) state: u64,
     pub(crate) new_state: u64,
@@ -112,11 +112,12 @@ impl SetState {
     }
 }
 
-fn take_event(options: &mut NodeOptions) -> Result<Event> {
+fn take_event(options: &mut NodeOptions) -> Result<EventName> {
     let Some(name) = options.take_text("event") else {
         return Err(options.bad("event", "a rule names its event"));
     };
-    name.parse().map_err(|_| options.bad("event", format!("'{name}' is not the name of an event")))
+    EventName::parse(&name)
+        .ok_or_else(|| options.bad("event", format!("'{name}' is not the name of an event")))
 }
 
 /// A sector number as the offset of its first byte; -1 means any.
@@ -252,7 +253,10 @@ mod tests {
         assert_eq!(Rules::take(&mut options).unwrap(), rules);
         assert!(options.is_empty());
         assert_eq!((rules.inject[0].offset, rules.inject[0].errno), (Some(1536), 28));
-        assert_eq!((rules.set_state[0].event, rules.set_state[0].new_state), (Event::WriteAio, 2));
+        assert_eq!(
+            (rules.set_state[0].event, rules.set_state[0].new_state),
+            (EventName::parse("write_aio").unwrap(), 2)
+        );
     }
 
     #[test]

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use blk_core::Storage;
-use blk_core::storage::{Event, PassThrough};
+use blk_core::storage::{PassThrough, Step};
+
+use super::events::FLUSH_TO_DISK;
 
 /// Bytes that are a disk without a format: nobody tells of the steps of one.
 #[derive(Debug)]
@@ -14,7 +16,7 @@ impl PassThrough for WithoutSteps {
         &*self.0
     }
 
-    fn event(&self, _event: Event) {}
+    fn step(&self, _step: &'static Step) {}
 }
 
 /// Bytes under a format that does not ask the host to put anything on stable storage.
@@ -26,9 +28,9 @@ impl PassThrough for WithoutFlushes {
         &*self.0
     }
 
-    fn event(&self, event: Event) {
-        if event != Event::FlushToDisk {
-            self.0.event(event);
+    fn step(&self, step: &'static Step) {
+        if step.name != FLUSH_TO_DISK {
+            self.0.step(step);
         }
     }
 }

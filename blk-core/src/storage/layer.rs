@@ -2,7 +2,7 @@
 
 use std::fmt::Debug;
 
-use super::{Event, Storage, StorageRun};
+use super::{Step, Storage, StorageRun};
 use crate::{Extent, Result};
 
 /// A storage over another one. Every method does what [`Storage`] says, and is the inner storage's by default.
@@ -67,10 +67,10 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().sync()
     }
 
-    /// As [`Storage::event`].
+    /// As [`Storage::step`].
     #[inline]
-    fn event(&self, event: Event) {
-        self.inner().event(event);
+    fn step(&self, step: &'static Step) {
+        self.inner().step(step);
     }
 }
 
@@ -119,7 +119,7 @@ impl<T: PassThrough> Storage for T {
     }
 
     #[inline]
-    fn event(&self, event: Event) {
-        PassThrough::event(self, event);
+    fn step(&self, step: &'static Step) {
+        PassThrough::step(self, step);
     }
 }

@@ -7,7 +7,7 @@ mod common;
 mod costs;
 mod creation;
 mod damage;
-mod events;
+mod driver_steps;
 mod formats;
 mod full;
 mod headers;

@@ -12,8 +12,6 @@
 
 use std::fmt::Write;
 
-use blk_core::storage::Event;
-
 use super::content::{Content, Wrong};
 use super::explore::Place;
 use super::violation::Violation;
@@ -98,22 +96,7 @@ fn describe(pending: &Pending) -> String {
     format!("operation {number}: {name} {start}..{end} ({})", role(pending))
 }
 
-/// What lies there, as the driver's step tells.
+/// What is stored there: what the driver says of its step.
 fn role(pending: &Pending) -> &'static str {
-    match pending.step {
-        _ if pending.extent.offset < SECTOR_BYTES => "header",
-        Event::L1Update | Event::L1GrowWriteTable | Event::L1GrowActivateTable => "L1 table",
-        Event::L2Update | Event::L2AllocWrite | Event::L2UpdateCompressed => "L2 table",
-        Event::RefblockUpdate
-        | Event::RefblockUpdatePart
-        | Event::RefblockAllocWrite
-        | Event::RefblockAllocWriteBlocks => "refcount block",
-        Event::ReftableUpdate | Event::RefblockAllocHookup | Event::RefblockAllocWriteTable => {
-            "refcount table"
-        }
-        Event::WriteAio | Event::CowWrite | Event::CorWrite => "data",
-        Event::WriteCompressed => "compressed data",
-        Event::ClusterFree => "freed clusters",
-        _ => "not told",
-    }
+    if pending.extent.offset < SECTOR_BYTES { "header" } else { pending.step.text }
 }

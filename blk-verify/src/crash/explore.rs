@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use blk_core::Extent;
-use blk_core::storage::Event;
+use blk_core::storage;
 
 use super::content::{Wrong, sector_of};
 use super::judge::{Analysis, Depth, Judge};
@@ -44,19 +44,10 @@ fn scatter(count: u64) -> u64 {
     count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
-/// What makes everything else count, and happens on large disks above all, where most crash points are left out: tables that
-/// grow, and changes of the first sector, which is the header of most formats.
-fn is_of_a_rare_kind(extent: Extent, step: Event) -> bool {
-    let is_growth = matches!(
-        step,
-        Event::L1GrowWriteTable
-            | Event::L1GrowActivateTable
-            | Event::RefblockAllocHookup
-            | Event::RefblockAllocWriteBlocks
-            | Event::RefblockAllocWriteTable
-            | Event::RefblockAllocSwitchTable
-    );
-    is_growth || extent.offset < SECTOR_BYTES
+/// Steps that everything else depends on, and that happen on large disks above all, where most crash points are left out: those
+/// that the driver calls rare, as the growth of a table, and changes of the first sector, which is the header of most formats.
+fn is_of_a_rare_kind(extent: Extent, step: &storage::Step) -> bool {
+    step.is_rare || extent.offset < SECTOR_BYTES
 }
 
 impl Run<'_> {
@@ -75,7 +66,7 @@ impl Run<'_> {
     }
 
     /// Judges the crash point after the newest operation, as far as states are left.
-    fn judge_operation(&mut self, extent: Extent, step: Event) -> Step {
+    fn judge_operation(&mut self, extent: Extent, step: &'static storage::Step) -> Step {
         let is_due = self.states_left > 0 && scatter(self.history.count()).is_multiple_of(self.stride);
         if is_due || (self.is_judging && self.is_rare(extent, step)) {
             self.judge_point(true)
@@ -85,7 +76,7 @@ impl Run<'_> {
     }
 
     /// Whether it is one of the first of its step that are judged however large the disk is.
-    fn is_rare(&mut self, extent: Extent, step: Event) -> bool {
+    fn is_rare(&mut self, extent: Extent, step: &'static storage::Step) -> bool {
         if !is_of_a_rare_kind(extent, step) {
             return false;
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 
 /// Counts over all runs of an engine.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -37,9 +37,9 @@ pub struct CrashStats {
     /// Most operations that were pending at once.
     pub pending_max: u64,
     /// Crash points right after an operation of each of the driver's steps.
-    pub steps: BTreeMap<Event, u64>,
+    pub steps: BTreeMap<&'static Step, u64>,
     /// How often an operation of each of the driver's steps had not persisted, while a later one had.
-    pub lost: BTreeMap<Event, u64>,
+    pub lost: BTreeMap<&'static Step, u64>,
 }
 
 impl CrashStats {

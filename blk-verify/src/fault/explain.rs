@@ -50,7 +50,7 @@ impl Place {
                 fault.at + 1,
                 self.operations,
                 step.operation,
-                step.event
+                step.step
             );
             if !step.extent.is_empty() {
                 let _ = write!(text, " at {:#x}, {} bytes", step.extent.offset, step.extent.length);

@@ -12,7 +12,7 @@
 
 use std::io;
 
-use blk_core::storage::{Effect, Event, Operation};
+use blk_core::storage::{self, Effect, Operation};
 use blk_core::sync::Mutex;
 use blk_core::{Error, Extent, MemoryStorage, Result, Storage, StorageRun};
 
@@ -24,7 +24,7 @@ use crate::report::SECTOR_BYTES;
 pub(super) struct Step {
     pub(super) operation: Operation,
     /// The step of the driver that it belongs to: the last that was told before it.
-    pub(super) event: Event,
+    pub(super) step: &'static storage::Step,
     /// Empty for operations without a range; from 0 to the new length for a change of it.
     pub(super) extent: Extent,
 }
@@ -43,7 +43,7 @@ struct State {
     waiting: Vec<Change>,
     /// A sync has failed since the image was opened, with changes waiting.
     is_lossy: bool,
-    event: Event,
+    step: &'static storage::Step,
     /// Whether operations count, and fail: the oracle's own do not.
     is_watched: bool,
     /// Whether changes are remembered until a sync; it costs a copy of them.
@@ -85,7 +85,7 @@ impl Host {
             durable: image.duplicate(),
             waiting: Vec::new(),
             is_lossy: false,
-            event: Event::None,
+            step: &storage::Step::NONE,
             is_watched: false,
             is_remembering: fault.is_some_and(Fault::fails_syncs),
             log: fault.is_none().then(Vec::new),
@@ -171,7 +171,7 @@ impl State {
         let number = self.count;
         self.count += 1;
         if let Some(log) = &mut self.log {
-            log.push(Step { operation, event: self.event, extent });
+            log.push(Step { operation, step: self.step, extent });
         }
         let grows = operation == Operation::SetLen && self.live.len().is_ok_and(|old| extent.length > old);
         let fault = self.fault.filter(|fault| fault.hits(number, operation, grows))?;
@@ -340,8 +340,8 @@ impl Storage for Host {
         Err(failure("sync", 0, errno))
     }
 
-    fn event(&self, event: Event) {
-        self.state.lock().event = event;
+    fn step(&self, step: &'static storage::Step) {
+        self.state.lock().step = step;
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use blk_core::storage::{Event, Operation};
+use blk_core::storage::{self, Operation};
 
 use super::host::Step;
 
@@ -43,7 +43,7 @@ pub struct FaultStats {
     /// Faults by kind of operation, in the order of [`Operation::ALL`].
     pub kinds: [u64; Operation::ALL.len()],
     /// Faults by step of the driver.
-    pub steps: BTreeMap<Event, u64>,
+    pub steps: BTreeMap<&'static storage::Step, u64>,
 }
 
 impl FaultStats {
@@ -51,7 +51,7 @@ impl FaultStats {
     pub(super) fn fault(&mut self, step: &Step) {
         self.faults += 1;
         self.kinds[step.operation as usize] += 1;
-        *self.steps.entry(step.event).or_default() += 1;
+        *self.steps.entry(step.step).or_default() += 1;
     }
 
     /// The counts for the status line of a fuzzer.

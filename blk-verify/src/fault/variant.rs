@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use blk_core::storage::{Effect, Event, Operation};
+use blk_core::storage::{self, Effect, Operation};
 
 use super::host::Step;
 use crate::random::{hash, mix};
@@ -99,9 +99,9 @@ pub(super) fn faults(scenario: &Scenario, steps: &[Step]) -> Vec<Fault> {
         }
     }
     faults.sort_unstable_by_key(|(order, _)| *order);
-    let mut turns: HashMap<(Event, Operation), u64> = HashMap::new();
+    let mut turns: HashMap<(&'static storage::Step, Operation), u64> = HashMap::new();
     for (order, fault) in &mut faults {
-        let turn = turns.entry((steps[fault.at as usize].event, fault.operation)).or_default();
+        let turn = turns.entry((steps[fault.at as usize].step, fault.operation)).or_default();
         // Ties, one of each step, stay in the order that they are in.
         *order = *turn;
         *turn += 1;
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn every_kind_fails_in_each_of_its_ways_once_and_for_good() {
-        let step = |operation| Step { operation, event: Event::None, extent: Extent::default() };
+        let step = |operation| Step { operation, step: &storage::Step::NONE, extent: Extent::default() };
         let steps: Vec<Step> = Operation::ALL.into_iter().map(step).collect();
         let faults = faults(&Scenario::default(), &steps);
         assert_eq!(faults.len(), 2 * (2 + 5 + 5 + 3 + 3 + 4));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::{Extent, MemoryStorage, Result, Storage};
 
 use super::{Change, Operation};
@@ -36,7 +36,7 @@ pub struct Pending {
     /// Its number in the history, from 1.
     pub number: u64,
     /// The driver's step.
-    pub step: Event,
+    pub step: &'static Step,
     /// What it is, in a word: `write`, `zero`, `discard`, `truncate`.
     pub name: &'static str,
     /// All that it touches.

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::{
     BlockStatus, Disk, Extent, ImageInfo, Info, Overlay, PassThrough, Preallocation, Result, StorageRun,
     WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
+use crate::spec::events;
 use crate::spec::limits::{Bytes, Limited, Limits};
 use crate::spec::rules::IoType;
 
@@ -58,9 +59,9 @@ impl Bytes for DebugNode {
         self.disk.write(offset, buf, WriteFlags::default())
     }
 
-    fn event(&self, event: Event) {
-        self.engine.event(event);
-        if event == Event::PwritevDone {
+    fn step(&self, step: &'static Step) {
+        self.engine.step(step);
+        if *step == events::PWRITEV_DONE {
             self.engine.wrote();
         }
     }

@@ -6,11 +6,12 @@
 
 use std::io;
 
-use blk_core::storage::Event;
+use blk_core::storage::Step;
 use blk_core::sync::{Condvar, Mutex};
 use blk_core::{Error, Extent, Result};
 
 use crate::spec::breakpoints::{Breakpoints, not_found};
+use crate::spec::events::EventName;
 use crate::spec::rules::{InjectError, IoType, Rules, SetState};
 
 /// The rules and break points of a node.
@@ -33,7 +34,7 @@ struct State {
     /// Numbers of the rules that operations are held against, in their order.
     active: Vec<usize>,
     /// Event and tag, in the order of their making.
-    breakpoints: Vec<(Event, String)>,
+    breakpoints: Vec<(EventName, String)>,
     /// Requests that have stopped, oldest first: number and tag.
     suspended: Vec<(u64, String)>,
     next_suspension: u64,
@@ -44,11 +45,11 @@ struct State {
 
 impl State {
     /// What an event does to rules and state.
-    fn apply(&mut self, event: Event) {
+    fn apply(&mut self, step: &Step) {
         let here = |state: u64| state == 0 || state == self.number;
-        let matching = self.inject.iter().filter(|(_, rule)| rule.event == event && here(rule.state));
+        let matching = self.inject.iter().filter(|(_, rule)| rule.event.is(step) && here(rule.state));
         let active: Vec<usize> = matching.map(|(number, _)| *number).collect();
-        let next = self.transitions.iter().find(|rule| rule.event == event && here(rule.state));
+        let next = self.transitions.iter().find(|rule| rule.event.is(step) && here(rule.state));
         let next = next.map_or(self.number, |rule| rule.new_state);
         if !active.is_empty() {
             self.active = active;
@@ -57,9 +58,9 @@ impl State {
     }
 
     /// Turns the break points of an event into stopped requests, the youngest first. Returns their numbers and tags.
-    fn suspend(&mut self, event: Event) -> Vec<(u64, String)> {
+    fn suspend(&mut self, step: &Step) -> Vec<(u64, String)> {
         let mut stopped = Vec::new();
-        while let Some(at) = self.breakpoints.iter().rposition(|(of, _)| *of == event) {
+        while let Some(at) = self.breakpoints.iter().rposition(|(of, _)| of.is(step)) {
             let (_, tag) = self.breakpoints.remove(at);
             stopped.push((self.next_suspension, tag));
             self.next_suspension += 1;
@@ -99,7 +100,7 @@ impl Engine {
             written: 0,
             flushed: 0,
         };
-        state.apply(Event::None);
+        state.apply(&Step::NONE);
         Self { state: Mutex::new(state), changed: Condvar::new(), no_flush, say }
     }
 
@@ -133,10 +134,10 @@ impl Engine {
     }
 
     /// Takes a step: other rules become active, and the request stops here if there is a break point.
-    pub(crate) fn event(&self, event: Event) {
+    pub(crate) fn step(&self, step: &Step) {
         let mut state = self.state.lock();
-        state.apply(event);
-        let stopped = state.suspend(event);
+        state.apply(step);
+        let stopped = state.suspend(step);
         for (_, tag) in &stopped {
             (self.say)(&format!("blkdebug: Suspended request '{tag}'"));
         }
@@ -166,7 +167,7 @@ impl Engine {
 
 impl Breakpoints for Engine {
     fn set(&self, event: &str, tag: &str) -> Result<()> {
-        let event = event.parse().map_err(|_| not_found("break"))?;
+        let event = EventName::parse(event).ok_or_else(|| not_found("break"))?;
         self.state.lock().breakpoints.push((event, tag.to_owned()));
         Ok(())
     }

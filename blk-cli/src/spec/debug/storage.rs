@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::{Event, PassThrough};
+use blk_core::storage::{PassThrough, Step};
 use blk_core::{Extent, Result, Storage, StorageRun};
 
 use super::Engine;
@@ -82,7 +82,7 @@ impl PassThrough for DebugStorage {
         self.inner.sync()
     }
 
-    fn event(&self, event: Event) {
-        self.engine.event(event);
+    fn step(&self, step: &'static Step) {
+        self.engine.step(step);
     }
 }

@@ -1,6 +1,5 @@
 use std::sync::Arc;
 
-use blk_core::storage::Event;
 use blk_core::testing::{Maker, conformance};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, Result, Storage, WriteFlags,
@@ -25,12 +24,12 @@ fn over_bytes(engine: Arc<Engine>) -> DebugStorage {
 }
 
 fn read(storage: &DebugStorage, offset: u64) -> i32 {
-    storage.event(Event::ReadAio);
+    storage.step(&blk_raw::steps::READ_AIO);
     storage.read_at(offset, &mut [0; 512]).map_or_else(|error| error.errno(), |()| 0)
 }
 
 fn write(storage: &DebugStorage) -> i32 {
-    storage.event(Event::WriteAio);
+    storage.step(&blk_raw::steps::WRITE_AIO);
     storage.write_at(0, &[0; 512]).map_or_else(|error| error.errno(), |()| 0)
 }
 

@@ -3,9 +3,9 @@
 //! Bytes that are changed at random rarely stay a specification that can be opened: a wrong letter in a name is a file that does not
 //! exist. So a part of the inputs is made whole, from the grammar, and now and then with a value that fits nowhere.
 
-use blk_core::storage::Event;
 use blk_verify::random::Random;
 
+use crate::spec::events::QEMU_EVENTS;
 use crate::spec::options::{NodeOptions, Value};
 
 /// How deep nodes nest in what is made whole.
@@ -207,8 +207,7 @@ fn rules_file(rng: &mut Random) -> String {
 /// The options of a rule; whether it is one that injects an error.
 fn rule(rng: &mut Random, options: &mut NodeOptions, prefix: &str) -> bool {
     // Most events never come while an image is opened, so that it can be.
-    let events: Vec<&str> = Event::ALL.iter().map(|event| event.as_str()).collect();
-    options.set(&format!("{prefix}event"), rng.one_of(&events));
+    options.set(&format!("{prefix}event"), rng.one_of(&QEMU_EVENTS));
     let is_inject = rng.chance(1, 2);
     if is_inject {
         set_some(rng, options, prefix, RULE);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::{Event, PassThrough};
+use blk_core::storage::{PassThrough, Step};
 use blk_core::{Extent, Result, Storage};
 
 use super::{Bytes, Limited};
@@ -20,8 +20,8 @@ impl Bytes for Arc<dyn Storage> {
         self.write_at(offset, buf)
     }
 
-    fn event(&self, event: Event) {
-        (**self).event(event);
+    fn step(&self, step: &'static Step) {
+        (**self).step(step);
     }
 }
 

@@ -101,9 +101,9 @@ impl blk_core::storage::PassThrough for Steps {
         &self.0
     }
 
-    fn event(&self, event: Event) {
-        if event.as_str().starts_with("pwritev_rmw") {
-            self.1.lock().push(event.as_str());
+    fn step(&self, step: &'static Step) {
+        if step.name.starts_with("pwritev_rmw") {
+            self.1.lock().push(step.name);
         }
     }
 }

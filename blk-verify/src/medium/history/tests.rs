@@ -38,7 +38,7 @@ fn only_what_was_synced_after_it_completed_is_durable() {
 fn an_operation_in_flight_at_a_sync_stays_pending() {
     let mut history = History::new(MemoryStorage::from_bytes(&[9; 1024]), 512).unwrap();
     let write = |offset, byte| Change::Write { offset, bytes: vec![byte; 512].into() };
-    let step = Event::WriteAio;
+    let step = &Step::NONE;
     let ops = [
         Operation { change: write(0, 1), step, issued: 1, completed: Some(4) },
         Operation { change: write(512, 2), step, issued: 2, completed: Some(3) },
