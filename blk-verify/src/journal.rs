@@ -5,6 +5,7 @@ use std::fmt;
 use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 
+use crate::progress;
 use crate::report::Finding;
 use crate::scenario::Request;
 use crate::stamp;
@@ -59,6 +60,7 @@ impl Journal {
         let count = self.request_count() + 1;
         self.count.store(count, Ordering::Relaxed);
         let number = stamp::number_of(count);
+        progress::at_request(number);
         let slot = number as usize % REMEMBERED;
         if slot >= inner.requests.len() {
             let length = (slot + 1).next_power_of_two().min(REMEMBERED);

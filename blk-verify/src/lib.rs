@@ -15,6 +15,7 @@ pub mod minimise;
 pub mod mutate;
 mod oracle;
 mod perform;
+pub mod progress;
 pub mod race;
 pub mod random;
 mod range_lock;

@@ -4,6 +4,7 @@ use std::fmt;
 
 use blk_core::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
+use crate::progress;
 use crate::scenario::{Fill, Request};
 use crate::stamp;
 
@@ -44,6 +45,7 @@ impl Performer {
         request: Request,
         fill_bytes: u64,
     ) -> Result<()> {
+        progress::step();
         match request {
             Request::Read { offset, length } => self.read(disk, offset, length),
             Request::Write { .. } | Request::WriteCompressed { .. } => {

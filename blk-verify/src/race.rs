@@ -264,7 +264,7 @@ impl Run<'_> {
         let lanes = (0..self.lanes).map(|lane| {
             let (court, disk, control) =
                 (Arc::clone(&self.court), Arc::clone(disk), Arc::clone(&self.control));
-            let body = move || lane::drive(&court, &disk, lane, |turn| control.begin(turn));
+            let body = move || lane::drive(&court, &disk, lane, |number, turn| control.begin(number, turn));
             Box::new(body) as Box<dyn FnOnce() + Send>
         });
         let ended = self.tasks.run(&self.control, lanes.collect());

@@ -11,10 +11,10 @@ use crate::verify::UNREAD;
 const PIECES_MAX: usize = 1 << 16;
 
 /// Makes requests as lane number `lane`, until there are no more. `begins` hears of each before it is made.
-pub(super) fn drive(court: &Court, disk: &Disk, lane: usize, begins: impl Fn(Turn)) {
+pub(super) fn drive(court: &Court, disk: &Disk, lane: usize, begins: impl Fn(u32, Turn)) {
     let mut performer = Performer::default();
     while let Some(begun) = court.begin(lane) {
-        begins(begun.turn);
+        begins(begun.number, begun.turn);
         let answered = make(disk, &begun, &mut performer);
         court.end(lane, answered);
     }

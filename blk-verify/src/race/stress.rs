@@ -77,7 +77,7 @@ pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<Race
         for lane in 0..lanes {
             let (court, disk, panic) = (&court, &disk, &panic);
             scope.spawn(move || {
-                let driven = catch_unwind(AssertUnwindSafe(|| lane::drive(court, disk, lane, |_| ())));
+                let driven = catch_unwind(AssertUnwindSafe(|| lane::drive(court, disk, lane, |_, _| ())));
                 if let Err(payload) = driven {
                     panic.lock().get_or_insert(payload);
                 }

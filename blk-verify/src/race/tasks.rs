@@ -9,12 +9,13 @@ use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 
 use blk_core::sync::Mutex;
 use blk_core::sync::model::{self, Hook};
 use generator::{Generator, Gn};
 
+use crate::progress;
 use crate::scenario::Turn;
 
 /// Stack of a task in words: 512 KiB, of which only what is used costs memory.
@@ -77,15 +78,18 @@ pub(super) struct Control {
 struct Request {
     turn: AtomicU8,
     points: AtomicU64,
+    /// Its place in the scenario, from 1; 0 before the first.
+    number: AtomicU32,
 }
 
 /// Ends a task that is abandoned.
 struct Abandoned;
 
 impl Control {
-    /// The running task begins a request that gives way at `turn`.
-    pub(super) fn begin(&self, turn: Turn) {
+    /// The running task begins request number `number`, which gives way at `turn`.
+    pub(super) fn begin(&self, number: u32, turn: Turn) {
         let request = &self.requests[self.running.load(Ordering::Relaxed)];
+        request.number.store(number, Ordering::Relaxed);
         request.turn.store(turn.byte(), Ordering::Relaxed);
         request.points.store(0, Ordering::Relaxed);
     }
@@ -216,6 +220,7 @@ impl Tasks {
 
     fn resume(&mut self, control: &Control, hook: &Rc<dyn Hook>, task: usize) -> Stopped {
         control.running.store(task, Ordering::Relaxed);
+        progress::at_request(control.requests[task].number.load(Ordering::Relaxed));
         model::with_hook(Rc::clone(hook), || self.stacks[task].resume());
         control.stopped()
     }
@@ -246,7 +251,7 @@ mod tests {
             let (control, log) = (Arc::clone(&control), Arc::clone(&log));
             let turn = Turn::parse(turn).unwrap_or_default();
             Box::new(move || {
-                control.begin(turn);
+                control.begin(1, turn);
                 body(index, &log);
             }) as Box<dyn FnOnce() + Send>
         });
