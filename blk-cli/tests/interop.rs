@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blk_cli::spec::Locking;
-use blk_core::{Access, Disk, Extent, FileStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DiscardFlags, Disk, Extent, FileStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
+};
 use qemu::{qemu_img, qemu_io};
 
 /// One image of the product that is tested.
@@ -91,7 +93,7 @@ fn change(disk: &Disk, shape: Shape, round: u8, model: &mut [u8]) {
         .unwrap();
     model[zeroed.offset as usize..zeroed.end() as usize].fill(0);
     let gone = Extent::new(size / 3 / cluster * cluster, cluster);
-    disk.discard(gone).unwrap();
+    disk.discard(gone, DiscardFlags::default()).unwrap();
     disk.read(gone.offset, &mut model[gone.offset as usize..gone.end() as usize]).unwrap();
 }
 

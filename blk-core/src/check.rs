@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// What a check may change.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum RepairMode {
     /// Nothing.
     #[default]

@@ -3,12 +3,18 @@
 //! Callers talk to a [`Disk`], never to a driver. It checks each request once (range, overflow, alignment, access), splits what
 //! is too large, emulates what the driver lacks (zeroes by writing them, FUA by flushing), and asserts what the driver owes.
 
-use std::sync::Arc;
+mod abilities;
+mod transfer;
+
+use std::fmt;
+use std::io::{IoSlice, IoSliceMut};
+use std::sync::{Arc, Weak};
 
 use crate::sync::Mutex;
+use crate::sync::atomic::AtomicBool;
 use crate::{
-    BackingFile, BlockDriver, BlockStatus, Check, CheckReport, Error, Extent, ImageInfo, Info, Limits,
-    Overlay, Preallocation, RepairMode, Resize, Result, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, DiscardFlags, Error, Extent, Limits, Result, StorageRun, WriteFlags, ZeroFlags,
+    vectored,
 };
 
 /// Whether a disk may be written.
@@ -21,18 +27,32 @@ pub enum Access {
     ReadWrite,
 }
 
-/// How many bytes of zeroes are written at a time where a driver cannot do better.
-const ZEROES_BYTES: usize = 64 << 10;
-static ZEROES: [u8; ZEROES_BYTES] = [0; ZEROES_BYTES];
+/// Is called when the size of a disk has changed, with the size that it has now. See [`Disk::watch_size`].
+pub type SizeWatcher = dyn Fn(u64) + Send + Sync;
 
 /// An open disk: a driver behind the checks that all drivers share.
-#[derive(Debug)]
 pub struct Disk {
     driver: Box<dyn BlockDriver>,
     access: Access,
     limits: Limits,
+    /// Reads and writes up to this size go to the driver as they are; 0 where every buffer has to be looked at. Bytes.
+    direct_bytes_max: u64,
     /// Held while the size changes: what the driver reports afterwards is compared with what was asked.
     resizing: Mutex<()>,
+    watchers: Mutex<Vec<Weak<SizeWatcher>>>,
+    /// Somebody has asked to be told of another size. Without that the lock is not taken: it is a point of a model's schedule.
+    is_watched: AtomicBool,
+}
+
+impl fmt::Debug for Disk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { driver, access, limits, .. } = self;
+        f.debug_struct("Disk")
+            .field("driver", driver)
+            .field("access", access)
+            .field("limits", limits)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Disk {
@@ -46,11 +66,16 @@ impl Disk {
 
     /// As [`Disk::new`], for a driver that is boxed already.
     pub fn from_box(driver: Box<dyn BlockDriver>, access: Access) -> Self {
-        let limits = driver.limits();
-        assert!(limits.request_alignment.is_power_of_two(), "alignment is a power of two: {limits:?}");
-        assert!(limits.transfer_bytes_max > 0, "some transfer must be possible: {limits:?}");
-        assert!(limits.transfer_bytes_max.is_multiple_of(limits.request_alignment), "{limits:?}");
-        Self { driver, access, limits, resizing: Mutex::new(()) }
+        let mut limits = driver.limits();
+        if let Some(contradiction) = limits.contradiction() {
+            panic!("{contradiction}: {limits:?}");
+        }
+        limits.preferred_bytes = limits.preferred_bytes.max(limits.request_alignment);
+        let direct_bytes_max = if limits.memory_alignment == 1 { limits.transfer_bytes_max } else { 0 };
+        let watchers = Mutex::default();
+        let is_watched = AtomicBool::new(false);
+        let resizing = Mutex::new(());
+        Self { driver, access, limits, direct_bytes_max, resizing, watchers, is_watched }
     }
 
     /// Size in bytes.
@@ -69,13 +94,13 @@ impl Disk {
         &self.limits
     }
 
-    /// The driver itself, without the checks: prefer the abilities of the disk, such as [`Disk::as_check`].
-    pub fn driver(&self) -> &dyn BlockDriver {
+    /// The driver itself, without the checks.
+    pub(crate) fn driver(&self) -> &dyn BlockDriver {
         &*self.driver
     }
 
     /// The disk of the backing file, which shows where this one has nothing.
-    pub fn backing(&self) -> Option<&Arc<Disk>> {
+    pub fn backing(&self) -> Option<&Arc<Self>> {
         self.driver.backing()
     }
 
@@ -83,50 +108,78 @@ impl Disk {
     #[inline]
     pub fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.check_range(offset, buf.len() as u64)?;
-        if buf.len() as u64 <= self.limits.transfer_bytes_max && !buf.is_empty() {
+        if buf.len() as u64 <= self.direct_bytes_max && !buf.is_empty() {
             return self.driver.read(offset, buf);
         }
-        let mut at = offset;
-        for part in buf.chunks_mut(self.transfer_bytes()) {
-            self.driver.read(at, part)?;
-            at += part.len() as u64;
-        }
-        Ok(())
+        self.read_parts(offset, buf)
     }
 
     /// Writes `buf` at `offset`.
     #[inline]
     pub fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         self.check_write(offset, buf.len() as u64)?;
-        if !flags.fua && buf.len() as u64 <= self.limits.transfer_bytes_max && !buf.is_empty() {
+        if !flags.fua && buf.len() as u64 <= self.direct_bytes_max && !buf.is_empty() {
             return self.driver.write(offset, buf, flags);
         }
-        let passed = WriteFlags { fua: flags.fua && self.limits.can_fua, ..flags };
-        let mut at = offset;
-        for part in buf.chunks(self.transfer_bytes()) {
-            self.driver.write(at, part, passed)?;
-            at += part.len() as u64;
+        self.write_parts(offset, buf, flags)
+    }
+
+    /// Fills the pieces of `bufs`, in order, with the bytes from `offset` on: as [`Disk::read`] into one buffer.
+    pub fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let length = vectored::bytes_of_mut(bufs)?;
+        self.check_range(offset, length)?;
+        if length > 0 && length <= self.direct_bytes_max {
+            return self.driver.read_vectored(offset, bufs);
         }
-        self.flush_for_fua(flags.fua)
+        vectored::read_joined(bufs, |buf| self.read_parts(offset, buf))
+    }
+
+    /// Writes the pieces of `bufs`, in order, from `offset` on: as [`Disk::write`] of one buffer.
+    pub fn write_vectored(&self, offset: u64, bufs: &[IoSlice<'_>], flags: WriteFlags) -> Result<()> {
+        let length = vectored::bytes_of(bufs)?;
+        self.check_write(offset, length)?;
+        if length == 0 || length > self.direct_bytes_max {
+            return vectored::write_joined(bufs, |buf| self.write_parts(offset, buf, flags));
+        }
+        let native = self.limits.native.write_fua;
+        let passed = WriteFlags { fua: flags.fua && native, ..flags };
+        self.driver.write_vectored(offset, bufs, passed)?;
+        self.flush_for_fua(flags.fua, native)
     }
 
     /// Makes `extent` read as zeroes.
     pub fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         self.check_write(extent.offset, extent.length)?;
-        let passed = ZeroFlags { fua: flags.fua && self.limits.can_fua, ..flags };
-        for part in self.parts(extent) {
-            self.zero_part(part, passed)?;
+        let native = self.limits.native;
+        if flags.fast_only && !native.fast_zero {
+            return Err(Error::unsupported("zeroes that are faster than a write"));
         }
-        self.flush_for_fua(flags.fua)
+        // Zeroes may end up as a write, which has to be able to do it too.
+        let is_native = native.zero_fua && native.write_fua;
+        let passed = ZeroFlags { fua: flags.fua && is_native, ..flags };
+        for part in parts(extent, self.limits.zero_bytes_max) {
+            match self.zero_part(part, passed) {
+                // A part is done already, so nothing can be refused any more: it only takes longer.
+                Err(Error::Unsupported { .. }) if flags.fast_only && part.offset > extent.offset => {
+                    self.zero_part(part, ZeroFlags { no_fallback: false, fast_only: false, ..passed })?;
+                }
+                answered => answered?,
+            }
+        }
+        self.flush_for_fua(flags.fua, is_native)
     }
 
     /// Tells that the bytes of `extent` are no longer needed; each keeps its value or becomes zero.
-    pub fn discard(&self, extent: Extent) -> Result<()> {
+    pub fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         self.check_write(extent.offset, extent.length)?;
         if !self.limits.can_discard {
             return Err(Error::unsupported("discard"));
         }
-        self.parts(extent).try_for_each(|part| self.driver.discard(part))
+        let native = self.limits.native.discard_fua;
+        let passed = DiscardFlags { fua: flags.fua && native };
+        parts(extent, self.limits.discard_bytes_max)
+            .try_for_each(|part| self.driver.discard(part, passed))?;
+        self.flush_for_fua(flags.fua, native)
     }
 
     /// Puts everything that completed requests wrote on stable storage.
@@ -134,15 +187,47 @@ impl Disk {
         if self.access == Access::ReadOnly { Ok(()) } else { self.driver.flush() }
     }
 
+    /// Tells that `extent` will be read soon, so that it is kept at hand. Nothing changes, and nothing need happen.
+    pub fn prefetch(&self, extent: Extent) -> Result<()> {
+        self.check_range(extent.offset, extent.length)?;
+        if extent.is_empty() { Ok(()) } else { self.driver.prefetch(extent) }
+    }
+
     /// What the top layer alone knows about the start of `extent`, which must not be empty.
     pub fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        self.check_range(extent.offset, extent.length)?;
-        if extent.is_empty() {
-            return Err(Error::invalid_option("length", "block status of 0 bytes"));
-        }
+        self.check_status(extent)?;
         let status = self.driver.block_status(extent)?;
         self.assert_coherent(extent, status);
         Ok(status)
+    }
+
+    /// What the top layer alone knows about the first runs of `extent`, which must not be empty: at least one and at most
+    /// `runs_max`, one after another from the start. They may end before the extent does.
+    pub fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        self.check_status(extent)?;
+        if runs_max == 0 {
+            return Err(Error::invalid_option("runs", "block status of 0 runs"));
+        }
+        let runs = self.driver.block_status_runs(extent, runs_max)?;
+        assert!((1..=runs_max).contains(&runs.len()), "{} of {runs_max} runs of {extent:?}", runs.len());
+        let mut rest = extent;
+        for run in &runs {
+            assert!(!rest.is_empty(), "the runs reach past {extent:?}: {runs:?}");
+            self.assert_coherent(rest, *run);
+            rest = Extent::between(rest.offset + run.length, rest.end());
+        }
+        Ok(runs)
+    }
+
+    /// What the host has for the start of `extent`, which must not be empty and which [`Disk::block_status`] calls stored as plain
+    /// bytes: see [`BlockDriver::host_run`].
+    pub fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        self.check_status(extent)?;
+        let run = self.driver.host_run(extent)?;
+        if let Some(StorageRun { length, .. }) = run {
+            assert!(length > 0 && length <= extent.length, "the host's run of {extent:?} has {length} bytes");
+        }
+        Ok(run)
     }
 
     /// What a driver owes about the block status of `extent`.
@@ -153,6 +238,7 @@ impl Disk {
         // The extent is whole units, so whoever asks on from where the status ends asks for whole units again.
         assert!(length.is_multiple_of(unit), "block status of {extent:?} ends inside a unit: {status:?}");
         assert!(!compressed || (allocated && host_offset.is_none()), "compressed, not plain: {status:?}");
+        assert!(!(compressed && zero), "what reads as zeroes by a mark is not compressed: {status:?}");
         assert!(
             !zero || allocated || self.backing().is_none(),
             "whether {extent:?} is zero is the backing file's to say: {status:?}"
@@ -161,134 +247,6 @@ impl Disk {
             assert!(allocated, "only what is allocated lies somewhere: {status:?}");
             assert!(host.checked_add(length).is_some(), "the host's file ends before 2^64: {status:?}");
         }
-    }
-
-    /// Makes the disk `size` bytes long; bytes that are gained read as zeroes.
-    pub fn resize(&self, size: u64) -> Result<()> {
-        self.change_size(size, |resize| resize.resize(size))
-    }
-
-    /// Makes the disk `size` bytes long and allocates what it gains.
-    ///
-    /// # Errors
-    /// [`Error::InvalidOption`] if something is to be allocated and the disk would become smaller, and what
-    /// [`crate::Resize::grow`] says.
-    pub fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        if preallocation == Preallocation::Off {
-            return self.resize(size);
-        }
-        self.change_size(size, |resize| {
-            if size < self.driver.size() {
-                return Err(Error::invalid_option("preallocation", "it needs a disk that becomes larger"));
-            }
-            resize.grow(size, preallocation)
-        })
-    }
-
-    fn change_size(&self, size: u64, change: impl FnOnce(&dyn Resize) -> Result<()>) -> Result<()> {
-        self.check_writable()?;
-        if !size.is_multiple_of(self.limits.request_alignment) {
-            let alignment = self.limits.request_alignment;
-            return Err(Error::Misaligned { offset: 0, length: size, alignment });
-        }
-        let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
-        let _alone = self.resizing.lock();
-        let old = self.driver.size();
-        let changed = change(resize);
-        let found = self.driver.size();
-        match &changed {
-            Ok(()) => assert_eq!(found, size, "driver reports another size than it was resized to"),
-            Err(error) if error.is_refusal() => {
-                assert_eq!(found, old, "driver refuses to resize to {size} bytes and has changed: {error}");
-            }
-            Err(error) => {
-                assert!(found == old || found == size, "{old} to {size} bytes failed at {found}: {error}");
-            }
-        }
-        changed
-    }
-
-    /// Checks the image's metadata, repairing what `repair` allows.
-    pub fn check(&self, repair: RepairMode) -> Result<CheckReport> {
-        if repair != RepairMode::None {
-            self.check_writable()?;
-        }
-        self.driver.as_check().ok_or_else(|| Error::unsupported("check"))?.check(repair)
-    }
-
-    /// What the image says about itself now.
-    pub fn info(&self) -> Result<ImageInfo> {
-        self.driver.as_info().ok_or_else(|| Error::unsupported("info"))?.info()
-    }
-
-    /// Itself, if its driver can change the size.
-    pub fn as_resize(&self) -> Option<&dyn Resize> {
-        self.driver.as_resize().map(|_| self as &dyn Resize)
-    }
-
-    /// Itself, if its driver can check its own metadata.
-    pub fn as_check(&self) -> Option<&dyn Check> {
-        self.driver.as_check().map(|_| self as &dyn Check)
-    }
-
-    /// Itself, if its driver can tell what the image is.
-    pub fn as_info(&self) -> Option<&dyn Info> {
-        self.driver.as_info().map(|_| self as &dyn Info)
-    }
-
-    /// Itself, if its driver can have a backing file.
-    pub fn as_overlay(&self) -> Option<&dyn Overlay> {
-        self.driver.as_overlay().map(|_| self as &dyn Overlay)
-    }
-
-    fn overlay(&self) -> Result<&dyn Overlay> {
-        self.check_writable()?;
-        self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
-    }
-
-    /// Writes everything back and leaves the image as a clean one.
-    pub fn close(&self) -> Result<()> {
-        if self.access == Access::ReadOnly { Ok(()) } else { self.driver.close() }
-    }
-
-    fn zero_part(&self, part: Extent, flags: ZeroFlags) -> Result<()> {
-        if self.limits.can_write_zeroes {
-            match self.driver.write_zeroes(part, flags) {
-                Err(Error::Unsupported { .. }) if !flags.no_fallback => {}
-                answered => return answered,
-            }
-        } else if flags.no_fallback {
-            return Err(Error::unsupported("write zeroes without writing data"));
-        }
-        let mut at = part.offset;
-        while at < part.end() {
-            // Pieces end between sectors: a sector is never made of two requests' halves.
-            let whole = ZEROES_BYTES as u64 - at % ZEROES_BYTES as u64;
-            let length = (part.end() - at).min(whole);
-            let write = WriteFlags { fua: flags.fua, compressed: false };
-            self.driver.write(at, &ZEROES[..length as usize], write)?;
-            at += length;
-        }
-        Ok(())
-    }
-
-    fn flush_for_fua(&self, fua: bool) -> Result<()> {
-        if fua && !self.limits.can_fua { self.driver.flush() } else { Ok(()) }
-    }
-
-    fn transfer_bytes(&self) -> usize {
-        usize::try_from(self.limits.transfer_bytes_max).unwrap_or(usize::MAX)
-    }
-
-    fn parts(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
-        let max = self.limits.transfer_bytes_max;
-        let mut rest = extent;
-        std::iter::from_fn(move || {
-            let length = rest.length.min(max);
-            let part = Extent::new(rest.offset, length);
-            rest = Extent::new(rest.offset + length, rest.length - length);
-            (length > 0).then_some(part)
-        })
     }
 
     fn check_writable(&self) -> Result<()> {
@@ -301,8 +259,16 @@ impl Disk {
         self.check_range(offset, length)
     }
 
+    fn check_status(&self, extent: Extent) -> Result<()> {
+        self.check_range(extent.offset, extent.length)?;
+        if extent.is_empty() {
+            return Err(Error::invalid_option("length", "block status of 0 bytes"));
+        }
+        Ok(())
+    }
+
     #[inline]
-    fn check_range(&self, offset: u64, length: u64) -> Result<()> {
+    pub(crate) fn check_range(&self, offset: u64, length: u64) -> Result<()> {
         let alignment = self.limits.request_alignment;
         if (offset | length) & (alignment - 1) != 0 {
             return Err(Error::Misaligned { offset, length, alignment });
@@ -315,34 +281,16 @@ impl Disk {
     }
 }
 
-impl Resize for Disk {
-    fn resize(&self, size: u64) -> Result<()> {
-        Self::resize(self, size)
-    }
-
-    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        Self::grow(self, size, preallocation)
-    }
+/// `extent` in parts of `bytes_max` bytes.
+fn parts(extent: Extent, bytes_max: u64) -> impl Iterator<Item = Extent> {
+    let mut rest = extent;
+    std::iter::from_fn(move || {
+        let length = rest.length.min(bytes_max);
+        let part = Extent::new(rest.offset, length);
+        rest = Extent::new(rest.offset + length, rest.length - length);
+        (length > 0).then_some(part)
+    })
 }
 
-impl Check for Disk {
-    fn check(&self, repair: RepairMode) -> Result<CheckReport> {
-        Self::check(self, repair)
-    }
-}
-
-impl Info for Disk {
-    fn info(&self) -> Result<ImageInfo> {
-        Self::info(self)
-    }
-}
-
-impl Overlay for Disk {
-    fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
-        self.overlay()?.set_backing(backing)
-    }
-
-    fn forget_content(&self) -> Result<()> {
-        self.overlay()?.forget_content()
-    }
-}
+#[cfg(test)]
+mod tests;

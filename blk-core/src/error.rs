@@ -83,6 +83,20 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
+    /// A server refused a request with an error number that says no more than that. What it says in a number that has a kind here
+    /// is that kind: see [`Error::from_errno`].
+    Remote {
+        /// The Linux error number that it sent.
+        errno: i32,
+        /// Which request, and what else it said.
+        what: Cow<'static, str>,
+    },
+    /// The connection to a server is gone, and with it the answers to all requests that were in flight: each was done, in part or
+    /// as a whole, or not at all.
+    Disconnected {
+        /// From what, and why.
+        what: Cow<'static, str>,
+    },
     /// An earlier failure left the state of this handle unknown; only a reopen helps.
     Poisoned {
         /// The earlier failure.
@@ -103,6 +117,9 @@ pub enum Error {
 }
 
 /// The kind of an [`Error`], for comparing answers: details such as offsets legitimately differ between drivers.
+///
+/// It is written out and not derived from the variants: several of them are one kind, and what a server said has the kind that its
+/// number has here.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -122,14 +139,29 @@ pub enum ErrorKind {
     Corrupt,
     /// [`Error::NoSpace`]
     NoSpace,
-    /// [`Error::Io`]
+    /// [`Error::Io`], [`Error::Remote`]
     Io,
+    /// [`Error::Disconnected`]
+    Disconnected,
     /// [`Error::Poisoned`]
     Poisoned,
     /// [`Error::Unresolved`]
     Unresolved,
     /// [`Error::Mismatch`]
     Mismatch,
+}
+
+/// Linux error numbers.
+mod errno {
+    pub(super) const EPERM: i32 = 1;
+    pub(super) const EIO: i32 = 5;
+    pub(super) const EINVAL: i32 = 22;
+    pub(super) const ENOSPC: i32 = 28;
+    pub(super) const EROFS: i32 = 30;
+    pub(super) const ENOSYS: i32 = 38;
+    pub(super) const ENOTSUP: i32 = 95;
+    pub(super) const ESHUTDOWN: i32 = 108;
+    pub(super) const EDQUOT: i32 = 122;
 }
 
 impl Error {
@@ -140,11 +172,14 @@ impl Error {
             Self::Misaligned { .. } => ErrorKind::Misaligned,
             Self::ReadOnly => ErrorKind::ReadOnly,
             Self::Unsupported { .. } | Self::UnknownFormat { .. } => ErrorKind::Unsupported,
-            Self::InvalidOption { .. } => ErrorKind::InvalidOption,
+            Self::InvalidOption { .. } | Self::Remote { errno: errno::EINVAL, .. } => {
+                ErrorKind::InvalidOption
+            }
             Self::Malformed { .. } => ErrorKind::Malformed,
             Self::Corrupt { .. } => ErrorKind::Corrupt,
             Self::NoSpace { .. } => ErrorKind::NoSpace,
-            Self::Io { .. } => ErrorKind::Io,
+            Self::Io { .. } | Self::Remote { .. } => ErrorKind::Io,
+            Self::Disconnected { .. } => ErrorKind::Disconnected,
             Self::Poisoned { .. } => ErrorKind::Poisoned,
             Self::Unresolved { .. } => ErrorKind::Unresolved,
             Self::Mismatch { .. } => ErrorKind::Mismatch,
@@ -153,22 +188,37 @@ impl Error {
 
     /// The Linux error number that a kernel or an NBD server would report for this.
     pub fn errno(&self) -> i32 {
-        const EIO: i32 = 5;
-        const EPERM: i32 = 1;
-        const EINVAL: i32 = 22;
-        const ENOSPC: i32 = 28;
-        const ENOTSUP: i32 = 95;
+        use errno::{EINVAL, EIO, ENOSPC, ENOTSUP, EPERM, ESHUTDOWN};
         match self {
             Self::OutOfRange { .. } | Self::Misaligned { .. } | Self::InvalidOption { .. } => EINVAL,
             Self::ReadOnly => EPERM,
             Self::Unsupported { .. } | Self::UnknownFormat { .. } => ENOTSUP,
             Self::NoSpace { .. } => ENOSPC,
             Self::Io { source, .. } => source.raw_os_error().unwrap_or(EIO),
+            Self::Remote { errno, .. } => *errno,
+            Self::Disconnected { .. } => ESHUTDOWN,
             Self::Malformed { .. }
             | Self::Corrupt { .. }
             | Self::Poisoned { .. }
             | Self::Unresolved { .. }
             | Self::Mismatch { .. } => EIO,
+        }
+    }
+
+    /// The error that a server means by a Linux error number: the inverse of [`Error::errno`] as far as there is one. `what` says
+    /// which request was refused, and what else the server said.
+    ///
+    /// A number of which one kind of error is meant becomes that one, so that the answers of a disk here and of a disk over there
+    /// can be compared; all others, EINVAL and EIO among them, become [`Error::Remote`].
+    pub fn from_errno(errno: i32, what: impl Into<Cow<'static, str>>) -> Self {
+        use errno::{EDQUOT, ENOSPC, ENOSYS, ENOTSUP, EPERM, EROFS, ESHUTDOWN};
+        let what = what.into();
+        match errno {
+            EPERM | EROFS => Self::ReadOnly,
+            ENOTSUP | ENOSYS => Self::Unsupported { what },
+            ENOSPC | EDQUOT => Self::NoSpace { what },
+            ESHUTDOWN => Self::Disconnected { what },
+            _ => Self::Remote { errno, what },
         }
     }
 
@@ -236,6 +286,10 @@ impl fmt::Display for Error {
             Self::Io { operation, offset, source } => {
                 write!(f, "{operation} failed at offset {offset:#x}: {source}")
             }
+            Self::Remote { errno, what } => {
+                write!(f, "the server refused: {what}: {}", io::Error::from_raw_os_error(*errno))
+            }
+            Self::Disconnected { what } => write!(f, "the connection is gone: {what}"),
             Self::Poisoned { cause } => {
                 write!(f, "refused after an earlier failure, reopen the disk: {cause}")
             }
@@ -251,5 +305,45 @@ impl std::error::Error for Error {
             Self::Io { source, .. } => Some(source),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_of_a_server_become_the_error_that_has_them() {
+        for (errno, kind) in [
+            (1, ErrorKind::ReadOnly),
+            (5, ErrorKind::Io),
+            (12, ErrorKind::Io),
+            (22, ErrorKind::InvalidOption),
+            (28, ErrorKind::NoSpace),
+            (30, ErrorKind::ReadOnly),
+            (38, ErrorKind::Unsupported),
+            (75, ErrorKind::Io),
+            (95, ErrorKind::Unsupported),
+            (108, ErrorKind::Disconnected),
+            (122, ErrorKind::NoSpace),
+            (-7, ErrorKind::Io),
+        ] {
+            let error = Error::from_errno(errno, "write of 512 bytes at 0");
+            assert_eq!(error.kind(), kind, "{errno}: {error}");
+        }
+    }
+
+    #[test]
+    fn numbers_go_there_and_come_back() {
+        let io = Error::io("read", 7, io::Error::from_raw_os_error(5));
+        let full = Error::NoSpace { what: "full".into() };
+        let gone = Error::Disconnected { what: "server".into() };
+        for error in [Error::ReadOnly, Error::unsupported("x"), full, gone, io] {
+            let other = Error::from_errno(error.errno(), "there");
+            assert_eq!((other.errno(), other.kind()), (error.errno(), error.kind()), "{error}");
+        }
+        let remote = Error::from_errno(75, "read 0 512");
+        assert_eq!(remote.errno(), 75);
+        assert!(remote.to_string().starts_with("the server refused: read 0 512: "), "{remote}");
     }
 }

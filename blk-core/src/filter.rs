@@ -5,17 +5,20 @@
 //! `missing_trait_methods` refuses an implementation that leaves it to the trait's default.
 
 use std::fmt::Debug;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::{
-    BlockDriver, BlockStatus, Check, Compress, Disk, Extent, Info, Limits, Overlay, Preallocation, Resize,
-    Result, StorageRun, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits, NativeFlags,
+    Overlay, Preallocation, Queue, Resize, Result, StorageRun, WriteFlags, ZeroFlags, driver::status_runs,
+    vectored,
 };
 
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
 ///
-/// Abilities that work on the image rather than on the disk (check, info, overlay) would leave the filter out, so there are
-/// none by default; compressed writes go through [`PassThrough::write`]. A filter that does not mind hands on the inner disk's: `self.inner().as_check()`.
+/// Abilities that work on the image rather than on the disk (check, info, overlay), and a queue, would leave the filter out, so
+/// there are none by default; compressed and vectored writes go through [`PassThrough::write`]. A filter that does not mind hands
+/// on the inner disk's: `self.inner().as_check()`.
 pub trait PassThrough: Debug + Send + Sync {
     /// The disk that gets what this filter does not change.
     fn inner(&self) -> &Disk;
@@ -26,10 +29,12 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().size()
     }
 
-    /// As [`BlockDriver::limits`]. The inner disk emulates what its driver lacks: zeroes can always be written, and writes
-    /// be made durable.
+    /// As [`BlockDriver::limits`]. The inner disk emulates what its driver lacks: zeroes can always be written, every request be
+    /// made durable, and buffers lie anywhere.
     fn limits(&self) -> Limits {
-        Limits { can_write_zeroes: true, can_fua: true, ..*self.inner().limits() }
+        let inner = self.inner().limits();
+        let native = NativeFlags { fast_zero: inner.native.fast_zero, ..NativeFlags::FUA };
+        Limits { can_write_zeroes: true, memory_alignment: 1, native, ..*inner }
     }
 
     /// As [`BlockDriver::read`].
@@ -44,14 +49,25 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().write(offset, buf, flags)
     }
 
+    /// As [`BlockDriver::read_vectored`]. It is the filter's own [`PassThrough::read`] of one buffer by default, so that no filter
+    /// is left out; one that changes no reads hands it on: `self.inner().read_vectored(offset, bufs)`.
+    fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        vectored::read_joined(bufs, |buf| PassThrough::read(self, offset, buf))
+    }
+
+    /// As [`BlockDriver::write_vectored`], by [`PassThrough::write`] as for reads.
+    fn write_vectored(&self, offset: u64, bufs: &[IoSlice<'_>], flags: WriteFlags) -> Result<()> {
+        vectored::write_joined(bufs, |buf| PassThrough::write(self, offset, buf, flags))
+    }
+
     /// As [`BlockDriver::write_zeroes`].
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         self.inner().write_zeroes(extent, flags)
     }
 
     /// As [`BlockDriver::discard`].
-    fn discard(&self, extent: Extent) -> Result<()> {
-        self.inner().discard(extent)
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
+        self.inner().discard(extent, flags)
     }
 
     /// As [`BlockDriver::flush`].
@@ -62,6 +78,16 @@ pub trait PassThrough: Debug + Send + Sync {
     /// As [`BlockDriver::block_status`].
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         self.inner().block_status(extent)
+    }
+
+    /// As [`BlockDriver::block_status_runs`], by [`PassThrough::block_status`]: a filter that changes one changes both.
+    fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        status_runs(extent, runs_max, |rest| PassThrough::block_status(self, rest))
+    }
+
+    /// As [`BlockDriver::prefetch`].
+    fn prefetch(&self, extent: Extent) -> Result<()> {
+        self.inner().prefetch(extent)
     }
 
     /// As [`BlockDriver::host_run`]. A filter may show other bytes than the host has, so nobody knows by default.
@@ -109,6 +135,11 @@ pub trait PassThrough: Debug + Send + Sync {
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         None
     }
+
+    /// As [`BlockDriver::as_queue`].
+    fn as_queue(&self) -> Option<&dyn Queue> {
+        None
+    }
 }
 
 #[deny(clippy::missing_trait_methods)]
@@ -132,12 +163,20 @@ impl<T: PassThrough> BlockDriver for T {
         PassThrough::write(self, offset, buf, flags)
     }
 
+    fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        PassThrough::read_vectored(self, offset, bufs)
+    }
+
+    fn write_vectored(&self, offset: u64, bufs: &[IoSlice<'_>], flags: WriteFlags) -> Result<()> {
+        PassThrough::write_vectored(self, offset, bufs, flags)
+    }
+
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         PassThrough::write_zeroes(self, extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
-        PassThrough::discard(self, extent)
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
+        PassThrough::discard(self, extent, flags)
     }
 
     fn flush(&self) -> Result<()> {
@@ -146,6 +185,14 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         PassThrough::block_status(self, extent)
+    }
+
+    fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        PassThrough::block_status_runs(self, extent, runs_max)
+    }
+
+    fn prefetch(&self, extent: Extent) -> Result<()> {
+        PassThrough::prefetch(self, extent)
     }
 
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
@@ -178,6 +225,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         PassThrough::as_overlay(self)
+    }
+
+    fn as_queue(&self) -> Option<&dyn Queue> {
+        PassThrough::as_queue(self)
     }
 }
 

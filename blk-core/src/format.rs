@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::signature::{self, PROBED_BYTES};
 use crate::storage::Step;
-use crate::{Access, Disk, Error, OptionSpec, Options, Result, Storage};
+use crate::{Access, CheckReport, Disk, Error, OptionSpec, Options, RepairMode, Result, Secret, Storage};
 
 /// Who may open a name that was found inside an image. Nothing else does.
 pub trait Resolver: Debug + Send + Sync {
@@ -20,6 +20,31 @@ pub trait Resolver: Debug + Send + Sync {
     fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
         Ok(None)
     }
+
+    /// Opens the file `name` as plain bytes: an extent, a data file, a log.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where the name may not or cannot be opened, as by this default.
+    fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
+        let _ = access;
+        Err(denied(name))
+    }
+
+    /// The secret that the caller knows as `id`: the passphrase of an encrypted image. Options name it and never hold it.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where there is none, as by this default.
+    fn secret(&self, id: &str) -> Result<Secret> {
+        Err(Error::Unresolved {
+            name: id.to_owned(),
+            reason: "no secret is known under this name".to_owned(),
+        })
+    }
+}
+
+fn denied(name: &str) -> Error {
+    let reason = "names inside an image are not opened here".to_owned();
+    Error::Unresolved { name: name.to_owned(), reason }
 }
 
 /// Opens nothing: for untrusted images.
@@ -28,28 +53,37 @@ pub struct DenyResolver;
 
 impl Resolver for DenyResolver {
     fn open_backing(&self, name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
-        Err(Error::Unresolved {
-            name: name.to_owned(),
-            reason: "names inside an image are not opened here".to_owned(),
-        })
+        Err(denied(name))
     }
 }
 
-/// Opens disks that the caller has prepared, by name: for tests and embedders.
+/// Opens what the caller has prepared, by name: for tests and embedders.
 #[derive(Debug, Clone, Default)]
 pub struct MapResolver {
     disks: BTreeMap<String, Arc<Disk>>,
+    storages: BTreeMap<String, (Arc<dyn Storage>, Access)>,
+    secrets: BTreeMap<String, Secret>,
 }
 
 impl MapResolver {
     /// A resolver that knows one disk.
     pub fn single(name: &str, disk: Arc<Disk>) -> Self {
-        Self { disks: BTreeMap::from([(name.to_owned(), disk)]) }
+        Self { disks: BTreeMap::from([(name.to_owned(), disk)]), ..Self::default() }
     }
 
     /// Adds a disk under a name.
     pub fn insert(&mut self, name: &str, disk: Arc<Disk>) {
         self.disks.insert(name.to_owned(), disk);
+    }
+
+    /// Adds a storage under a name, for `access` at most.
+    pub fn insert_storage(&mut self, name: &str, storage: Arc<dyn Storage>, access: Access) {
+        self.storages.insert(name.to_owned(), (storage, access));
+    }
+
+    /// Adds a secret under a name.
+    pub fn insert_secret(&mut self, id: &str, secret: Secret) {
+        self.secrets.insert(id.to_owned(), secret);
     }
 }
 
@@ -59,6 +93,21 @@ impl Resolver for MapResolver {
             name: name.to_owned(),
             reason: "no disk was prepared under this name".to_owned(),
         })
+    }
+
+    fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
+        let refused = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
+        match self.storages.get(name) {
+            None => Err(refused("no storage was prepared under this name")),
+            Some((_, Access::ReadOnly)) if access == Access::ReadWrite => Err(refused("it is read-only")),
+            Some((storage, _)) => Ok(Arc::clone(storage)),
+        }
+    }
+
+    fn secret(&self, id: &str) -> Result<Secret> {
+        let reason = || "no secret was prepared under this name".to_owned();
+        let known = self.secrets.get(id).cloned();
+        known.ok_or_else(|| Error::Unresolved { name: id.to_owned(), reason: reason() })
     }
 }
 
@@ -152,6 +201,16 @@ pub trait Format: Debug + Send + Sync {
     /// What its images can do.
     fn features(&self) -> Features {
         Features::default()
+    }
+
+    /// Checks the metadata of the image on `storage`, whoever has made it and whether or not it can be opened, and repairs what
+    /// `repair` allows. `None` where the format has nothing to check. No disk may be open over the storage.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] or [`Error::Unsupported`] where the header says too little to begin with.
+    fn check(&self, storage: &Arc<dyn Storage>, repair: RepairMode) -> Result<Option<CheckReport>> {
+        let _ = (storage, repair);
+        Ok(None)
     }
 
     /// How large a new image of `size` bytes would be. It takes the options of [`Format::create`], and those that it knows
@@ -248,5 +307,39 @@ impl Registry {
     fn surest(&self, probe: &Probe<'_>) -> Option<(u8, &'static dyn Format)> {
         let sure = self.formats.iter().map(|format| (format.probe(probe), *format));
         sure.filter(|(sure, _)| *sure > 0).reduce(|best, other| if other.0 > best.0 { other } else { best })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{ErrorKind, MemoryStorage};
+
+    #[test]
+    fn nothing_is_opened_for_those_who_deny() {
+        let unresolved = [
+            DenyResolver.open_backing("a", None).unwrap_err(),
+            DenyResolver.open_storage("a", Access::ReadOnly).unwrap_err(),
+            DenyResolver.secret("a").unwrap_err(),
+        ];
+        for error in unresolved {
+            assert_eq!(error.kind(), ErrorKind::Unresolved);
+            assert!(error.to_string().starts_with("cannot open 'a': "), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_was_prepared_is_found_by_its_name_and_no_further() {
+        let mut resolver = MapResolver::default();
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(b"extent"));
+        resolver.insert_storage("flat.vmdk", Arc::clone(&storage), Access::ReadOnly);
+        resolver.insert_secret("key", Secret::from(b"open sesame".to_vec()));
+        assert_eq!(resolver.open_storage("flat.vmdk", Access::ReadOnly).unwrap().len().unwrap(), 6);
+        assert!(resolver.open_storage("flat.vmdk", Access::ReadWrite).is_err(), "it is for reading only");
+        assert!(
+            resolver.open_storage("key", Access::ReadOnly).is_err() && resolver.secret("flat.vmdk").is_err()
+        );
+        assert_eq!(resolver.secret("key").unwrap().expose(), b"open sesame");
+        assert!(!format!("{resolver:?}").contains("sesame"), "{resolver:?}");
     }
 }

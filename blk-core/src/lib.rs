@@ -4,6 +4,8 @@
 //! once for all drivers. A driver crate plugs in with one [`Format`]. Everything is synchronous, takes `&self`, and fails with
 //! one [`Error`].
 
+mod buffer;
+pub mod bytes;
 mod check;
 mod compress;
 mod disk;
@@ -14,7 +16,10 @@ mod filter;
 mod format;
 mod info;
 pub mod name;
+mod op;
 mod options;
+mod queue;
+mod secret;
 mod signature;
 mod size;
 pub mod storage;
@@ -22,24 +27,30 @@ pub mod sync;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 pub mod units;
+mod vectored;
 
+pub use buffer::Buffer;
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use compress::{Compress, Compressed};
-pub use disk::{Access, Disk};
+pub use disk::{Access, Disk, SizeWatcher};
 pub use driver::{
-    BlockDriver, BlockStatus, Check, Limits, Preallocation, Resize, WriteFlags, ZeroFlags, refuse_compressed,
+    BlockDriver, BlockStatus, Check, DiscardFlags, Limits, NativeFlags, Preallocation, Resize, WriteFlags,
+    ZeroFlags, refuse_compressed,
 };
 pub use error::{Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use filter::PassThrough;
 pub use format::{DenyResolver, Features, Format, MapResolver, Measure, Probe, Registry, Resolver};
 pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
+pub use op::{Data, Op, OpKind, Reply};
 pub use options::{
     Condition, Conflict, OptionKind, OptionSpec, OptionValue, Options, Range, Step, Support, TypedOptions,
     TypedValue, parse_switch,
 };
+pub use queue::{Completion, DiskQueue, Queue, Refused};
+pub use secret::Secret;
 pub use signature::{PROBED_BYTES, format_of, format_of_start};
 pub use size::{SizeError, parse_integer, parse_size};
-pub use storage::{FileStorage, MemoryStorage, Storage, StorageRun};
+pub use storage::{FileStorage, MemoryStorage, Storage, StorageLimits, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

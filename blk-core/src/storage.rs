@@ -1,5 +1,6 @@
 //! What lies under a format: the host side, a plain growing array of bytes.
 
+mod aligning;
 mod disk;
 mod fault;
 mod file;
@@ -7,12 +8,15 @@ mod gate;
 mod layer;
 mod memory;
 mod step;
+mod strict;
 mod trace;
 
 use std::fmt::Debug;
+use std::io::{IoSlice, IoSliceMut};
 
-use crate::{Extent, Result};
+use crate::{Extent, Result, vectored};
 
+pub use aligning::for_any_alignment;
 pub use disk::DiskStorage;
 pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;
@@ -20,6 +24,7 @@ pub use gate::Gate;
 pub use layer::PassThrough;
 pub use memory::MemoryStorage;
 pub use step::Step;
+pub use strict::StrictStorage;
 pub use trace::{TraceEntry, TraceStorage};
 
 const ZEROES_BYTES: usize = 256 << 10;
@@ -48,9 +53,35 @@ pub struct StorageRun {
     pub data: bool,
 }
 
+/// What a host demands of reads and writes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct StorageLimits {
+    /// Offset and length of what is read, written or zeroed must be multiples of this. Bytes, a power of two. Lengths of the
+    /// storage as a whole may be any; [`Storage::run_at`] takes any offset.
+    pub alignment: u64,
+    /// The first byte of a buffer must lie at a multiple of this in memory. Bytes, a power of two.
+    pub memory_alignment: u64,
+}
+
+impl Default for StorageLimits {
+    /// Nothing is demanded.
+    fn default() -> Self {
+        Self { alignment: 1, memory_alignment: 1 }
+    }
+}
+
+impl StorageLimits {
+    /// Whether a host of these limits takes requests of any alignment.
+    pub fn is_free(self) -> bool {
+        self == Self::default()
+    }
+}
+
 /// A growing array of bytes that holds an image: a file, memory, or a layer over another storage.
 ///
 /// Requests may come from several threads at once; each is atomic only as far as the host makes it so.
+///
+/// A format that makes requests of any alignment puts [`for_any_alignment`] over the storage that it gets.
 #[expect(
     clippy::len_without_is_empty,
     reason = "a storage is no collection; an empty one is nothing special"
@@ -67,6 +98,18 @@ pub trait Storage: Debug + Send + Sync {
 
     /// Writes `buf` at `offset`, extending the storage where needed; a gap reads as zeroes.
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
+
+    /// As [`Storage::read_at`] into one buffer, which the pieces of `bufs` make up in order. By default they are read into one
+    /// buffer first.
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        vectored::read_joined(bufs, |buf| self.read_at(offset, buf))
+    }
+
+    /// As [`Storage::write_at`] of one buffer, which the pieces of `bufs` make up in order. By default they are joined in one
+    /// buffer first: it stays one write.
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        vectored::write_joined(bufs, |buf| self.write_at(offset, buf))
+    }
 
     /// Makes `extent` read as zeroes, extending the storage where needed.
     fn write_zeroes_at(&self, extent: Extent) -> Result<()>;
@@ -90,6 +133,16 @@ pub trait Storage: Debug + Send + Sync {
     /// How many bytes the host has set aside for the storage, also where they read as holes; `None` where nobody knows.
     fn allocated_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
+    }
+
+    /// What the host demands of requests. It refuses others with [`crate::Error::Misaligned`].
+    fn limits(&self) -> StorageLimits {
+        StorageLimits::default()
+    }
+
+    /// Tells that `extent` will be read soon. Nothing changes, and nothing need happen.
+    fn prefetch_at(&self, extent: Extent) {
+        let _ = extent;
     }
 
     /// Puts everything written so far on stable storage, the length included.

@@ -12,9 +12,11 @@
 mod content;
 mod durable;
 mod model;
+mod queued;
 mod shape;
 mod size;
 mod subject;
+mod vectored;
 mod zeroes;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -64,13 +66,18 @@ fn rules<M: Maker>() -> Vec<Rule<M>> {
         ("compressed", content::compressed_writes_are_right_or_refused),
         ("zeroes", zeroes::zeroes_are_zeroes_with_every_flag),
         ("allocated", zeroes::zeroes_that_may_not_unmap_stay_allocated),
+        ("fast-zero", zeroes::refused_fast_zeroes_change_nothing),
         ("discard", zeroes::a_discard_leaves_old_bytes_or_zeroes),
+        ("pieces", vectored::pieces_are_read_and_written_in_order),
+        ("runs", vectored::runs_are_those_that_come_one_by_one),
+        ("prefetch", vectored::a_prefetch_changes_nothing),
         ("grow", size::growing_shows_only_zeroes),
         ("allocate", size::what_is_gained_can_be_allocated),
         ("shrink", size::what_was_cut_off_does_not_come_back),
         ("reopen", durable::a_reopened_disk_keeps_everything),
         ("flush", durable::what_was_flushed_survives_a_kill),
         ("fua", durable::what_was_forced_survives_a_kill),
+        ("queue", queued::requests_in_flight_are_answered_once),
         ("random", model::random_requests_agree_with_a_vector),
         ("threads", model::threads_on_disjoint_ranges_do_not_meet),
     ]
@@ -139,6 +146,11 @@ fn pattern(offset: u64, length: usize, salt: u8) -> Vec<u8> {
 }
 
 #[cfg(test)]
+mod flat;
+#[cfg(test)]
 mod planted;
 #[cfg(test)]
 mod tests;
+
+#[cfg(test)]
+pub(crate) use flat::{Flat, flat};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Disk, Extent, MemoryStorage, Resize, Result, Storage, WriteFlags,
-    ZeroFlags, refuse_compressed,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Extent, MemoryStorage, Resize, Result, Storage,
+    WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 /// A disk whose bytes lie in memory as they are. Holes cost nothing, so it may be large.
@@ -47,7 +47,7 @@ impl BlockDriver for MemoryDisk {
         self.storage.write_zeroes_at(extent)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         self.storage.punch_hole(extent)
     }
 

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Step;
+use blk_core::storage::{Step, for_any_alignment};
 use blk_core::{
-    Access, Disk, Error, Features, Format, Measure, OptionSpec, Options, Probe, RepairMode, Resolver, Result,
-    Storage,
+    Access, CheckReport, Disk, Error, Features, Format, Measure, OptionSpec, Options, Probe, RepairMode,
+    Resolver, Result, Storage,
 };
 
 use crate::allocator::Punches;
@@ -45,6 +45,7 @@ impl Format for Qcow2Format {
         resolver: &dyn Resolver,
     ) -> Result<Disk> {
         let settings = Settings::parse(options)?;
+        let storage = for_any_alignment(storage);
         let mut header = Header::read_for(&*storage, settings.for_check)?;
         if access == Access::ReadWrite && !settings.for_check {
             header = make_writable(&*storage, header)?;
@@ -62,7 +63,7 @@ impl Format for Qcow2Format {
     }
 
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
-        create::create(storage, size, options)
+        create::create(&for_any_alignment(Arc::clone(storage)), size, options)
     }
 
     fn open_options(&self) -> &'static [OptionSpec] {
@@ -79,6 +80,13 @@ impl Format for Qcow2Format {
 
     fn features(&self) -> Features {
         Features { is_raw: false, backing: true, compression: true, bitmaps: true, has_footer: false }
+    }
+
+    /// The image need not be one that can be opened for writing: marks of damage are what a check is there for.
+    fn check(&self, storage: &Arc<dyn Storage>, repair: RepairMode) -> Result<Option<CheckReport>> {
+        let storage = for_any_alignment(Arc::clone(storage));
+        let header = Header::read_for(&*storage, true)?;
+        check::check(&*storage, &header, repair).map(Some)
     }
 
     fn measure(&self, size: u64, options: Options) -> Result<Measure> {

@@ -137,7 +137,7 @@ mod tests {
     }
 
     fn named(disk: &Disk) -> Option<BackingFile> {
-        disk.driver().as_info().unwrap().info().unwrap().backing
+        disk.as_info().unwrap().info().unwrap().backing
     }
 
     #[test]
@@ -149,7 +149,7 @@ mod tests {
                 let format = (number % 2 == 0).then(|| "raw".to_owned());
                 let wanted = (!name.is_empty()).then(|| BackingFile { name: name.to_owned(), format });
                 let disk = open(&storage);
-                disk.driver().as_overlay().unwrap().set_backing(wanted.as_ref()).unwrap();
+                disk.as_overlay().unwrap().set_backing(wanted.as_ref()).unwrap();
                 assert_eq!(named(&disk), wanted);
                 disk.close().unwrap();
                 let disk = open(&storage);
@@ -171,7 +171,7 @@ mod tests {
         storage.write_at(160, b"below").unwrap();
         storage.write_at(8, &160_u64.to_be_bytes()).unwrap();
         let disk = open(&storage);
-        disk.driver().as_overlay().unwrap().set_backing(None).unwrap();
+        disk.as_overlay().unwrap().set_backing(None).unwrap();
         let mut moved = [0; 12];
         storage.read_at(112, &mut moved).unwrap();
         assert_eq!(moved, [0xab, 0xcd, 0xef, 0x01, 0, 0, 0, 4, 1, 2, 3, 4]);
@@ -182,7 +182,7 @@ mod tests {
         let storage = create(Options::new().with("cluster_size", "512").with("backing_file", "a"));
         let disk = open(&storage);
         let long = BackingFile { name: "n".repeat(500), format: None };
-        assert!(disk.driver().as_overlay().unwrap().set_backing(Some(&long)).is_err());
+        assert!(disk.as_overlay().unwrap().set_backing(Some(&long)).is_err());
         assert_eq!(named(&open(&storage)).unwrap().name, "a");
     }
 
@@ -195,7 +195,7 @@ mod tests {
             disk.write(at * 8192, &[7; 5000], WriteFlags::default()).unwrap();
         }
         disk.write(999_424, &[3; 4096], WriteFlags { compressed: true, ..WriteFlags::default() }).unwrap();
-        disk.driver().as_overlay().unwrap().forget_content().unwrap();
+        disk.as_overlay().unwrap().forget_content().unwrap();
         assert!(!disk.block_status(Extent::new(0, 1 << 20)).unwrap().allocated);
         assert_eq!(storage.len().unwrap(), empty);
         disk.write(0, &[9; 10], WriteFlags::default()).unwrap();

@@ -5,8 +5,8 @@ use std::sync::{Arc, OnceLock};
 
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Compress, Disk, Extent, Info, Limits, Overlay, RepairMode,
-    Resize, Result, Storage, StorageRun, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info, Limits,
+    NativeFlags, Overlay, RepairMode, Resize, Result, Storage, StorageRun, WriteFlags, ZeroFlags,
 };
 
 use crate::check;
@@ -92,7 +92,14 @@ impl BlockDriver for Qcow2 {
 
     fn limits(&self) -> Limits {
         let cluster = self.geometry.cluster_bytes();
-        Limits { zero_granularity: cluster, discard_granularity: cluster, ..Limits::default() }
+        Limits {
+            preferred_bytes: cluster,
+            zero_granularity: cluster,
+            discard_granularity: cluster,
+            // Marks are made or refused before anything changes.
+            native: NativeFlags { fast_zero: true, ..NativeFlags::default() },
+            ..Limits::default()
+        }
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -113,7 +120,7 @@ impl BlockDriver for Qcow2 {
         self.zero_guest(extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         self.begin_write()?;
         self.discard_guest(extent)
     }

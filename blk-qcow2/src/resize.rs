@@ -8,7 +8,7 @@ use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
 use crate::l2::Cluster;
 use crate::qcow2::Qcow2;
 
-const UNMAPPING: ZeroFlags = ZeroFlags { fua: false, may_unmap: true, no_fallback: false };
+const UNMAPPING: ZeroFlags = ZeroFlags { may_unmap: true, fua: false, no_fallback: false, fast_only: false };
 
 impl Resize for Qcow2 {
     fn resize(&self, size: u64) -> Result<()> {

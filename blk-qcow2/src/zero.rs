@@ -37,7 +37,7 @@ impl Qcow2 {
             let inner_end = inner.end().min(extent.end());
             (Extent::between(extent.offset, inner.offset), Extent::between(inner_end, extent.end()))
         };
-        if flags.no_fallback {
+        if flags.may_be_refused() {
             self.check_marks_suffice(head, tail)?;
         }
         self.zero_parts(head, flags)?;

@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::{StorageLimits, StrictStorage};
 use blk_core::testing::{Maker, conformance};
-use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
+use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, RepairMode, Result, Storage};
 use blk_qcow2::FORMAT;
 
 /// Makes images with these options; opens them with caches of so many slices.
@@ -49,4 +50,37 @@ fn version_2_zstd_and_preallocation_conform() {
     conformance(&Qcow2 { create: small().with("compat", "0.10"), slices: 2 });
     conformance(&Qcow2 { create: small().with("compression_type", "zstd"), slices: 2 });
     conformance(&Qcow2 { create: small().with("preallocation", "metadata"), slices: 0 });
+}
+
+/// Images on a host that refuses what is unaligned: in the file, or in memory.
+struct OnStrictHost {
+    cluster_size: u64,
+    limits: StorageLimits,
+}
+
+impl Maker for OnStrictHost {
+    type Medium = Arc<dyn Storage>;
+
+    fn make(&self, size: u64) -> Result<Self::Medium> {
+        let storage: Arc<dyn Storage> =
+            Arc::new(StrictStorage::new(Arc::new(MemoryStorage::new()), self.limits));
+        FORMAT.create(&storage, size, Options::new().with("cluster_size", self.cluster_size))?;
+        Ok(storage)
+    }
+
+    fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+        let report = FORMAT.check(medium, RepairMode::None)?.expect("qcow2 has a check");
+        assert!(report.is_repaired() || report.corruptions == 0, "{report}");
+        FORMAT.open(Arc::clone(medium), access, Options::new(), &DenyResolver)
+    }
+}
+
+#[test]
+fn images_on_a_host_that_demands_alignment_conform() {
+    for (cluster_size, alignment, memory_alignment) in
+        [(512, 512, 1), (512, 4096, 512), (4096, 4096, 4096), (65_536, 512, 4096), (65_536, 4096, 1)]
+    {
+        let limits = StorageLimits { alignment, memory_alignment };
+        conformance(&OnStrictHost { cluster_size, limits });
+    }
 }

@@ -1,12 +1,13 @@
 //! The driver: adds the window's start to every offset, and nothing else.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    BlockDriver, BlockStatus, Error, Extent, ImageInfo, Info, Limits, Preallocation, Resize, Result, Storage,
-    WriteFlags, ZeroFlags, refuse_compressed,
+    BlockDriver, BlockStatus, DiscardFlags, Error, Extent, ImageInfo, Info, Limits, NativeFlags,
+    Preallocation, Resize, Result, Storage, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use crate::allocate::allocate;
@@ -60,6 +61,19 @@ impl RawDisk {
         self.lost.get().map_or(Ok(()), |cause| Err(Error::Poisoned { cause: cause.clone() }))
     }
 
+    /// Writes data by `write`.
+    #[inline]
+    fn write_by(&self, flags: WriteFlags, write: impl FnOnce() -> Result<()>) -> Result<()> {
+        refuse_compressed(flags)?;
+        self.storage.step(&steps::WRITE_AIO);
+        let written = write();
+        // A write that failed may have written something.
+        self.is_written.store(true, Ordering::Relaxed);
+        written?;
+        // A durable write is one step for those who follow the steps.
+        if flags.fua { self.sync() } else { Ok(()) }
+    }
+
     /// Puts everything on stable storage, without telling of a step.
     fn sync(&self) -> Result<()> {
         self.check_usable()?;
@@ -76,7 +90,7 @@ impl BlockDriver for RawDisk {
     }
 
     fn limits(&self) -> Limits {
-        Limits { can_fua: true, ..Limits::default() }
+        Limits { native: NativeFlags::ALL, multi_conn: true, ..Limits::default() }
     }
 
     #[inline]
@@ -87,20 +101,27 @@ impl BlockDriver for RawDisk {
 
     #[inline]
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        refuse_compressed(flags)?;
-        self.storage.step(&steps::WRITE_AIO);
-        let written = self.storage.write_at(self.window.start + offset, buf);
-        // A write that failed may have written something.
-        self.is_written.store(true, Ordering::Relaxed);
-        written?;
-        // A durable write is one step for those who follow the steps.
-        if flags.fua { self.sync() } else { Ok(()) }
+        self.write_by(flags, || self.storage.write_at(self.window.start + offset, buf))
+    }
+
+    fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.storage.step(&steps::READ_AIO);
+        self.storage.read_vectored_at(self.window.start + offset, bufs)
+    }
+
+    fn write_vectored(&self, offset: u64, bufs: &[IoSlice<'_>], flags: WriteFlags) -> Result<()> {
+        self.write_by(flags, || self.storage.write_vectored_at(self.window.start + offset, bufs))
+    }
+
+    fn prefetch(&self, extent: Extent) -> Result<()> {
+        self.storage.prefetch_at(self.in_file(extent));
+        Ok(())
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let extent = self.in_file(extent);
         let unmap = flags.may_unmap && self.discard_frees;
-        let zeroed = if flags.no_fallback {
+        let zeroed = if flags.may_be_refused() {
             self.storage.zero_fast(extent, unmap)
         } else if unmap {
             self.storage.punch_hole(extent)
@@ -112,9 +133,12 @@ impl BlockDriver for RawDisk {
         done
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         self.is_written.store(true, Ordering::Relaxed);
-        if self.discard_frees { self.storage.punch_hole(self.in_file(extent)) } else { Ok(()) }
+        if self.discard_frees {
+            self.storage.punch_hole(self.in_file(extent))?;
+        }
+        if flags.fua { self.flush() } else { Ok(()) }
     }
 
     fn flush(&self) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::Step;
+use blk_core::storage::{Step, for_any_alignment};
 use blk_core::{
     Access, Disk, Error, Extent, Features, Format, Measure, OptionKind, OptionSpec, Options, Preallocation,
     Probe, Range, Resolver, Result, Storage, TypedOptions,
@@ -71,6 +71,7 @@ impl Format for RawFormat {
         _resolver: &dyn Resolver,
     ) -> Result<Disk> {
         let options = options.typed(self.name(), OPEN_OPTIONS)?;
+        let storage = for_any_alignment(storage);
         let window = window(&options, storage.len()?)?;
         let discard_frees = options.choice("discard") != Some("ignore");
         Ok(Disk::new(RawDisk::new(storage, window, discard_frees), access))
@@ -81,8 +82,9 @@ impl Format for RawFormat {
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
         let options = options.typed(self.name(), CREATE_OPTIONS)?;
         let preallocation = options.choice("preallocation").map_or(Ok(Preallocation::Off), str::parse)?;
-        replace(&**storage, size)?;
-        allocate(&**storage, Extent::new(0, size), preallocation)
+        let storage = for_any_alignment(Arc::clone(storage));
+        replace(&*storage, size)?;
+        allocate(&*storage, Extent::new(0, size), preallocation)
     }
 
     fn open_options(&self) -> &'static [OptionSpec] {

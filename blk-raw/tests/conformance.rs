@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::{DiskStorage, FaultStorage, TraceStorage};
+use blk_core::storage::{DiskStorage, FaultStorage, StorageLimits, StrictStorage, TraceStorage};
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, DenyResolver, Disk, FileStorage, MemoryStorage, Options, Result, Storage};
 use blk_raw::FORMAT;
@@ -80,6 +80,18 @@ fn raw_on_layers_conforms() {
         let disk = DiskStorage::new(disk_in_memory());
         Arc::new(TraceStorage::new(Arc::new(FaultStorage::new(Arc::new(disk))), 100))
     });
+}
+
+fn strict<const ALIGNMENT: u64, const MEMORY: u64>() -> Medium {
+    let limits = StorageLimits { alignment: ALIGNMENT, memory_alignment: MEMORY };
+    Arc::new(StrictStorage::new(memory(), limits))
+}
+
+#[test]
+fn raw_on_a_host_that_demands_alignment_conforms() {
+    for storage in [strict::<512, 1>, strict::<512, 4096>, strict::<4096, 512>, strict::<4096, 4096>] {
+        conforms(storage);
+    }
 }
 
 /// A window in the midst of a file, between bytes that must not change.

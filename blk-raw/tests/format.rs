@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use blk_core::storage::DiskStorage;
 use blk_core::{
-    Access, DenyResolver, Disk, Error, Extent, FileStorage, MemoryStorage, Options, Probe, Registry, Result,
-    Storage, WriteFlags, ZeroFlags,
+    Access, DenyResolver, DiscardFlags, Disk, Error, Extent, FileStorage, MemoryStorage, Options, Probe,
+    Registry, Result, Storage, WriteFlags, ZeroFlags,
 };
 use blk_raw::FORMAT;
 
@@ -154,7 +154,7 @@ fn space_is_given_back_only_where_that_was_allowed() {
         disk.write(0, &vec![7; 3 << 20], WriteFlags::default()).unwrap();
         disk.write_zeroes(Extent::new(0, 1 << 20), ZeroFlags::default()).unwrap();
         assert!(occupied(&file) >= 3 << 20, "zeroes that may not unmap keep the space");
-        disk.discard(Extent::new(1 << 20, 1 << 20)).unwrap();
+        disk.discard(Extent::new(1 << 20, 1 << 20), DiscardFlags::default()).unwrap();
         assert_eq!(occupied(&file) <= 2 << 20, frees, "a discard, {discard}");
         let may_unmap = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
         disk.write_zeroes(Extent::new(2 << 20, 1 << 20), may_unmap).unwrap();

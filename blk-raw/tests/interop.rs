@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 use std::sync::Arc;
 
-use blk_core::{Access, DenyResolver, Disk, Extent, FileStorage, Options, Storage, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DenyResolver, DiscardFlags, Disk, Extent, FileStorage, Options, Storage, WriteFlags, ZeroFlags,
+};
 use blk_raw::FORMAT;
 
 fn available() -> bool {
@@ -126,7 +128,7 @@ impl Request {
             Self::Zero(extent, may_unmap) => {
                 disk.write_zeroes(extent, ZeroFlags { may_unmap, ..ZeroFlags::default() })
             }
-            Self::Discard(extent) => disk.discard(extent),
+            Self::Discard(extent) => disk.discard(extent, DiscardFlags::default()),
         }
         .unwrap_or_else(|error| panic!("{self:?}: {error}"));
     }

@@ -37,7 +37,7 @@ fn space_that_cannot_be_had_leaves_the_disk_as_it_was() {
         [(Preallocation::Falloc, Operation::WriteZeroes), (Preallocation::Full, Operation::Write)]
     {
         let (fault, disk) = failing();
-        let resize = disk.driver().as_resize().unwrap();
+        let resize = disk.as_resize().unwrap();
         fault.add_rule(FaultRule::fail(28).on(operation));
         resize.grow(5000, preallocation).unwrap_err();
         assert_eq!((disk.size(), fault.len().unwrap()), (2000, 3000));
@@ -46,7 +46,7 @@ fn space_that_cannot_be_had_leaves_the_disk_as_it_was() {
         assert_eq!((disk.size(), fault.len().unwrap()), (5000, 6000));
     }
     let (_, disk) = failing();
-    let refused = disk.driver().as_resize().unwrap().grow(5000, Preallocation::Metadata);
+    let refused = disk.as_resize().unwrap().grow(5000, Preallocation::Metadata);
     assert!(matches!(refused, Err(Error::Unsupported { .. })));
     assert_eq!(disk.size(), 2000);
 }
@@ -119,7 +119,7 @@ fn every_value_that_is_listed_is_taken() {
 #[test]
 fn a_raw_disk_says_what_it_is() {
     let disk = open(Arc::new(MemoryStorage::from_bytes(&[9; 3000])), Options::new());
-    let info = disk.driver().as_info().unwrap().info().unwrap();
+    let info = disk.as_info().unwrap().info().unwrap();
     assert_eq!((info.format, info.cluster_bytes, info.backing), ("raw", None, None));
 }
 

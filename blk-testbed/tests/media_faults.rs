@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Disk, Extent, MemoryStorage, Storage, WriteFlags, ZeroFlags};
+use blk_core::{DiscardFlags, Disk, Extent, MemoryStorage, Storage, WriteFlags, ZeroFlags};
 use blk_testbed::Qcow2Target;
 use blk_testbed::hostile::{self, ImageStats};
 use blk_verify::medium::{Change, History, Medium, Operation};
@@ -47,7 +47,7 @@ fn change(rng: &mut SmallRng, disk: &Disk) {
     let extent = Extent::new(offset, length);
     let zero = ZeroFlags { may_unmap: rng.random(), ..ZeroFlags::default() };
     match rng.random_range(0..6) {
-        0 => disk.discard(extent).unwrap(),
+        0 => disk.discard(extent, DiscardFlags::default()).unwrap(),
         1 => disk.write_zeroes(extent, zero).unwrap(),
         2 => disk.flush().unwrap(),
         _ => disk.write(offset, &vec![rng.random(); length as usize], WriteFlags::default()).unwrap(),

@@ -354,7 +354,7 @@ impl<'a> Run<'a> {
     }
 
     fn check(&mut self, repair: Repair) -> Step {
-        if self.disk().driver().as_check().is_some() {
+        if self.disk().as_check().is_some() {
             match self.disk().check(repair.mode()) {
                 Ok(report) if report.is_clean() => {}
                 Ok(report) => return Err(Box::new(crate::oracle::image::finding(&report))),

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use blk_core::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
 use crate::progress;
 use crate::scenario::{Fill, Request};
@@ -52,10 +52,12 @@ impl Performer {
                 self.write(disk, number, request, fill_bytes)
             }
             Request::WriteZeroes { offset, length, unmap, no_fallback, fua } => {
-                let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback };
+                let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback, fast_only: false };
                 disk.write_zeroes(Extent::new(offset, length), flags)
             }
-            Request::Discard { offset, length } => disk.discard(Extent::new(offset, length)),
+            Request::Discard { offset, length } => {
+                disk.discard(Extent::new(offset, length), DiscardFlags::default())
+            }
             Request::Flush => disk.flush(),
             Request::Status { offset, length } => map(disk, Extent::new(offset, length)),
             Request::Resize { size } => disk.resize(size),

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::sync::RwLock;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, Resize, Result, WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Resize, Result, WriteFlags,
+    ZeroFlags,
 };
 
 use crate::scenario::Config;
@@ -118,7 +119,7 @@ impl BlockDriver for Flat {
         Ok(())
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         self.discarded.store(true, Ordering::Relaxed);
         self.fill(extent, if self.bug == Bug::DiscardGarbage { 0xdb } else { 0 });
         Ok(())

@@ -20,8 +20,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::sync::{Mutex, MutexGuard};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, Preallocation, RepairMode,
-    Resize, Result, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, DiscardFlags, Disk, Error, Extent, Limits, NativeFlags,
+    Preallocation, RepairMode, Resize, Result, WriteFlags, ZeroFlags,
 };
 
 use crate::journal::Journal;
@@ -291,15 +291,22 @@ impl BlockDriver for Verify {
     fn limits(&self) -> Limits {
         let (a, b) = (self.reference.limits(), self.test.limits());
         let request_alignment = a.request_alignment.max(b.request_alignment);
-        let smaller = a.transfer_bytes_max.min(b.transfer_bytes_max);
+        let aligned = |bytes: u64| (bytes & !(request_alignment - 1)).max(request_alignment);
         Limits {
             request_alignment,
-            transfer_bytes_max: (smaller & !(request_alignment - 1)).max(request_alignment),
+            transfer_bytes_max: aligned(a.transfer_bytes_max.min(b.transfer_bytes_max)),
+            preferred_bytes: b.preferred_bytes,
             zero_granularity: b.zero_granularity,
+            zero_bytes_max: aligned(a.zero_bytes_max.min(b.zero_bytes_max)),
             discard_granularity: b.discard_granularity,
-            can_write_zeroes: true,
+            discard_bytes_max: aligned(a.discard_bytes_max.min(b.discard_bytes_max)),
             can_discard: b.can_discard,
-            can_fua: true,
+            // Both disks emulate what their drivers lack, and take buffers from anywhere.
+            can_write_zeroes: true,
+            memory_alignment: 1,
+            native: NativeFlags { fast_zero: b.native.fast_zero, ..NativeFlags::FUA },
+            multi_conn: false,
+            rotational: false,
         }
     }
 
@@ -336,27 +343,29 @@ impl BlockDriver for Verify {
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        let ZeroFlags { fua, may_unmap, no_fallback } = flags;
+        let ZeroFlags { fua, may_unmap, no_fallback, .. } = flags;
         let Extent { offset, length } = extent;
         let request = Request::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua };
         let number = self.begin(request)?;
         let _ordered = self.order(extent, Mode::Exclusive)?;
         let tested = self.test.write_zeroes(extent, flags);
-        let with_fallback = ZeroFlags { no_fallback: false, ..flags };
-        let permitted = permitted::Permitted::zeroes(extent, no_fallback);
+        let with_fallback = ZeroFlags { no_fallback: false, fast_only: false, ..flags };
+        let permitted = permitted::Permitted::zeroes(extent, flags);
         self.settle(number, request, tested, permitted, |reference| {
             reference.write_zeroes(extent, with_fallback)
         })
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let request = Request::Discard { offset: extent.offset, length: extent.length };
         let number = self.begin(request)?;
         let _ordered = self.order(extent, Mode::Exclusive)?;
         let permitted = permitted::Permitted::discard(extent);
-        match self.test.discard(extent) {
+        match self.test.discard(extent, flags) {
             Ok(()) => self.adopt(number, request, permitted),
-            tested => self.settle(number, request, tested, permitted, |reference| reference.discard(extent)),
+            tested => {
+                self.settle(number, request, tested, permitted, |reference| reference.discard(extent, flags))
+            }
         }
     }
 

@@ -9,7 +9,8 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, Limits, Resize, Result, WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, Resize, Result, WriteFlags,
+    ZeroFlags,
 };
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::scenario::{Config, Scenario};
@@ -57,7 +58,7 @@ impl BlockDriver for Sparse {
         Ok(())
     }
 
-    fn discard(&self, _extent: Extent) -> Result<()> {
+    fn discard(&self, _extent: Extent, _flags: DiscardFlags) -> Result<()> {
         Ok(())
     }
 

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, LazyLock};
 
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, MemoryStorage, Result, Storage, WriteFlags,
-    ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, NativeFlags, Result,
+    Storage, WriteFlags, ZeroFlags,
 };
 use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
@@ -86,7 +86,7 @@ impl BlockDriver for Plain {
     }
 
     fn limits(&self) -> blk_core::Limits {
-        blk_core::Limits { can_fua: true, ..blk_core::Limits::default() }
+        blk_core::Limits { native: NativeFlags::FUA, ..blk_core::Limits::default() }
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -123,7 +123,7 @@ impl BlockDriver for Plain {
         if flags.fua { self.sync() } else { Ok(()) }
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         self.storage.punch_hole(extent)?;
         if self.bug == Bug::DiscardsLeaveAByte {
             self.storage.write_at(extent.offset + 100, &[0xdb])

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, MemoryStorage, Result, Storage, WriteFlags,
-    ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, Result, Storage,
+    WriteFlags, ZeroFlags,
 };
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::minimise::{self, minimise};
@@ -97,7 +97,7 @@ impl BlockDriver for Plain {
         self.storage.write_zeroes_at(extent)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         match self.race {
             Race::Circle => {
                 let _held = (self.locks[1].lock(), self.locks[0].lock());

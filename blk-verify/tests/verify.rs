@@ -5,7 +5,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use blk_core::{Access, Disk, Error, Extent, WriteFlags, ZeroFlags};
+use blk_core::{Access, DiscardFlags, Disk, Error, Extent, WriteFlags, ZeroFlags};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::report::OriginClass;
 use blk_verify::scenario::{Config, RequestKind, Scenario};
@@ -178,7 +178,7 @@ fn threads_that_overlap_find_nothing_on_right_disks() {
                     let offset = round * 7919 % (SIZE - 8192);
                     disk.write(offset, &stamped(offset, 5000, thread + 1), WriteFlags::default()).unwrap();
                     disk.read(offset, &mut [0; 6000]).unwrap();
-                    disk.discard(Extent::new(offset, 700)).unwrap();
+                    disk.discard(Extent::new(offset, 700), DiscardFlags::default()).unwrap();
                 }
             });
         }

@@ -10,7 +10,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use blk_core::{Access, BlockStatus, Disk, Error, ErrorKind, Extent, RepairMode, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, BlockStatus, DiscardFlags, Disk, Error, ErrorKind, Extent, RepairMode, WriteFlags, ZeroFlags,
+};
 use blk_verify::journal::Journal;
 use blk_verify::testing::{Bug, Flat};
 use blk_verify::{Policy, Signature, Verify};
@@ -323,7 +325,7 @@ fn a_discard_over_what_neither_can_read_is_no_finding_and_the_rest_is_adopted() 
     };
     // The reference keeps what is discarded, so that adopting shows.
     let disk = fail(bad(flat(1)).discards(|_, _| Ok(())).open(), bad(flat(1)).open());
-    disk.discard(Extent::new(0, 200_000)).unwrap();
+    disk.discard(Extent::new(0, 200_000), DiscardFlags::default()).unwrap();
     disk.read(0, &mut vec![0; 39_936]).unwrap();
     disk.read(41_472, &mut vec![0; 300_000]).unwrap();
     assert_eq!(disk.read(40_448, &mut [0; 512]).unwrap_err().kind(), ErrorKind::Io);
@@ -333,7 +335,7 @@ fn a_discard_over_what_neither_can_read_is_no_finding_and_the_rest_is_adopted() 
 fn under_the_reporting_policy_bytes_that_cannot_be_read_back_do_not_hide_the_rest() {
     let test = rough(flat(1), Way::BadByteAt(0));
     let (disk, journal) = verified(flat(1), test, Policy::Report);
-    disk.discard(Extent::new(0, 200_000)).unwrap();
+    disk.discard(Extent::new(0, 200_000), DiscardFlags::default()).unwrap();
     assert_eq!(journal.findings().len(), 1, "{:?}", journal.findings());
     disk.read(100_000, &mut vec![0; 200_000]).unwrap();
     assert_eq!(journal.findings().len(), 1, "what was discarded is adopted behind the bad byte");
@@ -385,7 +387,7 @@ fn requests_in_flight_while_the_disk_shrinks_are_no_finding() {
                     let results = [
                         disk.block_status(extent).map(drop),
                         disk.write(extent.offset, &[3; 4096], WriteFlags::default()),
-                        disk.discard(extent),
+                        disk.discard(extent, DiscardFlags::default()),
                         disk.write_zeroes(extent, ZeroFlags::default()),
                         disk.read(extent.offset, &mut [0; 4096]),
                         disk.flush(),
@@ -410,7 +412,7 @@ fn a_verifier_in_a_verifier_that_reports_shows_what_the_inner_reference_says() {
     let outer = fail(flat(0), Arc::new(inner));
     outer.write(4096, &[5; 4096], WriteFlags::default()).unwrap();
     read_all(&outer).unwrap();
-    outer.discard(Extent::new(8192, 100_000)).unwrap();
+    outer.discard(Extent::new(8192, 100_000), DiscardFlags::default()).unwrap();
     outer.write_zeroes(Extent::new(0, 5000), ZeroFlags::default()).unwrap();
     outer.resize(SIZE / 2).unwrap();
     outer.resize(SIZE).unwrap();
@@ -428,7 +430,7 @@ fn requests_above_the_largest_transfer_are_cut_the_same_for_both() {
         let disk = fail(side(reference), side(test));
         disk.write(512, &vec![4; 300_032], WriteFlags { fua: true, compressed: false }).unwrap();
         disk.write_zeroes(Extent::new(1024, 200_192), ZeroFlags::default()).unwrap();
-        disk.discard(Extent::new(100_352, 300_032)).unwrap();
+        disk.discard(Extent::new(100_352, 300_032), DiscardFlags::default()).unwrap();
         read_all(&disk).unwrap();
         assert!(disk.block_status(Extent::new(0, SIZE)).is_ok());
     }
@@ -441,7 +443,7 @@ fn debug_output_is_short() {
     let disk = fail(flat(1), flat(1));
     for _ in 0..100 {
         disk.write(0, &[2; 4096], WriteFlags::default()).unwrap();
-        disk.discard(Extent::new(0, 100_000)).unwrap();
+        disk.discard(Extent::new(0, 100_000), DiscardFlags::default()).unwrap();
         disk.read(0, &mut vec![0; 300_000]).unwrap();
     }
     let text = format!("{disk:?}");

@@ -5,7 +5,7 @@ mod common;
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, ErrorKind, Extent, WriteFlags};
+use blk_core::{Access, DiscardFlags, Disk, Error, ErrorKind, Extent, WriteFlags};
 use blk_verify::testing::{Bug, Flat};
 use blk_verify::{Policy, Verify};
 use common::{Way, rough};
@@ -46,7 +46,7 @@ fn what_both_refuse_is_no_finding() {
     let disk = verified(read_only(), read_only());
     for _ in 0..2 {
         assert!(matches!(write(&disk, 0, 512), Err(Error::ReadOnly)));
-        assert!(matches!(disk.discard(Extent::new(0, 512)), Err(Error::ReadOnly)));
+        assert!(matches!(disk.discard(Extent::new(0, 512), DiscardFlags::default()), Err(Error::ReadOnly)));
     }
     disk.read(0, &mut [0; 512]).unwrap();
 }
@@ -151,7 +151,7 @@ fn disks_of_a_coarse_alignment_are_asked_for_whole_units_only() {
         write(&disk, UNIT, UNIT as usize).unwrap();
         disk.read(UNIT, &mut vec![0; UNIT as usize]).unwrap();
         disk.block_status(unit).unwrap();
-        disk.discard(unit).unwrap();
+        disk.discard(unit, DiscardFlags::default()).unwrap();
         disk.read(0, &mut vec![0; SIZE as usize]).unwrap();
     }
 }

@@ -81,7 +81,7 @@ impl Chain {
             rest.length = found.length;
             if found.allocated {
                 let host = match found.host_offset {
-                    Some(_) if found.has_data() => layer.disk.driver().host_run(rest)?,
+                    Some(_) if found.has_data() => layer.disk.host_run(rest)?,
                     _ => None,
                 };
                 status = Status {

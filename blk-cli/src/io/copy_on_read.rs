@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    BackingFile, Check, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result, WriteFlags,
-    ZeroFlags,
+    BackingFile, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result,
+    WriteFlags, ZeroFlags,
 };
 
 use crate::busy::{BusyRanges, EVERYTHING};
@@ -129,9 +129,9 @@ impl PassThrough for CopyOnRead {
         self.inner.write_zeroes(extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let _busy = self.busy.share(extent);
-        self.inner.discard(extent)
+        self.inner.discard(extent, flags)
     }
 
     fn resize(&self, size: u64) -> Result<()> {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{Access, DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
 use crate::spec::{Breakpoints, OpenFile};
 
@@ -117,7 +117,7 @@ impl Target {
         if !self.discard || stored.is_empty() {
             return Ok(());
         }
-        match self.disk.discard(stored) {
+        match self.disk.discard(stored, DiscardFlags::default()) {
             Err(Error::Unsupported { .. }) => Ok(()),
             answered => answered,
         }

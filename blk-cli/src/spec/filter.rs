@@ -1,6 +1,8 @@
 //! What can be asked of any disk: zeroes that are written become requests to zero, and writes that are durable at once.
 
-use blk_core::{Check, Disk, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags};
+use blk_core::{
+    Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags, bytes,
+};
 
 use super::node::DetectZeroes;
 
@@ -38,16 +40,20 @@ impl PassThrough for Filter {
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         let fua = self.fua(flags.fua);
-        if self.wishes.detect_zeroes == DetectZeroes::Off || flags.compressed || !is_zero(buf) {
+        if self.wishes.detect_zeroes == DetectZeroes::Off || flags.compressed || !bytes::is_zero(buf) {
             return self.inner.write(offset, buf, WriteFlags { fua, ..flags });
         }
         let may_unmap = self.wishes.detect_zeroes == DetectZeroes::Unmap;
-        let zeroes = ZeroFlags { fua, may_unmap, no_fallback: false };
+        let zeroes = ZeroFlags { fua, may_unmap, ..ZeroFlags::default() };
         self.inner.write_zeroes(Extent::new(offset, buf.len() as u64), zeroes)
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         self.inner.write_zeroes(extent, ZeroFlags { fua: self.fua(flags.fua), ..flags })
+    }
+
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
+        self.inner.discard(extent, DiscardFlags { fua: self.fua(flags.fua) })
     }
 
     // None of these changes the content that a guest sees, so there is nothing for the filter to do about them.
@@ -63,11 +69,6 @@ impl PassThrough for Filter {
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
     }
-}
-
-/// Whether all bytes are zero; a block at a time, so that many are looked at at once.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
 }
 
 #[cfg(test)]

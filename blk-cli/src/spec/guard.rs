@@ -6,7 +6,8 @@
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Disk, Error, Extent, Info, PROBED_BYTES, PassThrough, Preallocation, Probe, Result, WriteFlags, ZeroFlags,
+    DiscardFlags, Disk, Error, Extent, Info, PROBED_BYTES, PassThrough, Preallocation, Probe, Result,
+    WriteFlags, ZeroFlags,
 };
 
 use crate::formats::registry;
@@ -125,8 +126,8 @@ impl PassThrough for RawGuard {
     }
 
     /// As if all of it became zeroes: what stays as it is has been judged before.
-    fn discard(&self, extent: Extent) -> Result<()> {
-        self.change(extent, Content::Zeroes, || self.inner.discard(extent))
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
+        self.change(extent, Content::Zeroes, || self.inner.discard(extent, flags))
     }
 
     fn resize(&self, size: u64) -> Result<()> {
@@ -184,7 +185,7 @@ mod tests {
         for request in [
             |disk: &Disk| disk.write_zeroes(Extent::new(19, 1), ZeroFlags::default()),
             |disk: &Disk| disk.write_zeroes(Extent::new(19, 5000), ZeroFlags::default()),
-            |disk: &Disk| disk.discard(Extent::new(19, 4000)),
+            |disk: &Disk| disk.discard(Extent::new(19, 4000), DiscardFlags::default()),
             |disk: &Disk| disk.resize(19),
             |disk: &Disk| disk.resize(17),
             |disk: &Disk| disk.write(19, &[0; 1], WriteFlags::default()),
@@ -205,7 +206,7 @@ mod tests {
         disk.write(512, HEADER, WriteFlags::default()).unwrap();
         disk.write(0, &[0xfb; 8192], WriteFlags::default()).unwrap();
         disk.write_zeroes(Extent::new(0, 8192), ZeroFlags::default()).unwrap();
-        disk.discard(Extent::new(0, 8192)).unwrap();
+        disk.discard(Extent::new(0, 8192), DiscardFlags::default()).unwrap();
         disk.resize(0).unwrap();
         disk.resize(4).unwrap();
         disk.write(0, b"QFI\xfb", WriteFlags::default()).unwrap();

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, Disk, Error, Extent, ImageInfo, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags,
+    Access, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay, PassThrough,
+    Result, WriteFlags, ZeroFlags,
 };
 
 use super::node::{FilterDriver, Node};
@@ -157,6 +158,12 @@ impl PassThrough for Compressing {
         self.write_alone(offset, buf, flags.fua)
     }
 
+    /// Parts of clusters are written as data.
+    fn limits(&self) -> Limits {
+        let inner = self.inner().limits();
+        Limits { native: NativeFlags::FUA, memory_alignment: 1, can_write_zeroes: true, ..*inner }
+    }
+
     /// Whole clusters are zeroed by the image; the rest is written.
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let _alone = self.turn.lock();
@@ -180,9 +187,9 @@ impl PassThrough for Compressing {
         written(Extent::between(body_end, extent.end()))
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let _alone = self.turn.lock();
-        self.inner.discard(extent)
+        self.inner.discard(extent, flags)
     }
 
     fn as_info(&self) -> Option<&dyn Info> {

@@ -10,7 +10,7 @@ mod storage;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::storage::Step;
+use blk_core::storage::{Step, for_any_alignment};
 use blk_core::{Error, Extent, Result, Storage};
 
 use super::events;
@@ -59,7 +59,8 @@ impl Limits {
 
     /// Puts the limits before a storage. It is told of all steps of a request too.
     pub(crate) fn over(self, inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        Arc::new(LimitedStorage(Limited::new(self, inner)))
+        // What the host itself demands is met below: these limits are those that a driver is to be tried with.
+        Arc::new(LimitedStorage(Limited::new(self, for_any_alignment(inner))))
     }
 
     fn align(self) -> u64 {

@@ -1,7 +1,7 @@
 use std::fs;
 use std::path::Path;
 
-use blk_core::{Extent, MemoryStorage, WriteFlags};
+use blk_core::{DiscardFlags, Extent, MemoryStorage, WriteFlags};
 
 use super::*;
 
@@ -235,7 +235,7 @@ fn nothing_with_and_without_a_size() {
     assert_eq!(image.name, r#"json:{"driver": "null-co", "read-zeroes": "on", "size": "1M"}"#);
     image.disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
     assert_eq!(first_byte(&image), 0);
-    image.disk.discard(Extent::new(0, 512)).unwrap();
+    image.disk.discard(Extent::new(0, 512), DiscardFlags::default()).unwrap();
 }
 
 #[test]
@@ -257,11 +257,11 @@ fn discards_can_be_switched_off_and_cache_modes_have_names() {
     let folder = Folder::new();
     let raw = folder.raw("a.raw", 4);
     let image = Request { discard: Some(false), ..request(&raw) }.open().unwrap();
-    image.disk.discard(Extent::new(0, 4096)).unwrap();
+    image.disk.discard(Extent::new(0, 4096), DiscardFlags::default()).unwrap();
     assert_eq!(first_byte(&image), 4);
     drop(image);
     let image = Request { discard: Some(true), ..request(&raw) }.open().unwrap();
-    image.disk.discard(Extent::new(0, 4096)).unwrap();
+    image.disk.discard(Extent::new(0, 4096), DiscardFlags::default()).unwrap();
     assert_eq!(first_byte(&image), 0);
     assert_eq!("none".parse::<CacheMode>().unwrap(), CacheMode { direct: true, ..CacheMode::default() });
     assert!("unsafe".parse::<CacheMode>().unwrap().no_flush);

@@ -199,7 +199,9 @@ impl Storage for DiskStorage {
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         let extent = if unmap { self.inside(extent) } else { extent };
         let unsupported = || Err(Error::unsupported("zeroes without writing them at unaligned offsets"));
-        let flags = ZeroFlags { may_unmap: unmap, no_fallback: true, fua: false };
+        // Where the driver can say so beforehand, a refusal changes nothing.
+        let fast_only = self.disk.limits().native.fast_zero;
+        let flags = ZeroFlags { may_unmap: unmap, no_fallback: true, fua: false, fast_only };
         if extent.is_empty() {
             return Ok(());
         }

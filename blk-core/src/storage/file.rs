@@ -6,18 +6,19 @@
 mod transfer;
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Seek};
+use std::io::{self, IoSlice, IoSliceMut, Seek};
+use std::num::NonZeroU64;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::{FileExt, FileTypeExt, MetadataExt};
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FallocateFlags, SeekFrom, fallocate};
+use rustix::fs::{Advice, FallocateFlags, SeekFrom, fallocate};
 use rustix::io::Errno;
 
-use self::transfer::{read_all, uninterrupted, write_all};
+use self::transfer::{read_all, read_all_vectored, uninterrupted, write_all, write_all_vectored};
 use super::{Storage, StorageRun, write_zeroes_as_data};
-use crate::{Access, Error, Extent, Result};
+use crate::{Access, Error, Extent, Result, vectored};
 
 /// A regular file or a block device.
 #[derive(Debug)]
@@ -104,6 +105,16 @@ impl FileStorage {
         }
         // A hole that is then allocated anew: what tmpfs can do. The second call also extends the file.
         Ok(self.try_punch(extent)? && self.ask("zero", FallocateFlags::empty(), extent)?)
+    }
+
+    /// As [`FileStorage::try_zero`], but nothing is zeroed where the host cannot.
+    fn try_zero_fast(&self, extent: Extent) -> Result<bool> {
+        if self.lacks_zero_range.load(Ordering::Relaxed)
+            && !self.ask("zero", FallocateFlags::KEEP_SIZE, extent)?
+        {
+            return Ok(false);
+        }
+        self.try_zero(extent)
     }
 
     fn try_punch(&self, extent: Extent) -> Result<bool> {
@@ -200,6 +211,18 @@ impl Storage for FileStorage {
         write_all(offset, buf, |part, at| self.file.write_at(part, at))
     }
 
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        check_end(offset, vectored::bytes_of_mut(bufs)?)?;
+        read_all_vectored(offset, bufs, |rest, at| Ok(rustix::io::preadv(&self.file, rest, at)?))
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        let length = vectored::bytes_of(bufs)?;
+        check_end(offset, length)?;
+        self.check_device(offset, length)?;
+        write_all_vectored(offset, bufs, |rest, at| Ok(rustix::io::pwritev(&self.file, rest, at)?))
+    }
+
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
         check_end(extent.offset, extent.length)?;
         self.check_device(extent.offset, extent.length)?;
@@ -225,7 +248,7 @@ impl Storage for FileStorage {
         self.check_device(extent.offset, extent.length)?;
         let unaligned = (extent.offset | extent.length) % self.block_bytes() != 0;
         let done = extent.is_empty()
-            || (!unaligned && if unmap { self.try_punch(extent)? } else { self.try_zero(extent)? });
+            || (!unaligned && if unmap { self.try_punch(extent)? } else { self.try_zero_fast(extent)? });
         if done { Ok(()) } else { Err(Error::unsupported("zeroes without writing them to this file")) }
     }
 
@@ -252,6 +275,13 @@ impl Storage for FileStorage {
         let metadata = self.file.metadata().map_err(|error| Error::io("stat", 0, error))?;
         // The kernel counts in 512 bytes, whatever the file system's blocks are.
         Ok(self.device.is_none().then(|| metadata.blocks().saturating_mul(512)))
+    }
+
+    /// A hint to the page cache; where it is refused, nothing is lost.
+    fn prefetch_at(&self, extent: Extent) {
+        if let Some(length) = NonZeroU64::new(extent.length) {
+            let _ = rustix::fs::fadvise(&self.file, extent.offset, Some(length), Advice::WillNeed);
+        }
     }
 
     fn sync(&self) -> Result<()> {

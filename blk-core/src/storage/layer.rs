@@ -1,9 +1,10 @@
 //! Layers: storages over another one that change some of its operations.
 
 use std::fmt::Debug;
+use std::io::{IoSlice, IoSliceMut};
 
-use super::{Step, Storage, StorageRun};
-use crate::{Extent, Result};
+use super::{Step, Storage, StorageLimits, StorageRun};
+use crate::{Extent, Result, vectored};
 
 /// A storage over another one. Every method does what [`Storage`] says, and is the inner storage's by default.
 ///
@@ -36,6 +37,17 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().write_at(offset, buf)
     }
 
+    /// As [`Storage::read_vectored_at`]. It is the layer's own [`PassThrough::read_at`] of one buffer by default, so that no layer
+    /// is left out; one that changes no reads hands it on: `self.inner().read_vectored_at(offset, bufs)`.
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        vectored::read_joined(bufs, |buf| PassThrough::read_at(self, offset, buf))
+    }
+
+    /// As [`Storage::write_vectored_at`], by [`PassThrough::write_at`] as for reads.
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        vectored::write_joined(bufs, |buf| PassThrough::write_at(self, offset, buf))
+    }
+
     /// As [`Storage::write_zeroes_at`].
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
         self.inner().write_zeroes_at(extent)
@@ -60,6 +72,16 @@ pub trait PassThrough: Debug + Send + Sync {
     /// As [`Storage::allocated_bytes`].
     fn allocated_bytes(&self) -> Result<Option<u64>> {
         self.inner().allocated_bytes()
+    }
+
+    /// As [`Storage::limits`]. A layer that joins its inner storage's bytes in another way keeps to them itself.
+    fn limits(&self) -> StorageLimits {
+        self.inner().limits()
+    }
+
+    /// As [`Storage::prefetch_at`].
+    fn prefetch_at(&self, extent: Extent) {
+        self.inner().prefetch_at(extent);
     }
 
     /// As [`Storage::sync`].
@@ -94,6 +116,14 @@ impl<T: PassThrough> Storage for T {
         PassThrough::write_at(self, offset, buf)
     }
 
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        PassThrough::read_vectored_at(self, offset, bufs)
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        PassThrough::write_vectored_at(self, offset, bufs)
+    }
+
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
         PassThrough::write_zeroes_at(self, extent)
     }
@@ -112,6 +142,14 @@ impl<T: PassThrough> Storage for T {
 
     fn allocated_bytes(&self) -> Result<Option<u64>> {
         PassThrough::allocated_bytes(self)
+    }
+
+    fn limits(&self) -> StorageLimits {
+        PassThrough::limits(self)
+    }
+
+    fn prefetch_at(&self, extent: Extent) {
+        PassThrough::prefetch_at(self, extent);
     }
 
     fn sync(&self) -> Result<()> {

@@ -5,11 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use super::{Storage, StorageRun};
 use crate::sync::RwLock;
-use crate::{Error, Extent, Result};
+use crate::{Error, Extent, Result, bytes, vectored};
 
 const PAGE_BYTES: usize = 4096;
 /// Pages that are found by index: 1 GiB of storage costs at most 2 MiB of index.
@@ -48,7 +49,7 @@ impl MemoryStorage {
         let mut pages = storage.pages.write();
         pages.length = bytes.len() as u64;
         for (index, chunk) in bytes.chunks(PAGE_BYTES).enumerate() {
-            if chunk.iter().any(|byte| *byte != 0) {
+            if !bytes::is_zero(chunk) {
                 pages.page_mut(index as u64)[..chunk.len()].copy_from_slice(chunk);
             }
         }
@@ -134,6 +135,24 @@ impl Pages {
         Arc::make_mut(self.dense[index].get_or_insert_with(|| Arc::new([0; PAGE_BYTES])))
     }
 
+    #[inline]
+    fn read(&self, offset: u64, buf: &mut [u8]) {
+        for_each_page(offset, buf.len(), |index, within, part| {
+            let length = part.len();
+            match self.page(index) {
+                Some(page) => buf[part].copy_from_slice(&page[within..within + length]),
+                None => buf[part].fill(0),
+            }
+        });
+    }
+
+    #[inline]
+    fn write(&mut self, offset: u64, buf: &[u8]) {
+        for_each_page(offset, buf.len(), |index, within, part| {
+            self.page_mut(index)[within..within + part.len()].copy_from_slice(&buf[part]);
+        });
+    }
+
     fn stored_mut(&mut self, index: u64) -> Option<&mut [u8; PAGE_BYTES]> {
         let page = if index < DENSE_PAGES {
             self.dense.get_mut(index as usize)?.as_mut()
@@ -206,14 +225,7 @@ impl Storage for MemoryStorage {
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         end_of(offset, buf.len() as u64)?;
-        let pages = self.pages.read();
-        for_each_page(offset, buf.len(), |index, within, part| {
-            let length = part.len();
-            match pages.page(index) {
-                Some(page) => buf[part].copy_from_slice(&page[within..within + length]),
-                None => buf[part].fill(0),
-            }
-        });
+        self.pages.read().read(offset, buf);
         Ok(())
     }
 
@@ -224,9 +236,35 @@ impl Storage for MemoryStorage {
         }
         self.check_capacity(end)?;
         let mut pages = self.pages.write();
-        for_each_page(offset, buf.len(), |index, within, part| {
-            pages.page_mut(index)[within..within + part.len()].copy_from_slice(&buf[part]);
-        });
+        pages.write(offset, buf);
+        pages.length = pages.length.max(end);
+        Ok(())
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        end_of(offset, vectored::bytes_of_mut(bufs)?)?;
+        let pages = self.pages.read();
+        let mut at = offset;
+        for buf in bufs {
+            pages.read(at, buf);
+            at += buf.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        let length = vectored::bytes_of(bufs)?;
+        let end = end_of(offset, length)?;
+        if length == 0 {
+            return Ok(());
+        }
+        self.check_capacity(end)?;
+        let mut pages = self.pages.write();
+        let mut at = offset;
+        for buf in bufs {
+            pages.write(at, buf);
+            at += buf.len() as u64;
+        }
         pages.length = pages.length.max(end);
         Ok(())
     }

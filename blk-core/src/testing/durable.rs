@@ -2,7 +2,7 @@
 
 use super::Maker;
 use super::subject::Subject;
-use crate::{Access, WriteFlags, ZeroFlags};
+use crate::{Access, DiscardFlags, WriteFlags, ZeroFlags};
 
 /// What was written is there after closing and opening, and the image is clean.
 pub(super) fn a_reopened_disk_keeps_everything<M: Maker>(maker: &M) {
@@ -45,13 +45,17 @@ pub(super) fn what_was_forced_survives_a_kill<M: Maker>(maker: &M) {
     subject.compare_all("at the end");
 }
 
-/// Writes and zeroes all over the disk.
+/// Writes, zeroes and discards all over the disk.
 fn scatter<M: Maker>(subject: &mut Subject<'_, M>, round: u8, fua: bool) {
     for number in 0..10u64 {
         let offset = (number * 104_729 + u64::from(round) * 3331) % (subject.size() - 9000);
         subject.write(subject.fit(offset, 9000), round, WriteFlags { fua, compressed: false });
         let zeroes = subject.fit(offset + 2000, 5000);
         let may_unmap = number % 2 == 0;
-        subject.zero(zeroes, ZeroFlags { fua, may_unmap, no_fallback: false });
+        subject.zero(zeroes, ZeroFlags { fua, may_unmap, ..ZeroFlags::default() });
+        if number % 3 == 0 {
+            let discarded = subject.fit(offset + 1000, 8000);
+            subject.discard_with(discarded, DiscardFlags { fua });
+        }
     }
 }

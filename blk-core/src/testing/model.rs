@@ -2,7 +2,7 @@
 
 use super::subject::Subject;
 use super::{Maker, pattern};
-use crate::{Access, Disk, Extent, WriteFlags, ZeroFlags};
+use crate::{Access, DiscardFlags, Disk, Extent, WriteFlags, ZeroFlags};
 
 const SEEDS: [u64; 2] = [0x9e37_79b9_7f4a_7c15, 0x2545_f491_4f6c_dd1d];
 const REQUESTS: u32 = 2000;
@@ -63,10 +63,11 @@ fn request<M: Maker>(subject: &mut Subject<'_, M>, random: &mut Random, extent: 
         30..=64 => drop(subject.write(extent, salt, WriteFlags { fua, compressed: false })),
         65..=66 => drop(subject.write(extent, salt, WriteFlags { fua, compressed: true })),
         67..=81 => {
-            let flags = ZeroFlags { fua, may_unmap: random.once_in(2), no_fallback: random.once_in(3) };
+            let [may_unmap, no_fallback, fast_only] = [2, 3, 5].map(|count| random.once_in(count));
+            let flags = ZeroFlags { fua, may_unmap, no_fallback, fast_only };
             subject.zero(extent, flags);
         }
-        82..=91 => drop(subject.discard(extent)),
+        82..=91 => drop(subject.discard_with(extent, DiscardFlags { fua })),
         92..=96 => drop(subject.status(extent)),
         97 => subject.flush(),
         98 => {

@@ -1,106 +1,20 @@
 //! A small driver with clusters, a cache that a kill loses, and room for one bug at a time.
 
+mod bugs;
+
 use std::collections::BTreeMap;
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::Maker;
+use crate::driver::status_runs;
 use crate::sync::Mutex;
 use crate::{
-    Access, BlockDriver, BlockStatus, Disk, Error, Extent, Limits, Preallocation, Resize, Result, WriteFlags,
-    ZeroFlags,
+    Access, BlockDriver, BlockStatus, Buffer, Completion, DiscardFlags, Disk, Error, Extent, Limits,
+    NativeFlags, Op, Preallocation, Queue, Reply, Resize, Result, WriteFlags, ZeroFlags,
 };
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Bug {
-    None,
-    SizeRoundedUp,
-    LastByteLost,
-    FarOffsetsWrap,
-    SizeDrifts,
-    OpenedReadOnlyWrites,
-    ReadOnlyOpenClears,
-    StatusCallsDataZero,
-    StatusCallsDataUnallocated,
-    StatusLooksAtFirstClusterOnly,
-    StatusIsEmpty,
-    StatusPlacesWhatIsNotThere,
-    StatusPlacesCompressed,
-    FreshIsGarbage,
-    ReadStopsAtThirdCluster,
-    WriteLosesTail,
-    PartialWriteClearsCluster,
-    CompressedIsIgnored,
-    CompressedClearsNeighbours,
-    ZeroesOneTooMany,
-    ZeroesOneTooFew,
-    ZeroesWholeClusters,
-    ZeroesWithoutFallbackIgnored,
-    ZeroesUnmapAnyway,
-    ZeroMarkSticks,
-    DiscardsWholeClusters,
-    DiscardLeavesGarbage,
-    DiscardIsUnstable,
-    DiscardComesBackAtReopen,
-    GrowthIsGarbage,
-    GrowthLosesTail,
-    GrowthAllocatesNothing,
-    GrowthIsRefusedAfterwards,
-    ResizeIsRefusedAfterwards,
-    ShrinkKeepsBytes,
-    ResizeForgottenAtReopen,
-    CloseForgets,
-    FlushForgets,
-    FuaIsIgnored,
-    ThreadsLoseNeighbours,
-    EveryHundredthZeroIsIgnored,
-}
-
-impl Bug {
-    /// Each with the rule that is meant for it.
-    pub(super) const ALL: [(Self, &'static str); 40] = [
-        (Self::SizeRoundedUp, "sizes"),
-        (Self::LastByteLost, "sizes"),
-        (Self::FarOffsetsWrap, "large"),
-        (Self::SizeDrifts, "outside"),
-        (Self::OpenedReadOnlyWrites, "read-only"),
-        (Self::ReadOnlyOpenClears, "read-only"),
-        (Self::StatusCallsDataZero, "status"),
-        (Self::StatusCallsDataUnallocated, "status"),
-        (Self::StatusLooksAtFirstClusterOnly, "status"),
-        (Self::StatusIsEmpty, "status"),
-        (Self::StatusPlacesWhatIsNotThere, "status"),
-        (Self::StatusPlacesCompressed, "status"),
-        (Self::FreshIsGarbage, "fresh"),
-        (Self::ReadStopsAtThirdCluster, "odd"),
-        (Self::WriteLosesTail, "odd"),
-        (Self::PartialWriteClearsCluster, "edges"),
-        (Self::CompressedIsIgnored, "compressed"),
-        (Self::CompressedClearsNeighbours, "compressed"),
-        (Self::ZeroesOneTooMany, "zeroes"),
-        (Self::ZeroesOneTooFew, "edges"),
-        (Self::ZeroesWholeClusters, "zeroes"),
-        (Self::ZeroesWithoutFallbackIgnored, "zeroes"),
-        (Self::ZeroesUnmapAnyway, "allocated"),
-        (Self::ZeroMarkSticks, "zeroes"),
-        (Self::DiscardsWholeClusters, "discard"),
-        (Self::DiscardLeavesGarbage, "discard"),
-        (Self::DiscardIsUnstable, "discard"),
-        (Self::DiscardComesBackAtReopen, "discard"),
-        (Self::GrowthIsGarbage, "grow"),
-        (Self::GrowthLosesTail, "grow"),
-        (Self::GrowthAllocatesNothing, "allocate"),
-        (Self::GrowthIsRefusedAfterwards, "allocate"),
-        (Self::ResizeIsRefusedAfterwards, "shrink"),
-        (Self::ShrinkKeepsBytes, "shrink"),
-        (Self::ResizeForgottenAtReopen, "grow"),
-        (Self::CloseForgets, "reopen"),
-        (Self::FlushForgets, "flush"),
-        (Self::FuaIsIgnored, "fua"),
-        (Self::ThreadsLoseNeighbours, "threads"),
-        (Self::EveryHundredthZeroIsIgnored, "random"),
-    ];
-}
+pub(super) use bugs::Bug;
 
 const CLUSTER_BYTES: u64 = 4096;
 /// Disks up to this size are made; the clusters that are stored are few. Bytes.
@@ -167,6 +81,8 @@ impl Image {
 pub(super) struct Shape {
     pub(super) limits: Limits,
     pub(super) resizes: bool,
+    /// Has a queue of its own.
+    pub(super) queues: bool,
     /// Refuses zeroes without data.
     pub(super) strict: bool,
 }
@@ -176,10 +92,10 @@ impl Default for Shape {
         let limits = Limits {
             zero_granularity: CLUSTER_BYTES,
             discard_granularity: CLUSTER_BYTES,
-            can_fua: true,
+            native: NativeFlags::ALL,
             ..Limits::default()
         };
-        Self { limits, resizes: true, strict: false }
+        Self { limits, resizes: true, queues: false, strict: false }
     }
 }
 
@@ -285,7 +201,11 @@ impl BlockDriver for Planted {
     }
 
     fn limits(&self) -> Limits {
-        self.shape.limits
+        let limits = self.shape.limits;
+        if self.has(Bug::LimitsSplitUnits) {
+            return Limits { request_alignment: 512, zero_bytes_max: 1000, ..limits };
+        }
+        limits
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -323,10 +243,14 @@ impl BlockDriver for Planted {
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         assert!(self.shape.limits.can_write_zeroes, "the front door does not ask");
-        if self.shape.strict && flags.no_fallback {
+        if self.shape.strict && flags.may_be_refused() {
             return Err(Error::unsupported("zeroes without data"));
         }
         let mut live = self.live.lock();
+        if self.has(Bug::FastZeroIsRefusedAfterwards) && flags.fast_only {
+            live.zero(extent.align_inward(CLUSTER_BYTES), false);
+            return Err(Error::unsupported("zeroes of a part of a cluster without data"));
+        }
         let extent = self.zero_extent(&mut live, extent, flags);
         live.zero(extent, flags.may_unmap || self.has(Bug::ZeroesUnmapAnyway));
         drop(live);
@@ -334,7 +258,7 @@ impl BlockDriver for Planted {
         Ok(())
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         assert!(self.shape.limits.can_discard, "the front door does not ask");
         let mut live = self.live.lock();
         self.drifted.store(self.has(Bug::DiscardIsUnstable), Ordering::SeqCst);
@@ -349,7 +273,53 @@ impl BlockDriver for Planted {
                 live.zero(whole, true);
             }
         }
+        drop(live);
+        self.fua(flags.fua && !self.has(Bug::DiscardFuaIsIgnored));
         Ok(())
+    }
+
+    fn prefetch(&self, extent: Extent) -> Result<()> {
+        if self.has(Bug::PrefetchClears) {
+            self.live.lock().zero(extent.align_inward(CLUSTER_BYTES), true);
+        }
+        Ok(())
+    }
+
+    fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        let mut at = offset;
+        let count = if self.has(Bug::PiecesBeyondTheSecondAreLost) { 2 } else { bufs.len() };
+        for buf in bufs.iter_mut().take(count) {
+            self.read(at, buf)?;
+            at += buf.len() as u64;
+        }
+        Ok(())
+    }
+
+    fn write_vectored(&self, offset: u64, bufs: &[IoSlice<'_>], flags: WriteFlags) -> Result<()> {
+        let mut bufs: Vec<&[u8]> = bufs.iter().map(|buf| &**buf).collect();
+        if self.has(Bug::PiecesAreSwapped) && bufs.len() > 2 {
+            bufs.swap(0, 1);
+        }
+        self.write(offset, &bufs.concat(), flags)
+    }
+
+    fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        let mut runs = status_runs(extent, runs_max, |rest| self.block_status(rest))?;
+        if self.has(Bug::RunsSkipOne) && runs.len() > 2 {
+            runs.remove(1);
+        }
+        if self.has(Bug::RunsAreAllLikeTheFirst) {
+            let first = runs[0];
+            for run in &mut runs {
+                *run = BlockStatus { length: run.length, ..first };
+            }
+        }
+        Ok(runs)
+    }
+
+    fn as_queue(&self) -> Option<&dyn Queue> {
+        let wrong = [Bug::QueueMixesBuffers, Bug::QueueLosesRequests, Bug::QueueForgetsWrites];
+        (self.shape.queues || wrong.contains(&self.bug)).then_some(self)
     }
 
     fn flush(&self) -> Result<()> {
@@ -390,6 +360,25 @@ impl BlockDriver for Planted {
 
     fn as_resize(&self) -> Option<&dyn Resize> {
         self.shape.resizes.then_some(self)
+    }
+}
+
+impl Queue for Planted {
+    /// Answers at once.
+    fn submit(&self, op: Op, mut buffer: Buffer, completion: Completion) {
+        let result = match op {
+            Op::Read { .. } if self.has(Bug::QueueLosesRequests) => return,
+            Op::Read { extent } => {
+                let shift = if self.has(Bug::QueueMixesBuffers) { extent.length } else { 0 };
+                self.read(extent.offset.saturating_sub(shift), &mut buffer)
+            }
+            Op::Write { .. } if self.has(Bug::QueueForgetsWrites) => Ok(()),
+            Op::Write { extent, flags } => self.write(extent.offset, &buffer, flags),
+            Op::Discard { extent, flags } => self.discard(extent, flags),
+            Op::Flush => self.flush(),
+            _ => Ok(()),
+        };
+        completion.complete(result.map(|()| Reply::Done), buffer);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::subject::{Subject, open_fresh};
 use super::{Maker, pattern};
-use crate::{Access, Disk, Error, Extent, Limits, RepairMode, Result, WriteFlags, ZeroFlags};
+use crate::{Access, DiscardFlags, Disk, Error, Extent, Limits, RepairMode, Result, WriteFlags, ZeroFlags};
 
 /// Disks of every odd size work up to their last byte, also after they were opened again.
 pub(super) fn disks_of_every_size_work_to_the_last_byte<M: Maker>(maker: &M) {
@@ -85,8 +85,10 @@ pub(super) fn requests_outside_the_disk_are_refused<M: Maker>(maker: &M) {
         refused(disk.read(offset, &mut data), "read");
         refused(disk.write(offset, &data, WriteFlags::default()), "write");
         refused(disk.write_zeroes(extent, ZeroFlags::default()), "write zeroes");
-        refused(disk.discard(extent), "discard");
+        refused(disk.discard(extent, DiscardFlags::default()), "discard");
+        refused(disk.prefetch(extent), "prefetch");
         refused(disk.block_status(extent).map(drop), "block status");
+        refused(disk.block_status_runs(extent, 2).map(drop), "block status of two runs");
     }
     if unit == 1 {
         assert!(
@@ -117,9 +119,9 @@ pub(super) fn a_read_only_disk_refuses_to_change<M: Maker>(maker: &M) {
     };
     refused(disk.write(some.offset, &vec![1; some.length as usize], WriteFlags::default()));
     refused(disk.write_zeroes(some, ZeroFlags::default()));
-    refused(disk.discard(some));
+    refused(disk.discard(some, DiscardFlags::default()));
     refused(disk.resize(subject.size() * 2));
-    if disk.driver().as_check().is_some() {
+    if disk.as_check().is_some() {
         refused(disk.check(RepairMode::All).map(drop));
     }
     disk.flush().expect("a flush with nothing to do");

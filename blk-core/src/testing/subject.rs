@@ -1,7 +1,11 @@
 //! A disk under test beside what it should hold. Each request is made on both, and compared.
 
+use std::sync::Arc;
+
 use super::{Maker, USUAL_BYTES, pattern};
-use crate::{Access, Disk, Error, Extent, Preallocation, RepairMode, WriteFlags, ZeroFlags};
+use crate::{
+    Access, DiscardFlags, Disk, Error, Extent, Preallocation, RepairMode, WriteFlags, ZeroFlags, bytes,
+};
 
 /// What lies before and behind a request and is compared after it, in bytes.
 const AROUND_BYTES: u64 = 1100;
@@ -10,7 +14,7 @@ const AROUND_BYTES: u64 = 1100;
 pub(super) struct Subject<'m, M: Maker> {
     maker: &'m M,
     medium: M::Medium,
-    disk: Option<Disk>,
+    disk: Option<Arc<Disk>>,
     /// What the disk should hold.
     pub(super) model: Vec<u8>,
 }
@@ -19,7 +23,7 @@ impl<'m, M: Maker> Subject<'m, M> {
     /// A fresh disk, open for writing; `None` if the format has no disks of that size.
     pub(super) fn fresh(maker: &'m M, size: u64) -> Option<Self> {
         let (medium, disk) = open_fresh(maker, size)?;
-        Some(Self { maker, medium, disk: Some(disk), model: vec![0; size as usize] })
+        Some(Self { maker, medium, disk: Some(Arc::new(disk)), model: vec![0; size as usize] })
     }
 
     /// A fresh disk of a size that is no multiple of a cluster if the format has such disks.
@@ -43,6 +47,10 @@ impl<'m, M: Maker> Subject<'m, M> {
     }
 
     pub(super) fn disk(&self) -> &Disk {
+        self.disk_handle()
+    }
+
+    pub(super) fn disk_handle(&self) -> &Arc<Disk> {
         self.disk.as_ref().expect("a subject is open but for the moment of its reopening")
     }
 
@@ -69,14 +77,15 @@ impl<'m, M: Maker> Subject<'m, M> {
         Extent::between(start, end)
     }
 
-    /// Reads the bytes, over two different fillings of the buffer so that none that is left out goes unnoticed.
+    /// Reads the bytes, over two different fillings of the buffer so that none that is left out goes unnoticed, and into buffers
+    /// at an even and at an odd address.
     pub(super) fn bytes(&self, extent: Extent) -> Vec<u8> {
-        let [first, second] = [0xee, 0x11].map(|filling| {
-            let mut bytes = vec![filling; extent.length as usize];
+        let [first, second] = [(0xee, 0), (0x11, 1)].map(|(filling, shift)| {
+            let mut bytes = vec![filling; extent.length as usize + shift];
             self.disk()
-                .read(extent.offset, &mut bytes)
+                .read(extent.offset, &mut bytes[shift..])
                 .unwrap_or_else(|error| panic!("read {extent:?}: {error}"));
-            bytes
+            bytes.split_off(shift)
         });
         assert!(
             first == second,
@@ -114,7 +123,10 @@ impl<'m, M: Maker> Subject<'m, M> {
     /// Writes a pattern; false if a compressed write was refused.
     pub(super) fn write(&mut self, extent: Extent, salt: u8, flags: WriteFlags) -> bool {
         let data = pattern(extent.offset, extent.length as usize, salt);
-        let written = match self.disk().write(extent.offset, &data, flags) {
+        // From an odd address now and then.
+        let shift = usize::from(salt % 2);
+        let buf = [&vec![0; shift], &data[..]].concat();
+        let written = match self.disk().write(extent.offset, &buf[shift..], flags) {
             Ok(()) => {
                 self.model_part(extent).copy_from_slice(&data);
                 true
@@ -136,6 +148,8 @@ impl<'m, M: Maker> Subject<'m, M> {
                 self.model_part(extent).fill(0);
                 true
             }
+            // Who refuses because it would not be fast has changed nothing.
+            Err(Error::Unsupported { .. }) if flags.fast_only => false,
             Err(Error::Unsupported { .. }) if flags.no_fallback => {
                 self.adopt(extent, "refused zeroes");
                 false
@@ -148,7 +162,12 @@ impl<'m, M: Maker> Subject<'m, M> {
 
     /// Discards; false if the driver does not.
     pub(super) fn discard(&mut self, extent: Extent) -> bool {
-        let done = match self.disk().discard(extent) {
+        self.discard_with(extent, DiscardFlags::default())
+    }
+
+    /// As [`Subject::discard`], with flags.
+    pub(super) fn discard_with(&mut self, extent: Extent, flags: DiscardFlags) -> bool {
+        let done = match self.disk().discard(extent, flags) {
             Ok(()) => true,
             Err(Error::Unsupported { .. }) => false,
             Err(error) => panic!("discard {extent:?}: {error}"),
@@ -211,7 +230,7 @@ impl<'m, M: Maker> Subject<'m, M> {
         let part = &self.model[extent.offset as usize..(extent.offset + status.length) as usize];
         let below = self.disk().backing().is_some();
         if status.zero || (!status.allocated && !below) {
-            assert!(part.iter().all(|byte| *byte == 0), "{extent:?} is not zero: {status:?}");
+            assert!(bytes::is_zero(part), "{extent:?} is not zero: {status:?}");
         }
         status
     }
@@ -252,12 +271,12 @@ impl<'m, M: Maker> Subject<'m, M> {
         let disk = self.maker.open(&self.medium, access);
         let disk = disk.unwrap_or_else(|error| panic!("the disk does not open again: {error}"));
         assert_eq!(disk.size(), self.size(), "the disk has another size after it was opened again");
-        self.disk = Some(disk);
+        self.disk = Some(Arc::new(disk));
     }
 
     /// The driver's own check, if it has one, finds nothing.
     pub(super) fn assert_clean(&self, when: &str) {
-        if self.disk().driver().as_check().is_some() {
+        if self.disk().as_check().is_some() {
             let report = self.disk().check(RepairMode::None).expect("check");
             assert!(report.is_clean(), "{when}: {report}");
         }
@@ -278,6 +297,6 @@ pub(super) fn open_fresh<M: Maker>(maker: &M, size: u64) -> Option<(M::Medium, D
 }
 
 fn first_difference(offset: u64, expected: &[u8], found: &[u8]) -> String {
-    let at = expected.iter().zip(found).position(|(a, b)| a != b).unwrap_or(0);
+    let at = bytes::first_difference(expected, found).unwrap_or(0);
     format!("from {}: {:#x} instead of {:#x}", offset + at as u64, found[at], expected[at])
 }

@@ -4,7 +4,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::planted::{Bug, PlantedMaker, Shape};
 use super::{Maker, conformance, rules};
-use crate::{Access, Disk, Limits, PassThrough, Result};
+use crate::{Access, Disk, Limits, NativeFlags, PassThrough, Result};
 
 fn shape(change: impl FnOnce(&mut Limits)) -> Shape {
     let mut shape = Shape::default();
@@ -43,10 +43,13 @@ fn right_shapes() -> Vec<Shape> {
         shape(|limits| limits.request_alignment = 512),
         shape(|limits| limits.request_alignment = 4096),
         shape(|limits| limits.transfer_bytes_max = 8192),
-        shape(|limits| limits.can_write_zeroes = false),
+        shape(|limits| (limits.can_write_zeroes, limits.native.fast_zero) = (false, false)),
         shape(|limits| limits.can_discard = false),
-        shape(|limits| limits.can_fua = false),
+        shape(|limits| limits.native = NativeFlags::default()),
+        shape(|limits| limits.memory_alignment = 512),
+        shape(|limits| (limits.zero_bytes_max, limits.discard_bytes_max) = (8192, 4096)),
         Shape { strict: true, resizes: false, ..Shape::default() },
+        Shape { queues: true, ..Shape::default() },
     ]
 }
 

@@ -5,10 +5,11 @@ use super::subject::Subject;
 use crate::{Access, Extent, WriteFlags, ZeroFlags};
 
 fn every_flag() -> impl Iterator<Item = ZeroFlags> {
-    (0..8u8).map(|bits| ZeroFlags {
+    (0..16u8).map(|bits| ZeroFlags {
         fua: bits & 1 != 0,
         may_unmap: bits & 2 != 0,
         no_fallback: bits & 4 != 0,
+        fast_only: bits & 8 != 0,
     })
 }
 
@@ -55,6 +56,31 @@ pub(super) fn zeroes_that_may_not_unmap_stay_allocated<M: Maker>(maker: &M) {
             let status = subject.status(Extent::between(at, extent.end()));
             assert!(status.allocated, "zeroes without may_unmap gave {at} of {extent:?} away: {status:?}");
             at += status.length;
+        }
+    }
+}
+
+/// Zeroes that have to be fast are zeroes, or are refused with nothing changed, whatever lies there and wherever they are; what is
+/// written over them shows.
+pub(super) fn refused_fast_zeroes_change_nothing<M: Maker>(maker: &M) {
+    for no_fallback in [false, true] {
+        let flags = ZeroFlags { fast_only: true, no_fallback, ..ZeroFlags::default() };
+        for mut subject in [Subject::usual(maker), Subject::full(maker, 21)] {
+            let unit = subject.unit();
+            for (offset, length) in [
+                (unit, unit),
+                (1, 2 * unit),
+                (unit / 2, unit),
+                (4 * unit - 1, 3 * unit + 2),
+                (0, subject.size() - 1),
+                (0, subject.size()),
+            ] {
+                subject.write(subject.fit(offset + length / 2, 1000), 22, WriteFlags::default());
+                subject.zero(subject.fit(offset, length), flags);
+                subject.compare_all("after zeroes that have to be fast");
+            }
+            subject.reopen(Access::ReadOnly);
+            subject.compare_all("after zeroes that have to be fast, opened again");
         }
     }
 }

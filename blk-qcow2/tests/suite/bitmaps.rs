@@ -63,7 +63,7 @@ fn bitmaps() -> Bitmaps {
 /// What `info` says of the bitmaps.
 fn told(made: &Handmade) -> Result<Detail, String> {
     let disk = FORMAT.open(made.image().storage(), Access::ReadOnly, Options::new(), &DenyResolver).unwrap();
-    let info = disk.driver().as_info().unwrap().info().map_err(|error| error.to_string())?;
+    let info = disk.as_info().unwrap().info().map_err(|error| error.to_string())?;
     let found = info.details.into_iter().find(|(name, _)| *name == "bitmaps");
     Ok(found.map_or(Detail::List(Vec::new()), |(_, bitmaps)| bitmaps))
 }

@@ -24,18 +24,18 @@ fn a_backing_name_has_1_to_1023_bytes() {
         assert_eq!(created.is_ok(), is_allowed, "{length}");
         if let Ok(image) = created {
             let disk = open(&image);
-            let info = disk.driver().as_info().unwrap().info().unwrap();
+            let info = disk.as_info().unwrap().info().unwrap();
             assert_eq!(info.backing.unwrap().name, name);
         }
         let image = create("backing_file", &"old").unwrap();
         let disk = open(&image);
-        let overlay = disk.driver().as_overlay().unwrap();
+        let overlay = disk.as_overlay().unwrap();
         let changed = overlay.set_backing(Some(&BackingFile { name: name.clone(), format: None }));
         assert_eq!(changed.is_ok(), is_allowed, "{length}");
         let expected = if is_allowed { &name } else { "old" };
         drop(disk);
         let disk = open(&image);
-        assert_eq!(disk.driver().as_info().unwrap().info().unwrap().backing.unwrap().name, expected);
+        assert_eq!(disk.as_info().unwrap().info().unwrap().backing.unwrap().name, expected);
     }
 }
 

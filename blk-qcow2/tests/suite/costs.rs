@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use blk_core::storage::{Operation, TraceStorage};
 use blk_core::{
-    Access, DenyResolver, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
+    Access, DenyResolver, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage,
+    WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
 use expect_test::{Expect, expect};
@@ -106,7 +107,7 @@ fn a_request_costs_so_many_operations() {
         let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
         disk.write_zeroes(Extent::new(1 << 18, 1 << 18), flags).unwrap();
     });
-    row("discard", &|disk| disk.discard(Extent::new(1 << 19, 1 << 19)).unwrap());
+    row("discard", &|disk| disk.discard(Extent::new(1 << 19, 1 << 19), DiscardFlags::default()).unwrap());
     row("flush", &|disk| disk.flush().unwrap());
     row("compressed write", &|disk| {
         disk.write(2 << 20, &[7; CLUSTER as usize], COMPRESSED).unwrap();
@@ -172,7 +173,7 @@ fn a_disk_that_is_filled_and_emptied_again_and_again_does_not_grow() {
         let full = subject.length();
         assert!(subject.host_bytes() > SIZE);
         for _ in 0..5 {
-            subject.disk.discard(Extent::new(0, SIZE)).unwrap();
+            subject.disk.discard(Extent::new(0, SIZE), DiscardFlags::default()).unwrap();
             subject.disk.flush().unwrap();
             let empty = subject.host_bytes();
             assert!(empty < 16 * CLUSTER, "{empty}");

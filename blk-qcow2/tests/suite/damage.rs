@@ -9,8 +9,8 @@ use std::sync::Arc;
 use crate::common::log::LogStorage;
 use crate::common::{Image, patch};
 use blk_core::{
-    Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Result, Storage,
-    WriteFlags, ZeroFlags,
+    Access, DenyResolver, DiscardFlags, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Result,
+    Storage, WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
 use expect_test::expect_file;
@@ -56,7 +56,7 @@ fn read(disk: &Disk, cluster: u64) -> Result<()> {
 }
 
 fn discard(disk: &Disk, cluster: u64, count: u64) -> Result<()> {
-    disk.discard(Extent::new(cluster * CLUSTER, count * CLUSTER))?;
+    disk.discard(Extent::new(cluster * CLUSTER, count * CLUSTER), DiscardFlags::default())?;
     disk.flush()
 }
 

@@ -95,7 +95,7 @@ fn the_life_of_a_cluster() {
     assert_eq!(subject.named(), [&steps::READ_AIO]);
     subject.disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
     assert_eq!(subject.named(), [&steps::WRITE_AIO], "in place, nothing else is named");
-    subject.disk.discard(Extent::new(0, 65536)).unwrap();
+    subject.disk.discard(Extent::new(0, 65536), blk_core::DiscardFlags::default()).unwrap();
     subject.disk.flush().unwrap();
     assert!(subject.named().contains(&&steps::CLUSTER_FREE));
 }

@@ -177,7 +177,7 @@ fn told(made: &Handmade) -> String {
     let options = Options::new().with("backing", "off");
     let storage: Arc<dyn Storage> = made.image().storage();
     let disk = FORMAT.open(storage, Access::ReadOnly, options, &MapResolver::default()).unwrap();
-    let info = disk.driver().as_info().unwrap().info().unwrap();
+    let info = disk.as_info().unwrap().info().unwrap();
     assert_eq!((info.format, info.cluster_bytes), ("qcow2", Some(65_536)));
     let text = |details: Details| {
         let one = |(name, detail): (&str, Detail)| match detail {

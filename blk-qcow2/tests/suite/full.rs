@@ -5,7 +5,8 @@ use std::sync::Arc;
 use crate::common::Image;
 use blk_core::storage::{Effect, FaultRule, FaultStorage, Operation};
 use blk_core::{
-    Access, DenyResolver, Error, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
+    Access, DenyResolver, DiscardFlags, Error, Extent, MemoryStorage, Options, RepairMode, Storage,
+    WriteFlags,
 };
 use blk_qcow2::FORMAT;
 
@@ -37,7 +38,7 @@ fn a_full_host_fails_the_request_and_nothing_else() {
         }
     };
     check_all(written);
-    disk.discard(Extent::new((written - 4) * CLUSTER, 4 * CLUSTER)).unwrap();
+    disk.discard(Extent::new((written - 4) * CLUSTER, 4 * CLUSTER), DiscardFlags::default()).unwrap();
     disk.write(100 * CLUSTER, &[0xaa; 2 * CLUSTER as usize], WriteFlags::default()).unwrap();
     check_all(written - 4);
     disk.flush().unwrap();
@@ -53,7 +54,7 @@ fn no_failing_operation_corrupts_the_image() {
         let mut results = Vec::new();
         for round in 0..3u64 {
             results.push(disk.write(round * 100_000, &[round as u8 + 1; 10_000], WriteFlags::default()));
-            results.push(disk.discard(Extent::new(round * 100_000 + 4096, 4096)));
+            results.push(disk.discard(Extent::new(round * 100_000 + 4096, 4096), DiscardFlags::default()));
             results.push(disk.write(200, &[0x50 + round as u8; 300], WriteFlags::default()));
             results.push(disk.flush());
         }

@@ -44,7 +44,7 @@ fn must_fail(create: Options, changes: &[Change], file_bytes: u64, expected: &st
 }
 
 fn backing(disk: &Disk) -> Option<BackingFile> {
-    disk.driver().as_info().unwrap().info().unwrap().backing
+    disk.as_info().unwrap().info().unwrap().backing
 }
 
 #[test]

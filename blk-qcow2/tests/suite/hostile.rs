@@ -1,7 +1,7 @@
 //! Images that lie: each wrong field is refused with an error that names it, and nothing is allocated for it.
 
 use crate::common::{Image, patch};
-use blk_core::{Access, DenyResolver, Error, Options};
+use blk_core::{Access, DenyResolver, DiscardFlags, Error, Options};
 use blk_qcow2::FORMAT;
 
 /// Opens a fresh image in which `bytes` stand at `offset`.
@@ -123,7 +123,7 @@ fn wrong_table_entries_are_errors_and_never_panics() {
             let _ = disk.read(0, &mut [0; 8192]);
             let _ = disk.write(100, &[7; 3000], blk_core::WriteFlags::default());
             let _ = disk.write(40_000, &[7; 3000], blk_core::WriteFlags::default());
-            let _ = disk.discard(blk_core::Extent::new(0, 4096));
+            let _ = disk.discard(blk_core::Extent::new(0, 4096), DiscardFlags::default());
             let _ = disk.flush();
         }
     }

@@ -81,7 +81,7 @@ fn machine_state_lies_past_whole_l2_tables() {
         ((1 << 20) + 1, 512, (1 << 20) + 32_768),
     ] {
         let disk = Image::new(size, Options::new().with("cluster_size", cluster_bytes)).open(Options::new());
-        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let info = disk.as_info().unwrap().info().unwrap();
         assert_eq!(info.machine_state_offset, offset, "{size} {cluster_bytes}");
     }
     let features = FORMAT.features();

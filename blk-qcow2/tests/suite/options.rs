@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::common::Image;
 use blk_core::storage::{Operation, TraceStorage};
-use blk_core::{Access, DenyResolver, Disk, Extent, Options, Storage, WriteFlags};
+use blk_core::{Access, DenyResolver, DiscardFlags, Disk, Extent, Options, Storage, WriteFlags};
 use blk_qcow2::FORMAT;
 
 const CLUSTER: u64 = 65_536;
@@ -17,7 +17,7 @@ fn holes(options: Options) -> [usize; 2] {
     let disk = FORMAT.open(storage, Access::ReadWrite, options, &DenyResolver).unwrap();
     let punched = || trace.entries().iter().filter(|entry| entry.operation == Operation::PunchHole).count();
     disk.write(0, &vec![1; CLUSTER as usize], WriteFlags::default()).unwrap();
-    disk.discard(Extent::new(0, CLUSTER)).unwrap();
+    disk.discard(Extent::new(0, CLUSTER), DiscardFlags::default()).unwrap();
     disk.flush().unwrap();
     let by_discard = punched();
     disk.write(CLUSTER, &vec![1; CLUSTER as usize], WriteFlags { compressed: true, fua: false }).unwrap();

@@ -26,7 +26,7 @@ fn name(name: &str, format: Option<&str>) -> BackingFile {
 }
 
 fn set(disk: &Disk, backing: Option<&BackingFile>) -> blk_core::Result<()> {
-    disk.driver().as_overlay().unwrap().set_backing(backing)
+    disk.as_overlay().unwrap().set_backing(backing)
 }
 
 /// Writes and syncs of an action.
@@ -66,7 +66,7 @@ fn a_new_name_goes_where_the_old_one_is_not() {
         let found = operations(&trace, || set(&disk, backing.as_ref()).unwrap());
         assert_eq!((image.field(8), &*found), (at, expected), "{backing:?}");
         let reopened = open(image.storage());
-        assert_eq!(reopened.driver().as_info().unwrap().info().unwrap().backing, backing);
+        assert_eq!(reopened.as_info().unwrap().info().unwrap().backing, backing);
     }
     let error = set(&disk, Some(&name(&"n".repeat(393), None))).unwrap_err();
     assert!(
@@ -88,7 +88,7 @@ fn a_failed_sync_of_a_name_poisons_the_handle() {
         fault.clear_rules();
         let error = set(&disk, Some(&name("third", None))).unwrap_err();
         assert!(matches!(error, Error::Poisoned { .. }), "{error}");
-        let named = open(image.storage()).driver().as_info().unwrap().info().unwrap().backing;
+        let named = open(image.storage()).as_info().unwrap().info().unwrap().backing;
         let found = named.unwrap().name;
         assert!(found == "first" || found == "second", "{found}");
     }
@@ -111,7 +111,7 @@ fn filled() -> Image {
 }
 
 fn forget(disk: &Disk) -> blk_core::Result<()> {
-    disk.driver().as_overlay().unwrap().forget_content()
+    disk.as_overlay().unwrap().forget_content()
 }
 
 #[test]

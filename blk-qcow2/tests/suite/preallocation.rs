@@ -5,8 +5,8 @@ use std::sync::Arc;
 use crate::common::Image;
 use blk_core::storage::{FaultRule, FaultStorage, Operation, TraceStorage};
 use blk_core::{
-    Access, CheckReport, DenyResolver, Disk, Extent, MapResolver, MemoryStorage, Options, Preallocation,
-    RepairMode, Storage, WriteFlags,
+    Access, CheckReport, DenyResolver, DiscardFlags, Disk, Extent, MapResolver, MemoryStorage, Options,
+    Preallocation, RepairMode, Storage, WriteFlags,
 };
 use blk_qcow2::FORMAT;
 
@@ -22,7 +22,7 @@ fn create(size: u64) -> Image {
 }
 
 fn grow(disk: &Disk, size: u64, preallocation: Preallocation) -> blk_core::Result<()> {
-    disk.driver().as_resize().unwrap().grow(size, preallocation)
+    disk.as_resize().unwrap().grow(size, preallocation)
 }
 
 fn content(disk: &Disk) -> Vec<u8> {
@@ -150,7 +150,7 @@ fn used_clusters_are_zeroed() {
         disk.write(0, &vec![7; REACH as usize], WriteFlags::default()).unwrap();
         disk.flush().unwrap();
         let length = image.storage().len().unwrap();
-        disk.discard(Extent::new(0, REACH)).unwrap();
+        disk.discard(Extent::new(0, REACH), DiscardFlags::default()).unwrap();
         disk.flush().unwrap();
         grow(&disk, REACH + 60 * CLUSTER, preallocation).unwrap();
         assert!(content(&disk).iter().all(|byte| *byte == 0), "{preallocation:?}");
@@ -241,7 +241,7 @@ fn clusters_that_lie_apart_are_all_allocated() {
     let disk = image.open(Options::new());
     disk.write(0, &vec![7; (old * TINY) as usize], WriteFlags::default()).unwrap();
     for cluster in (0..old).step_by(2) {
-        disk.discard(Extent::new(cluster * TINY, TINY)).unwrap();
+        disk.discard(Extent::new(cluster * TINY, TINY), DiscardFlags::default()).unwrap();
     }
     disk.flush().unwrap();
     grow(&disk, new * TINY, Preallocation::Metadata).unwrap();

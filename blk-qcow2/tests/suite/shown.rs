@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use crate::common::log::LogStorage;
 use crate::common::{Below, Image, patch};
-use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
+};
 use blk_qcow2::FORMAT;
 use expect_test::expect;
 
@@ -98,7 +100,7 @@ fn writes_in_place_and_reads_stay_inside_what_was_asked_for() {
     assert!(read[..half].iter().chain(&read[3 * half..]).all(|byte| *byte == 7));
     assert!(read[half..3 * half].iter().all(|byte| *byte == 9));
     // A cluster that was kept is filled, also where those before it get new ones.
-    disk.discard(Extent::new(5 * CLUSTER, CLUSTER)).unwrap();
+    disk.discard(Extent::new(5 * CLUSTER, CLUSTER), DiscardFlags::default()).unwrap();
     let kept = host(6);
     disk.write_zeroes(Extent::new(6 * CLUSTER, CLUSTER), ZeroFlags::default()).unwrap();
     write(&disk, 5 * CLUSTER + 512, 2 * CLUSTER);
@@ -264,7 +266,7 @@ fn a_disk_says_what_it_is() {
             patch(&mut bytes, *at, &value.to_be_bytes());
         }
         let disk = Image::from_bytes(&bytes).open(Options::new());
-        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let info = disk.as_info().unwrap().info().unwrap();
         let _ = writeln!(text, "{:?} {:?} {:?}", info.format, info.is_dirty, info.details);
     }
     expect![[r#"
@@ -301,11 +303,11 @@ fn with_bitmap(autoclear: u64) -> Image {
 fn bitmaps_show_while_the_image_vouches_for_them() {
     for (autoclear, is_shown) in [(1, true), (3, true), (0, false), (2, false)] {
         let disk = with_bitmap(autoclear).open(Options::new());
-        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let info = disk.as_info().unwrap().info().unwrap();
         let bitmaps = info.details.iter().find(|(name, _)| *name == "bitmaps");
         assert_eq!(bitmaps.is_some(), is_shown, "{autoclear}: {bitmaps:?}");
         write(&disk, 0, 512);
-        let info = disk.driver().as_info().unwrap().info().unwrap();
+        let info = disk.as_info().unwrap().info().unwrap();
         assert!(info.details.iter().all(|(name, _)| *name != "bitmaps"), "{autoclear}, after a write");
     }
 }
@@ -336,7 +338,7 @@ fn zeroes_over_alternating_clusters_reach_every_one() {
         }
         let whole = Extent::new(0, clusters * TINY);
         if discards {
-            disk.discard(whole).unwrap();
+            disk.discard(whole, DiscardFlags::default()).unwrap();
         } else {
             disk.write_zeroes(whole, ZeroFlags { may_unmap: flags, ..ZeroFlags::default() }).unwrap();
         }

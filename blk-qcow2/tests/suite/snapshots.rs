@@ -114,7 +114,7 @@ fn snapshots() -> Snapshots {
 
 fn described(storage: Arc<dyn Storage>) -> Result<Vec<SnapshotInfo>> {
     let disk = FORMAT.open(storage, Access::ReadOnly, Options::new(), &DenyResolver).unwrap();
-    Ok(disk.driver().as_info().unwrap().info()?.snapshots)
+    Ok(disk.as_info().unwrap().info()?.snapshots)
 }
 
 #[test]

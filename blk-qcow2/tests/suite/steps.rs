@@ -10,14 +10,16 @@ use std::sync::Arc;
 
 use crate::common::Below;
 use crate::common::log::LogStorage;
-use blk_core::{Access, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
+};
 use blk_qcow2::FORMAT;
 use expect_test::{ExpectFile, expect_file};
 
 const COMPRESSED: WriteFlags = WriteFlags { compressed: true, fua: false };
-const KEPT: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: false, fua: false };
-const UNMAPPED: ZeroFlags = ZeroFlags { may_unmap: true, no_fallback: false, fua: false };
-const FAST: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: true, fua: false };
+const KEPT: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: false, fua: false, fast_only: false };
+const UNMAPPED: ZeroFlags = ZeroFlags { may_unmap: true, no_fallback: false, fua: false, fast_only: false };
+const FAST: ZeroFlags = ZeroFlags { may_unmap: false, no_fallback: true, fua: false, fast_only: false };
 
 /// Bytes that differ from one quarter of a cluster to the next.
 fn pattern(range: Range<u64>, fill: u8, cluster: u64) -> Vec<u8> {
@@ -108,7 +110,7 @@ impl Subject {
 
     fn discard(&mut self, from: u64, to: u64, is_hidden: bool) {
         let (from, to) = (self.at(from), self.at(to).min(self.disk.size()));
-        self.disk.discard(Extent::between(from, to)).unwrap();
+        self.disk.discard(Extent::between(from, to), DiscardFlags::default()).unwrap();
         if is_hidden {
             let first = from.next_multiple_of(self.cluster);
             let last = if to == self.disk.size() { to } else { to / self.cluster * self.cluster };

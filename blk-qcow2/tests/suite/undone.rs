@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 use crate::common::log::LogStorage;
 use blk_core::storage::{FaultRule, FaultStorage, Gate, Operation};
 use blk_core::{
-    Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
-    ZeroFlags,
+    Access, DenyResolver, DiscardFlags, Disk, Error, Extent, MemoryStorage, Options, RepairMode, Storage,
+    WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
 
@@ -65,7 +65,7 @@ fn compressed_clusters_that_could_not_be_written_give_back_their_room() {
     subject.must_be_clean();
     pack(&subject.disk, 4).unwrap();
     subject.must_be_clean();
-    subject.disk.discard(Extent::new(0, 1 << 20)).unwrap();
+    subject.disk.discard(Extent::new(0, 1 << 20), DiscardFlags::default()).unwrap();
     subject.disk.flush().unwrap();
     subject.must_be_clean();
 }
@@ -126,7 +126,7 @@ fn a_full_host_is_asked_again_only_where_something_waits_to_become_free() {
     let write = |cluster: u64| subject.disk.write(cluster * CLUSTER, &[1; 512], WriteFlags::default());
     assert!(matches!(write(4), Err(Error::NoSpace { .. })));
     assert_eq!(subject.log.take(), "write 8000+200");
-    subject.disk.discard(Extent::new(0, CLUSTER)).unwrap();
+    subject.disk.discard(Extent::new(0, CLUSTER), DiscardFlags::default()).unwrap();
     write(4).unwrap();
     assert_eq!(
         subject.log.take(),
@@ -178,7 +178,7 @@ fn the_length_of_the_file_is_asked_for_where_it_may_have_grown() {
     };
     assert!(write_and_flush(0).starts_with("len, "));
     assert!(write_and_flush(1).starts_with("len, "));
-    subject.disk.discard(Extent::new(CLUSTER, CLUSTER)).unwrap();
+    subject.disk.discard(Extent::new(CLUSTER, CLUSTER), DiscardFlags::default()).unwrap();
     subject.disk.flush().unwrap();
     // Again the last cluster of the file.
     assert_eq!(write_and_flush(2), "write 2000+1000, sync, write 4000+1000, sync");
@@ -218,7 +218,7 @@ fn whole_clusters_alone_are_written_compressed() {
 fn a_discard_that_is_to_be_ignored_changes_nothing() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new().with("discard", "ignore"));
     subject.disk.write(0, &[7; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
-    subject.disk.discard(Extent::new(0, 1 << 20)).unwrap();
+    subject.disk.discard(Extent::new(0, 1 << 20), DiscardFlags::default()).unwrap();
     let mut read = [0; 4 * CLUSTER as usize];
     subject.disk.read(0, &mut read).unwrap();
     assert!(read == [7; 4 * CLUSTER as usize]);

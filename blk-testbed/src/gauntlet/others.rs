@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, DenyResolver, Detail, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags,
-    ZeroFlags,
+    Access, DenyResolver, Detail, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage,
+    WriteFlags, ZeroFlags,
 };
 
 use crate::hostile::others::{BITMAP, GRANULARITY_BITS, SNAPSHOT, number};
@@ -75,7 +75,7 @@ pub(super) fn snapshots_and_bitmaps() {
         let flags = WriteFlags { compressed: true, fua: false };
         disk.write(0, &vec![9; 4 * cluster as usize], flags).expect("a compressed write");
     });
-    change("a discard", &|disk| disk.discard(whole).expect("a discard"));
+    change("a discard", &|disk| disk.discard(whole, DiscardFlags::default()).expect("a discard"));
     for may_unmap in [false, true] {
         let flags = ZeroFlags { may_unmap, ..ZeroFlags::default() };
         change("zeroes", &|disk| disk.write_zeroes(whole, flags).expect("zeroes"));
@@ -85,7 +85,7 @@ pub(super) fn snapshots_and_bitmaps() {
 
 fn described(template: &Template) {
     let disk = open(Arc::new(MemoryStorage::from_bytes(&template.image)), Access::ReadOnly);
-    let info = disk.driver().as_info().expect("images are described").info().expect("this one is");
+    let info = disk.as_info().expect("images are described").info().expect("this one is");
     let snapshot = &info.snapshots[..];
     assert_eq!(snapshot.len(), 1);
     assert_eq!((&*snapshot[0].id, &*snapshot[0].name), ("1", SNAPSHOT));

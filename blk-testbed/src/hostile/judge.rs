@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Extent, MemoryStorage, RepairMode, Storage, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DiscardFlags, Disk, Extent, MemoryStorage, RepairMode, Storage, WriteFlags, ZeroFlags,
+};
 use serde::{Deserialize, Serialize};
 
 use super::templates::open;
@@ -107,7 +109,7 @@ fn write_some(image: &[u8], stats: &mut ImageStats) {
         let length = (size - at).min(700);
         let extent = Extent::new(at, length);
         let _ = disk.write(at, &vec![0xab; length as usize], WriteFlags::default());
-        let _ = disk.discard(extent);
+        let _ = disk.discard(extent, DiscardFlags::default());
         let _ = disk.write_zeroes(extent, ZeroFlags { may_unmap: true, ..ZeroFlags::default() });
         let _ = disk.flush();
     }

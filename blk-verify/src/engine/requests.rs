@@ -42,7 +42,7 @@ impl Run<'_> {
     /// A repair of an image that nothing is wrong with has nothing to do.
     fn make_check(&mut self, repair: Repair) -> Step {
         let disk = self.disk();
-        if disk.driver().as_check().is_some() {
+        if disk.as_check().is_some() {
             match disk.check(repair.mode()) {
                 Ok(checked) if checked.is_clean() => {}
                 Ok(checked) => return Err(Box::new(image::finding(&checked))),

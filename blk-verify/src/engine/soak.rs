@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::random::Random;
-use blk_core::{Access, Disk, Error, Extent, WriteFlags, ZeroFlags};
+use blk_core::{Access, DiscardFlags, Disk, Error, Extent, WriteFlags, ZeroFlags};
 
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
@@ -157,7 +157,7 @@ impl Soak {
                 let flags = ZeroFlags { may_unmap, ..ZeroFlags::default() };
                 disk.write_zeroes(Extent::new(offset, length), flags)
             }
-            _ => disk.discard(Extent::new(offset, length)),
+            _ => disk.discard(Extent::new(offset, length), DiscardFlags::default()),
         }
     }
 

@@ -141,7 +141,7 @@ impl Run<'_> {
 
 /// Checks the image, if its format can be checked; returns how many clusters have leaked, which is allowed.
 pub(super) fn checked(disk: &Disk) -> Judged<u64> {
-    if disk.driver().as_check().is_none() {
+    if disk.as_check().is_none() {
         return Ok(0);
     }
     let report = disk

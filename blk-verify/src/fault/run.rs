@@ -302,7 +302,7 @@ impl<'a> Run<'a> {
         let size = disk.size();
         // Where the size is the length of the file, as for raw, a growth that a failed sync has lost is undone, and later writes
         // make the file longer again as far as they reach.
-        let is_length_of_file = disk.driver().as_check().is_none();
+        let is_length_of_file = disk.as_check().is_none();
         let is_allowed = self.history.allows_size(size)
             || (is_length_of_file && has_lost && self.history.allows_size_between(size));
         if !is_allowed {
@@ -319,7 +319,7 @@ impl<'a> Run<'a> {
     /// A check that the scenario asks for, with its repair.
     fn check_as_asked(&mut self, repair: Repair) -> Judged<bool> {
         let Some(disk) = &self.disk else { return Ok(false) };
-        if disk.driver().as_check().is_none() {
+        if disk.as_check().is_none() {
             return Ok(true);
         }
         let before = self.host.failed_count();

@@ -13,7 +13,7 @@ pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
 /// As [`check`], with a repair that has nothing to do if all is right.
 pub(crate) fn check_and_repair(test: &Disk, repair: RepairMode) -> Result<(), Box<Finding>> {
     test.flush().map_err(|error| failed("flushing at the end", &error))?;
-    if test.driver().as_check().is_none() {
+    if test.as_check().is_none() {
         return Ok(());
     }
     let checked = test.check(repair).map_err(|error| failed("checking the image", &error))?;

@@ -43,7 +43,7 @@ fn make(disk: &Disk, begun: &Begun, performer: &mut Performer) -> Result<Answer>
         Request::WriteCompressed { offset, .. } => {
             write(disk, begun, offset, WriteFlags { fua: false, compressed: true })
         }
-        Request::Check { .. } if disk.driver().as_check().is_none() => Ok(Answer::Done),
+        Request::Check { .. } if disk.as_check().is_none() => Ok(Answer::Done),
         Request::Check { repair } => disk.check(repair.mode()).map(Answer::Checked),
         // What moves no data needs no cluster size.
         request => performer.perform(disk, begun.number, request, 0).map(|()| Answer::Done),

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::Ordering;
 
+use blk_core::bytes::is_zero;
 use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags};
 
 use super::settle::alike;
@@ -11,6 +12,7 @@ use crate::scenario::Request;
 
 /// What a request may leave where it did not simply succeed.
 #[derive(Debug, Clone, Copy)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about another refusal")]
 pub(super) struct Permitted<'a> {
     /// Where bytes may be old or new.
     extent: Extent,
@@ -21,11 +23,15 @@ pub(super) struct Permitted<'a> {
     may_be_misaligned: bool,
     /// The host may be full.
     may_lack_space: bool,
+    /// A part may be done when the driver says that it cannot do it.
+    refusal_changes: bool,
 }
 
 /// What bytes become when a request does its work.
 #[derive(Debug, Clone, Copy)]
 enum New<'a> {
+    /// What they were.
+    Nothing,
     Zeroes,
     Data(&'a [u8]),
 }
@@ -39,6 +45,7 @@ impl<'a> Permitted<'a> {
             may_be_unsupported: false,
             may_be_misaligned: false,
             may_lack_space: false,
+            refusal_changes: true,
         }
     }
 
@@ -53,8 +60,9 @@ impl<'a> Permitted<'a> {
         Self { new, may_be_unsupported: optional, may_be_misaligned: optional, ..Self::of_writing(extent) }
     }
 
-    pub(super) fn zeroes(extent: Extent, no_fallback: bool) -> Self {
-        Self { may_be_unsupported: no_fallback, ..Self::of_writing(extent) }
+    pub(super) fn zeroes(extent: Extent, flags: ZeroFlags) -> Self {
+        let refusal_changes = !flags.fast_only;
+        Self { may_be_unsupported: flags.may_be_refused(), refusal_changes, ..Self::of_writing(extent) }
     }
 
     pub(super) fn discard(extent: Extent) -> Self {
@@ -85,10 +93,17 @@ impl<'a> Permitted<'a> {
         }
     }
 
+    /// What may be left when the disk under test refuses in this way.
+    pub(super) fn after(self, error: &Error) -> Self {
+        let is_refusal = matches!(error, Error::Unsupported { .. });
+        if is_refusal && !self.refusal_changes { Self { new: New::Nothing, ..self } } else { self }
+    }
+
     /// Makes `old`, the reference's bytes from disk address `at` on, what is allowed and nearest to `found`, the bytes of
     /// the disk under test.
     fn choose(&self, at: u64, found: &[u8], old: &mut [u8]) {
         match self.new {
+            New::Nothing => {}
             // Most requests end up here: kept simple, so that it is done for many bytes at once.
             New::Zeroes => {
                 old.iter_mut().zip(found).for_each(|(old, found)| *old = if *found == 0 { 0 } else { *old });
@@ -243,9 +258,4 @@ impl Verify {
         self.failed.store(true, Ordering::Relaxed);
         Error::Poisoned { cause: cause.to_owned() }
     }
-}
-
-/// Whether all bytes are zero; a block at a time, so that many are looked at at once.
-pub(super) fn is_zero(content: &[u8]) -> bool {
-    content.chunks(512).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
 }

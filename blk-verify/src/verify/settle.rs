@@ -37,7 +37,7 @@ impl Verify {
         on_reference: impl FnOnce(&Disk) -> Result<()>,
     ) -> Result<()> {
         if permitted.refusal(&error) || self.excused(&error) {
-            self.adopt(number, request, permitted)?;
+            self.adopt(number, request, permitted.after(&error))?;
             return Err(error);
         }
         // The old content is known only until the reference gets the request.

@@ -1,8 +1,8 @@
 //! Holding a block status against the content, and telling it in whole units of the request alignment.
 
+use blk_core::bytes::{first_difference, is_zero};
 use blk_core::{BlockStatus, Disk, Error, Extent, Result};
 
-use super::permitted::is_zero;
 use super::{ALIGNMENT_BYTES_MAX, Verify};
 use crate::report::{self, Signature};
 use crate::scenario::Request;
@@ -84,9 +84,8 @@ impl Verify {
             }
             let below = &mut below[..content.len()];
             if !status.allocated && read_below(&self.test, part.offset, below).is_ok() && *content != *below {
-                let same =
-                    content.iter().zip(&*below).take_while(|(content, below)| content == below).count();
-                return Some(Lie { claim: "unallocated", claimed, at: part.offset + same as u64 });
+                let same = first_difference(content, below).unwrap_or(0) as u64;
+                return Some(Lie { claim: "unallocated", claimed, at: part.offset + same });
             }
         }
         None

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Check, CheckReport, Disk, Error, Extent, Limits, RepairMode, Resize,
-    Result, Severity, WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, Check, CheckReport, DiscardFlags, Disk, Error, Extent, Limits,
+    RepairMode, Resize, Result, Severity, WriteFlags, ZeroFlags,
 };
 
 /// What a [`Rough`] disk does otherwise than the disk under it.
@@ -92,8 +92,8 @@ impl BlockDriver for Rough {
         self.inner.write_zeroes(extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
-        self.inner.discard(extent)
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
+        self.inner.discard(extent, flags)
     }
 
     fn flush(&self) -> Result<()> {

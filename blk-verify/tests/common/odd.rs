@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Check, CheckReport, Disk, Extent, Limits, RepairMode, Resize, Result,
-    WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, Check, CheckReport, DiscardFlags, Disk, Extent, Limits, RepairMode,
+    Resize, Result, WriteFlags, ZeroFlags,
 };
 
 type Read = dyn Fn(&Disk, u64, &mut [u8]) -> Result<()> + Send + Sync;
@@ -43,7 +43,7 @@ impl Odd {
             below: None,
             read: Box::new(Disk::read),
             write: Box::new(Disk::write),
-            discard: Box::new(Disk::discard),
+            discard: Box::new(|disk, extent| disk.discard(extent, DiscardFlags::default())),
             status: Box::new(Disk::block_status),
             close: Box::new(|_| Ok(())),
             check: None,
@@ -136,7 +136,7 @@ impl BlockDriver for Odd {
         self.inner.write_zeroes(extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         (self.discard)(&self.inner, extent)
     }
 

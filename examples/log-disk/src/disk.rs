@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use blk_core::sync::RwLock;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Check, CheckReport, Error, Extent, Finding, Limits, RepairMode, Resize,
-    Result, Severity, Storage, WriteFlags, refuse_compressed,
+    Access, BlockDriver, BlockStatus, Check, CheckReport, DiscardFlags, Error, Extent, Finding, Limits,
+    RepairMode, Resize, Result, Severity, Storage, WriteFlags, refuse_compressed,
 };
 
 use crate::read_header;
@@ -164,7 +164,7 @@ impl BlockDriver for LogDisk {
     }
 
     /// Whole blocks only: the rest of `extent` keeps its bytes.
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         let first = extent.offset.div_ceil(self.block_bytes);
         let end = extent.end() / self.block_bytes;
         if first >= end {

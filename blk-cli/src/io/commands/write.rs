@@ -169,7 +169,8 @@ impl<'a> Switches<'a> {
     }
 
     fn zeroes(&self) -> ZeroFlags {
-        ZeroFlags { fua: self.fua, may_unmap: self.may_unmap, no_fallback: self.no_fallback }
+        let Self { fua, may_unmap, no_fallback, .. } = *self;
+        ZeroFlags { fua, may_unmap, no_fallback, fast_only: false }
     }
 }
 

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use blk_core::storage::Step;
 use blk_core::{
-    BlockStatus, Disk, Extent, ImageInfo, Info, Overlay, PassThrough, Preallocation, Result, StorageRun,
-    WriteFlags, ZeroFlags, refuse_compressed,
+    BlockStatus, DiscardFlags, Disk, Extent, ImageInfo, Info, NativeFlags, Overlay, PassThrough,
+    Preallocation, Result, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
@@ -104,9 +104,9 @@ impl PassThrough for FailingDisk {
         self.inner.write_zeroes(extent, flags)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         self.check("discard", IoType::Discard, extent)?;
-        self.inner.discard(extent)
+        self.inner.discard(extent, flags)
     }
 
     fn flush(&self) -> Result<()> {
@@ -121,7 +121,7 @@ impl PassThrough for FailingDisk {
 
     /// The bytes that a request gets are those of the image.
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
-        self.inner.driver().host_run(extent)
+        self.inner.host_run(extent)
     }
 
     /// The image is left clean, whether the flush before that fails or not.
@@ -171,6 +171,12 @@ impl PassThrough for DebugDisk {
         &self.0.inner().disk
     }
 
+    /// Zeroes are cut into units, each of which may be refused when others are done.
+    fn limits(&self) -> blk_core::Limits {
+        let inner = self.inner().limits();
+        blk_core::Limits { native: NativeFlags::FUA, memory_alignment: 1, can_write_zeroes: true, ..*inner }
+    }
+
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.0.read(offset, buf)
     }
@@ -181,7 +187,7 @@ impl PassThrough for DebugDisk {
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        if flags.no_fallback {
+        if flags.may_be_refused() {
             self.0.check_zero_units(extent)?;
         }
         let passed = ZeroFlags { fua: false, ..flags };
@@ -189,13 +195,15 @@ impl PassThrough for DebugDisk {
         self.durably(flags.fua, zero)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let unit = self.inner().limits().discard_granularity;
-        self.change(|| self.0.discard(extent, unit, &|part| self.inner().discard(part)))
+        let discard =
+            || self.0.discard(extent, unit, &|part| self.inner().discard(part, DiscardFlags::default()));
+        self.durably(flags.fua, || self.change(discard))
     }
 
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
-        self.inner().driver().host_run(extent)
+        self.inner().host_run(extent)
     }
 
     fn resize(&self, size: u64) -> Result<()> {

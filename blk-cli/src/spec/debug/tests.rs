@@ -2,7 +2,8 @@ use std::sync::Arc;
 
 use blk_core::testing::{Maker, conformance};
 use blk_core::{
-    Access, DenyResolver, Disk, Error, Extent, MemoryStorage, Options, Result, Storage, WriteFlags,
+    Access, DenyResolver, DiscardFlags, Disk, Error, Extent, MemoryStorage, Options, Result, Storage,
+    WriteFlags,
 };
 
 use super::{Breakpoints, DebugNode, DebugStorage, Engine};
@@ -170,7 +171,7 @@ fn a_node_over_an_image_fails_as_its_rules_say() {
     let rule = |kind: &str| format!("inject-error.0.event=none,inject-error.0.iotype={kind}");
     let disk = failing(&rule("discard"));
     disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
-    assert_eq!(errno(disk.discard(Extent::new(0, 65536))), Err(5));
+    assert_eq!(errno(disk.discard(Extent::new(0, 65536), DiscardFlags::default())), Err(5));
     let disk = failing(&rule("block-status"));
     assert_eq!(disk.block_status(Extent::new(0, 512)).unwrap_err().errno(), 5);
     let disk = failing(&rule("flush"));

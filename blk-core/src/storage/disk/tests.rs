@@ -1,6 +1,6 @@
 use super::*;
 use crate::sync::atomic::{AtomicU64, Ordering};
-use crate::{Access, BlockDriver, BlockStatus, Limits, MemoryStorage, Resize};
+use crate::{Access, BlockDriver, BlockStatus, DiscardFlags, Limits, MemoryStorage, Resize};
 
 /// A disk over memory that takes only whole sectors, and grows if it may.
 #[derive(Debug)]
@@ -35,7 +35,7 @@ impl BlockDriver for Sectors {
         self.bytes.write_zeroes_at(extent)
     }
 
-    fn discard(&self, extent: Extent) -> Result<()> {
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         self.bytes.punch_hole(extent)
     }
 
@@ -47,7 +47,7 @@ impl BlockDriver for Sectors {
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         let mut sector = [0; SECTOR_BYTES as usize];
         self.bytes.read_at(extent.offset, &mut sector)?;
-        let zero = sector.iter().all(|byte| *byte == 0);
+        let zero = crate::bytes::is_zero(&sector);
         Ok(BlockStatus { length: SECTOR_BYTES, allocated: true, zero, compressed: false, host_offset: None })
     }
 

@@ -3,7 +3,7 @@
 //! A read or a write of a file may be interrupted by a signal, or may move fewer bytes than asked: near the end of the file, when
 //! the file system runs full, over the network, or because one call moves 2 GiB at most. Here it goes on until all is done.
 
-use std::io;
+use std::io::{self, IoSlice, IoSliceMut};
 
 use crate::{Error, Result};
 
@@ -42,6 +42,58 @@ pub(super) fn write_all(
         match write(&buf[done..], at) {
             Ok(0) => return Err(Error::io("write", at, io::ErrorKind::WriteZero.into())),
             Ok(count) => done += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("write", at, error)),
+        }
+    }
+    Ok(())
+}
+
+/// As [`read_all`], into the pieces of `bufs` in order. One call takes as many pieces as the system lets it.
+pub(super) fn read_all_vectored(
+    offset: u64,
+    mut bufs: &mut [IoSliceMut<'_>],
+    mut read: impl FnMut(&mut [IoSliceMut<'_>], u64) -> io::Result<usize>,
+) -> Result<()> {
+    let mut at = offset;
+    // Empty pieces at the front would make a call that moves nothing.
+    IoSliceMut::advance_slices(&mut bufs, 0);
+    while !bufs.is_empty() {
+        match read(bufs, at) {
+            Ok(0) => {
+                for buf in bufs.iter_mut() {
+                    buf.fill(0);
+                }
+                break;
+            }
+            Ok(count) => {
+                at += count as u64;
+                IoSliceMut::advance_slices(&mut bufs, count);
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(Error::io("read", at, error)),
+        }
+    }
+    Ok(())
+}
+
+/// As [`write_all`], of the pieces of `bufs` in order.
+pub(super) fn write_all_vectored(
+    offset: u64,
+    bufs: &[IoSlice<'_>],
+    mut write: impl FnMut(&[IoSlice<'_>], u64) -> io::Result<usize>,
+) -> Result<()> {
+    let mut own = bufs.to_vec();
+    let mut rest = &mut own[..];
+    let mut at = offset;
+    IoSlice::advance_slices(&mut rest, 0);
+    while !rest.is_empty() {
+        match write(rest, at) {
+            Ok(0) => return Err(Error::io("write", at, io::ErrorKind::WriteZero.into())),
+            Ok(count) => {
+                at += count as u64;
+                IoSlice::advance_slices(&mut rest, count);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("write", at, error)),
         }

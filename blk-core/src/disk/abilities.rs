@@ -1,0 +1,156 @@
+//! What a disk can do besides reading and writing, where its driver can: changing its size, checks, what it says about itself.
+
+use std::sync::{Arc, Weak};
+
+use super::{Access, Disk, SizeWatcher};
+use crate::sync::atomic::Ordering;
+use crate::{
+    BackingFile, Check, CheckReport, Error, ImageInfo, Info, Overlay, Preallocation, RepairMode, Resize,
+    Result,
+};
+
+impl Disk {
+    /// Makes the disk `size` bytes long; bytes that are gained read as zeroes.
+    pub fn resize(&self, size: u64) -> Result<()> {
+        self.change_size(size, |resize| resize.resize(size))
+    }
+
+    /// Makes the disk `size` bytes long and allocates what it gains.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] if something is to be allocated and the disk would become smaller, and what
+    /// [`crate::Resize::grow`] says.
+    pub fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        if preallocation == Preallocation::Off {
+            return self.resize(size);
+        }
+        self.change_size(size, |resize| {
+            if size < self.driver.size() {
+                return Err(Error::invalid_option("preallocation", "it needs a disk that becomes larger"));
+            }
+            resize.grow(size, preallocation)
+        })
+    }
+
+    fn change_size(&self, size: u64, change: impl FnOnce(&dyn Resize) -> Result<()>) -> Result<()> {
+        self.check_writable()?;
+        if !size.is_multiple_of(self.limits.request_alignment) {
+            let alignment = self.limits.request_alignment;
+            return Err(Error::Misaligned { offset: 0, length: size, alignment });
+        }
+        let resize = self.driver.as_resize().ok_or_else(|| Error::unsupported("resize"))?;
+        let alone = self.resizing.lock();
+        let old = self.driver.size();
+        let changed = change(resize);
+        let found = self.driver.size();
+        match &changed {
+            Ok(()) => assert_eq!(found, size, "driver reports another size than it was resized to"),
+            Err(error) if error.is_refusal() => {
+                assert_eq!(found, old, "driver refuses to resize to {size} bytes and has changed: {error}");
+            }
+            Err(error) => {
+                assert!(found == old || found == size, "{old} to {size} bytes failed at {found}: {error}");
+            }
+        }
+        drop(alone);
+        if found != old {
+            self.tell_size();
+        }
+        changed
+    }
+
+    /// Has `watcher` called whenever the size has changed through this disk, also where a change of size failed midway, as long
+    /// as the caller keeps it. It is called by the thread that has changed the size, after that, with the size that the disk has
+    /// then. It may make requests.
+    pub fn watch_size(&self, watcher: &Arc<SizeWatcher>) {
+        let mut watchers = self.watchers.lock();
+        watchers.retain(|watcher| watcher.strong_count() > 0);
+        watchers.push(Arc::downgrade(watcher));
+        self.is_watched.store(true, Ordering::Release);
+    }
+
+    fn tell_size(&self) {
+        if !self.is_watched.load(Ordering::Acquire) {
+            return;
+        }
+        let watchers: Vec<Arc<SizeWatcher>> = self.watchers.lock().iter().filter_map(Weak::upgrade).collect();
+        for watcher in watchers {
+            watcher(self.size());
+        }
+    }
+
+    /// Checks the image's metadata, repairing what `repair` allows.
+    pub fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        if repair != RepairMode::None {
+            self.check_writable()?;
+        }
+        self.driver.as_check().ok_or_else(|| Error::unsupported("check"))?.check(repair)
+    }
+
+    /// What the image says about itself now.
+    pub fn info(&self) -> Result<ImageInfo> {
+        self.driver.as_info().ok_or_else(|| Error::unsupported("info"))?.info()
+    }
+
+    /// Itself, if its driver can change the size.
+    pub fn as_resize(&self) -> Option<&dyn Resize> {
+        self.driver.as_resize().map(|_| self as &dyn Resize)
+    }
+
+    /// Itself, if its driver can check its own metadata.
+    pub fn as_check(&self) -> Option<&dyn Check> {
+        self.driver.as_check().map(|_| self as &dyn Check)
+    }
+
+    /// Itself, if its driver can tell what the image is.
+    pub fn as_info(&self) -> Option<&dyn Info> {
+        self.driver.as_info().map(|_| self as &dyn Info)
+    }
+
+    /// Itself, if its driver can have a backing file.
+    pub fn as_overlay(&self) -> Option<&dyn Overlay> {
+        self.driver.as_overlay().map(|_| self as &dyn Overlay)
+    }
+
+    fn overlay(&self) -> Result<&dyn Overlay> {
+        self.check_writable()?;
+        self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
+    }
+
+    /// Writes everything back and leaves the image as a clean one.
+    pub fn close(&self) -> Result<()> {
+        if self.access == Access::ReadOnly { Ok(()) } else { self.driver.close() }
+    }
+}
+
+impl Resize for Disk {
+    fn resize(&self, size: u64) -> Result<()> {
+        Self::resize(self, size)
+    }
+
+    fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        Self::grow(self, size, preallocation)
+    }
+}
+
+impl Check for Disk {
+    fn check(&self, repair: RepairMode) -> Result<CheckReport> {
+        Self::check(self, repair)
+    }
+}
+
+impl Info for Disk {
+    fn info(&self) -> Result<ImageInfo> {
+        Self::info(self)
+    }
+}
+
+impl Overlay for Disk {
+    fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
+        self.overlay()?.set_backing(backing)
+    }
+
+    fn forget_content(&self) -> Result<()> {
+        self.overlay()?.forget_content()
+    }
+}
