@@ -11,7 +11,8 @@ use zerocopy::{FromZeros, IntoBytes};
 
 use crate::extension::BitmapDirectory;
 use crate::geometry::Geometry;
-use crate::l2::OFFSET_MASK;
+use crate::l2::{OFFSET_MASK, entry_offset};
+use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::BitmapEntry;
 use crate::pointer_table::PointerTable;
 
@@ -34,12 +35,12 @@ pub(crate) fn used(
     storage: &dyn Storage,
     geometry: Geometry,
     directory: BitmapDirectory,
-    file_clusters: u64,
-) -> Result<Vec<Extent>> {
+    file_clusters: ClusterCount,
+) -> Result<Vec<HostExtent>> {
     let bad = |offset: u64, reason: String| Err(Error::malformed("bitmap directory", offset, reason));
-    let file_bytes = file_clusters * geometry.cluster_bytes();
+    let file_bytes = geometry.bytes_of(file_clusters);
     let BitmapDirectory { count, extent } = directory;
-    if count > BITMAPS_MAX || !geometry.is_cluster_aligned(extent.offset) {
+    if count > BITMAPS_MAX || !geometry.is_aligned_number(extent.offset) {
         return bad(
             extent.offset,
             format!("{count} bitmaps at {:#x}: too many, or not at a cluster", extent.offset),
@@ -48,7 +49,7 @@ pub(crate) fn used(
     if extent.checked_end().is_none_or(|end| end > file_bytes) {
         return bad(extent.offset, format!("{} bytes reach past the end of the file", extent.length));
     }
-    let mut used = vec![extent];
+    let mut used = vec![HostOffset::new(extent.offset).with_length(extent.length)];
     let mut table_bytes = 0;
     let mut at = extent.offset;
     for _ in 0..count {
@@ -60,12 +61,13 @@ pub(crate) fn used(
         let table = Extent::new(entry.table_offset.get(), u64::from(entry.table_size.get()) * 8);
         table_bytes += table.length;
         let inside = table.checked_end().is_some_and(|end| end <= file_bytes);
-        if !inside || !geometry.is_cluster_aligned(table.offset) || table_bytes > file_bytes {
+        if !inside || !geometry.is_aligned_number(table.offset) || table_bytes > file_bytes {
             return bad(
                 at,
                 format!("a bitmap table at {:#x}, {} bytes, does not fit", table.offset, table.length),
             );
         }
+        let table = HostOffset::new(table.offset).with_length(table.length);
         used.push(table);
         collect_data(storage, geometry, table, &mut used)?;
         let rest = u64::from(entry.extra_data_size.get()) + u64::from(entry.name_size.get());
@@ -80,7 +82,7 @@ pub(crate) struct BitmapName {
     pub(crate) name: String,
     /// Guest bytes that a bit stands for.
     pub(crate) granularity_bytes: u64,
-    /// Somebody who writes the image has it open, or died so: its content cannot be trusted.
+    /// A program that writes the image has it open, or has died with it: its content cannot be trusted.
     pub(crate) in_use: bool,
     /// It follows all writes.
     pub(crate) auto: bool,
@@ -124,20 +126,21 @@ pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result
 fn collect_data(
     storage: &dyn Storage,
     geometry: Geometry,
-    table: Extent,
-    used: &mut Vec<Extent>,
+    table: HostExtent,
+    used: &mut Vec<HostExtent>,
 ) -> Result<()> {
-    let entries = PointerTable::read(storage, table.offset, (table.length / 8) as usize)?;
+    let entries = PointerTable::read(storage, table.start, (table.length / 8) as usize)?;
     for (index, entry) in entries.entries().iter().enumerate() {
-        let offset = entry & OFFSET_MASK;
-        let allowed = if offset == 0 { ALL_ONES } else { OFFSET_MASK };
+        let offset = entry_offset(*entry);
+        let has_cluster = offset != HostOffset::default();
+        let allowed = if has_cluster { OFFSET_MASK } else { ALL_ONES };
         if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
-            let at = table.offset + index as u64 * 8;
+            let at = entries.offset_of_entry(index as u64).get();
             let reason = format!("entry {index} is {entry:#018x}: neither a cluster nor all ones");
             return Err(Error::malformed("bitmap table", at, reason));
         }
-        if offset != 0 {
-            used.push(Extent::new(offset, geometry.cluster_bytes()));
+        if has_cluster {
+            used.push(offset.with_length(geometry.cluster_bytes()));
         }
     }
     Ok(())

@@ -10,10 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use blk_core::{Error, Result, Storage};
 use rustc_hash::FxHashMap;
 
+use crate::offset::{HostExtent, HostOffset};
+
 /// A cached part of a table, as it is on disk.
 #[derive(Debug)]
 pub(crate) struct Slice {
-    host_offset: u64,
+    host_offset: HostOffset,
     bytes: Box<[u8]>,
     dirty: bool,
     /// Looked up since the clock's hand last passed.
@@ -30,7 +32,7 @@ pub(crate) struct SliceCache {
     slice_bytes: usize,
     capacity: usize,
     slices: Vec<Slice>,
-    index: FxHashMap<u64, usize>,
+    index: FxHashMap<HostOffset, usize>,
     hand: usize,
     dirty_count: usize,
 }
@@ -78,7 +80,7 @@ impl SliceCache {
 
     /// The slice at `host_offset`, if it is cached.
     #[inline]
-    pub(crate) fn get(&self, host_offset: u64) -> Option<&Slice> {
+    pub(crate) fn get(&self, host_offset: HostOffset) -> Option<&Slice> {
         let slice = &self.slices[*self.index.get(&host_offset)?];
         if !slice.used.load(Ordering::Relaxed) {
             slice.used.store(true, Ordering::Relaxed);
@@ -90,7 +92,7 @@ impl SliceCache {
     ///
     /// # Panics
     /// If it is not cached.
-    pub(crate) fn bytes_mut(&mut self, host_offset: u64) -> &mut [u8] {
+    pub(crate) fn bytes_mut(&mut self, host_offset: HostOffset) -> &mut [u8] {
         let slot = *self.index.get(&host_offset).expect("a slice is loaded before it is changed");
         let slice = &mut self.slices[slot];
         self.dirty_count += usize::from(!slice.dirty);
@@ -100,7 +102,7 @@ impl SliceCache {
     }
 
     /// Changes the big-endian 64-bit entry `index` of a cached slice.
-    pub(crate) fn set_entry(&mut self, host_offset: u64, index: usize, value: u64) {
+    pub(crate) fn set_entry(&mut self, host_offset: HostOffset, index: usize, value: u64) {
         self.bytes_mut(host_offset)[index * 8..index * 8 + 8].copy_from_slice(&value.to_be_bytes());
     }
 
@@ -116,9 +118,9 @@ impl SliceCache {
     }
 
     /// Reads the slice at `host_offset` from `storage` into the cache.
-    pub(crate) fn load(&mut self, storage: &dyn Storage, host_offset: u64) -> Result<()> {
+    pub(crate) fn load(&mut self, storage: &dyn Storage, host_offset: HostOffset) -> Result<()> {
         let slot = self.take_slot(host_offset).map_err(|NeedsWriteBack| no_room())?;
-        let read = storage.read_at(host_offset, &mut self.slices[slot].bytes);
+        let read = storage.read_at(host_offset.get(), &mut self.slices[slot].bytes);
         if read.is_err() {
             self.forget(host_offset);
         }
@@ -126,7 +128,7 @@ impl SliceCache {
     }
 
     /// Drops what is cached for `host_offset`, dirty or not: its cluster has become something else.
-    pub(crate) fn forget(&mut self, host_offset: u64) {
+    pub(crate) fn forget(&mut self, host_offset: HostOffset) {
         if let Some(slot) = self.index.remove(&host_offset) {
             let removed = self.slices.swap_remove(slot);
             self.dirty_count -= usize::from(removed.dirty);
@@ -136,30 +138,39 @@ impl SliceCache {
         }
     }
 
+    /// As [`SliceCache::forget`] for every slice of `extent`, which is made of whole slices.
+    pub(crate) fn forget_all(&mut self, extent: HostExtent) {
+        let mut slice = extent.start;
+        while slice < extent.end() {
+            self.forget(slice);
+            slice = slice + self.slice_bytes();
+        }
+    }
+
     pub(crate) fn has_dirty(&self) -> bool {
         self.dirty_count > 0
     }
 
     /// Host offsets of all dirty slices, ascending, so that the host sees one sweep.
-    pub(crate) fn dirty_offsets(&self) -> Vec<u64> {
-        let mut offsets: Vec<u64> =
+    pub(crate) fn dirty_offsets(&self) -> Vec<HostOffset> {
+        let mut offsets: Vec<HostOffset> =
             self.slices.iter().filter(|slice| slice.dirty).map(|slice| slice.host_offset).collect();
         offsets.sort_unstable();
         offsets
     }
 
     /// Writes one dirty slice; it is clean once the storage has taken it.
-    pub(crate) fn write_slice(&mut self, storage: &dyn Storage, host_offset: u64) -> Result<()> {
+    pub(crate) fn write_slice(&mut self, storage: &dyn Storage, host_offset: HostOffset) -> Result<()> {
         let slice = &mut self.slices[self.index[&host_offset]];
-        storage.write_at(host_offset, &slice.bytes)?;
+        storage.write_at(host_offset.get(), &slice.bytes)?;
         slice.dirty = false;
         self.dirty_count -= 1;
         Ok(())
     }
 
     /// A slot for `host_offset`: a new one, or that of a clean slice which is evicted.
-    fn take_slot(&mut self, host_offset: u64) -> std::result::Result<usize, NeedsWriteBack> {
-        assert!(host_offset.is_multiple_of(self.slice_bytes as u64), "slices are aligned");
+    fn take_slot(&mut self, host_offset: HostOffset) -> std::result::Result<usize, NeedsWriteBack> {
+        assert!(host_offset.get().is_multiple_of(self.slice_bytes as u64), "slices are aligned");
         assert!(!self.index.contains_key(&host_offset), "a slice is cached once");
         let slot = if self.slices.len() < self.capacity {
             let bytes = vec![0; self.slice_bytes].into_boxed_slice();
@@ -202,23 +213,27 @@ mod tests {
     use super::*;
     use blk_core::MemoryStorage;
 
+    const fn at(bytes: u64) -> HostOffset {
+        HostOffset::new(bytes)
+    }
+
     #[test]
     fn a_dirty_slice_is_never_evicted() {
         let storage = MemoryStorage::from_bytes(&[1; 4096]);
         let mut cache = SliceCache::new(512, 2);
-        cache.load(&storage, 0).unwrap();
-        cache.load(&storage, 512).unwrap();
-        cache.set_entry(0, 0, 77);
-        cache.load(&storage, 1024).unwrap();
-        assert_eq!(cache.get(0).unwrap().entry(0), 77);
-        assert!(cache.get(512).is_none());
-        cache.set_entry(1024, 1, 78);
+        cache.load(&storage, at(0)).unwrap();
+        cache.load(&storage, at(512)).unwrap();
+        cache.set_entry(at(0), 0, 77);
+        cache.load(&storage, at(1024)).unwrap();
+        assert_eq!(cache.get(at(0)).unwrap().entry(0), 77);
+        assert!(cache.get(at(512)).is_none());
+        cache.set_entry(at(1024), 1, 78);
         assert!(!cache.has_room());
-        assert!(cache.load(&storage, 2048).is_err());
+        assert!(cache.load(&storage, at(2048)).is_err());
         for offset in cache.dirty_offsets() {
             cache.write_slice(&storage, offset).unwrap();
         }
-        cache.load(&storage, 2048).unwrap();
+        cache.load(&storage, at(2048)).unwrap();
         let mut entry = [0; 8];
         storage.read_at(0, &mut entry).unwrap();
         assert_eq!(u64::from_be_bytes(entry), 77);
@@ -229,23 +244,23 @@ mod tests {
         let storage = MemoryStorage::new();
         let mut cache = SliceCache::new(512, 8);
         for n in 0..4 {
-            cache.load(&storage, n * 512).unwrap();
-            cache.set_entry(n * 512, 3, n + 10);
+            cache.load(&storage, at(n * 512)).unwrap();
+            cache.set_entry(at(n * 512), 3, n + 10);
         }
-        cache.forget(512);
-        assert!(cache.get(512).is_none());
+        cache.forget(at(512));
+        assert!(cache.get(at(512)).is_none());
         for n in [0, 2, 3] {
-            assert_eq!(cache.get(n * 512).unwrap().entry(3), n + 10);
-            assert!(cache.get(n * 512).unwrap().is_dirty());
+            assert_eq!(cache.get(at(n * 512)).unwrap().entry(3), n + 10);
+            assert!(cache.get(at(n * 512)).unwrap().is_dirty());
         }
-        assert_eq!(cache.dirty_offsets(), [0, 1024, 1536]);
-        cache.write_slice(&storage, 1024).unwrap();
-        assert_eq!(cache.dirty_offsets(), [0, 1536]);
+        assert_eq!(cache.dirty_offsets(), [0, 1024, 1536].map(at));
+        cache.write_slice(&storage, at(1024)).unwrap();
+        assert_eq!(cache.dirty_offsets(), [0, 1536].map(at));
         assert!(cache.has_dirty());
-        cache.forget(0);
-        cache.forget(1536);
+        cache.forget(at(0));
+        cache.forget(at(1536));
         assert!(!cache.has_dirty(), "what was dirty is forgotten");
-        cache.set_entry(1024, 0, 1);
+        cache.set_entry(at(1024), 0, 1);
         assert!(cache.has_dirty());
     }
 
@@ -254,14 +269,14 @@ mod tests {
         let storage = MemoryStorage::new();
         let mut cache = SliceCache::new(512, 3);
         for n in 0..3 {
-            cache.load(&storage, n * 512).unwrap();
+            cache.load(&storage, at(n * 512)).unwrap();
         }
         // The hand passes all three, and takes the first.
-        cache.load(&storage, 3 * 512).unwrap();
-        assert!(cache.get(looked_up * 512).is_some());
+        cache.load(&storage, at(3 * 512)).unwrap();
+        assert!(cache.get(at(looked_up * 512)).is_some());
         cache.turn_hand(turn);
-        cache.load(&storage, 4 * 512).unwrap();
-        (0..5).filter(|n| cache.get(n * 512).is_some()).collect()
+        cache.load(&storage, at(4 * 512)).unwrap();
+        (0..5).filter(|n| cache.get(at(n * 512)).is_some()).collect()
     }
 
     #[test]

@@ -16,14 +16,14 @@
 mod bulk;
 mod entries;
 mod flags;
-mod others;
 mod plain;
 mod plain_flags;
 mod rebuild;
 mod refcounts;
 mod repair;
-mod separate;
+mod snapshots_and_bitmaps;
 mod tables;
+mod unshare;
 mod walk;
 
 use blk_core::{CheckReport, Finding, RepairMode, Result, Severity, Storage};

@@ -4,6 +4,7 @@ use blk_core::Result;
 
 use crate::l2::Cluster;
 use crate::metadata::Metadata;
+use crate::offset::{GuestOffset, HostOffset};
 use crate::qcow2::Qcow2;
 use crate::steps;
 
@@ -16,23 +17,25 @@ impl Qcow2 {
     pub(crate) fn write_with_copied_parts(
         &self,
         metadata: &Metadata,
-        host: u64,
+        host: HostOffset,
         fresh: bool,
         old: &[Cluster],
-        at: u64,
+        at: GuestOffset,
         buf: &[u8],
     ) -> Result<()> {
         let geometry = metadata.geometry;
         let head = geometry.in_cluster(at) as usize;
         let end = at + buf.len() as u64;
-        let tail = (end.next_multiple_of(geometry.cluster_bytes()) - end) as usize;
-        let last = ((head + buf.len() - 1) as u64 >> geometry.cluster_bits()) as usize;
+        let tail = (geometry.round_up(end).get() - end.get()) as usize;
+        let clusters = geometry.clusters_of((head + buf.len()) as u64);
+        let last = clusters.get() as usize - 1;
+        debug_assert!(last < old.len(), "what is replaced is known for each cluster");
         let head = if fresh && self.copies_zeroes(old[0], at - head as u64) { 0 } else { head };
         let tail = if fresh && self.copies_zeroes(old[last], end) { 0 } else { tail };
-        let start = host + geometry.in_cluster(at) - head as u64;
+        let start = host + (geometry.in_cluster(at) - head as u64);
         if head == 0 && tail == 0 {
             self.storage.step(&steps::WRITE_AIO);
-            return self.storage.write_at(start, buf);
+            return self.storage.write_at(start.get(), buf);
         }
         let total = head + buf.len() + tail;
         if total <= JOINED_BYTES_MAX {
@@ -41,10 +44,10 @@ impl Qcow2 {
             joined[head..head + buf.len()].copy_from_slice(buf);
             self.read_for_copy(metadata, old[last], end, &mut joined[head + buf.len()..])?;
             self.storage.step(&steps::WRITE_AIO);
-            return self.storage.write_at(start, &joined);
+            return self.storage.write_at(start.get(), &joined);
         }
         self.storage.step(&steps::WRITE_AIO);
-        self.storage.write_at(start + head as u64, buf)?;
+        self.storage.write_at((start + head as u64).get(), buf)?;
         self.copy_part(metadata, start, old[0], at - head as u64, head)?;
         self.copy_part(metadata, start + (head + buf.len()) as u64, old[last], end, tail)
     }
@@ -52,9 +55,9 @@ impl Qcow2 {
     fn copy_part(
         &self,
         metadata: &Metadata,
-        host: u64,
+        host: HostOffset,
         old: Cluster,
-        guest: u64,
+        guest: GuestOffset,
         length: usize,
     ) -> Result<()> {
         if length == 0 {
@@ -63,14 +66,14 @@ impl Qcow2 {
         let mut part = vec![0; length];
         self.read_for_copy(metadata, old, guest, &mut part)?;
         self.storage.step(&steps::COW_WRITE);
-        self.storage.write_at(host, &part)
+        self.storage.write_at(host.get(), &part)
     }
 
     /// Whether what would be copied from guest offset `from` on is known to be zeroes.
-    fn copies_zeroes(&self, old: Cluster, from: u64) -> bool {
+    fn copies_zeroes(&self, old: Cluster, from: GuestOffset) -> bool {
         match old {
             Cluster::Zero { .. } => true,
-            Cluster::Unallocated => self.below_ends_before(from),
+            Cluster::Unallocated => self.backing_ends_before(from),
             Cluster::Data { .. } | Cluster::Compressed(_) => false,
         }
     }

@@ -14,6 +14,7 @@ use blk_core::{Error, Extent, Options, Result, Storage, TypedOptions};
 use crate::geometry::Geometry;
 use crate::header::{BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
 use crate::l2::data_entry;
+use crate::offset::{ClusterCount, HostCluster, HostOffset};
 use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION};
 use crate::options::CREATE_OPTIONS;
 use crate::pointer_table;
@@ -41,15 +42,15 @@ struct Plan {
     preallocation: Preallocation,
 }
 
-/// Where everything goes, in clusters.
+/// How much of everything there is: it lies in this order, after the header.
 #[derive(Debug, Clone, Copy)]
 struct Layout {
-    table_clusters: u64,
-    block_count: u64,
+    table_clusters: ClusterCount,
+    block_count: ClusterCount,
     l1_entries: u64,
-    l1_clusters: u64,
-    l2_tables: u64,
-    data_clusters: u64,
+    l1_clusters: ClusterCount,
+    l2_tables: ClusterCount,
+    data_clusters: ClusterCount,
 }
 
 /// Replaces what is on `storage` by an empty image of `size` bytes.
@@ -66,14 +67,14 @@ pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) ->
         );
         return Err(Error::invalid_option("backing_file", reason));
     }
-    make_room(&**storage, layout.end() << plan.geometry.cluster_bits())?;
+    make_room(&**storage, plan.geometry.offset_of(layout.end()).get())?;
     write_refcounts(&**storage, plan.geometry, layout)?;
     if plan.preallocation != Preallocation::Off {
         write_mapping(&**storage, plan.geometry, layout)?;
     }
     if plan.preallocation == Preallocation::Full {
-        let bits = plan.geometry.cluster_bits();
-        storage.write_zeroes_at(Extent::new(layout.first_data() << bits, layout.data_clusters << bits))?;
+        let data = plan.geometry.extent_of(layout.first_data(), layout.data_clusters);
+        storage.write_zeroes_at(data.on_storage())?;
     }
     storage.sync()?;
     storage.write_at(0, &encoded)?;
@@ -121,7 +122,6 @@ impl Plan {
     }
 
     fn header(&self, layout: Layout, size: u64) -> Header {
-        let bits = self.geometry.cluster_bits();
         let is_zstd = self.compression == CompressionType::Zstd;
         Header {
             version: self.version,
@@ -129,11 +129,11 @@ impl Plan {
             size,
             backing: self.backing.clone(),
             l1_entries: layout.l1_entries as u32,
-            l1_table_offset: layout.first_l1() << bits,
-            refcount_table_offset: 1 << bits,
-            refcount_table_clusters: layout.table_clusters as u32,
+            l1_table_offset: self.geometry.offset_of(layout.first_l1()),
+            refcount_table_offset: self.geometry.offset_of(Layout::TABLE),
+            refcount_table_clusters: layout.table_clusters.get() as u32,
             snapshot_count: 0,
-            snapshots_offset: 0,
+            snapshots_offset: HostOffset::default(),
             incompatible: if is_zstd { INCOMPATIBLE_COMPRESSION } else { 0 },
             compatible: if self.lazy_refcounts { COMPATIBLE_LAZY_REFCOUNTS } else { 0 },
             autoclear: 0,
@@ -161,84 +161,86 @@ impl Layout {
             return Err(Error::invalid_option("size", reason));
         }
         let (l2_tables, data_clusters) = match plan.preallocation {
-            Preallocation::Off => (0, 0),
+            Preallocation::Off => Default::default(),
             Preallocation::Metadata | Preallocation::Full => {
-                (geometry.l1_entries(size), geometry.clusters_of(size))
+                (ClusterCount::new(geometry.l1_entries(size)), geometry.clusters_of(size))
             }
         };
         let l1_clusters = geometry.clusters_of(l1_entries * 8);
+        let one = ClusterCount::ONE;
         let mut layout =
-            Self { table_clusters: 1, block_count: 1, l1_entries, l1_clusters, l2_tables, data_clusters };
+            Self { table_clusters: one, block_count: one, l1_entries, l1_clusters, l2_tables, data_clusters };
         // More blocks need more table and more blocks: the sizes settle within a few rounds.
         loop {
-            let block_count = layout.end().div_ceil(geometry.block_entries());
-            let table_clusters = geometry.clusters_of(block_count * 8);
+            let block_count = ClusterCount::new(layout.end().index().div_ceil(geometry.block_entries()));
+            let table_clusters = geometry.clusters_of(block_count.get() * 8);
             if block_count <= layout.block_count && table_clusters <= layout.table_clusters {
                 break;
             }
             layout.block_count = block_count.max(layout.block_count);
             layout.table_clusters = table_clusters.max(layout.table_clusters);
         }
-        if layout.table_clusters * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
+        if geometry.bytes_of(layout.table_clusters) > REFCOUNT_TABLE_BYTES_MAX {
             let reason = format!("preallocating {size} bytes needs a larger refcount table than 8 MiB");
             return Err(Error::invalid_option("preallocation", reason));
         }
         Ok(layout)
     }
 
-    const fn first_block(self) -> u64 {
-        1 + self.table_clusters
+    /// Where the refcount table begins: after the header.
+    const TABLE: HostCluster = HostCluster::new(1);
+
+    fn first_block(self) -> HostCluster {
+        Self::TABLE + self.table_clusters
     }
 
-    const fn first_l1(self) -> u64 {
+    fn first_l1(self) -> HostCluster {
         self.first_block() + self.block_count
     }
 
-    const fn first_l2(self) -> u64 {
+    fn first_l2(self) -> HostCluster {
         self.first_l1() + self.l1_clusters
     }
 
-    const fn first_data(self) -> u64 {
+    fn first_data(self) -> HostCluster {
         self.first_l2() + self.l2_tables
     }
 
-    const fn end(self) -> u64 {
+    fn end(self) -> HostCluster {
         self.first_data() + self.data_clusters
     }
 }
 
 /// Writes the refcount table and blocks; only the bytes that are not zero, the storage is new.
 fn write_refcounts(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> Result<()> {
-    let bits = geometry.cluster_bits();
-    let pointers: Vec<u64> =
-        (0..layout.block_count).map(|number| (layout.first_block() + number) << bits).collect();
-    storage.write_at(1 << bits, &pointer_table::encode(&pointers))?;
-    for number in 0..layout.block_count {
-        let counted = (layout.end() - number * geometry.block_entries()).min(geometry.block_entries());
+    let blocks = || layout.first_block().until(layout.first_l1()).map(|cluster| geometry.offset_of(cluster));
+    let pointers: Vec<u64> = blocks().map(HostOffset::get).collect();
+    storage.write_at(geometry.offset_of(Layout::TABLE).get(), &pointer_table::encode(&pointers))?;
+    for (index, block) in (0..).zip(blocks()) {
+        let first = geometry.block_start(index);
+        assert!(first < layout.end(), "no block counts nothing");
+        let counted = layout.end().since(first).get().min(geometry.block_entries());
         let bytes = (counted * u64::from(geometry.refcount_bits())).div_ceil(8);
-        let mut block = vec![0; bytes as usize];
+        let mut counts = vec![0; bytes as usize];
         for index in 0..counted {
-            set_count_at(&mut block, index, geometry.refcount_order(), 1);
+            set_count_at(&mut counts, index, geometry.refcount_order(), 1);
         }
-        storage.write_at((layout.first_block() + number) << bits, &block)?;
+        storage.write_at(block.get(), &counts)?;
     }
     Ok(())
 }
 
 /// Maps every guest cluster to its own host cluster.
 fn write_mapping(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> Result<()> {
-    let bits = geometry.cluster_bits();
-    let tables: Vec<u64> =
-        (0..layout.l2_tables).map(|number| data_entry((layout.first_l2() + number) << bits)).collect();
-    for number in 0..layout.l2_tables {
-        let first = number * geometry.l2_entries();
-        let count = (layout.data_clusters - first).min(geometry.l2_entries());
-        let entries: Vec<u64> = (first..first + count)
-            .map(|cluster| data_entry((layout.first_data() + cluster) << bits))
-            .collect();
-        storage.write_at((layout.first_l2() + number) << bits, &pointer_table::encode(&entries))?;
+    let entry = |cluster| data_entry(geometry.offset_of(cluster));
+    let mut data = layout.first_data().until(layout.end());
+    for table in layout.first_l2().until(layout.first_data()) {
+        let entries: Vec<u64> = data.by_ref().take(geometry.l2_entries() as usize).map(entry).collect();
+        storage.write_at(geometry.offset_of(table).get(), &pointer_table::encode(&entries))?;
     }
-    storage.write_at(layout.first_l1() << bits, &pointer_table::encode(&tables))
+    assert!(data.next().is_none(), "the L2 tables have an entry for each data cluster");
+    let tables: Vec<u64> = layout.first_l2().until(layout.first_data()).map(entry).collect();
+    storage.write_at(geometry.offset_of(layout.first_l1()).get(), &pointer_table::encode(&tables))
 }
 
 #[cfg(test)]
@@ -259,7 +261,7 @@ mod tests {
             }
         }
         let layout = Layout::plan(&plan, fits * 512).unwrap();
-        assert_eq!((layout.table_clusters, layout.end()), (16_384, 1 << 26));
+        assert_eq!((layout.table_clusters.get(), layout.end().index()), (16_384, 1 << 26));
         let error = Layout::plan(&plan, too_many * 512).unwrap_err().to_string();
         assert!(error.contains("needs a larger refcount table than 8 MiB"), "{error}");
     }

@@ -8,16 +8,12 @@ use blk_core::{
     Resolver, Result, Storage,
 };
 
-use crate::allocator::Punches;
 use crate::check;
-use crate::control::Control;
 use crate::create;
 use crate::header::Header;
 use crate::measure;
-use crate::metadata::{Behaviour, CacheSizes};
-use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
+use crate::open_options::OpenOptions;
 use crate::options::{CREATE_OPTIONS, OPEN_OPTIONS};
-use crate::overlap::Parts;
 use crate::qcow2::Qcow2;
 use crate::steps;
 
@@ -44,21 +40,21 @@ impl Format for Qcow2Format {
         options: Options,
         resolver: &dyn Resolver,
     ) -> Result<Disk> {
-        let settings = Settings::parse(options)?;
+        let options = OpenOptions::parse(options)?;
         let storage = for_any_alignment(storage);
-        let mut header = Header::read_for(&*storage, settings.for_check)?;
-        if access == Access::ReadWrite && !settings.for_check {
+        let mut header = Header::read_for(&*storage, options.for_check)?;
+        if access == Access::ReadWrite && !options.for_check {
             header = make_writable(&*storage, header)?;
         }
         let backing = match &header.backing {
-            Some(name) if settings.open_backing => {
+            Some(name) if options.open_backing => {
                 Some(resolver.open_backing(&name.name, name.format.as_deref())?)
             }
-            None if settings.open_backing => resolver.default_backing()?,
+            None if options.open_backing => resolver.default_backing()?,
             _ => None,
         };
-        let behaviour = settings.behaviour(&header)?;
-        let driver = Qcow2::new(storage, header, backing, behaviour)?;
+        let options = options.for_image(&header)?;
+        let driver = Qcow2::new(storage, header, backing, options)?;
         Ok(Disk::new(driver, access))
     }
 
@@ -91,59 +87,6 @@ impl Format for Qcow2Format {
 
     fn measure(&self, size: u64, options: Options) -> Result<Measure> {
         measure::measure(size, options)
-    }
-}
-
-/// What the open options say.
-#[derive(Debug)]
-struct Settings {
-    caches: CacheSizes,
-    discard_frees: bool,
-    punches: Punches,
-    overlap_check: Parts,
-    lazy_refcounts: Option<bool>,
-    control: Control,
-    open_backing: bool,
-    /// Marks of damage do not matter: a check follows.
-    for_check: bool,
-}
-
-impl Settings {
-    fn parse(options: Options) -> Result<Self> {
-        let options = options.typed("qcow2", OPEN_OPTIONS)?;
-        // What is not given is 0: the cache's own default.
-        let number = |name| options.number(name).unwrap_or(0);
-        let discard_frees = options.choice("discard") != Some("ignore");
-        let passes = |name| options.switch(name).unwrap_or(discard_frees);
-        Ok(Self {
-            caches: CacheSizes {
-                l2_slices: number("l2-cache-slices") as usize,
-                l2_slice_bytes: number("l2-cache-entry-size"),
-                refcount_slices: number("refcount-cache-slices") as usize,
-            },
-            discard_frees,
-            punches: Punches {
-                request: passes("pass-discard-request"),
-                content: passes("pass-discard-snapshot"),
-                other: passes("pass-discard-other"),
-            },
-            overlap_check: Parts::of(&options),
-            lazy_refcounts: options.switch("lazy-refcounts"),
-            control: Control::of(&options),
-            open_backing: options.switch("backing") != Some(false),
-            for_check: options.switch("check") == Some(true),
-        })
-    }
-
-    /// How an image of this header behaves.
-    fn behaviour(&self, header: &Header) -> Result<Behaviour> {
-        if self.lazy_refcounts == Some(true) && header.version < 3 {
-            return Err(Error::invalid_option("lazy-refcounts", "version 2 cannot have it"));
-        }
-        let of_image = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
-        let lazy_refcounts = self.lazy_refcounts.unwrap_or(of_image);
-        let Self { caches, discard_frees, punches, overlap_check, control, .. } = *self;
-        Ok(Behaviour { caches, discard_frees, punches, overlap_check, lazy_refcounts, control })
     }
 }
 

@@ -10,8 +10,10 @@
 
 use blk_core::{Error, Result};
 
+use crate::offset::{ClusterCount, GuestOffset, HostCluster, HostExtent, HostOffset, Offset};
+
 /// Host offsets in table entries have bits 9 to 55.
-pub(crate) const HOST_OFFSET_END: u64 = 1 << 56;
+pub(crate) const HOST_OFFSET_END: HostOffset = HostOffset::new(1 << 56);
 
 /// Sizes of an image's structures. Cheap to copy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,23 +58,70 @@ impl Geometry {
         1 << self.cluster_bits
     }
 
-    /// Bytes of `offset` behind the start of its cluster.
-    pub(crate) const fn in_cluster(self, offset: u64) -> u64 {
-        offset & (self.cluster_bytes() - 1)
+    /// Bytes of `offset` past the start of its cluster.
+    #[inline]
+    pub(crate) fn in_cluster(self, offset: impl Offset) -> u64 {
+        offset.bytes() & (self.cluster_bytes() - 1)
     }
 
     /// Start of the cluster that `offset` lies in.
-    pub(crate) const fn cluster_start(self, offset: u64) -> u64 {
-        offset & !(self.cluster_bytes() - 1)
+    #[inline]
+    pub(crate) fn cluster_start<O: Offset>(self, offset: O) -> O {
+        O::from_bytes(offset.bytes() & !(self.cluster_bytes() - 1))
     }
 
-    pub(crate) const fn is_cluster_aligned(self, offset: u64) -> bool {
+    /// `offset`, or the next one that is the start of a cluster.
+    #[inline]
+    pub(crate) fn round_up<O: Offset>(self, offset: O) -> O {
+        O::from_bytes(offset.bytes().next_multiple_of(self.cluster_bytes()))
+    }
+
+    #[inline]
+    pub(crate) fn is_cluster_aligned(self, offset: impl Offset) -> bool {
         self.in_cluster(offset) == 0
     }
 
+    /// Whether a number from an image, which may be no offset, is a multiple of the cluster size.
+    #[inline]
+    pub(crate) const fn is_aligned_number(self, number: u64) -> bool {
+        number & (self.cluster_bytes() - 1) == 0
+    }
+
+    /// The host cluster that `offset` lies in.
+    #[inline]
+    pub(crate) const fn cluster_of(self, offset: HostOffset) -> HostCluster {
+        HostCluster::new(offset.get() >> self.cluster_bits)
+    }
+
+    /// Where a host cluster starts.
+    #[inline]
+    pub(crate) const fn offset_of(self, cluster: HostCluster) -> HostOffset {
+        HostOffset::new(cluster.index() << self.cluster_bits)
+    }
+
+    /// The host bytes of `count` clusters from `first` on.
+    #[inline]
+    pub(crate) const fn extent_of(self, first: HostCluster, count: ClusterCount) -> HostExtent {
+        self.offset_of(first).with_length(self.bytes_of(count))
+    }
+
+    /// The host clusters that `extent`, which is not empty, touches.
+    #[inline]
+    pub(crate) fn touched(self, extent: HostExtent) -> impl DoubleEndedIterator<Item = HostCluster> + use<> {
+        debug_assert!(!extent.is_empty(), "an empty extent touches nothing");
+        self.cluster_of(extent.start).until(self.cluster_of(extent.end() - 1).next())
+    }
+
+    /// Bytes of `count` clusters.
+    #[inline]
+    pub(crate) const fn bytes_of(self, count: ClusterCount) -> u64 {
+        count.get() << self.cluster_bits
+    }
+
     /// Clusters that `bytes` bytes take, the last one perhaps in part.
-    pub(crate) const fn clusters_of(self, bytes: u64) -> u64 {
-        bytes.div_ceil(self.cluster_bytes())
+    #[inline]
+    pub(crate) const fn clusters_of(self, bytes: u64) -> ClusterCount {
+        ClusterCount::new(bytes.div_ceil(self.cluster_bytes()))
     }
 
     pub(crate) const fn l2_bits(self) -> u32 {
@@ -84,12 +133,12 @@ impl Geometry {
         1 << self.l2_bits()
     }
 
-    pub(crate) const fn l1_index(self, guest_offset: u64) -> u64 {
-        guest_offset >> (self.cluster_bits + self.l2_bits())
+    pub(crate) const fn l1_index(self, guest_offset: GuestOffset) -> u64 {
+        guest_offset.get() >> (self.cluster_bits + self.l2_bits())
     }
 
-    pub(crate) const fn l2_index(self, guest_offset: u64) -> u64 {
-        (guest_offset >> self.cluster_bits) & (self.l2_entries() - 1)
+    pub(crate) const fn l2_index(self, guest_offset: GuestOffset) -> u64 {
+        (guest_offset.get() >> self.cluster_bits) & (self.l2_entries() - 1)
     }
 
     /// Guest bytes that one L2 table maps.
@@ -122,13 +171,18 @@ impl Geometry {
     }
 
     /// Index in the refcount table for host cluster `cluster`.
-    pub(crate) const fn table_index(self, cluster: u64) -> u64 {
-        cluster >> self.block_bits()
+    pub(crate) const fn table_index(self, cluster: HostCluster) -> u64 {
+        cluster.index() >> self.block_bits()
     }
 
     /// Index in the refcount block for host cluster `cluster`.
-    pub(crate) const fn block_index(self, cluster: u64) -> u64 {
-        cluster & (self.block_entries() - 1)
+    pub(crate) const fn block_index(self, cluster: HostCluster) -> u64 {
+        cluster.index() & (self.block_entries() - 1)
+    }
+
+    /// The first of the host clusters that refcount block number `table_index` counts.
+    pub(crate) const fn block_start(self, table_index: u64) -> HostCluster {
+        HostCluster::new(table_index << self.block_bits())
     }
 
     /// Position of the sector count in a compressed cluster's descriptor: its host offset takes the bits below.

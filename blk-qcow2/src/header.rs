@@ -11,6 +11,7 @@ use zerocopy::IntoBytes;
 use crate::extension::{self, BitmapDirectory, Extensions, FORMAT_BYTES_MAX};
 use crate::geometry::Geometry;
 use crate::header::fixed::Fixed;
+use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::{
     COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END,
     EXTENSION_FEATURE_NAMES, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT,
@@ -62,11 +63,11 @@ pub(crate) struct Header {
     pub(crate) size: u64,
     pub(crate) backing: Option<BackingName>,
     pub(crate) l1_entries: u32,
-    pub(crate) l1_table_offset: u64,
-    pub(crate) refcount_table_offset: u64,
+    pub(crate) l1_table_offset: HostOffset,
+    pub(crate) refcount_table_offset: HostOffset,
     pub(crate) refcount_table_clusters: u32,
     pub(crate) snapshot_count: u32,
-    pub(crate) snapshots_offset: u64,
+    pub(crate) snapshots_offset: HostOffset,
     pub(crate) incompatible: u64,
     pub(crate) compatible: u64,
     pub(crate) autoclear: u64,
@@ -106,11 +107,11 @@ impl Header {
             size: v2.size.get(),
             backing,
             l1_entries: v2.l1_size.get(),
-            l1_table_offset: v2.l1_table_offset.get(),
-            refcount_table_offset: v2.refcount_table_offset.get(),
+            l1_table_offset: HostOffset::new(v2.l1_table_offset.get()),
+            refcount_table_offset: HostOffset::new(v2.refcount_table_offset.get()),
             refcount_table_clusters: v2.refcount_table_clusters.get(),
             snapshot_count: v2.nb_snapshots.get(),
-            snapshots_offset: v2.snapshots_offset.get(),
+            snapshots_offset: HostOffset::new(v2.snapshots_offset.get()),
             incompatible: v3.incompatible_features.get(),
             compatible: v3.compatible_features.get(),
             autoclear: v3.autoclear_features.get(),
@@ -119,6 +120,17 @@ impl Header {
             bitmaps: extensions.bitmaps,
             backing_extent,
         })
+    }
+
+    /// Where the active L1 table lies.
+    pub(crate) fn l1_table(&self) -> HostExtent {
+        self.l1_table_offset.with_length(u64::from(self.l1_entries) * 8)
+    }
+
+    /// Where the refcount table lies.
+    pub(crate) fn refcount_table(&self) -> HostExtent {
+        let clusters = ClusterCount::new(self.refcount_table_clusters.into());
+        self.refcount_table_offset.with_length(self.geometry.bytes_of(clusters))
     }
 
     /// Writes the fixed part, in one piece inside the first sector.
@@ -213,11 +225,11 @@ impl Header {
             size: self.size.into(),
             crypt_method: 0.into(),
             l1_size: self.l1_entries.into(),
-            l1_table_offset: self.l1_table_offset.into(),
-            refcount_table_offset: self.refcount_table_offset.into(),
+            l1_table_offset: self.l1_table_offset.get().into(),
+            refcount_table_offset: self.refcount_table_offset.get().into(),
             refcount_table_clusters: self.refcount_table_clusters.into(),
             nb_snapshots: self.snapshot_count.into(),
-            snapshots_offset: self.snapshots_offset.into(),
+            snapshots_offset: self.snapshots_offset.get().into(),
         };
         let mut bytes = v2.as_bytes().to_vec();
         if self.version >= 3 {

@@ -6,8 +6,8 @@
 //! **Invariant:** a crash at any point leaves an image without corruption; at worst clusters have leaked. The order of writes
 //! that guarantees this stands in the module `metadata`.
 
-mod allocator;
-mod below;
+mod allocate;
+mod backing;
 mod bitmap;
 mod cache;
 mod check;
@@ -18,16 +18,21 @@ mod create;
 mod discard;
 mod extension;
 mod format;
+mod free;
+mod free_space;
 mod geometry;
 mod grow;
 mod header;
 mod info;
 mod l2;
+mod l2_tables;
 mod lazy;
 mod mapping;
 mod measure;
 mod metadata;
+mod offset;
 mod ondisk;
+mod open_options;
 mod options;
 mod overlap;
 mod overlay;
@@ -42,6 +47,7 @@ mod snapshot;
 mod status;
 pub mod steps;
 mod write;
+mod write_back;
 mod write_compressed;
 mod zero;
 

@@ -4,6 +4,7 @@ use blk_core::{Error, Extent, Result};
 
 use crate::l2::{self, Cluster};
 use crate::metadata::Metadata;
+use crate::offset::GuestOffset;
 
 /// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's cluster, and the clusters
 /// that follow lie next to one another on the host.
@@ -25,25 +26,24 @@ impl Metadata {
     /// What lies at the start of `extent`, from cached metadata alone.
     #[inline]
     pub(crate) fn lookup(&self, extent: Extent) -> Result<Lookup> {
-        let Some((table, _)) = self.l2_table(extent.offset)? else {
+        let at = GuestOffset::new(extent.offset);
+        let Some((table, _)) = self.l2_table(at)? else {
             return Ok(Lookup::Found(self.untabled_run(extent)));
         };
-        let (slice_offset, first) = self.l2_slice(table, extent.offset);
-        let Some(slice) = self.l2.get(slice_offset) else { return Ok(Lookup::NotCached) };
+        let slot = self.l2_slot(table, at);
+        let Some(slice) = self.l2.get(slot.slice) else { return Ok(Lookup::NotCached) };
         let geometry = self.geometry;
         let version = self.header.version;
-        let cluster = l2::decode(slice.entry(first), geometry, version, extent.offset)?;
-        self.check_inside(cluster, extent.offset)?;
-        let mut length = geometry.cluster_bytes() - geometry.in_cluster(extent.offset);
-        let entries = (self.l2.slice_bytes() / 8) as usize;
-        let mut index = first + 1;
+        let cluster = l2::decode(slice.entry(slot.index), geometry, version, at)?;
+        self.check_inside(cluster, at)?;
+        let mut length = geometry.cluster_bytes() - geometry.in_cluster(at);
+        let entries = self.l2.entries_per_slice();
+        let mut index = slot.index + 1;
         let mut previous = cluster;
         while length < extent.length && index < entries {
-            // A bad entry ends the run: it is an error only for who asks for it.
-            let Ok(next) = l2::decode(slice.entry(index), geometry, version, extent.offset) else { break };
-            if !continues(previous, next, geometry.cluster_bytes())
-                || self.check_inside(next, extent.offset).is_err()
-            {
+            // A bad entry ends the run: it is an error only for a request that needs it.
+            let Ok(next) = l2::decode(slice.entry(index), geometry, version, at) else { break };
+            if !continues(previous, next, geometry.cluster_bytes()) || self.check_inside(next, at).is_err() {
                 break;
             }
             previous = next;
@@ -58,7 +58,7 @@ impl Metadata {
         if let Lookup::Found(run) = self.lookup(extent)? {
             return Ok(run);
         }
-        self.load_l2(extent.offset)?;
+        self.load_l2(GuestOffset::new(extent.offset))?;
         match self.lookup(extent)? {
             Lookup::Found(run) => Ok(run),
             Lookup::NotCached => unreachable!("the slice was loaded under the exclusive lock"),
@@ -68,24 +68,24 @@ impl Metadata {
     /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there would make the
     /// file as long as the entry says.
     #[inline]
-    fn check_inside(&self, cluster: Cluster, guest_offset: u64) -> Result<()> {
+    fn check_inside(&self, cluster: Cluster, guest_offset: GuestOffset) -> Result<()> {
         let first = match cluster {
             Cluster::Data { host, .. } | Cluster::Zero { host: Some(host), .. } => host,
             Cluster::Compressed(descriptor) => descriptor.host_offset(),
             Cluster::Unallocated | Cluster::Zero { host: None, .. } => return Ok(()),
         };
-        if first >> self.geometry.cluster_bits() < self.allocator.file_end_cluster() {
+        if self.geometry.cluster_of(first) < self.free.file_end() {
             return Ok(());
         }
         let reason = format!("the cluster of guest offset {guest_offset:#x} lies past the end of the file");
-        Err(Error::corrupt("L2 entry", first, reason))
+        Err(Error::corrupt("L2 entry", first.get(), reason))
     }
 
     /// No L2 table: everything up to the next entry of the L1 table is unallocated.
     fn untabled_run(&self, extent: Extent) -> Run {
         let reach = self.geometry.l2_table_reach_bytes();
         let mut end = (extent.offset | (reach - 1)).saturating_add(1);
-        while end < extent.end() && self.l1.get(self.geometry.l1_index(end)) == 0 {
+        while end < extent.end() && self.l1.get(self.geometry.l1_index(GuestOffset::new(end))) == 0 {
             end = end.saturating_add(reach);
         }
         Run { cluster: Cluster::Unallocated, length: end.min(extent.end()) - extent.offset }

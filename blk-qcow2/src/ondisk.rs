@@ -9,11 +9,11 @@
 //!
 //! Source: QEMU's docs/interop/qcow2.txt. These types are raw: what they hold has not been validated.
 
-use blk_core::Extent;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 use zerocopy::{FromBytes, Immutable, IntoBytes, KnownLayout, Unaligned};
 
 use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::offset::{HostExtent, HostOffset};
 
 /// `QFI\xfb`
 pub(crate) const MAGIC: u32 = 0x5146_49fb;
@@ -134,7 +134,7 @@ pub(crate) enum CompressionType {
 /// Where a compressed cluster's bytes lie: from a byte to the end of a sector.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct CompressedDescriptor {
-    host_offset: u64,
+    host_offset: HostOffset,
     additional_sectors: u64,
 }
 
@@ -142,8 +142,9 @@ impl CompressedDescriptor {
     const SECTOR_BYTES: u64 = 512;
 
     /// For `length` bytes, at least 1, at `host_offset`.
-    pub(crate) const fn new(host_offset: u64, length: u64) -> Self {
-        let additional_sectors = (host_offset % Self::SECTOR_BYTES + length - 1) / Self::SECTOR_BYTES;
+    pub(crate) const fn new(host_offset: HostOffset, length: u64) -> Self {
+        debug_assert!(length > 0, "a compressed cluster has a byte at least");
+        let additional_sectors = (host_offset.get() % Self::SECTOR_BYTES + length - 1) / Self::SECTOR_BYTES;
         Self { host_offset, additional_sectors }
     }
 
@@ -151,26 +152,28 @@ impl CompressedDescriptor {
     pub(crate) const fn decode(entry: u64, geometry: Geometry) -> Self {
         let bits = geometry.compressed_offset_bits();
         let descriptor = entry & ((1 << 62) - 1);
-        Self { host_offset: descriptor & ((1 << bits) - 1), additional_sectors: descriptor >> bits }
+        let host_offset = HostOffset::new(descriptor & ((1 << bits) - 1));
+        Self { host_offset, additional_sectors: descriptor >> bits }
     }
 
     /// The L2 entry; `None` where the offset or the number of sectors does not fit.
     pub(crate) fn encode(self, geometry: Geometry) -> Option<u64> {
         let bits = geometry.compressed_offset_bits();
+        let offset = self.host_offset.get();
         let fits =
-            self.host_offset < HOST_OFFSET_END.min(1 << bits) && self.additional_sectors < 1 << (62 - bits);
-        fits.then_some((1 << 62) | (self.additional_sectors << bits) | self.host_offset)
+            offset < HOST_OFFSET_END.get().min(1 << bits) && self.additional_sectors < 1 << (62 - bits);
+        fits.then_some((1 << 62) | (self.additional_sectors << bits) | offset)
     }
 
     /// Where the first byte lies.
-    pub(crate) const fn host_offset(self) -> u64 {
+    pub(crate) const fn host_offset(self) -> HostOffset {
         self.host_offset
     }
 
     /// From the first byte to the end of the last sector: at most two clusters, and never past 2^63.
-    pub(crate) const fn extent(self) -> Extent {
-        let first_sector = self.host_offset & !(Self::SECTOR_BYTES - 1);
-        Extent::between(self.host_offset, first_sector + (self.additional_sectors + 1) * Self::SECTOR_BYTES)
+    pub(crate) const fn extent(self) -> HostExtent {
+        let in_sector = self.host_offset.get() % Self::SECTOR_BYTES;
+        self.host_offset.with_length((self.additional_sectors + 1) * Self::SECTOR_BYTES - in_sector)
     }
 }
 
@@ -181,17 +184,20 @@ mod tests {
     #[test]
     fn compressed_descriptors_keep_what_fits() {
         let geometry = Geometry::new(16, 4).unwrap();
-        let descriptor = CompressedDescriptor::new(0x1_2345_6789, 1000);
+        let descriptor = CompressedDescriptor::new(HostOffset::new(0x1_2345_6789), 1000);
         let entry = descriptor.encode(geometry).unwrap();
         assert_eq!(CompressedDescriptor::decode(entry, geometry), descriptor);
-        assert_eq!(descriptor.extent(), Extent::between(0x1_2345_6789, 0x1_2345_6a00 + 512));
-        assert_eq!(descriptor.host_offset(), 0x1_2345_6789);
+        assert_eq!(descriptor.extent().end().get(), 0x1_2345_6a00 + 512);
+        assert_eq!(descriptor.host_offset(), HostOffset::new(0x1_2345_6789));
         // 8 bits say how many sectors there are besides the first.
-        assert!(CompressedDescriptor::new(0, 256 * 512).encode(geometry).is_some());
-        assert_eq!(CompressedDescriptor::new(0, 256 * 512 + 1).encode(geometry), None);
-        assert_eq!(CompressedDescriptor::new(1 << 54, 10).encode(geometry), None);
+        assert!(CompressedDescriptor::new(HostOffset::new(0), 256 * 512).encode(geometry).is_some());
+        assert_eq!(CompressedDescriptor::new(HostOffset::new(0), 256 * 512 + 1).encode(geometry), None);
+        assert_eq!(CompressedDescriptor::new(HostOffset::new(1 << 54), 10).encode(geometry), None);
         let tiny = Geometry::new(9, 4).unwrap();
-        assert_eq!(CompressedDescriptor::new(1 << 56, 10).encode(tiny), None);
-        assert_eq!(CompressedDescriptor::new(100, 413).encode(tiny).map(|entry| entry >> 61), Some(0b11));
+        assert_eq!(CompressedDescriptor::new(HostOffset::new(1 << 56), 10).encode(tiny), None);
+        assert_eq!(
+            CompressedDescriptor::new(HostOffset::new(100), 413).encode(tiny).map(|entry| entry >> 61),
+            Some(0b11)
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! What a disk over another one can do: name another backing file, and give up its own content.
+//! What a disk over another one can do: name another backing file, and drop its own content.
 //!
 //! Write order for the name: the new name goes to a place that nothing in use occupies, and is durable before the header
 //! points to it; header and extensions follow in one write. It is one sector, and so all or nothing, unless the extensions
@@ -8,15 +8,16 @@
 
 use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage, name};
 
-use crate::allocator::Freed;
+use crate::free_space::FreeReason;
 use crate::header::{BackingName, Header};
 use crate::l2;
 use crate::metadata::Metadata;
+use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
 use crate::roles::Role;
 use crate::write::{check_old_freeable, free_old};
 
-/// How many clusters may wait to be given back before they are: each takes 8 bytes of memory.
+/// How many clusters may be pending before they are freed: each takes 16 bytes of memory.
 const WAITING_MAX: usize = 1 << 16;
 
 impl Overlay for Qcow2 {
@@ -44,7 +45,7 @@ impl Overlay for Qcow2 {
         metadata.flush()?;
         for index in 0..metadata.l1.len() {
             forget_table(&mut metadata, index)?;
-            if metadata.allocator.pending_count() >= WAITING_MAX {
+            if metadata.free.pending_count() >= WAITING_MAX {
                 metadata.write_back()?;
             }
         }
@@ -57,15 +58,14 @@ fn check_name(backing: &BackingFile) -> Result<BackingName> {
     BackingName::new(backing.name.clone(), backing.format.clone())
 }
 
-/// Drops an L1 entry, and gives back its table and all that the table refers to. Nothing changes if one of them cannot be.
+/// Drops an L1 entry, and frees its table and all that the table refers to. Nothing changes if one of them cannot be freed.
 fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     let geometry = metadata.geometry;
-    let guest = index as u64 * geometry.l2_table_reach_bytes();
+    let guest = GuestOffset::new(index as u64 * geometry.l2_table_reach_bytes());
     let Some((table, _)) = metadata.l2_table(guest)? else { return Ok(()) };
-    let table_extent = Extent::new(table, geometry.cluster_bytes());
-    metadata.check_freeable(table_extent, Some(Role::L2Table))?;
+    metadata.check_freeable(table.with_length(geometry.cluster_bytes()), Some(Role::L2Table))?;
     let mut bytes = vec![0; geometry.cluster_bytes() as usize];
-    metadata.storage.read_at(table, &mut bytes)?;
+    metadata.storage.read_at(table.get(), &mut bytes)?;
     let mut clusters = Vec::new();
     for (number, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
         let at = guest + number as u64 * geometry.cluster_bytes();
@@ -75,10 +75,10 @@ fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     }
     metadata.l1.set(index, 0);
     metadata.forget_cached_table(table);
-    metadata.roles.release(table >> geometry.cluster_bits());
-    metadata.free_later(table, Freed::Content);
+    metadata.roles.release_l2_table(geometry.cluster_of(table));
+    metadata.free_later(table, FreeReason::Drop);
     for cluster in clusters {
-        free_old(metadata, cluster, Freed::Content);
+        free_old(metadata, cluster, FreeReason::Drop);
     }
     Ok(())
 }
@@ -99,9 +99,9 @@ impl Header {
         let room = self.geometry.cluster_bytes();
         let start = image.len() as u64;
         let length = name.len() as u64;
-        // Behind the old name if it fits there, so that the old one stays whole until the header has changed.
-        let behind = self.backing_extent.end().next_multiple_of(8).max(start);
-        let at = if behind + length <= room { behind } else { start };
+        // After the old name if it fits there, so that the old one stays whole until the header has changed.
+        let after = self.backing_extent.end().next_multiple_of(8).max(start);
+        let at = if after + length <= room { after } else { start };
         if at + length > room {
             let reason = format!("header and name take {} bytes, the first cluster has {room}", at + length);
             return Err(Error::invalid_option("backing_file", reason));

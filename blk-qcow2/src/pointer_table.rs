@@ -11,6 +11,8 @@ use std::collections::BTreeSet;
 
 use blk_core::{Result, Storage};
 
+use crate::offset::HostOffset;
+
 const SECTOR_BYTES: usize = 512;
 const ENTRIES_PER_SECTOR: usize = SECTOR_BYTES / 8;
 
@@ -20,22 +22,22 @@ const READ_BYTES: usize = 64 << 10;
 /// The table, and which of its sectors differ from the image.
 #[derive(Debug)]
 pub(crate) struct PointerTable {
-    host_offset: u64,
+    host_offset: HostOffset,
     entries: Vec<u64>,
     dirty_sectors: BTreeSet<usize>,
 }
 
 impl PointerTable {
-    /// Reads `count` entries, which somebody has bounded. What lies past the end of the file is 0, and takes no time.
-    pub(crate) fn read(storage: &dyn Storage, host_offset: u64, count: usize) -> Result<Self> {
+    /// Reads `count` entries, which the caller has bounded. What lies past the end of the file is 0, and takes no time.
+    pub(crate) fn read(storage: &dyn Storage, host_offset: HostOffset, count: usize) -> Result<Self> {
         let mut entries = vec![0; count];
-        let stored = storage.len()?.saturating_sub(host_offset).div_ceil(8).min(count as u64) as usize;
+        let stored = storage.len()?.saturating_sub(host_offset.get()).div_ceil(8).min(count as u64) as usize;
         let mut bytes = vec![0; (stored * 8).min(READ_BYTES)];
         let mut at = host_offset;
         for part in entries[..stored].chunks_mut(READ_BYTES / 8) {
             let bytes = &mut bytes[..part.len() * 8];
-            storage.read_at(at, bytes)?;
-            at += bytes.len() as u64;
+            storage.read_at(at.get(), bytes)?;
+            at = at + bytes.len() as u64;
             for (entry, raw) in part.iter_mut().zip(bytes.as_chunks::<8>().0) {
                 *entry = u64::from_be_bytes(*raw);
             }
@@ -44,12 +46,17 @@ impl PointerTable {
     }
 
     /// A table that is on the storage already, with these entries.
-    pub(crate) fn written(host_offset: u64, entries: Vec<u64>) -> Self {
+    pub(crate) fn written(host_offset: HostOffset, entries: Vec<u64>) -> Self {
         Self { host_offset, entries, dirty_sectors: BTreeSet::new() }
     }
 
-    pub(crate) fn host_offset(&self) -> u64 {
+    pub(crate) fn host_offset(&self) -> HostOffset {
         self.host_offset
+    }
+
+    /// Where entry `index` is stored.
+    pub(crate) fn offset_of_entry(&self, index: u64) -> HostOffset {
+        self.host_offset + index * 8
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -87,7 +94,7 @@ impl PointerTable {
             let mut bytes = encode(&self.entries[first..last]);
             // A whole sector is what the host writes in one piece; what follows the last entry is unused.
             bytes.resize(SECTOR_BYTES, 0);
-            storage.write_at(self.host_offset + (first * 8) as u64, &bytes)?;
+            storage.write_at(self.offset_of_entry(first as u64).get(), &bytes)?;
             self.dirty_sectors.remove(&sector);
         }
         Ok(())
@@ -107,11 +114,11 @@ mod tests {
     #[test]
     fn only_changed_sectors_are_written() {
         let storage = MemoryStorage::from_bytes(&[0xff; 2048]);
-        let mut table = PointerTable::written(0, vec![0; 200]);
+        let mut table = PointerTable::written(HostOffset::default(), vec![0; 200]);
         table.set(70, 5);
         table.write_dirty(&storage).unwrap();
         assert!(!table.is_dirty());
-        let read = PointerTable::read(&storage, 0, 200).unwrap();
+        let read = PointerTable::read(&storage, HostOffset::default(), 200).unwrap();
         assert_eq!((read.get(63), read.get(64), read.get(70), read.get(128)), (u64::MAX, 0, 5, u64::MAX));
         assert_eq!(read.get(200), 0);
     }
@@ -122,7 +129,7 @@ mod tests {
         let entries: Vec<u64> = (1..=20_001).collect();
         storage.write_at(512, &encode(&entries)).unwrap();
         for count in [1, 8191, 8192, 8193, 20_000] {
-            let read = PointerTable::read(&storage, 512, count).unwrap();
+            let read = PointerTable::read(&storage, HostOffset::new(512), count).unwrap();
             assert!(read.entries() == &entries[..count], "{count}");
         }
     }

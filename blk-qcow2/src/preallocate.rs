@@ -3,9 +3,10 @@
 use blk_core::storage::write_zeroes_as_data;
 use blk_core::{Extent, Preallocation, Result};
 
-use crate::allocator::Allocation;
+use crate::free_space::Allocation;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::metadata::Metadata;
+use crate::offset::{ClusterCount, GuestOffset};
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
@@ -14,19 +15,21 @@ impl Qcow2 {
         if preallocation == Preallocation::Off || extent.is_empty() {
             return Ok(());
         }
-        let cluster_bytes = self.geometry.cluster_bytes();
-        let start = self.geometry.cluster_start(extent.offset);
+        let (old_end, new_end) = (GuestOffset::new(extent.offset), GuestOffset::new(extent.end()));
+        let start = self.geometry.cluster_start(old_end);
         let mut at = start;
-        if start < extent.offset && !self.below_ends_before(start) {
+        if start < old_end && !self.backing_ends_before(start) {
             // The old end's cluster may show the backing file: an ordinary write keeps that.
-            at += cluster_bytes;
-            self.write_zero_data(Extent::between(extent.offset, extent.end().min(at)))?;
+            at += self.geometry.cluster_bytes();
+            self.write_zero_data(old_end.to(new_end.min(at)))?;
         }
-        let end = extent.end().next_multiple_of(cluster_bytes);
+        let end = self.geometry.round_up(new_end);
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
         while at < end {
-            at = self.preallocate_next(&mut metadata, Extent::between(at, end), preallocation)?;
+            let next = self.preallocate_next(&mut metadata, at.to(end), preallocation)?;
+            debug_assert!(next > at, "each step allocates something");
+            at = next;
         }
         Ok(())
     }
@@ -37,29 +40,31 @@ impl Qcow2 {
         metadata: &mut Metadata,
         extent: Extent,
         preallocation: Preallocation,
-    ) -> Result<u64> {
+    ) -> Result<GuestOffset> {
+        let at = GuestOffset::new(extent.offset);
         let run = metadata.find(extent)?;
         let mark = match run.cluster {
             // What a mark hides stays hidden until something has been written over it.
             Cluster::Zero { host: None, .. } if preallocation == Preallocation::Metadata => ZERO,
             Cluster::Unallocated | Cluster::Zero { host: None, .. } => 0,
-            _ => return Ok(extent.offset + run.length),
+            _ => return Ok(at + run.length),
         };
-        let (_, first) = metadata.l2_for_write(extent.offset)?;
-        let entries = (metadata.l2.slice_bytes() / 8) as usize;
-        let wanted = metadata.geometry.clusters_of(run.length).min((entries - first) as u64);
+        let slot = metadata.l2_for_write(at)?;
+        let left = ClusterCount::new((metadata.l2.entries_per_slice() - slot.index) as u64);
+        let wanted = metadata.geometry.clusters_of(run.length).min(left);
         let allocation = metadata.allocate(wanted)?;
         // A write-back inside the allocation may have evicted the slice.
-        let (slice, first) = metadata.l2_for_write(extent.offset)?;
+        let slot = metadata.l2_for_write(at)?;
         if let Err(error) = self.fill_new(metadata, allocation, preallocation) {
             metadata.give_back(allocation)?;
             return Err(error);
         }
-        for number in 0..allocation.count {
-            let host = (allocation.first + number) << metadata.geometry.cluster_bits();
-            metadata.set_l2_entry((slice, first + number as usize), data_entry(host) | mark);
+        for (number, cluster) in allocation.first.until(allocation.end()).enumerate() {
+            metadata.debug_assert_counted(cluster);
+            let host = metadata.geometry.offset_of(cluster);
+            metadata.set_l2_entry(slot.after(number), data_entry(host) | mark);
         }
-        Ok(extent.offset + allocation.count * metadata.geometry.cluster_bytes())
+        Ok(at + metadata.geometry.bytes_of(allocation.count))
     }
 
     /// Makes new host clusters zeroes, in the way that was asked for.
@@ -69,8 +74,7 @@ impl Qcow2 {
         allocation: Allocation,
         preallocation: Preallocation,
     ) -> Result<()> {
-        let bits = metadata.geometry.cluster_bits();
-        let host = Extent::new(allocation.first << bits, allocation.count << bits);
+        let host = metadata.geometry.extent_of(allocation.first, allocation.count).on_storage();
         match preallocation {
             Preallocation::Off | Preallocation::Metadata if allocation.fresh => Ok(()),
             Preallocation::Off | Preallocation::Metadata | Preallocation::Falloc => {

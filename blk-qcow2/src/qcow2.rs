@@ -12,26 +12,27 @@ use blk_core::{
 use crate::check;
 use crate::geometry::Geometry;
 use crate::header::Header;
-use crate::metadata::{Behaviour, Metadata};
+use crate::metadata::Metadata;
+use crate::offset::GuestOffset;
 use crate::ondisk::CompressionType;
+use crate::open_options::OpenOptions;
 use crate::steps;
 
 /// An open image. One lock guards the metadata: shared for reads and in-place writes, from mapping to the end of the data
-/// I/O, so that no cluster is freed while somebody uses it; exclusive for everything that changes metadata.
+/// I/O, so that no cluster is freed while it is used; exclusive for everything that changes metadata.
 #[derive(Debug)]
 pub(crate) struct Qcow2 {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) backing: Option<Arc<Disk>>,
     pub(crate) geometry: Geometry,
     pub(crate) compression: CompressionType,
-    pub(crate) discard_frees: bool,
     pub(crate) metadata: RwLock<Metadata>,
     pub(crate) resizing: Mutex<()>,
     size_bytes: AtomicU64,
-    behaviour: Behaviour,
+    pub(crate) options: OpenOptions,
     /// Whether the host has much less than the image uses, once that has been asked.
     pub(crate) is_sparse: OnceLock<bool>,
-    /// Feature bits that vouch for structures we do not maintain are still set.
+    /// Autoclear bits of structures that this driver does not keep up to date are still set.
     autoclear_pending: AtomicBool,
 }
 
@@ -40,21 +41,20 @@ impl Qcow2 {
         storage: Arc<dyn Storage>,
         header: Header,
         backing: Option<Arc<Disk>>,
-        behaviour: Behaviour,
+        options: OpenOptions,
     ) -> Result<Self> {
-        let metadata = Metadata::load(Arc::clone(&storage), header, behaviour)?;
+        let metadata = Metadata::load(Arc::clone(&storage), header, options)?;
         Ok(Self {
             storage,
             backing,
             geometry: metadata.geometry,
             compression: metadata.header.compression,
-            discard_frees: behaviour.discard_frees,
             size_bytes: AtomicU64::new(metadata.header.size),
             autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
             metadata: RwLock::new(metadata),
             resizing: Mutex::new(()),
             is_sparse: OnceLock::new(),
-            behaviour,
+            options,
         })
     }
 
@@ -67,7 +67,7 @@ impl Qcow2 {
         self.size_bytes.store(size, Ordering::Relaxed);
     }
 
-    /// Before the first change: autoclear bits go, because the structures that they vouch for become stale with it.
+    /// Before the first change: autoclear bits are cleared, because the structures that they stand for become stale with it.
     #[inline]
     pub(crate) fn begin_write(&self) -> Result<()> {
         if self.autoclear_pending.load(Ordering::Acquire) { self.clear_autoclear() } else { Ok(()) }
@@ -103,15 +103,15 @@ impl BlockDriver for Qcow2 {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.read_guest(offset, buf)
+        self.read_guest(GuestOffset::new(offset), buf)
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         self.begin_write()?;
         if flags.compressed {
-            self.write_compressed_guest(offset, buf)
+            self.write_compressed_guest(GuestOffset::new(offset), buf)
         } else {
-            self.write_guest(offset, buf)
+            self.write_guest(GuestOffset::new(offset), buf)
         }
     }
 
@@ -130,7 +130,7 @@ impl BlockDriver for Qcow2 {
         {
             let metadata = self.metadata.read();
             if metadata.is_clean() {
-                // Only data was written, in place: others may go on meanwhile.
+                // Only data was written, in place: reads and such writes may go on meanwhile.
                 self.storage.step(&steps::FLUSH_TO_DISK);
                 let synced = self.storage.sync();
                 drop(metadata);
@@ -142,7 +142,7 @@ impl BlockDriver for Qcow2 {
 
     fn close(&self) -> Result<()> {
         self.flush()?;
-        if self.behaviour.lazy_refcounts { self.metadata.write().end_lazy() } else { Ok(()) }
+        if self.options.lazy_refcounts() { self.metadata.write().end_lazy() } else { Ok(()) }
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -182,7 +182,7 @@ impl Check for Qcow2 {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        metadata.settle()?;
+        metadata.flush_all()?;
         if repair == RepairMode::None {
             return check::check(&*self.storage, &metadata.header, repair);
         }
@@ -194,9 +194,9 @@ impl Check for Qcow2 {
 impl Qcow2 {
     fn repair(&self, metadata: &mut Metadata, repair: RepairMode) -> Result<CheckReport> {
         let report = check::check(&*self.storage, &metadata.header, repair)?;
-        // A repair changes tables behind the caches: everything is read again.
+        // A repair changes tables without the caches: everything is read again.
         let header = Header::read_for(&*self.storage, true)?;
-        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.behaviour)?;
+        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.options)?;
         Ok(report)
     }
 }

@@ -2,27 +2,28 @@
 
 use blk_core::storage::Step;
 use blk_core::sync::RwLockWriteGuard;
-use blk_core::{Disk, Error, Extent, Result};
+use blk_core::{Error, Result};
 
 use crate::compress;
 use crate::l2::Cluster;
 use crate::mapping::{Lookup, Run};
 use crate::metadata::{Decompressed, Metadata};
+use crate::offset::GuestOffset;
 use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
 use crate::steps;
 
 impl Qcow2 {
     /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is read.
-    pub(crate) fn read_guest(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+    pub(crate) fn read_guest(&self, offset: GuestOffset, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
             done += self.read_cached_runs(offset + done as u64, &mut buf[done..])?;
             if done < buf.len() {
                 let at = offset + done as u64;
                 let mut metadata = self.metadata.write();
-                let run = metadata.find(Extent::new(at, (buf.len() - done) as u64))?;
-                // Others need not wait for the data.
+                let run = metadata.find(at.with_length((buf.len() - done) as u64))?;
+                // Other requests need not wait for the data.
                 let metadata = RwLockWriteGuard::downgrade(metadata);
                 let end = done + run.length as usize;
                 self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
@@ -34,19 +35,19 @@ impl Qcow2 {
 
     /// Reads until `buf` is full or a slice is not cached. Returns the bytes read.
     #[inline]
-    fn read_cached_runs(&self, offset: u64, buf: &mut [u8]) -> Result<usize> {
+    fn read_cached_runs(&self, offset: GuestOffset, buf: &mut [u8]) -> Result<usize> {
         let mut metadata = self.metadata.read();
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let Lookup::Found(run) = metadata.lookup(Extent::new(at, (buf.len() - done) as u64))? else {
+            let Lookup::Found(run) = metadata.lookup(at.with_length((buf.len() - done) as u64))? else {
                 break;
             };
             let end = done + run.length as usize;
             self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
             done = end;
             if done < buf.len() && matches!(run.cluster, Cluster::Compressed(_)) {
-                // Decompressing takes long: who waits for the lock gets it in between.
+                // Decompressing takes long: requests that wait for the lock get it in between.
                 drop(metadata);
                 metadata = self.metadata.read();
             }
@@ -60,30 +61,31 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         run: Run,
-        at: u64,
+        at: GuestOffset,
         buf: &mut [u8],
         step: &'static Step,
     ) -> Result<()> {
+        debug_assert!(buf.len() as u64 <= run.length, "a run is read no further than it goes");
         match run.cluster {
             Cluster::Data { host, .. } => {
                 self.storage.step(step);
-                self.storage.read_at(host + metadata.geometry.in_cluster(at), buf)
+                self.storage.read_at((host + metadata.geometry.in_cluster(at)).get(), buf)
             }
             Cluster::Zero { .. } => {
                 buf.fill(0);
                 Ok(())
             }
-            Cluster::Unallocated => self.read_below(at, buf),
+            Cluster::Unallocated => self.read_backing(at, buf),
             Cluster::Compressed(descriptor) => self.read_compressed(metadata, descriptor, at, buf),
         }
     }
 
-    /// What shows where this layer has nothing: the backing disk, and zeroes past its end.
-    pub(crate) fn read_below(&self, at: u64, buf: &mut [u8]) -> Result<()> {
-        let inside = self.backing.as_deref().map_or(0, |backing| below_bytes(backing, at, buf.len()));
+    /// The content of unallocated clusters: the backing file's, and zeroes past its end.
+    pub(crate) fn read_backing(&self, at: GuestOffset, buf: &mut [u8]) -> Result<()> {
+        let inside = self.backing.as_deref().map_or(0, |backing| bytes_inside(backing.size(), at, buf.len()));
         if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
             self.storage.step(&steps::READ_BACKING_AIO);
-            backing.read(at, &mut buf[..inside])?;
+            backing.read(at.get(), &mut buf[..inside])?;
         }
         buf[inside..].fill(0);
         Ok(())
@@ -93,14 +95,14 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         descriptor: CompressedDescriptor,
-        at: u64,
+        at: GuestOffset,
         buf: &mut [u8],
     ) -> Result<()> {
         if buf.len() as u64 == metadata.geometry.cluster_bytes() {
             return self.decompress(metadata, descriptor, at, buf);
         }
         let from = metadata.geometry.in_cluster(at) as usize;
-        // A large cluster is mostly read in small pieces: it is inflated once for all of them. Others may inflate meanwhile.
+        // A large cluster is mostly read in small pieces: it is inflated once for all of them. Other requests may inflate meanwhile.
         let kept = metadata.decompressed.lock().take();
         let content = match kept {
             Some(same) if same.descriptor == descriptor => same.content,
@@ -121,10 +123,10 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         descriptor: CompressedDescriptor,
-        at: u64,
+        at: GuestOffset,
         content: &mut [u8],
     ) -> Result<()> {
-        let extent = descriptor.extent();
+        let extent = descriptor.extent().on_storage();
         let mut input = vec![0; extent.length as usize];
         self.storage.step(&steps::READ_COMPRESSED);
         self.storage.read_at(extent.offset, &mut input)?;
@@ -140,11 +142,10 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         cluster: Cluster,
-        at: u64,
+        at: GuestOffset,
         buf: &mut [u8],
     ) -> Result<()> {
-        let inside =
-            usize::try_from(self.size_bytes().saturating_sub(at)).unwrap_or(usize::MAX).min(buf.len());
+        let inside = bytes_inside(self.size_bytes(), at, buf.len());
         buf[inside..].fill(0);
         if inside == 0 {
             return Ok(());
@@ -154,7 +155,7 @@ impl Qcow2 {
     }
 }
 
-/// How many of `length` bytes from `at` on lie on `backing`.
-fn below_bytes(backing: &Disk, at: u64, length: usize) -> usize {
-    usize::try_from(backing.size().saturating_sub(at)).unwrap_or(usize::MAX).min(length)
+/// How many of `length` bytes from `at` on lie on a disk of `size` bytes.
+fn bytes_inside(size: u64, at: GuestOffset, length: usize) -> usize {
+    usize::try_from(size.saturating_sub(at.get())).unwrap_or(usize::MAX).min(length)
 }

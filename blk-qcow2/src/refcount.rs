@@ -11,6 +11,7 @@ use blk_core::{Error, Result, Storage};
 
 use crate::cache::SliceCache;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
+use crate::offset::{HostCluster, HostOffset};
 use crate::pointer_table::PointerTable;
 use crate::steps;
 
@@ -28,25 +29,26 @@ impl Refcounts {
     }
 
     /// Where the block lies that counts `cluster`; `None` where there is no block, so that the count is 0.
-    pub(crate) fn block_offset(&self, cluster: u64) -> Result<Option<u64>> {
+    pub(crate) fn block_offset(&self, cluster: HostCluster) -> Result<Option<HostOffset>> {
         let index = self.geometry.table_index(cluster);
         let entry = self.table.get(index);
         if entry == 0 {
             return Ok(None);
         }
-        if !self.geometry.is_cluster_aligned(entry) || entry >= HOST_OFFSET_END {
-            let at = self.table.host_offset() + index * 8;
-            return Err(Error::corrupt(
-                "refcount table",
-                at,
-                format!("entry {index} is {entry:#x}: not a cluster below 2^56"),
-            ));
+        match HostOffset::try_new(entry) {
+            Some(block) if self.geometry.is_cluster_aligned(block) && block < HOST_OFFSET_END => {
+                Ok(Some(block))
+            }
+            _ => {
+                let at = self.table.offset_of_entry(index).get();
+                let reason = format!("entry {index} is {entry:#x}: not a cluster below 2^56");
+                Err(Error::corrupt("refcount table", at, reason))
+            }
         }
-        Ok(Some(entry))
     }
 
     /// How many references host cluster `cluster` has.
-    pub(crate) fn get(&mut self, storage: &dyn Storage, cluster: u64) -> Result<u64> {
+    pub(crate) fn get(&mut self, storage: &dyn Storage, cluster: HostCluster) -> Result<u64> {
         let Some(block) = self.block_offset(cluster)? else { return Ok(0) };
         let (slice, index) = self.locate(block, cluster);
         self.ensure_loaded(storage, slice)?;
@@ -54,8 +56,16 @@ impl Refcounts {
         Ok(count_at(slice.bytes(), index, self.geometry.refcount_order()))
     }
 
+    /// The count of `cluster` as far as it is in memory; `None` where it would have to be read, or cannot be.
+    pub(crate) fn cached(&self, cluster: HostCluster) -> Option<u64> {
+        let block = self.block_offset(cluster).ok()??;
+        let (slice, index) = self.locate(block, cluster);
+        let slice = self.cache.get(slice)?;
+        Some(count_at(slice.bytes(), index, self.geometry.refcount_order()))
+    }
+
     /// Sets the count of a cluster whose block exists.
-    pub(crate) fn set(&mut self, storage: &dyn Storage, cluster: u64, count: u64) -> Result<()> {
+    pub(crate) fn set(&mut self, storage: &dyn Storage, cluster: HostCluster, count: u64) -> Result<()> {
         assert!(count <= self.geometry.refcount_max(), "callers refuse counts that do not fit");
         let block = self.block_offset(cluster)?.expect("callers make the block first");
         let (slice, index) = self.locate(block, cluster);
@@ -75,23 +85,19 @@ impl Refcounts {
 
     /// Enters a new, empty block, whose cluster holds zeroes, into the table. The part of it that counts the first cluster of its
     /// range is in the cache afterwards: setting that count, as the caller has to, cannot fail.
-    pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: u64) -> Result<()> {
+    pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: HostOffset) -> Result<()> {
         self.forget_block(block);
         self.ensure_loaded(storage, block)?;
-        self.table.set(index, block);
+        self.table.set(index, block.get());
         Ok(())
     }
 
     /// Drops what the cache knows about the cluster at `block`: it has become a block, or a new one.
-    pub(crate) fn forget_block(&mut self, block: u64) {
-        let mut slice = block;
-        while slice < block + self.geometry.cluster_bytes() {
-            self.cache.forget(slice);
-            slice += self.cache.slice_bytes();
-        }
+    pub(crate) fn forget_block(&mut self, block: HostOffset) {
+        self.cache.forget_all(block.with_length(self.geometry.cluster_bytes()));
     }
 
-    fn ensure_loaded(&mut self, storage: &dyn Storage, slice: u64) -> Result<()> {
+    fn ensure_loaded(&mut self, storage: &dyn Storage, slice: HostOffset) -> Result<()> {
         if self.cache.get(slice).is_some() {
             return Ok(());
         }
@@ -103,7 +109,7 @@ impl Refcounts {
     }
 
     /// The slice that holds the count of `cluster`, and the count's index in it.
-    fn locate(&self, block: u64, cluster: u64) -> (u64, u64) {
+    fn locate(&self, block: HostOffset, cluster: HostCluster) -> (HostOffset, u64) {
         let order = self.geometry.refcount_order();
         let counts_per_slice = (self.cache.slice_bytes() * 8) >> order;
         let index = self.geometry.block_index(cluster);
@@ -153,8 +159,6 @@ fn array<const N: usize>(bytes: &[u8], index: usize) -> [u8; N] {
 mod tests {
     use std::sync::Arc;
 
-    use blk_core::Extent;
-
     use super::*;
     use crate::metadata::tests::loaded;
 
@@ -179,20 +183,25 @@ mod tests {
             let mut metadata = loaded(16, order);
             let storage = Arc::clone(&metadata.storage);
             let refcounts = &mut metadata.refcounts;
-            let block = refcounts.block_offset(0).unwrap().unwrap();
+            let block = refcounts.block_offset(HostCluster::default()).unwrap().unwrap();
             let entries = 1 << (19 - order);
             let clusters = [5, 4095, 4096, entries / 2 + 3, entries - 1];
-            for cluster in clusters {
+            for cluster in clusters.map(HostCluster::new) {
                 refcounts.set(&*storage, cluster, 1).unwrap();
             }
             assert!(refcounts.cache.has_dirty());
             refcounts.write_dirty_blocks(&*storage).unwrap();
             assert!(!refcounts.cache.has_dirty());
             let mut bytes = vec![0; 1 << 16];
-            storage.read_at(block, &mut bytes).unwrap();
+            storage.read_at(block.get(), &mut bytes).unwrap();
             for cluster in clusters {
                 assert_eq!(count_at(&bytes, cluster, order), 1, "{order}: {cluster}");
-                assert_eq!(refcounts.get(&*storage, cluster).unwrap(), 1, "{order}: {cluster}");
+                assert_eq!(
+                    refcounts.get(&*storage, HostCluster::new(cluster)).unwrap(),
+                    1,
+                    "{order}: {cluster}"
+                );
+                assert_eq!(refcounts.cached(HostCluster::new(cluster)), Some(1), "{order}: {cluster}");
             }
             let neighbours = [6, 4094, 4097, entries / 2 + 2, entries - 2];
             for cluster in neighbours {
@@ -207,15 +216,19 @@ mod tests {
     fn a_new_block_has_nothing_of_what_was_cached_there() {
         let mut metadata = loaded(16, 4);
         let storage = Arc::clone(&metadata.storage);
-        let (block, next) = (9 << 16, 10 << 16);
-        storage.write_at(block, &vec![0xff; 2 << 16]).unwrap();
+        let (block, next) = (HostOffset::new(9 << 16), HostOffset::new(10 << 16));
+        storage.write_at(block.get(), &vec![0xff; 2 << 16]).unwrap();
         for slice in [block, block + 4096, block + (15 << 12), next] {
             metadata.refcounts.cache.load(&*storage, slice).unwrap();
         }
-        storage.write_zeroes_at(Extent::new(block, 1 << 16)).unwrap();
+        storage.write_zeroes_at(block.with_length(1 << 16).on_storage()).unwrap();
         metadata.refcounts.add_block(&*storage, 1, block).unwrap();
         for cluster in [0, 2048, 32_767] {
-            assert_eq!(metadata.refcounts.get(&*storage, 32_768 + cluster).unwrap(), 0, "{cluster}");
+            assert_eq!(
+                metadata.refcounts.get(&*storage, HostCluster::new(32_768 + cluster)).unwrap(),
+                0,
+                "{cluster}"
+            );
         }
         assert!(metadata.refcounts.cache.get(next).is_some(), "the next cluster is no part of it");
     }

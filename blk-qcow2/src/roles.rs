@@ -4,11 +4,12 @@ use std::fmt;
 
 use rustc_hash::FxHashMap;
 
-use blk_core::{Extent, Storage};
+use blk_core::Storage;
 
 use crate::geometry::Geometry;
 use crate::header::Header;
-use crate::l2::OFFSET_MASK;
+use crate::l2::entry_offset;
+use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
 use crate::snapshot::SnapshotTable;
@@ -51,13 +52,13 @@ impl fmt::Display for Role {
 /// A contiguous table, in clusters.
 #[derive(Debug, Clone, Copy, Default)]
 struct Span {
-    first: u64,
-    count: u64,
+    first: HostCluster,
+    count: ClusterCount,
 }
 
 impl Span {
-    fn contains(self, cluster: u64) -> bool {
-        cluster.wrapping_sub(self.first) < self.count
+    fn contains(self, cluster: HostCluster) -> bool {
+        cluster.index().wrapping_sub(self.first.index()) < self.count.get()
     }
 }
 
@@ -67,9 +68,9 @@ pub(crate) struct Roles {
     l1_table: Span,
     refcount_table: Span,
     /// L2 tables and refcount blocks, by host cluster.
-    clusters: FxHashMap<u64, Role>,
+    clusters: FxHashMap<HostCluster, Role>,
     /// What is never written here, by host cluster: it is kept for others.
-    kept: FxHashMap<u64, Role>,
+    kept: FxHashMap<HostCluster, Role>,
     /// What writes are checked against.
     checked: Parts,
 }
@@ -83,10 +84,12 @@ impl Roles {
     pub(crate) fn collect(geometry: Geometry, l1: &[u64], refcount_table: &[u64]) -> Self {
         let mut roles = Self::default();
         for entry in l1.iter().filter(|entry| **entry != 0) {
-            roles.claim((entry & OFFSET_MASK) >> geometry.cluster_bits(), Role::L2Table);
+            roles.claim(geometry.cluster_of(entry_offset(*entry)), Role::L2Table);
         }
         for entry in refcount_table.iter().filter(|entry| **entry != 0) {
-            roles.claim(entry >> geometry.cluster_bits(), Role::RefcountBlock);
+            if let Some(block) = HostOffset::try_new(*entry) {
+                roles.claim(geometry.cluster_of(block), Role::RefcountBlock);
+            }
         }
         roles
     }
@@ -95,39 +98,45 @@ impl Roles {
     /// business.
     pub(crate) fn guard(&mut self, parts: Parts, storage: &dyn Storage, header: &Header) {
         self.checked = parts;
-        let bits = header.geometry.cluster_bits();
+        let geometry = header.geometry;
         if let Some(directory) = header.bitmaps {
-            self.keep(directory.extent, bits, Role::BitmapDirectory);
+            // One that lies in no file is a check's business.
+            if let Some(start) = HostOffset::try_new(directory.extent.offset) {
+                self.keep(start, directory.extent.length, geometry, Role::BitmapDirectory);
+            }
         }
         if header.snapshot_count == 0 {
             return;
         }
         let Ok(snapshots) = SnapshotTable::read(storage, header) else {
             // Where it begins is known at least.
-            return self.keep(Extent::new(header.snapshots_offset, 1), bits, Role::SnapshotTable);
+            return self.keep(header.snapshots_offset, 1, geometry, Role::SnapshotTable);
         };
-        self.keep(snapshots.extent, bits, Role::SnapshotTable);
-        let tables = snapshots.l1_tables.iter().filter_map(|table| table.extent(header.geometry));
+        self.keep(snapshots.extent.start, snapshots.extent.length, geometry, Role::SnapshotTable);
+        let tables = snapshots.l1_tables.iter().filter_map(|table| table.extent(geometry));
         // Tables that do not overlap fit into the file; more are not worth the time.
         let mut bytes_left = storage.len().unwrap_or(0);
         for table in tables {
-            self.keep(table, bits, Role::InactiveL1Table);
+            self.keep(table.start, table.length, geometry, Role::InactiveL1Table);
             let Some(left) = bytes_left.checked_sub(table.length) else { break };
             bytes_left = left;
             if parts.has(Role::InactiveL2Table)
-                && let Ok(l1) = PointerTable::read(storage, table.offset, (table.length / 8) as usize)
+                && let Ok(l1) = PointerTable::read(storage, table.start, (table.length / 8) as usize)
             {
                 for entry in l1.entries().iter().filter(|entry| **entry != 0) {
-                    let l2 = Extent::new(entry & OFFSET_MASK, 1);
-                    self.keep(l2, bits, Role::InactiveL2Table);
+                    self.keep(entry_offset(*entry), 1, geometry, Role::InactiveL2Table);
                 }
             }
         }
     }
 
-    fn keep(&mut self, extent: Extent, cluster_bits: u32, role: Role) {
-        let Some(end) = extent.checked_end().filter(|_| !extent.is_empty()) else { return };
-        for cluster in extent.offset >> cluster_bits..=(end - 1) >> cluster_bits {
+    /// `length` bytes from `start` on are never written here. An image may say any length: more than a file has is ignored.
+    fn keep(&mut self, start: HostOffset, length: u64, geometry: Geometry, role: Role) {
+        let is_in_a_file = start.get().checked_add(length).and_then(HostOffset::try_new).is_some();
+        if length == 0 || !is_in_a_file {
+            return;
+        }
+        for cluster in geometry.touched(start.with_length(length)) {
             if self.kept.len() >= KEPT_MAX {
                 break;
             }
@@ -137,24 +146,27 @@ impl Roles {
 
     /// What a write to `cluster` would destroy, as far as that is checked.
     #[inline]
-    pub(crate) fn guarded(&self, cluster: u64) -> Option<Role> {
+    pub(crate) fn guarded(&self, cluster: HostCluster) -> Option<Role> {
         let kept = || if self.kept.is_empty() { None } else { self.kept.get(&cluster).copied() };
         let checked = |role: &Role| self.checked.has(*role);
         self.of(cluster).filter(checked).or_else(|| kept().filter(checked))
     }
 
-    pub(crate) fn set_l1_table(&mut self, first: u64, count: u64) {
-        self.l1_table = Span { first, count };
-    }
-
-    pub(crate) fn set_refcount_table(&mut self, first: u64, count: u64) {
-        self.refcount_table = Span { first, count };
+    /// The header points to these tables now.
+    pub(crate) fn set_tables(&mut self, header: &Header) {
+        let geometry = header.geometry;
+        let span = |table: HostExtent| Span {
+            first: geometry.cluster_of(table.start),
+            count: geometry.clusters_of(table.length),
+        };
+        self.l1_table = span(header.l1_table());
+        self.refcount_table = span(header.refcount_table());
     }
 
     /// What `cluster` holds, if it is metadata.
     #[inline]
-    pub(crate) fn of(&self, cluster: u64) -> Option<Role> {
-        if cluster == 0 {
+    pub(crate) fn of(&self, cluster: HostCluster) -> Option<Role> {
+        if cluster == HostCluster::default() {
             Some(Role::Header)
         } else if self.l1_table.contains(cluster) {
             Some(Role::L1Table)
@@ -166,12 +178,22 @@ impl Roles {
     }
 
     /// `cluster` becomes an L2 table or a refcount block. The same L2 table reached twice is contested too.
-    pub(crate) fn claim(&mut self, cluster: u64, role: Role) {
+    pub(crate) fn claim(&mut self, cluster: HostCluster, role: Role) {
         self.clusters.entry(cluster).and_modify(|held| *held = Role::Contested).or_insert(role);
     }
 
-    /// `cluster` is no longer metadata.
-    pub(crate) fn release(&mut self, cluster: u64) {
-        self.clusters.remove(&cluster);
+    /// `cluster` is no longer an L2 table.
+    pub(crate) fn release_l2_table(&mut self, cluster: HostCluster) {
+        let held = self.clusters.remove(&cluster);
+        let is_table = held == Some(Role::L2Table);
+        debug_assert!(is_table || !self.protects_refcounts(), "only what is an L2 table alone is released");
+    }
+
+    /// Whether writes are checked against everything that says which clusters are free, so that what is in memory of it can be
+    /// trusted: with options that leave a check out, an image whose tables are wrong can change it.
+    pub(crate) fn protects_refcounts(&self) -> bool {
+        [Role::Header, Role::RefcountTable, Role::RefcountBlock]
+            .into_iter()
+            .all(|role| self.checked.has(role))
     }
 }

@@ -5,11 +5,12 @@
 //! then extra data, id, name, padded to a multiple of 8 bytes
 //! ```
 
-use blk_core::{Error, Extent, Result, SnapshotInfo, Storage};
+use blk_core::{Error, Result, SnapshotInfo, Storage};
 use zerocopy::{FromZeros, IntoBytes};
 
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
+use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
 
 /// Most extra data of an entry, in bytes: what other implementations accept.
@@ -23,7 +24,7 @@ const EXTRA_BYTES_V3: u32 = 16;
 /// Where the table lies, and the snapshots' L1 tables.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct SnapshotTable {
-    pub(crate) extent: Extent,
+    pub(crate) extent: HostExtent,
     /// In the order of the snapshots.
     pub(crate) l1_tables: Vec<SnapshotL1>,
 }
@@ -31,21 +32,28 @@ pub(crate) struct SnapshotTable {
 /// A snapshot's L1 table, as its entry has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SnapshotL1 {
+    /// As it was read: it may be no offset in a file.
     pub(crate) offset: u64,
     /// Length, entries of 8 bytes.
     pub(crate) entries: u32,
     /// Where the snapshot's entry starts, which is where the table's offset stands.
-    pub(crate) entry_offset: u64,
+    pub(crate) entry_offset: HostOffset,
     /// The entry lacks what its version asks for.
     pub(crate) is_incomplete: bool,
 }
 
 impl SnapshotL1 {
+    /// Length of the table.
+    pub(crate) fn bytes(self) -> u64 {
+        u64::from(self.entries) * 8
+    }
+
     /// Where the table lies, if an image can have one there.
-    pub(crate) fn extent(self, geometry: Geometry) -> Option<Extent> {
-        let bytes = u64::from(self.entries) * 8;
-        let is_valid = geometry.is_cluster_aligned(self.offset) && self.offset < HOST_OFFSET_END;
-        (is_valid && bytes <= L1_TABLE_BYTES_MAX).then(|| Extent::new(self.offset, bytes))
+    pub(crate) fn extent(self, geometry: Geometry) -> Option<HostExtent> {
+        let bytes = self.bytes();
+        let start = HostOffset::try_new(self.offset)?;
+        let is_valid = geometry.is_cluster_aligned(start) && start < HOST_OFFSET_END;
+        (is_valid && bytes <= L1_TABLE_BYTES_MAX).then(|| start.with_length(bytes))
     }
 }
 
@@ -59,13 +67,13 @@ impl SnapshotTable {
         let mut l1_tables = Vec::new();
         for number in 0..header.snapshot_count {
             let mut entry = SnapshotEntry::new_zeroed();
-            storage.read_at(at, entry.as_mut_bytes())?;
+            storage.read_at(at.get(), entry.as_mut_bytes())?;
             let extra = entry.extra_data_size.get();
             if extra > EXTRA_BYTES_MAX {
                 let reason = format!(
                     "entry {number} has {extra} bytes of extra data, allowed are up to {EXTRA_BYTES_MAX}"
                 );
-                return Err(Error::malformed("snapshot table", at, reason));
+                return Err(Error::malformed("snapshot table", at.get(), reason));
             }
             l1_tables.push(SnapshotL1 {
                 offset: entry.l1_table_offset.get(),
@@ -74,17 +82,18 @@ impl SnapshotTable {
                 is_incomplete: header.version >= 3 && extra < EXTRA_BYTES_V3,
             });
             let names = u64::from(entry.id_size.get()) + u64::from(entry.name_size.get());
-            at += size_of::<SnapshotEntry>() as u64 + u64::from(extra) + names;
-            let length = at - header.snapshots_offset;
+            at = at + (size_of::<SnapshotEntry>() as u64 + u64::from(extra) + names);
+            let length = at.get() - header.snapshots_offset.get();
             if length > TABLE_BYTES_MAX {
                 let reason = format!("it has {length} bytes or more, allowed are {TABLE_BYTES_MAX}");
-                return Err(Error::malformed("snapshot table", header.snapshots_offset, reason));
+                return Err(Error::malformed("snapshot table", header.snapshots_offset.get(), reason));
             }
             if number + 1 < header.snapshot_count {
-                at = at.next_multiple_of(8);
+                at = HostOffset::new(at.get().next_multiple_of(8));
             }
         }
-        let extent = Extent::between(header.snapshots_offset, at);
+        let start = header.snapshots_offset;
+        let extent = start.with_length(at.get() - start.get());
         Ok(Self { extent, l1_tables })
     }
 }
@@ -99,13 +108,13 @@ pub(crate) fn describe(storage: &dyn Storage, header: &Header) -> Result<Vec<Sna
 }
 
 /// As [`describe`], for the entry at `at`, which [`SnapshotTable::read`] has found.
-pub(crate) fn describe_entry(storage: &dyn Storage, at: u64) -> Result<SnapshotInfo> {
+pub(crate) fn describe_entry(storage: &dyn Storage, at: HostOffset) -> Result<SnapshotInfo> {
     let mut entry = SnapshotEntry::new_zeroed();
-    storage.read_at(at, entry.as_mut_bytes())?;
+    storage.read_at(at.get(), entry.as_mut_bytes())?;
     let (id, name) = (usize::from(entry.id_size.get()), usize::from(entry.name_size.get()));
     let extra = entry.extra_data_size.get() as usize;
     let mut rest = vec![0; extra + id + name];
-    storage.read_at(at + size_of::<SnapshotEntry>() as u64, &mut rest)?;
+    storage.read_at((at + size_of::<SnapshotEntry>() as u64).get(), &mut rest)?;
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let (extra, names) = rest.split_at(extra);
     // Extra data: size of the machine state in 64 bits, size of the disk, instructions that were run.

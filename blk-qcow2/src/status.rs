@@ -5,20 +5,21 @@ use blk_core::{BlockStatus, Extent, Result, StorageRun};
 use crate::l2::Cluster;
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
+use crate::offset::{ClusterCount, GuestOffset, HostCluster, HostOffset};
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
     /// The status of the run at the start of `extent`.
     pub(crate) fn status_of(&self, extent: Extent) -> Result<BlockStatus> {
         let run = self.run_of(extent)?;
-        let within = self.geometry.in_cluster(extent.offset);
+        let within = self.geometry.in_cluster(GuestOffset::new(extent.offset));
         let (allocated, zero, compressed, host) = match run.cluster {
             Cluster::Unallocated => (false, self.backing.is_none(), false, None),
             Cluster::Zero { host, .. } => (true, true, false, host),
             Cluster::Data { host, .. } => (true, false, false, Some(host)),
             Cluster::Compressed(_) => (true, false, true, None),
         };
-        let host_offset = host.map(|host| host + within);
+        let host_offset = host.map(|host| (host + within).get());
         Ok(BlockStatus { length: run.length, allocated, zero, compressed, host_offset })
     }
 
@@ -46,7 +47,8 @@ impl Qcow2 {
         let run = self.run_of(extent)?;
         let Cluster::Data { host, .. } = run.cluster else { return Ok(None) };
         let length = run.length.min(extent.length);
-        let found = self.storage.run_at(host + self.geometry.in_cluster(extent.offset))?;
+        let found =
+            self.storage.run_at((host + self.geometry.in_cluster(GuestOffset::new(extent.offset))).get())?;
         // Past the end of the file there are zeroes.
         let found = found.unwrap_or(StorageRun { length, data: false });
         Ok(Some(StorageRun { length: found.length.min(length), ..found }))
@@ -58,8 +60,8 @@ impl Metadata {
     /// written. An image of ours has holes in clusters that were written in part, which alone do not make it sparse.
     fn is_sparse(&mut self) -> Result<bool> {
         let Some(allocated) = self.storage.allocated_bytes()? else { return Ok(false) };
-        let stored = allocated >> self.geometry.cluster_bits();
-        let limit = stored + (stored / 9).max(2);
+        let stored = allocated / self.geometry.cluster_bytes();
+        let limit = ClusterCount::new(stored + (stored / 9).max(2));
         let clusters = self.geometry.clusters_of(self.storage.len()?);
         if clusters < limit || !self.uses_at_least(limit, clusters)? {
             return Ok(false);
@@ -70,11 +72,12 @@ impl Metadata {
     }
 
     /// Whether `count` of the first `clusters` clusters are in use.
-    fn uses_at_least(&mut self, count: u64, clusters: u64) -> Result<bool> {
+    fn uses_at_least(&mut self, count: ClusterCount, clusters: ClusterCount) -> Result<bool> {
+        let first = HostCluster::default();
         let mut used = 0;
-        for cluster in 0..clusters {
+        for cluster in first.until(first + clusters) {
             used += u64::from(self.refcount(cluster)? != 0);
-            if used >= count {
+            if used >= count.get() {
                 return Ok(true);
             }
         }
@@ -83,21 +86,23 @@ impl Metadata {
 
     /// Bytes of data in the file, and bytes of clusters in use that are holes as a whole.
     fn data_and_holes(&mut self) -> Result<(u64, u64)> {
-        let (bits, cluster_bytes) = (self.geometry.cluster_bits(), self.geometry.cluster_bytes());
+        let geometry = self.geometry;
         let end = self.storage.len()?;
         let (mut data, mut holes, mut at) = (0, 0, 0);
         while let Some(run) = self.storage.run_at(at)? {
-            let extent = Extent::new(at, run.length);
-            at = extent.end();
+            let start = at;
+            at += run.length;
             if run.data {
                 data += run.length;
                 continue;
             }
-            // The last cluster ends with the file.
-            let last = if at >= end { self.geometry.clusters_of(at) } else { at >> bits };
-            for cluster in self.geometry.clusters_of(extent.offset)..last {
+            // Whole clusters inside the hole; the last one of the file ends with it.
+            let first = geometry.cluster_of(geometry.round_up(HostOffset::new(start)));
+            let last = if at >= end { geometry.round_up(HostOffset::new(at)) } else { HostOffset::new(at) };
+            for cluster in first.until(geometry.cluster_of(last)) {
                 if self.refcount(cluster)? != 0 {
-                    holes += cluster_bytes.min(end.saturating_sub(cluster << bits));
+                    let left = end.saturating_sub(geometry.offset_of(cluster).get());
+                    holes += geometry.cluster_bytes().min(left);
                 }
             }
         }

@@ -1,26 +1,28 @@
 //! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated clusters.
 
-use blk_core::{Error, Extent, Result};
+use blk_core::{Error, Result};
 
-use crate::allocator::{Allocation, Freed};
+use crate::free_space::{Allocation, FreeReason};
 use crate::l2::{self, Cluster};
+use crate::l2_tables::L2Slot;
 use crate::mapping::Lookup;
 use crate::metadata::Metadata;
+use crate::offset::{ClusterCount, GuestOffset, HostExtent, HostOffset};
 use crate::qcow2::Qcow2;
 use crate::steps;
 
 /// Consecutive guest clusters of one L2 slice that get new host clusters, and what they hold so far.
 #[derive(Debug)]
 struct Replaced {
-    /// The L2 slice and the first entry's index in it.
-    located: (u64, usize),
+    /// The place of the first entry.
+    slot: L2Slot,
     /// Old state, in guest order.
     clusters: Vec<Cluster>,
 }
 
 impl Qcow2 {
     /// Writes `buf`. In-place writes share the lock; the first byte that needs an allocation makes it exclusive.
-    pub(crate) fn write_guest(&self, offset: u64, buf: &[u8]) -> Result<()> {
+    pub(crate) fn write_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
         let mut done = self.write_in_place(offset, buf)?;
         if done == buf.len() {
             return Ok(());
@@ -35,13 +37,13 @@ impl Qcow2 {
 
     /// Writes from the start of `buf` as far as it can go straight to clusters that are cached as writable.
     #[inline]
-    fn write_in_place(&self, offset: u64, buf: &[u8]) -> Result<usize> {
+    fn write_in_place(&self, offset: GuestOffset, buf: &[u8]) -> Result<usize> {
         let metadata = self.metadata.read();
         metadata.check_usable()?;
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
-            let Lookup::Found(run) = metadata.lookup(Extent::new(at, (buf.len() - done) as u64))? else {
+            let Lookup::Found(run) = metadata.lookup(at.with_length((buf.len() - done) as u64))? else {
                 break;
             };
             let Some(host) = run.cluster.in_place() else { break };
@@ -53,18 +55,23 @@ impl Qcow2 {
     }
 
     #[inline]
-    fn write_data(&self, metadata: &Metadata, host_offset: u64, buf: &[u8]) -> Result<()> {
-        metadata.check_data_target(Extent::new(host_offset, buf.len() as u64))?;
+    fn write_data(&self, metadata: &Metadata, host_offset: HostOffset, buf: &[u8]) -> Result<()> {
+        metadata.check_data_target(host_offset.with_length(buf.len() as u64))?;
         self.storage.step(&steps::WRITE_AIO);
-        self.storage.write_at(host_offset, buf)
+        self.storage.write_at(host_offset.get(), buf)
     }
 
     /// Writes a first part of `buf` under the exclusive lock, allocating as needed. Returns the bytes written.
     ///
     /// Where the host is full, clusters that are waiting to become free are freed first.
-    pub(crate) fn write_exclusively(&self, metadata: &mut Metadata, at: u64, buf: &[u8]) -> Result<usize> {
+    pub(crate) fn write_exclusively(
+        &self,
+        metadata: &mut Metadata,
+        at: GuestOffset,
+        buf: &[u8],
+    ) -> Result<usize> {
         match self.write_first_run(metadata, at, buf) {
-            Err(Error::NoSpace { .. }) if metadata.allocator.has_pending() => {
+            Err(Error::NoSpace { .. }) if metadata.free.has_pending() => {
                 metadata.write_back()?;
                 self.write_first_run(metadata, at, buf)
             }
@@ -72,8 +79,8 @@ impl Qcow2 {
         }
     }
 
-    fn write_first_run(&self, metadata: &mut Metadata, at: u64, buf: &[u8]) -> Result<usize> {
-        let run = metadata.find(Extent::new(at, buf.len() as u64))?;
+    fn write_first_run(&self, metadata: &mut Metadata, at: GuestOffset, buf: &[u8]) -> Result<usize> {
+        let run = metadata.find(at.with_length(buf.len() as u64))?;
         if let Some(host) = run.cluster.in_place() {
             let length = run.length as usize;
             self.write_data(metadata, host + metadata.geometry.in_cluster(at), &buf[..length])?;
@@ -89,54 +96,54 @@ impl Qcow2 {
     fn write_into_kept_cluster(
         &self,
         metadata: &mut Metadata,
-        host: u64,
-        at: u64,
+        host: HostOffset,
+        at: GuestOffset,
         buf: &[u8],
     ) -> Result<usize> {
         let geometry = metadata.geometry;
         let length = (geometry.cluster_bytes() - geometry.in_cluster(at)).min(buf.len() as u64) as usize;
-        metadata.check_data_target(Extent::new(host, geometry.cluster_bytes()))?;
-        let located = metadata.l2_for_write(at)?;
+        metadata.check_data_target(host.with_length(geometry.cluster_bytes()))?;
+        let slot = metadata.l2_for_write(at)?;
         let zero = [Cluster::Zero { host: None, copied: false }];
         self.write_with_copied_parts(metadata, host, false, &zero, at, &buf[..length])?;
-        metadata.set_l2_entry(located, l2::data_entry(host));
+        metadata.set_l2_entry(slot, l2::data_entry(host));
         Ok(length)
     }
 
-    fn write_into_new_clusters(&self, metadata: &mut Metadata, at: u64, buf: &[u8]) -> Result<usize> {
+    fn write_into_new_clusters(&self, metadata: &mut Metadata, at: GuestOffset, buf: &[u8]) -> Result<usize> {
         let replaced = find_replaced(metadata, at, buf.len() as u64)?;
         for cluster in &replaced.clusters {
             check_old_freeable(metadata, *cluster)?;
         }
-        let allocation = metadata.allocate(replaced.clusters.len() as u64)?;
+        let allocation = metadata.allocate(ClusterCount::new(replaced.clusters.len() as u64))?;
         // A write-back inside the allocation may have evicted the slice.
-        let located = metadata.l2_for_write(at)?;
+        let slot = metadata.l2_for_write(at)?;
         let geometry = metadata.geometry;
-        let host = allocation.first << geometry.cluster_bits();
-        let room = allocation.count * geometry.cluster_bytes() - geometry.in_cluster(at);
+        let host = geometry.offset_of(allocation.first);
+        let room = geometry.bytes_of(allocation.count) - geometry.in_cluster(at);
         let length = room.min(buf.len() as u64) as usize;
-        let old = &replaced.clusters[..allocation.count as usize];
+        let old = &replaced.clusters[..allocation.count.get() as usize];
         if let Err(error) =
             self.write_with_copied_parts(metadata, host, allocation.fresh, old, at, &buf[..length])
         {
             metadata.give_back(allocation)?;
             return Err(error);
         }
-        debug_assert_eq!(located.1, replaced.located.1);
-        link(metadata, located, allocation, old);
+        assert_eq!(slot.index, replaced.slot.index, "the entry stays where it is in its table");
+        link(metadata, slot, allocation, old);
         Ok(length)
     }
 }
 
 /// The clusters from `at` on that cannot be written in place, up to the end of the L2 slice.
-fn find_replaced(metadata: &mut Metadata, at: u64, length: u64) -> Result<Replaced> {
+fn find_replaced(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<Replaced> {
     let geometry = metadata.geometry;
-    let located = metadata.l2_for_write(at)?;
-    let entries = (metadata.l2.slice_bytes() / 8) as usize;
-    let wanted = geometry.clusters_of(geometry.in_cluster(at) + length) as usize;
-    let slice = metadata.l2.get(located.0).expect("l2_for_write has loaded it");
-    let mut clusters = Vec::with_capacity(wanted.min(entries - located.1));
-    for index in located.1..entries.min(located.1 + wanted) {
+    let slot = metadata.l2_for_write(at)?;
+    let entries = metadata.l2.entries_per_slice();
+    let wanted = geometry.clusters_of(geometry.in_cluster(at) + length).get() as usize;
+    let slice = metadata.l2.get(slot.slice).expect("l2_for_write has loaded it");
+    let mut clusters = Vec::with_capacity(wanted.min(entries - slot.index));
+    for index in slot.index..entries.min(slot.index + wanted) {
         let guest = geometry.cluster_start(at) + clusters.len() as u64 * geometry.cluster_bytes();
         let cluster = l2::decode(slice.entry(index), geometry, metadata.header.version, guest)?;
         let kept = matches!(cluster, Cluster::Zero { host: Some(_), copied: true });
@@ -145,19 +152,21 @@ fn find_replaced(metadata: &mut Metadata, at: u64, length: u64) -> Result<Replac
         }
         clusters.push(cluster);
     }
-    Ok(Replaced { located, clusters })
+    debug_assert!(!clusters.is_empty(), "the first cluster cannot be written in place");
+    Ok(Replaced { slot, clusters })
 }
 
-/// Makes the L2 entries point to the new clusters, and gives back what they pointed to.
-fn link(metadata: &mut Metadata, located: (u64, usize), allocation: Allocation, old: &[Cluster]) {
-    for (number, cluster) in old.iter().enumerate() {
-        let host = (allocation.first + number as u64) << metadata.geometry.cluster_bits();
-        metadata.set_l2_entry((located.0, located.1 + number), l2::data_entry(host));
-        free_old(metadata, *cluster, Freed::Other);
+/// Makes the L2 entries point to the new clusters, and frees what they pointed to.
+fn link(metadata: &mut Metadata, slot: L2Slot, allocation: Allocation, old: &[Cluster]) {
+    assert_eq!(old.len() as u64, allocation.count.get(), "each new cluster replaces one");
+    for ((number, cluster), host) in old.iter().enumerate().zip(allocation.first.until(allocation.end())) {
+        metadata.debug_assert_counted(host);
+        metadata.set_l2_entry(slot.after(number), l2::data_entry(metadata.geometry.offset_of(host)));
+        free_old(metadata, *cluster, FreeReason::Replace);
     }
 }
 
-/// Fails if the host clusters behind an old entry cannot be given back.
+/// Fails if the host clusters of an old entry cannot be freed.
 pub(crate) fn check_old_freeable(metadata: &mut Metadata, cluster: Cluster) -> Result<()> {
     match host_extent(metadata, cluster) {
         Some(extent) => metadata.check_freeable(extent, None),
@@ -165,18 +174,18 @@ pub(crate) fn check_old_freeable(metadata: &mut Metadata, cluster: Cluster) -> R
     }
 }
 
-/// Gives back the host clusters behind an entry that has been replaced.
-pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster, freed: Freed) {
+/// Frees the host clusters of an entry that has been replaced.
+pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster, reason: FreeReason) {
     if let Some(extent) = host_extent(metadata, cluster) {
-        metadata.free_extent_later(extent, freed);
+        metadata.free_extent_later(extent, reason);
     }
 }
 
-fn host_extent(metadata: &Metadata, cluster: Cluster) -> Option<Extent> {
+fn host_extent(metadata: &Metadata, cluster: Cluster) -> Option<HostExtent> {
     match cluster {
         Cluster::Unallocated | Cluster::Zero { host: None, .. } => None,
         Cluster::Zero { host: Some(host), .. } | Cluster::Data { host, .. } => {
-            Some(Extent::new(host, metadata.geometry.cluster_bytes()))
+            Some(host.with_length(metadata.geometry.cluster_bytes()))
         }
         Cluster::Compressed(descriptor) => Some(descriptor.extent()),
     }

@@ -3,11 +3,12 @@
 
 use std::borrow::Cow;
 
-use blk_core::{Compress, Error, Extent, Result};
+use blk_core::{Compress, Error, Result};
 
-use crate::allocator::Freed;
 use crate::compress;
+use crate::free_space::FreeReason;
 use crate::metadata::Metadata;
+use crate::offset::{ClusterCount, GuestOffset, HostExtent};
 use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
 use crate::steps;
@@ -18,14 +19,14 @@ impl Qcow2 {
     ///
     /// # Errors
     /// [`Error::Misaligned`] unless the request covers whole clusters (the last one of the disk up to its end).
-    pub(crate) fn write_compressed_guest(&self, offset: u64, buf: &[u8]) -> Result<()> {
+    pub(crate) fn write_compressed_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
         let alignment = self.geometry.cluster_bytes();
         let length = buf.len() as u64;
         let end = offset + length;
         if !self.geometry.is_cluster_aligned(offset)
-            || !(self.geometry.is_cluster_aligned(end) || end == self.size_bytes())
+            || !(self.geometry.is_cluster_aligned(end) || end.get() == self.size_bytes())
         {
-            return Err(Error::Misaligned { offset, length, alignment });
+            return Err(Error::Misaligned { offset: offset.get(), length, alignment });
         }
         let mut at = offset;
         for part in buf.chunks(alignment as usize) {
@@ -36,30 +37,32 @@ impl Qcow2 {
         Ok(())
     }
 
-    fn write_packed_cluster(&self, at: u64, part: &[u8], packed: Option<&[u8]>) -> Result<()> {
+    fn write_packed_cluster(&self, at: GuestOffset, part: &[u8], packed: Option<&[u8]>) -> Result<()> {
         let Some(packed) = packed else { return self.write_guest(at, part) };
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        let old = metadata.find(Extent::new(at, 1))?.cluster;
+        let old = metadata.find(at.with_length(1))?.cluster;
         check_old_freeable(&mut metadata, old)?;
         metadata.l2_for_write(at)?;
         let extent = allocate_bytes(&mut metadata, packed.len() as u64)?;
-        let Some(entry) = CompressedDescriptor::new(extent.offset, extent.length).encode(self.geometry)
-        else {
+        let Some(entry) = CompressedDescriptor::new(extent.start, extent.length).encode(self.geometry) else {
             drop_bytes(&mut metadata, extent)?;
             drop(metadata);
             return self.write_guest(at, part);
         };
         self.storage.step(&steps::WRITE_COMPRESSED);
-        if let Err(error) = self.storage.write_at(extent.offset, packed) {
+        if let Err(error) = self.storage.write_at(extent.start.get(), packed) {
             drop_bytes(&mut metadata, extent)?;
             return Err(error);
         }
         self.storage.step(&steps::L2_UPDATE_COMPRESSED);
         // A write-back inside the allocation may have evicted the slice.
-        let located = metadata.l2_for_write(at)?;
-        metadata.set_l2_entry(located, entry);
-        free_old(&mut metadata, old, Freed::Other);
+        let slot = metadata.l2_for_write(at)?;
+        for cluster in self.geometry.touched(extent) {
+            metadata.debug_assert_counted(cluster);
+        }
+        metadata.set_l2_entry(slot, entry);
+        free_old(&mut metadata, old, FreeReason::Replace);
         Ok(())
     }
 }
@@ -80,49 +83,53 @@ impl Compress for Qcow2 {
 
     fn write_packed(&self, offset: u64, unit: &[u8], packed: Option<&[u8]>) -> Result<()> {
         self.begin_write()?;
-        self.write_packed_cluster(offset, unit, packed)
+        self.write_packed_cluster(GuestOffset::new(offset), unit, packed)
     }
 }
 
-/// Room for `length` bytes, fewer than a cluster, behind what was packed last. Each host cluster that it touches gains a
+/// Space for `length` bytes, fewer than a cluster, after what was packed last. Each host cluster that it touches gains a
 /// reference.
-fn allocate_bytes(metadata: &mut Metadata, length: u64) -> Result<Extent> {
+fn allocate_bytes(metadata: &mut Metadata, length: u64) -> Result<HostExtent> {
     metadata.storage.step(&steps::CLUSTER_ALLOC_BYTES);
-    let bits = metadata.geometry.cluster_bits();
-    let packing_at = metadata.allocator.packing_at;
+    let geometry = metadata.geometry;
+    debug_assert!(
+        (1..=geometry.cluster_bytes()).contains(&length),
+        "{length} bytes are no compressed cluster"
+    );
+    let packing_at = metadata.free.packing_at();
     if let Some(at) = packing_at {
-        let fits = (at + length - 1) >> bits == at >> bits;
-        if fits && metadata.add_reference(at >> bits)? {
-            return Ok(packed_at(metadata, Extent::new(at, length)));
+        let cluster = geometry.cluster_of(at);
+        let fits = geometry.cluster_of(at + (length - 1)) == cluster;
+        if fits && metadata.add_reference(cluster)? {
+            return Ok(packed(metadata, at.with_length(length)));
         }
     }
-    let next = metadata.allocate(1)?;
+    let new = metadata.allocate(ClusterCount::ONE)?;
+    let at_new = geometry.offset_of(new.first).with_length(length);
     // The allocation may have written back, and freed the cluster that was packed into.
-    let follows = |at: &u64| (at >> bits) + 1 == next.first && metadata.allocator.packing_at == packing_at;
-    let Some(at) = packing_at.filter(follows) else {
-        return Ok(packed_at(metadata, Extent::new(next.first << bits, length)));
+    let still_packing = packing_at.filter(|_| metadata.free.packing_at() == packing_at);
+    let Some(at) = still_packing.filter(|at| geometry.cluster_of(*at).next() == new.first) else {
+        return Ok(packed(metadata, at_new));
     };
-    match metadata.add_reference(at >> bits) {
-        Ok(true) => Ok(packed_at(metadata, Extent::new(at, length))),
-        Ok(false) => Ok(packed_at(metadata, Extent::new(next.first << bits, length))),
+    match metadata.add_reference(geometry.cluster_of(at)) {
+        Ok(true) => Ok(packed(metadata, at.with_length(length))),
+        Ok(false) => Ok(packed(metadata, at_new)),
         Err(error) => {
-            metadata.give_back(next)?;
+            metadata.give_back(new)?;
             Err(error)
         }
     }
 }
 
-/// The next bytes go behind `extent`, if its last cluster has room left.
-fn packed_at(metadata: &mut Metadata, extent: Extent) -> Extent {
-    let end = extent.end();
-    metadata.allocator.packing_at = (!metadata.geometry.is_cluster_aligned(end)).then_some(end);
+/// The next bytes follow `extent`, if its last cluster has space left.
+fn packed(metadata: &mut Metadata, extent: HostExtent) -> HostExtent {
+    metadata.free.pack_from(extent.end());
     extent
 }
 
 /// Undoes [`allocate_bytes`] for bytes that nothing has come to refer to.
-fn drop_bytes(metadata: &mut Metadata, extent: Extent) -> Result<()> {
-    let bits = metadata.geometry.cluster_bits();
-    for cluster in extent.offset >> bits..=(extent.end() - 1) >> bits {
+fn drop_bytes(metadata: &mut Metadata, extent: HostExtent) -> Result<()> {
+    for cluster in metadata.geometry.touched(extent) {
         metadata.drop_reference(cluster)?;
     }
     Ok(())

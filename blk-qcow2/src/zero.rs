@@ -2,15 +2,16 @@
 
 use blk_core::{Error, Extent, Result, ZeroFlags};
 
-use crate::allocator::Freed;
+use crate::free_space::FreeReason;
 use crate::geometry::Geometry;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
+use crate::offset::{ClusterCount, GuestOffset};
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
 
-/// As many as the largest cluster has: none is filled with what is below first, only to be overwritten by a second piece.
+/// As many as the largest cluster has: none is filled from the backing file first, only to be overwritten by a second piece.
 static ZEROES: [u8; 1 << Geometry::CLUSTER_BITS_MAX] = [0; 1 << Geometry::CLUSTER_BITS_MAX];
 
 /// What becomes of a whole cluster that is to read as zeroes.
@@ -27,7 +28,7 @@ enum Plan {
 impl Qcow2 {
     /// Makes `extent` read as zeroes.
     ///
-    /// Whole clusters of version 3 are marked, also where nothing is below: a mark says that somebody wrote there. A part of a
+    /// Whole clusters of version 3 are marked, also without a backing file: a mark says that they were written. A part of a
     /// cluster makes all of it a marked one if the rest reads as zeroes too.
     pub(crate) fn zero_guest(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let inner = self.whole_clusters(extent);
@@ -84,10 +85,11 @@ impl Qcow2 {
         Ok(match metadata.find(part)?.cluster {
             Cluster::Zero { .. } => true,
             Cluster::Unallocated => {
-                let start = self.geometry.cluster_start(part.offset);
-                let end = (start + self.geometry.cluster_bytes()).min(self.size_bytes());
-                self.below_reads_as_zeroes(Extent::between(start, part.offset))
-                    && self.below_reads_as_zeroes(Extent::between(part.end(), end))
+                let at = GuestOffset::new(part.offset);
+                let start = self.geometry.cluster_start(at);
+                let end = (start.get() + self.geometry.cluster_bytes()).min(self.size_bytes());
+                self.backing_reads_as_zeroes(start.to(at))
+                    && self.backing_reads_as_zeroes(Extent::between(part.end(), end))
             }
             Cluster::Data { .. } | Cluster::Compressed(_) => false,
         })
@@ -104,9 +106,9 @@ impl Qcow2 {
         if !matches!(found, Lookup::Found(Run { cluster: Cluster::Data { .. }, .. })) {
             let mut metadata = self.metadata.write();
             metadata.check_usable()?;
-            // Nobody may write to the rest of the cluster between the question and the mark.
+            // Nothing may be written to the rest of the cluster between the question and the mark.
             if self.rest_is_zero(&mut metadata, part)? {
-                let start = self.geometry.cluster_start(part.offset);
+                let start = self.geometry.cluster_start(GuestOffset::new(part.offset));
                 let end = start + self.geometry.cluster_bytes();
                 return self.zero_next(&mut metadata, start, end, flags).map(|_| ());
             }
@@ -117,7 +119,7 @@ impl Qcow2 {
     /// Writes zeroes as data to a part of one cluster, or to all of it.
     pub(crate) fn write_zero_data(&self, part: Extent) -> Result<()> {
         debug_assert!(part.length <= self.geometry.cluster_bytes(), "{part:?} is more than a cluster");
-        self.write_guest(part.offset, &ZEROES[..part.length as usize])
+        self.write_guest(GuestOffset::new(part.offset), &ZEROES[..part.length as usize])
     }
 
     /// Zeroes whole clusters.
@@ -127,9 +129,11 @@ impl Qcow2 {
         }
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        let mut at = extent.offset;
-        while at < extent.end() {
-            at = self.zero_next(&mut metadata, at, extent.end(), flags)?;
+        let (mut at, end) = (GuestOffset::new(extent.offset), GuestOffset::new(extent.end()));
+        while at < end {
+            let next = self.zero_next(&mut metadata, at, end, flags)?;
+            debug_assert!(next > at, "each step zeroes something");
+            at = next;
         }
         Ok(())
     }
@@ -138,11 +142,11 @@ impl Qcow2 {
     pub(crate) fn zero_next(
         &self,
         metadata: &mut Metadata,
-        at: u64,
-        end: u64,
+        at: GuestOffset,
+        end: GuestOffset,
         flags: ZeroFlags,
-    ) -> Result<u64> {
-        let run = metadata.find(Extent::between(at, end))?;
+    ) -> Result<GuestOffset> {
+        let run = metadata.find(at.to(end))?;
         let version = metadata.header.version;
         match run.cluster {
             Cluster::Zero { host: None, .. } => return Ok(at + run.length),
@@ -156,10 +160,10 @@ impl Qcow2 {
                 if free {
                     check_old_freeable(metadata, run.cluster)?;
                 }
-                let located = metadata.l2_for_write(at)?;
-                metadata.set_l2_entry(located, entry);
+                let slot = metadata.l2_for_write(at)?;
+                metadata.set_l2_entry(slot, entry);
                 if free {
-                    free_old(metadata, run.cluster, Freed::Request);
+                    free_old(metadata, run.cluster, FreeReason::Discard);
                 }
             }
             Plan::Write => self.overwrite_with_zeroes(metadata, at)?,
@@ -167,7 +171,7 @@ impl Qcow2 {
         Ok(at + metadata.geometry.cluster_bytes())
     }
 
-    /// For a cluster that has a host cluster, or is unallocated on version 2 over a backing disk.
+    /// For a cluster that has a host cluster, or is unallocated on version 2 over a backing file.
     fn plan(&self, version: u32, cluster: Cluster, flags: ZeroFlags) -> Plan {
         match cluster {
             Cluster::Zero { .. } if !flags.may_unmap => Plan::Keep,
@@ -182,7 +186,7 @@ impl Qcow2 {
         }
     }
 
-    fn overwrite_with_zeroes(&self, metadata: &mut Metadata, at: u64) -> Result<()> {
+    fn overwrite_with_zeroes(&self, metadata: &mut Metadata, at: GuestOffset) -> Result<()> {
         let cluster_bytes = metadata.geometry.cluster_bytes() as usize;
         let written = self.write_exclusively(metadata, at, &ZEROES[..cluster_bytes])?;
         debug_assert_eq!(written, cluster_bytes, "a cluster is written in one go");
@@ -192,12 +196,13 @@ impl Qcow2 {
 
 /// Marks the first clusters of the unallocated run of `length` bytes at `at`, as many as one slice of the L2 table has. Returns
 /// where to go on.
-pub(crate) fn mark_run(metadata: &mut Metadata, at: u64, length: u64) -> Result<u64> {
-    let (slice, first) = metadata.l2_for_write(at)?;
-    let entries = (metadata.l2.slice_bytes() / 8) as usize;
-    let clusters = metadata.geometry.clusters_of(length).min((entries - first) as u64);
-    for index in first..first + clusters as usize {
-        metadata.set_l2_entry((slice, index), ZERO);
+pub(crate) fn mark_run(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<GuestOffset> {
+    assert!(metadata.header.version >= 3, "version 2 has no mark for zero clusters");
+    let slot = metadata.l2_for_write(at)?;
+    let left = ClusterCount::new((metadata.l2.entries_per_slice() - slot.index) as u64);
+    let clusters = metadata.geometry.clusters_of(length).min(left);
+    for number in 0..clusters.get() as usize {
+        metadata.set_l2_entry(slot.after(number), ZERO);
     }
-    Ok(at + clusters * metadata.geometry.cluster_bytes())
+    Ok(at + metadata.geometry.bytes_of(clusters))
 }

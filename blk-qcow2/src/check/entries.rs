@@ -1,9 +1,8 @@
 //! Judging single L1 and L2 entries: pure questions about the counts so far.
 
-use blk_core::Extent;
-
 use super::walk::{FIXED, Walk};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, RESERVED, ZERO};
+use crate::l2::{COMPRESSED, COPIED, RESERVED, ZERO, entry_offset};
+use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 
 /// Which table an entry stands in.
@@ -26,7 +25,7 @@ impl Level {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// It refers to these bytes of the file.
-    Refers(Extent),
+    Refers(HostExtent),
     /// It refers to nothing.
     Nothing,
     /// It is wrong; this, with fewer bits, may be right.
@@ -35,10 +34,10 @@ pub(super) enum Verdict {
 
 /// An entry as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Settled {
+pub(super) struct Sanitised {
     pub(super) entry: u64,
     /// What it refers to.
-    pub(super) refers: Option<Extent>,
+    pub(super) refers: Option<HostExtent>,
     /// The first thing that was wrong with it.
     pub(super) why: Option<&'static str>,
 }
@@ -46,16 +45,16 @@ pub(super) struct Settled {
 impl Walk<'_> {
     /// Takes bits away from an entry until it is right. What remains of it counts as a reference.
     #[inline]
-    pub(super) fn settle(&self, level: Level, entry: u64) -> Settled {
-        let mut settled = Settled { entry, refers: None, why: None };
+    pub(super) fn sanitise(&self, level: Level, entry: u64) -> Sanitised {
+        let mut sanitised = Sanitised { entry, refers: None, why: None };
         loop {
-            match self.judge(level, settled.entry) {
-                Verdict::Refers(extent) => return Settled { refers: Some(extent), ..settled },
-                Verdict::Nothing => return settled,
+            match self.judge(level, sanitised.entry) {
+                Verdict::Refers(extent) => return Sanitised { refers: Some(extent), ..sanitised },
+                Verdict::Nothing => return sanitised,
                 Verdict::Wrong { why, right } => {
-                    assert!(right & !settled.entry == 0 && right != settled.entry, "bits only go away");
-                    settled.entry = right;
-                    settled.why.get_or_insert(why);
+                    assert!(right & !sanitised.entry == 0 && right != sanitised.entry, "bits only go away");
+                    sanitised.entry = right;
+                    sanitised.why.get_or_insert(why);
                 }
             }
         }
@@ -94,20 +93,21 @@ impl Walk<'_> {
     /// `without` is the entry without a cluster; no cluster with one of `roles` may be referred to.
     #[inline]
     fn judge_offset(&self, entry: u64, without: u64, roles: u8) -> Verdict {
-        let offset = entry & OFFSET_MASK;
+        let offset = entry_offset(entry);
         let wrong = |why| Verdict::Wrong { why, right: without };
         // The copied flag says nothing about zeroes without a cluster.
-        if offset == 0 && (entry == without || without == ZERO) {
+        let has_cluster = offset != HostOffset::default();
+        if !has_cluster && (entry == without || without == ZERO) {
             return Verdict::Nothing;
         }
-        if offset == 0 {
+        if !has_cluster {
             return wrong("the copied flag is set without a cluster");
         }
         if !self.geometry.is_cluster_aligned(offset) {
             return wrong("the offset is not that of a cluster");
         }
-        let extent = Extent::new(offset, self.geometry.cluster_bytes());
-        match self.roles.get((offset >> self.geometry.cluster_bits()) as usize) {
+        let extent = offset.with_length(self.geometry.cluster_bytes());
+        match self.roles.get(self.geometry.cluster_of(offset).index() as usize) {
             None => wrong("the cluster lies past the end of the file"),
             Some(role) if role & roles != 0 => wrong("the cluster lies on metadata"),
             Some(_) => Verdict::Refers(extent),

@@ -4,7 +4,8 @@ use blk_core::Result;
 
 use super::entries::{Level, Verdict};
 use super::walk::{Fix, Walk};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK};
+use crate::l2::{COMPRESSED, COPIED, entry_offset};
+use crate::offset::HostOffset;
 
 impl Walk<'_> {
     /// Compares every copied flag that counts with the counted references.
@@ -21,7 +22,7 @@ impl Walk<'_> {
             if previous.replace(table.cluster) == Some(table.cluster) {
                 continue;
             }
-            let host_offset = u64::from(table.cluster) << self.geometry.cluster_bits();
+            let host_offset = self.geometry.offset_of(table.cluster());
             let bytes = self.read_l2(host_offset)?;
             for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
                 let entry = u64::from_be_bytes(*raw);
@@ -29,22 +30,22 @@ impl Walk<'_> {
                     self.compare_flag(Level::L2, host_offset, index, entry);
                 }
             }
-            self.l2_read = (host_offset, bytes);
+            self.l2_read = (Some(host_offset), bytes);
         }
         Ok(())
     }
 
     #[inline]
-    fn compare_flag(&mut self, level: Level, table: u64, index: usize, entry: u64) {
-        let cluster = (entry & OFFSET_MASK) >> self.geometry.cluster_bits();
-        let Some(count) = self.counts.get(cluster as usize).copied() else { return };
+    fn compare_flag(&mut self, level: Level, table: HostOffset, index: usize, entry: u64) {
+        let cluster = self.geometry.cluster_of(entry_offset(entry));
+        let Some(count) = self.counts.get(cluster.index() as usize).copied() else { return };
         let is_copied = entry & COPIED != 0;
         // An entry that is wrong in another way has been reported; its flag is the next inspection's business.
         if is_copied == (count == 1) || !matches!(self.judge(level, entry), Verdict::Refers(_)) {
             return;
         }
         let host_offset = table + index as u64 * 8;
-        self.corruption(host_offset, || {
+        self.corruption(host_offset.get(), || {
             let state = if is_copied { "set" } else { "clear" };
             let name = level.name();
             format!("{name} entry {entry:#018x} has the copied flag {state}, with {count} references")

@@ -4,14 +4,15 @@
 //! are right shows in the comparison with the stored ones, and the copied flags are held against the stored ones too. An image
 //! that is clean here, and in which no two structures share a cluster, is clean under the strict inspection as well.
 
-use blk_core::{Error, Extent, RepairMode, Result, Storage};
+use blk_core::{Error, RepairMode, Result, Storage};
 
 use super::bulk::GROUP_ENTRIES;
 use super::walk::{
     ACTIVE, CONTESTED, DATA, FIXED, Fix, IN_SNAPSHOT_TABLE, L2_TABLE, LAST, Place, SNAPSHOTS, TableUse, Walk,
 };
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, RESERVED, ZERO};
+use crate::l2::{COMPRESSED, COPIED, RESERVED, ZERO, entry_offset};
+use crate::offset::{HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::snapshot::{self, SnapshotL1, SnapshotTable};
 
@@ -20,46 +21,45 @@ impl<'a> Walk<'a> {
     /// before that are noted as fixes and not counted.
     pub(super) fn plain(storage: &'a dyn Storage, header: &Header, repair: RepairMode) -> Result<Self> {
         let mut walk = Self { prefix: "ERROR ", ..Self::new(storage, header)? };
-        let mends = repair == RepairMode::All;
-        walk.refer(LAST, Extent::new(0, walk.geometry.cluster_bytes()), FIXED);
+        let fixes = repair == RepairMode::All;
+        walk.refer(LAST, walk.header_extent(), FIXED);
         let snapshot_extent = walk.list_snapshots()?;
-        walk.collect_plain(ACTIVE, walk.l1_extent())?;
-        walk.l1 = walk.read_table(walk.l1_extent())?;
+        walk.collect_plain(ACTIVE, header.l1_table())?;
+        walk.l1 = walk.read_table(header.l1_table())?;
         walk.collect_plain_snapshots()?;
-        walk.count_plain_tables(mends)?;
+        walk.count_plain_tables(fixes)?;
         walk.incomplete |= !walk.refer(LAST, snapshot_extent, FIXED);
         walk.count_bitmaps()?;
         walk.put_in_order();
-        walk.count_plain_refcounts(mends)?;
+        walk.count_plain_refcounts(fixes)?;
         walk.put_in_order();
         walk.compare_refcounts(repair == RepairMode::None)?;
         Ok(walk)
     }
 
     /// Counts a reference to every cluster of `extent`. `false`, and a finding, if it reaches a cluster or more past the end.
-    fn refer(&mut self, place: Place, extent: Extent, role: u8) -> bool {
+    fn refer(&mut self, place: Place, extent: HostExtent, role: u8) -> bool {
         if extent.is_empty() {
             return true;
         }
         if self.reaches_too_far(extent) {
-            self.tell(place, extent.offset, || too_far(extent));
+            self.tell(place, extent.start.get(), || too_far(extent.start.get(), extent.length));
             return false;
         }
         if let Some((host_offset, _)) = self.count_role(extent, 1, role) {
-            self.tell(place, host_offset, || overflow(host_offset));
+            self.tell(place, host_offset.get(), || overflow(host_offset));
         }
         true
     }
 
-    fn reaches_too_far(&self, extent: Extent) -> bool {
-        let end = extent.checked_end().unwrap_or(u64::MAX);
-        end.saturating_sub(self.file_bytes) >= self.geometry.cluster_bytes()
+    fn reaches_too_far(&self, extent: HostExtent) -> bool {
+        extent.end().get().saturating_sub(self.file_bytes) >= self.geometry.cluster_bytes()
     }
 
     /// Counts `times` references to what `extent`, which does not reach too far, touches. Returns the host offset of a cluster with
     /// more references than a refcount can say, and how many they are too many; those are not counted.
     #[inline]
-    fn count_role(&mut self, extent: Extent, times: u32, role: u8) -> Option<(u64, u32)> {
+    fn count_role(&mut self, extent: HostExtent, times: u32, role: u8) -> Option<(HostOffset, u32)> {
         let range = self.touched(extent);
         if *range.end() >= self.counts.len() {
             self.counts.resize(range.end() + 1, 0);
@@ -81,7 +81,8 @@ impl<'a> Walk<'a> {
         for cluster in range {
             let count = &mut self.counts[cluster];
             if *count > max {
-                overflow.get_or_insert(((cluster as u64) << self.geometry.cluster_bits(), *count - max));
+                let at = self.geometry.offset_of(HostCluster::new(cluster as u64));
+                overflow.get_or_insert((at, *count - max));
                 *count = max;
                 self.is_suspicious = true;
             }
@@ -90,16 +91,16 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads the snapshot table, whose extent is returned.
-    fn list_snapshots(&mut self) -> Result<Extent> {
+    fn list_snapshots(&mut self) -> Result<HostExtent> {
         if self.header.snapshot_count == 0 {
-            return Ok(Extent::default());
+            return Ok(HostExtent::default());
         }
         let place = |number: usize| [IN_SNAPSHOT_TABLE, number as u32, 0];
         match SnapshotTable::read(self.storage, &self.header) {
             Ok(table) => {
                 for (number, snapshot) in table.l1_tables.iter().enumerate() {
                     if snapshot.is_incomplete {
-                        self.tell(place(number), snapshot.entry_offset, || {
+                        self.tell(place(number), snapshot.entry_offset.get(), || {
                             format!("ERROR snapshot table entry {number} is incomplete")
                         });
                     }
@@ -110,7 +111,7 @@ impl<'a> Walk<'a> {
             Err(Error::Malformed { offset, reason, .. }) => {
                 self.tell(place(0), offset, || format!("ERROR failed to read the snapshot table: {reason}"));
                 self.cannot_walk();
-                Ok(Extent::default())
+                Ok(HostExtent::default())
             }
             Err(error) => Err(error),
         }
@@ -118,11 +119,11 @@ impl<'a> Walk<'a> {
 
     fn collect_plain_snapshots(&mut self) -> Result<()> {
         // Tables that do not overlap fit into the file; more are not worth the time.
-        let mut bytes_left = self.clusters() * self.geometry.cluster_bytes();
+        let mut bytes_left = self.geometry.bytes_of(self.clusters());
         for (number, snapshot) in self.snapshots.clone().into_iter().enumerate() {
             let source = SNAPSHOTS + number as u32;
-            let bytes = u64::from(snapshot.entries) * 8;
-            let wrong = if !self.geometry.is_cluster_aligned(snapshot.offset) {
+            let bytes = snapshot.bytes();
+            let wrong = if !self.geometry.is_aligned_number(snapshot.offset) {
                 Some(format!("l1_offset={:#x}: L1 table is not cluster aligned", snapshot.offset))
             } else if bytes > L1_TABLE_BYTES_MAX {
                 Some(format!("l1_size={:#x}: L1 table is too large", snapshot.entries))
@@ -134,22 +135,34 @@ impl<'a> Walk<'a> {
                 continue;
             }
             let Some(left) = bytes_left.checked_sub(bytes) else {
-                self.tell([source, 0, 0], snapshot.entry_offset, || {
+                self.tell([source, 0, 0], snapshot.entry_offset.get(), || {
                     "ERROR the snapshots' L1 tables take more than the file has".to_owned()
                 });
                 self.cannot_walk();
                 break;
             };
             bytes_left = left;
-            self.collect_plain(source, Extent::new(snapshot.offset, bytes))?;
+            match snapshot.offset.checked_add(bytes).and_then(HostOffset::try_new) {
+                Some(_) => self.collect_plain(source, HostOffset::new(snapshot.offset).with_length(bytes))?,
+                None => self.tell_no_file(source, snapshot),
+            }
         }
         Ok(())
     }
 
-    /// Its clusters are not known: none may be given back.
+    /// A table that no file is long enough for: what is missing of it may have referred to anything.
+    fn tell_no_file(&mut self, source: u32, snapshot: SnapshotL1) {
+        if snapshot.entries > 0 {
+            let (offset, bytes) = (snapshot.offset, snapshot.bytes());
+            self.tell([source, 0, 0], offset, || too_far(offset, bytes));
+            self.incomplete = true;
+        }
+    }
+
+    /// Its clusters are not known: none may be freed.
     fn tell_bad_snapshot(&mut self, source: u32, snapshot: SnapshotL1, wrong: &str) -> Result<()> {
         let named = snapshot::describe_entry(self.storage, snapshot.entry_offset)?;
-        self.tell([source, 0, 0], snapshot.entry_offset, || {
+        self.tell([source, 0, 0], snapshot.entry_offset.get(), || {
             format!("ERROR snapshot {} ({}) {wrong}; snapshot table entry corrupted", named.id, named.name)
         });
         self.incomplete = true;
@@ -157,7 +170,7 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts an L1 table and the L2 tables that it refers to, and collects these.
-    fn collect_plain(&mut self, source: u32, extent: Extent) -> Result<()> {
+    fn collect_plain(&mut self, source: u32, extent: HostExtent) -> Result<()> {
         if !self.refer([source, 0, 0], extent, FIXED) {
             // What is missing of it may have referred to anything.
             self.incomplete = true;
@@ -167,20 +180,20 @@ impl<'a> Walk<'a> {
         let entries = self.read_table(extent)?;
         for (index, entry) in entries.into_iter().enumerate().filter(|(_, entry)| *entry != 0) {
             let place = [source, index as u32 + 1, 0];
-            let at = extent.offset + index as u64 * 8;
+            let at = (extent.start + index as u64 * 8).get();
             if entry & RESERVED != 0 {
                 self.tell(place, at, || format!("ERROR found L1 entry with reserved bits set: {entry:x}"));
             }
-            let table = entry & OFFSET_MASK;
-            let is_inside = self.refer(place, Extent::new(table, cluster_bytes), L2_TABLE);
+            let table = entry_offset(entry);
+            let is_inside = self.refer(place, table.with_length(cluster_bytes), L2_TABLE);
             if !self.geometry.is_cluster_aligned(table) {
                 self.tell(place, at, || {
                     format!("ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
                 });
-                // What lies there is not read: it is no table, and others could be told as often as there are entries.
+                // What lies there is not read: it is no table, and findings in it could be as many as there are entries.
                 self.incomplete = true;
             } else if is_inside {
-                let cluster = (table >> self.geometry.cluster_bits()) as u32;
+                let cluster = self.geometry.cluster_of(table).index() as u32;
                 self.tables.push(TableUse { cluster, source, index: index as u32 });
             }
         }
@@ -188,21 +201,21 @@ impl<'a> Walk<'a> {
     }
 
     /// Reads every L2 table once, and counts as often as it is referred to.
-    fn count_plain_tables(&mut self, mends: bool) -> Result<()> {
+    fn count_plain_tables(&mut self, fixes: bool) -> Result<()> {
         self.tables.sort_unstable();
         let tables = std::mem::take(&mut self.tables);
         for uses in tables.chunk_by(|a, b| a.cluster == b.cluster) {
-            let host_offset = u64::from(uses[0].cluster) << self.geometry.cluster_bits();
+            let host_offset = self.geometry.offset_of(uses[0].cluster());
             let bytes = self.read_l2(host_offset)?;
             let active = uses.iter().filter(|table| table.is_active()).count() as u64;
-            let mut table = PlainTable { uses, host_offset, mends, active, next_contiguous: None };
+            let mut table = PlainTable { uses, host_offset, fixes, active, next_contiguous: None };
             let times = (uses.len() as u32, active);
             for (number, group) in bytes.as_chunks::<8>().0.chunks(GROUP_ENTRIES).enumerate() {
                 if !self.count_group(group, times, &mut table.next_contiguous) {
                     self.count_plain_group(&mut table, number * GROUP_ENTRIES, group);
                 }
             }
-            self.l2_read = (host_offset, bytes);
+            self.l2_read = (Some(host_offset), bytes);
         }
         self.tables = tables;
         Ok(())
@@ -233,7 +246,7 @@ impl<'a> Walk<'a> {
             self.count_allocation(entry, extent, table.active, &mut table.next_contiguous);
         }
         if self.reaches_too_far(extent) {
-            self.tell_entry(table, index, || too_far(extent));
+            self.tell_entry(table, index, || too_far(extent.start.get(), extent.length));
         } else if let Some((host_offset, excess)) = self.count_role(extent, table.uses.len() as u32, DATA) {
             let last = table.uses.len().saturating_sub(excess as usize);
             let uses = &table.uses[last..];
@@ -241,7 +254,7 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn judge_plain_compressed(&mut self, table: &PlainTable<'_>, index: usize, entry: u64) -> Extent {
+    fn judge_plain_compressed(&mut self, table: &PlainTable<'_>, index: usize, entry: u64) -> HostExtent {
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
         if entry & COPIED != 0 {
             let at = descriptor.host_offset();
@@ -253,34 +266,39 @@ impl<'a> Walk<'a> {
     }
 
     #[inline]
-    fn judge_plain_standard(&mut self, table: &PlainTable<'_>, index: usize, entry: u64) -> Option<Extent> {
+    fn judge_plain_standard(
+        &mut self,
+        table: &PlainTable<'_>,
+        index: usize,
+        entry: u64,
+    ) -> Option<HostExtent> {
         if entry & RESERVED & !ZERO != 0 {
             self.tell_entry(table, index, || {
                 format!("ERROR found l2 entry with reserved bits set: {entry:x}")
             });
         }
-        let host = entry & OFFSET_MASK;
+        let host = entry_offset(entry);
         let is_zero = entry & ZERO != 0;
-        if host == 0 {
+        if host == HostOffset::default() {
             self.is_suspicious |= entry == COPIED;
             return None;
         }
         self.is_suspicious |= is_zero && self.header.version < 3;
         if !self.geometry.is_cluster_aligned(host) {
-            let is_mended = is_zero && table.mends;
-            let (verb, what) = (if is_mended { "Repairing" } else { "ERROR" }, kind_name(is_zero));
+            let is_fixed = is_zero && table.fixes;
+            let (verb, what) = (if is_fixed { "Repairing" } else { "ERROR" }, kind_name(is_zero));
             self.tell_entry(table, index, || {
                 format!("{verb} offset={host:x}: {what} is not properly aligned; L2 entry corrupted.")
             });
-            if is_mended {
+            if is_fixed {
                 self.fixes.push(Fix { host_offset: table.host_offset + index as u64 * 8, entry: ZERO });
                 return None;
             }
         }
-        Some(Extent::new(host, self.geometry.cluster_bytes()))
+        Some(host.with_length(self.geometry.cluster_bytes()))
     }
 
-    /// Tells it as often as the table is referred to.
+    /// Reports it as often as the table is referred to.
     fn tell_entry(&mut self, table: &PlainTable<'_>, index: usize, message: impl Fn() -> String) {
         for (number, used) in table.uses.iter().enumerate() {
             if self.is_full() {
@@ -288,27 +306,25 @@ impl<'a> Walk<'a> {
                 break;
             }
             let place = [used.source, used.index + 1, index as u32 + 1];
-            self.tell(place, table.host_offset + index as u64 * 8, &message);
+            self.tell(place, (table.host_offset + index as u64 * 8).get(), &message);
         }
     }
 
     /// Counts the refcount table and its blocks, and finds out whether they can be used.
-    fn count_plain_refcounts(&mut self, mends: bool) -> Result<()> {
-        let cluster_bytes = self.geometry.cluster_bytes();
-        let clusters = u64::from(self.header.refcount_table_clusters);
-        let extent = Extent::new(self.header.refcount_table_offset, clusters * cluster_bytes);
-        self.blocks_unusable = !self.refer(LAST, extent, FIXED) || clusters == 0;
+    fn count_plain_refcounts(&mut self, fixes: bool) -> Result<()> {
+        let extent = self.header.refcount_table();
+        self.blocks_unusable = !self.refer(LAST, extent, FIXED) || extent.is_empty();
         self.blocks = self.read_table(extent)?;
         for index in 0..self.blocks.len() {
             let entry = self.blocks[index];
             let block = entry & !REFCOUNT_RESERVED;
-            let at = extent.offset + index as u64 * 8;
+            let at = (extent.start + index as u64 * 8).get();
             // What the stored counts are read from, although the entry is wrong.
             self.blocks[index] = block;
             if entry & REFCOUNT_RESERVED != 0 {
                 self.tell(LAST, at, || format!("ERROR refcount table entry {index} has reserved bits set"));
                 self.blocks_unusable = true;
-            } else if !self.geometry.is_cluster_aligned(block) {
+            } else if !self.geometry.is_aligned_number(block) {
                 self.tell(LAST, at, || {
                     format!(
                         "ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted"
@@ -316,24 +332,25 @@ impl<'a> Walk<'a> {
                 });
                 self.blocks_unusable = true;
             } else if block != 0 {
-                self.count_block(index, block, mends);
+                self.count_block(index, block, fixes);
             }
         }
         self.refcounts_unusable |= self.blocks_unusable;
         Ok(())
     }
 
-    fn count_block(&mut self, index: usize, block: u64, mends: bool) {
-        let cluster = block >> self.geometry.cluster_bits();
-        if cluster >= self.clusters() {
-            let verb = if mends { "Repairing" } else { "ERROR" };
+    fn count_block(&mut self, index: usize, block: u64, fixes: bool) {
+        let inside = HostOffset::try_new(block).filter(|at| self.geometry.cluster_of(*at) < self.file_end());
+        let Some(start) = inside else {
+            let verb = if fixes { "Repairing" } else { "ERROR" };
             self.tell(LAST, block, || format!("{verb} refcount block {index} is outside image"));
-            self.blocks_unusable |= mends;
+            self.blocks_unusable |= fixes;
             return;
-        }
-        self.refer(LAST, Extent::new(block, self.geometry.cluster_bytes()), FIXED);
-        let count = self.counts[cluster as usize];
-        if count != 1 || self.roles[cluster as usize] & CONTESTED != 0 {
+        };
+        self.refer(LAST, start.with_length(self.geometry.cluster_bytes()), FIXED);
+        let cluster = self.geometry.cluster_of(start).index() as usize;
+        let count = self.counts[cluster];
+        if count != 1 || self.roles[cluster] & CONTESTED != 0 {
             self.blocks_unusable = true;
         }
         if count != 1 {
@@ -349,24 +366,24 @@ const REFCOUNT_RESERVED: u64 = 0x1ff;
 #[derive(Debug)]
 struct PlainTable<'a> {
     uses: &'a [TableUse],
-    host_offset: u64,
-    mends: bool,
+    host_offset: HostOffset,
+    fixes: bool,
     /// How many of the uses are active.
     active: u64,
-    next_contiguous: Option<u64>,
+    next_contiguous: Option<HostOffset>,
 }
 
 const fn kind_name(is_zero: bool) -> &'static str {
     if is_zero { "Preallocated cluster" } else { "Data cluster" }
 }
 
-fn overflow(host_offset: u64) -> String {
+fn overflow(host_offset: HostOffset) -> String {
     format!("ERROR: overflow cluster offset={host_offset:#x}")
 }
 
-fn too_far(extent: Extent) -> String {
+fn too_far(offset: u64, bytes: u64) -> String {
     format!(
-        "ERROR: counting reference for region exceeding the end of the file by one cluster or more: offset {:#x} size {:#x}",
-        extent.offset, extent.length
+        "ERROR: counting reference for region exceeding the end of the file by one cluster or more: \
+         offset {offset:#x} size {bytes:#x}"
     )
 }

@@ -5,60 +5,61 @@ use std::collections::HashSet;
 use blk_core::Result;
 
 use super::walk::{Fix, Walk};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK};
+use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, entry_offset};
+use crate::offset::HostOffset;
 
 impl Walk<'_> {
-    /// Tells every copied flag that is not set exactly where the stored refcount is 1. With `mends`, what would be right is noted.
-    pub(super) fn compare_plain_flags(&mut self, mends: bool) -> Result<()> {
-        let mends = mends && self.l1_is_own;
+    /// Reports every copied flag that is not set exactly where the stored refcount is 1. With `fixes`, what would be right is noted.
+    pub(super) fn compare_plain_flags(&mut self, fixes: bool) -> Result<()> {
+        let fixes = fixes && self.l1_is_own;
         let l1 = std::mem::take(&mut self.l1);
         let mut seen = HashSet::new();
         let shares_clusters = self.shares_clusters();
         for (index, &entry) in l1.iter().enumerate().filter(|(_, entry)| **entry & OFFSET_MASK != 0) {
             let at = self.header.l1_table_offset + index as u64 * 8;
-            self.compare_plain_flag(at, entry, mends, || {
+            self.compare_plain_flag(at, entry, fixes, || {
                 format!("L2 cluster: l1_index={index} l1_entry={entry:x}")
             })?;
-            let table = entry & OFFSET_MASK;
-            let is_walked = self.geometry.is_cluster_aligned(table)
-                && table >> self.geometry.cluster_bits() < self.counts.len() as u64;
+            let table = entry_offset(entry);
+            let is_walked =
+                self.geometry.is_cluster_aligned(table) && self.geometry.cluster_of(table) < self.file_end();
             if is_walked && !self.has_right_flags(table, shares_clusters) && seen.insert(table) {
-                self.compare_plain_table(table, mends)?;
+                self.compare_plain_table(table, fixes)?;
             }
         }
         self.l1 = l1;
         Ok(())
     }
 
-    fn compare_plain_table(&mut self, table: u64, mends: bool) -> Result<()> {
+    fn compare_plain_table(&mut self, table: HostOffset, fixes: bool) -> Result<()> {
         let bytes = self.read_l2(table)?;
         for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let entry = u64::from_be_bytes(*raw);
             if entry & COMPRESSED == 0 && entry & OFFSET_MASK != 0 {
                 let at = table + index as u64 * 8;
-                self.compare_plain_flag(at, entry, mends, || format!("data cluster: l2_entry={entry:x}"))?;
+                self.compare_plain_flag(at, entry, fixes, || format!("data cluster: l2_entry={entry:x}"))?;
             }
         }
-        self.l2_read = (table, bytes);
+        self.l2_read = (Some(table), bytes);
         Ok(())
     }
 
     #[inline]
     fn compare_plain_flag(
         &mut self,
-        at: u64,
+        at: HostOffset,
         entry: u64,
-        mends: bool,
+        fixes: bool,
         what: impl FnOnce() -> String,
     ) -> Result<()> {
-        let count = self.stored((entry & OFFSET_MASK) >> self.geometry.cluster_bits())?;
+        let count = self.stored(self.geometry.cluster_of(entry_offset(entry)))?;
         if (entry & COPIED != 0) == (count == 1) {
             return Ok(());
         }
-        let mends = mends && !self.is_contested(at);
-        let verb = if mends { "Repairing" } else { "ERROR" };
-        self.corruption(at, || format!("{verb} OFLAG_COPIED {} refcount={count}", what()));
-        if mends {
+        let fixes = fixes && !self.is_contested(at);
+        let verb = if fixes { "Repairing" } else { "ERROR" };
+        self.corruption(at.get(), || format!("{verb} OFLAG_COPIED {} refcount={count}", what()));
+        if fixes {
             self.fixes.push(Fix { host_offset: at, entry: entry ^ COPIED });
         }
         Ok(())

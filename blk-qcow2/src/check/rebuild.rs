@@ -1,4 +1,4 @@
-//! Making the refcount structures anew, in clusters that nothing refers to.
+//! Making new refcount structures, in clusters that nothing refers to.
 //!
 //! Write order: blocks and table first, durable, then the header that points to them. What counts the old ones in the new ones
 //! is the caller's business.
@@ -11,6 +11,7 @@ use blk_core::{Error, Result};
 use super::walk::Walk;
 use crate::geometry::Geometry;
 use crate::header::{Header, REFCOUNT_TABLE_BYTES_MAX};
+use crate::offset::{ClusterCount, HostCluster};
 use crate::pointer_table;
 use crate::refcount::set_count_at;
 
@@ -18,10 +19,10 @@ use crate::refcount::set_count_at;
 #[derive(Debug)]
 pub(super) struct Rebuilt {
     geometry: Geometry,
-    first_table_cluster: u64,
-    table_clusters: u64,
+    first_table_cluster: HostCluster,
+    table_clusters: ClusterCount,
     /// The ranges that get a block, those in which something is counted, and the cluster of each block.
-    blocks: BTreeMap<u64, u64>,
+    blocks: BTreeMap<u64, HostCluster>,
 }
 
 impl Rebuilt {
@@ -53,16 +54,17 @@ impl Rebuilt {
     /// Chooses where everything goes, one cluster after another, until the new structures count themselves. With `may_fill`, gaps
     /// are filled; else, when what seems to be free may be in use, all is put past the end.
     fn plan(geometry: Geometry, counts: &[u32], may_fill: bool) -> Result<Self> {
-        let mut free = Free { counts, next: if may_fill { 0 } else { counts.len() as u64 } };
+        let file_end = HostCluster::new(counts.len() as u64);
+        let mut free = Free { counts, next: if may_fill { HostCluster::default() } else { file_end } };
         let mut blocks = BTreeMap::new();
         let mut wanted: VecDeque<u64> = counted_ranges(geometry, counts).collect();
-        let (mut first_table_cluster, mut table_clusters) = (0, 0);
+        let (mut first_table_cluster, mut table_clusters) = (HostCluster::default(), ClusterCount::default());
         loop {
             while let Some(range) = wanted.pop_front() {
                 if let Entry::Vacant(vacant) = blocks.entry(range) {
-                    let cluster = free.take(1);
+                    let cluster = free.take(ClusterCount::ONE);
                     vacant.insert(cluster);
-                    wanted.push_back(cluster / geometry.block_entries());
+                    wanted.push_back(geometry.table_index(cluster));
                 }
             }
             let last_range = blocks.last_key_value().map_or(0, |(range, _)| *range);
@@ -70,48 +72,54 @@ impl Rebuilt {
             if needed <= table_clusters {
                 return Ok(Self { geometry, first_table_cluster, table_clusters, blocks });
             }
-            if needed * geometry.cluster_bytes() > REFCOUNT_TABLE_BYTES_MAX {
+            if geometry.bytes_of(needed) > REFCOUNT_TABLE_BYTES_MAX {
                 return Err(Error::NoSpace { what: "the refcount table would be larger than 8 MiB".into() });
             }
             (first_table_cluster, table_clusters) = (free.take(needed), needed);
-            let last = first_table_cluster + needed - 1;
-            wanted.extend(first_table_cluster / geometry.block_entries()..=last / geometry.block_entries());
+            let of_table = first_table_cluster.until(first_table_cluster + needed);
+            wanted.extend(of_table.map(|cluster| geometry.table_index(cluster)));
         }
     }
 
     fn write_structures(&self, walk: &Walk<'_>) -> Result<()> {
-        let bits = self.geometry.cluster_bits();
-        let mut table = vec![0; (self.table_clusters * self.geometry.cluster_bytes() / 8) as usize];
-        let mut own: Vec<u64> = self.blocks.values().copied().collect();
-        own.extend(self.first_table_cluster..self.first_table_cluster + self.table_clusters);
+        let geometry = self.geometry;
+        let mut table = vec![0; (geometry.bytes_of(self.table_clusters) / 8) as usize];
+        let mut own: Vec<HostCluster> = self.blocks.values().copied().collect();
+        own.extend(self.first_table_cluster.until(self.first_table_cluster + self.table_clusters));
         own.sort_unstable();
+        assert!(own.is_sorted_by(|a, b| a < b), "each cluster holds one new structure");
         for (&range, &block) in &self.blocks {
-            table[range as usize] = block << bits;
-            walk.storage.write_at(block << bits, &self.block(walk, range, &own))?;
+            table[range as usize] = geometry.offset_of(block).get();
+            walk.storage.write_at(geometry.offset_of(block).get(), &self.block(walk, range, &own))?;
         }
-        walk.storage.write_at(self.first_table_cluster << bits, &pointer_table::encode(&table))
+        let at = geometry.offset_of(self.first_table_cluster);
+        walk.storage.write_at(at.get(), &pointer_table::encode(&table))
     }
 
     /// The block of a range; `own` are the clusters of the new structures.
-    fn block(&self, walk: &Walk<'_>, range: u64, own: &[u64]) -> Vec<u8> {
+    fn block(&self, walk: &Walk<'_>, range: u64, own: &[HostCluster]) -> Vec<u8> {
         let mut block = vec![0; self.geometry.cluster_bytes() as usize];
         let entries = self.geometry.block_entries();
         let order = self.geometry.refcount_order();
-        let first = range * entries;
+        let first = self.geometry.block_start(range);
         for index in 0..entries {
-            let count = walk.counts.get((first + index) as usize).map_or(0, |count| u64::from(*count));
+            let count =
+                walk.counts.get((first.index() + index) as usize).map_or(0, |count| u64::from(*count));
             set_count_at(&mut block, index, order, count.min(self.geometry.refcount_max()));
         }
         let from = own.partition_point(|cluster| *cluster < first);
-        for cluster in own[from..].iter().take_while(|cluster| **cluster < first + entries) {
-            set_count_at(&mut block, cluster - first, order, 1);
+        let of_range = own[from..].iter().take_while(|cluster| self.geometry.table_index(**cluster) == range);
+        for cluster in of_range {
+            let is_counted = walk.counts.get(cluster.index() as usize).is_some_and(|count| *count > 0);
+            assert!(!is_counted, "new structures go where nothing is");
+            set_count_at(&mut block, self.geometry.block_index(*cluster), order, 1);
         }
         block
     }
 
     fn publish(&self, walk: &Walk<'_>, header: &mut Header) -> Result<()> {
-        header.refcount_table_offset = self.first_table_cluster << self.geometry.cluster_bits();
-        header.refcount_table_clusters = self.table_clusters as u32;
+        header.refcount_table_offset = self.geometry.offset_of(self.first_table_cluster);
+        header.refcount_table_clusters = self.table_clusters.get() as u32;
         header.write_fixed(walk.storage)?;
         walk.storage.sync()
     }
@@ -122,19 +130,19 @@ impl Rebuilt {
 struct Free<'a> {
     counts: &'a [u32],
     /// None below is left.
-    next: u64,
+    next: HostCluster,
 }
 
 impl Free<'_> {
     /// The first of the next `count` contiguous ones.
-    fn take(&mut self, count: u64) -> u64 {
+    fn take(&mut self, count: ClusterCount) -> HostCluster {
         let mut first = self.next;
         let mut end = first;
-        while end - first < count {
-            if self.counts.get(end as usize).is_some_and(|references| *references > 0) {
-                first = end + 1;
+        while end.since(first) < count {
+            if self.counts.get(end.index() as usize).is_some_and(|references| *references > 0) {
+                first = end.next();
             }
-            end += 1;
+            end = end.next();
         }
         self.next = end;
         first
@@ -162,7 +170,8 @@ mod tests {
             counts[*cluster as usize] = 0;
         }
         let plan = Rebuilt::plan(Geometry::new(9, 6).unwrap(), &counts, may_fill).ok()?;
-        Some((plan.first_table_cluster, plan.table_clusters, plan.blocks.into_iter().collect()))
+        let blocks = plan.blocks.into_iter().map(|(range, cluster)| (range, cluster.index())).collect();
+        Some((plan.first_table_cluster.index(), plan.table_clusters.get(), blocks))
     }
 
     #[test]
@@ -194,7 +203,7 @@ mod tests {
         let mut counts = vec![0; 1 << 26];
         let last = counts.len() - 1;
         counts[last] = 1;
-        assert_eq!(Rebuilt::plan(geometry, &counts, true).unwrap().table_clusters, 16_384);
+        assert_eq!(Rebuilt::plan(geometry, &counts, true).unwrap().table_clusters.get(), 16_384);
         counts.push(1);
         assert!(Rebuilt::plan(geometry, &counts, true).is_err());
     }

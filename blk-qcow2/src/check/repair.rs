@@ -11,10 +11,10 @@ use std::collections::HashSet;
 use blk_core::{CheckReport, Error, Finding, RepairMode, Result, Severity, Storage};
 
 use super::rebuild::Rebuilt;
-use super::separate;
-use super::walk::{Fix, Walk};
-use super::{count_kept, inspect, inspect_strictly};
+use super::walk::{Walk, apply};
+use super::{count_kept, inspect, inspect_strictly, unshare};
 use crate::header::Header;
+use crate::offset::HostCluster;
 use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::refcount::{count_at, set_count_at};
 
@@ -37,11 +37,11 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
         return Ok(walk.report);
     }
     let mends_flags = walk.report.corruptions == 0 && walk.report.check_errors == 0;
-    tell_counts(&mut walk, |_, stored, counted| stored > counted);
+    tell_counts(&mut walk, |stored, counted| stored > counted);
     let all = walk.differing.clone();
     let lowers = !walk.incomplete;
     walk.differing.retain(|cluster, stored| {
-        !lowers || u64::from(walk.counts.get(*cluster as usize).copied().unwrap_or(0)) >= *stored
+        !lowers || u64::from(walk.counts.get(cluster.index() as usize).copied().unwrap_or(0)) >= *stored
     });
     if walk.report.check_errors == 0 {
         walk.compare_plain_flags(mends_flags)?;
@@ -61,15 +61,15 @@ pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckRep
     mend_before(&mut walk)?;
     let mut report = CheckReport::default();
     if walk.refcounts_unusable && !rebuild(&mut walk, header)? {
-        tell_counts(&mut walk, |_, _, _| true);
+        tell_counts(&mut walk, |_, _| true);
     } else if walk.refcounts_unusable {
         report = std::mem::take(&mut walk.report);
         walk = Walk::plain(storage, header, RepairMode::All)?;
         mend_before(&mut walk)?;
         tell_again(&mut report, &std::mem::take(&mut walk.report));
-        tell_counts(&mut walk, |_, stored, counted| stored > counted);
+        tell_counts(&mut walk, |stored, counted| stored > counted);
     } else {
-        tell_counts(&mut walk, |_, _, _| true);
+        tell_counts(&mut walk, |_, _| true);
     }
     level(&mut walk)?;
     merge(&mut report, std::mem::take(&mut walk.report));
@@ -96,7 +96,7 @@ fn rebuild(walk: &mut Walk<'_>, header: &mut Header) -> Result<bool> {
     if walk.incomplete {
         // What is not known to be free keeps its count.
         for (&cluster, &stored) in &walk.differing {
-            if let Some(count) = walk.counts.get_mut(cluster as usize) {
+            if let Some(count) = walk.counts.get_mut(cluster.index() as usize) {
                 *count = (*count).max(u32::try_from(stored).unwrap_or(u32::MAX));
             }
         }
@@ -119,7 +119,7 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
     let counts = &walk.counts;
     let max = walk.geometry.refcount_max();
     walk.differing.retain(|cluster, stored| {
-        let counted = counts.get(*cluster as usize).map_or(0, |count| u64::from(*count));
+        let counted = counts.get(cluster.index() as usize).map_or(0, |count| u64::from(*count));
         *stored = if *stored > counted && !lowers { *stored } else { counted.min(max) };
         *stored != counted
     });
@@ -135,7 +135,7 @@ fn mend_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckRe
         return finish(storage, header, report, 0);
     }
     let mut walk = inspect_strictly(storage, header)?;
-    let mut copies_max = walk.clusters();
+    let mut copies_max = walk.clusters().get();
     // Most of it has been told, as the plain inspection words it.
     let found = walk.report.corruptions.saturating_sub(last.corruptions);
     for _ in 0..ROUNDS_MAX {
@@ -212,18 +212,19 @@ fn tell_mended(report: &mut CheckReport, found: &CheckReport, next: &CheckReport
     is_changed
 }
 
-/// Tells every stored count that differs, in order: as repaired where `is_repaired` of cluster, stored and counted says so.
-fn tell_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64, u64) -> bool) {
-    let mut differing: Vec<(u64, u64)> =
+/// Tells every stored count that differs, in order: as repaired where `is_repaired` of stored and counted says so.
+fn tell_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64) -> bool) {
+    let mut differing: Vec<(HostCluster, u64)> =
         walk.differing.iter().map(|(cluster, stored)| (*cluster, *stored)).collect();
     differing.sort_unstable();
     for (cluster, stored) in differing {
-        let counted = walk.counts.get(cluster as usize).map_or(0, |count| u64::from(*count));
+        let counted = walk.counts.get(cluster.index() as usize).map_or(0, |count| u64::from(*count));
         if stored > counted && walk.incomplete {
             continue;
         }
-        let verb = if is_repaired(cluster, stored, counted) { "Repairing" } else { "ERROR" };
-        walk.step(cluster << walk.geometry.cluster_bits(), || {
+        let verb = if is_repaired(stored, counted) { "Repairing" } else { "ERROR" };
+        walk.step(walk.geometry.offset_of(cluster).get(), || {
+            let cluster = cluster.index();
             format!("{verb} cluster {cluster} refcount={stored} reference={counted}")
         });
     }
@@ -237,7 +238,7 @@ fn round(walk: &Walk<'_>, header: &mut Header, copies_max: &mut u64) -> Result<(
         header.write_fixed(walk.storage)?;
         return walk.storage.sync();
     }
-    if separate::house(walk, copies_max)? || separate::separate(walk, copies_max)? {
+    if unshare::relocate_overlapping_l1(walk, copies_max)? || unshare::unshare(walk, copies_max)? {
         return Ok(());
     }
     if !walk.refcounts_unusable {
@@ -263,14 +264,6 @@ pub(super) fn clear_marks(storage: &dyn Storage, header: &mut Header) -> Result<
     storage.sync()
 }
 
-/// Writes entries as they should be, durably.
-pub(super) fn apply(storage: &dyn Storage, fixes: &[Fix]) -> Result<()> {
-    for fix in fixes {
-        storage.write_at(fix.host_offset, &fix.entry.to_be_bytes())?;
-    }
-    if fixes.is_empty() { Ok(()) } else { storage.sync() }
-}
-
 /// Writes counted references over stored counts, durably, as far as they go in one direction.
 fn write_counts(walk: &Walk<'_>, direction: Direction) -> Result<()> {
     let mut is_changed = false;
@@ -290,9 +283,9 @@ fn write_counts(walk: &Walk<'_>, direction: Direction) -> Result<()> {
 fn correct_block(walk: &Walk<'_>, index: u64, block: &mut [u8], direction: Direction) -> bool {
     let geometry = walk.geometry;
     let order = geometry.refcount_order();
-    let first = index * geometry.block_entries();
+    let first = geometry.block_start(index).index();
     let mut is_changed = false;
-    // Behind the end of the file nothing is counted, and nothing is found to be wrong.
+    // Past the end of the file nothing is counted, and nothing is found to be wrong.
     let counts = walk.counts.iter().skip(first as usize).take(geometry.block_entries() as usize);
     for (entry, counted) in counts.enumerate() {
         let wanted = u64::from(*counted).min(geometry.refcount_max());

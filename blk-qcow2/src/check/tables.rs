@@ -3,37 +3,38 @@
 //! A snapshot and the active table, or two snapshots, may share an L2 table. Each of them then counts once for everything in
 //! it; so tables are collected first, and each is read once and counted as often as it is referred to.
 
-use blk_core::{Extent, Result};
+use blk_core::Result;
 
 use super::entries::Level;
 use super::walk::{ACTIVE, Fix, L2_TABLE, TableUse, Walk};
 use crate::l2::COMPRESSED;
+use crate::offset::{HostExtent, HostOffset};
 
 impl Walk<'_> {
     /// Collects every L2 table of the active L1 table, and counts them.
     pub(super) fn collect_active_tables(&mut self) -> Result<()> {
-        let extent = self.l1_extent();
+        let extent = self.header.l1_table();
         if !self.l1_is_own {
             self.cannot_walk();
             return Ok(());
         }
         self.l1 = self.read_table(extent)?;
         let entries = std::mem::take(&mut self.l1);
-        self.collect_from(extent.offset, &entries, ACTIVE);
+        self.collect_from(extent.start, &entries, ACTIVE);
         self.l1 = entries;
         Ok(())
     }
 
     /// Collects what the L1 table at `offset` refers to.
-    pub(super) fn collect_from(&mut self, offset: u64, entries: &[u64], source: u32) {
+    pub(super) fn collect_from(&mut self, offset: HostOffset, entries: &[u64], source: u32) {
         let first = self.tables.len();
         for (index, entry) in entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0) {
-            let settled = self.settle(Level::L1, entry);
-            if let Some(why) = settled.why {
-                self.wrong_entry(Level::L1, offset, index, entry, why, settled.entry);
+            let sanitised = self.sanitise(Level::L1, entry);
+            if let Some(why) = sanitised.why {
+                self.wrong_entry(Level::L1, offset, index, entry, why, sanitised.entry);
             }
-            if let Some(extent) = settled.refers {
-                let cluster = (extent.offset >> self.geometry.cluster_bits()) as u32;
+            if let Some(extent) = sanitised.refers {
+                let cluster = self.geometry.cluster_of(extent.start).index() as u32;
                 self.tables.push(TableUse { cluster, source, index: index as u32 });
                 self.count(extent, 1);
             }
@@ -52,64 +53,74 @@ impl Walk<'_> {
             let times = self.tables[next..].iter().take_while(|table| table.cluster == cluster).count();
             // Active uses stand before those of snapshots.
             let is_active = self.tables[next].is_active();
+            let host_offset = self.geometry.offset_of(self.tables[next].cluster());
             next += times;
-            let host_offset = u64::from(cluster) << self.geometry.cluster_bits();
             let bytes = self.read_l2(host_offset)?;
             self.count_table(host_offset, &bytes, times as u32, is_active);
-            self.l2_read = (host_offset, bytes);
+            self.l2_read = (Some(host_offset), bytes);
         }
         Ok(())
     }
 
     /// The bytes of an L2 table, for the caller to put back: with one table, as small disks have, it is read once.
-    pub(super) fn read_l2(&mut self, host_offset: u64) -> Result<Vec<u8>> {
-        let (held, mut bytes) = std::mem::replace(&mut self.l2_read, (u64::MAX, Vec::new()));
-        if held != host_offset {
+    pub(super) fn read_l2(&mut self, host_offset: HostOffset) -> Result<Vec<u8>> {
+        let (held, mut bytes) = std::mem::take(&mut self.l2_read);
+        if held != Some(host_offset) {
             bytes.resize(self.geometry.cluster_bytes() as usize, 0);
-            self.storage.read_at(host_offset, &mut bytes)?;
+            self.storage.read_at(host_offset.get(), &mut bytes)?;
         }
         Ok(bytes)
     }
 
     /// The table that was read last has changed.
     pub(super) fn forget_l2(&mut self) {
-        self.l2_read = (u64::MAX, Vec::new());
+        self.l2_read = (None, Vec::new());
     }
 
-    fn count_table(&mut self, host_offset: u64, bytes: &[u8], times: u32, is_active: bool) {
+    fn count_table(&mut self, host_offset: HostOffset, bytes: &[u8], times: u32, is_active: bool) {
         let mut next_contiguous = None;
         for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
             let entry = u64::from_be_bytes(*raw);
             if entry == 0 {
                 continue;
             }
-            let settled = self.settle(Level::L2, entry);
-            if let Some(why) = settled.why {
-                self.wrong_entry(Level::L2, host_offset, index, entry, why, settled.entry);
+            let sanitised = self.sanitise(Level::L2, entry);
+            if let Some(why) = sanitised.why {
+                self.wrong_entry(Level::L2, host_offset, index, entry, why, sanitised.entry);
             }
-            if let Some(extent) = settled.refers {
+            if let Some(extent) = sanitised.refers {
                 self.count(extent, times);
                 if is_active {
-                    self.count_allocation(settled.entry, extent, 1, &mut next_contiguous);
+                    self.count_allocation(sanitised.entry, extent, 1, &mut next_contiguous);
                 }
             }
         }
     }
 
-    fn wrong_entry(&mut self, level: Level, table: u64, index: usize, entry: u64, why: &str, right: u64) {
+    fn wrong_entry(
+        &mut self,
+        level: Level,
+        table: HostOffset,
+        index: usize,
+        entry: u64,
+        why: &str,
+        right: u64,
+    ) {
         let host_offset = table + index as u64 * 8;
-        self.corruption(host_offset, || format!("{} entry {index} is {entry:#018x}: {why}", level.name()));
+        self.corruption(host_offset.get(), || {
+            format!("{} entry {index} is {entry:#018x}: {why}", level.name())
+        });
         self.fixes.push(Fix { host_offset, entry: right });
     }
 
-    /// Statistics as `qemu-img check` tells them: how much is allocated, compressed, out of sequence inside its L2 table.
+    /// Statistics as `qemu-img check` reports them: how much is allocated, compressed, out of sequence inside its L2 table.
     /// `times` is how often the table is used.
     pub(super) fn count_allocation(
         &mut self,
         entry: u64,
-        extent: Extent,
+        extent: HostExtent,
         times: u64,
-        next_contiguous: &mut Option<u64>,
+        next_contiguous: &mut Option<HostOffset>,
     ) {
         self.report.allocated_clusters += times;
         if entry & COMPRESSED != 0 {
@@ -117,8 +128,8 @@ impl Walk<'_> {
             self.report.fragmented_clusters += times;
             return;
         }
-        let is_fragmented = next_contiguous.is_some_and(|next| next != extent.offset);
+        let is_fragmented = next_contiguous.is_some_and(|next| next != extent.start);
         self.report.fragmented_clusters += if is_fragmented { times } else { 0 };
-        *next_contiguous = extent.checked_end();
+        *next_contiguous = Some(extent.end());
     }
 }

@@ -200,7 +200,7 @@ fn check_table(field: &str, field_offset: u64, offset: u64, bytes: u64, geometry
     // Where there is nothing, any offset will do that a file could have.
     let most = if bytes == 0 { i64::MAX as u64 } else { TABLE_END_MAX };
     let ends_inside = offset.checked_add(bytes).is_some_and(|end| end <= most);
-    if !geometry.is_cluster_aligned(offset) || !ends_inside {
+    if !geometry.is_aligned_number(offset) || !ends_inside {
         let allowed = format!("a multiple of the cluster size, {}, below 2^62", geometry.cluster_bytes());
         return Err(bad_field(field_offset, format!("{field} is {offset:#x}, allowed is {allowed}")));
     }

@@ -1,34 +1,34 @@
-//! Clusters that cannot be shared: some of those that refer to them get a copy of their own.
+//! Clusters that cannot be shared: some of the entries that refer to them get a copy of their own.
 //!
 //! A snapshot's L1 table cannot share clusters with anything. Other clusters cannot have more references than a refcount can
 //! say, which with 1 bit is one. Write order: copies are durable before an entry refers to them; their counts are the next
 //! round's business.
 
-use blk_core::{Extent, Result};
+use blk_core::Result;
 
 use super::entries::Level;
-use super::repair::apply;
-use super::walk::{Fix, Walk};
+use super::walk::{Fix, Walk, apply};
 use crate::l2::{COMPRESSED, ZERO, data_entry};
+use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::pointer_table;
 
-/// Gives snapshots' L1 tables that lie on something else a place of their own, while at most `copies_max` clusters are needed.
-/// `false` if there are none that could be.
-pub(super) fn house(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
-    let mut end_cluster = walk.clusters();
+/// Moves snapshots' L1 tables that overlap something else to the end of the file, while at most `copies_max` clusters are needed.
+/// `false` if there are none that can be moved.
+pub(super) fn relocate_overlapping_l1(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
+    let mut end = walk.file_end();
     let mut fixes = Vec::new();
-    for snapshot in &walk.homeless {
+    for snapshot in &walk.overlapping_l1 {
         let clusters = walk.touched(snapshot.extent).count() as u64;
         if clusters > *copies_max {
             break;
         }
         *copies_max -= clusters;
-        let at = end_cluster << walk.geometry.cluster_bits();
-        end_cluster += clusters;
+        let at = walk.geometry.offset_of(end);
+        end = end + ClusterCount::new(clusters);
         let entries = walk.read_table(snapshot.extent)?;
-        walk.storage.write_at(at, &pointer_table::encode(&entries))?;
-        fixes.push(Fix { host_offset: snapshot.entry_offset, entry: at });
+        walk.storage.write_at(at.get(), &pointer_table::encode(&entries))?;
+        fixes.push(Fix { host_offset: snapshot.entry_offset, entry: at.get() });
     }
     apply_after_sync(walk, &fixes)
 }
@@ -42,34 +42,35 @@ fn apply_after_sync(walk: &Walk<'_>, fixes: &[Fix]) -> Result<bool> {
     Ok(!fixes.is_empty())
 }
 
-struct Separation<'a> {
+/// Copies of shared clusters while they are made.
+struct Unsharing<'a> {
     walk: &'a Walk<'a>,
     /// References too many, by host cluster.
     excess: Vec<u32>,
-    end_cluster: u64,
+    /// Where the next copy goes.
+    end: HostCluster,
     copies_max: &'a mut u64,
     fixes: Vec<Fix>,
 }
 
 /// Gives references that are too many a cluster of their own, at most `copies_max` of them; the others are dropped. `false` if
-/// there are none that could be.
-pub(super) fn separate(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
+/// there are none.
+pub(super) fn unshare(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
     let max = u32::try_from(walk.geometry.refcount_max()).unwrap_or(u32::MAX);
     if walk.counts.iter().all(|count| *count <= max) {
         return Ok(false);
     }
     let excess = walk.counts.iter().map(|count| count.saturating_sub(max)).collect();
-    let end_cluster = walk.clusters();
-    let mut separation = Separation { walk, excess, end_cluster, copies_max, fixes: Vec::new() };
-    separation.drop_l1_entries();
+    let mut unsharing = Unsharing { walk, excess, end: walk.file_end(), copies_max, fixes: Vec::new() };
+    unsharing.drop_l1_entries();
     // Without these L1 entries there may be nothing else to do.
-    if separation.fixes.is_empty() {
-        separation.visit_tables()?;
+    if unsharing.fixes.is_empty() {
+        unsharing.visit_tables()?;
     }
-    apply_after_sync(walk, &separation.fixes)
+    apply_after_sync(walk, &unsharing.fixes)
 }
 
-impl Separation<'_> {
+impl Unsharing<'_> {
     /// An L2 table is not copied: everything that it refers to would have to be, too.
     fn drop_l1_entries(&mut self) {
         for table in self.walk.tables.iter().rev() {
@@ -86,17 +87,17 @@ impl Separation<'_> {
     fn visit_tables(&mut self) -> Result<()> {
         let mut bytes = vec![0; self.walk.geometry.cluster_bytes() as usize];
         for uses in self.walk.tables.chunk_by(|a, b| a.cluster == b.cluster) {
-            let host_offset = u64::from(uses[0].cluster) << self.walk.geometry.cluster_bits();
-            self.walk.storage.read_at(host_offset, &mut bytes)?;
+            let host_offset = self.walk.geometry.offset_of(uses[0].cluster());
+            self.walk.storage.read_at(host_offset.get(), &mut bytes)?;
             self.visit_table(host_offset, &bytes, uses.len() as u32)?;
         }
         Ok(())
     }
 
-    fn visit_table(&mut self, host_offset: u64, bytes: &[u8], uses: u32) -> Result<()> {
+    fn visit_table(&mut self, host_offset: HostOffset, bytes: &[u8], uses: u32) -> Result<()> {
         for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-            let settled = self.walk.settle(Level::L2, u64::from_be_bytes(*raw));
-            let Some(extent) = settled.refers else { continue };
+            let sanitised = self.walk.sanitise(Level::L2, u64::from_be_bytes(*raw));
+            let Some(extent) = sanitised.refers else { continue };
             let touched = self.walk.touched(extent);
             if self.excess[touched.clone()].iter().all(|excess| *excess == 0) {
                 continue;
@@ -104,21 +105,21 @@ impl Separation<'_> {
             for excess in &mut self.excess[touched] {
                 *excess = excess.saturating_sub(uses);
             }
-            let entry = self.replace(settled.entry, extent)?;
+            let entry = self.replace(sanitised.entry, extent)?;
             self.fixes.push(Fix { host_offset: host_offset + index as u64 * 8, entry });
         }
         Ok(())
     }
 
     /// The entry that reads the same from elsewhere; one that refers to nothing when there is no room left.
-    fn replace(&mut self, entry: u64, extent: Extent) -> Result<u64> {
+    fn replace(&mut self, entry: u64, extent: HostExtent) -> Result<u64> {
         let geometry = self.walk.geometry;
         let is_compressed = entry & COMPRESSED != 0;
         if !is_compressed && entry & ZERO != 0 {
             return Ok(ZERO);
         }
         let clusters = self.walk.touched(extent).count() as u64;
-        let at = (self.end_cluster << geometry.cluster_bits()) + geometry.in_cluster(extent.offset);
+        let at = geometry.offset_of(self.end) + geometry.in_cluster(extent.start);
         let replaced = if is_compressed {
             CompressedDescriptor::new(at, extent.length).encode(geometry)
         } else {
@@ -126,10 +127,10 @@ impl Separation<'_> {
         };
         let Some(replaced) = replaced.filter(|_| clusters <= *self.copies_max) else { return Ok(0) };
         *self.copies_max -= clusters;
-        self.end_cluster += clusters;
+        self.end = self.end + ClusterCount::new(clusters);
         let mut bytes = vec![0; extent.length as usize];
-        self.walk.storage.read_at(extent.offset, &mut bytes)?;
-        self.walk.storage.write_at(at, &bytes)?;
+        self.walk.storage.read_at(extent.start.get(), &mut bytes)?;
+        self.walk.storage.write_at(at.get(), &bytes)?;
         Ok(replaced)
     }
 }

@@ -1,9 +1,10 @@
 //! Snapshots and dirty bitmaps: what else clusters are used for.
 
-use blk_core::{Error, Extent, Result};
+use blk_core::{Error, Result};
 
-use super::walk::{FIXED, Homeless, SNAPSHOTS, Walk};
+use super::walk::{FIXED, OverlappingL1, SNAPSHOTS, Walk};
 use crate::bitmap;
+use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::snapshot::{SnapshotL1, SnapshotTable};
 
@@ -20,7 +21,7 @@ impl Walk<'_> {
                 Ok(())
             }
             Err(error @ Error::Malformed { .. }) => {
-                self.corruption(self.header.snapshots_offset, || error.to_string());
+                self.corruption(self.header.snapshots_offset.get(), || error.to_string());
                 self.cannot_walk();
                 Ok(())
             }
@@ -33,10 +34,10 @@ impl Walk<'_> {
     pub(super) fn collect_snapshots(&mut self) -> Result<()> {
         let mut owned = Vec::new();
         // Tables that do not overlap fit into the file; more are not worth the time.
-        let mut bytes_left = self.clusters() * self.geometry.cluster_bytes();
+        let mut bytes_left = self.geometry.bytes_of(self.clusters());
         for (number, snapshot) in std::mem::take(&mut self.snapshots).into_iter().enumerate() {
             let Some(extent) = snapshot.extent(self.geometry) else {
-                self.corruption(snapshot.entry_offset, || {
+                self.corruption(snapshot.entry_offset.get(), || {
                     let SnapshotL1 { offset, entries, .. } = snapshot;
                     format!("snapshot {number} has an L1 table at {offset:#x} of {entries} entries")
                 });
@@ -44,7 +45,7 @@ impl Walk<'_> {
                 continue;
             };
             let Some(left) = bytes_left.checked_sub(extent.length) else {
-                self.corruption(snapshot.entry_offset, || {
+                self.corruption(snapshot.entry_offset.get(), || {
                     "the snapshots' L1 tables take more than the file has".to_owned()
                 });
                 self.cannot_walk();
@@ -57,18 +58,18 @@ impl Walk<'_> {
         }
         for (number, extent) in owned {
             let entries = self.read_table(extent)?;
-            self.collect_from(extent.offset, &entries, SNAPSHOTS + number as u32);
+            self.collect_from(extent.start, &entries, SNAPSHOTS + number as u32);
         }
         Ok(())
     }
 
-    fn claim_snapshot(&mut self, extent: Extent, entry_offset: u64) -> bool {
+    fn claim_snapshot(&mut self, extent: HostExtent, entry_offset: HostOffset) -> bool {
         let is_own = self.claim("a snapshot's L1 table", extent, FIXED);
         if !is_own {
-            // Its entries are somebody else's too: none of them may be mended before it has a place of its own.
+            // Its entries belong to another structure too: none of them may be fixed before the table has been moved.
             self.cannot_walk();
             if self.is_inside(extent) {
-                self.homeless.push(Homeless { extent, entry_offset });
+                self.overlapping_l1.push(OverlappingL1 { extent, entry_offset });
             }
         }
         is_own

@@ -2,17 +2,18 @@
 
 use blk_core::{Disk, Extent};
 
+use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
     /// Whether all bytes of the backing file from `offset` on are zeroes because it ends before.
-    pub(crate) fn below_ends_before(&self, offset: u64) -> bool {
-        self.backing.as_deref().is_none_or(|backing| offset >= backing.size())
+    pub(crate) fn backing_ends_before(&self, offset: GuestOffset) -> bool {
+        self.backing.as_deref().is_none_or(|backing| offset.get() >= backing.size())
     }
 
     /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the backing files for their marks and
-    /// holes. What they fail to tell counts as data.
-    pub(crate) fn below_reads_as_zeroes(&self, extent: Extent) -> bool {
+    /// holes. A status that fails counts as data.
+    pub(crate) fn backing_reads_as_zeroes(&self, extent: Extent) -> bool {
         self.backing.as_deref().is_none_or(|backing| reads_as_zeroes(backing, extent))
     }
 }
@@ -24,8 +25,8 @@ fn reads_as_zeroes(disk: &Disk, extent: Extent) -> bool {
         let rest = Extent::between(at, end);
         let Ok(status) = disk.block_status(rest) else { return false };
         let run = Extent::new(at, status.length);
-        let below = || disk.backing().is_none_or(|below| reads_as_zeroes(below, run));
-        if !(status.zero || (!status.allocated && below())) {
+        let backing = || disk.backing().is_none_or(|backing| reads_as_zeroes(backing, run));
+        if !(status.zero || (!status.allocated && backing())) {
             return false;
         }
         at = run.end();

@@ -1,0 +1,133 @@
+//! Writing changed metadata back, in the order that `metadata` states, and making it durable.
+
+use blk_core::{Error, Result};
+
+use crate::metadata::{Metadata, overlap_of};
+use crate::offset::HostOffset;
+use crate::roles::Role;
+use crate::steps;
+
+impl Metadata {
+    /// Writes all changes in the order that keeps a crash harmless; everything is in the storage's hands afterwards, and
+    /// everything but the last step is durable.
+    pub(crate) fn write_back(&mut self) -> Result<()> {
+        self.check_usable()?;
+        self.write_back_steps().map_err(|error| match error {
+            // Nothing is lost: what could not be written is still dirty, and is written again when there is room.
+            Error::NoSpace { .. } => error,
+            _ => self.poison(error),
+        })
+    }
+
+    fn write_back_steps(&mut self) -> Result<()> {
+        if self.is_lazy() {
+            self.begin_lazy()?;
+        } else {
+            self.write_refcounts()?;
+        }
+        if self.l2.has_dirty() || self.l1.is_dirty() {
+            self.sync()?;
+            self.write_l2_slices()?;
+        }
+        if self.l1.is_dirty() {
+            self.sync()?;
+            self.write_l1_table()?;
+        }
+        if self.free.has_pending() {
+            self.sync()?;
+            self.apply_frees()?;
+            if !self.is_lazy() {
+                self.write_refcounts()?;
+            }
+        }
+        assert!(!self.changes_references(), "no reference waits after a write-back");
+        Ok(())
+    }
+
+    /// Writes all changes and makes them durable.
+    pub(crate) fn flush(&mut self) -> Result<()> {
+        self.write_back()?;
+        self.storage.step(&steps::FLUSH_TO_DISK);
+        self.sync()
+    }
+
+    /// Makes durable what was written. A failure, whatever its reason, poisons: what it was to make durable may be lost, and no
+    /// later sync says so.
+    pub(crate) fn sync(&mut self) -> Result<()> {
+        self.storage.sync().map_err(|error| self.poison(error))
+    }
+
+    /// Whether [`Metadata::write_back`] has anything to do.
+    pub(crate) fn is_clean(&self) -> bool {
+        !self.changes_references() && (self.is_lazy() || !self.changes_counts()) && self.poison.is_none()
+    }
+
+    /// Whether references wait to be written, or to be forgotten.
+    pub(crate) fn changes_references(&self) -> bool {
+        self.l2.has_dirty() || self.l1.is_dirty() || self.free.has_pending()
+    }
+
+    /// Whether refcounts wait to be written.
+    pub(crate) fn changes_counts(&self) -> bool {
+        self.refcounts.cache.has_dirty() || self.refcounts.table.is_dirty()
+    }
+
+    /// Writes all refcounts: blocks first, and after a sync the table that refers to them.
+    pub(crate) fn write_refcounts(&mut self) -> Result<()> {
+        self.extend_storage()?;
+        for slice in self.refcounts.cache.dirty_offsets() {
+            self.check_cluster(slice, Role::RefcountBlock)?;
+            self.storage.step(&steps::REFBLOCK_UPDATE_PART);
+            self.refcounts.cache.write_slice(&*self.storage, slice)?;
+        }
+        if self.refcounts.table.is_dirty() {
+            self.sync()?;
+            self.check_cluster(self.refcounts.table.host_offset(), Role::RefcountTable)?;
+            self.storage.step(&steps::REFTABLE_UPDATE);
+            self.storage.step(&steps::REFBLOCK_ALLOC_HOOKUP);
+            self.refcounts.table.write_dirty(&*self.storage)?;
+        }
+        assert!(!self.changes_counts(), "all counts have been written");
+        Ok(())
+    }
+
+    fn write_l2_slices(&mut self) -> Result<()> {
+        assert!(self.is_lazy() || !self.changes_counts(), "a reference is written after its count");
+        for slice in self.l2.dirty_offsets() {
+            self.check_cluster(slice, Role::L2Table)?;
+            self.storage.step(&steps::L2_UPDATE);
+            self.l2.write_slice(&*self.storage, slice)?;
+        }
+        Ok(())
+    }
+
+    fn write_l1_table(&mut self) -> Result<()> {
+        assert!(!self.l2.has_dirty(), "an L1 entry is written after its table");
+        self.check_cluster(self.l1.host_offset(), Role::L1Table)?;
+        self.storage.step(&steps::L1_UPDATE);
+        self.l1.write_dirty(&*self.storage)
+    }
+
+    /// Clusters that were allocated and written only in part, or not at all, still belong to the file.
+    pub(crate) fn extend_storage(&mut self) -> Result<()> {
+        if !self.free.must_extend() {
+            return Ok(());
+        }
+        let end = self.geometry.offset_of(self.free.end()).get();
+        if self.storage.len()? < end {
+            self.storage.set_len(end)?;
+        }
+        self.free.mark_extended();
+        Ok(())
+    }
+
+    fn check_cluster(&mut self, host_offset: HostOffset, expected: Role) -> Result<()> {
+        match self.roles.of(self.geometry.cluster_of(host_offset)) {
+            Some(role) if role == expected => Ok(()),
+            role => {
+                let error = overlap_of(expected, host_offset, role);
+                Err(self.poison_corrupt(error))
+            }
+        }
+    }
+}
