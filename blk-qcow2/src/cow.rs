@@ -1,5 +1,7 @@
 //! Copy on write: the parts of a new cluster that a write does not cover keep what was there.
 
+use std::io::IoSlice;
+
 use blk_core::Result;
 
 use crate::l2::Cluster;
@@ -8,7 +10,7 @@ use crate::offset::{GuestOffset, HostOffset};
 use crate::qcow2::Qcow2;
 use crate::steps;
 
-/// Up to this size, data and copied parts are put together and written at once.
+/// Up to this size, data and copied parts are written at once, each from where it lies.
 const JOINED_BYTES_MAX: usize = 256 << 10;
 
 impl Qcow2 {
@@ -39,12 +41,13 @@ impl Qcow2 {
         }
         let total = head + buf.len() + tail;
         if total <= JOINED_BYTES_MAX {
-            let mut joined = vec![0; total];
-            self.read_for_copy(metadata, old[0], at - head as u64, &mut joined[..head])?;
-            joined[head..head + buf.len()].copy_from_slice(buf);
-            self.read_for_copy(metadata, old[last], end, &mut joined[head + buf.len()..])?;
+            let mut copied = vec![0; head + tail];
+            let (before, after) = copied.split_at_mut(head);
+            self.read_for_copy(metadata, old[0], at - head as u64, before)?;
+            self.read_for_copy(metadata, old[last], end, after)?;
             self.storage.step(&steps::WRITE_AIO);
-            return self.storage.write_at(start.get(), &joined);
+            let parts = [before, buf, after].map(IoSlice::new);
+            return self.storage.write_vectored_at(start.get(), &parts);
         }
         self.storage.step(&steps::WRITE_AIO);
         self.storage.write_at((start + head as u64).get(), buf)?;

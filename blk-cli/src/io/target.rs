@@ -1,5 +1,6 @@
 //! The open disk as the commands see it: whole sectors.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use blk_core::{Access, DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
@@ -88,19 +89,48 @@ impl Target {
         self.disk.size().checked_next_multiple_of(SECTOR_BYTES).unwrap_or(u64::MAX)
     }
 
-    /// Fills `buf` with the bytes from `offset` on.
-    pub(crate) fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.check(offset, buf.len() as u64)?;
-        let stored = self.stored(offset, buf.len() as u64);
-        let (stored, behind) = buf.split_at_mut(stored as usize);
-        behind.fill(0);
-        if stored.is_empty() { Ok(()) } else { self.disk.read(offset, stored) }
-    }
-
     /// Writes `data` at `offset`.
     pub(crate) fn write(&self, offset: u64, data: &[u8], flags: WriteFlags) -> Result<()> {
         self.check_and_grow(offset, data.len() as u64)?;
         self.disk.write(offset, data, flags)
+    }
+
+    /// Fills `buf` with the bytes from `offset` on. It is one request with a buffer for each of `parts`, lengths that make up that
+    /// of `buf`; with one buffer where there are none.
+    pub(crate) fn read(&self, offset: u64, buf: &mut [u8], parts: &[u64]) -> Result<()> {
+        self.check(offset, buf.len() as u64)?;
+        let stored = self.stored(offset, buf.len() as u64);
+        let (mut rest, behind) = buf.split_at_mut(stored as usize);
+        behind.fill(0);
+        if parts.len() < 2 || rest.is_empty() {
+            return if rest.is_empty() { Ok(()) } else { self.disk.read(offset, rest) };
+        }
+        let mut bufs = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (piece, others) = rest.split_at_mut(rest.len().min(*part as usize));
+            bufs.push(IoSliceMut::new(piece));
+            rest = others;
+        }
+        self.disk.read_vectored(offset, &mut bufs)
+    }
+
+    /// As [`Target::write`], as one request with a buffer for each of `parts`.
+    pub(crate) fn write_parts(
+        &self,
+        offset: u64,
+        data: &[u8],
+        parts: &[u64],
+        flags: WriteFlags,
+    ) -> Result<()> {
+        self.check_and_grow(offset, data.len() as u64)?;
+        let mut rest = data;
+        let mut bufs = Vec::with_capacity(parts.len());
+        for part in parts {
+            let (piece, others) = rest.split_at(rest.len().min(*part as usize));
+            bufs.push(IoSlice::new(piece));
+            rest = others;
+        }
+        self.disk.write_vectored(offset, &bufs, flags)
     }
 
     /// Makes `extent` read as zeroes.
@@ -178,12 +208,12 @@ mod tests {
         let target = raw(1025);
         assert_eq!(target.length(), 1536);
         let mut buf = [9; 511];
-        target.read(1025, &mut buf).unwrap();
+        target.read(1025, &mut buf, &[]).unwrap();
         assert_eq!(buf, [0; 511]);
-        target.read(1024, &mut buf).unwrap();
+        target.read(1024, &mut buf, &[]).unwrap();
         assert_eq!((buf[0], buf[1]), (1, 0));
-        assert!(matches!(target.read(1026, &mut buf), Err(Error::OutOfRange { size: 1536, .. })));
-        assert!(target.read(u64::MAX, &mut buf).is_err());
+        assert!(matches!(target.read(1026, &mut buf, &[]), Err(Error::OutOfRange { size: 1536, .. })));
+        assert!(target.read(u64::MAX, &mut buf, &[]).is_err());
     }
 
     #[test]
@@ -196,7 +226,7 @@ mod tests {
         target.write_zeroes(Extent::new(1039, 497), ZeroFlags::default()).unwrap();
         assert_eq!(target.disk().size(), 1536);
         let mut buf = [9; 16];
-        target.read(1024, &mut buf).unwrap();
+        target.read(1024, &mut buf, &[]).unwrap();
         assert_eq!(buf, [1, 0, 0, 0, 0, 0, 2, 2, 2, 2, 2, 2, 2, 2, 2, 0]);
     }
 
@@ -206,7 +236,7 @@ mod tests {
         target.discard(Extent::new(0, 1024)).unwrap();
         assert!(target.discard(Extent::new(512, 1024)).is_err());
         let mut buf = [0; 1024];
-        target.read(0, &mut buf).unwrap();
+        target.read(0, &mut buf, &[]).unwrap();
         assert_eq!(buf, [1; 1024]);
     }
 

@@ -1,6 +1,7 @@
 //! What the cache mode and the discard mode change about a file: flushes that do nothing, space that is kept. And how it is
 //! zeroed without waiting.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use blk_core::storage::PassThrough;
@@ -53,6 +54,14 @@ impl HostStorage {
 impl PassThrough for HostStorage {
     fn inner(&self) -> &dyn Storage {
         &*self.inner
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.inner.read_vectored_at(offset, bufs)
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        self.inner.write_vectored_at(offset, bufs)
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {

@@ -1,9 +1,10 @@
 //! Storages that keep steps of the driver above from those who listen to them.
 
+use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use blk_core::Storage;
 use blk_core::storage::{PassThrough, Step};
+use blk_core::{Result, Storage};
 
 use super::events::FLUSH_TO_DISK;
 
@@ -16,6 +17,14 @@ impl PassThrough for WithoutSteps {
         &*self.0
     }
 
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.0.read_vectored_at(offset, bufs)
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        self.0.write_vectored_at(offset, bufs)
+    }
+
     fn step(&self, _step: &'static Step) {}
 }
 
@@ -26,6 +35,14 @@ pub(super) struct WithoutFlushes(pub(super) Arc<dyn Storage>);
 impl PassThrough for WithoutFlushes {
     fn inner(&self) -> &dyn Storage {
         &*self.0
+    }
+
+    fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
+        self.0.read_vectored_at(offset, bufs)
+    }
+
+    fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
+        self.0.write_vectored_at(offset, bufs)
     }
 
     fn step(&self, step: &'static Step) {

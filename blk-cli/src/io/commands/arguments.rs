@@ -21,8 +21,9 @@ pub(super) fn request_bytes(word: &str) -> Done<u64> {
     Ok(length)
 }
 
-/// The length of one request that is given in parts.
-pub(super) fn parts_bytes(words: &[&str]) -> Done<u64> {
+/// The lengths of the parts of one request, which are not too much together.
+pub(super) fn parts_bytes(words: &[&str]) -> Done<Vec<u64>> {
+    let mut parts = Vec::with_capacity(words.len());
     let mut total = 0;
     for word in words {
         let length = bytes(word)?;
@@ -30,13 +31,14 @@ pub(super) fn parts_bytes(words: &[&str]) -> Done<u64> {
             let what = format!("Argument '{word}' exceeds maximum size {REQUEST_BYTES_MAX}");
             return Err(Refusal::Line(what));
         }
+        parts.push(length);
         total += length;
         if total > REQUEST_BYTES_MAX {
             let what = format!("The total number of bytes exceed the maximum size {REQUEST_BYTES_MAX}");
             return Err(Refusal::Line(what));
         }
     }
-    Ok(total)
+    Ok(parts)
 }
 
 /// The byte of a pattern.

@@ -84,10 +84,12 @@ pub(super) const COMMANDS: &[Command] = &[
 ];
 
 /// What is done with the bytes that were read.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 struct Use {
     offset: u64,
     length: u64,
+    /// The buffers that are filled, by their lengths; none where there is one of `length` bytes.
+    parts: Vec<u64>,
     expected: Option<Expected>,
     is_quiet: bool,
     shows_bytes: bool,
@@ -130,7 +132,7 @@ impl Use {
         let target = session.target()?;
         let mut data = buffer(self.length, 0)?;
         let started = Instant::now();
-        let result = target.read(self.offset, &mut data);
+        let result = target.read(self.offset, &mut data, &self.parts);
         let elapsed = started.elapsed();
         session.poll();
         result.map_err(|error| Refusal::Failed { what, error })?;
@@ -207,7 +209,8 @@ fn read_parts(call: &Call<'_>, letters: &str) -> Done<Option<Use>> {
         return Err(Refusal::Usage);
     }
     way.offset = bytes(offset)?;
-    way.length = parts_bytes(parts)?;
+    way.parts = parts_bytes(parts)?;
+    way.length = way.parts.iter().sum();
     way.expected = expected_part(byte, None, None, way.length)?;
     Ok(Some(way))
 }
@@ -228,7 +231,7 @@ fn aio_read(session: &mut Session, call: &Call<'_>) -> Done {
     let mut data = buffer(way.length, 0)?;
     let started = Instant::now();
     let request = move || -> crate::io::flights::Report {
-        let result = Arc::clone(&target).read(way.offset, &mut data);
+        let result = Arc::clone(&target).read(way.offset, &mut data, &way.parts);
         let elapsed = started.elapsed();
         Box::new(move |console| match result {
             Ok(()) => {

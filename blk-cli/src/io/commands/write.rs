@@ -178,6 +178,8 @@ impl<'a> Switches<'a> {
 #[derive(Debug)]
 enum Content {
     Data(Vec<u8>, WriteFlags),
+    /// In pieces of these lengths.
+    Parts(Vec<u8>, Vec<u64>, WriteFlags),
     Zeroes(u64, ZeroFlags),
 }
 
@@ -193,7 +195,7 @@ struct Writing {
 impl Writing {
     fn length(&self) -> u64 {
         match &self.content {
-            Content::Data(data, _) => data.len() as u64,
+            Content::Data(data, _) | Content::Parts(data, ..) => data.len() as u64,
             Content::Zeroes(length, _) => *length,
         }
     }
@@ -201,6 +203,7 @@ impl Writing {
     fn write(&self, target: &Target) -> Result<()> {
         match &self.content {
             Content::Data(data, flags) => target.write(self.offset, data, *flags),
+            Content::Parts(data, parts, flags) => target.write_parts(self.offset, data, parts, *flags),
             Content::Zeroes(length, flags) => target.write_zeroes(Extent::new(self.offset, *length), *flags),
         }
     }
@@ -294,9 +297,9 @@ fn parts(switches: &Switches<'_>, operands: &[&str]) -> Done<Writing> {
         return Err(Refusal::Usage);
     }
     let offset = bytes(offset)?;
-    let length = parts_bytes(parts)?;
-    let data = buffer(length, switches.byte.unwrap_or(DEFAULT_BYTE))?;
-    let content = Content::Data(data, WriteFlags { fua: switches.fua, compressed: false });
+    let lengths = parts_bytes(parts)?;
+    let data = buffer(lengths.iter().sum(), switches.byte.unwrap_or(DEFAULT_BYTE))?;
+    let content = Content::Parts(data, lengths, WriteFlags { fua: switches.fua, compressed: false });
     Ok(Writing { offset, content, is_quiet: switches.is_quiet, style: switches.style })
 }
 
