@@ -50,7 +50,7 @@ pub use options::{
 pub use queue::{Completion, DiskQueue, Queue, Refused};
 pub use secret::Secret;
 pub use signature::{PROBED_BYTES, format_of, format_of_start};
-pub use size::{SizeError, parse_integer, parse_size};
+pub use size::{ExactSize, SizeError, parse_integer, parse_size};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageLimits, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

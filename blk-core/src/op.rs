@@ -11,8 +11,8 @@
 use std::fmt;
 
 use crate::{
-    BlockStatus, CheckReport, DiscardFlags, Disk, Error, Extent, Preallocation, RepairMode, Result,
-    WriteFlags, ZeroFlags,
+    BlockStatus, CheckReport, DiscardFlags, Disk, Error, ExactSize, Extent, Preallocation, RepairMode,
+    Result, WriteFlags, ZeroFlags,
 };
 
 /// One request of a disk. Nothing about it has been checked: an extent may lie anywhere, and end past 64 bits.
@@ -226,7 +226,7 @@ impl Op {
     }
 }
 
-/// As a command of qemu-io: `write -z -u 0 4096`. Bytes.
+/// As a command of qemu-io: `write -z -u 0 64k`.
 impl fmt::Display for Op {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.kind().name())?;
@@ -240,8 +240,12 @@ impl fmt::Display for Op {
                 flag(flags.fua, " -f")?;
             }
             Self::Discard { flags, .. } => flag(flags.fua, " -f")?,
-            Self::Resize { size, preallocation: Preallocation::Off } => return write!(f, " {size}"),
-            Self::Resize { size, preallocation } => return write!(f, " -m {preallocation} {size}"),
+            Self::Resize { size, preallocation: Preallocation::Off } => {
+                return write!(f, " {}", ExactSize(size));
+            }
+            Self::Resize { size, preallocation } => {
+                return write!(f, " -m {preallocation} {}", ExactSize(size));
+            }
             Self::Check { repair: RepairMode::Leaks } => f.write_str(" -r leaks")?,
             Self::Check { repair: RepairMode::All } => f.write_str(" -r all")?,
             Self::Read { .. }
@@ -250,7 +254,9 @@ impl fmt::Display for Op {
             | Self::Prefetch { .. }
             | Self::Check { repair: RepairMode::None } => {}
         }
-        self.extent().map_or(Ok(()), |Extent { offset, length }| write!(f, " {offset} {length}"))
+        self.extent().map_or(Ok(()), |Extent { offset, length }| {
+            write!(f, " {} {}", ExactSize(offset), ExactSize(length))
+        })
     }
 }
 

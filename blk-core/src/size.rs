@@ -143,6 +143,20 @@ pub fn parse_integer(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
+/// A number of bytes in the form that [`parse_size`] reads, with the largest unit that divides it: `64k`, `1T`, `1025`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ExactSize(pub u64);
+
+impl fmt::Display for ExactSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'k')];
+        match units.into_iter().find(|(shift, _)| self.0 != 0 && self.0.is_multiple_of(1 << shift)) {
+            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
+            None => write!(f, "{}", self.0),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -6,14 +6,54 @@ use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::progress;
+use blk_core::Op;
+
 use crate::report::Finding;
-use crate::scenario::Request;
+use crate::scenario::RequestKind;
 use crate::stamp;
 
 /// Requests that are remembered; reports can name no older ones.
 const REMEMBERED: usize = 1 << 14;
 /// Findings that are kept under the policy that goes on after one.
 const FINDINGS_MAX: usize = 1000;
+
+/// What was done to a disk: a request, or a step of its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Entry {
+    /// A request.
+    Op(Op),
+    /// It was closed and opened again; or, for `kill`, flushed, dropped without a close, and opened again.
+    Reopen {
+        /// Without a close.
+        kill: bool,
+    },
+}
+
+impl Entry {
+    /// What it does, without its operands.
+    pub fn kind(&self) -> RequestKind {
+        match self {
+            Self::Op(op) => op.kind().into(),
+            Self::Reopen { .. } => RequestKind::Reopen,
+        }
+    }
+}
+
+impl From<Op> for Entry {
+    fn from(op: Op) -> Self {
+        Self::Op(op)
+    }
+}
+
+impl fmt::Display for Entry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Op(op) => op.fmt(f),
+            Self::Reopen { kill: false } => f.write_str("reopen"),
+            Self::Reopen { kill: true } => f.write_str("kill"),
+        }
+    }
+}
 
 /// Requests and findings of a run.
 #[derive(Default)]
@@ -37,7 +77,7 @@ impl fmt::Debug for Journal {
 #[derive(Default)]
 struct Inner {
     /// The last requests; that of stamp number `n` stands at `n % REMEMBERED`.
-    requests: Vec<Option<Request>>,
+    requests: Vec<Option<Entry>>,
     findings: Vec<Finding>,
     finding_count: u64,
 }
@@ -55,7 +95,8 @@ impl Journal {
 
     /// Enters a request; returns its stamp number.
     #[inline]
-    pub(crate) fn enter(&self, request: Request) -> u32 {
+    pub(crate) fn enter(&self, request: impl Into<Entry>) -> u32 {
+        let entry = request.into();
         let mut inner = self.inner.lock();
         let count = self.request_count() + 1;
         self.count.store(count, Ordering::Relaxed);
@@ -66,7 +107,7 @@ impl Journal {
             let length = (slot + 1).next_power_of_two().min(REMEMBERED);
             inner.requests.resize(length, None);
         }
-        inner.requests[slot] = Some(request);
+        inner.requests[slot] = Some(entry);
         number
     }
 
@@ -77,7 +118,7 @@ impl Journal {
     }
 
     /// The request of that stamp number, if it is remembered.
-    pub fn request(&self, number: u32) -> Option<Request> {
+    pub fn request(&self, number: u32) -> Option<Entry> {
         let inner = self.inner.lock();
         let newest = self.current_number();
         let age = (newest + stamp::NUMBERS_END - 1 - number) % (stamp::NUMBERS_END - 1);

@@ -47,13 +47,7 @@ impl Random {
     }
 }
 
-/// Spreads a number over all 64 bits: the finaliser of splitmix64.
-pub fn mix(number: u64) -> u64 {
-    let mut mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    mixed ^ (mixed >> 31)
-}
+pub use blk_core::bytes::mix;
 
 /// A hash of `bytes`: FNV-1a with 64 bits, spread by [`mix`].
 pub fn hash(bytes: &[u8]) -> u64 {

@@ -10,14 +10,14 @@
 
 use std::fmt::Write;
 
-use blk_core::Extent;
+use blk_core::{Extent, bytes};
 
-use crate::journal::Journal;
-use crate::scenario::{Request, RequestKind};
+use crate::journal::{Entry, Journal};
+use crate::scenario::RequestKind;
 use crate::stamp::{self, Origin, Writer};
 
 /// What disks are compared and reported by, bytes.
-pub(crate) const SECTOR_BYTES: u64 = 512;
+pub(crate) const SECTOR_BYTES: u64 = bytes::SECTOR_BYTES;
 /// Bytes of each side that a report shows.
 const SHOWN_BYTES: usize = 16;
 
@@ -121,11 +121,7 @@ pub(crate) struct Sides<'a> {
 
 impl Sides<'_> {
     fn first_difference(&self) -> usize {
-        self.reference
-            .iter()
-            .zip(self.test)
-            .position(|(a, b)| a != b)
-            .expect("the caller has seen a difference")
+        bytes::first_difference(self.reference, self.test).expect("the caller has seen a difference")
     }
 
     fn counts(&self) -> (usize, usize) {
@@ -143,7 +139,7 @@ impl Sides<'_> {
 /// The finding for differing content. `request` is the one that noticed, with its number; `None` at the end of a run.
 pub(crate) fn content_finding(
     journal: &Journal,
-    request: Option<(u32, Request)>,
+    request: Option<(u32, Entry)>,
     range: Extent,
     sides: Sides<'_>,
 ) -> Finding {
@@ -179,8 +175,17 @@ pub(crate) fn content_finding(
 }
 
 /// A finding about a request whose outcome, not its data, is wrong.
-pub(crate) fn request_finding(number: u32, request: Request, signature: Signature, what: &str) -> Finding {
-    let (offset, length) = request.range().unwrap_or((0, 0));
+pub(crate) fn request_finding(
+    number: u32,
+    request: impl Into<Entry>,
+    signature: Signature,
+    what: &str,
+) -> Finding {
+    let request = request.into();
+    let Extent { offset, length } = match request {
+        Entry::Op(op) => op.extent().unwrap_or_default(),
+        Entry::Reopen { .. } => Extent::default(),
+    };
     let report = format!(
         "blkverify: {} offset={offset} bytes={length} {what}\n  request:   #{number} {request}\n",
         request.kind().name()
@@ -233,7 +238,7 @@ fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Desc
     let address = sides.offset + at as u64;
     let Some(origin) = origin_near(side, sides, at).filter(|origin| is_plausible(journal, *origin)) else {
         let rest = &side[at..side.len().min(at + SHOWN_BYTES)];
-        let (class, text) = if rest.iter().all(|byte| *byte == 0) {
+        let (class, text) = if bytes::is_zero(rest) {
             (OriginClass::Zeroes, "zeroes".to_owned())
         } else if rest.iter().all(|byte| *byte == rest[0]) {
             (OriginClass::Other, format!("the byte {:#04x}, repeated", rest[0]))

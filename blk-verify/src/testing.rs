@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::sync::RwLock;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Resize, Result, WriteFlags,
-    ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, NativeFlags, Resize, Result,
+    WriteFlags, ZeroFlags,
 };
 
 use crate::scenario::Config;
@@ -38,6 +38,8 @@ pub enum Bug {
     Panics,
     /// A read at the last sector fails.
     ReadFails,
+    /// Zeroes that may be refused are written, and then refused.
+    FastZeroesRefusedLate,
 }
 
 /// A disk that is a vector of bytes, right but for its planted bug.
@@ -112,7 +114,16 @@ impl BlockDriver for Flat {
         Ok(())
     }
 
-    fn write_zeroes(&self, extent: Extent, _flags: ZeroFlags) -> Result<()> {
+    fn limits(&self) -> Limits {
+        let fast_zero = self.bug == Bug::FastZeroesRefusedLate;
+        Limits { native: NativeFlags { fast_zero, ..NativeFlags::default() }, ..Limits::default() }
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        if self.bug == Bug::FastZeroesRefusedLate && flags.may_be_refused() {
+            self.fill(extent, 0);
+            return Err(Error::unsupported("zeroes without writing them"));
+        }
         if self.bug != Bug::SmallZeroesIgnored || extent.length >= SECTOR_BYTES as u64 {
             self.fill(extent, 0);
         }

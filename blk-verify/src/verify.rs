@@ -10,6 +10,7 @@
 //!
 //! Requests that overlap while in flight are ordered by a range lock, so both disks see them in the same order.
 
+mod execute;
 mod permitted;
 mod settle;
 mod status;
@@ -20,14 +21,13 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::sync::{Mutex, MutexGuard};
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, DiscardFlags, Disk, Error, Extent, Limits, NativeFlags,
-    Preallocation, RepairMode, Resize, Result, WriteFlags, ZeroFlags,
+    BlockDriver, BlockStatus, Check, CheckReport, Data, DiscardFlags, Disk, Error, Extent, Limits,
+    NativeFlags, Op, Preallocation, RepairMode, Reply, Resize, Result, WriteFlags, ZeroFlags,
 };
 
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal};
 use crate::range_lock::{Mode, RangeGuard, RangeLock};
 use crate::report::{self, Finding, SECTOR_BYTES, Sides, Signature};
-use crate::scenario::{Fill, Request};
 
 /// Data is compared in pieces of this size, which stay in the processor's cache.
 const CHUNK_BYTES: usize = 32 << 10;
@@ -176,9 +176,33 @@ impl Verify {
         &self.journal
     }
 
+    /// Makes `request` of both disks, as the request of stamp number `number`, which is what reports call it: the caller has entered
+    /// it into the journal. Like a [`Disk`], it refuses what does not lie on the disk.
+    ///
+    /// # Errors
+    /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not what the request needs.
+    pub fn execute(&self, number: u32, request: Op, data: Data<'_>) -> Result<Reply> {
+        self.refuse_what_proves_nothing()?;
+        if let Some(Extent { offset, length }) = request.extent() {
+            let (size, alignment) = (self.reference.size(), self.alignment);
+            if !(offset | length).is_multiple_of(alignment) {
+                return Err(Error::Misaligned { offset, length, alignment });
+            }
+            if offset.checked_add(length).is_none_or(|end| end > size) {
+                return Err(Error::OutOfRange { offset, length, size });
+            }
+        }
+        self.make(number, request, data)
+    }
+
+    /// Enters a request that has no data into the journal, and makes it.
+    fn make_without_data(&self, request: Op) -> Result<Reply> {
+        self.make(self.begin(request)?, request, Data::None)
+    }
+
     /// Checks that earlier mismatches let requests through, and gives the request its number.
     #[inline]
-    fn begin(&self, request: Request) -> Result<u32> {
+    fn begin(&self, request: Op) -> Result<u32> {
         self.refuse_what_proves_nothing()?;
         Ok(match self.numbering {
             Numbering::Verifier => self.journal.enter(request),
@@ -214,7 +238,7 @@ impl Verify {
         (reference != test).then(|| report::sizes(reference, test))
     }
 
-    fn compare_sizes(&self, number: u32, request: Request) -> Result<()> {
+    fn compare_sizes(&self, number: u32, request: Op) -> Result<()> {
         self.sizes_differ().map_or(Ok(()), |what| {
             let noted = self.noted(number, request);
             self.mismatch(report::request_finding(number, noted, Signature::Size, &what))
@@ -222,8 +246,8 @@ impl Verify {
     }
 
     /// The request as the journal has it: the caller knows more of it than the verifier sees.
-    fn noted(&self, number: u32, seen: Request) -> Request {
-        self.journal.request(number).unwrap_or(seen)
+    fn noted(&self, number: u32, seen: Op) -> Entry {
+        self.journal.request(number).unwrap_or(Entry::Op(seen))
     }
 
     /// Does what the policy says. `Ok` means: go on with what the reference says.
@@ -244,7 +268,7 @@ impl Verify {
     fn content_finding(
         &self,
         number: u32,
-        request: Request,
+        request: Op,
         range: Extent,
         at: u64,
         expected: &[u8],
@@ -262,7 +286,7 @@ impl Verify {
 
     /// Reads from the reference and compares with `read`, what the test disk gave for `offset`.
     #[inline]
-    fn compare_read(&self, number: u32, request: Request, offset: u64, read: &mut [u8]) -> Result<()> {
+    fn compare_read(&self, number: u32, request: Op, offset: u64, read: &mut [u8]) -> Result<()> {
         let mut buffers = self.buffers();
         let [buffer, _] = buffers.get();
         let mut at = offset;
@@ -272,8 +296,7 @@ impl Verify {
                 return self.only_reference_failed(number, request, error);
             }
             if *expected != *part {
-                let range =
-                    request.range().map_or(Extent::default(), |(offset, length)| Extent::new(offset, length));
+                let range = request.extent().unwrap_or_default();
                 self.mismatch(self.content_finding(number, request, range, at, expected, part))?;
                 part.copy_from_slice(expected);
             }
@@ -311,89 +334,35 @@ impl BlockDriver for Verify {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        let extent = Extent::new(offset, buf.len() as u64);
-        let request = Request::Read { offset, length: extent.length };
-        let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Shared)?;
-        // Bytes that the driver forgets to fill must not be right by accident, nor differ from run to run.
-        buf.fill(UNREAD);
-        match self.test.read(offset, buf) {
-            Ok(()) => self.compare_read(number, request, offset, buf),
-            Err(error) => {
-                let permitted = permitted::Permitted::nothing();
-                self.settle(number, request, Err(error), permitted, |reference| reference.read(offset, buf))
-            }
-        }
+        let request = Op::Read { extent: Extent::new(offset, buf.len() as u64) };
+        self.make(self.begin(request)?, request, Data::Read(buf)).map(drop)
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        let extent = Extent::new(offset, buf.len() as u64);
-        let length = extent.length;
-        let request = if flags.compressed {
-            Request::WriteCompressed { offset, length, fill: Fill::Stamp }
-        } else {
-            Request::Write { offset, length, fill: Fill::Stamp, fua: flags.fua }
-        };
-        let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive)?;
-        let tested = self.test.write(offset, buf, flags);
-        let plain = WriteFlags { compressed: false, ..flags };
-        let permitted = permitted::Permitted::write(extent, buf, flags);
-        self.settle(number, request, tested, permitted, |reference| reference.write(offset, buf, plain))
+        let request = Op::Write { extent: Extent::new(offset, buf.len() as u64), flags };
+        self.make(self.begin(request)?, request, Data::Write(buf)).map(drop)
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        let ZeroFlags { fua, may_unmap, no_fallback, .. } = flags;
-        let Extent { offset, length } = extent;
-        let request = Request::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua };
-        let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive)?;
-        let tested = self.test.write_zeroes(extent, flags);
-        let with_fallback = ZeroFlags { no_fallback: false, fast_only: false, ..flags };
-        let permitted = permitted::Permitted::zeroes(extent, flags);
-        self.settle(number, request, tested, permitted, |reference| {
-            reference.write_zeroes(extent, with_fallback)
-        })
+        self.make_without_data(Op::WriteZeroes { extent, flags }).map(drop)
     }
 
     fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
-        let request = Request::Discard { offset: extent.offset, length: extent.length };
-        let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Exclusive)?;
-        let permitted = permitted::Permitted::discard(extent);
-        match self.test.discard(extent, flags) {
-            Ok(()) => self.adopt(number, request, permitted),
-            tested => {
-                self.settle(number, request, tested, permitted, |reference| reference.discard(extent, flags))
-            }
-        }
+        self.make_without_data(Op::Discard { extent, flags }).map(drop)
     }
 
     fn flush(&self) -> Result<()> {
-        let number = self.begin(Request::Flush)?;
-        let tested = self.test.flush();
-        let settled = self.settle(number, Request::Flush, tested, permitted::Permitted::flush(), Disk::flush);
-        // Differing sizes mean something only while no resize is under way.
-        if settled.is_ok() && self.sizes_differ().is_some() {
-            let _ordered = self.order_alone()?;
-            self.compare_sizes(number, Request::Flush)?;
-        }
-        settled
+        self.make_without_data(Op::Flush).map(drop)
+    }
+
+    fn prefetch(&self, extent: Extent) -> Result<()> {
+        self.make_without_data(Op::Prefetch { extent }).map(drop)
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        let request = Request::Status { offset: extent.offset, length: extent.length };
-        let number = self.begin(request)?;
-        let _ordered = self.order(extent, Mode::Shared)?;
-        match self.test.block_status(extent) {
-            Ok(status) => self.judge_status(number, request, extent, status),
-            Err(error) => {
-                let permitted = permitted::Permitted::nothing();
-                self.settle(number, request, Err(error), permitted, |reference| {
-                    reference.block_status(extent).map(drop)
-                })?;
-                Ok(status::unknown(extent.length))
-            }
+        match self.make_without_data(Op::BlockStatus { extent })? {
+            Reply::Status(status) => Ok(status),
+            _ => unreachable!("a status is answered with a status"),
         }
     }
 
@@ -418,38 +387,19 @@ impl BlockDriver for Verify {
 
 impl Resize for Verify {
     fn resize(&self, size: u64) -> Result<()> {
-        self.change_size(size, |test| test.resize(size))
+        self.make_without_data(Op::resize(size)).map(drop)
     }
 
-    /// Only the disk under test allocates: what a disk gains reads as zeroes in any case.
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        self.change_size(size, |test| test.grow(size, preallocation))
-    }
-}
-
-impl Verify {
-    fn change_size(&self, size: u64, change: impl FnOnce(&Disk) -> Result<()>) -> Result<()> {
-        let request = Request::Resize { size };
-        let number = self.begin(request)?;
-        let _ordered = self.order_alone()?;
-        let tested = change(&self.test);
-        let settled = self.settle(number, request, tested, permitted::Permitted::resize(), |reference| {
-            reference.resize(size)
-        });
-        if !matches!(settled, Err(Error::Mismatch { .. })) {
-            self.compare_sizes(number, request)?;
-        }
-        settled
+        self.make_without_data(Op::Resize { size, preallocation }).map(drop)
     }
 }
 
 impl Check for Verify {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
-        let request = Request::Check { repair: repair.into() };
-        let number = self.begin(request)?;
-        let _ordered = self.order_alone()?;
-        let checked = self.test.check(repair);
-        self.compare_sizes(number, request)?;
-        checked
+        match self.make_without_data(Op::Check { repair })? {
+            Reply::Checked(report) => Ok(*report),
+            _ => unreachable!("a check is answered with a report"),
+        }
     }
 }

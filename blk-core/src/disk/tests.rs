@@ -62,14 +62,14 @@ fn zeroes_and_discards_have_their_own_largest_requests() {
     };
     let (disk, flat) = disk(limits);
     disk.write_zeroes(Extent::new(512, 8192), ZeroFlags::default()).unwrap();
-    assert_eq!(flat.take_calls(), ["write -z 512 4096", "write -z 4608 4096"]);
+    assert_eq!(flat.take_calls(), ["write -z 512 4k", "write -z 4608 4k"]);
     disk.discard(Extent::new(0, 2560), DiscardFlags::default()).unwrap();
-    assert_eq!(flat.take_calls(), ["discard 0 2048", "discard 2048 512"]);
+    assert_eq!(flat.take_calls(), ["discard 0 2k", "discard 2k 512"]);
     disk.write(0, &[1; 2048], WriteFlags::default()).unwrap();
-    assert_eq!(flat.take_calls(), ["write 0 1024", "write 1024 1024"]);
+    assert_eq!(flat.take_calls(), ["write 0 1k", "write 1k 1k"]);
     let (disk, flat) = self::disk(Limits { can_write_zeroes: false, ..limits });
     disk.write_zeroes(Extent::new(512, 2048), ZeroFlags::default()).unwrap();
-    assert_eq!(flat.take_calls(), ["write 512 1024", "write 1536 1024"]);
+    assert_eq!(flat.take_calls(), ["write 512 1k", "write 1536 1k"]);
 }
 
 #[test]
@@ -88,7 +88,7 @@ fn fast_zeroes_are_refused_without_asking_and_never_once_a_part_is_done() {
     flat.take_calls();
     // The first part is fast, the second is not.
     disk.write_zeroes(Extent::new(0, 8192), fast).unwrap();
-    let expected = ["write -z --fast 0 4096", "write -z --fast 4096 4096", "write -z 4096 4096"];
+    let expected = ["write -z --fast 0 4k", "write -z --fast 4k 4k", "write -z 4k 4k"];
     assert_eq!(flat.take_calls(), expected);
     let bytes = all(&disk);
     assert!(bytes[..8192] == [0; 8192] && bytes[8192..] == [1; 8192]);
@@ -126,7 +126,7 @@ fn pieces_of_any_length_are_one_request() {
     assert_eq!((a[0], c[0], c[1022]), (0, 1, 255));
     disk.write_vectored(512, &[IoSlice::new(&[7; 500]), IoSlice::new(&[8; 12])], WriteFlags::default())
         .unwrap();
-    assert_eq!(flat.take_calls(), ["read 512 1024", "write 512 512"]);
+    assert_eq!(flat.take_calls(), ["read 512 1k", "write 512 512"]);
     let bytes = all(&disk);
     assert!(bytes[512..1012] == [7; 500] && bytes[1012..1024] == [8; 12] && bytes[1024] == 0);
     let misaligned = disk.read_vectored(512, &mut [IoSliceMut::new(&mut a)]).unwrap_err();

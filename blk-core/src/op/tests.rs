@@ -29,15 +29,15 @@ fn requests_read_as_commands() {
     assert_eq!(
         texts,
         [
-            "read 512 1024",
-            "write 512 1024",
-            "write -c -f 512 1024",
-            "write -z -u -n --fast -f 512 1024",
-            "discard -f 512 1024",
+            "read 512 1k",
+            "write 512 1k",
+            "write -c -f 512 1k",
+            "write -z -u -n --fast -f 512 1k",
+            "discard -f 512 1k",
             "flush",
-            "map 512 1024",
-            "prefetch 512 1024",
-            "truncate -m falloc 4096",
+            "map 512 1k",
+            "prefetch 512 1k",
+            "truncate -m falloc 4k",
             "check -r leaks",
         ]
     );

@@ -90,6 +90,7 @@ impl Soak {
         let made = self.requests();
         (made.saturating_sub(count) + 1..=made)
             .filter_map(|n| self.journal.request(stamp::number_of(n)))
+            .map(Request::from)
             .collect()
     }
 

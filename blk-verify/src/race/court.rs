@@ -310,8 +310,12 @@ impl Inner {
         let test = &found[from..from + wrong.extent.length as usize];
         let (reference, others) = wrong.possible.split_last().expect("something is always possible");
         let sides = Sides { offset: wrong.extent.offset, reference, test, size: self.content.size() };
-        let mut finding =
-            report::content_finding(journal, request, Extent::new(at, found.len() as u64), sides);
+        let mut finding = report::content_finding(
+            journal,
+            request.map(|(number, request)| (number, request.into())),
+            Extent::new(at, found.len() as u64),
+            sides,
+        );
         for other in others.iter().rev() {
             let (_, origin) = report::origin(journal, other, wrong.extent.offset, 0, self.content.size());
             let _ = writeln!(finding.report, "  or:        {origin}");

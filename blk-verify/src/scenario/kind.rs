@@ -1,6 +1,9 @@
 //! The kinds of requests, and what all requests have in common.
 
-use super::Request;
+use blk_core::{DiscardFlags, Extent, Op, OpKind, Preallocation, WriteFlags, ZeroFlags};
+
+use super::{Fill, Request};
+use crate::journal::Entry;
 
 /// What a [`Request`] does, without its operands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -74,7 +77,51 @@ impl RequestKind {
     }
 }
 
+/// A request without a form in scenarios of its own, a prefetch, is a read there: it changes nothing.
+impl From<OpKind> for RequestKind {
+    fn from(kind: OpKind) -> Self {
+        match kind {
+            OpKind::Read | OpKind::Prefetch => Self::Read,
+            OpKind::Write => Self::Write,
+            OpKind::WriteCompressed => Self::WriteCompressed,
+            OpKind::WriteZeroes => Self::WriteZeroes,
+            OpKind::Discard => Self::Discard,
+            OpKind::Flush => Self::Flush,
+            OpKind::BlockStatus => Self::Status,
+            OpKind::Resize => Self::Resize,
+            OpKind::Check => Self::Check,
+        }
+    }
+}
+
 impl Request {
+    /// The request as a disk gets it, without its data. A reopen is none.
+    pub fn op(&self) -> Option<Op> {
+        let extent = |offset, length| Extent::new(offset, length);
+        Some(match *self {
+            Self::Read { offset, length } => Op::Read { extent: extent(offset, length) },
+            Self::Write { offset, length, fua, .. } => {
+                Op::Write { extent: extent(offset, length), flags: WriteFlags { fua, compressed: false } }
+            }
+            Self::WriteCompressed { offset, length, .. } => Op::Write {
+                extent: extent(offset, length),
+                flags: WriteFlags { fua: false, compressed: true },
+            },
+            Self::WriteZeroes { offset, length, unmap: may_unmap, no_fallback, fua } => Op::WriteZeroes {
+                extent: extent(offset, length),
+                flags: ZeroFlags { fua, may_unmap, no_fallback, fast_only: false },
+            },
+            Self::Discard { offset, length } => {
+                Op::Discard { extent: extent(offset, length), flags: DiscardFlags::default() }
+            }
+            Self::Flush => Op::Flush,
+            Self::Status { offset, length } => Op::BlockStatus { extent: extent(offset, length) },
+            Self::Resize { size } => Op::Resize { size, preallocation: Preallocation::Off },
+            Self::Check { repair } => Op::Check { repair: repair.mode() },
+            Self::Reopen { .. } => return None,
+        })
+    }
+
     /// What it does.
     pub fn kind(&self) -> RequestKind {
         match self {
@@ -124,6 +171,76 @@ impl Request {
         match self.range() {
             Some((_, length)) if self.kind().moves_data() => length,
             _ => 0,
+        }
+    }
+}
+
+impl From<Request> for Entry {
+    fn from(request: Request) -> Self {
+        match (request.op(), request) {
+            (Some(op), _) => Self::Op(op),
+            (None, request) => Self::Reopen { kill: request == Request::Reopen { kill: true } },
+        }
+    }
+}
+
+/// As a scenario has it: a write has stamps, and what scenarios have no word for is left out.
+impl From<Entry> for Request {
+    fn from(entry: Entry) -> Self {
+        let op = match entry {
+            Entry::Op(op) => op,
+            Entry::Reopen { kill } => return Self::Reopen { kill },
+        };
+        let Extent { offset, length } = op.extent().unwrap_or_default();
+        let fill = Fill::Stamp;
+        match op {
+            Op::Read { .. } | Op::Prefetch { .. } => Self::Read { offset, length },
+            Op::Write { flags: WriteFlags { compressed: true, .. }, .. } => {
+                Self::WriteCompressed { offset, length, fill }
+            }
+            Op::Write { flags: WriteFlags { fua, .. }, .. } => Self::Write { offset, length, fill, fua },
+            Op::WriteZeroes { flags, .. } => {
+                let ZeroFlags { fua, may_unmap: unmap, no_fallback, .. } = flags;
+                Self::WriteZeroes { offset, length, unmap, no_fallback, fua }
+            }
+            Op::Discard { .. } => Self::Discard { offset, length },
+            Op::Flush => Self::Flush,
+            Op::BlockStatus { .. } => Self::Status { offset, length },
+            Op::Resize { size, .. } => Self::Resize { size },
+            Op::Check { repair } => Self::Check { repair: repair.into() },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Repair;
+
+    #[test]
+    fn requests_and_what_a_disk_gets_are_told_in_the_same_words() {
+        let (offset, length, fill) = (512, 65_536, Fill::Stamp);
+        let requests = [
+            Request::Read { offset, length },
+            Request::Write { offset, length, fill, fua: false },
+            Request::Write { offset, length, fill, fua: true },
+            Request::WriteCompressed { offset, length, fill },
+            Request::WriteZeroes { offset, length, unmap: true, no_fallback: false, fua: true },
+            Request::WriteZeroes { offset, length, unmap: false, no_fallback: true, fua: false },
+            Request::Discard { offset, length },
+            Request::Flush,
+            Request::Status { offset, length },
+            Request::Resize { size: 1 << 20 },
+            Request::Reopen { kill: false },
+            Request::Reopen { kill: true },
+            Request::Check { repair: Repair::None },
+            Request::Check { repair: Repair::Leaks },
+            Request::Check { repair: Repair::All },
+        ];
+        for request in requests {
+            let entry = Entry::from(request);
+            assert_eq!(entry.to_string(), request.to_string());
+            assert_eq!((entry.kind(), Request::from(entry)), (request.kind(), request));
         }
     }
 }

@@ -28,6 +28,8 @@ mod pasted;
 
 use std::fmt;
 
+use blk_core::ExactSize;
+
 use super::{Backing, Config, Fill, ParseError, ParseResult, Repair, Request, Scenario};
 
 /// The first line that is neither blank nor a comment.
@@ -115,7 +117,7 @@ impl fmt::Display for Request {
             }
             Self::Discard { .. } => write!(f, "discard")?,
             Self::Status { .. } => write!(f, "map")?,
-            Self::Resize { size } => write!(f, "truncate {}", Size(size))?,
+            Self::Resize { size } => write!(f, "truncate {}", ExactSize(size))?,
             Self::Flush => write!(f, "flush")?,
             Self::Reopen { kill } => write!(f, "{}", if kill { "kill" } else { "reopen" })?,
             Self::Check { repair: Repair::None } => write!(f, "check")?,
@@ -123,7 +125,7 @@ impl fmt::Display for Request {
             Self::Check { repair: Repair::All } => write!(f, "check -r all")?,
         }
         match self.range() {
-            Some((offset, length)) => write!(f, " {} {}", Size(offset), Size(length)),
+            Some((offset, length)) => write!(f, " {} {}", ExactSize(offset), ExactSize(length)),
             None => Ok(()),
         }
     }
@@ -142,20 +144,7 @@ impl fmt::Display for Pattern {
 
 /// A number of bytes as this form writes it, such as `64k`.
 pub(crate) fn size(bytes: u64) -> String {
-    Size(bytes).to_string()
-}
-
-/// A number of bytes, with the largest unit that divides it.
-struct Size(u64);
-
-impl fmt::Display for Size {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let units = [(40, 'T'), (30, 'G'), (20, 'M'), (10, 'k')];
-        match units.into_iter().find(|(shift, _)| self.0 != 0 && self.0.is_multiple_of(1 << shift)) {
-            Some((shift, unit)) => write!(f, "{}{unit}", self.0 >> shift),
-            None => write!(f, "{}", self.0),
-        }
-    }
+    ExactSize(bytes).to_string()
 }
 
 /// A key of the `config` line that all drivers have.
@@ -196,12 +185,12 @@ impl Key {
     fn get(self, config: &Config) -> String {
         let switch = |on: bool| if on { "on" } else { "off" }.to_owned();
         match self {
-            Self::Size => Size(config.size_bytes).to_string(),
+            Self::Size => ExactSize(config.size_bytes).to_string(),
             Self::Backing => backing_name(config.backing).to_owned(),
-            Self::BackingBytes => Size(config.backing_bytes).to_string(),
+            Self::BackingBytes => ExactSize(config.backing_bytes).to_string(),
             Self::Discard => switch(config.discard),
             Self::Control => config.control.to_string(),
-            Self::AtomBytes => Size(u64::from(config.atom_bytes)).to_string(),
+            Self::AtomBytes => ExactSize(u64::from(config.atom_bytes)).to_string(),
             Self::Lanes => config.lanes.to_string(),
         }
     }

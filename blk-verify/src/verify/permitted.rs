@@ -3,12 +3,11 @@
 use std::sync::atomic::Ordering;
 
 use blk_core::bytes::is_zero;
-use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{Error, Extent, Op, Result, WriteFlags, ZeroFlags};
 
 use super::settle::alike;
 use super::{UNREAD, Verify};
 use crate::report::Finding;
-use crate::scenario::Request;
 
 /// What a request may leave where it did not simply succeed.
 #[derive(Debug, Clone, Copy)]
@@ -171,7 +170,7 @@ impl Verify {
 
     /// Reads back what the disk under test has where it was free to choose, holds each byte against what is allowed, and
     /// brings the reference to the same.
-    pub(super) fn adopt(&self, number: u32, request: Request, permitted: Permitted<'_>) -> Result<()> {
+    pub(super) fn adopt(&self, number: u32, request: Op, permitted: Permitted<'_>) -> Result<()> {
         let adopt = |piece: Piece<'_>| {
             if piece.found == piece.old {
                 Ok(())
@@ -183,12 +182,7 @@ impl Verify {
     }
 
     /// Looks for a byte that is neither old nor new on the disk under test, while the reference still has the old ones.
-    pub(super) fn third_value(
-        &self,
-        number: u32,
-        request: Request,
-        permitted: Permitted<'_>,
-    ) -> Option<Finding> {
+    pub(super) fn third_value(&self, number: u32, request: Op, permitted: Permitted<'_>) -> Option<Finding> {
         let mut third = None;
         let look = |Piece { at, found, old }: Piece<'_>| {
             if third.is_none() && *found != *old {
@@ -205,7 +199,7 @@ impl Verify {
     }
 
     /// Brings the reference to what the disk under test holds, after a request of which both may have done any part.
-    pub(super) fn copy_to_reference(&self, number: u32, request: Request, extent: Extent) -> Result<()> {
+    pub(super) fn copy_to_reference(&self, number: u32, request: Op, extent: Extent) -> Result<()> {
         let copy = |Piece { at, found, old }: Piece<'_>| {
             if found == old { Ok(()) } else { self.write_back(at, found) }
         };
@@ -213,7 +207,7 @@ impl Verify {
     }
 
     #[cold]
-    fn judge_unreadable(&self, number: u32, request: Request, read: ReadBoth) -> Result<()> {
+    fn judge_unreadable(&self, number: u32, request: Op, read: ReadBoth) -> Result<()> {
         match read {
             // What neither can read back cannot differ.
             (Err(one), Err(other)) if alike(&one, &other) => Ok(()),
@@ -229,7 +223,7 @@ impl Verify {
     fn adopt_piece(
         &self,
         number: u32,
-        request: Request,
+        request: Op,
         permitted: Permitted<'_>,
         Piece { at, found, old }: Piece<'_>,
     ) -> Result<()> {

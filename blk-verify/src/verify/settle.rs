@@ -2,12 +2,11 @@
 
 use std::sync::atomic::Ordering;
 
-use blk_core::{Disk, Error, ErrorKind, Result};
+use blk_core::{Disk, Error, ErrorKind, Op, Result};
 
 use super::Verify;
 use super::permitted::Permitted;
 use crate::report::{self, Signature};
-use crate::scenario::Request;
 
 impl Verify {
     /// Compares the outcome of a request that was made on the disk under test with that on the reference, where
@@ -16,7 +15,7 @@ impl Verify {
     pub(super) fn settle(
         &self,
         number: u32,
-        request: Request,
+        request: Op,
         tested: Result<()>,
         permitted: Permitted<'_>,
         on_reference: impl FnOnce(&Disk) -> Result<()>,
@@ -31,7 +30,7 @@ impl Verify {
     fn settle_failure(
         &self,
         number: u32,
-        request: Request,
+        request: Op,
         error: Error,
         permitted: Permitted<'_>,
         on_reference: impl FnOnce(&Disk) -> Result<()>,
@@ -106,27 +105,27 @@ impl Verify {
 
     /// The outcome of a request that the disk under test has done.
     #[inline]
-    fn follow(&self, number: u32, request: Request, referred: Result<()>) -> Result<()> {
+    fn follow(&self, number: u32, request: Op, referred: Result<()>) -> Result<()> {
         match referred {
             Ok(()) => Ok(()),
             Err(error) => self.only_reference_failed(number, request, error),
         }
     }
 
-    pub(super) fn only_reference_failed(&self, number: u32, request: Request, error: Error) -> Result<()> {
+    pub(super) fn only_reference_failed(&self, number: u32, request: Op, error: Error) -> Result<()> {
         let what = format!("failed on the reference alone: {error}");
         self.result_differs(number, request, format!("reference {:?}", error.kind()), &what)?;
         Err(error)
     }
 
-    pub(super) fn read_back_failed(&self, number: u32, request: Request, error: &Error) -> Result<()> {
+    pub(super) fn read_back_failed(&self, number: u32, request: Op, error: &Error) -> Result<()> {
         let what = format!("left bytes on the disk under test that cannot be read: {error}");
         self.result_differs(number, request, format!("read back {:?}", error.kind()), &what)
     }
 
     #[cold]
-    fn result_differs(&self, number: u32, request: Request, error: String, what: &str) -> Result<()> {
-        let signature = Signature::Result { request: request.kind(), error };
+    fn result_differs(&self, number: u32, request: Op, error: String, what: &str) -> Result<()> {
+        let signature = Signature::Result { request: request.kind().into(), error };
         self.mismatch(report::request_finding(number, self.noted(number, request), signature, what))
     }
 }

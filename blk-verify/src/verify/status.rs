@@ -1,11 +1,10 @@
 //! Holding a block status against the content, and telling it in whole units of the request alignment.
 
 use blk_core::bytes::{first_difference, is_zero};
-use blk_core::{BlockStatus, Disk, Error, Extent, Result};
+use blk_core::{BlockStatus, Disk, Error, Extent, Op, Result};
 
 use super::{ALIGNMENT_BYTES_MAX, Verify};
 use crate::report::{self, Signature};
-use crate::scenario::Request;
 
 /// What a status says that the content contradicts.
 struct Lie {
@@ -20,7 +19,7 @@ impl Verify {
     pub(super) fn judge_status(
         &self,
         number: u32,
-        request: Request,
+        request: Op,
         asked: Extent,
         status: BlockStatus,
     ) -> Result<BlockStatus> {
