@@ -88,6 +88,11 @@ impl SliceCache {
         Some(slice)
     }
 
+    /// As [`SliceCache::get`], for assertions: it does not count as a look-up, so that debug builds evict the same slices.
+    pub(crate) fn peek(&self, host_offset: HostOffset) -> Option<&Slice> {
+        self.index.get(&host_offset).map(|slot| &self.slices[*slot])
+    }
+
     /// The bytes of a cached slice, for a change: it becomes dirty.
     ///
     /// # Panics
@@ -103,6 +108,7 @@ impl SliceCache {
 
     /// Changes the big-endian 64-bit entry `index` of a cached slice.
     pub(crate) fn set_entry(&mut self, host_offset: HostOffset, index: usize, value: u64) {
+        debug_assert!(index < self.slice_bytes / 8, "entry {index} is past the end of its slice");
         self.bytes_mut(host_offset)[index * 8..index * 8 + 8].copy_from_slice(&value.to_be_bytes());
     }
 
@@ -131,6 +137,7 @@ impl SliceCache {
     pub(crate) fn forget(&mut self, host_offset: HostOffset) {
         if let Some(slot) = self.index.remove(&host_offset) {
             let removed = self.slices.swap_remove(slot);
+            assert_eq!(removed.host_offset, host_offset, "the index leads to the slice");
             self.dirty_count -= usize::from(removed.dirty);
             if let Some(moved) = self.slices.get(slot) {
                 self.index.insert(moved.host_offset, slot);
@@ -155,6 +162,7 @@ impl SliceCache {
     pub(crate) fn dirty_offsets(&self) -> Vec<HostOffset> {
         let mut offsets: Vec<HostOffset> =
             self.slices.iter().filter(|slice| slice.dirty).map(|slice| slice.host_offset).collect();
+        assert_eq!(offsets.len(), self.dirty_count, "each dirty slice is counted once");
         offsets.sort_unstable();
         offsets
     }
@@ -162,6 +170,7 @@ impl SliceCache {
     /// Writes one dirty slice; it is clean once the storage has taken it.
     pub(crate) fn write_slice(&mut self, storage: &dyn Storage, host_offset: HostOffset) -> Result<()> {
         let slice = &mut self.slices[self.index[&host_offset]];
+        assert!(slice.dirty, "only what has changed is written");
         storage.write_at(host_offset.get(), &slice.bytes)?;
         slice.dirty = false;
         self.dirty_count -= 1;
@@ -179,11 +188,13 @@ impl SliceCache {
         } else {
             let slot = self.find_victim().ok_or(NeedsWriteBack)?;
             let slice = &mut self.slices[slot];
+            assert!(!slice.dirty, "a dirty slice is never evicted");
             self.index.remove(&slice.host_offset);
             slice.host_offset = host_offset;
             slot
         };
         self.index.insert(host_offset, slot);
+        debug_assert_eq!(self.index.len(), self.slices.len(), "each slice is found by one offset");
         Ok(slot)
     }
 

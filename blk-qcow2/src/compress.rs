@@ -23,7 +23,7 @@ const DEFLATE_MEM_LEVEL: i32 = 9;
 const ZSTD_WINDOW_LOG_MAX: u32 = 21;
 
 thread_local! {
-    /// Its tables are a quarter of a mebibyte: making them anew costs more than compressing a small cluster.
+    /// Its tables are a quarter of a mebibyte: making new ones costs more than compressing a small cluster.
     static DEFLATER: RefCell<Deflate> = RefCell::new(new_deflater());
     /// Where a stream goes while its length is unknown.
     static DEFLATED: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
@@ -118,6 +118,7 @@ fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
             let status = deflater.compress(cluster, packed, DeflateFlush::Finish);
             if matches!(status, Ok(Status::StreamEnd)) {
                 let length = deflater.total_out() as usize;
+                assert!(length > 0 && length <= packed.len(), "a stream ends in its buffer");
                 return Ok((length < cluster.len()).then(|| packed[..length].to_vec()));
             }
             *deflater = new_deflater();
@@ -173,7 +174,7 @@ mod tests {
         })
     }
 
-    /// What does not fit must leave nothing behind that a later stream trips over.
+    /// What does not fit must leave no state that breaks a later stream.
     #[test]
     fn streams_follow_one_another_whatever_the_ones_before_were() {
         for kind in [CompressionType::Zlib, CompressionType::Zstd] {
@@ -229,7 +230,7 @@ mod tests {
     }
 
     /// Frames of this many bytes, one after the other, and then these bytes.
-    fn unpack_frames(frames: &[usize], behind: &[u8]) -> Result<()> {
+    fn unpack_frames(frames: &[usize], after: &[u8]) -> Result<()> {
         let original = cluster(8192);
         let mut packed = Vec::new();
         let mut at = 0;
@@ -237,7 +238,7 @@ mod tests {
             packed.extend(pack(&original[at..at + bytes]).unwrap());
             at += bytes;
         }
-        packed.extend(behind);
+        packed.extend(after);
         let mut output = vec![0; 4096];
         decompress(CompressionType::Zstd, &packed, &mut output)?;
         assert!(output == original[..4096], "{frames:?}");
@@ -253,7 +254,7 @@ mod tests {
             unpack_frames(frames, &[0; 300]).unwrap();
             unpack_frames(frames, &skipped).unwrap();
         }
-        for (frames, behind, reason) in [
+        for (frames, after, reason) in [
             (&[][..], &[][..], "it ends after 0 of 4096 bytes"),
             (&[], &skipped, "it ends after 0 of 4096 bytes"),
             (&[2048], &[], "it ends after 2048 of 4096 bytes"),
@@ -262,7 +263,7 @@ mod tests {
             (&[8192], &[], "it goes on after 4096 bytes"),
             (&[2048, 2049], &[], "it goes on after 4096 bytes"),
         ] {
-            let error = unpack_frames(frames, behind).unwrap_err().to_string();
+            let error = unpack_frames(frames, after).unwrap_err().to_string();
             assert!(error.contains(reason), "{frames:?}: {error}");
         }
     }

@@ -180,6 +180,7 @@ impl Layout {
             layout.block_count = block_count.max(layout.block_count);
             layout.table_clusters = table_clusters.max(layout.table_clusters);
         }
+        assert!(layout.end() <= geometry.block_start(layout.block_count.get()), "every cluster is counted");
         if geometry.bytes_of(layout.table_clusters) > REFCOUNT_TABLE_BYTES_MAX {
             let reason = format!("preallocating {size} bytes needs a larger refcount table than 8 MiB");
             return Err(Error::invalid_option("preallocation", reason));

@@ -9,6 +9,7 @@
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
+use crate::geometry::Geometry;
 use crate::ondisk::{
     BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_ENCRYPTION, EXTENSION_END,
     EXTENSION_FEATURE_NAMES, ExtensionHeader,
@@ -190,6 +191,7 @@ fn read_bitmaps(storage: &dyn Storage, data: Extent) -> Result<BitmapDirectory> 
 
 /// Appends an extension to a header that is being encoded.
 pub(crate) fn push(bytes: &mut Vec<u8>, kind: u32, data: &[u8]) {
+    debug_assert!(data.len() < 1 << Geometry::CLUSTER_BITS_MAX, "extensions lie in the first cluster");
     let header = ExtensionHeader { kind: kind.into(), length: (data.len() as u32).into() };
     bytes.extend_from_slice(header.as_bytes());
     bytes.extend_from_slice(data);

@@ -39,7 +39,7 @@ pub(crate) struct BackingName {
 }
 
 impl BackingName {
-    /// Checked before it is written: nobody could open an image whose names are too long.
+    /// Checked before it is written: an image whose names are too long could not be opened.
     pub(crate) fn new(name: String, format: Option<String>) -> Result<Self> {
         let length = name::to_bytes(&name).len() as u64;
         if length == 0 || length > BACKING_NAME_BYTES_MAX {
@@ -139,6 +139,7 @@ impl Header {
         let mut sector = [0; SECTOR_BYTES];
         storage.read_at(0, &mut sector)?;
         let fixed = self.encode_fixed();
+        assert!(fixed.len() <= SECTOR_BYTES, "all pointers change in one write");
         sector[..fixed.len()].copy_from_slice(&fixed);
         storage.write_at(0, &sector)
     }
@@ -242,6 +243,7 @@ impl Header {
             };
             bytes.extend_from_slice(v3.as_bytes());
         }
+        debug_assert_eq!(bytes.len(), self.fixed_bytes(), "each version has its length");
         bytes
     }
 }

@@ -20,6 +20,7 @@ impl Metadata {
         // The sync that comes before the first reference is written makes it durable.
         let written = self.header.write_fixed(&*self.storage);
         self.header.set_dirty(written.is_ok());
+        assert!(written.is_err() || self.header.is_dirty(), "the dirty bit says that counts are out of date");
         written
     }
 

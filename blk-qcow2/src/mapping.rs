@@ -50,6 +50,7 @@ impl Metadata {
             length += geometry.cluster_bytes();
             index += 1;
         }
+        debug_assert!(length > 0, "a run has a byte at least");
         Ok(Lookup::Found(Run { cluster, length: length.min(extent.length) }))
     }
 
@@ -88,7 +89,9 @@ impl Metadata {
         while end < extent.end() && self.l1.get(self.geometry.l1_index(GuestOffset::new(end))) == 0 {
             end = end.saturating_add(reach);
         }
-        Run { cluster: Cluster::Unallocated, length: end.min(extent.end()) - extent.offset }
+        let length = end.min(extent.end()) - extent.offset;
+        debug_assert!(length > 0 || extent.is_empty(), "a run has a byte at least");
+        Run { cluster: Cluster::Unallocated, length }
     }
 }
 

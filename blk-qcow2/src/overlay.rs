@@ -113,6 +113,7 @@ impl Header {
             image.extend_from_slice(&name);
         }
         header.backing = backing;
+        assert!(image.len() as u64 <= room, "the header lies in the first cluster");
         Ok((header, image))
     }
 }

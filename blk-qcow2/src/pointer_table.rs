@@ -78,6 +78,7 @@ impl PointerTable {
     }
 
     pub(crate) fn set(&mut self, index: usize, entry: u64) {
+        debug_assert!(index < self.entries.len(), "entry {index} is past the end of the table");
         self.entries[index] = entry;
         self.dirty_sectors.insert(index / ENTRIES_PER_SECTOR);
     }

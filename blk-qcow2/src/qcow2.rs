@@ -64,6 +64,7 @@ impl Qcow2 {
     }
 
     pub(crate) fn set_size_bytes(&self, size: u64) {
+        assert!(size > self.size_bytes(), "a disk only grows");
         self.size_bytes.store(size, Ordering::Relaxed);
     }
 
@@ -183,6 +184,10 @@ impl Check for Qcow2 {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
         metadata.flush_all()?;
+        assert!(
+            !metadata.changes_references() && !metadata.changes_counts(),
+            "a check sees the storage alone"
+        );
         if repair == RepairMode::None {
             return check::check(&*self.storage, &metadata.header, repair);
         }

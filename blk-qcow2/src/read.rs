@@ -102,6 +102,10 @@ impl Qcow2 {
             return self.decompress(metadata, descriptor, at, buf);
         }
         let from = metadata.geometry.in_cluster(at) as usize;
+        debug_assert!(
+            (from + buf.len()) as u64 <= metadata.geometry.cluster_bytes(),
+            "it is read cluster by cluster"
+        );
         // A large cluster is mostly read in small pieces: it is inflated once for all of them. Other requests may inflate meanwhile.
         let kept = metadata.decompressed.lock().take();
         let content = match kept {
@@ -126,6 +130,7 @@ impl Qcow2 {
         at: GuestOffset,
         content: &mut [u8],
     ) -> Result<()> {
+        assert_eq!(content.len() as u64, metadata.geometry.cluster_bytes(), "it is inflated as a whole");
         let extent = descriptor.extent().on_storage();
         let mut input = vec![0; extent.length as usize];
         self.storage.step(&steps::READ_COMPRESSED);

@@ -56,11 +56,11 @@ impl Refcounts {
         Ok(count_at(slice.bytes(), index, self.geometry.refcount_order()))
     }
 
-    /// The count of `cluster` as far as it is in memory; `None` where it would have to be read, or cannot be.
+    /// The count of `cluster` as far as it is in memory, for assertions; `None` where it would have to be read, or cannot be.
     pub(crate) fn cached(&self, cluster: HostCluster) -> Option<u64> {
         let block = self.block_offset(cluster).ok()??;
         let (slice, index) = self.locate(block, cluster);
-        let slice = self.cache.get(slice)?;
+        let slice = self.cache.peek(slice)?;
         Some(count_at(slice.bytes(), index, self.geometry.refcount_order()))
     }
 
@@ -88,6 +88,7 @@ impl Refcounts {
     pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: HostOffset) -> Result<()> {
         self.forget_block(block);
         self.ensure_loaded(storage, block)?;
+        assert_eq!(self.table.get(index as u64), 0, "a refcount block is never replaced by another");
         self.table.set(index, block.get());
         Ok(())
     }
@@ -136,6 +137,7 @@ pub(crate) fn count_at(bytes: &[u8], index: u64, order: u32) -> u64 {
 
 /// Writes count number `index` of `1 << order` bits; `count` fits.
 pub(crate) fn set_count_at(bytes: &mut [u8], index: u64, order: u32, count: u64) {
+    debug_assert!(count <= u64::MAX >> (64 - (1u32 << order)), "{count} does not fit into 2^{order} bits");
     let index = index as usize;
     if order < 3 {
         let bits = 1usize << order;

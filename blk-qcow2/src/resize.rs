@@ -59,6 +59,7 @@ impl Qcow2 {
         {
             self.write_zero_data(rest_of_cluster)?;
         }
+        debug_assert!(old <= rest_end && rest_end <= size, "{old} {rest_end} {size}");
         let mut rest = Extent::between(rest_end, size);
         if backing_end > rest_end {
             // Marks cost little, and hide what is past the end of the backing file too, should that grow one day.

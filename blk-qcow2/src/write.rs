@@ -122,6 +122,7 @@ impl Qcow2 {
         let host = geometry.offset_of(allocation.first);
         let room = geometry.bytes_of(allocation.count) - geometry.in_cluster(at);
         let length = room.min(buf.len() as u64) as usize;
+        debug_assert!(length > 0, "each allocation is written to");
         let old = &replaced.clusters[..allocation.count.get() as usize];
         if let Err(error) =
             self.write_with_copied_parts(metadata, host, allocation.fresh, old, at, &buf[..length])

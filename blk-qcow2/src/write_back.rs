@@ -121,6 +121,7 @@ impl Metadata {
         Ok(())
     }
 
+    /// Fails where something else than `expected` lies at `host_offset`, which is about to be written.
     fn check_cluster(&mut self, host_offset: HostOffset, expected: Role) -> Result<()> {
         match self.roles.of(self.geometry.cluster_of(host_offset)) {
             Some(role) if role == expected => Ok(()),

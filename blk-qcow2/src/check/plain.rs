@@ -205,6 +205,7 @@ impl<'a> Walk<'a> {
         self.tables.sort_unstable();
         let tables = std::mem::take(&mut self.tables);
         for uses in tables.chunk_by(|a, b| a.cluster == b.cluster) {
+            assert!(uses[0].cluster() < self.file_end(), "only tables inside the file are collected");
             let host_offset = self.geometry.offset_of(uses[0].cluster());
             let bytes = self.read_l2(host_offset)?;
             let active = uses.iter().filter(|table| table.is_active()).count() as u64;

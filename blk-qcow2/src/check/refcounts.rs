@@ -69,6 +69,10 @@ impl Walk<'_> {
             }
             self.end_cluster = self.end_cluster.max(end_cluster);
         }
+        debug_assert!(
+            self.end_cluster <= self.file_end().max(HostCluster::new(1)),
+            "what is used is in the file"
+        );
         self.report.image_end_offset = self.geometry.offset_of(self.end_cluster).get();
         // Blocks that share a cluster could be any number.
         if !self.blocks_unusable {

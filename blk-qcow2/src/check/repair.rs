@@ -159,6 +159,10 @@ fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more:
     // A repair that turned one kind into another has not repaired it.
     report.leaks = report.leaks.max(last.leaks);
     report.corruptions = report.corruptions.max(last.corruptions);
+    assert!(
+        report.leaks >= last.leaks && report.corruptions >= last.corruptions,
+        "no more is left than was found"
+    );
     report.leaks_fixed = report.leaks - last.leaks;
     report.corruptions_fixed = report.corruptions - last.corruptions;
     report.check_errors = last.check_errors;
@@ -259,6 +263,7 @@ pub(super) fn clear_marks(storage: &dyn Storage, header: &mut Header) -> Result<
     }
     header.set_dirty(false);
     header.set_corrupt(false);
+    assert!(!header.is_dirty() && !header.is_corrupt(), "a repaired image bears no mark");
     storage.sync()?;
     header.write_fixed(storage)?;
     storage.sync()
@@ -289,6 +294,10 @@ fn correct_block(walk: &Walk<'_>, index: u64, block: &mut [u8], direction: Direc
     let counts = walk.counts.iter().skip(first as usize).take(geometry.block_entries() as usize);
     for (entry, counted) in counts.enumerate() {
         let wanted = u64::from(*counted).min(geometry.refcount_max());
+        debug_assert!(
+            first + (entry as u64) < walk.clusters().get(),
+            "only clusters of the file are counted"
+        );
         let stored = count_at(block, entry as u64, order);
         let is_wrong = match direction {
             Direction::Up => stored < wanted,

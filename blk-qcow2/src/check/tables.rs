@@ -53,6 +53,10 @@ impl Walk<'_> {
             let times = self.tables[next..].iter().take_while(|table| table.cluster == cluster).count();
             // Active uses stand before those of snapshots.
             let is_active = self.tables[next].is_active();
+            assert!(
+                self.tables[next].cluster() < self.file_end(),
+                "only tables inside the file are collected"
+            );
             let host_offset = self.geometry.offset_of(self.tables[next].cluster());
             next += times;
             let bytes = self.read_l2(host_offset)?;

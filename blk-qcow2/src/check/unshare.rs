@@ -24,6 +24,7 @@ pub(super) fn relocate_overlapping_l1(walk: &Walk<'_>, copies_max: &mut u64) -> 
             break;
         }
         *copies_max -= clusters;
+        assert!(end >= walk.file_end(), "a copy overwrites nothing");
         let at = walk.geometry.offset_of(end);
         end = end + ClusterCount::new(clusters);
         let entries = walk.read_table(snapshot.extent)?;
@@ -127,6 +128,7 @@ impl Unsharing<'_> {
         };
         let Some(replaced) = replaced.filter(|_| clusters <= *self.copies_max) else { return Ok(0) };
         *self.copies_max -= clusters;
+        assert!(self.end >= self.walk.file_end(), "a copy overwrites nothing");
         self.end = self.end + ClusterCount::new(clusters);
         let mut bytes = vec![0; extent.length as usize];
         self.walk.storage.read_at(extent.start.get(), &mut bytes)?;

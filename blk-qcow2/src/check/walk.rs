@@ -319,6 +319,10 @@ impl<'a> Walk<'a> {
             *held |= role;
         }
         self.count(extent, 1);
+        debug_assert!(
+            self.counts[self.touched(extent)].iter().all(|count| *count > 0),
+            "all of it is counted"
+        );
         !is_used
     }
 
