@@ -86,7 +86,7 @@ impl Metadata {
         Ok(extent.start)
     }
 
-    /// Undoes an allocation that nothing has come to refer to.
+    /// Undoes an allocation that nothing refers to.
     pub(crate) fn give_back(&mut self, allocation: Allocation) -> Result<()> {
         self.free.give_back(allocation);
         for cluster in allocation.first.until(allocation.end()) {

@@ -1,9 +1,9 @@
 //! Checking an image's metadata, and repairing it.
 //!
-//! Two inspections look at an image. The plain one ([`Walk::plain`]) counts references as `qemu-img check` does, and tells in the
-//! same words: programs read them. What it does not look for, such as guest data on a table, the strict one finds: it lets what
-//! guests and snapshots depend on win every quarrel about a cluster, and notes what could be done about each broken entry. It is
-//! made only where the plain one has found nothing wrong and something odd, and after a plain repair.
+//! Two inspections look at an image. The plain one ([`Walk::plain`]) counts references as `qemu-img check` does, and reports in
+//! the same words: programs read them. What it does not look for, such as guest data on a table, the strict one finds: where
+//! two structures claim a cluster, it keeps the one that guests and snapshots depend on, and notes a fix for each broken entry. It is
+//! made only where the plain one has found nothing wrong but something unusual, and after a plain repair.
 //!
 //! Both are a pipeline over one state, [`Walk`], and change nothing. A repair applies what they noted, rewrites refcounts and
 //! flags, and inspects again: only an inspection that is clean makes a repair a success.
@@ -81,7 +81,7 @@ fn inspect_strictly<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Wal
     Ok(walk)
 }
 
-/// The references that stay when the refcount structures are made anew: all but their own.
+/// The references that stay when the refcount structures are rebuilt: all but their own.
 fn count_kept<'a>(storage: &'a dyn Storage, header: &Header) -> Result<Walk<'a>> {
     let mut walk = Walk::new(storage, header)?;
     walk.count_header();

@@ -109,7 +109,7 @@ pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<V
 }
 
 /// A stream that does not end leaves output in the deflater which a reset does not clear, and which a later stream cannot hold:
-/// zlib-rs 0.6.8 panics then. So every stream gets the room that it may need, and a deflater whose stream has not ended goes.
+/// zlib-rs 0.6.8 panics then. So every stream gets the room that it may need, and a deflater whose stream has not ended is replaced.
 fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
     DEFLATER.with_borrow_mut(|deflater| {
         DEFLATED.with_borrow_mut(|packed| {

@@ -3,7 +3,7 @@
 
 use blk_core::TypedOptions;
 
-/// Who makes the choices.
+/// Makes the choices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Control {
     #[cfg(any(test, feature = "control"))]
@@ -62,7 +62,7 @@ mod tests {
         (0..1000).map(|_| control.choose(of)).collect()
     }
 
-    /// Findings are told by the seed: the same one makes the same choices in every version.
+    /// Findings are identified by the seed: the same one makes the same choices in every version.
     #[test]
     fn a_seed_always_makes_the_same_choices() {
         let first: Vec<u64> = choices(0x1234_5678_9abc_def1, 1000).into_iter().take(24).collect();

@@ -82,7 +82,7 @@ pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) ->
 }
 
 /// Makes the first `length` bytes zeroes, and the file as long as that where its length can change. On a block device, the
-/// rest stays what it was: clusters that nobody refers to.
+/// rest stays what it was: clusters that nothing refers to.
 fn make_room(storage: &dyn Storage, length: u64) -> Result<()> {
     match storage.set_len(0) {
         Ok(()) => storage.set_len(length),
@@ -170,7 +170,7 @@ impl Layout {
         let one = ClusterCount::ONE;
         let mut layout =
             Self { table_clusters: one, block_count: one, l1_entries, l1_clusters, l2_tables, data_clusters };
-        // More blocks need more table and more blocks: the sizes settle within a few rounds.
+        // More blocks need more table and more blocks: the sizes converge within a few rounds.
         loop {
             let block_count = ClusterCount::new(layout.end().index().div_ceil(geometry.block_entries()));
             let table_clusters = geometry.clusters_of(block_count.get() * 8);

@@ -115,7 +115,7 @@ pub(crate) fn feature_names() -> Vec<u8> {
     table
 }
 
-/// All extensions inside `area`, which lies in the first cluster, with their data as it stands.
+/// All extensions inside `area`, which lies in the first cluster, with their data as stored.
 pub(crate) fn read_raw(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Vec<u8>)>> {
     let read = |(kind, data): (u32, Extent)| {
         let mut bytes = vec![0; data.length as usize];

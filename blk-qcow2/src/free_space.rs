@@ -1,5 +1,5 @@
-//! Which host clusters are free for the next allocation, as far as that is not told by refcounts: where a search begins, where the
-//! file ends, and which clusters wait.
+//! Which host clusters are free for the next allocation, as far as refcounts do not say: where a search begins, where the file
+//! ends, and which clusters are pending.
 //!
 //! ```text
 //! in use -- reference removed in memory --> pending -- dereference durable, hole punched, count 0 --> free

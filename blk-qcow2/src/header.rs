@@ -31,7 +31,7 @@ const FEATURE_NAMES_CLUSTER_BYTES_MIN: u64 = 8192;
 /// Longest name of a backing file, in bytes.
 pub(crate) const BACKING_NAME_BYTES_MAX: u64 = 1023;
 
-/// The file below, as the image names it.
+/// The backing file, as the image names it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct BackingName {
     pub(crate) name: String,
@@ -74,7 +74,7 @@ pub(crate) struct Header {
     pub(crate) length: u32,
     pub(crate) compression: CompressionType,
     pub(crate) bitmaps: Option<BitmapDirectory>,
-    /// Where the backing file's name stands, as the header says it; there is none at offset 0.
+    /// Where the backing file's name lies, as the header says; there is none at offset 0.
     pub(crate) backing_extent: Extent,
 }
 

@@ -46,7 +46,7 @@ fn details(metadata: &Metadata) -> Result<Details> {
         let lazy = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
         details.push(("lazy-refcounts", Detail::Switch(lazy)));
     }
-    // Without the bit that vouches for them the bitmaps are out of date, and as good as gone.
+    // Without their autoclear bit the bitmaps are out of date, and are not listed.
     if let Some(directory) = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0) {
         let bitmaps = bitmap::names(&*metadata.storage, directory)?;
         if !bitmaps.is_empty() {

@@ -23,7 +23,7 @@ pub(crate) const RESERVED: u64 = 0x7f00_0000_0000_01ff;
 /// What an L2 entry says about a guest cluster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Cluster {
-    /// The layer below shows.
+    /// The backing file's content, or zeroes.
     Unallocated,
     /// Reads as zeroes; a host cluster may be kept for later writes.
     Zero {

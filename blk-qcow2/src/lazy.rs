@@ -1,6 +1,6 @@
 //! Lazy refcounts: counts on disk are brought up to date when the image is closed, not with each change.
 //!
-//! Write order: the dirty bit is durable before the first reference whose count is not; it goes after all counts are durable.
+//! Write order: the dirty bit is durable before the first reference whose count is not; it is cleared after all counts are durable.
 //! An image that is opened with the dirty bit set is repaired first, which counts all references again.
 //!
 //! Everything else keeps its order: data before the reference to it, the dereference before the cluster's reuse.
@@ -36,7 +36,7 @@ impl Metadata {
     /// Makes all counts durable and then clears the dirty bit.
     pub(crate) fn end_lazy(&mut self) -> Result<()> {
         self.flush_all()?;
-        assert!(!self.changes_counts(), "the dirty bit goes when all counts are durable");
+        assert!(!self.changes_counts(), "the dirty bit is cleared when all counts are durable");
         if !self.header.is_dirty() {
             return Ok(());
         }

@@ -59,7 +59,7 @@ impl Shape {
         let l1_clusters = (l2_tables * 8).div_ceil(cluster_bytes);
         let counted = 1 + l1_clusters + l2_tables + data_clusters;
         let per_block = cluster_bytes * 8 / refcount_bits;
-        // The blocks and the table count themselves too: the sizes settle within a few rounds.
+        // The blocks and the table count themselves too: the sizes converge within a few rounds.
         let (mut blocks, mut table_clusters) = (0, 0);
         loop {
             let needed_blocks = (counted + blocks + table_clusters).div_ceil(per_block);

@@ -1,6 +1,6 @@
 //! All metadata of an open image, and the order in which changes of it reach the storage.
 //!
-//! Everything is behind the driver's one lock. Lookups need `&Metadata` and are shared; changes need `&mut Metadata`.
+//! The driver's one lock guards all of it. Lookups need `&Metadata` and are shared; changes need `&mut Metadata`.
 //!
 //! Write order (each arrow is a sync, left out where one of its sides has nothing to write):
 //!
@@ -119,7 +119,7 @@ impl Metadata {
     pub(crate) fn poison_corrupt(&mut self, error: Error) -> Error {
         if self.poison.is_none() && self.header.version >= 3 {
             self.header.set_corrupt(true);
-            // The mark is a warning for others; the request fails with the corruption whether or not it can be written.
+            // The mark is a warning for other programs; the request fails with the corruption whether or not it can be written.
             let _ = self.header.write_fixed(&*self.storage);
         }
         self.poison(error)

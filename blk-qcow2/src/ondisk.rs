@@ -51,7 +51,7 @@ pub(crate) struct HeaderV2 {
     pub(crate) snapshots_offset: U64,
 }
 
-/// What version 3 has behind [`HeaderV2`].
+/// What version 3 has after [`HeaderV2`].
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
 pub(crate) struct HeaderV3 {
@@ -118,7 +118,7 @@ const _: () = assert!(size_of::<SnapshotEntry>() == 40 && size_of::<BitmapEntry>
 pub(crate) const HEADER_V2_BYTES: u32 = 72;
 /// Bytes of the shortest version 3 header.
 pub(crate) const HEADER_V3_BYTES_MIN: u32 = 104;
-/// Where the compression type stands.
+/// Offset of the compression type.
 pub(crate) const COMPRESSION_TYPE_OFFSET: usize = 104;
 
 /// How compressed clusters are stored.

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn the_name_below_changes_and_other_extensions_stay() {
+    fn the_backing_files_name_changes_and_other_extensions_stay() {
         for compat in ["0.10", "1.1"] {
             let storage = create(Options::new().with("compat", compat).with("backing_file", "a"));
             let names = ["a-longer-name", "b", &"n".repeat(1023), "", "again"];
@@ -163,13 +163,13 @@ mod tests {
     #[test]
     fn unknown_extensions_survive() {
         let options = Options::new().with("cluster_size", "4096");
-        let storage = create(options.with("backing_file", "below").with("backing_fmt", "raw"));
-        // An extension that nobody knows, put in place of the end marker, in front of a name that moves behind it.
+        let storage = create(options.with("backing_file", "base0").with("backing_fmt", "raw"));
+        // An unknown extension, put in place of the end marker; the name moves to the place after it.
         let mut image = [0; 4];
         storage.read_at(112 + 16, &mut image).unwrap();
         assert_eq!(image, [0; 4], "the list of extensions ends here");
         storage.write_at(128, &[0xab, 0xcd, 0xef, 0x01, 0, 0, 0, 4, 1, 2, 3, 4]).unwrap();
-        storage.write_at(160, b"below").unwrap();
+        storage.write_at(160, b"base0").unwrap();
         storage.write_at(8, &160_u64.to_be_bytes()).unwrap();
         let disk = open(&storage);
         disk.as_overlay().unwrap().set_backing(None).unwrap();

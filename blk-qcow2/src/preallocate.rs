@@ -67,7 +67,7 @@ impl Qcow2 {
         Ok(at + metadata.geometry.bytes_of(allocation.count))
     }
 
-    /// Makes new host clusters zeroes, in the way that was asked for.
+    /// Makes new host clusters read as zeroes, as `preallocation` says.
     fn fill_new(
         &self,
         metadata: &Metadata,

@@ -69,7 +69,7 @@ pub(crate) struct Roles {
     refcount_table: Span,
     /// L2 tables and refcount blocks, by host cluster.
     clusters: FxHashMap<HostCluster, Role>,
-    /// What is never written here, by host cluster: it is kept for others.
+    /// What is never written here, by host cluster: structures that other programs maintain.
     kept: FxHashMap<HostCluster, Role>,
     /// What writes are checked against.
     checked: Parts,
@@ -100,7 +100,7 @@ impl Roles {
         self.checked = parts;
         let geometry = header.geometry;
         if let Some(directory) = header.bitmaps {
-            // One that lies in no file is a check's business.
+            // One that lies in no file is left to a check.
             if let Some(start) = HostOffset::try_new(directory.extent.offset) {
                 self.keep(start, directory.extent.length, geometry, Role::BitmapDirectory);
             }

@@ -36,7 +36,7 @@ pub(crate) struct SnapshotL1 {
     pub(crate) offset: u64,
     /// Length, entries of 8 bytes.
     pub(crate) entries: u32,
-    /// Where the snapshot's entry starts, which is where the table's offset stands.
+    /// Where the snapshot's entry starts, which is where the table's offset is stored.
     pub(crate) entry_offset: HostOffset,
     /// The entry lacks what its version asks for.
     pub(crate) is_incomplete: bool,

@@ -37,7 +37,7 @@ impl Qcow2 {
         let is_sparse = if let Some(known) = self.is_sparse.get() {
             *known
         } else {
-            // Counts that cannot be read are the check's business.
+            // Counts that cannot be read are left to a check.
             let found = self.metadata.write().is_sparse().unwrap_or(false);
             *self.is_sparse.get_or_init(|| found)
         };

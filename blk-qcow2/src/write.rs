@@ -92,7 +92,7 @@ impl Qcow2 {
         self.write_into_new_clusters(metadata, at, buf)
     }
 
-    /// A zero cluster that kept its host cluster: that is filled, then the zero flag goes.
+    /// A zero cluster that kept its host cluster: that is filled, then the zero flag is cleared.
     fn write_into_kept_cluster(
         &self,
         metadata: &mut Metadata,

@@ -127,7 +127,7 @@ fn packed(metadata: &mut Metadata, extent: HostExtent) -> HostExtent {
     extent
 }
 
-/// Undoes [`allocate_bytes`] for bytes that nothing has come to refer to.
+/// Undoes [`allocate_bytes`] for bytes that nothing refers to.
 fn drop_bytes(metadata: &mut Metadata, extent: HostExtent) -> Result<()> {
     for cluster in metadata.geometry.touched(extent) {
         metadata.drop_reference(cluster)?;

@@ -23,7 +23,7 @@ fn open(image: &Image, access: Access) -> Disk {
 struct Random(u64);
 
 impl Random {
-    fn below(&mut self, end: u64) -> u64 {
+    fn backing(&mut self, end: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
@@ -65,12 +65,12 @@ fn requests(random: &mut Random, shape: &Shape) -> Vec<String> {
     let size = shape.cluster_bytes * shape.guest_clusters;
     let mut commands = Vec::new();
     for _ in 0..shape.requests {
-        let cluster = random.below(shape.guest_clusters) * shape.cluster_bytes;
-        let pattern = random.below(255) + 1;
-        let any = random.below(size / 512) * 512;
-        let length = (random.below(3 * shape.cluster_bytes / 512) + 1) * 512;
-        let clusters = ((random.below(4) + 1) * shape.cluster_bytes).min(size - cluster);
-        commands.push(match random.below(6) {
+        let cluster = random.backing(shape.guest_clusters) * shape.cluster_bytes;
+        let pattern = random.backing(255) + 1;
+        let any = random.backing(size / 512) * 512;
+        let length = (random.backing(3 * shape.cluster_bytes / 512) + 1) * 512;
+        let clusters = ((random.backing(4) + 1) * shape.cluster_bytes).min(size - cluster);
+        commands.push(match random.backing(6) {
             0 | 1 => format!("write -P {pattern} {any} {}", length.min(size - any)),
             2 => format!("write -z {cluster} {clusters}"),
             3 => format!("write -z -u {cluster} {clusters}"),
@@ -86,8 +86,8 @@ fn make(folder: &Folder, shape: &Shape, backing: bool, random: &mut Random) {
     let size = shape.cluster_bytes * shape.guest_clusters;
     let Shape { options, .. } = shape;
     if backing {
-        folder.img(&format!("create -q -f raw below.img {}", size / 2));
-        folder.img(&format!("create -q -f qcow2 -o {options} -b below.img -F raw image {size}"));
+        folder.img(&format!("create -q -f raw backing.img {}", size / 2));
+        folder.img(&format!("create -q -f qcow2 -o {options} -b backing.img -F raw image {size}"));
     } else {
         folder.img(&format!("create -q -f qcow2 -o {options} image {size}"));
     }
@@ -127,7 +127,7 @@ fn images_of_qemu_are_clean_and_counted_alike() {
     assert!(compressed > 100, "the images have compressed clusters");
 }
 
-/// Every refcount wrong at once, in both directions: nobody's data changes, and QEMU agrees afterwards.
+/// Every refcount wrong at once, in both directions: no data changes, and QEMU agrees afterwards.
 #[test]
 fn qemu_agrees_that_refcounts_are_repaired() {
     let Some(folder) = Folder::for_qemu("refcounts") else { return };
@@ -140,7 +140,7 @@ fn qemu_agrees_that_refcounts_are_repaired() {
         let block = field(&bytes, table) as usize;
         // The first count belongs to the header, which QEMU needs to open the image.
         for byte in &mut bytes[block + 16..block + 16 + 24] {
-            *byte = (*byte).wrapping_add(random.below(3) as u8);
+            *byte = (*byte).wrapping_add(random.backing(3) as u8);
         }
         folder.write("image", &bytes);
         let theirs = folder.check("image");
@@ -169,7 +169,7 @@ fn qemu_agrees_that_entries_are_repaired() {
         let l2 = field(&healthy, l1) & OFFSET_MASK;
         let table = field(&healthy, 48);
         for turn in 0..40 {
-            let at = [l1, l2, l2, l2, table][turn % 5] + 8 * random.below(4);
+            let at = [l1, l2, l2, l2, table][turn % 5] + 8 * random.backing(4);
             let entry = bad_entry(&mut random, field(&healthy, at), &healthy, shape.cluster_bytes);
             let mut bytes = healthy.clone();
             bytes[at as usize..at as usize + 8].copy_from_slice(&entry.to_be_bytes());
@@ -187,20 +187,20 @@ fn qemu_agrees_that_entries_are_repaired() {
 }
 
 fn bad_entry(random: &mut Random, old: u64, image: &[u8], cluster_bytes: u64) -> u64 {
-    let some_cluster = random.below(image.len() as u64 / cluster_bytes + 2) * cluster_bytes;
-    match random.below(8) {
+    let some_cluster = random.backing(image.len() as u64 / cluster_bytes + 2) * cluster_bytes;
+    match random.backing(8) {
         0 => 0,
-        1 => old ^ 1 << random.below(64),
+        1 => old ^ 1 << random.backing(64),
         2 => old ^ 1 << 63,
         3 => some_cluster,
         4 => some_cluster | 1 << 63,
         5 => some_cluster | 1 << 62,
-        6 => 1 << random.below(56),
+        6 => 1 << random.backing(56),
         _ => some_cluster | 1,
     }
 }
 
-/// What a process that died left behind: the dirty bit, clusters that nobody counts.
+/// What a process that died has left: the dirty bit, clusters without a count.
 #[test]
 fn an_image_that_qemu_left_dirty_is_recovered_and_qemu_agrees() {
     let Some(folder) = Folder::for_qemu("dirty") else { return };

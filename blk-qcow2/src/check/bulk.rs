@@ -1,5 +1,5 @@
 //! Many entries at once, where they are what most are: preallocated and sequential images have little else. What is found here
-//! to be right needs no look at each entry; everything else goes the long way.
+//! to be right needs no look at each entry; everything else is looked at entry by entry.
 
 use std::ops::Range;
 

@@ -5,7 +5,7 @@ use crate::l2::{COMPRESSED, COPIED, RESERVED, ZERO, entry_offset};
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 
-/// Which table an entry stands in.
+/// The kind of table that an entry is in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Level {
     L1,
@@ -86,7 +86,7 @@ impl Walk<'_> {
         if entry & reserved != 0 {
             return Verdict::Wrong { why: "reserved bits are set", right: entry & !reserved };
         }
-        // What reads as zeroes goes on doing so without a host cluster.
+        // What reads as zeroes still does without a host cluster.
         self.judge_offset(entry, entry & ZERO, !0)
     }
 

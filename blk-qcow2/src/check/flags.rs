@@ -40,7 +40,7 @@ impl Walk<'_> {
         let cluster = self.geometry.cluster_of(entry_offset(entry));
         let Some(count) = self.counts.get(cluster.index() as usize).copied() else { return };
         let is_copied = entry & COPIED != 0;
-        // An entry that is wrong in another way has been reported; its flag is the next inspection's business.
+        // An entry that is wrong in another way has been reported; its flag is left to the next inspection.
         if is_copied == (count == 1) || !matches!(self.judge(level, entry), Verdict::Refers(_)) {
             return;
         }

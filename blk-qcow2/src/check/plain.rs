@@ -1,7 +1,7 @@
-//! The inspection that `qemu-img check` makes, which others read line by line.
+//! The inspection that `qemu-img check` makes, whose output other programs read line by line.
 //!
-//! Every reference counts, whatever lies at its target; what is wrong with an entry is told and left alone. Whether the counts
-//! are right shows in the comparison with the stored ones, and the copied flags are held against the stored ones too. An image
+//! Every reference counts, whatever lies at its target; what is wrong with an entry is reported and left alone. Whether the counts
+//! are right shows in the comparison with the stored ones, and the copied flags are compared with the stored ones too. An image
 //! that is clean here, and in which no two structures share a cluster, is clean under the strict inspection as well.
 
 use blk_core::{Error, RepairMode, Result, Storage};
@@ -17,7 +17,7 @@ use crate::ondisk::CompressedDescriptor;
 use crate::snapshot::{self, SnapshotL1, SnapshotTable};
 
 impl<'a> Walk<'a> {
-    /// Counts all references, and compares them with the stored counts. With [`RepairMode::All`], entries that can be mended
+    /// Counts all references, and compares them with the stored counts. With [`RepairMode::All`], entries that can be fixed
     /// before that are noted as fixes and not counted.
     pub(super) fn plain(storage: &'a dyn Storage, header: &Header, repair: RepairMode) -> Result<Self> {
         let mut walk = Self { prefix: "ERROR ", ..Self::new(storage, header)? };
@@ -43,11 +43,11 @@ impl<'a> Walk<'a> {
             return true;
         }
         if self.reaches_too_far(extent) {
-            self.tell(place, extent.start.get(), || too_far(extent.start.get(), extent.length));
+            self.report_at(place, extent.start.get(), || too_far(extent.start.get(), extent.length));
             return false;
         }
         if let Some((host_offset, _)) = self.count_role(extent, 1, role) {
-            self.tell(place, host_offset.get(), || overflow(host_offset));
+            self.report_at(place, host_offset.get(), || overflow(host_offset));
         }
         true
     }
@@ -100,7 +100,7 @@ impl<'a> Walk<'a> {
             Ok(table) => {
                 for (number, snapshot) in table.l1_tables.iter().enumerate() {
                     if snapshot.is_incomplete {
-                        self.tell(place(number), snapshot.entry_offset.get(), || {
+                        self.report_at(place(number), snapshot.entry_offset.get(), || {
                             format!("ERROR snapshot table entry {number} is incomplete")
                         });
                     }
@@ -109,7 +109,9 @@ impl<'a> Walk<'a> {
                 Ok(table.extent)
             }
             Err(Error::Malformed { offset, reason, .. }) => {
-                self.tell(place(0), offset, || format!("ERROR failed to read the snapshot table: {reason}"));
+                self.report_at(place(0), offset, || {
+                    format!("ERROR failed to read the snapshot table: {reason}")
+                });
                 self.cannot_walk();
                 Ok(HostExtent::default())
             }
@@ -131,11 +133,11 @@ impl<'a> Walk<'a> {
                 None
             };
             if let Some(wrong) = wrong {
-                self.tell_bad_snapshot(source, snapshot, &wrong)?;
+                self.report_bad_snapshot(source, snapshot, &wrong)?;
                 continue;
             }
             let Some(left) = bytes_left.checked_sub(bytes) else {
-                self.tell([source, 0, 0], snapshot.entry_offset.get(), || {
+                self.report_at([source, 0, 0], snapshot.entry_offset.get(), || {
                     "ERROR the snapshots' L1 tables take more than the file has".to_owned()
                 });
                 self.cannot_walk();
@@ -144,25 +146,25 @@ impl<'a> Walk<'a> {
             bytes_left = left;
             match snapshot.offset.checked_add(bytes).and_then(HostOffset::try_new) {
                 Some(_) => self.collect_plain(source, HostOffset::new(snapshot.offset).with_length(bytes))?,
-                None => self.tell_no_file(source, snapshot),
+                None => self.report_table_in_no_file(source, snapshot),
             }
         }
         Ok(())
     }
 
     /// A table that no file is long enough for: what is missing of it may have referred to anything.
-    fn tell_no_file(&mut self, source: u32, snapshot: SnapshotL1) {
+    fn report_table_in_no_file(&mut self, source: u32, snapshot: SnapshotL1) {
         if snapshot.entries > 0 {
             let (offset, bytes) = (snapshot.offset, snapshot.bytes());
-            self.tell([source, 0, 0], offset, || too_far(offset, bytes));
+            self.report_at([source, 0, 0], offset, || too_far(offset, bytes));
             self.incomplete = true;
         }
     }
 
     /// Its clusters are not known: none may be freed.
-    fn tell_bad_snapshot(&mut self, source: u32, snapshot: SnapshotL1, wrong: &str) -> Result<()> {
+    fn report_bad_snapshot(&mut self, source: u32, snapshot: SnapshotL1, wrong: &str) -> Result<()> {
         let named = snapshot::describe_entry(self.storage, snapshot.entry_offset)?;
-        self.tell([source, 0, 0], snapshot.entry_offset.get(), || {
+        self.report_at([source, 0, 0], snapshot.entry_offset.get(), || {
             format!("ERROR snapshot {} ({}) {wrong}; snapshot table entry corrupted", named.id, named.name)
         });
         self.incomplete = true;
@@ -182,12 +184,14 @@ impl<'a> Walk<'a> {
             let place = [source, index as u32 + 1, 0];
             let at = (extent.start + index as u64 * 8).get();
             if entry & RESERVED != 0 {
-                self.tell(place, at, || format!("ERROR found L1 entry with reserved bits set: {entry:x}"));
+                self.report_at(place, at, || {
+                    format!("ERROR found L1 entry with reserved bits set: {entry:x}")
+                });
             }
             let table = entry_offset(entry);
             let is_inside = self.refer(place, table.with_length(cluster_bytes), L2_TABLE);
             if !self.geometry.is_cluster_aligned(table) {
-                self.tell(place, at, || {
+                self.report_at(place, at, || {
                     format!("ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
                 });
                 // What lies there is not read: it is no table, and findings in it could be as many as there are entries.
@@ -247,11 +251,11 @@ impl<'a> Walk<'a> {
             self.count_allocation(entry, extent, table.active, &mut table.next_contiguous);
         }
         if self.reaches_too_far(extent) {
-            self.tell_entry(table, index, || too_far(extent.start.get(), extent.length));
+            self.report_entry(table, index, || too_far(extent.start.get(), extent.length));
         } else if let Some((host_offset, excess)) = self.count_role(extent, table.uses.len() as u32, DATA) {
             let last = table.uses.len().saturating_sub(excess as usize);
             let uses = &table.uses[last..];
-            self.tell_entry(&PlainTable { uses, ..*table }, index, || overflow(host_offset));
+            self.report_entry(&PlainTable { uses, ..*table }, index, || overflow(host_offset));
         }
     }
 
@@ -259,7 +263,7 @@ impl<'a> Walk<'a> {
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
         if entry & COPIED != 0 {
             let at = descriptor.host_offset();
-            self.tell_entry(table, index, || {
+            self.report_entry(table, index, || {
                 format!("ERROR: coffset={at:#x}: copied flag must never be set for compressed clusters")
             });
         }
@@ -274,7 +278,7 @@ impl<'a> Walk<'a> {
         entry: u64,
     ) -> Option<HostExtent> {
         if entry & RESERVED & !ZERO != 0 {
-            self.tell_entry(table, index, || {
+            self.report_entry(table, index, || {
                 format!("ERROR found l2 entry with reserved bits set: {entry:x}")
             });
         }
@@ -288,7 +292,7 @@ impl<'a> Walk<'a> {
         if !self.geometry.is_cluster_aligned(host) {
             let is_fixed = is_zero && table.fixes;
             let (verb, what) = (if is_fixed { "Repairing" } else { "ERROR" }, kind_name(is_zero));
-            self.tell_entry(table, index, || {
+            self.report_entry(table, index, || {
                 format!("{verb} offset={host:x}: {what} is not properly aligned; L2 entry corrupted.")
             });
             if is_fixed {
@@ -300,14 +304,14 @@ impl<'a> Walk<'a> {
     }
 
     /// Reports it as often as the table is referred to.
-    fn tell_entry(&mut self, table: &PlainTable<'_>, index: usize, message: impl Fn() -> String) {
+    fn report_entry(&mut self, table: &PlainTable<'_>, index: usize, message: impl Fn() -> String) {
         for (number, used) in table.uses.iter().enumerate() {
             if self.is_full() {
                 self.report.corruptions += (table.uses.len() - number) as u64;
                 break;
             }
             let place = [used.source, used.index + 1, index as u32 + 1];
-            self.tell(place, (table.host_offset + index as u64 * 8).get(), &message);
+            self.report_at(place, (table.host_offset + index as u64 * 8).get(), &message);
         }
     }
 
@@ -323,10 +327,12 @@ impl<'a> Walk<'a> {
             // What the stored counts are read from, although the entry is wrong.
             self.blocks[index] = block;
             if entry & REFCOUNT_RESERVED != 0 {
-                self.tell(LAST, at, || format!("ERROR refcount table entry {index} has reserved bits set"));
+                self.report_at(LAST, at, || {
+                    format!("ERROR refcount table entry {index} has reserved bits set")
+                });
                 self.blocks_unusable = true;
             } else if !self.geometry.is_aligned_number(block) {
-                self.tell(LAST, at, || {
+                self.report_at(LAST, at, || {
                     format!(
                         "ERROR refcount block {index} is not cluster aligned; refcount table entry corrupted"
                     )
@@ -344,7 +350,7 @@ impl<'a> Walk<'a> {
         let inside = HostOffset::try_new(block).filter(|at| self.geometry.cluster_of(*at) < self.file_end());
         let Some(start) = inside else {
             let verb = if fixes { "Repairing" } else { "ERROR" };
-            self.tell(LAST, block, || format!("{verb} refcount block {index} is outside image"));
+            self.report_at(LAST, block, || format!("{verb} refcount block {index} is outside image"));
             self.blocks_unusable |= fixes;
             return;
         };
@@ -355,7 +361,7 @@ impl<'a> Walk<'a> {
             self.blocks_unusable = true;
         }
         if count != 1 {
-            self.tell(LAST, block, || format!("ERROR refcount block {index} refcount={count}"));
+            self.report_at(LAST, block, || format!("ERROR refcount block {index} refcount={count}"));
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Making new refcount structures, in clusters that nothing refers to.
 //!
-//! Write order: blocks and table first, durable, then the header that points to them. What counts the old ones in the new ones
-//! is the caller's business.
+//! Write order: blocks and table first, durable, then the header that points to them. The caller
+//! decides what counts the old ones.
 
 use std::collections::VecDeque;
 use std::collections::btree_map::{BTreeMap, Entry};

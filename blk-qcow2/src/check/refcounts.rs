@@ -11,7 +11,7 @@ use crate::refcount::count_at;
 
 impl Walk<'_> {
     /// Counts the refcount table and the blocks; finds out whether they can be used. They are counted last: where they
-    /// lie on something else they are made anew, and the other is left alone.
+    /// overlap something else they are rebuilt, and the other is left alone.
     pub(super) fn count_refcount_structures(&mut self) -> Result<()> {
         let extent = self.header.refcount_table();
         self.refcounts_unusable = !self.claim("the refcount table", extent, FIXED) || extent.is_empty();
@@ -39,7 +39,7 @@ impl Walk<'_> {
     }
 
     /// Compares every stored count with the counted references, up to the end of the file. With `explains`, a block that cannot be
-    /// read is told before the counts that this hides.
+    /// read is reported before the counts that this hides.
     pub(super) fn compare_refcounts(&mut self, explains: bool) -> Result<()> {
         // The header's cluster is there in any case.
         self.end_cluster = HostCluster::new(1);
@@ -56,7 +56,7 @@ impl Walk<'_> {
             match self.blocks.get(index).copied().unwrap_or(0) {
                 0 => self.compare_missing_block(clusters),
                 block if !self.geometry.is_aligned_number(block) => {
-                    self.tell_unreadable(clusters, (index, block), &mut explains);
+                    self.report_unreadable(clusters, (index, block), &mut explains);
                     continue;
                 }
                 block if block >= self.file_bytes => self.compare_missing_block(clusters),
@@ -122,7 +122,12 @@ impl Walk<'_> {
         }
     }
 
-    fn tell_unreadable(&mut self, clusters: Range<usize>, (index, block): (usize, u64), explains: &mut bool) {
+    fn report_unreadable(
+        &mut self,
+        clusters: Range<usize>,
+        (index, block): (usize, u64),
+        explains: &mut bool,
+    ) {
         if std::mem::take(explains) {
             let index = if index == 0 { "0".to_owned() } else { format!("{index:#x}") };
             self.step(block, || {

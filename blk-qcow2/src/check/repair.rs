@@ -1,10 +1,10 @@
 //! Repairing what an inspection found.
 //!
-//! Write order: counts rise, then entries and flags are mended, then counts fall, each durable before the next; marks in the
+//! Write order: counts rise, then entries and flags are fixed, then counts fall, each durable before the next; marks in the
 //! header go last. A crash in between leaves an image that the same repair finishes.
 //!
 //! First the counts and flags are made to agree with what the plain inspection has counted; then, if something is still wrong,
-//! entries are mended as the strict inspection says.
+//! entries are fixed as the strict inspection says.
 
 use std::collections::HashSet;
 
@@ -25,10 +25,10 @@ enum Direction {
     Down,
 }
 
-/// Broken entries can hide one another; a few rounds settle all that can be settled.
+/// Broken entries can hide one another; a few rounds fix all that can be fixed.
 const ROUNDS_MAX: usize = 8;
 
-/// `RepairMode::Leaks`: lowers counts that are too high; where nothing is worse, copied flags are mended too.
+/// `RepairMode::Leaks`: lowers counts that are too high; where nothing is worse, copied flags are fixed too.
 pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckReport> {
     let mut walk = Walk::plain(storage, header, RepairMode::Leaks)?;
     if walk.refcounts_unusable {
@@ -36,15 +36,15 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
         walk.report.check_errors += 1;
         return Ok(walk.report);
     }
-    let mends_flags = walk.report.corruptions == 0 && walk.report.check_errors == 0;
-    tell_counts(&mut walk, |stored, counted| stored > counted);
+    let fixes_flags = walk.report.corruptions == 0 && walk.report.check_errors == 0;
+    report_counts(&mut walk, |stored, counted| stored > counted);
     let all = walk.differing.clone();
     let lowers = !walk.incomplete;
     walk.differing.retain(|cluster, stored| {
         !lowers || u64::from(walk.counts.get(cluster.index() as usize).copied().unwrap_or(0)) >= *stored
     });
     if walk.report.check_errors == 0 {
-        walk.compare_plain_flags(mends_flags)?;
+        walk.compare_plain_flags(fixes_flags)?;
     }
     apply(storage, &walk.fixes)?;
     if lowers && !all.is_empty() {
@@ -58,34 +58,34 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
 /// `RepairMode::All`: repairs all that can be.
 pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckReport> {
     let mut walk = Walk::plain(storage, header, RepairMode::All)?;
-    mend_before(&mut walk)?;
+    fix_noted(&mut walk)?;
     let mut report = CheckReport::default();
     if walk.refcounts_unusable && !rebuild(&mut walk, header)? {
-        tell_counts(&mut walk, |_, _| true);
+        report_counts(&mut walk, |_, _| true);
     } else if walk.refcounts_unusable {
         report = std::mem::take(&mut walk.report);
         walk = Walk::plain(storage, header, RepairMode::All)?;
-        mend_before(&mut walk)?;
-        tell_again(&mut report, &std::mem::take(&mut walk.report));
-        tell_counts(&mut walk, |stored, counted| stored > counted);
+        fix_noted(&mut walk)?;
+        report_again(&mut report, &std::mem::take(&mut walk.report));
+        report_counts(&mut walk, |stored, counted| stored > counted);
     } else {
-        tell_counts(&mut walk, |_, _| true);
+        report_counts(&mut walk, |_, _| true);
     }
     level(&mut walk)?;
     merge(&mut report, std::mem::take(&mut walk.report));
     if report.is_clean() && !walk.is_suspicious && walk.fixes.is_empty() {
         return Ok(report);
     }
-    mend_strictly(storage, header, report)
+    fix_strictly(storage, header, report)
 }
 
 /// Writes entries that were counted as they should be. What looks like an entry of an L2 table may be a field of the header or
 /// an entry of another table: where two structures share a cluster, the strict inspection says which one gives way.
-fn mend_before(walk: &mut Walk<'_>) -> Result<()> {
+fn fix_noted(walk: &mut Walk<'_>) -> Result<()> {
     let mut fixes = std::mem::take(&mut walk.fixes);
     let noted = fixes.len();
     fixes.retain(|fix| !walk.is_contested(fix.host_offset));
-    // What was not mended was not counted either.
+    // What was not fixed was not counted either.
     walk.incomplete |= fixes.len() < noted;
     walk.forget_l2();
     apply(walk.storage, &fixes)
@@ -128,15 +128,15 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
     if lowers { write_counts(walk, Direction::Down) } else { Ok(()) }
 }
 
-/// Mends what the plain repair has left.
-fn mend_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckReport) -> Result<CheckReport> {
+/// Fixes what the plain repair has left.
+fn fix_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckReport) -> Result<CheckReport> {
     let last = inspect(storage, header)?;
     if last.is_clean() {
         return finish(storage, header, report, 0);
     }
     let mut walk = inspect_strictly(storage, header)?;
     let mut copies_max = walk.clusters().get();
-    // Most of it has been told, as the plain inspection words it.
+    // Most of it has been reported, as the plain inspection words it.
     let found = walk.report.corruptions.saturating_sub(last.corruptions);
     for _ in 0..ROUNDS_MAX {
         if walk.report.is_clean() {
@@ -144,7 +144,7 @@ fn mend_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckRe
         }
         round(&walk, header, &mut copies_max)?;
         let next = inspect_strictly(storage, header)?;
-        if !tell_mended(&mut report, &walk.report, &next.report) {
+        if !report_fixed(&mut report, &walk.report, &next.report) {
             break;
         }
         walk = next;
@@ -152,7 +152,7 @@ fn mend_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckRe
     finish(storage, header, report, found)
 }
 
-/// What is left after a repair, held against what was found: `more` corruptions were found that `report` does not count.
+/// What is left after a repair, compared with what was found: `more` corruptions were found that `report` does not count.
 fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more: u64) -> Result<CheckReport> {
     let last = inspect(storage, header)?;
     report.corruptions += more;
@@ -190,17 +190,17 @@ fn merge(report: &mut CheckReport, mut more: CheckReport) {
     *report = more;
 }
 
-/// What was found once more is told once more, and counted no second time.
-fn tell_again(report: &mut CheckReport, again: &CheckReport) {
-    // What is wrong with the counts is told as it is repaired.
+/// What was found again is reported again, and not counted again.
+fn report_again(report: &mut CheckReport, again: &CheckReport) {
+    // What is wrong with the counts is reported as it is repaired.
     let is_entry = |finding: &&Finding| !finding.message.contains(" reference=");
     for finding in again.findings.iter().filter(is_entry) {
         report.add(Finding { severity: Severity::Step, ..finding.clone() });
     }
 }
 
-/// Tells what was found and is there no more. `false` if nothing has changed.
-fn tell_mended(report: &mut CheckReport, found: &CheckReport, next: &CheckReport) -> bool {
+/// Reports what was found and is no longer there. `false` if nothing has changed.
+fn report_fixed(report: &mut CheckReport, found: &CheckReport, next: &CheckReport) -> bool {
     let key = |finding: &Finding| (finding.offset, finding.message.clone());
     let left: HashSet<_> = next.findings.iter().map(key).collect();
     let mut is_changed = found.findings.len() != next.findings.len();
@@ -216,8 +216,8 @@ fn tell_mended(report: &mut CheckReport, found: &CheckReport, next: &CheckReport
     is_changed
 }
 
-/// Tells every stored count that differs, in order: as repaired where `is_repaired` of stored and counted says so.
-fn tell_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64) -> bool) {
+/// Reports every stored count that differs, in order: as repaired where `is_repaired` of stored and counted says so.
+fn report_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64) -> bool) {
     let mut differing: Vec<(HostCluster, u64)> =
         walk.differing.iter().map(|(cluster, stored)| (*cluster, *stored)).collect();
     differing.sort_unstable();
@@ -332,7 +332,7 @@ mod tests {
         let (mut report, last) = (long(count), long(count / 2));
         let started = Instant::now();
         mark_repaired(&mut report.findings, &last);
-        // Each finding held against each takes minutes.
+        // Comparing each finding with each takes minutes.
         assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
         let repaired = report.findings.iter().filter(|finding| finding.repaired).count() as u64;
         assert_eq!(repaired, count - count / 2);

@@ -1,8 +1,8 @@
 //! Clusters that cannot be shared: some of the entries that refer to them get a copy of their own.
 //!
 //! A snapshot's L1 table cannot share clusters with anything. Other clusters cannot have more references than a refcount can
-//! say, which with 1 bit is one. Write order: copies are durable before an entry refers to them; their counts are the next
-//! round's business.
+//! say, which with 1 bit is one. Write order: copies are durable before an entry refers to them; their counts are corrected
+//! in the next round.
 
 use blk_core::Result;
 

@@ -83,7 +83,7 @@ pub(super) struct OverlappingL1 {
     pub(super) entry_offset: HostOffset,
 }
 
-/// An inspection while it goes on.
+/// An inspection in progress.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug)]
 pub(super) struct Walk<'a> {
@@ -106,11 +106,11 @@ pub(super) struct Walk<'a> {
     pub(super) l2_read: (Option<HostOffset>, Vec<u8>),
     pub(super) report: CheckReport,
     /// Findings that have not been brought into their order yet.
-    pub(super) told: Vec<(Place, Finding)>,
+    pub(super) unordered: Vec<(Place, Finding)>,
     /// Stored refcounts that are wrong, by host cluster.
     pub(super) differing: FxHashMap<HostCluster, u64>,
     pub(super) reads_past_end: u32,
-    /// Two structures share a cluster, or an entry is odd in another way that only the strict inspection judges.
+    /// Two structures share a cluster, or an entry is unusual in another way that only the strict inspection judges.
     pub(super) is_suspicious: bool,
     pub(super) fixes: Vec<Fix>,
     pub(super) snapshots: Vec<SnapshotL1>,
@@ -156,7 +156,7 @@ impl<'a> Walk<'a> {
             unflagged: BTreeSet::new(),
             l2_read: (None, Vec::new()),
             report,
-            told: Vec::new(),
+            unordered: Vec::new(),
             differing: FxHashMap::default(),
             reads_past_end: 0,
             is_suspicious: false,
@@ -181,25 +181,25 @@ impl<'a> Walk<'a> {
     }
 
     /// As [`Walk::found`], for what [`Walk::put_in_order`] brings into its place.
-    pub(super) fn tell(&mut self, place: Place, offset: u64, message: impl FnOnce() -> String) {
+    pub(super) fn report_at(&mut self, place: Place, offset: u64, message: impl FnOnce() -> String) {
         if self.is_full() {
             self.report.corruptions += 1;
         } else {
             let finding =
                 Finding { severity: Severity::Corruption, offset, message: message(), repaired: false };
-            self.told.push((place, finding));
+            self.unordered.push((place, finding));
         }
     }
 
     /// No more findings are kept; they are only counted.
     pub(super) fn is_full(&self) -> bool {
-        self.told.len() + self.report.findings.len() >= CheckReport::FINDINGS_MAX
+        self.unordered.len() + self.report.findings.len() >= CheckReport::FINDINGS_MAX
     }
 
-    /// Reports what was told so far.
+    /// Moves what was found so far into the report, in order.
     pub(super) fn put_in_order(&mut self) {
-        self.told.sort_by_key(|(place, _)| *place);
-        for (_, finding) in self.told.drain(..) {
+        self.unordered.sort_by_key(|(place, _)| *place);
+        for (_, finding) in self.unordered.drain(..) {
             self.report.add(finding);
         }
     }
@@ -252,7 +252,7 @@ impl<'a> Walk<'a> {
         self.found(Severity::Corruption, offset, message);
     }
 
-    /// Something that other findings may hide behind could not be walked.
+    /// Something could not be walked, which may hide other findings.
     pub(super) fn cannot_walk(&mut self) {
         self.incomplete = true;
         self.report.check_errors += 1;

@@ -121,8 +121,7 @@ impl Fixed {
         )
     }
 
-    /// Where the backing file's name stands; there is none at offset 0. It may overlap the header: a name of those bytes is as good
-    /// as any other. An empty one keeps its offset, which ends the area for extensions.
+    /// Where the backing file's name lies; there is none at offset 0. It may overlap the header: any bytes can be a name. An empty one keeps its offset, which ends the area for extensions.
     pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Extent> {
         let offset = self.v2.backing_file_offset.get();
         let length = u64::from(self.v2.backing_file_size.get());
@@ -143,7 +142,7 @@ impl Fixed {
         Ok(Extent::new(offset, length))
     }
 
-    /// Where extensions may stand: up to the backing file's name, or to the end of the first cluster.
+    /// Where extensions may lie: up to the backing file's name, or to the end of the first cluster.
     pub(super) fn extension_area(&self, geometry: Geometry) -> Extent {
         super::area(self.v3.header_length.get(), self.v2.backing_file_offset.get(), geometry)
     }

@@ -1,4 +1,5 @@
-//! Dirty bitmaps that others have made: what they occupy is counted, their names are told, and what is wrong with them is found.
+//! Dirty bitmaps that other programs have made: what they occupy is counted, their names are listed, and what is wrong with them
+//! is found.
 
 use crate::common::Image;
 use crate::common::handmade::Handmade;
@@ -61,7 +62,7 @@ fn bitmaps() -> Bitmaps {
 }
 
 /// What `info` says of the bitmaps.
-fn told(made: &Handmade) -> Result<Detail, String> {
+fn listed(made: &Handmade) -> Result<Detail, String> {
     let disk = FORMAT.open(made.image().storage(), Access::ReadOnly, Options::new(), &DenyResolver).unwrap();
     let info = disk.as_info().unwrap().info().map_err(|error| error.to_string())?;
     let found = info.details.into_iter().find(|(name, _)| *name == "bitmaps");
@@ -83,15 +84,15 @@ fn bitmaps_are_counted_and_named() {
     assert_eq!(found, "0 corruptions (0 repaired), 0 leaks (0 repaired), 0 errors");
     assert!(image.bytes() == made.bytes, "nothing was to be repaired");
     let expected = vec![detail("auto", "first", 1 << 16), detail("in-use", &"n".repeat(1023), 1 << 63)];
-    assert_eq!(told(&made), Ok(Detail::List(expected)));
+    assert_eq!(listed(&made), Ok(Detail::List(expected)));
 }
 
-/// Without the bit that vouches for them they are out of date: their clusters are leaks, and nobody hears of them.
+/// Without their autoclear bit they are out of date: their clusters are leaks, and they are not listed.
 #[test]
 fn bitmaps_that_nobody_vouches_for_are_leaks() {
     let mut made = bitmaps().made;
     made.put(AUTOCLEAR, 8, 2);
-    assert_eq!(told(&made), Ok(Detail::List(Vec::new())));
+    assert_eq!(listed(&made), Ok(Detail::List(Vec::new())));
     let (found, _) = made.checked_and_repaired();
     assert!(found.ends_with("0 corruptions (0 repaired), 6 leaks (0 repaired), 0 errors"), "{found}");
     assert_eq!(found.matches("refcount=1 reference=0").count(), 6, "{found}");
@@ -107,9 +108,9 @@ fn names_have_limits() {
         for (at, width, value) in changes {
             made.put(*at, *width, *value);
         }
-        told(&made)
+        listed(&made)
     };
-    // A byte behind the second name is padding.
+    // A byte after the second name is padding.
     assert!(told_with(&[(DIRECTORY_SIZE, 8, size - 1)]).is_ok());
     for (changes, expected) in [
         (&[(DIRECTORY_SIZE, 8, size - 2)][..], "entry 1: a name of 1023 bytes, granularity 2^63"),
@@ -122,9 +123,9 @@ fn names_have_limits() {
         let error = told_with(changes).unwrap_err();
         assert!(error.contains(expected), "{changes:?}: {error}");
     }
-    // Nothing behind the name of the first belongs to it.
+    // Nothing after the name of the first belongs to it.
     let Ok(Detail::List(one)) = told_with(&[(COUNT, 4, 1), (first + 12, 4, 0), (first + 18, 2, 2)]) else {
-        panic!("one bitmap is told")
+        panic!("one bitmap is listed")
     };
     let no_flags = Detail::Group(vec![
         ("flags", Detail::List(Vec::new())),
@@ -227,7 +228,7 @@ fn bitmaps_outlive_a_repair() {
     let (found, image) = made.checked_and_repaired();
     assert!(found.ends_with("0 corruptions (0 repaired), 1 leaks (0 repaired), 0 errors"), "{found}");
     assert_eq!(image.field(AUTOCLEAR), 1);
-    assert_eq!(told(&before), told(&Handmade::new(&image)));
+    assert_eq!(listed(&before), listed(&Handmade::new(&image)));
 }
 
 /// Tables that lie on each other could take more time than the file has bytes.

@@ -76,7 +76,7 @@ fn a_healthy_image_is_clean_and_counted() {
     let checked = image.open(Options::new()).check(RepairMode::None).unwrap();
     assert!(checked.is_clean(), "{checked}");
     assert_eq!((checked.total_clusters, checked.allocated_clusters, checked.compressed_clusters), (16, 4, 1));
-    assert_eq!(checked.fragmented_clusters, 2, "the compressed one, and the one behind it");
+    assert_eq!(checked.fragmented_clusters, 2, "the compressed one, and the one after it");
     assert_eq!(checked.image_end_offset, image.bytes().len() as u64);
 }
 
@@ -193,10 +193,10 @@ fn a_wrong_entry_is_told_and_mended() {
         let report = disk.check(RepairMode::All).unwrap();
         assert!(report.is_repaired(), "{report}");
         let expected = format!("Repairing {level} entry {index} is ");
-        let told = report.findings.iter().find(|finding| finding.message.starts_with(&expected));
-        let told = told.unwrap_or_else(|| panic!("{why}: {:#?}", report.findings));
-        assert!(told.message.ends_with(&format!(": {why}")), "{told:?}");
-        assert_eq!((told.offset, image.field(at)), (at as u64, right), "{why}");
+        let found = report.findings.iter().find(|finding| finding.message.starts_with(&expected));
+        let found = found.unwrap_or_else(|| panic!("{why}: {:#?}", report.findings));
+        assert!(found.message.ends_with(&format!(": {why}")), "{found:?}");
+        assert_eq!((found.offset, image.field(at)), (at as u64, right), "{why}");
     }
 }
 
@@ -247,7 +247,7 @@ fn a_lost_refcount_block_is_made_anew() {
     );
 }
 
-/// Where something is counted that has no reference, leaks can be given back; where nothing is counted that has one, nobody knows
+/// Where something is counted that has no reference, leaks can be freed; where nothing is counted that has one, it is not known
 /// what else is missing.
 #[test]
 fn repairing_leaks_leaves_corruptions_alone() {

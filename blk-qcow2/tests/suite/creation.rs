@@ -44,12 +44,12 @@ fn preallocated_images_are_as_long_as_they_have_to_be() {
 fn operations(size: u64, options: Options) -> Vec<String> {
     let trace = Arc::new(TraceStorage::new(Arc::new(MemoryStorage::new()), 1000));
     FORMAT.create(&(Arc::clone(&trace) as Arc<dyn Storage>), size, options).unwrap();
-    let told = |operation, offset, length| match operation {
+    let shown = |operation, offset, length| match operation {
         Operation::SetLen | Operation::Sync => format!("{operation:?}"),
         _ => format!("{operation:?} {offset:#x}+{length}"),
     };
     let entries = trace.entries();
-    entries.iter().map(|entry| told(entry.operation, entry.extent.offset, entry.extent.length)).collect()
+    entries.iter().map(|entry| shown(entry.operation, entry.extent.offset, entry.extent.length)).collect()
 }
 
 /// Only what is not zero is written, and the header last.

@@ -270,7 +270,7 @@ fn refcount_tables(r: &mut Report) {
     }
 }
 
-/// What lies behind the counted clusters is nothing to anybody: a new block does not take it for counts.
+/// What lies past the counted clusters does not matter: a new block does not take it for counts.
 #[test]
 fn noise_behind_the_counted_clusters_counts_nothing() {
     let create = Options::new().with("cluster_size", 512).with("refcount_bits", 64);

@@ -48,7 +48,7 @@ fn every_value_that_is_listed_is_taken() {
         for value in values(option) {
             let options = Options::new().with(option.name, value);
             let options =
-                if option.name == "backing_fmt" { options.with("backing_file", "below") } else { options };
+                if option.name == "backing_fmt" { options.with("backing_file", "base") } else { options };
             Image::new(1 << 20, options);
         }
     }
@@ -134,12 +134,12 @@ fn an_l2_slice_has_512_bytes_to_2_mib() {
 
 /// A caller that has one disk for names, and one for images that name none.
 #[derive(Debug)]
-struct Below {
+struct TwoBackings {
     named: Arc<Disk>,
     default: Arc<Disk>,
 }
 
-impl Resolver for Below {
+impl Resolver for TwoBackings {
     fn open_backing(&self, _: &str, _: Option<&str>) -> Result<Arc<Disk>> {
         Ok(Arc::clone(&self.named))
     }
@@ -150,20 +150,20 @@ impl Resolver for Below {
 }
 
 #[test]
-fn the_disk_below_is_the_named_one_or_the_callers_or_none() {
+fn the_backing_disk_is_the_named_one_or_the_callers_or_none() {
     let filled = |byte: u8| {
         let disk = Image::new(1 << 20, Options::new()).open(Options::new());
         disk.write(0, &[byte; 10], WriteFlags::default()).unwrap();
         Arc::new(disk)
     };
-    let below = Below { named: filled(1), default: filled(2) };
-    let named = Image::new(1 << 20, Options::new().with("backing_file", "below"));
+    let resolver = TwoBackings { named: filled(1), default: filled(2) };
+    let named = Image::new(1 << 20, Options::new().with("backing_file", "base"));
     let nameless = Image::new(1 << 20, Options::new());
     for (image, backing, expected) in
         [(&named, "on", 1), (&nameless, "on", 2), (&named, "off", 0), (&nameless, "off", 0)]
     {
         let options = Options::new().with("backing", backing);
-        let disk = FORMAT.open(image.storage(), Access::ReadOnly, options, &below).unwrap();
+        let disk = FORMAT.open(image.storage(), Access::ReadOnly, options, &resolver).unwrap();
         let mut read = [9; 10];
         disk.read(0, &mut read).unwrap();
         assert_eq!(read, [expected; 10]);
@@ -173,7 +173,7 @@ fn the_disk_below_is_the_named_one_or_the_callers_or_none() {
 }
 
 /// What `info` says, as text.
-fn told(made: &Handmade) -> String {
+fn described(made: &Handmade) -> String {
     let options = Options::new().with("backing", "off");
     let storage: Arc<dyn Storage> = made.image().storage();
     let disk = FORMAT.open(storage, Access::ReadOnly, options, &MapResolver::default()).unwrap();
@@ -198,7 +198,7 @@ fn an_image_says_what_it_is() {
         if marks != 0 {
             made.put(72, 8, marks | made.get(72, 8));
         }
-        told(&made)
+        described(&made)
     };
     let usual = "compat 1.1, compression-type zlib, lazy-refcounts false, refcount-bits 16";
     let last = "corrupt false, extended-l2 false";

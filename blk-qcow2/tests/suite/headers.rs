@@ -55,7 +55,7 @@ fn a_header_has_104_bytes_to_a_cluster() {
     for length in [0, 96, 103, 513, 520] {
         must_fail(small(), &[(100, 4, length)], 0, &format!("header_length is {length}, allowed is"));
     }
-    // One of 104 bytes has no compression type: what stands there is an extension that nobody knows.
+    // One of 104 bytes has no compression type: what is there is an unknown extension.
     must_open(small(), &[(100, 4, 104), (104, 4, 0x0700_0000), (108, 4, 0)], 0);
     must_fail(small(), &[(104, 1, 1)], 0, "compression_type is 1 with its feature bit clear");
     must_fail(small(), &[(72, 8, 8)], 0, "compression_type is 0 with its feature bit set");
@@ -152,7 +152,7 @@ fn extensions_end_with_their_area() {
     let name = [(8, 8, 124), (16, 4, 5)];
     let cut = [&name[..], &extension(EXTENSION, 0x1234, 0), &extension(120, BITMAPS, 0)].concat();
     must_open(small(), &cut, 0);
-    // Behind the mark of the end nothing is read.
+    // Nothing is read after the end marker.
     must_open(small(), &extension(120, BITMAPS, 0), 0);
     for length in [23, 25] {
         must_fail(small(), &extension(EXTENSION, BITMAPS, length), 0, "and must have 24");
@@ -171,7 +171,7 @@ fn a_format_name_has_up_to_15_bytes() {
     let disk = must_open(large(), &with(15, b'f'), 0);
     assert_eq!(backing(&disk).unwrap().format, Some("f".repeat(15)));
     must_fail(large(), &with(16, b'f'), 0, "the backing file's format has 16 bytes, allowed are 15");
-    // Nor can one be given that nobody could open.
+    // Nor can one be given that could not be opened.
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     let named = large().with("backing_file", "n").with("backing_fmt", "f".repeat(16));
     let error = FORMAT.create(&storage, 1 << 20, named).unwrap_err().to_string();
@@ -183,7 +183,7 @@ fn a_format_name_has_up_to_15_bytes() {
 #[test]
 fn features_are_told_by_the_names_that_the_image_has() {
     let count = 193;
-    let told = |index: usize, kind: u8, name: &str| {
+    let named = |index: usize, kind: u8, name: &str| {
         let mut changes = vec![(EXTENSION, 4, FEATURE_NAMES), (EXTENSION + 4, 4, 48 * count)];
         let at = EXTENSION + 8 + 48 * index;
         // Every other entry is of another bit.
@@ -201,11 +201,11 @@ fn features_are_told_by_the_names_that_the_image_has() {
     };
     let long = "n".repeat(46);
     for (index, name) in [(0, "a"), (100, "some name"), (191, &*long)] {
-        let error = told(index, 0, name);
+        let error = named(index, 0, name);
         assert_eq!(error, format!("Unsupported qcow2 feature(s): {name}"), "{index}");
     }
     for (index, kind) in [(192, 0), (3, 1), (3, 2)] {
-        let error = told(index, kind, "a");
+        let error = named(index, kind, "a");
         let expected = "Unsupported qcow2 feature(s): Unknown incompatible feature: 80";
         assert_eq!(error, expected, "{index} {kind}");
     }

@@ -48,8 +48,8 @@ fn what_is_preallocated_is_said_and_so_is_what_version_2_lacks() {
         ("backing_file=b,preallocation=full", 65_536, true, true),
     ] {
         let measured = FORMAT.measure(1 << 20, options(list)).unwrap();
-        let told = (measured.unit_bytes, measured.allocates_all, measured.bitmaps);
-        assert_eq!(told, (unit_bytes, allocates_all, bitmaps), "{list}");
+        let numbers = (measured.unit_bytes, measured.allocates_all, measured.bitmaps);
+        assert_eq!(numbers, (unit_bytes, allocates_all, bitmaps), "{list}");
     }
 }
 

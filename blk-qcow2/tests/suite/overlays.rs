@@ -34,13 +34,13 @@ fn operations(trace: &TraceStorage, action: impl FnOnce()) -> String {
     let before = trace.operation_count();
     action();
     let entries = trace.entries();
-    let told =
+    let shown =
         entries.iter().filter(|entry| entry.number > before).filter_map(|entry| match entry.operation {
             Operation::Write => Some(format!("{}+{}", entry.extent.offset, entry.extent.length)),
             Operation::Sync => Some("sync".to_owned()),
             _ => None,
         });
-    told.collect::<Vec<_>>().join(" ")
+    shown.collect::<Vec<_>>().join(" ")
 }
 
 /// The header has 112 bytes, the mark of the end 8, a format's extension 16. The first name stands at 120.
@@ -50,12 +50,12 @@ fn a_new_name_goes_where_the_old_one_is_not() {
     let trace = Arc::new(TraceStorage::new(image.storage(), 10_000));
     let disk = open(Arc::clone(&trace) as _);
     for (backing, at, expected) in [
-        // Behind the old one, durable before the header changes.
+        // After the old one, durable before the header changes.
         (Some(name("second", None)), 128, "sync 128+6 sync 0+120 sync"),
         // The longer list of extensions reaches up to it: it is written with the name once more.
         (Some(name("third", Some("raw"))), 136, "sync 136+5 sync 0+141 sync"),
         (Some(name("4", Some("a-longer-format"))), 144, "sync 144+1 sync 0+145 sync"),
-        // There is no room behind the old one.
+        // There is no room after the old one.
         (Some(name(&"n".repeat(370), None)), 120, "sync 0+490 sync"),
         (Some(name("fifth", None)), 496, "sync 496+5 sync 0+120 sync"),
         (Some(name("exactly8", None)), 504, "sync 504+8 sync 0+120 sync"),
@@ -96,7 +96,7 @@ fn a_failed_sync_of_a_name_poisons_the_handle() {
 
 /// A disk of four L2 tables: in each a cluster, a compressed one, and one that reads as zeroes.
 fn filled() -> Image {
-    let image = Image::new(4 * 64 * CLUSTER, small().with("backing_file", "below"));
+    let image = Image::new(4 * 64 * CLUSTER, small().with("backing_file", "base"));
     let disk = open(image.storage());
     for table in 0..4 {
         let at = table * 64 * CLUSTER;
@@ -120,7 +120,7 @@ fn all_tables_are_forgotten_at_once() {
     let trace = Arc::new(TraceStorage::new(image.storage(), 10_000));
     let disk = open(Arc::clone(&trace) as _);
     let l1 = image.field(40);
-    // All before is made durable; then come one write of the L1 table, and behind it one of the counts.
+    // All before is made durable; then come one write of the L1 table, and after it one of the counts.
     let found = operations(&trace, || forget(&disk).unwrap());
     let block = image.field(image.field(48) as usize);
     assert_eq!(found, format!("sync sync sync {l1}+512 sync {block}+512 sync"));

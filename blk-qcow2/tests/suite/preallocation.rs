@@ -87,7 +87,7 @@ fn each_kind_of_preallocation_allocates_every_new_cluster() {
     }
 }
 
-/// The cluster in which the old disk ends is there already: all behind it is allocated nevertheless.
+/// The cluster in which the old disk ends is there already: everything after it is allocated nevertheless.
 #[test]
 fn what_is_allocated_already_is_passed_over() {
     for preallocation in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
@@ -163,28 +163,28 @@ fn used_clusters_are_zeroed() {
 #[test]
 fn a_disk_below_is_hidden_behind_the_old_end() {
     for version in ["0.10", "1.1"] {
-        for (below_bytes, preallocation) in [
+        for (backing_bytes, preallocation) in [
             (OLD - 300, Preallocation::Metadata),
             (OLD, Preallocation::Metadata),
             (2 * REACH + 70, Preallocation::Metadata),
             (2 * REACH + 70, Preallocation::Falloc),
             (2 * REACH + 70, Preallocation::Full),
         ] {
-            let below = create(below_bytes).open(Options::new());
-            below.write(0, &vec![5; below_bytes as usize], WriteFlags::default()).unwrap();
+            let backing = create(backing_bytes).open(Options::new());
+            backing.write(0, &vec![5; backing_bytes as usize], WriteFlags::default()).unwrap();
             let options = Options::new().with("cluster_size", CLUSTER).with("compat", version);
-            let image = Image::new(OLD, options.with("backing_file", "below"));
-            let resolver = MapResolver::single("below", Arc::new(below));
+            let image = Image::new(OLD, options.with("backing_file", "base"));
+            let resolver = MapResolver::single("base", Arc::new(backing));
             let disk = FORMAT.open(image.storage(), Access::ReadWrite, Options::new(), &resolver).unwrap();
             grow(&disk, NEW, preallocation).unwrap();
             let mut expected = vec![0; NEW as usize];
-            expected[..below_bytes.min(OLD) as usize].fill(5);
-            assert!(content(&disk) == expected, "{version} {below_bytes} {preallocation:?}");
+            expected[..backing_bytes.min(OLD) as usize].fill(5);
+            assert!(content(&disk) == expected, "{version} {backing_bytes} {preallocation:?}");
             clean(&disk);
             // Metadata keeps what marks the clusters as zero; anything else makes them data.
             let status = disk.block_status(Extent::new(REACH, CLUSTER)).unwrap();
-            let keeps = version == "1.1" && below_bytes > OLD && preallocation == Preallocation::Metadata;
-            assert_eq!(status.zero, keeps, "{version} {below_bytes} {preallocation:?}: {status:?}");
+            let keeps = version == "1.1" && backing_bytes > OLD && preallocation == Preallocation::Metadata;
+            assert_eq!(status.zero, keeps, "{version} {backing_bytes} {preallocation:?}: {status:?}");
             assert!(status.host_offset.is_some());
         }
     }
@@ -193,11 +193,11 @@ fn a_disk_below_is_hidden_behind_the_old_end() {
 /// A cluster that the old disk has nothing of keeps its mark like all others.
 #[test]
 fn an_old_end_at_a_cluster_is_no_cluster_of_the_old_disk() {
-    let below = create(REACH).open(Options::new());
-    below.write(0, &vec![5; REACH as usize], WriteFlags::default()).unwrap();
+    let backing = create(REACH).open(Options::new());
+    backing.write(0, &vec![5; REACH as usize], WriteFlags::default()).unwrap();
     let old = 4 * CLUSTER;
-    let image = Image::new(old, Options::new().with("cluster_size", CLUSTER).with("backing_file", "below"));
-    let resolver = MapResolver::single("below", Arc::new(below));
+    let image = Image::new(old, Options::new().with("cluster_size", CLUSTER).with("backing_file", "base"));
+    let resolver = MapResolver::single("base", Arc::new(backing));
     let disk = FORMAT.open(image.storage(), Access::ReadWrite, Options::new(), &resolver).unwrap();
     grow(&disk, 8 * CLUSTER, Preallocation::Metadata).unwrap();
     for cluster in 4..8 {

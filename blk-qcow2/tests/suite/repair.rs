@@ -109,7 +109,7 @@ fn zero_and_compressed_clusters_are_separated_too() {
     let first = l2_tables(&bytes)[0];
     let zero = number(&bytes, first + 24);
     assert_eq!((zero & 1, zero & OFFSET != 0), (1, true), "a zero cluster with a host cluster");
-    // The compressed bytes anew, so that they begin late in one cluster and end in the next.
+    // The compressed bytes again, so that they begin late in one cluster and end in the next.
     let compressed = number(&bytes, first + 16) & ((1 << 61) - 1);
     let stored = bytes[compressed as usize..][..CLUSTER as usize].to_vec();
     let start = bytes.len() as u64 + 300;
@@ -189,7 +189,7 @@ fn store_count(bytes: &mut [u8], block: u64, index: u64, bits: u64) {
     }
 }
 
-/// Counts of clusters that the file does not have are nobody's business; they do not make the image longer.
+/// Counts of clusters that the file does not have do not matter; they do not make the image longer.
 #[test]
 fn counts_behind_the_end_are_no_finding() {
     for (bits, entries, unused) in
@@ -272,7 +272,7 @@ fn counts_in_every_block_are_compared_and_mended() {
         assert_eq!(report.findings[0].message, expected);
         assert_eq!((report.leaks, report.corruptions), (u64::from(is_leak), u64::from(!is_leak)));
         assert!(report.is_repaired() && guest(&image).iter().all(|byte| *byte == 7), "{report}");
-        // Where nothing was counted that is used, all counts are made anew.
+        // Where nothing was counted that is used, all counts are rebuilt.
         assert_eq!(image.bytes() == intact, is_leak);
     }
     // Leaks of an image that has lost a block are not its only trouble: none of them is given back.
@@ -313,7 +313,7 @@ fn nothing_is_mended_in_the_header_as_if_it_were_a_table() {
     }
 }
 
-/// What is wrong with the table that says where the counts are; it is made anew.
+/// What is wrong with the table that says where the counts are; it is rebuilt.
 #[test]
 fn refcount_structures_that_cannot_be_used_are_made_anew() {
     for bits in [1, 16, 64] {
@@ -439,10 +439,11 @@ fn repairs_write_in_order_and_nothing_twice() {
     assert_eq!(with(&[(first, 1 << 40)]), format!("{count:#x}+512 sync {first:#x}+8 sync"));
     assert_eq!(with(&[(first, entry & !COPIED)]), format!("{first:#x}+8 sync"));
     // New blocks and their table, then the header, then the count of the old table falls.
-    let anew = with(&[(number(&intact, 48), 0)]);
-    let (structures, rest) = anew.split_once(" sync ").expect("what the header points to is durable before");
+    let rebuilt = with(&[(number(&intact, 48), 0)]);
+    let (structures, rest) =
+        rebuilt.split_once(" sync ").expect("what the header points to is durable before");
     let blocks = (intact.len() as u64 / CLUSTER).div_ceil(64);
-    assert_eq!(structures.split(' ').count() as u64, blocks + 1, "{anew}");
-    assert!(rest.starts_with("0x0+512 sync ") && rest.ends_with("+512 sync"), "{anew}");
-    assert_eq!(rest.split(' ').count(), 4, "{anew}");
+    assert_eq!(structures.split(' ').count() as u64, blocks + 1, "{rebuilt}");
+    assert!(rest.starts_with("0x0+512 sync ") && rest.ends_with("+512 sync"), "{rebuilt}");
+    assert_eq!(rest.split(' ').count(), 4, "{rebuilt}");
 }

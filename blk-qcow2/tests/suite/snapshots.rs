@@ -123,14 +123,14 @@ fn snapshots_are_counted_and_described() {
     let (found, image) = made.checked_and_repaired();
     assert_eq!(found, "0 corruptions (0 repaired), 0 leaks (0 repaired), 0 errors");
     assert!(image.bytes() == made.bytes, "nothing was to be repaired");
-    let told = described(image.storage()).unwrap();
+    let listed = described(image.storage()).unwrap();
     let expected = [("1", "before", 1 << 40, None), ("22", "", 77, None), ("", "n", 1 << 40, Some(8))];
-    assert_eq!(told.len(), 3);
-    for (told, (id, name, vm_state_bytes, instruction_count)) in told.iter().zip(expected) {
-        assert_eq!((&*told.id, &*told.name), (id, name));
-        assert_eq!((told.vm_state_bytes, told.instruction_count), (vm_state_bytes, instruction_count));
-        assert_eq!((told.date_seconds, told.date_nanoseconds), (1_700_000_000, 5));
-        assert_eq!(told.vm_clock_nanoseconds, 7);
+    assert_eq!(listed.len(), 3);
+    for (info, (id, name, vm_state_bytes, instruction_count)) in listed.iter().zip(expected) {
+        assert_eq!((&*info.id, &*info.name), (id, name));
+        assert_eq!((info.vm_state_bytes, info.instruction_count), (vm_state_bytes, instruction_count));
+        assert_eq!((info.date_seconds, info.date_nanoseconds), (1_700_000_000, 5));
+        assert_eq!(info.vm_clock_nanoseconds, 7);
     }
     let disk = image.open(Options::new());
     let checked = disk.check(RepairMode::None).unwrap();
@@ -166,7 +166,7 @@ fn a_table_that_is_wrong_is_found_and_nothing_is_given_back() {
     ] {
         let mut made = made.clone();
         made.put(at, width, value);
-        // A leak of its own, which nobody may call one.
+        // A leak of its own, which must not be reported.
         made.count(made.get(40, 8), 1);
         let report = check(&made);
         assert!(report.findings.iter().any(|finding| finding.message.contains(&expected)), "{report}");
@@ -175,7 +175,7 @@ fn a_table_that_is_wrong_is_found_and_nothing_is_given_back() {
         assert_eq!(disk.check(RepairMode::Leaks).unwrap().leaks_fixed, 0, "{expected}");
         let described = described(made.image().storage());
         let is_malformed = matches!(described, Err(Error::Malformed { .. }));
-        assert_eq!(is_malformed, expected.starts_with("entry"), "what can be told is told: {expected}");
+        assert_eq!(is_malformed, expected.starts_with("entry"), "what can be listed is listed: {expected}");
     }
 }
 
@@ -220,8 +220,8 @@ fn a_table_of_64_mib_is_described() {
             entry[14..16].copy_from_slice(&name_bytes.to_be_bytes());
             storage.write_at(start + number * bytes_of_entry, &entry).unwrap();
         }
-        let told = described(storage);
-        assert_eq!(told.map(|told| told.len()).ok(), is_read.then_some(512));
+        let listed = described(storage);
+        assert_eq!(listed.map(|listed| listed.len()).ok(), is_read.then_some(512));
     }
 }
 
@@ -306,7 +306,7 @@ fn what_snapshots_use_is_guarded() {
     }
 }
 
-/// What stands behind a snapshot's L1 table is no part of it: neither as entries, nor the next cluster.
+/// What follows a snapshot's L1 table is no part of it: neither as entries, nor the next cluster.
 #[test]
 fn what_no_snapshot_uses_is_not_guarded() {
     let Snapshots { mut made, entries, l1_tables, .. } = snapshots();

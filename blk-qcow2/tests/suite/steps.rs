@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::ops::Range;
 use std::sync::Arc;
 
-use crate::common::Below;
+use crate::common::OneBacking;
 use crate::common::log::LogStorage;
 use blk_core::{
     Access, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
@@ -36,22 +36,22 @@ struct Subject {
 }
 
 impl Subject {
-    /// A disk of some 100 clusters that ends inside of one, over a disk of `below` clusters that ends inside of one too.
-    fn new(cluster: u64, below: Option<u64>, create: Options, open: Options) -> Self {
-        Self::sized(100 * cluster - 1000 % cluster, cluster, below, create, open)
+    /// A disk of some 100 clusters that ends inside of one, over a disk of `backing` clusters that ends inside of one too.
+    fn new(cluster: u64, backing: Option<u64>, create: Options, open: Options) -> Self {
+        Self::sized(100 * cluster - 1000 % cluster, cluster, backing, create, open)
     }
 
-    fn sized(size: u64, cluster: u64, below: Option<u64>, create: Options, open: Options) -> Self {
+    fn sized(size: u64, cluster: u64, backing: Option<u64>, create: Options, open: Options) -> Self {
         let log = Arc::new(LogStorage::new(MemoryStorage::new()));
         let storage = Arc::clone(&log) as Arc<dyn Storage>;
         FORMAT.create(&storage, size, create.with("cluster_size", cluster)).unwrap();
         let mut content = vec![0; size as usize];
-        let below = below.map(|clusters| {
+        let backing = backing.map(|clusters| {
             let image = MemoryStorage::new();
             let bytes = clusters * cluster - cluster / 4;
             let storage: Arc<dyn Storage> = Arc::new(image);
             FORMAT.create(&storage, bytes, Options::new().with("cluster_size", cluster)).unwrap();
-            let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &Below(None)).unwrap();
+            let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &OneBacking(None)).unwrap();
             // Some zeroes: marks where the version has one.
             disk.write_zeroes(Extent::between(14 * cluster, bytes.min(16 * cluster)), KEPT).unwrap();
             for at in [0, 2, 4, 5, 6, 7, 9, clusters - 1] {
@@ -64,7 +64,7 @@ impl Subject {
             Arc::new(disk)
         });
         log.take();
-        let disk = FORMAT.open(storage, Access::ReadWrite, open, &Below(below)).unwrap();
+        let disk = FORMAT.open(storage, Access::ReadWrite, open, &OneBacking(backing)).unwrap();
         let text = format!("open: {}\n", log.take());
         Self { disk, content, cluster, log, text }
     }
@@ -339,7 +339,7 @@ fn large_clusters_are_copied_in_parts() {
     }
 }
 
-/// No part of a cluster is filled with what is below first and zeroed then.
+/// No part of a cluster is filled from the backing file first and zeroed then.
 #[test]
 fn zeroes_as_data_are_written_once() {
     let cluster = 1 << 18;

@@ -8,13 +8,13 @@ use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
 /// Storage in memory with a list of the operations on it, as text. Unlike a trace it also has the questions for the length.
 #[derive(Debug)]
 pub(crate) struct LogStorage {
-    below: MemoryStorage,
+    inner: MemoryStorage,
     text: Mutex<String>,
 }
 
 impl LogStorage {
-    pub(crate) fn new(below: MemoryStorage) -> Self {
-        Self { below, text: Mutex::default() }
+    pub(crate) fn new(inner: MemoryStorage) -> Self {
+        Self { inner, text: Mutex::default() }
     }
 
     /// What was done since the last time; `-` for nothing.
@@ -37,40 +37,40 @@ impl LogStorage {
 impl Storage for LogStorage {
     fn len(&self) -> Result<u64> {
         self.note("len");
-        self.below.len()
+        self.inner.len()
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
         self.note(&format!("set_len {length:x}"));
-        self.below.set_len(length)
+        self.inner.set_len(length)
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.note_extent("read", offset, buf.len() as u64);
-        self.below.read_at(offset, buf)
+        self.inner.read_at(offset, buf)
     }
 
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
         self.note_extent("write", offset, buf.len() as u64);
-        self.below.write_at(offset, buf)
+        self.inner.write_at(offset, buf)
     }
 
     fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
         self.note_extent("zero", extent.offset, extent.length);
-        self.below.write_zeroes_at(extent)
+        self.inner.write_zeroes_at(extent)
     }
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         self.note_extent("punch", extent.offset, extent.length);
-        self.below.punch_hole(extent)
+        self.inner.punch_hole(extent)
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.below.run_at(offset)
+        self.inner.run_at(offset)
     }
 
     fn sync(&self) -> Result<()> {
         self.note("sync");
-        self.below.sync()
+        self.inner.sync()
     }
 }

@@ -63,9 +63,9 @@ pub(crate) fn patch(image: &mut [u8], offset: usize, bytes: &[u8]) {
 
 /// Gives a backing file to an image that names none.
 #[derive(Debug)]
-pub(crate) struct Below(pub(crate) Option<Arc<Disk>>);
+pub(crate) struct OneBacking(pub(crate) Option<Arc<Disk>>);
 
-impl Resolver for Below {
+impl Resolver for OneBacking {
     fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
         unreachable!("the images name no file")
     }

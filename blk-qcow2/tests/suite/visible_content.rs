@@ -6,15 +6,15 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use crate::common::log::LogStorage;
-use crate::common::{Below, Image, patch};
+use crate::common::{Image, OneBacking, patch};
 use blk_core::{
     Access, DiscardFlags, Disk, Extent, MemoryStorage, Options, RepairMode, Storage, WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
 use expect_test::expect;
 
-fn open(storage: Arc<dyn Storage>, below: Option<Arc<Disk>>, options: Options) -> Disk {
-    FORMAT.open(storage, Access::ReadWrite, options, &Below(below)).unwrap()
+fn open(storage: Arc<dyn Storage>, backing: Option<Arc<Disk>>, options: Options) -> Disk {
+    FORMAT.open(storage, Access::ReadWrite, options, &OneBacking(backing)).unwrap()
 }
 
 /// A disk of so many bytes, all of them 0xbb.
@@ -125,15 +125,15 @@ fn map(disk: &Disk, mut at: u64) -> String {
     text
 }
 
-/// An image that holds data, compressed data and marks past the end of its disk, also behind what the new size takes up: no byte
-/// of them is content of the larger disk, whatever is below, and no cluster of theirs is lost.
+/// An image that holds data, compressed data and marks past the end of its disk, also past the new size: no byte
+/// of them is content of the larger disk, whatever the backing file has, and no cluster of theirs is lost.
 #[test]
 fn entries_behind_the_end_are_cleared_when_a_disk_grows() {
     const CLUSTER: u64 = 4096;
     // A table of 512 entries reaches over 2 MiB: the end of the first and the start of the second.
     let (old, new, full) = (508 * CLUSTER, 516 * CLUSTER, 520 * CLUSTER);
     for compat in ["1.1", "0.10"] {
-        for below in [0, old, 510 * CLUSTER, full] {
+        for backing in [0, old, 510 * CLUSTER, full] {
             let create = Options::new().with("cluster_size", CLUSTER).with("compat", compat);
             let image = Image::new(full, create);
             let disk = image.open(Options::new());
@@ -151,24 +151,24 @@ fn entries_behind_the_end_are_cleared_when_a_disk_grows() {
             let mut bytes = image.bytes();
             patch(&mut bytes, 24, &old.to_be_bytes());
             let storage = Arc::new(MemoryStorage::from_bytes(&bytes));
-            let disk = open(storage, (below > 0).then(|| full_disk(below)), Options::new());
+            let disk = open(storage, (backing > 0).then(|| full_disk(backing)), Options::new());
             disk.resize(new).unwrap();
             let mut read = vec![1; new as usize];
             disk.read(0, &mut read).unwrap();
-            assert!(read[old as usize..].iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+            assert!(read[old as usize..].iter().all(|byte| *byte == 0), "{compat} {backing:#x}");
             assert!(
                 read[507 * CLUSTER as usize..old as usize].iter().all(|byte| *byte == 7),
-                "{compat} {below:#x}"
+                "{compat} {backing:#x}"
             );
-            let shown = below.min(old).min(507 * CLUSTER) as usize;
-            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {below:#x}");
+            let shown = backing.min(old).min(507 * CLUSTER) as usize;
+            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {backing:#x}");
             disk.flush().unwrap();
             let checked = disk.check(RepairMode::None).unwrap();
-            assert!(checked.is_clean(), "{compat} {below:#x}: {checked}");
+            assert!(checked.is_clean(), "{compat} {backing:#x}: {checked}");
             disk.resize(full).unwrap();
             let mut read = vec![1; (full - new) as usize];
             disk.read(new, &mut read).unwrap();
-            assert!(read.iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+            assert!(read.iter().all(|byte| *byte == 0), "{compat} {backing:#x}");
         }
     }
 }
@@ -181,12 +181,12 @@ fn nothing_comes_to_light_when_a_disk_grows() {
     let (old, new) = (10 * CLUSTER + 2048, 13 * CLUSTER + 1024);
     let mut text = String::new();
     for compat in ["1.1", "0.10"] {
-        for below in
+        for backing in
             [0, old - 512, old, old + 512, 11 * CLUSTER, 11 * CLUSTER + 512, 12 * CLUSTER, 20 * CLUSTER]
         {
             let create = Options::new().with("cluster_size", CLUSTER).with("compat", compat);
             let image = Image::new(20 * CLUSTER, create);
-            if below == 20 * CLUSTER {
+            if backing == 20 * CLUSTER {
                 let disk = image.open(Options::new());
                 write(&disk, 12 * CLUSTER, CLUSTER);
                 disk.close().unwrap();
@@ -194,16 +194,16 @@ fn nothing_comes_to_light_when_a_disk_grows() {
             let mut bytes = image.bytes();
             patch(&mut bytes, 24, &old.to_be_bytes());
             let log = Arc::new(LogStorage::new(MemoryStorage::from_bytes(&bytes)));
-            let disk = open(Arc::clone(&log) as _, (below > 0).then(|| full_disk(below)), Options::new());
+            let disk = open(Arc::clone(&log) as _, (backing > 0).then(|| full_disk(backing)), Options::new());
             log.take();
             disk.resize(new).unwrap();
-            let _ = write!(text, "version {compat} over {below:#x}: {}\n ", log.take());
+            let _ = write!(text, "version {compat} over {backing:#x}: {}\n ", log.take());
             let _ = writeln!(text, "{}", map(&disk, 10 * CLUSTER));
             let mut read = vec![1; new as usize];
             disk.read(0, &mut read).unwrap();
-            let shown = below.min(old) as usize;
-            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {below:#x}");
-            assert!(read[shown..].iter().all(|byte| *byte == 0), "{compat} {below:#x}");
+            let shown = backing.min(old) as usize;
+            assert!(read[..shown].iter().all(|byte| *byte == 0xbb), "{compat} {backing:#x}");
+            assert!(read[shown..].iter().all(|byte| *byte == 0), "{compat} {backing:#x}");
             disk.flush().unwrap();
             let checked = disk.check(RepairMode::None).unwrap();
             assert!(checked.is_clean(), "{checked}");
@@ -320,9 +320,9 @@ fn a_disk_tells_its_cluster_size_and_the_disk_below() {
     assert_eq!((limits.zero_granularity, limits.discard_granularity), (8192, 8192));
     assert!(alone.backing().is_none());
     drop(alone);
-    let below = full_disk(65_536);
-    let disk = open(image.storage(), Some(Arc::clone(&below)), Options::new());
-    assert!(disk.backing().is_some_and(|found| Arc::ptr_eq(found, &below)));
+    let backing = full_disk(65_536);
+    let disk = open(image.storage(), Some(Arc::clone(&backing)), Options::new());
+    assert!(disk.backing().is_some_and(|found| Arc::ptr_eq(found, &backing)));
 }
 
 /// Zeroes over clusters of which every other one has data: none is left out, however many there are.

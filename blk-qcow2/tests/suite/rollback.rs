@@ -1,4 +1,4 @@
-//! Requests that are refused or fail half-way: what they have taken is given back, and nobody else waits or pays for them.
+//! Requests that are refused or fail half-way: what they have allocated is freed, and no other request waits or pays for them.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -51,7 +51,7 @@ fn pack(disk: &Disk, cluster: u64) -> Result<(), Error> {
 fn compressed_clusters_that_could_not_be_written_give_back_their_room() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());
     let fail = || subject.fault.add_rule(FaultRule::fail(5).on(Operation::Write));
-    // The first makes a host cluster, which nobody needs then.
+    // The first makes a host cluster, which is not needed then.
     fail();
     assert!(matches!(pack(&subject.disk, 0), Err(Error::Io { .. })));
     subject.must_be_clean();
