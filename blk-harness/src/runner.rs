@@ -6,6 +6,7 @@ use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::race::RaceEngine;
 use blk_verify::scenario::Scenario;
+use blk_verify::statistics::Counter;
 use blk_verify::target::{ImageTarget, Target};
 use blk_verify::{Engine, Outcome, RunOptions};
 use serde_json::Value;
@@ -76,11 +77,12 @@ impl Runner for Requests {
     fn summary(&self) -> Value {
         let mut stats = self.plain.stats().clone();
         stats.merge(self.watching.stats());
-        serde_json::to_value(stats.summary()).unwrap_or_default()
+        stats.summary()
     }
 
     fn missing(&self) -> Option<&'static str> {
-        let compared = self.plain.stats().bytes_compared + self.watching.stats().bytes_compared;
+        let of = |engine: &Engine| engine.stats().get(Counter::BytesCompared);
+        let compared = of(&self.plain) + of(&self.watching);
         (compared == 0).then_some("compared nothing")
     }
 }
@@ -111,7 +113,7 @@ impl Runner for Crashes {
     }
 
     fn missing(&self) -> Option<&'static str> {
-        (self.engine.stats().states == 0).then_some("crashed nowhere")
+        (self.engine.stats().get(Counter::States) == 0).then_some("crashed nowhere")
     }
 }
 
@@ -155,7 +157,7 @@ impl Runner for Faults {
     }
 
     fn missing(&self) -> Option<&'static str> {
-        (self.engine.stats().faults == 0).then_some("let nothing fail")
+        (self.engine.stats().get(Counter::Faults) == 0).then_some("let nothing fail")
     }
 }
 
@@ -178,10 +180,10 @@ impl Runner for Races {
     }
 
     fn summary(&self) -> Value {
-        serde_json::to_value(self.engine.stats().summary()).unwrap_or_default()
+        self.engine.stats().summary()
     }
 
     fn missing(&self) -> Option<&'static str> {
-        (self.engine.stats().interleaved == 0).then_some("interleaved nothing")
+        (self.engine.stats().get(Counter::Interleaved) == 0).then_some("interleaved nothing")
     }
 }

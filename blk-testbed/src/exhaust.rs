@@ -3,9 +3,10 @@
 //! A unit of work is one way to make the three clusters, in one configuration, and all sequences on top. A sequence is judged
 //! from its last request on: crashes before it are those of the shorter sequence that it begins with.
 
-use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
+use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::generate::{Exhaustive, alphabet, setups};
 use blk_verify::scenario::{Backing, Config, Request, Scenario};
+use blk_verify::statistics::Statistics;
 use blk_verify::{Finding, Outcome};
 
 use crate::{QCOW2, Qcow2Target};
@@ -69,7 +70,7 @@ impl Unit {
     ///
     /// # Errors
     /// What was found, and the scenario that shows it.
-    pub fn run(&self, step: usize) -> Result<CrashStats, Box<(Finding, Scenario)>> {
+    pub fn run(&self, step: usize) -> Result<Statistics, Box<(Finding, Scenario)>> {
         let mut engine = CrashEngine::new(CrashOptions::exhaustive());
         for sequence in self.sequences().step_by(step) {
             engine.judge_from(self.setup.len() + sequence.requests.len() - 1);

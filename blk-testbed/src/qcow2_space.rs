@@ -147,6 +147,7 @@ fn geometry(config: &Config) -> Geometry {
         table_reach_bytes: slice / 8 * cluster,
         compressed_unit_bytes: Some(cluster),
         alignment_bytes: 1,
+        size_is_file_length: false,
     }
 }
 

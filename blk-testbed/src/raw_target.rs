@@ -18,7 +18,11 @@ pub static RAW: Space = Space {
     unit: PLAIN.unit,
     has_backing: false,
     legalize: no_contradictions,
-    geometry: |config| Geometry { compressed_unit_bytes: None, ..PLAIN.geometry(config) },
+    geometry: |config| Geometry {
+        compressed_unit_bytes: None,
+        size_is_file_length: true,
+        ..PLAIN.geometry(config)
+    },
     tune: not_tuned,
 };
 

@@ -4,9 +4,10 @@ use blk_core::storage::Step;
 use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, exhaust};
 use blk_verify::Outcome;
-use blk_verify::crash::{CrashEngine, CrashOptions, CrashStats};
+use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::scenario::{Config, Scenario};
+use blk_verify::statistics::{Counter, Statistics, Tally};
 
 fn run_all(engine: &mut CrashEngine, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {
@@ -50,16 +51,20 @@ fn seeded_scenarios_survive_every_crash() {
         run_all(&mut engine, Generator::new(&QCOW2, 1, growing).take(count));
     }
     stats.merge(engine.stats());
-    println!("{stats}\n{:?}\n{:?}", stats.steps, stats.lost);
-    assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
-    assert!(stats.with_losses * 2 > stats.distinct, "{stats}");
-    assert!(stats.recoveries > 100 && stats.recovery_states > stats.recoveries, "{stats}");
-    assert!(stats.further_requests >= 50 * stats.distinct, "{stats}");
+    println!("{stats}");
+    assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 9, "{stats}");
+    assert!(stats.get(Counter::WithLosses) * 2 > stats.get(Counter::Distinct), "{stats}");
+    assert!(
+        stats.get(Counter::Recoveries) > 100
+            && stats.get(Counter::RecoveryStates) > stats.get(Counter::Recoveries),
+        "{stats}"
+    );
+    assert!(stats.get(Counter::FollowUps) >= 50 * stats.get(Counter::Distinct), "{stats}");
     for step in [&steps::WRITE_AIO, &steps::L2_UPDATE, &steps::REFBLOCK_UPDATE_PART, &steps::CLUSTER_FREE] {
-        assert!(stats.lost.contains_key(&step), "{step:?} was never lost: {:?}", stats.lost);
+        assert!(stats.tallied(Tally::StepsLost, [step.name, "", ""]) > 0, "{step:?} was never lost: {stats}");
     }
     for step in STEPS {
-        assert!(stats.steps.contains_key(&step), "never crashed at {step:?}: {:?}", stats.steps);
+        assert!(stats.tallied(Tally::Steps, [step.name, "", ""]) > 0, "never crashed at {step:?}: {stats}");
     }
 }
 
@@ -70,7 +75,7 @@ const STEP: usize = 401;
 fn short_sequences_over_clusters_of_every_kind_survive_every_crash() {
     let units = exhaust::units();
     assert_eq!((units.len(), units[0].total()), (5 * 125, 25 + 25 * 25 + 25 * 25 * 25));
-    let mut stats = CrashStats::default();
+    let mut stats = Statistics::default();
     for unit in units {
         match unit.run(STEP) {
             Ok(counted) => stats.merge(&counted),
@@ -78,5 +83,5 @@ fn short_sequences_over_clusters_of_every_kind_survive_every_crash() {
         }
     }
     println!("{stats}");
-    assert!(stats.distinct > 50_000, "{stats}");
+    assert!(stats.get(Counter::Distinct) > 50_000, "{stats}");
 }

@@ -11,6 +11,7 @@ use blk_verify::Outcome;
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::scenario::{Config, Scenario};
+use blk_verify::statistics::{Counter, Tally};
 use blk_verify::target::ImageTarget;
 
 fn sweep(engine: &mut FaultEngine, target: &dyn ImageTarget, scenarios: impl Iterator<Item = Scenario>) {
@@ -39,14 +40,26 @@ fn seeded_scenarios_survive_every_failure() {
     sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 2, limits).take(500));
     let stats = engine.stats();
     eprintln!("{stats}");
-    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+    assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 8, "{stats}");
     // Of each kind of operation, and in each way: the request fails, or only the next flush; the handle is poisoned, or goes on.
-    assert!(stats.kinds.iter().all(|count| *count > 0), "{stats}");
-    assert!(stats.surfaced * 100 > stats.faults * 95, "{stats}");
-    assert!(stats.failed_requests > 0 && stats.failed_requests < stats.faults, "{stats}");
-    assert!(stats.poisoned > 0 && stats.reopened < stats.faults, "{stats}");
-    assert!(stats.lossy > 0 && stats.repairs > 0 && stats.repair_faults > 0, "{stats}");
-    assert!(stats.further_requests >= 50 * stats.faults, "{stats}");
+    assert!(stats.different(Tally::KindsFaulted) == 6, "{stats}");
+    assert!(stats.get(Counter::Surfaced) * 100 > stats.get(Counter::Faults) * 95, "{stats}");
+    assert!(
+        stats.get(Counter::FailedRequests) > 0
+            && stats.get(Counter::FailedRequests) < stats.get(Counter::Faults),
+        "{stats}"
+    );
+    assert!(
+        stats.get(Counter::Poisoned) > 0 && stats.get(Counter::Reopened) < stats.get(Counter::Faults),
+        "{stats}"
+    );
+    assert!(
+        stats.get(Counter::LossySyncs) > 0
+            && stats.get(Counter::Repairs) > 0
+            && stats.get(Counter::RepairFaults) > 0,
+        "{stats}"
+    );
+    assert!(stats.get(Counter::FollowUps) >= 50 * stats.get(Counter::Faults), "{stats}");
 }
 
 /// All ways in which anything can fail, in scenarios of few requests over few clusters.
@@ -58,8 +71,12 @@ fn small_scenarios_survive_everything_that_is_possible() {
     sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 4, limits).take(25));
     let stats = engine.stats();
     eprintln!("{stats}");
-    assert_eq!((stats.sampled, stats.faults), (0, stats.possible), "{stats}");
-    assert!(stats.faults > 2000, "{stats}");
+    assert_eq!(
+        (stats.get(Counter::Sampled), stats.get(Counter::Faults)),
+        (0, stats.get(Counter::PossibleFaults)),
+        "{stats}"
+    );
+    assert!(stats.get(Counter::Faults) > 2000, "{stats}");
 }
 
 #[test]
@@ -69,8 +86,8 @@ fn raw_disks_survive_every_failure() {
     sweep(&mut engine, &RawTarget, Generator::new(&RAW, 7, limits()).take(300));
     let stats = engine.stats();
     eprintln!("{stats}");
-    assert!(stats.kinds.iter().all(|count| *count > 0), "{stats}");
-    assert!(stats.poisoned > 0 && stats.lossy > 0, "{stats}");
+    assert!(stats.different(Tally::KindsFaulted) == 6, "{stats}");
+    assert!(stats.get(Counter::Poisoned) > 0 && stats.get(Counter::LossySyncs) > 0, "{stats}");
 }
 
 /// Steps that the driver tells right before an operation of the storage, as far as its own images have what it takes: nothing
@@ -105,15 +122,15 @@ fn the_corpus_survives_every_failure_and_reaches_every_step() {
     paths.retain(|path| path.extension().is_some_and(|extension| extension == "trace"));
     paths.sort();
     assert!(paths.len() >= 19, "{} traces", paths.len());
-    let mut reached: BTreeSet<&Step> = BTreeSet::new();
+    let mut reached: BTreeSet<&str> = BTreeSet::new();
     for path in paths {
         let scenario = Scenario::from_text(&fs::read_to_string(&path).unwrap()).unwrap();
         // Clusters of 2 MiB, compressed again and again, take their time.
         let faults_max = if scenario.config.size_bytes > 1 << 30 { 2 } else { 30 };
         let mut engine = FaultEngine::new(FaultOptions { faults_max, ..FaultOptions::default() });
         sweep(&mut engine, &Qcow2Target, std::iter::once(scenario));
-        reached.extend(engine.stats().steps.keys());
+        reached.extend(engine.stats().entries(Tally::StepsFaulted).map(|([step, ..], _)| step));
     }
-    let missing: Vec<&Step> = STEPS.into_iter().filter(|step| !reached.contains(step)).collect();
+    let missing: Vec<&Step> = STEPS.into_iter().filter(|step| !reached.contains(step.name)).collect();
     assert!(missing.is_empty(), "no fault at {missing:?}, only at {reached:?}");
 }

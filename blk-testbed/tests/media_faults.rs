@@ -4,9 +4,9 @@
 use std::sync::Arc;
 
 use blk_core::{DiscardFlags, Disk, Extent, MemoryStorage, Storage, WriteFlags, ZeroFlags};
+use blk_sim::{Change, Durability, Host, Operation, Settings};
 use blk_testbed::Qcow2Target;
 use blk_testbed::hostile::{self, ImageStats};
-use blk_verify::medium::{Change, History, Medium, Operation};
 use blk_verify::scenario::Config;
 use blk_verify::target::{ImageTarget, Prepared};
 use rand::rngs::SmallRng;
@@ -32,12 +32,12 @@ const LIES: [Lie; 4] = [Lie::Garbage, Lie::LostFlush, Lie::Misdirected, Lie::Sta
 /// An image in use, and the log of what was done to it.
 fn work(rng: &mut SmallRng, prepared: &dyn Prepared) -> (MemoryStorage, Vec<Operation>) {
     let start = prepared.fresh().unwrap();
-    let medium = Arc::new(Medium::new(start.duplicate()));
-    let disk = prepared.open(Arc::clone(&medium) as _).unwrap();
+    let host = Arc::new(Host::new(start.duplicate(), Settings::crashing()));
+    let disk = prepared.open(Arc::clone(&host) as _).unwrap();
     for _ in 0..rng.random_range(2..12) {
         change(rng, &disk);
     }
-    (start, medium.take_log())
+    (start, host.take_log())
 }
 
 fn change(rng: &mut SmallRng, disk: &Disk) {
@@ -56,15 +56,15 @@ fn change(rng: &mut SmallRng, disk: &Disk) {
 
 /// What such a medium holds after the log.
 fn lied(rng: &mut SmallRng, start: &MemoryStorage, log: &[Operation], lie: Lie) -> MemoryStorage {
-    let mut history = History::new(start.duplicate(), ATOM_BYTES).unwrap();
+    let mut durability = Durability::new(start.duplicate(), ATOM_BYTES);
     for operation in log {
         let lost = lie == Lie::LostFlush && operation.change == Change::Sync && rng.random_range(0..3) > 0;
         if !lost {
-            history.apply(operation).unwrap();
+            durability.apply(operation).unwrap();
         }
     }
-    let kept: Vec<bool> = history.items().iter().map(|_| rng.random_range(0..4) > 0).collect();
-    let (image, _) = history.image(&kept).unwrap();
+    let kept: Vec<bool> = durability.items().iter().map(|_| rng.random_range(0..4) > 0).collect();
+    let (image, _) = durability.image(&kept).unwrap();
     let atoms = image.len().unwrap() / ATOM_BYTES;
     let mut atom = [0; ATOM_BYTES as usize];
     let (from, to) = (rng.random_range(0..atoms) * ATOM_BYTES, rng.random_range(0..atoms) * ATOM_BYTES);

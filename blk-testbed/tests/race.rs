@@ -7,6 +7,7 @@ use blk_verify::Outcome;
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::{RaceEngine, StressOptions, stress};
 use blk_verify::scenario::{Config, RequestKind, Scenario};
+use blk_verify::statistics::{Counter, Tally};
 
 /// Schedules of the seeded test; more of them are for `blk-race`.
 const SCHEDULES: usize = 20_000;
@@ -23,12 +24,15 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     }
     let stats = engine.stats();
     println!("{stats}");
-    assert!(stats.interleaved_percent() >= 40, "{stats}");
-    assert!(stats.accepted * 10 > stats.requests * 9, "{stats}");
+    assert!(stats.get(Counter::Interleaved) * 100 >= stats.get(Counter::Scenarios) * 40, "{stats}");
+    assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 9, "{stats}");
     let alone = [RequestKind::Resize, RequestKind::Reopen];
     let together = || RequestKind::ALL.into_iter().filter(|kind| !alone.contains(kind));
     for (earlier, later) in together().flat_map(|earlier| together().map(move |later| (earlier, later))) {
-        assert!(stats.overlap_count(earlier, later) > 0, "no {later:?} during a {earlier:?}: {stats}");
+        assert!(
+            stats.tallied(Tally::Overlaps, [earlier.name(), later.name(), ""]) > 0,
+            "no {later:?} during a {earlier:?}: {stats}"
+        );
     }
 }
 
@@ -42,8 +46,8 @@ fn crashes_in_the_middle_of_races_find_nothing() {
     }
     let stats = engine.crashes();
     println!("{stats}");
-    assert!(stats.scenarios > 100 && stats.distinct > 5000, "{stats}");
-    assert!(stats.states > stats.distinct, "{stats}");
+    assert!(stats.get(Counter::Scenarios) > 100 && stats.get(Counter::Distinct) > 5000, "{stats}");
+    assert!(stats.get(Counter::States) > stats.get(Counter::Distinct), "{stats}");
 }
 
 /// The same scenario, run again and again on one engine and on fresh ones.
@@ -52,9 +56,9 @@ fn a_schedule_is_a_pure_function_of_the_scenario() {
     let mut used = RaceEngine::new();
     for scenario in Generator::new(&QCOW2, 5, Limits::racing()).take(300) {
         let points_of = |engine: &mut RaceEngine, scenario: &Scenario| {
-            let before = (engine.stats().points, engine.stats().switches);
+            let before = (engine.stats().get(Counter::Points), engine.stats().get(Counter::Switches));
             assert_eq!(engine.run(&Qcow2Target, scenario), Outcome::Clean, "{scenario}");
-            (engine.stats().points - before.0, engine.stats().switches - before.1)
+            (engine.stats().get(Counter::Points) - before.0, engine.stats().get(Counter::Switches) - before.1)
         };
         let first = points_of(&mut used, &scenario);
         let reread = Scenario::from_text(&scenario.to_text()).unwrap();
@@ -70,9 +74,9 @@ fn the_order_of_scenarios_does_not_decide_which_are_crashed() {
     let crashed = |order: &mut dyn Iterator<Item = &Scenario>| -> HashSet<String> {
         let mut engine = RaceEngine::with_crashes(4);
         let was_crashed = |scenario: &&Scenario| {
-            let before = engine.crashes().scenarios;
+            let before = engine.crashes().get(Counter::Scenarios);
             assert_eq!(engine.run(&Qcow2Target, scenario), Outcome::Clean, "{scenario}");
-            engine.crashes().scenarios > before
+            engine.crashes().get(Counter::Scenarios) > before
         };
         order.filter(was_crashed).map(Scenario::to_text).collect()
     };
@@ -88,7 +92,7 @@ fn threads_find_nothing() {
             Config { size_bytes: 256 << 10, ..Config::default() }.with("cluster_size", cluster_bytes);
         let options = StressOptions { seed, lanes: 4, requests: 4000, config };
         match stress(&Qcow2Target, &options) {
-            Ok(stats) => assert!(stats.met > 0, "{stats}"),
+            Ok(stats) => assert!(stats.get(Counter::Met) > 0, "{stats}"),
             Err(finding) => panic!("{}", finding.report),
         }
     }

@@ -1,57 +1,35 @@
 //! Crashes: after every operation of the storage, what may be left is opened and judged.
 //!
-//! A scenario runs on a [`Medium`]. At each of its operations, the images that a crash may leave are made from the durable one
-//! and subsets of what is pending ([`crate::medium`]); each distinct image is opened, checked, repaired and used once
-//! (`judge`); then what its guest sees is held against what was asked up to that moment (`content`).
+//! A scenario runs on a [`Host`] that keeps a log. The log is then gone through: at each operation, the images that a crash
+//! may leave are made from the durable one and subsets of what is pending ([`blk_sim::States`]); each distinct image is opened,
+//! checked, repaired and used once (`judge`); then what its guest sees is held against what the model allows at that time.
 
-mod content;
-mod drive;
-mod explain;
+mod cache;
 mod explore;
-pub(crate) mod further;
-mod judge;
-mod known;
-mod recovery;
-mod stats;
-mod violation;
 
-use std::collections::{HashMap, HashSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::storage;
-use blk_core::{Disk, Extent};
+use blk_core::Error;
+use blk_sim::scheduler::{Control, Tasks};
+use blk_sim::{Host, Settings};
 
-use crate::engine::panic_finding;
+use crate::explain::{Scene, finding};
+use crate::follow_up::FollowUps;
+use crate::images::Images;
 use crate::journal::Journal;
-use crate::medium::{History, Medium};
-use crate::perform::Performer;
+use crate::model::Model;
+use crate::promise::{Kept, Promise, Violation};
 use crate::report::Finding;
-use crate::scenario::{Config, Repair, Request, Scenario};
-use crate::space::Geometry;
-use crate::target::{ImageTarget, Prepared, legal_config};
-use crate::{Outcome, Signature};
-use content::{Allowed, Content};
-use drive::Trouble;
-use explore::Place;
-use known::Known;
-pub(crate) use violation::Violation;
-
-pub(crate) use content::sector_of;
-pub(crate) use explain::fate;
-pub(crate) use further::Further;
-pub(crate) use judge::{Depth, Judge};
-pub use stats::CrashStats;
-pub use violation::Clause;
+use crate::run::{Run, guarded};
+use crate::scenario::bounds::LANES_MAX;
+use crate::scenario::{Request, Scenario};
+use crate::statistics::{Counter, Statistics};
+use crate::target::ImageTarget;
+use crate::{Outcome, explain};
+pub(crate) use explore::{Explorer, History, Place};
 
 /// A smaller disk takes no less time than one of this size, bytes.
 const SMALL_BYTES: u64 = 8 << 10;
-
-/// With fewer states than this, not every crash point is judged.
-const SPREAD_STATES: u64 = 256;
-
-/// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
-const RARE_POINTS: u64 = 2;
 
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -76,8 +54,8 @@ pub struct CrashOptions {
     pub size_bytes_max: u64,
     /// Crash points before this request, counted from 0, are judged in another scenario that begins alike.
     pub from_request: usize,
-    /// One distinct image in so many is used further; at least 1, which is all of them. It takes most of the time.
-    pub further_one_in: u64,
+    /// One distinct image in so many gets follow-up requests; at least 1, which is all of them. They take most of the time.
+    pub follow_up_one_in: u64,
     /// Which promises are judged.
     pub profile: Profile,
 }
@@ -90,7 +68,7 @@ impl Default for CrashOptions {
             bytes_per_scenario: 16 << 20,
             size_bytes_max: 8 << 20,
             from_request: 0,
-            further_one_in: 1,
+            follow_up_one_in: 1,
             profile: Profile::Strict,
         }
     }
@@ -102,9 +80,9 @@ impl CrashOptions {
         self.states_per_scenario.min(self.bytes_per_scenario / size.max(SMALL_BYTES))
     }
 
-    /// For scenarios without end: fewer states of each, and one image in four is used further.
+    /// For scenarios without end: fewer states of each, and one image in four gets follow-up requests.
     pub fn fuzzing() -> Self {
-        Self { states_per_scenario: 800, further_one_in: 4, ..Self::default() }
+        Self { states_per_scenario: 800, follow_up_one_in: 4, ..Self::default() }
     }
 
     /// Every state of every crash point, up to 4096 at each.
@@ -116,45 +94,22 @@ impl CrashOptions {
             ..Self::default()
         }
     }
+
+    /// For a race, which is run far more often than it is crashed.
+    pub(crate) fn racing() -> Self {
+        Self { states_per_point: 12, states_per_scenario: 400, size_bytes_max: 256 << 10, ..Self::default() }
+    }
 }
 
 /// Crashes scenarios.
 #[derive(Debug, Default)]
 pub struct CrashEngine {
     options: CrashOptions,
-    further: Further,
-    stats: CrashStats,
+    follow_ups: FollowUps,
+    tasks: Tasks,
+    images: Option<Images>,
+    stats: Statistics,
 }
-
-/// One scenario while it runs.
-struct Run<'a> {
-    options: CrashOptions,
-    further: &'a Further,
-    stats: &'a mut CrashStats,
-    journal: &'a Journal,
-    prepared: &'a dyn Prepared,
-    geometry: Geometry,
-    medium: Arc<Medium>,
-    history: History,
-    /// Open but for the moment of its reopening.
-    disk: Option<Disk>,
-    performer: Performer,
-    content: Content,
-    allowed: Allowed,
-    /// Host and guest clusters touched since the last flush: so many may have leaked.
-    touched: HashSet<(bool, u64)>,
-    known: Known,
-    states_left: u64,
-    /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
-    stride: u64,
-    /// Crash points of a rare kind, by step: some of each are judged even so.
-    rare: HashMap<&'static storage::Step, u64>,
-    /// Whether crash points are judged now.
-    is_judging: bool,
-    place: &'a mut Place,
-}
-
-type Step = Result<(), Box<Finding>>;
 
 impl CrashEngine {
     /// An engine with these options.
@@ -163,7 +118,7 @@ impl CrashEngine {
     }
 
     /// What all runs so far did.
-    pub fn stats(&self) -> &CrashStats {
+    pub fn stats(&self) -> &Statistics {
         &self.stats
     }
 
@@ -174,210 +129,77 @@ impl CrashEngine {
 
     /// Runs one scenario on a fresh image, and crashes it at every operation. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
-        self.stats.scenarios += 1;
-        let journal = Journal::new();
+        self.stats.add(Counter::Scenarios, 1);
+        let before = self.images.take();
+        let prepared = Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max);
+        let images = match prepared {
+            Ok(images) => images,
+            Err(outcome) => return outcome,
+        };
+        self.follow_ups.prepare(images.space, &images.config);
+        let journal = Arc::new(Journal::new());
         let mut place = Place::default();
-        let guarded = AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal, &mut place));
-        match catch_unwind(guarded) {
-            Ok(outcome) => outcome,
-            Err(payload) => {
-                let mut finding = panic_finding(payload.as_ref());
-                finding.report.push_str(&place.describe(&journal));
-                finding.request_number = place.request_number;
-                Outcome::Finding(Box::new(finding))
-            }
-        }
-    }
-
-    fn run_unguarded(
-        &mut self,
-        target: &dyn ImageTarget,
-        scenario: &Scenario,
-        journal: &Journal,
-        place: &mut Place,
-    ) -> Outcome {
-        let config = match legal_config(target, &scenario.config) {
-            Ok(config) => config,
-            Err(why) => return Outcome::Refused(why),
-        };
-        let geometry = target.space().geometry(&config);
-        if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
-            return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
-        }
-        let prepared = match target.prepare(&config) {
-            Ok(prepared) => prepared,
-            Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
-        };
-        self.further.prepare(target.space(), &config);
-        match Run::start(self, &*prepared, (&config, geometry), journal, place) {
-            Ok(mut run) => match run.all(scenario) {
-                Ok(()) => Outcome::Clean,
-                Err(finding) => Outcome::Finding(finding),
-            },
-            Err(error) => Outcome::Refused(format!("the image cannot be made: {error}")),
-        }
-    }
-}
-
-impl<'a> Run<'a> {
-    fn start(
-        engine: &'a mut CrashEngine,
-        prepared: &'a dyn Prepared,
-        (config, geometry): (&Config, Geometry),
-        journal: &'a Journal,
-        place: &'a mut Place,
-    ) -> blk_core::Result<Self> {
-        let image = prepared.fresh()?;
-        let medium = Arc::new(Medium::new(image.duplicate()));
-        let disk = prepared.open(medium.clone())?;
-        let content = Content::read(&prepared.reference()?)?;
-        let states = engine.options.states_for(content.size());
-        let atom_bytes = u64::from(config.atom_bytes);
-        Ok(Self {
-            options: engine.options,
-            further: &engine.further,
-            stats: &mut engine.stats,
-            journal,
-            prepared,
-            geometry,
-            history: History::new(image, atom_bytes)?,
-            medium,
-            disk: Some(disk),
-            performer: Performer::default(),
-            allowed: Allowed::new(&content),
-            content,
-            touched: HashSet::new(),
-            known: Known::default(),
-            states_left: states,
-            stride: (SPREAD_STATES / states.max(1)).max(1),
-            rare: HashMap::new(),
-            is_judging: true,
-            place,
+        let outcome = guarded(|| Ok(self.crash(&images, scenario, &journal, &mut place)), Err);
+        self.images = Some(images);
+        outcome.unwrap_or_else(|mut finding: Finding| {
+            finding.report.push_str(&place.describe(&journal));
+            finding.request_number = place.request_number(&journal);
+            Outcome::Finding(Box::new(finding))
         })
     }
 
-    fn all(&mut self, scenario: &Scenario) -> Step {
-        for (index, request) in scenario.requests.iter().enumerate() {
-            self.is_judging = index >= self.options.from_request;
-            self.make(*request)?;
+    fn crash(
+        &mut self,
+        images: &Images,
+        scenario: &Scenario,
+        journal: &Arc<Journal>,
+        place: &mut Place,
+    ) -> Outcome {
+        let host = Arc::new(Host::new(images.fresh.duplicate(), Settings::crashing()));
+        let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), true);
+        let lanes = usize::from(images.config.lanes.clamp(1, LANES_MAX));
+        let mut run = Run::new(images, host, Arc::clone(journal), model, lanes);
+        let ran = self.all(&mut run, scenario, lanes);
+        self.stats.merge(&run.checker.stats());
+        if let Err(violation) = ran {
+            return Outcome::Finding(live(&run, journal, &violation));
         }
-        self.is_judging = true;
-        self.make(Request::Flush)?;
-        self.place.request_number = 0;
-        self.disk().close().map_err(|error| self.live(&Trouble::Failed(error)))?;
-        self.explore()?;
-        self.flushed()
-    }
-
-    fn disk(&self) -> &Disk {
-        self.disk.as_ref().expect("the disk is open between reopens")
-    }
-
-    fn make(&mut self, request: Request) -> Step {
-        let number = self.journal.enter(request);
-        self.place.request_number = number;
-        self.stats.requests += 1;
-        match request {
-            Request::Reopen { kill } => return self.reopen(kill),
-            Request::Check { repair } => return self.check(repair),
-            _ => {}
-        }
-        let predicted = self.content.predict(number, request, self.geometry.fill_bytes());
-        if let Some(predicted) = &predicted {
-            self.allowed.begin(&self.content, predicted);
-            self.touch(false, predicted.extent);
-        }
-        if let Request::Resize { size } = request
-            && size <= self.options.size_bytes_max
-        {
-            self.allowed.resize(size);
-            // Clusters that come or go are touched: the new ones may be marked, in tables of their own.
-            let old = self.content.size();
-            self.touch(false, Extent::between(old.min(size), old.max(size)));
-        }
-        let succeeded = self.perform(number, request)?;
-        self.explore()?;
-        let disk = self.disk.as_ref().expect("the disk is open between reopens");
-        let settled = drive::settle(disk, &mut self.content, request, predicted.as_ref(), succeeded);
-        settled.map_err(|trouble| self.live(&trouble))?;
-        if let Some(predicted) = &predicted {
-            self.allowed.note(&self.content, predicted.extent);
-        }
-        self.stats.accepted += u64::from(succeeded);
-        if succeeded { self.promise(request) } else { Ok(()) }
-    }
-
-    fn perform(&mut self, number: u32, request: Request) -> Result<bool, Box<Finding>> {
-        if let Request::Resize { size } = request
-            && size > self.options.size_bytes_max
-        {
-            return Ok(false);
-        }
-        let disk = self.disk.as_ref().expect("the disk is open between reopens");
-        let fill_bytes = self.geometry.fill_bytes();
-        let performed = drive::perform(&mut self.performer, disk, &self.content, number, request, fill_bytes);
-        performed.map_err(|trouble| self.live(&trouble))
-    }
-
-    /// What a request that has succeeded promises about crashes from now on.
-    fn promise(&mut self, request: Request) -> Step {
-        match request {
-            Request::Flush => self.flushed(),
-            Request::Write { fua: true, offset, length, .. }
-            | Request::WriteZeroes { fua: true, offset, length, .. } => {
-                self.allowed.flushed_part(&self.content, Extent::new(offset, length));
-                self.explore_all()
-            }
-            _ => Ok(()),
+        let history = History::of(&run);
+        drop(run);
+        let mut explorer =
+            Explorer::new(self.options, images, journal, &self.follow_ups, &mut self.stats, place);
+        match explorer.explore(&history) {
+            Ok(None) => Outcome::Clean,
+            Ok(Some(finding)) => Outcome::Finding(finding),
+            Err(error) => Outcome::Finding(memory(journal, &error)),
         }
     }
 
-    /// Everything is durable: whatever is still pending must not matter any more.
-    fn flushed(&mut self) -> Step {
-        self.allowed.flushed(&self.content);
-        self.touched.clear();
-        self.explore_all()
-    }
-
-    fn reopen(&mut self, kill: bool) -> Step {
-        let ended = if kill { self.disk().flush() } else { self.disk().close() };
-        ended.map_err(|error| self.live(&Trouble::Failed(error)))?;
-        self.explore()?;
-        self.disk = None;
-        self.flushed()?;
-        match self.prepared.open(self.medium.clone()) {
-            Ok(disk) => self.disk = Some(disk),
-            Err(error) => return Err(self.live(&Trouble::Failed(error))),
+    /// Makes all requests, a flush, and closes the image.
+    fn all(&mut self, run: &mut Run<'_>, scenario: &Scenario, lanes: usize) -> Kept {
+        run.open()?;
+        let size_max = self.options.size_bytes_max;
+        let is_taken = |request: &Request| !matches!(request, Request::Resize { size } if *size > size_max);
+        let requests: Vec<_> = scenario.turns().filter(|(request, _)| is_taken(request)).collect();
+        if lanes == 1 {
+            requests.iter().try_for_each(|(request, _)| run.request(None, *request).map(drop))?;
+        } else {
+            run.in_lanes(&mut self.tasks, &Arc::new(Control::default()), lanes, &requests)?;
         }
-        self.stats.accepted += 1;
-        self.explore()
+        run.request(None, Request::Flush)?;
+        run.close()
     }
+}
 
-    fn check(&mut self, repair: Repair) -> Step {
-        if self.disk().as_check().is_some() {
-            match self.disk().check(repair.mode()) {
-                Ok(report) if report.is_clean() => {}
-                Ok(report) => return Err(Box::new(crate::oracle::image::finding(&report))),
-                Err(error) => return Err(self.live(&Trouble::Failed(error))),
-            }
-        }
-        self.stats.accepted += 1;
-        self.explore()
-    }
+/// The finding for what went wrong without a crash.
+pub(crate) fn live(run: &Run<'_>, journal: &Journal, violation: &Violation) -> Box<Finding> {
+    let size = run.checker.model(|model, _| model.size());
+    let place = explain::list(&run.checker.records());
+    finding(violation, Scene { journal, size, faulted_step: None, place: &place })
+}
 
-    fn touch(&mut self, is_host: bool, extent: Extent) {
-        let cluster_bytes = self.geometry.unit_bytes;
-        if !extent.is_empty() {
-            let clusters = extent.offset / cluster_bytes..extent.end().div_ceil(cluster_bytes);
-            self.touched.extend(clusters.map(|cluster| (is_host, cluster)));
-        }
-    }
-
-    /// The finding for what went wrong without a crash.
-    fn live(&self, trouble: &Trouble) -> Box<Finding> {
-        let violation = Violation::live(trouble);
-        let signature = Signature::Crash { clause: violation.clause.name(), what: violation.signature() };
-        let report = explain::report(self.journal, &violation, &self.content, self.place, None);
-        Box::new(Finding { signature, report, request_number: self.place.request_number })
-    }
+/// The finding for memory that has run out.
+pub(crate) fn memory(journal: &Journal, error: &Error) -> Box<Finding> {
+    let violation = Violation::failed(Promise::Answers, "the memory of the simulation", error);
+    finding(&violation, Scene { journal, size: 0, faulted_step: None, place: "" })
 }

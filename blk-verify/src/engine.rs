@@ -1,5 +1,6 @@
 //! Runs scenarios: makes the disks, makes the requests through the verifier, asks the oracles.
 
+mod cluster_kind;
 mod requests;
 mod soak;
 
@@ -8,20 +9,21 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, ErrorKind, Extent};
+use blk_core::{Access, Disk, ErrorKind, Extent, RepairMode};
 
+use crate::execute::Executor;
+use crate::inspect;
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
-use crate::oracle::image;
 use crate::oracle::touched::touched;
-use crate::perform::Performer;
-use crate::report::{self, Finding, Signature};
+use crate::report::Finding;
 use crate::scenario::Scenario;
 use crate::space::Geometry;
-use crate::stats::RunStats;
+use crate::statistics::{Counter, Statistics};
 use crate::target::{Bench, Target, legal_config};
 use crate::verify::{Numbering, Policy, Verify};
 
+pub use cluster_kind::ClusterKind;
 pub use soak::{Soak, SoakOptions};
 
 /// How a scenario is run.
@@ -70,17 +72,16 @@ impl Outcome {
 #[derive(Default)]
 pub struct Engine {
     options: RunOptions,
-    performer: Performer,
+    executor: Executor,
     buffers: Buffers,
-    stats: RunStats,
+    stats: Statistics,
 }
 
 impl fmt::Debug for Engine {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Engine")
             .field("options", &self.options)
-            .field("scenarios", &self.stats.scenarios)
-            .field("requests", &self.stats.requests)
+            .field("scenarios", &self.stats.get(Counter::Scenarios))
             .finish_non_exhaustive()
     }
 }
@@ -104,13 +105,13 @@ impl Engine {
     }
 
     /// What all runs so far did.
-    pub fn stats(&self) -> &RunStats {
+    pub fn stats(&self) -> &Statistics {
         &self.stats
     }
 
     /// Runs one scenario on fresh disks of `target`. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
-        self.stats.scenarios += 1;
+        self.stats.add(Counter::Scenarios, 1);
         let journal = Arc::new(Journal::new());
         match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal))) {
             Ok(outcome) => outcome,
@@ -159,7 +160,7 @@ impl Run<'_> {
         if self.engine.options.compare_before_reopen {
             self.compare(&parts)?;
         }
-        image::check(&self.bench.test())?;
+        inspect::check(&self.bench.test(), RepairMode::None)?;
         self.reopen(false)?;
         self.compare(&parts)
     }
@@ -190,8 +191,8 @@ impl Run<'_> {
         let (reference, test) = (self.bench.reference(), self.bench.test());
         let buffers = &mut self.engine.buffers;
         let compared = content::compare_parts(&self.journal, &reference, &test, buffers, parts)?;
-        self.engine.stats.bytes_read += compared;
-        self.engine.stats.bytes_compared += compared;
+        self.engine.stats.add(Counter::BytesRead, compared);
+        self.engine.stats.add(Counter::BytesCompared, compared);
         Ok(())
     }
 
@@ -203,7 +204,7 @@ impl Run<'_> {
 
 /// As [`panic_finding`], naming the request that was made, or had been made last, when the driver panicked.
 fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) -> Finding {
-    let mut finding = panic_finding(payload);
+    let mut finding = crate::run::panic_finding(payload);
     if journal.request_count() > 0 {
         finding.request_number = journal.current_number();
         if let Some(request) = journal.request(finding.request_number) {
@@ -211,15 +212,4 @@ fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) 
         }
     }
     finding
-}
-
-/// The finding for a panic, from what it carries.
-pub(crate) fn panic_finding(payload: &(dyn std::any::Any + Send)) -> Finding {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message");
-    let signature = Signature::Panic { message: report::without_numbers(text) };
-    report::oracle_finding(signature, "the driver panicked", text)
 }

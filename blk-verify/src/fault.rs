@@ -1,44 +1,35 @@
 //! Failing storage: every operation of a scenario fails in turn, and what the disk then says and shows is judged.
 //!
 //! A run without faults counts the operations of the storage, from the open to the close at the end. Then each one fails: with EIO
-//! before any effect, after half and after all of it; with ENOSPC where space can run out; once, or until the fault is mended
-//! (module `variant`). The run goes on for two requests more, the fault is mended, and the [rules](Rule) hold from then on: what a
-//! failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes on working. A
-//! sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so (module `host`).
+//! before any effect, after half and after all of it; with ENOSPC where space can run out; once, or until the fault is cleared
+//! ([`blk_sim::fault`]). The run goes on for two requests more, the fault is cleared, and the [promises](crate::promise::Promise)
+//! hold from then on: what a failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes
+//! on working. A sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so.
 
-mod expected;
-mod explain;
-mod history;
-mod host;
+mod place;
 mod recover;
 mod repair;
-mod run;
-mod stats;
-mod variant;
-mod violation;
+mod sweep;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use blk_sim::Fault;
+use blk_sim::fault::faults;
+use blk_sim::random::hash;
 
 use crate::Outcome;
-use crate::crash::further::Further;
-use crate::engine::panic_finding;
+use crate::explain::{Scene, finding};
+use crate::follow_up::FollowUps;
+use crate::images::Images;
 use crate::journal::Journal;
+use crate::promise::Kept;
 use crate::report::{Finding, Signature};
+use crate::run::guarded;
 use crate::scenario::{Request, Scenario};
-use crate::target::{ImageTarget, legal_config};
-use expected::Expected;
-use explain::Place;
-use history::History;
-use host::Step;
-use run::{Run, Setting};
-use variant::Fault;
-use violation::{Judged, Violation};
-
-pub use stats::FaultStats;
-pub use violation::Rule;
-
-/// Requests that are made after the one in which a fault happens, before it is mended.
-const AFTER_FAULT: usize = 2;
+use crate::statistics::{Counter, Statistics, Tally};
+use crate::target::ImageTarget;
+use place::Place;
+use sweep::{Baseline, Setting};
 
 /// How a scenario is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,21 +55,10 @@ impl Default for FaultOptions {
 #[derive(Debug, Default)]
 pub struct FaultEngine {
     options: FaultOptions,
-    further: Further,
-    stats: FaultStats,
+    follow_ups: FollowUps,
+    images: Option<Images>,
+    stats: Statistics,
     pursued: Option<(Option<Fault>, Signature)>,
-}
-
-/// What the run without faults has shown.
-#[derive(Debug)]
-struct Dry {
-    steps: Vec<Step>,
-    /// Operations so far when a request is made; the first is after the open.
-    counts: Vec<u64>,
-    /// What the disk shows before each request, and at the end.
-    states: Vec<Expected>,
-    /// Whether the request succeeded.
-    succeeded: Vec<bool>,
 }
 
 impl FaultEngine {
@@ -88,77 +68,57 @@ impl FaultEngine {
     }
 
     /// What all runs so far did.
-    pub fn stats(&self) -> &FaultStats {
+    pub fn stats(&self) -> &Statistics {
         &self.stats
     }
 
     /// Runs a scenario on a fresh image without faults, then with each. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
-        self.stats.scenarios += 1;
-        let config = match legal_config(target, &scenario.config) {
-            Ok(config) => config,
-            Err(why) => return Outcome::Refused(why),
+        self.stats.add(Counter::Scenarios, 1);
+        let before = self.images.take();
+        let images = match Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max)
+        {
+            Ok(images) => images,
+            Err(outcome) => return outcome,
         };
-        let size = config.size_bytes.max(config.backing_bytes);
-        if size > self.options.size_bytes_max {
-            return Outcome::Refused(format!("a disk of {size} bytes is too large here"));
-        }
-        let prepared = match target.prepare(&config) {
-            Ok(prepared) => prepared,
-            Err(error) => return Outcome::Refused(format!("the images cannot be made: {error}")),
-        };
-        self.further.prepare(target.space(), &config);
-        let made = prepared.fresh().and_then(|image| Ok((image, Expected::of(&prepared.reference()?)?)));
-        let (image, expected) = match made {
-            Ok(made) => made,
-            Err(error) => return Outcome::Refused(format!("the image cannot be made: {error}")),
-        };
+        self.follow_ups.prepare(images.space, &images.config);
+        let size_max = self.options.size_bytes_max;
         let mut requests = scenario.requests.clone();
-        requests.retain(|request| !self.is_too_large(*request));
+        requests.retain(|request| !matches!(request, Request::Resize { size } if *size > size_max));
         requests.extend([Request::Flush, Request::Reopen { kill: false }]);
-        let further = self.further.requests(requests.len() as u64).to_vec();
+        let follow_ups = self.follow_ups.requests(requests.len() as u64).to_vec();
+        let (journal, seed) = (Arc::new(Journal::new()), hash(scenario.to_text().as_bytes()));
         let setting = Setting {
-            prepared: &*prepared,
-            config: &config,
-            geometry: target.space().geometry(&config),
-            image: &image,
+            images: &images,
+            journal: &journal,
             requests: &requests,
-            further: &further,
+            follow_ups: &follow_ups,
+            seed,
         };
-        match self.sweep(&setting, scenario, &expected) {
-            None => Outcome::Clean,
-            Some(finding) => Outcome::Finding(finding),
-        }
+        let found = self.sweep(&setting);
+        self.images = Some(images);
+        found.map_or(Outcome::Clean, Outcome::Finding)
     }
 
-    fn is_too_large(&self, request: Request) -> bool {
-        matches!(request, Request::Resize { size } if size > self.options.size_bytes_max)
-    }
-
-    fn sweep(
-        &mut self,
-        setting: &Setting<'_>,
-        scenario: &Scenario,
-        expected: &Expected,
-    ) -> Option<Box<Finding>> {
-        let journal = Journal::new();
+    fn sweep(&mut self, setting: &Setting<'_>) -> Option<Box<Finding>> {
         let mut place = Place::default();
-        let dry = guarded(&journal, &mut place, setting, |place| dry_run(setting, &journal, place, expected));
-        let dry = match dry {
-            Ok(dry) => dry,
+        let baseline = self.guarded(setting, &mut place, |place, _| setting.baseline(place));
+        let baseline = match baseline {
+            Ok(baseline) => baseline,
             Err(finding) => return self.found(None, finding),
         };
-        self.stats.requests += setting.requests.len() as u64;
-        self.stats.accepted += dry.succeeded.iter().filter(|succeeded| **succeeded).count() as u64;
-        self.stats.operations += dry.steps.len() as u64;
-        for fault in self.chosen(scenario, &dry) {
-            let step = dry.steps[fault.at as usize];
-            self.stats.fault(&step);
-            place =
-                Place { fault: Some((fault, step)), operations: dry.steps.len() as u64, ..Place::default() };
-            let stats = &mut self.stats;
-            let swept = guarded(&journal, &mut place, setting, |place| {
-                faulted_run(setting, &dry, fault, place, expected, stats)
+        self.stats.add(Counter::Requests, setting.requests.len() as u64);
+        self.stats.add(Counter::Accepted, baseline.accepted());
+        self.stats.add(Counter::Operations, baseline.calls.len() as u64);
+        for fault in self.chosen(setting, &baseline) {
+            let call = baseline.calls[fault.at as usize];
+            self.stats.add(Counter::Faults, 1);
+            self.stats.tally(Tally::StepsFaulted, [call.step.name, "", ""]);
+            self.stats.tally(Tally::KindsFaulted, [kind_name(fault.operation), "", ""]);
+            let operations = baseline.calls.len() as u64;
+            let mut place = Place { fault: Some((fault, call)), operations, ..Place::default() };
+            let swept = self.guarded(setting, &mut place, |place, stats| {
+                setting.with_fault(&baseline, fault, place, stats)
             });
             if let Err(finding) = swept
                 && let Some(found) = self.found(Some(fault), finding)
@@ -170,15 +130,15 @@ impl FaultEngine {
     }
 
     /// The faults that are tried.
-    fn chosen(&mut self, scenario: &Scenario, dry: &Dry) -> Vec<Fault> {
-        let mut faults = variant::faults(scenario, &dry.steps);
-        self.stats.possible += faults.len() as u64;
-        let affordable = self.options.operations_max / (dry.steps.len() as u64).max(1);
+    fn chosen(&mut self, setting: &Setting<'_>, baseline: &Baseline) -> Vec<Fault> {
+        let mut faults = faults(setting.seed, &baseline.calls);
+        self.stats.add(Counter::PossibleFaults, faults.len() as u64);
+        let affordable = self.options.operations_max / (baseline.calls.len() as u64).max(1);
         let count_max = self.options.faults_max.min(usize::try_from(affordable).unwrap_or(usize::MAX).max(4));
         if let Some((Some(pursued), _)) = &self.pursued {
             faults.retain(|fault| fault.is_like(*pursued));
         }
-        self.stats.sampled += u64::from(faults.len() > count_max);
+        self.stats.add(Counter::Sampled, u64::from(faults.len() > count_max));
         faults.truncate(count_max);
         faults
     }
@@ -192,122 +152,44 @@ impl FaultEngine {
         }
         Some(finding)
     }
-}
 
-/// Turns violations and panics into findings.
-fn guarded<T>(
-    journal: &Journal,
-    place: &mut Place,
-    setting: &Setting<'_>,
-    run: impl FnOnce(&mut Place) -> Judged<T>,
-) -> std::result::Result<T, Box<Finding>> {
-    let caught = catch_unwind(AssertUnwindSafe(|| run(place)));
-    let request_number = place.request.map_or(0, |(number, _)| number);
-    // Numbers of further requests stand for none of the scenario.
-    let request_number = if request_number as usize > setting.requests.len() { 0 } else { request_number };
-    match caught {
-        Ok(Ok(done)) => Ok(done),
-        Ok(Err(violation)) => {
-            Err(Box::new(finding(journal, &violation, place, setting.config.size_bytes, request_number)))
-        }
-        Err(payload) => {
-            let mut finding = panic_finding(payload.as_ref());
-            finding.report.push_str(&place.describe());
-            finding.request_number = request_number;
-            Err(Box::new(finding))
-        }
+    /// Turns broken promises and panics into findings.
+    fn guarded<T>(
+        &mut self,
+        setting: &Setting<'_>,
+        place: &mut Place,
+        run: impl FnOnce(&mut Place, &mut Statistics) -> Kept<T>,
+    ) -> Result<T, Box<Finding>> {
+        let stats = &mut self.stats;
+        let guarded = guarded(|| Ok(run(place, stats)), Err);
+        let number = place.request.map_or(0, |(number, _)| number);
+        // Numbers of follow-up requests stand for none of the scenario.
+        let number = if number as usize > setting.requests.len() { 0 } else { number };
+        let mut finding = match guarded {
+            Ok(Ok(done)) => return Ok(done),
+            Ok(Err(violation)) => {
+                let faulted_step = Some(place.fault.map_or("none", |(_, call)| call.step.name));
+                let (journal, size) = (&**setting.journal, setting.images.size);
+                finding(&violation, Scene { journal, size, faulted_step, place: &place.describe() })
+            }
+            Err(mut panic) => {
+                panic.report.push_str(&place.describe());
+                Box::new(panic)
+            }
+        };
+        finding.request_number = number;
+        Err(finding)
     }
 }
 
-fn finding(
-    journal: &Journal,
-    violation: &Violation,
-    place: &Place,
-    size: u64,
-    request_number: u32,
-) -> Finding {
-    let step = place.fault.map_or("none", |(_, step)| step.step.name);
-    let signature = Signature::Fault { rule: violation.rule.name(), step };
-    Finding { signature, report: explain::report(journal, violation, place, size), request_number }
-}
-
-/// Runs the scenario with nothing failing.
-fn dry_run(setting: &Setting<'_>, journal: &Journal, place: &mut Place, expected: &Expected) -> Judged<Dry> {
-    let mut run = Run::new(setting, place, None, expected.duplicate());
-    run.open()?;
-    let (mut counts, mut states, mut succeeded) = (Vec::new(), Vec::new(), Vec::new());
-    for request in setting.requests {
-        counts.push(run.host.count());
-        states.push(run.history.now.duplicate());
-        succeeded.push(run.make(journal.enter(*request), *request)?);
+fn kind_name(operation: blk_core::storage::Operation) -> &'static str {
+    use blk_core::storage::Operation;
+    match operation {
+        Operation::Read => "read",
+        Operation::Write => "write",
+        Operation::WriteZeroes => "write zeroes",
+        Operation::PunchHole => "punch hole",
+        Operation::SetLen => "truncate",
+        Operation::Sync => "sync",
     }
-    run.place.stage = "at the end";
-    run.look_at_all()?;
-    states.push(run.history.now.duplicate());
-    Ok(Dry { steps: run.host.take_log(), counts, states, succeeded })
-}
-
-/// Runs the scenario with one fault.
-fn faulted_run(
-    setting: &Setting<'_>,
-    dry: &Dry,
-    fault: Fault,
-    place: &mut Place,
-    expected: &Expected,
-    stats: &mut FaultStats,
-) -> Judged {
-    let mut run = Run::new(setting, place, Some(fault), expected.duplicate());
-    // The request during which the operation is made; none for the open.
-    let index = dry.counts.partition_point(|count| *count <= fault.at).checked_sub(1);
-    run.place.during = index.map(|index| (report_number(index), setting.requests[index]));
-    run.open()?;
-    let mut next = 0;
-    if let Some(index) = index {
-        for (at, request) in setting.requests[..index].iter().enumerate() {
-            run.repeat(report_number(at), *request, &dry.states[at + 1])?;
-        }
-        run.history = remembered(setting, dry, index)?;
-        let succeeded = run.make(report_number(index), setting.requests[index])?;
-        stats.failed_requests += u64::from(!succeeded);
-        next = index + 1;
-    }
-    let after = setting.requests.len().min(next + AFTER_FAULT);
-    for (at, request) in setting.requests.iter().enumerate().take(after).skip(next) {
-        run.make(report_number(at), *request)?;
-    }
-    run.recover(&setting.requests[after..], report_number(after), stats)
-}
-
-/// The number of the request at `index`.
-fn report_number(index: usize) -> u32 {
-    crate::stamp::number_of(index as u64 + 1)
-}
-
-/// What the disk has shown since the last flush before the request at `index`.
-fn remembered(setting: &Setting<'_>, dry: &Dry, index: usize) -> Judged<History> {
-    let is_flush = |at: &usize| {
-        matches!(setting.requests[*at], Request::Flush | Request::Reopen { .. }) && dry.succeeded[*at]
-    };
-    let first = (0..index).rev().find(is_flush).map_or(0, |at| at + 1);
-    let mut history = History::new(dry.states[first].duplicate());
-    for at in first..index {
-        let predicted =
-            dry.states[at].predict(report_number(at), setting.requests[at], setting.geometry.fill_bytes());
-        if let Some(predicted) = &predicted {
-            history.touch(predicted.extent, setting.geometry.unit_bytes);
-        }
-        history.keep_value();
-        if let Some(predicted) = predicted.as_ref().filter(|predicted| predicted.may_stay) {
-            let mut zeroed = history.now.duplicate();
-            zeroed.apply(predicted).map_err(|error| run::broken(&error))?;
-            history.allow(zeroed);
-        }
-        history.now = dry.states[at + 1].duplicate();
-        history.allow_size(history.now.size());
-        if let Some(predicted) = predicted.filter(|_| dry.succeeded[at] && run::is_fua(setting.requests[at]))
-        {
-            history.flushed_part(predicted.extent).map_err(|error| run::broken(&error))?;
-        }
-    }
-    Ok(history)
 }

@@ -6,7 +6,7 @@ use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 
 use crate::progress;
-use blk_core::Op;
+use blk_core::{Extent, Op};
 
 use crate::report::Finding;
 use crate::scenario::RequestKind;
@@ -35,6 +35,16 @@ impl Entry {
         match self {
             Self::Op(op) => op.kind().into(),
             Self::Reopen { .. } => RequestKind::Reopen,
+        }
+    }
+}
+
+impl Entry {
+    /// The bytes of the disk that it is about, if it is about some.
+    pub fn extent(&self) -> Option<Extent> {
+        match self {
+            Self::Op(op) => op.extent(),
+            Self::Reopen { .. } => None,
         }
     }
 }

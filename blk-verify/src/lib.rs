@@ -5,32 +5,39 @@
 //! ([`generate`], [`mutate`], [`minimise`](mod@minimise)) out of the [`space`] that a driver describes; the [`engine`] that runs them
 //! on a [`target`] and asks the oracles.
 
+mod checker;
 pub mod crash;
 pub mod engine;
+mod execute;
+mod explain;
 pub mod fault;
+mod follow_up;
 pub mod generate;
+mod images;
+mod inspect;
 pub mod journal;
-pub mod medium;
+mod judge;
 pub mod minimise;
+mod model;
 pub mod mutate;
 mod oracle;
-mod perform;
-pub mod progress;
+pub mod promise;
 pub mod race;
-pub mod random;
 mod range_lock;
 mod refusal;
 pub mod report;
 pub mod reproduce;
+mod run;
 pub mod scenario;
 pub mod session;
 pub mod space;
 pub mod stamp;
-pub mod stats;
+pub mod statistics;
 pub mod target;
 pub mod testing;
 pub mod verify;
 
+pub use blk_sim::{progress, random};
 pub use engine::{Engine, Outcome, RunOptions};
 pub use report::{Finding, Signature};
 pub use verify::{Policy, Verify};

@@ -1,5 +1,4 @@
-//! What is held to be true of a disk once a scenario has run. An oracle a module.
+//! Which parts of two disks are compared, and how.
 
 pub(crate) mod content;
-pub(crate) mod image;
 pub(crate) mod touched;

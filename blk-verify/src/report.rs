@@ -59,19 +59,12 @@ pub enum Signature {
         /// The error's kind, in Rust's debug form.
         error: String,
     },
-    /// A crash was not survived.
-    Crash {
-        /// The clause of the crash model that is violated.
-        clause: &'static str,
-        /// How, with its numbers taken out.
-        what: String,
-    },
-    /// A failure of the storage was not survived.
-    Fault {
-        /// The rule that is violated.
-        rule: &'static str,
-        /// The step of the driver whose operation failed.
-        step: &'static str,
+    /// A promise about crashes or failures of the storage is broken.
+    Broken {
+        /// Its name.
+        promise: &'static str,
+        /// How, with its numbers taken out; where an operation failed, the step of the driver that it belonged to.
+        how: String,
     },
     /// The driver panicked.
     Panic {
@@ -182,10 +175,7 @@ pub(crate) fn request_finding(
     what: &str,
 ) -> Finding {
     let request = request.into();
-    let Extent { offset, length } = match request {
-        Entry::Op(op) => op.extent().unwrap_or_default(),
-        Entry::Reopen { .. } => Extent::default(),
-    };
+    let Extent { offset, length } = request.extent().unwrap_or_default();
     let report = format!(
         "blkverify: {} offset={offset} bytes={length} {what}\n  request:   #{number} {request}\n",
         request.kind().name()

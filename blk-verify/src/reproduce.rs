@@ -83,8 +83,7 @@ pub fn file_name(signature: &Signature, scenario: &Scenario) -> String {
         Signature::Size => "size differs".to_owned(),
         Signature::Image { message } => format!("check {message}"),
         Signature::Failed { what, error } => format!("{what} {error}"),
-        Signature::Crash { clause, .. } => format!("crash {clause}"),
-        Signature::Fault { rule, step } => format!("fault {rule} {step}"),
+        Signature::Broken { promise, how } => format!("{promise} {how}"),
         Signature::Panic { message } => format!("panic {message}"),
     };
     let place = scenario.requests.iter().rev().find_map(Request::range).map(|(offset, _)| offset);

@@ -21,7 +21,6 @@ mod rescale;
 mod rust_test;
 mod schedule;
 pub mod text;
-mod turn;
 
 use blk_core::RepairMode;
 use serde::{Deserialize, Serialize};
@@ -29,11 +28,11 @@ use serde::{Deserialize, Serialize};
 use crate::space::Space;
 
 pub use aliases::OLD_OPTIONS;
+pub use blk_sim::{POINTS_MAX, Turn};
 pub use config::Config;
 pub use error::ParseError;
 pub use kind::RequestKind;
 pub use options::{OptionValues, Value};
-pub use turn::{POINTS_MAX, Turn};
 
 /// The result of reading a scenario from one of its forms.
 pub type ParseResult<T> = std::result::Result<T, ParseError>;

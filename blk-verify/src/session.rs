@@ -13,16 +13,15 @@ mod history;
 mod touched;
 mod worker;
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use blk_core::{Access, Disk, Error, Extent};
+use blk_core::{Access, Disk, Error, Extent, RepairMode};
 
-use crate::engine::panic_finding;
 use crate::generate::{Generator, Limits};
+use crate::inspect;
 use crate::journal::Journal;
-use crate::oracle::{content, image};
+use crate::oracle::content;
 use crate::report::{self, Finding};
 use crate::scenario::{Config, Request, Scenario, Value};
 use crate::space::{ALIGNMENT, PLAIN, UNIT};
@@ -193,7 +192,7 @@ impl Session {
         guarded(|| self.make_requests(requests, stop))?;
         self.shared.history.end_round(self.generators[0].index());
         guarded(|| {
-            image::check(&self.bench.test())?;
+            inspect::check(&self.bench.test(), RepairMode::None)?;
             self.reopen()?;
             match self.shared.touched.take() {
                 None => self.compare(),
@@ -253,7 +252,7 @@ impl Session {
                     killed.map_err(|error| content::failed("reopening the image without a close", &error))
                 })?,
                 Some(Request::Check { repair }) => {
-                    guarded(|| image::check_and_repair(&self.bench.test(), repair.mode()))?;
+                    guarded(|| inspect::check(&self.bench.test(), repair.mode()))?;
                 }
                 _ => {}
             }
@@ -262,7 +261,7 @@ impl Session {
             return Ok(true);
         }
         guarded(|| {
-            image::check(&self.bench.test())?;
+            inspect::check(&self.bench.test(), RepairMode::None)?;
             self.reopen()?;
             self.compare()
         })?;
@@ -405,7 +404,7 @@ impl Session {
 
 /// A panic of a driver is a finding.
 fn guarded(work: impl FnOnce() -> Result<(), Box<Finding>>) -> Result<(), Box<Finding>> {
-    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|payload| Err(Box::new(panic_finding(&*payload))))
+    crate::run::guarded(work, |finding| Err(Box::new(finding)))
 }
 
 fn found(journal: &Journal, what: &'static str, error: &Error) -> Box<Finding> {

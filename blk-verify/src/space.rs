@@ -37,7 +37,7 @@ pub struct Space {
 }
 
 /// Where the interesting places of a disk are, bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Geometry {
     /// What is allocated as one: a cluster, a block, a grain.
     pub unit_bytes: u64,
@@ -47,6 +47,8 @@ pub struct Geometry {
     pub compressed_unit_bytes: Option<u64>,
     /// Requests, and the size of the disk, have to be multiples of this power of two; 1 for any.
     pub alignment_bytes: u64,
+    /// Whether the size of the disk is the length of its file, as for raw: a failed sync that loses a growth makes it smaller.
+    pub size_is_file_length: bool,
 }
 
 impl Geometry {
@@ -87,6 +89,7 @@ impl Space {
             table_reach_bytes: said.table_reach_bytes.max(unit_bytes),
             compressed_unit_bytes: said.compressed_unit_bytes.map(|bytes| bytes.max(1)),
             alignment_bytes,
+            ..said
         }
     }
 

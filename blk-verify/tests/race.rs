@@ -12,6 +12,7 @@ use blk_verify::minimise::{self, minimise};
 use blk_verify::race::{RaceEngine, StressOptions, stress};
 use blk_verify::scenario::{Config, Scenario};
 use blk_verify::space::PLAIN;
+use blk_verify::statistics::Counter;
 use blk_verify::target::{ImageTarget, Prepared, Subject};
 use blk_verify::{Outcome, Signature};
 
@@ -248,5 +249,5 @@ fn threads_pass_on_the_right_driver() {
     let options = StressOptions { seed: 3, lanes: 3, requests: 2000, config };
     let stats =
         stress(&PlainTarget(Race::None), &options).unwrap_or_else(|finding| panic!("{}", finding.report));
-    assert!(stats.requests == 2000 && stats.bytes_judged > 1 << 20, "{stats}");
+    assert!(stats.get(Counter::Requests) == 2000 && stats.get(Counter::BytesCompared) > 1 << 20, "{stats}");
 }

@@ -50,6 +50,7 @@ static LOG: Space = Space {
         table_reach_bytes: REACH,
         compressed_unit_bytes: None,
         alignment_bytes: 512,
+        ..Geometry::default()
     },
     tune: not_tuned,
 };

@@ -235,9 +235,7 @@ impl Engines {
             let (title, facts) = match oracle {
                 Oracle::Crash => ("crashes", object(self.crash.stats().summary())),
                 Oracle::Fault => ("faults", object(self.fault.stats().summary())),
-                Oracle::Race | Oracle::Threads => {
-                    ("races", object(serde_json::to_value(self.race.stats().summary()).unwrap_or_default()))
-                }
+                Oracle::Race | Oracle::Threads => ("races", object(self.race.stats().summary())),
             };
             outcome = outcome.with(title, facts);
         }

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 use blk_testbed::exhaust::{self, Unit};
-use blk_verify::crash::CrashStats;
+use blk_verify::statistics::{Counter, Statistics};
 use clap::Parser;
 
 #[derive(Parser)]
@@ -42,7 +42,7 @@ struct Shared {
 struct Done {
     file: File,
     finished: BTreeSet<usize>,
-    stats: CrashStats,
+    stats: Statistics,
     started: Instant,
 }
 
@@ -60,7 +60,7 @@ fn main() -> Result<ExitCode> {
     }
     let file = OpenOptions::new().create(true).append(true).open(&arguments.progress);
     let file = file.with_context(|| format!("cannot write {}", arguments.progress.display()))?;
-    let done = Done { file, finished, stats: CrashStats::default(), started: Instant::now() };
+    let done = Done { file, finished, stats: Statistics::default(), started: Instant::now() };
     let shared = Shared {
         units,
         next: AtomicUsize::new(0),
@@ -114,19 +114,19 @@ fn work(shared: &Shared, step: usize) {
 }
 
 impl Done {
-    fn finish(&mut self, number: usize, step: usize, stats: &CrashStats, units: usize) {
+    fn finish(&mut self, number: usize, step: usize, stats: &Statistics, units: usize) {
         self.stats.merge(stats);
         self.finished.insert(number);
         if let Err(error) = writeln!(self.file, "{number} {step}") {
             eprintln!("the progress is not written down: {error}");
         }
         let seconds = self.started.elapsed().as_secs();
-        let rate = self.stats.distinct / seconds.max(1);
+        let rate = self.stats.get(Counter::Distinct) / seconds.max(1);
         println!(
             "{} of {units} units, {} scenarios, {} distinct states, {rate}/s",
             self.finished.len(),
-            self.stats.scenarios,
-            self.stats.distinct
+            self.stats.get(Counter::Scenarios),
+            self.stats.get(Counter::Distinct)
         );
     }
 }

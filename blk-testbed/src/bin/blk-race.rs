@@ -7,6 +7,7 @@ use blk_testbed::{QCOW2, Qcow2Target};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::race::RaceEngine;
 use blk_verify::scenario::Scenario;
+use blk_verify::statistics::Counter;
 use blk_verify::{Finding, Outcome};
 use clap::Parser;
 
@@ -30,7 +31,7 @@ fn main() -> ExitCode {
     let mut generator = Generator::new(&QCOW2, arguments.seed, Limits::racing());
     let mut scenario = Scenario::default();
     let started = Instant::now();
-    while engine.stats().schedules < arguments.schedules {
+    while engine.stats().get(Counter::Scenarios) < arguments.schedules {
         generator.next_into(&mut scenario);
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
@@ -40,7 +41,7 @@ fn main() -> ExitCode {
                 return ExitCode::FAILURE;
             }
         }
-        if engine.stats().schedules.is_multiple_of(SAY_EVERY) {
+        if engine.stats().get(Counter::Scenarios).is_multiple_of(SAY_EVERY) {
             say(&engine, started);
         }
     }
@@ -57,6 +58,6 @@ fn found(engine: &RaceEngine, finding: &Finding, scenario: &Scenario, started: I
 fn say(engine: &RaceEngine, started: Instant) {
     let seconds = started.elapsed().as_secs_f64();
     #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than a few digits")]
-    let rate = engine.stats().schedules as f64 / seconds;
+    let rate = engine.stats().get(Counter::Scenarios) as f64 / seconds;
     println!("{}; {seconds:.1} s, {rate:.0} schedules/s", engine.stats());
 }

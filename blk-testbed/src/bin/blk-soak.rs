@@ -9,6 +9,7 @@ use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::fault::{FaultEngine, FaultOptions};
 use blk_verify::generate::{Generator, Limits};
 use blk_verify::scenario::{Config, Scenario};
+use blk_verify::statistics::Counter;
 use blk_verify::{Engine, Outcome, RunOptions};
 use clap::Parser;
 
@@ -69,7 +70,7 @@ fn scenarios(arguments: &Arguments) -> bool {
     let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
     let mut generator = Generator::new(&QCOW2, arguments.seed, Limits::default());
     let mut scenario = Scenario::default();
-    while engine.stats().requests < arguments.requests / 2 {
+    while engine.stats().get(Counter::Requests) < arguments.requests / 2 {
         generator.next_into(&mut scenario);
         if !is_clean(&engine.run(&Qcow2Target, &scenario), &scenario) {
             return false;
@@ -85,7 +86,7 @@ fn faults(arguments: &Arguments) -> bool {
     let limits = Limits { disk_bytes_max: 256 << 10, data_bytes_max: 64 << 10, ..Limits::default() };
     let mut generator = Generator::new(&QCOW2, arguments.seed, limits);
     let mut scenario = Scenario::default();
-    while engine.stats().faults < arguments.faults {
+    while engine.stats().get(Counter::Faults) < arguments.faults {
         generator.next_into(&mut scenario);
         if !is_clean(&engine.run(&Qcow2Target, &scenario), &scenario) {
             return false;

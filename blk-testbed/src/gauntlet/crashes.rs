@@ -3,6 +3,7 @@
 use blk_verify::Outcome;
 use blk_verify::crash::{CrashEngine, CrashOptions};
 use blk_verify::generate::{Generator, Limits};
+use blk_verify::statistics::Counter;
 
 use crate::{QCOW2, Qcow2Target, exhaust};
 
@@ -30,7 +31,7 @@ fn run(first: u64, count: usize) {
         }
     }
     let stats = engine.stats();
-    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+    assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 8, "{stats}");
 }
 
 pub(super) fn short_sequences() {

@@ -6,6 +6,7 @@ use std::path::Path;
 use blk_verify::engine::{Soak, SoakOptions};
 use blk_verify::generate::{Generator, Limits, exhaustive};
 use blk_verify::scenario::{Config, Scenario};
+use blk_verify::statistics::Counter;
 use blk_verify::target::Target;
 use blk_verify::{Engine, Outcome, RunOptions};
 
@@ -39,7 +40,7 @@ fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) {
         must_be_clean(engine.run(target, &scenario), &scenario);
     }
     let stats = engine.stats();
-    assert!(stats.accepted * 10 > stats.requests * 8, "{stats}");
+    assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 8, "{stats}");
 }
 
 fn must_be_clean(outcome: Outcome, scenario: &Scenario) {

@@ -1,42 +1,140 @@
-//! Going through the crash points of one request, and the states of each.
+//! Going through the crash points of a log, and the states of each.
 
-use std::fmt::Write;
+use std::collections::HashMap;
+use std::sync::Arc;
 
-use blk_core::Extent;
-use blk_core::storage;
+use blk_core::{Extent, Result};
+use blk_sim::{Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
 
-use super::content::{Wrong, sector_of};
-use super::judge::{Analysis, Depth, Judge};
-use super::violation::{Clause, Violation};
-use super::{Profile, RARE_POINTS, Run, Step, explain};
+use super::cache::AnalysisCache;
+use super::{CrashOptions, Profile};
+use crate::checker::{Ended, Record};
+use crate::explain::{self, Scene};
+use crate::follow_up::FollowUps;
+use crate::images::Images;
 use crate::journal::Journal;
-use crate::medium::{Kept, States};
-use crate::report::{Finding, OriginClass, SECTOR_BYTES, Signature};
+use crate::judge::{Analysis, Depth, Judge};
+use crate::model::{Model, Time, fill, is_fua};
+use crate::promise::{Promise, Violation};
+use crate::report::{self, Finding, OriginClass};
+use crate::run::Run;
+use crate::scenario::Request;
+use crate::statistics::{Counter, Statistics, Tally};
 
+/// With fewer states than this, not every crash point is judged.
+const SPREAD_STATES: u64 = 256;
+/// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
+const RARE_POINTS: u64 = 2;
 /// States that are judged to make the set of what was lost smaller.
 const SHRINK_MAX: usize = 300;
-
 /// So many states are judged at a crash point that is judged at all, if it has as many.
 const SHARE_MIN: u64 = 4;
 
-/// Where the run is.
+/// What happened on a disk, to be crashed.
+#[derive(Debug)]
+pub(crate) struct History {
+    records: Vec<Record>,
+    /// When everything had become durable by a close.
+    closings: Vec<Time>,
+    log: Vec<Operation>,
+    model: Model,
+}
+
+impl History {
+    /// What has happened in a run.
+    pub(crate) fn of(run: &Run<'_>) -> Self {
+        Self {
+            records: run.checker.records(),
+            closings: run.checker.closings(),
+            log: run.host.take_log(),
+            model: run.checker.model(|model, _| model.clone()),
+        }
+    }
+
+    /// All that happened, in its order.
+    fn events(&self) -> Vec<(Time, Event)> {
+        let mut events = Vec::with_capacity(2 * self.records.len() + self.log.len());
+        for (index, record) in self.records.iter().enumerate() {
+            events.push((record.issued, Event::Begun(index)));
+            if record.ended != Ended::InFlight {
+                events.push((record.completed, Event::Ended(index)));
+            }
+        }
+        events.extend(self.closings.iter().map(|time| (*time, Event::Closed)));
+        let operations = self.log.iter().enumerate();
+        events.extend(
+            operations.map(|(index, operation)| {
+                (operation.completed.unwrap_or(Time::MAX), Event::Operation(index))
+            }),
+        );
+        events.sort_by_key(|(time, _)| *time);
+        events
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Event {
+    Begun(usize),
+    Ended(usize),
+    Closed,
+    Operation(usize),
+}
+
+/// Where the exploration is.
 #[derive(Debug, Default)]
-pub(super) struct Place {
-    /// The request that runs; 0 while the disk is closed at the end.
-    pub(super) request_number: u32,
-    /// The newest operation of the storage.
-    pub(super) operation: u64,
+pub(crate) struct Place {
+    /// The request that began last; 0 before the first.
+    number: u32,
+    /// The newest operation of the storage; 0 while the scenario runs.
+    operation: u64,
 }
 
 impl Place {
     /// One line for a report.
     pub(super) fn describe(&self, journal: &Journal) -> String {
-        let request = match journal.request(self.request_number).filter(|_| self.request_number > 0) {
-            Some(request) => format!("request #{} ({request})", self.request_number),
-            None => "the close at the end".to_owned(),
+        let number = self.request_number(journal);
+        let request = match journal.request(number).filter(|_| number > 0) {
+            Some(request) => format!("request #{number} ({request})"),
+            None => "the first open".to_owned(),
         };
-        format!("  crash:     in {request}, after operation {} of the storage\n", self.operation)
+        match self.operation {
+            0 => format!("  during:    {request}\n"),
+            operation => format!("  crash:     in {request}, after operation {operation} of the storage\n"),
+        }
     }
+
+    /// The request: while the scenario runs, the last of the journal.
+    pub(crate) fn request_number(&self, journal: &Journal) -> u32 {
+        if self.operation == 0 && journal.request_count() > 0 {
+            journal.current_number()
+        } else {
+            self.number
+        }
+    }
+}
+
+/// Crashes one history.
+pub(crate) struct Explorer<'a> {
+    options: CrashOptions,
+    images: &'a Images,
+    journal: &'a Arc<Journal>,
+    follow_ups: &'a FollowUps,
+    stats: &'a mut Statistics,
+    place: &'a mut Place,
+    cache: AnalysisCache,
+    states_left: u64,
+    /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
+    stride: u64,
+    /// Crash points of rare steps: some of each are judged even so.
+    rare: HashMap<&'static str, u64>,
+    /// One content of the disk that a crash may leave now.
+    shadow: Vec<u8>,
+    /// Sectors of which the shadow may not be one.
+    doubtful: Ranges,
+    /// Units of the guest and of the host that were touched since the last flush: so many may have leaked.
+    touched: [Ranges; 2],
+    /// Whether crash points are judged now.
+    is_judging: bool,
 }
 
 /// A number without rhythm, so that points that are left out are of all kinds.
@@ -44,145 +142,266 @@ fn scatter(count: u64) -> u64 {
     count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
-/// Steps that everything else depends on, and that happen on large disks above all, where most crash points are left out: those
-/// that the driver calls rare, as the growth of a table, and changes of the first sector, which is the header of most formats.
-fn is_of_a_rare_kind(extent: Extent, step: &storage::Step) -> bool {
-    step.is_rare || extent.offset < SECTOR_BYTES
+fn units(extent: Extent, unit_bytes: u64) -> std::ops::Range<u64> {
+    if extent.is_empty() { 0..0 } else { extent.offset / unit_bytes..extent.end().div_ceil(unit_bytes) }
 }
 
-impl Run<'_> {
-    /// Judges the crash points of all operations since the last call.
-    pub(super) fn explore(&mut self) -> Step {
-        for operation in self.medium.take_log() {
-            let is_pending = self.history.apply(&operation).map_err(|error| self.broken(&error))?;
-            self.place.operation = self.history.count();
-            let Some(newest) = self.history.pending().last().filter(|_| is_pending) else { continue };
-            let (extent, step) = (newest.extent, newest.step);
-            *self.stats.steps.entry(step).or_default() += 1;
-            self.touch(true, extent);
-            self.judge_operation(extent, step)?;
+impl<'a> Explorer<'a> {
+    pub(crate) fn new(
+        options: CrashOptions,
+        images: &'a Images,
+        journal: &'a Arc<Journal>,
+        follow_ups: &'a FollowUps,
+        stats: &'a mut Statistics,
+        place: &'a mut Place,
+    ) -> Self {
+        let states = options.states_for(images.size);
+        Self {
+            options,
+            images,
+            journal,
+            follow_ups,
+            stats,
+            place,
+            cache: AnalysisCache::default(),
+            states_left: states,
+            stride: (SPREAD_STATES / states.max(1)).max(1),
+            rare: HashMap::new(),
+            shadow: Vec::new(),
+            doubtful: Ranges::default(),
+            touched: [Ranges::default(), Ranges::default()],
+            is_judging: true,
         }
-        Ok(())
     }
 
-    /// Judges the crash point after the newest operation, as far as states are left.
-    fn judge_operation(&mut self, extent: Extent, step: &'static storage::Step) -> Step {
-        let is_due = self.states_left > 0 && scatter(self.history.count()).is_multiple_of(self.stride);
-        if is_due || (self.is_judging && self.is_rare(extent, step)) {
-            self.judge_point(true)
+    /// Judges the crash points of all operations, and after each flush all that may be left then.
+    ///
+    /// # Errors
+    /// Those of the memory of the simulation.
+    pub(crate) fn explore(&mut self, history: &History) -> Result<Option<Box<Finding>>> {
+        let atom_bytes = u64::from(self.images.config.atom_bytes);
+        let mut durability = Durability::hashing(self.images.fresh.duplicate(), atom_bytes)?;
+        self.shadow = self.images.initial.to_bytes(self.options.size_bytes_max.max(self.images.size))?;
+        self.shadow.resize(self.images.size as usize, 0);
+        for (time, event) in history.events() {
+            let found = match event {
+                Event::Begun(index) => {
+                    self.begin(index, &history.records[index]);
+                    None
+                }
+                Event::Ended(index) => self.end(history, &durability, index)?,
+                Event::Closed => {
+                    // The close at the end belongs to no request.
+                    self.is_judging |= history.closings.last() == Some(&time);
+                    self.forget_touched(history, &durability, time);
+                    self.judge_point(history, &durability, time, false)?
+                }
+                Event::Operation(index) => {
+                    self.operate(history, &mut durability, &history.log[index], time)?
+                }
+            };
+            if found.is_some() {
+                return Ok(found);
+            }
+        }
+        Ok(None)
+    }
+
+    fn begin(&mut self, index: usize, record: &Record) {
+        self.is_judging = index >= self.options.from_request;
+        self.place.number = record.number;
+        self.touched[0].add(units(record.changes, self.images.geometry.unit_bytes));
+    }
+
+    /// A request has ended: its value is the newest, and what it promises about crashes holds from now on.
+    fn end(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        index: usize,
+    ) -> Result<Option<Box<Finding>>> {
+        let record = &history.records[index];
+        let is_done = record.ended == Ended::Done;
+        let range = record.changes.offset as usize..record.changes.end() as usize;
+        match record.request {
+            Request::Resize { size } if is_done => self.shadow.resize(size as usize, 0),
+            _ if record.changes.is_empty() || range.end > self.shadow.len() => {}
+            Request::Write { .. } | Request::WriteCompressed { .. } if is_done => {
+                let fill_bytes = self.images.fill_bytes();
+                let address = record.changes.offset;
+                fill(&mut self.shadow[range], address, record.number, record.request, fill_bytes);
+            }
+            Request::WriteZeroes { .. } if is_done => self.shadow[range].fill(0),
+            _ => {}
+        }
+        let is_certain =
+            is_done && record.met.is_empty() && !matches!(record.request, Request::Discard { .. });
+        if !is_certain {
+            self.doubtful.add(units(record.changes, SECTOR_BYTES));
+        }
+        match record.request {
+            Request::Flush if is_done => {
+                self.forget_touched(history, durability, record.issued);
+                self.judge_point(history, durability, record.completed, false)
+            }
+            request if is_done && is_fua(request) => {
+                self.judge_point(history, durability, record.completed, false)
+            }
+            _ => Ok(None),
+        }
+    }
+
+    /// Everything that had completed by `issued` is durable.
+    fn forget_touched(&mut self, history: &History, durability: &Durability, issued: Time) {
+        let unit = self.images.geometry.unit_bytes;
+        self.touched.iter_mut().for_each(Ranges::clear);
+        let now = self.place.number;
+        for record in
+            history.records.iter().filter(|record| record.number <= now && record.completed > issued)
+        {
+            self.touched[0].add(units(record.changes, unit));
+        }
+        for pending in durability.pending() {
+            self.touched[1].add(units(pending.extent, unit));
+        }
+    }
+
+    fn operate(
+        &mut self,
+        history: &History,
+        durability: &mut Durability,
+        operation: &Operation,
+        time: Time,
+    ) -> Result<Option<Box<Finding>>> {
+        let is_pending = durability.apply(operation)?;
+        self.place.operation = durability.count();
+        let Some(newest) = durability.pending().last().filter(|_| is_pending) else { return Ok(None) };
+        let (extent, step) = (newest.extent, newest.step);
+        self.stats.tally(Tally::Steps, [step.name, "", ""]);
+        self.touched[1].add(units(extent, self.images.geometry.unit_bytes));
+        let is_due = self.states_left > 0 && scatter(durability.count()).is_multiple_of(self.stride);
+        let is_rare = step.is_rare || extent.offset < SECTOR_BYTES;
+        if is_due || (self.is_judging && is_rare && self.is_one_of_the_first(step.name)) {
+            self.judge_point(history, durability, time, true)
         } else {
-            Ok(())
+            Ok(None)
         }
     }
 
-    /// Whether it is one of the first of its step that are judged however large the disk is.
-    fn is_rare(&mut self, extent: Extent, step: &'static storage::Step) -> bool {
-        if !is_of_a_rare_kind(extent, step) {
-            return false;
-        }
+    fn is_one_of_the_first(&mut self, step: &'static str) -> bool {
         let count = self.rare.entry(step).or_default();
         *count += 1;
         *count <= RARE_POINTS
     }
 
-    /// Judges all states of the crash point that has been reached, against what is promised now.
-    pub(super) fn explore_all(&mut self) -> Step {
-        self.judge_point(false)
-    }
-
-    fn judge_point(&mut self, newest_only: bool) -> Step {
-        let count = self.history.count();
+    /// Judges the states of the crash point that has been reached.
+    fn judge_point(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        time: Time,
+        newest_only: bool,
+    ) -> Result<Option<Box<Finding>>> {
         if !self.is_judging {
-            return Ok(());
+            return Ok(None);
         }
-        self.stats.points += 1;
-        self.stats.pending_max = self.stats.pending_max.max(self.history.pending().len() as u64);
+        self.stats.add(Counter::CrashPoints, 1);
         // What is left of the budget is spread over the crash points that may still come.
         let share = (self.states_left / 16).max(SHARE_MIN);
         let tries_max = usize::try_from(share).unwrap_or(usize::MAX);
-        let states = States { tries_max, ..States::new(self.options.states_per_point, newest_only, count) }
-            .of(&self.history);
-        for kept in states {
+        let states = States::new(self.options.states_per_point, newest_only, durability.count());
+        for kept in (States { tries_max, ..states }).of(durability) {
             self.states_left = self.states_left.saturating_sub(1);
-            if let Some(violation) = self.judge(&kept)? {
-                return Err(self.finding(kept, violation));
+            if let Some(violation) = self.judge(history, durability, time, &kept)? {
+                return self.finding(history, durability, time, kept, violation).map(Some);
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// Judges one state.
-    fn judge(&mut self, kept: &Kept) -> Result<Option<Violation>, Box<Finding>> {
-        let (image, hash) = self.history.image(kept).map_err(|error| self.broken(&error))?;
-        self.stats.states += 1;
-        if self.known.get(hash).is_none() {
-            if self.known.meet(hash) {
-                self.count_new(kept);
+    fn judge(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        time: Time,
+        kept: &Kept,
+    ) -> Result<Option<Box<Violation>>> {
+        let (image, hash) = durability.image(kept)?;
+        self.stats.add(Counter::States, 1);
+        if self.cache.get(hash).is_none() {
+            if self.cache.meet(hash) {
+                self.count_new(durability, kept);
             }
             let mut judge = Judge {
-                prepared: self.prepared,
-                further: self.further,
-                further_one_in: self.options.further_one_in,
-                fill_bytes: self.geometry.fill_bytes(),
-                performer: &mut self.performer,
+                images: self.images,
+                journal: self.journal,
+                follow_ups: self.follow_ups,
+                follow_up_one_in: self.options.follow_up_one_in,
                 stats: self.stats,
             };
             let analysis = judge.analyse(&image, hash, Depth::First);
-            self.known.keep(hash, analysis);
+            self.cache.keep(hash, analysis);
         }
-        let analysis = self.known.get(hash).expect("it has been kept");
-        Ok(match &analysis.violation {
-            Some(violation) => Some(violation.clone()),
-            None => self.judge_history(analysis),
-        })
+        let analysis = self.cache.get(hash).expect("it has been kept");
+        match &analysis.violation {
+            Some(violation) => Ok(Some(violation.clone())),
+            None => self.judge_content(&history.model, analysis, time),
+        }
     }
 
-    fn count_new(&mut self, kept: &Kept) {
-        self.stats.distinct += 1;
+    fn count_new(&mut self, durability: &Durability, kept: &Kept) {
+        self.stats.add(Counter::Distinct, 1);
         let mut is_lossy = false;
-        for pending in self.history.pending() {
+        for pending in durability.pending() {
             if kept[pending.items.clone()].contains(&false) {
                 is_lossy = true;
-                *self.stats.lost.entry(pending.step).or_default() += 1;
+                self.stats.tally(Tally::StepsLost, [pending.step.name, "", ""]);
             }
         }
-        self.stats.with_losses += u64::from(is_lossy);
+        self.stats.add(Counter::WithLosses, u64::from(is_lossy));
     }
 
     /// C3, C4 and the bound on leaks: what depends on what was asked.
-    fn judge_history(&self, analysis: &Analysis) -> Option<Violation> {
-        let size = analysis.content.size();
-        if !self.allowed.sizes().contains(&size) {
-            let what = format!("the disk has {size} bytes, allowed are {:?}", self.allowed.sizes());
-            return Some(Violation::new(Clause::Size, what));
+    fn judge_content(
+        &self,
+        model: &Model,
+        analysis: &Analysis,
+        time: Time,
+    ) -> Result<Option<Box<Violation>>> {
+        let size = analysis.content.len() as u64;
+        let sizes = model.sizes_after_crash(time);
+        if !sizes.contains(&size) {
+            let what = format!("the disk has {size} bytes, allowed are {sizes:?}");
+            return Ok(Some(Violation::new(Promise::Size, what)));
         }
-        if analysis.leaks > self.touched.len() as u64 {
+        let touched = self.touched[0].count() + self.touched[1].count();
+        if analysis.leaks > touched {
             let what = "more clusters have leaked than were touched since the last flush";
-            let note = format!("{} leaks, {} clusters touched", analysis.leaks, self.touched.len());
-            return Some(Violation::new(Clause::Check, what).with_note(note));
+            let note = format!("{} leaks, {touched} clusters touched", analysis.leaks);
+            return Ok(Some(Violation::new(Promise::Leaks, what).note(note)));
         }
-        let sector = self.allowed.first_wrong(&analysis.content.bytes)?;
-        let found = sector_of(size, sector);
-        let found = &analysis.content.bytes[found.offset as usize..found.end() as usize];
-        let (class, _) = explain::origin(self.journal, found, sector * SECTOR_BYTES, size);
+        let judged = model.judge_crash(&analysis.content, time, &self.shadow, &self.doubtful)?;
+        let Some(mismatch) = judged else { return Ok(None) };
+        let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
+        let (class, _) = report::origin(self.journal, &mismatch.found, mismatch.offset, 0, size);
         let is_known = matches!(class, OriginClass::Misplaced | OriginClass::InitialMisplaced);
-        if self.options.profile == Profile::Qemu && is_known && self.allowed.is_uncertain(sector) {
-            return None;
+        if self.options.profile == Profile::Qemu && is_known && model.is_uncertain(sector, time) {
+            return Ok(None);
         }
-        let values = self.allowed.values(sector);
-        let expected = values.last().map(|value| value.to_vec()).unwrap_or_default();
-        let mut violation = Violation::new(Clause::Content, format!("a sector holds {class:?}"));
-        for value in values {
-            let (_, text) = explain::origin(self.journal, value, sector * SECTOR_BYTES, size);
-            violation = violation.with_note(format!("may hold {text}"));
-        }
-        let wrong = Wrong { offset: sector * SECTOR_BYTES, expected, found: found.to_vec() };
-        Some(violation.with_bytes(wrong))
+        Ok(Some(Violation::bytes(Promise::Content, "a sector holds what it must not", mismatch)))
     }
 
     /// Loses as little as possible, as long as the same is wrong.
-    fn finding(&mut self, mut kept: Kept, mut violation: Violation) -> Box<Finding> {
-        let signature = violation.signature();
+    fn finding(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        time: Time,
+        mut kept: Kept,
+        mut violation: Box<Violation>,
+    ) -> Result<Box<Finding>> {
+        let signature = self.explain(durability, &kept, &violation).signature;
         let mut tries = 0;
         let mut is_changed = true;
         while is_changed && tries < SHRINK_MAX {
@@ -193,8 +412,8 @@ impl Run<'_> {
                 }
                 kept[item] = true;
                 tries += 1;
-                match self.judge(&kept) {
-                    Ok(Some(same)) if same.signature() == signature => {
+                match self.judge(history, durability, time, &kept)? {
+                    Some(same) if self.explain(durability, &kept, &same).signature == signature => {
                         violation = same;
                         is_changed = true;
                     }
@@ -202,17 +421,15 @@ impl Run<'_> {
                 }
             }
         }
-        let signature = Signature::Crash { clause: violation.clause.name(), what: signature };
-        let fate = explain::fate(&self.history, &kept);
-        let report = explain::report(self.journal, &violation, &self.content, self.place, Some(&fate));
-        Box::new(Finding { signature, report, request_number: self.place.request_number })
+        Ok(self.explain(durability, &kept, &violation))
     }
 
-    /// The medium is memory: it fails only where an image grows without bound.
-    fn broken(&self, error: &blk_core::Error) -> Box<Finding> {
-        let mut text = format!("the simulated medium failed: {error}");
-        let _ = write!(text, "\n{}", self.place.describe(self.journal));
-        let signature = Signature::Failed { what: "the medium", error: format!("{:?}", error.kind()) };
-        Box::new(crate::report::oracle_finding(signature, "the medium failed", &text))
+    fn explain(&self, durability: &Durability, kept: &Kept, violation: &Violation) -> Box<Finding> {
+        let place = self.place.describe(self.journal) + &explain::fate(durability, kept);
+        let size = self.shadow.len() as u64;
+        let scene = Scene { journal: self.journal, size, faulted_step: None, place: &place };
+        let mut finding = explain::finding(violation, scene);
+        finding.request_number = self.place.number;
+        finding
     }
 }

@@ -2,15 +2,18 @@
 
 use blk_core::{Disk, Error, Extent};
 
+use super::cluster_kind::ClusterKind;
 use super::{Run, Step};
-use crate::oracle::image;
+use crate::execute::Counting;
+use crate::explain::{Scene, finding};
+use crate::promise::{Promise, Violation};
 use crate::scenario::{Repair, Request};
-use crate::stats::ClusterKind;
+use crate::statistics::{Counter, Tally};
 
 impl Run<'_> {
     pub(super) fn make(&mut self, request: Request) -> Step {
         let number = self.journal.enter(request);
-        self.engine.stats.requests += 1;
+        self.engine.stats.add(Counter::Requests, 1);
         let before = self.kinds_at(request);
         let result = match request {
             Request::Reopen { kill } => return self.make_reopen(kill),
@@ -18,7 +21,7 @@ impl Run<'_> {
             _ => self.perform(number, request),
         };
         match result {
-            Ok(()) => self.engine.stats.accepted += 1,
+            Ok(()) => self.engine.stats.add(Counter::Accepted, 1),
             Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                 return Err(self.found("a request", &error));
             }
@@ -27,7 +30,10 @@ impl Run<'_> {
         }
         for (before, after) in before.into_iter().zip(self.kinds_at(request)) {
             if let (Some(before), Some(after)) = (before, after) {
-                self.engine.stats.transition(before, request.kind(), after);
+                let names = [before.name(), request.kind().name(), after.name()];
+                self.engine.stats.tally(Tally::Transitions, names);
+                self.engine.stats.tally(Tally::Kinds, [before.name(), "", ""]);
+                self.engine.stats.tally(Tally::Kinds, [after.name(), "", ""]);
             }
         }
         Ok(())
@@ -35,7 +41,7 @@ impl Run<'_> {
 
     fn make_reopen(&mut self, kill: bool) -> Step {
         self.reopen(kill)?;
-        self.engine.stats.accepted += 1;
+        self.engine.stats.add(Counter::Accepted, 1);
         self.verify()
     }
 
@@ -45,11 +51,15 @@ impl Run<'_> {
         if disk.as_check().is_some() {
             match disk.check(repair.mode()) {
                 Ok(checked) if checked.is_clean() => {}
-                Ok(checked) => return Err(Box::new(image::finding(&checked))),
+                Ok(checked) => {
+                    let what = "the check of the image is not clean";
+                    let violation = Violation::image(Promise::Answers, what, &checked);
+                    return Err(finding(&violation, Scene::plain(&self.journal, 0)));
+                }
                 Err(error) => return Err(self.found("checking the image", &error)),
             }
         }
-        self.engine.stats.accepted += 1;
+        self.engine.stats.add(Counter::Accepted, 1);
         Ok(())
     }
 
@@ -64,13 +74,12 @@ impl Run<'_> {
             return Err(Error::NoSpace { what: "larger than this run allows".into() });
         }
         let disk = self.disk.as_ref().expect("the verifier is there between reopens");
-        let performer = &mut self.engine.performer;
-        let before = performer.bytes_read();
-        let result = performer.perform(disk, number, request, self.geometry.fill_bytes());
-        let read = performer.bytes_read() - before;
-        self.engine.stats.bytes_read += read;
-        self.engine.stats.bytes_compared += read;
-        result
+        let mut counting = Counting::default();
+        let executor = &mut self.engine.executor;
+        let replied = executor.execute(disk, number, request, self.geometry.fill_bytes(), &mut counting);
+        self.engine.stats.add(Counter::BytesRead, counting.bytes_read);
+        self.engine.stats.add(Counter::BytesCompared, counting.bytes_read);
+        replied.map(drop)
     }
 
     /// The kinds of the clusters in which a request starts and ends; the second only where that is another one.

@@ -7,11 +7,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::random::Random;
-use blk_core::{Access, DiscardFlags, Disk, Error, Extent, WriteFlags, ZeroFlags};
+use blk_core::{Access, Disk, Error, RepairMode};
 
+use crate::execute::{Counting, Executor};
+use crate::inspect;
 use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
-use crate::oracle::image;
 use crate::report::{Finding, SECTOR_BYTES};
 use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
@@ -38,6 +39,7 @@ pub struct Soak {
     journal: Arc<Journal>,
     rng: Random,
     buffers: Buffers,
+    executor: Executor,
     options: SoakOptions,
     /// Requests are multiples of two to the power of this.
     unit_shift: u32,
@@ -69,6 +71,7 @@ impl Soak {
             journal: Arc::new(Journal::new()),
             rng: Random::new(options.seed),
             buffers: Buffers::default(),
+            executor: Executor::default(),
             options,
             unit_shift: unit.trailing_zeros(),
             bytes_compared: 0,
@@ -112,16 +115,15 @@ impl Soak {
             let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal);
             let verify = verify.map_err(|error| self.found(&error))?;
             let disk = Disk::new(verify, Access::ReadWrite);
-            let mut data = vec![0; (UNITS_MAX as usize) << self.unit_shift];
             for _ in 0..self.options.requests_per_round {
-                let made = self.request(&disk, &mut data);
+                let made = self.request(&disk);
                 // What both disks refuse is no finding, nor is a difference that is permitted.
                 if let Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) = made {
                     return Err(self.found(&error));
                 }
             }
         }
-        image::check(&self.bench.test())?;
+        inspect::check(&self.bench.test(), RepairMode::None)?;
         self.bench.reopen().map_err(|error| content::failed("closing and reopening the image", &error))?;
         let (reference, test) = (self.bench.reference(), self.bench.test());
         self.bytes_compared += content::compare(&self.journal, &reference, &test, &mut self.buffers)?;
@@ -129,13 +131,12 @@ impl Soak {
     }
 
     #[inline]
-    fn request(&mut self, disk: &Disk, data: &mut [u8]) -> Result<(), Error> {
+    fn request(&mut self, disk: &Disk) -> Result<(), Error> {
         let units = disk.size() >> self.unit_shift;
         let random = self.rng.bits();
         let count = (random >> 8) % UNITS_MAX + 1;
         let first = (random >> 16) % (units - count + 1);
         let (offset, length) = (first << self.unit_shift, count << self.unit_shift);
-        let buf = &mut data[..length as usize];
         let request = match random as u8 % 20 {
             0..8 => Request::Read { offset, length },
             8..16 => Request::Write { offset, length, fill: Fill::Stamp, fua: false },
@@ -145,21 +146,10 @@ impl Soak {
             _ => Request::Discard { offset, length },
         };
         let number = self.journal.enter(request);
-        match request {
-            Request::Read { .. } => {
-                self.bytes_compared += length;
-                disk.read(offset, buf)
-            }
-            Request::Write { .. } => {
-                stamp::fill(buf, offset, number);
-                disk.write(offset, buf, WriteFlags::default())
-            }
-            Request::WriteZeroes { unmap: may_unmap, .. } => {
-                let flags = ZeroFlags { may_unmap, ..ZeroFlags::default() };
-                disk.write_zeroes(Extent::new(offset, length), flags)
-            }
-            _ => disk.discard(Extent::new(offset, length), DiscardFlags::default()),
-        }
+        let mut counting = Counting::default();
+        let made = self.executor.execute(disk, number, request, 1 << self.unit_shift, &mut counting);
+        self.bytes_compared += counting.bytes_read;
+        made.map(drop)
     }
 
     fn found(&self, error: &Error) -> Box<Finding> {

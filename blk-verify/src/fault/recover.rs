@@ -1,154 +1,135 @@
-//! With the fault gone: what the disk owes from then on.
+//! With the fault gone: what the disk promises from then on.
 
-use std::sync::Arc;
+use blk_core::ErrorKind;
 
-use blk_core::{Disk, ErrorKind, RepairMode, Storage};
-
-use super::FaultStats;
+use super::place::Place;
 use super::repair;
-use super::run::{Condition, Run, broken, held};
-use super::violation::{Judged, Rule, Violation};
-use crate::crash::further::FIRST_NUMBER;
-use crate::oracle::image::worst;
+use super::sweep::Setting;
+use crate::follow_up::FIRST_NUMBER;
+use crate::inspect;
+use crate::judge::{follow, quiet};
+use crate::promise::{Kept, Promise, Violation};
+use crate::run::Run;
 use crate::scenario::Request;
+use crate::statistics::{Counter, Statistics};
 
 /// So many requests are made at least with the fault gone.
-const FURTHER_MIN: usize = 50;
+const FOLLOW_UPS_MIN: usize = 50;
 
-impl Run<'_> {
-    /// Mends the storage and judges all that follows. `rest` is what is left of the scenario, with its first number.
-    pub(super) fn recover(&mut self, rest: &[Request], number: u32, stats: &mut FaultStats) -> Judged {
-        self.place.stage = "by the flush after the fault was mended";
-        self.host.mend();
-        stats.lossy += u64::from(self.host.is_lossy());
-        let bound = self.touched();
-        if self.flush_after()? {
-            stats.surfaced += u64::from(self.condition.has_surfaced);
+/// A run in which a fault has happened.
+pub(super) struct Recovery<'a, 'p> {
+    pub(super) setting: &'a Setting<'a>,
+    pub(super) run: Run<'a>,
+    pub(super) place: &'p mut Place,
+    pub(super) stats: &'p mut Statistics,
+}
+
+impl Recovery<'_, '_> {
+    /// Clears the fault and judges all that follows. `rest` is what is left of the scenario, with its first number.
+    pub(super) fn recover(&mut self, rest: &[Request], number: u32) -> Kept {
+        self.place.stage = "by the flush after the fault was cleared";
+        self.run.host.clear_fault();
+        self.stats.add(Counter::LossySyncs, u64::from(self.run.host.is_lossy()));
+        let bound = self.run.checker.touched();
+        if self.flush()? {
+            self.stats.add(Counter::Surfaced, u64::from(self.run.checker.condition().has_surfaced));
             self.judge_what_is_left()?;
         } else {
-            stats.surfaced += 1;
-            stats.poisoned += u64::from(self.condition.is_poisoned);
-            stats.reopened += 1;
+            self.stats.add(Counter::Surfaced, 1);
+            self.stats.add(Counter::Poisoned, u64::from(self.run.checker.condition().is_poisoned));
+            self.stats.add(Counter::Reopened, 1);
             self.open_again()?;
         }
-        self.condition = Condition::default();
-        self.place.stage = "by the check after the fault was mended";
-        self.check_leaks(bound, stats)?;
+        self.run.checker.forget_condition();
+        self.place.stage = "by the check after the fault was cleared";
+        self.check_leaks(bound)?;
         self.place.stage = "with the fault gone";
-        self.go_on(rest, number, stats).map_err(|violation| match violation.rule {
-            Rule::Content | Rule::Check | Rule::Unprovoked | Rule::Opens => violation.of(Rule::Works),
+        self.go_on(rest, number).map_err(|violation| match violation.promise {
+            Promise::Content | Promise::Consistent | Promise::Answers | Promise::Opens => {
+                violation.of(Promise::Works)
+            }
             _ => violation,
         })
     }
 
     /// Flushes. Returns whether the handle can be used further.
-    fn flush_after(&mut self) -> Judged<bool> {
-        let Some(disk) = &self.disk else { return Ok(false) };
+    fn flush(&mut self) -> Kept<bool> {
+        let Some(disk) = self.run.disk.clone() else { return Ok(false) };
+        let issued = self.run.checker.now();
         match disk.flush() {
             Ok(()) => {
-                if self.host.is_lossy() && !self.condition.has_surfaced {
+                if self.run.host.is_lossy() && !self.run.checker.condition().has_surfaced {
                     let what = "a sync failed, and neither a request nor the next flush says so";
-                    return Err(Violation::new(Rule::Surfaces, what));
+                    return Err(Violation::new(Promise::Surfaces, what));
                 }
-                self.history.flushed();
+                self.run.checker.closed(issued);
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::Poisoned => {
-                self.condition.is_poisoned = true;
-                self.condition.has_surfaced = true;
+                self.run.checker.give_up();
                 if disk.close().is_ok() {
                     let what = "the flush says that the handle has failed, and the close that all is well";
-                    return Err(Violation::new(Rule::Surfaces, what));
+                    return Err(Violation::new(Promise::Surfaces, what));
                 }
                 Ok(false)
             }
-            Err(error) => Err(Violation::failed(Rule::Works, "the flush", &error)),
+            Err(error) => Err(Violation::failed(Promise::Works, "the flush", &error)),
         }
     }
 
-    /// What the flush has promised is there for somebody who opens the image now.
-    fn judge_what_is_left(&mut self) -> Judged {
+    /// What the flush has promised is there for who opens the image now.
+    fn judge_what_is_left(&mut self) -> Kept {
         self.place.stage = "by a second open after the flush";
-        let left: Arc<dyn Storage> = Arc::new(self.host.left().map_err(|error| broken(&error))?);
-        let opened = self.setting.prepared.open(left);
-        let disk = opened.map_err(|error| Violation::failed(Rule::Durable, "a second open", &error))?;
-        let is_durable = |violation: Violation| violation.of(Rule::Durable);
-        if disk.size() != self.history.now.size() {
-            let what =
-                format!("the disk has {} bytes, flushed were {}", disk.size(), self.history.now.size());
-            return Err(Violation::new(Rule::Durable, what));
-        }
-        let compared = self.history.compare(&disk, &self.parts());
-        held(compared, "what was flushed is not there").map_err(is_durable)?;
-        checked(&disk).map(|_| ()).map_err(is_durable)
+        let left = self.run.host.surviving_image().map_err(|error| Violation::memory(&error))?;
+        let opened = self.setting.images.prepared.open(quiet(left));
+        let disk = opened.map_err(|error| Violation::failed(Promise::Durable, "a second open", &error))?;
+        self.run.compare(&disk, Promise::Durable, "what was flushed is not there")?;
+        inspect::leaks(&disk, Promise::Durable, "what was flushed").map(drop)
     }
 
-    /// Gives up the handle and opens the image anew.
-    fn open_again(&mut self) -> Judged {
-        self.place.stage = "by the reopen after the fault was mended";
-        self.disk = None;
-        let has_lost = self.host.evict().map_err(|error| broken(&error))?;
-        self.open()?;
-        self.settle_reopened(has_lost)
+    /// Gives up the handle and opens the image again.
+    fn open_again(&mut self) -> Kept {
+        self.place.stage = "by the reopen after the fault was cleared";
+        self.run.disk = None;
+        let has_lost = self.run.host.drop_page_cache().map_err(|error| Violation::memory(&error))?;
+        self.run.open()?;
+        self.run.adopt(has_lost)
     }
 
-    fn check_leaks(&mut self, bound: u64, stats: &mut FaultStats) -> Judged {
-        let Some(disk) = &self.disk else { return Ok(()) };
-        let leaks = checked(disk)?;
+    fn check_leaks(&mut self, bound: u64) -> Kept {
+        let Some(disk) = self.run.disk.clone() else { return Ok(()) };
+        let leaks = inspect::leaks(&disk, Promise::Consistent, "with no fault at work")?;
         if leaks == 0 {
             return Ok(());
         }
         if leaks > bound {
             let what = format!("{leaks} clusters have leaked, {bound} were touched");
-            return Err(Violation::new(Rule::Leaks, what));
+            return Err(Violation::new(Promise::Leaks, what));
         }
-        stats.repairs += 1;
-        let left = self.host.left().map_err(|error| broken(&error))?;
-        repair::sweep(self, &left, stats)?;
-        let Some(disk) = &self.disk else { return Ok(()) };
-        repair::repair(disk)?;
-        let compared = self.history.compare(disk, &self.parts());
-        held(compared, "a repair changes what the guest sees").map_err(|violation| violation.of(Rule::Repair))
+        self.stats.add(Counter::Repairs, 1);
+        let left = self.run.host.surviving_image().map_err(|error| Violation::memory(&error))?;
+        repair::sweep(self.setting, &self.run, &left, self.stats)?;
+        inspect::repair(&disk)?;
+        self.run.compare(&disk, Promise::Repair, "a repair changes what the guest sees")
     }
 
     /// Makes what is left of the scenario and more, all of it exactly; then looks at everything once more.
-    fn go_on(&mut self, rest: &[Request], number: u32, stats: &mut FaultStats) -> Judged {
+    fn go_on(&mut self, rest: &[Request], number: u32) -> Kept {
         for (number, request) in (number..).zip(rest) {
-            self.make(number, *request)?;
+            self.place.request = Some((number, *request));
+            self.run.request(Some(number), *request)?;
         }
-        let more = FURTHER_MIN.saturating_sub(rest.len());
-        for (number, request) in (FIRST_NUMBER..).zip(&self.setting.further[..more]) {
-            self.make(number, *request)?;
-        }
-        stats.further_requests += (rest.len() + more) as u64;
-        self.make(FIRST_NUMBER - 1, Request::Flush)?;
-        self.look_at_all()?;
-        if let Some(disk) = &self.disk
-            && checked(disk)? > 0
+        let more = FOLLOW_UPS_MIN.saturating_sub(rest.len());
+        let follow_ups = &self.setting.follow_ups[..more];
+        self.place.request = Some((FIRST_NUMBER, Request::Flush));
+        self.stats.add(Counter::FollowUps, (rest.len() + more) as u64);
+        follow(&mut self.run, FIRST_NUMBER, follow_ups)?;
+        if let Some(disk) = &self.run.disk
+            && inspect::leaks(disk, Promise::Consistent, "with the fault gone")? > 0
         {
-            return Err(Violation::new(Rule::Check, "clusters leak with the fault gone"));
+            return Err(Violation::new(Promise::Consistent, "clusters leak with the fault gone"));
         }
-        self.make(FIRST_NUMBER + 1001, Request::Reopen { kill: false })?;
-        self.look_at_all()
+        self.run.reopen(false)?;
+        self.run.observe_all()
     }
-
-    /// Compares the whole disk.
-    pub(super) fn look_at_all(&mut self) -> Judged {
-        let Some(disk) = &self.disk else { return Ok(()) };
-        held(self.history.compare(disk, &self.parts()), "the whole compare meets wrong bytes")
-    }
-}
-
-/// Checks the image, if its format can be checked; returns how many clusters have leaked, which is allowed.
-pub(super) fn checked(disk: &Disk) -> Judged<u64> {
-    if disk.as_check().is_none() {
-        return Ok(0);
-    }
-    let report = disk
-        .check(RepairMode::None)
-        .map_err(|error| Violation::failed(Rule::Check, "the check, with no fault at work,", &error))?;
-    if report.corruptions == 0 && report.check_errors == 0 {
-        return Ok(report.leaks + report.leaks_past_end);
-    }
-    Err(Violation::new(Rule::Check, worst(&report)))
 }

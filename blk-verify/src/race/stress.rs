@@ -1,21 +1,24 @@
 //! The same judgement with real threads: no schedule, no replay, but the memory model and the locks of the machine.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
 
-use blk_core::Storage;
 use blk_core::sync::Mutex;
+use blk_sim::{Host, Settings};
 
-use super::court::Court;
-use super::{Images, RaceStats, judge_whole, lane};
-use crate::engine::panic_finding;
+use crate::crash::live;
 use crate::generate::{Generator, Limits};
-use crate::oracle::content::failed;
-use crate::oracle::image;
+use crate::images::Images;
+use crate::journal::Journal;
+use crate::model::Model;
+use crate::promise::Kept;
 use crate::report::Finding;
+use crate::run::{Run, drive, guarded};
 use crate::scenario::{Config, Request, Scenario, Turn};
 use crate::space::Space;
+use crate::statistics::{Counter, Statistics};
 use crate::target::{ImageTarget, legal_config};
+use crate::{Outcome, explain};
 
 /// What a stress does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub struct StressOptions {
 ///
 /// # Panics
 /// If the image cannot be made.
-pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<RaceStats, Box<Finding>> {
+pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<Statistics, Box<Finding>> {
     stress_with(target, &stress_scenario(target, options))
 }
 
@@ -62,43 +65,62 @@ pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Sce
 ///
 /// # Panics
 /// If the image cannot be made.
-pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<RaceStats, Box<Finding>> {
-    let config = legal_config(target, &scenario.config).expect("a configuration of the driver");
-    let images = Images::new(target, config).expect("an image for the stress");
-    let storage: Arc<dyn Storage> = Arc::new(images.fresh.duplicate());
-    let open =
-        || images.prepared.open(Arc::clone(&storage)).map_err(|error| failed("opening the image", &error));
-    let disk = open()?;
+pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<Statistics, Box<Finding>> {
+    let images = match Images::for_scenario(None, target, &scenario.config, u64::MAX) {
+        Ok(images) => images,
+        Err(Outcome::Finding(finding)) => return Err(finding),
+        Err(outcome) => panic!("no image for the stress: {outcome:?}"),
+    };
+    let host = Arc::new(Host::new(images.fresh.duplicate(), Settings::default()));
+    let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), true);
     let lanes = usize::from(scenario.config.lanes.max(1));
-    let court = Court::new(Arc::clone(&images.initial), lanes, images.fill_bytes());
-    court.load(&together(&scenario.requests));
+    let journal = Arc::new(Journal::new());
+    let mut run = Run::new(&images, host, Arc::clone(&journal), model, lanes);
+    let requests: Vec<(Request, Turn)> = scenario
+        .requests
+        .iter()
+        .filter(|request| may_meet(request))
+        .map(|request| (*request, Turn::default()))
+        .collect();
+    let checker = Arc::clone(&run.checker);
+    let ran = guarded(|| Ok(in_threads(&mut run, lanes, &requests)), Err);
+    match ran {
+        Ok(Ok(())) => {}
+        Ok(Err(violation)) => return Err(live(&run, &journal, &violation)),
+        Err(mut panic) => {
+            panic.report.push_str(&explain::list(&checker.records()));
+            return Err(Box::new(panic));
+        }
+    }
+    let mut stats = checker.stats();
+    stats.add(Counter::Scenarios, 1);
+    stats.add(Counter::Interleaved, u64::from(stats.get(Counter::Met) > 0));
+    Ok(stats)
+}
+
+fn in_threads(run: &mut Run<'_>, lanes: usize, requests: &[(Request, Turn)]) -> Kept {
+    run.open()?;
+    let disk = run.disk.clone().expect("nothing fails here");
+    run.checker.load(requests);
+    let (checker, fill_bytes) = (&run.checker, run.images.fill_bytes());
     let panic = Mutex::new(None);
     std::thread::scope(|scope| {
         for lane in 0..lanes {
-            let (court, disk, panic) = (&court, &disk, &panic);
+            let (disk, panic) = (&disk, &panic);
             scope.spawn(move || {
-                let driven = catch_unwind(AssertUnwindSafe(|| lane::drive(court, disk, lane, |_, _| ())));
-                if let Err(payload) = driven {
+                let driven = AssertUnwindSafe(|| drive(checker, disk, lane, fill_bytes, |_, _| ()));
+                if let Err(payload) = catch_unwind(driven) {
                     panic.lock().get_or_insert(payload);
                 }
             });
         }
     });
-    if let Some(payload) = panic.into_inner() {
-        return Err(court.explain(panic_finding(payload.as_ref())));
-    }
-    if let Some(finding) = court.take_finding() {
-        return Err(finding);
-    }
-    judge_whole(&court, &disk)?;
-    image::check(&disk)?;
-    disk.close().map_err(|error| failed("closing the image", &error))?;
     drop(disk);
-    judge_whole(&court, &open()?)?;
-    let mut stats = court.stats();
-    stats.schedules = 1;
-    stats.interleaved = u64::from(stats.met > 0);
-    Ok(stats)
+    if let Some(payload) = panic.into_inner() {
+        resume_unwind(payload);
+    }
+    run.checker.take_violation()?;
+    run.finish()
 }
 
 /// Requests that may be in flight together.
@@ -112,10 +134,6 @@ fn requests(space: &'static Space, options: &StressOptions, config: &Config) -> 
     };
     let all = Generator::new(space, options.seed, limits).flat_map(|scenario| scenario.requests);
     all.filter(may_meet).take(options.requests).collect()
-}
-
-fn together(requests: &[Request]) -> Vec<(Request, Turn)> {
-    requests.iter().filter(|request| may_meet(request)).map(|request| (*request, Turn::default())).collect()
 }
 
 fn may_meet(request: &Request) -> bool {

@@ -3,8 +3,8 @@
 use blk_core::{Disk, Error};
 
 use super::{Counts, Shared, found};
+use crate::execute::{Counting, Executor};
 use crate::generate::Generator;
-use crate::perform::Performer;
 use crate::report::Finding;
 use crate::scenario::{Request, Scenario};
 
@@ -21,7 +21,7 @@ pub(super) struct Worker<'a> {
     disk: &'a Disk,
     shared: &'a Shared,
     takes: Takes,
-    performer: Performer,
+    executor: Executor,
 }
 
 /// Which generated requests are made.
@@ -34,7 +34,7 @@ pub(super) struct Takes {
 impl<'a> Worker<'a> {
     /// `takes` counts for generated requests alone.
     pub(super) fn new(disk: &'a Disk, shared: &'a Shared, takes: Takes) -> Self {
-        Self { disk, shared, takes, performer: Performer::in_a_hurry() }
+        Self { disk, shared, takes, executor: Executor::in_a_hurry() }
     }
 
     /// Makes generated requests, about `quota` of them.
@@ -68,17 +68,17 @@ impl<'a> Worker<'a> {
             return Ok(());
         }
         touched.add(request);
-        let mut read = self.performer.bytes_read();
         for part in transfers(request, self.disk.size()) {
-            match self.performer.perform(self.disk, journal.next_number(), part, *fill_bytes) {
-                Ok(()) => {}
+            let mut counting = Counting::default();
+            let number = journal.next_number();
+            match self.executor.execute(self.disk, number, part, *fill_bytes, &mut counting) {
+                Ok(_) => {}
                 Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                     return Err(found(journal, "a request", &error));
                 }
                 Err(_) => return Ok(()),
             }
-            Counts::add(&counts.bytes_compared, self.performer.bytes_read() - read);
-            read = self.performer.bytes_read();
+            Counts::add(&counts.bytes_compared, counting.bytes_read);
         }
         Counts::add(&counts.accepted, 1);
         Ok(())

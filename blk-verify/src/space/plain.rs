@@ -49,5 +49,6 @@ fn geometry(config: &Config) -> Geometry {
         table_reach_bytes: unit_bytes / 8 * unit_bytes,
         compressed_unit_bytes: Some(unit_bytes),
         alignment_bytes: config.options.number(ALIGNMENT).unwrap_or(1),
+        size_is_file_length: false,
     }
 }

@@ -51,6 +51,7 @@ pub(super) fn decode(space: &Space, bytes: &[u8]) -> Scenario {
         table_reach_bytes: cluster / 8 * cluster,
         compressed_unit_bytes: Some(cluster),
         alignment_bytes: 1,
+        size_is_file_length: false,
     };
     let mut config = common(&header, &geometry);
     config.options = options(&header, cluster_bits, config.backing);

@@ -1,0 +1,311 @@
+//! What of a log is durable, and what is pending.
+//!
+//! An operation is durable when a sync that was issued after it had completed has itself completed. All others are pending:
+//! after a crash each atom of the image holds its durable value, or its value after any pending operation that touches it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use blk_core::storage::{Effect, Step};
+use blk_core::{Extent, MemoryStorage, Result, Storage};
+
+use crate::SECTOR_BYTES;
+use crate::operation::{Change, Operation};
+
+/// An operation is cut into at most so many pieces that persist apart; longer ones into larger pieces.
+const PIECES_MAX: u64 = 8;
+
+/// What an item leaves where it persists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Content {
+    Bytes(Vec<u8>),
+    Zeroes,
+    /// Zeroes that never extend the image.
+    Hole,
+    Length(u64),
+}
+
+/// A part of a pending operation that persists as a whole or not at all: an atom, or a run of them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Item {
+    /// Where it lies; empty, at the new length, for a truncation.
+    pub extent: Extent,
+    content: Content,
+}
+
+/// An operation that is not durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pending {
+    /// Its number in the history, from 1.
+    pub number: u64,
+    /// The driver's step.
+    pub step: &'static Step,
+    /// What it is, in a word: `write`, `zero`, `discard`, `truncate`.
+    pub name: &'static str,
+    /// All that it touches.
+    pub extent: Extent,
+    /// Which items of the history are its own.
+    pub items: Range<usize>,
+    completed: u64,
+}
+
+/// The durable image, and the operations on top of it that a crash may undo.
+#[derive(Debug)]
+pub struct Durability {
+    durable: MemoryStorage,
+    live: MemoryStorage,
+    atom_bytes: u64,
+    pending: Vec<Pending>,
+    items: Vec<Item>,
+    count: u64,
+    hashes: Option<Hashes>,
+}
+
+/// What is needed to tell the hash of an image without reading all of it.
+#[derive(Debug)]
+struct Hashes {
+    /// Of the durable content of every sector that something pending touches.
+    touched: BTreeMap<u64, u64>,
+    durable: u64,
+}
+
+impl Durability {
+    /// Nothing but a durable image. Atoms have `atom_bytes` bytes, a power of two and at least 512.
+    ///
+    /// # Panics
+    /// If they have not.
+    pub fn new(durable: MemoryStorage, atom_bytes: u64) -> Self {
+        assert!(atom_bytes.is_power_of_two() && atom_bytes >= SECTOR_BYTES, "atoms of {atom_bytes} bytes");
+        let live = durable.duplicate();
+        let (pending, items) = (Vec::new(), Vec::new());
+        Self { durable, live, atom_bytes, pending, items, count: 0, hashes: None }
+    }
+
+    /// The same; images come with their hashes.
+    ///
+    /// # Errors
+    /// Those of memory.
+    pub fn hashing(durable: MemoryStorage, atom_bytes: u64) -> Result<Self> {
+        let hashes = Hashes { touched: BTreeMap::new(), durable: hash_all(&durable)? };
+        Ok(Self { hashes: Some(hashes), ..Self::new(durable, atom_bytes) })
+    }
+
+    /// Operations that are pending, oldest first.
+    pub fn pending(&self) -> &[Pending] {
+        &self.pending
+    }
+
+    /// The parts of all pending operations, in their order.
+    pub fn items(&self) -> &[Item] {
+        &self.items
+    }
+
+    /// How many operations there were, syncs included.
+    pub fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// What a crash without anything pending leaves.
+    pub fn durable(&self) -> &MemoryStorage {
+        &self.durable
+    }
+
+    /// Goes on by one operation. Returns whether something is pending because of it: a sync makes things durable instead.
+    ///
+    /// # Errors
+    /// Those of memory that cannot grow so far.
+    pub fn apply(&mut self, operation: &Operation) -> Result<bool> {
+        self.count += 1;
+        let old_length = self.live.len()?;
+        let (name, extent) = match &operation.change {
+            Change::Sync => return self.sync(operation, Effect::All).map(|()| false),
+            Change::LostSync(effect) => return self.sync(operation, *effect).map(|()| false),
+            Change::Evict => {
+                self.live = self.survivor()?;
+                return Ok(false);
+            }
+            Change::Write { offset, bytes } => ("write", Extent::new(*offset, bytes.len() as u64)),
+            Change::Zero(extent) => ("zero", *extent),
+            Change::Discard(extent) => ("discard", extent.intersection(Extent::new(0, old_length))),
+            Change::Truncate(length) => {
+                ("truncate", Extent::new(*length, old_length.saturating_sub(*length)))
+            }
+        };
+        operation.change.apply(&self.live)?;
+        let first = self.items.len();
+        match &operation.change {
+            Change::Truncate(length) => {
+                let content = Content::Length(*length);
+                self.items.push(Item { extent: Extent::new(*length, 0), content });
+            }
+            change => self.cut(change, extent)?,
+        }
+        self.touch(extent)?;
+        self.pending.push(Pending {
+            number: self.count,
+            step: operation.step,
+            name,
+            extent,
+            items: first..self.items.len(),
+            completed: operation.completed.unwrap_or(u64::MAX),
+        });
+        Ok(true)
+    }
+
+    /// What is left when nothing crashes: the durable image and all that is pending, without what a failed sync has lost.
+    ///
+    /// # Errors
+    /// Those of memory.
+    pub fn survivor(&self) -> Result<MemoryStorage> {
+        let image = self.durable.duplicate();
+        self.items.iter().try_for_each(|item| item.persist(&image))?;
+        Ok(image)
+    }
+
+    /// The image in which only the items for which `kept` says so have persisted, and its hash: 0 unless it is
+    /// [`Durability::hashing`].
+    ///
+    /// # Errors
+    /// Those of memory.
+    pub fn image(&self, kept: &[bool]) -> Result<(MemoryStorage, u64)> {
+        assert_eq!(kept.len(), self.items.len(), "one answer for each item");
+        let image = self.durable.duplicate();
+        for (item, _) in self.items.iter().zip(kept).filter(|(_, kept)| **kept) {
+            item.persist(&image)?;
+        }
+        let Some(hashes) = &self.hashes else { return Ok((image, 0)) };
+        let mut hash = hashes.durable;
+        for (&sector, &durable) in &hashes.touched {
+            hash = hash.wrapping_sub(durable).wrapping_add(hash_sector(&image, sector)?);
+        }
+        let length = image.len()?;
+        Ok((image, hash ^ mix(length, u64::MAX)))
+    }
+
+    /// Cuts what an operation did into items.
+    fn cut(&mut self, change: &Change, extent: Extent) -> Result<()> {
+        if extent.is_empty() {
+            return Ok(());
+        }
+        let length = self.live.len()?;
+        let start = extent.offset / self.atom_bytes * self.atom_bytes;
+        let atoms = (extent.end() - start).div_ceil(self.atom_bytes);
+        let piece = atoms.div_ceil(PIECES_MAX) * self.atom_bytes;
+        let mut at = start;
+        while at < extent.end() {
+            let whole = Extent::between(at, (at + piece).min(length.max(at)));
+            let own = whole.intersection(extent);
+            let content = match change {
+                Change::Zero(_) if own == whole => Content::Zeroes,
+                Change::Discard(_) if own == whole => Content::Hole,
+                _ => {
+                    let mut bytes = vec![0; whole.length as usize];
+                    self.live.read_at(whole.offset, &mut bytes)?;
+                    Content::Bytes(bytes)
+                }
+            };
+            self.items.push(Item { extent: whole, content });
+            at += piece;
+        }
+        Ok(())
+    }
+
+    /// Remembers the durable content of what becomes uncertain.
+    fn touch(&mut self, extent: Extent) -> Result<()> {
+        let Some(hashes) = self.hashes.as_mut().filter(|_| !extent.is_empty()) else { return Ok(()) };
+        // A whole atom is what persists.
+        let first = extent.offset / self.atom_bytes * self.atom_bytes / SECTOR_BYTES;
+        let last = extent.end().next_multiple_of(self.atom_bytes) / SECTOR_BYTES;
+        for sector in first..last {
+            if let std::collections::btree_map::Entry::Vacant(new) = hashes.touched.entry(sector) {
+                new.insert(hash_sector(&self.durable, sector)?);
+            }
+        }
+        Ok(())
+    }
+
+    /// A sync: of what had completed before it was issued, as much as it had an effect on is durable now. The rest of that is lost.
+    fn sync(&mut self, operation: &Operation, effect: Effect) -> Result<()> {
+        if operation.completed.is_none() {
+            return Ok(());
+        }
+        let pending = std::mem::take(&mut self.pending);
+        let items = std::mem::take(&mut self.items);
+        let (done, rest): (Vec<_>, Vec<_>) =
+            pending.into_iter().partition(|pending| pending.completed < operation.issued);
+        let persisted = match effect {
+            Effect::None => 0,
+            Effect::Half => done.len() / 2,
+            Effect::All => done.len(),
+        };
+        for done in &done[..persisted] {
+            for item in &items[done.items.clone()] {
+                item.persist(&self.durable)?;
+            }
+        }
+        if let Some(hashes) = &mut self.hashes {
+            for (sector, old) in std::mem::take(&mut hashes.touched) {
+                let new = hash_sector(&self.durable, sector)?;
+                hashes.durable = hashes.durable.wrapping_sub(old).wrapping_add(new);
+            }
+        }
+        for rest in rest {
+            let first = self.items.len();
+            self.items.extend_from_slice(&items[rest.items.clone()]);
+            self.touch(rest.extent)?;
+            self.pending.push(Pending { items: first..self.items.len(), ..rest });
+        }
+        Ok(())
+    }
+}
+
+impl Item {
+    fn persist(&self, image: &MemoryStorage) -> Result<()> {
+        match &self.content {
+            Content::Bytes(bytes) => image.write_at(self.extent.offset, bytes),
+            Content::Zeroes => image.write_zeroes_at(self.extent),
+            Content::Hole => image.punch_hole(self.extent),
+            Content::Length(length) => image.set_len(*length),
+        }
+    }
+}
+
+/// A sum over the sectors, so that it can follow changes; sectors of zeroes count nothing.
+fn hash_all(image: &MemoryStorage) -> Result<u64> {
+    let mut hash = 0_u64;
+    let mut at = 0;
+    while let Some(run) = image.run_at(at)? {
+        if run.data {
+            for sector in at / SECTOR_BYTES..(at + run.length).div_ceil(SECTOR_BYTES) {
+                hash = hash.wrapping_add(hash_sector(image, sector)?);
+            }
+        }
+        at += run.length;
+    }
+    Ok(hash)
+}
+
+fn hash_sector(image: &MemoryStorage, sector: u64) -> Result<u64> {
+    let mut bytes = [0; SECTOR_BYTES as usize];
+    image.read_at(sector * SECTOR_BYTES, &mut bytes)?;
+    let words = bytes.as_chunks::<8>().0;
+    if words.iter().all(|word| *word == [0; 8]) {
+        return Ok(0);
+    }
+    let mut lanes = [mix(sector, 1), mix(sector, 2), mix(sector, 3), mix(sector, 4)];
+    for chunk in words.as_chunks::<4>().0 {
+        for (lane, word) in lanes.iter_mut().zip(chunk) {
+            *lane = mix(*lane, u64::from_le_bytes(*word));
+        }
+    }
+    Ok(mix(mix(lanes[0], lanes[1]), mix(lanes[2], lanes[3])))
+}
+
+/// Two numbers into one, by a folded multiplication.
+fn mix(a: u64, b: u64) -> u64 {
+    let product = u128::from(a ^ 0x9E37_79B9_7F4A_7C15) * u128::from(b ^ 0xD6E8_FEB8_6659_FD93);
+    (product as u64) ^ ((product >> 64) as u64)
+}
+
+#[cfg(test)]
+mod tests;

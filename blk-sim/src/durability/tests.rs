@@ -1,0 +1,158 @@
+use super::*;
+use crate::{Host, Kept, Settings, States};
+
+fn byte(image: &MemoryStorage, at: u64) -> u8 {
+    let mut byte = [0];
+    image.read_at(at, &mut byte).unwrap();
+    byte[0]
+}
+
+fn durability(host: &Host, atom_bytes: u64) -> Durability {
+    let mut durability = Durability::hashing(image(), atom_bytes).unwrap();
+    for operation in host.take_log() {
+        durability.apply(&operation).unwrap();
+    }
+    durability
+}
+
+fn image() -> MemoryStorage {
+    MemoryStorage::from_bytes(&[9; 2048])
+}
+
+fn host() -> Host {
+    Host::new(image(), Settings::crashing())
+}
+
+fn every(durability: &Durability) -> Vec<Kept> {
+    States::new(4096, false, 1).of(durability)
+}
+
+#[test]
+fn only_what_was_synced_after_it_completed_is_durable() {
+    let host = host();
+    host.write_at(0, &[1; 512]).unwrap();
+    host.sync().unwrap();
+    host.write_at(512, &[2; 512]).unwrap();
+    let durability = durability(&host, 512);
+    assert_eq!((byte(durability.durable(), 0), byte(durability.durable(), 512)), (1, 9));
+    assert_eq!((durability.pending().len(), durability.count()), (1, 3));
+}
+
+#[test]
+fn an_operation_in_flight_at_a_sync_stays_pending() {
+    let mut durability = Durability::hashing(MemoryStorage::from_bytes(&[9; 1024]), 512).unwrap();
+    let write = |offset, byte| Change::Write { offset, bytes: vec![byte; 512].into() };
+    const WRITE: Step = Step::new("write_aio", "data");
+    let step = &WRITE;
+    let ops = [
+        Operation { change: write(0, 1), step, issued: 1, completed: Some(4) },
+        Operation { change: write(512, 2), step, issued: 2, completed: Some(3) },
+        Operation { change: Change::Sync, step, issued: 3, completed: Some(5) },
+    ];
+    // The second completed at 3, before no sync was issued at 3 either: only what completed before its issue is durable.
+    for operation in &ops {
+        durability.apply(operation).unwrap();
+    }
+    assert_eq!(durability.pending().len(), 2);
+    durability.apply(&Operation { change: Change::Sync, step, issued: 6, completed: Some(7) }).unwrap();
+    assert_eq!((durability.pending().len(), byte(durability.durable(), 512)), (0, 2));
+}
+
+#[test]
+fn torn_writes_persist_atom_by_atom_and_whole_ones_at_once() {
+    let host = host();
+    host.write_at(512, &[5; 1024]).unwrap();
+    let fine = durability(&host, 512);
+    let seen: Vec<(u8, u8)> = every(&fine)
+        .iter()
+        .map(|kept| fine.image(kept).unwrap().0)
+        .map(|image| (byte(&image, 512), byte(&image, 1024)))
+        .collect();
+    assert_eq!(seen, [(5, 5), (5, 9), (9, 5), (9, 9)]);
+    host.write_at(512, &[5; 1024]).unwrap();
+    assert_eq!(every(&durability(&host, 4096)).len(), 2);
+}
+
+#[test]
+fn lengths_follow_what_persisted() {
+    let host = host();
+    host.set_len(512).unwrap();
+    host.write_at(4096, &[7; 512]).unwrap();
+    let durability = durability(&host, 512);
+    let lengths: Vec<u64> =
+        every(&durability).iter().map(|kept| durability.image(kept).unwrap().0.len().unwrap()).collect();
+    assert_eq!(lengths, [4608, 512, 4608, 2048]);
+    let (cut, _) = durability.image(&[true, true]).unwrap();
+    assert_eq!((byte(&cut, 600), byte(&cut, 4096)), (0, 7));
+}
+
+#[test]
+fn a_discard_leaves_old_bytes_or_zeroes_and_never_extends() {
+    let host = host();
+    host.punch_hole(Extent::new(1536, 4096)).unwrap();
+    let durability = durability(&host, 512);
+    let images: Vec<(u8, u64)> = every(&durability)
+        .iter()
+        .map(|kept| durability.image(kept).unwrap().0)
+        .map(|image| (byte(&image, 1536), image.len().unwrap()))
+        .collect();
+    assert_eq!(images, [(0, 2048), (9, 2048)]);
+}
+
+#[test]
+fn hashes_tell_images_apart_and_nothing_else() {
+    let host = host();
+    host.write_at(0, &[1; 512]).unwrap();
+    host.write_at(0, &[2; 512]).unwrap();
+    host.write_at(700, &[3; 10]).unwrap();
+    let mut durability = durability(&host, 512);
+    let hash = |durability: &Durability, kept: &[bool]| durability.image(kept).unwrap().1;
+    // The later of two writes of one sector decides, whether or not the earlier persisted.
+    assert_eq!(hash(&durability, &[true, true, false]), hash(&durability, &[false, true, false]));
+    assert_ne!(hash(&durability, &[true, false, false]), hash(&durability, &[false, true, false]));
+    assert_ne!(hash(&durability, &[false, false, true]), hash(&durability, &[false, false, false]));
+    let all_kept = hash(&durability, &[true, true, true]);
+    host.sync().unwrap();
+    for operation in host.take_log() {
+        durability.apply(&operation).unwrap();
+    }
+    assert_eq!(
+        hash(&durability, &[]),
+        all_kept,
+        "a hash that was kept up to date is that of the whole image"
+    );
+    let fresh = Durability::hashing(durability.durable().duplicate(), 512).unwrap();
+    assert_eq!(hash(&fresh, &[]), all_kept);
+}
+
+#[test]
+fn many_items_are_sampled_and_the_newest_is_always_in() {
+    let host = host();
+    for at in 0..40 {
+        host.write_at(at * 512, &[at as u8; 512]).unwrap();
+    }
+    let durability = durability(&host, 512);
+    let states = States::new(300, true, 3).of(&durability);
+    assert!((100..=300).contains(&states.len()), "{}", states.len());
+    assert!(states.iter().all(|kept| kept.len() == 40 && kept[39]));
+    assert!(states.contains(&vec![true; 40]));
+}
+
+/// What a small budget finds is found again with a large one.
+#[test]
+fn fewer_tries_are_the_first_of_more() {
+    let host = host();
+    for number in 1..9 {
+        host.write_at(number * 512, &[number as u8; 1024]).unwrap();
+    }
+    let durability = durability(&host, 512);
+    for newest_only in [false, true] {
+        let all = States::new(64, newest_only, 5);
+        let whole = all.of(&durability);
+        for tries_max in [1, 4, 50] {
+            let first = States { tries_max, ..all }.of(&durability);
+            assert_eq!(first, whole[..first.len()], "{tries_max}");
+            assert_eq!(first.len(), tries_max.min(whole.len()));
+        }
+    }
+}

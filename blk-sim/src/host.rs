@@ -1,0 +1,535 @@
+//! The host under an image: one [`Storage`] that can be crashed, that fails by plan, and whose operations race.
+//!
+//! Every operation is issued, happens, and completes; where requests race, others go on in between ([`blk_core::sync::point`]),
+//! and a write of several sectors happens in two parts. What is done is logged if the [`Settings`] say so: of the log
+//! [`Durability`] says what is durable and what a crash may leave. A [`Fault`] lets one operation fail, or all from one on.
+//!
+//! When a sync fails, Linux reports it once and takes the pages for clean: a later sync neither writes them nor complains. So what
+//! was pending is lost here. It still shows while the image stays open, and is gone when it is opened again
+//! ([`Host::drop_page_cache`]). That is why this is not [`blk_core::storage::FaultStorage`], which leaves what it wraps alone.
+//!
+//! Any thread may call it, of this process or serving another one; it needs no scheduler and no points of its driver.
+
+use std::fmt;
+use std::io;
+
+use blk_core::storage::{Effect, Operation as Kind, Step};
+use blk_core::sync::model::in_one_step;
+use blk_core::sync::{Mutex, point};
+use blk_core::{Error, Extent, MemoryStorage, Result, Storage, StorageRun};
+
+use crate::SECTOR_BYTES;
+use crate::durability::Durability;
+use crate::fault::Fault;
+use crate::operation::{Call, Change, Edit, Operation};
+
+/// What a host does besides storing bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Settings {
+    /// Keeps a log of changes: for crashes, and for what a failed sync loses. It costs a copy of all that is written.
+    pub logs_changes: bool,
+    /// Keeps a list of all calls that are watched, reads too.
+    pub lists_calls: bool,
+    /// What fails.
+    pub fault: Option<Fault>,
+    /// The unit in which changes are counted, bytes.
+    pub unit_bytes: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { logs_changes: false, lists_calls: false, fault: None, unit_bytes: SECTOR_BYTES }
+    }
+}
+
+impl Settings {
+    /// A host that can be crashed.
+    pub fn crashing() -> Self {
+        Self { logs_changes: true, ..Self::default() }
+    }
+
+    /// A host that fails at `fault`, and remembers what it has to for that.
+    pub fn failing(fault: Option<Fault>, unit_bytes: u64) -> Self {
+        let logs_changes = fault.is_some_and(Fault::fails_syncs);
+        Self { logs_changes, lists_calls: fault.is_none(), fault, unit_bytes }
+    }
+}
+
+/// The simulated host.
+pub struct Host {
+    state: Mutex<State>,
+    unit_bytes: u64,
+}
+
+struct State {
+    live: MemoryStorage,
+    is_logging: bool,
+    /// What the log began with.
+    base: Option<MemoryStorage>,
+    log: Vec<Operation>,
+    calls: Option<Vec<Call>>,
+    clock: u64,
+    step: &'static Step,
+    fault: Option<Fault>,
+    /// Whether operations count, and fail: those of an oracle do not.
+    is_watched: bool,
+    count: u64,
+    failures: u64,
+    /// Changes since the last sync.
+    unsynced: u64,
+    /// A sync has failed since the image was opened, with changes pending.
+    is_lossy: bool,
+    /// Units changed since they were last forgotten; one counts each time.
+    touched: u64,
+}
+
+/// What was agreed on when an operation was issued.
+struct Issue {
+    time: u64,
+    failure: Option<(i32, Effect)>,
+}
+
+impl fmt::Debug for Host {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Neither bytes nor log: they are megabytes.
+        let (clock, operations) = in_one_step(|| {
+            let state = self.state.lock();
+            (state.clock, state.log.len())
+        });
+        f.debug_struct("Host").field("clock", &clock).field("logged", &operations).finish_non_exhaustive()
+    }
+}
+
+impl Host {
+    /// A host that holds `image`, all of it durable. Nothing is watched yet.
+    pub fn new(image: MemoryStorage, settings: Settings) -> Self {
+        let state = State {
+            is_logging: settings.logs_changes,
+            base: settings.logs_changes.then(|| image.duplicate()),
+            live: image,
+            log: Vec::new(),
+            calls: settings.lists_calls.then(Vec::new),
+            clock: 0,
+            step: &Step::NONE,
+            fault: settings.fault,
+            is_watched: false,
+            count: 0,
+            failures: 0,
+            unsynced: 0,
+            is_lossy: false,
+            touched: 0,
+        };
+        assert!(settings.unit_bytes > 0, "a unit of no bytes");
+        Self { state: Mutex::new(state), unit_bytes: settings.unit_bytes }
+    }
+
+    fn with<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
+        in_one_step(|| run(&mut self.state.lock()))
+    }
+
+    /// Goes on by one tick; returns the time then. Requests of the disk above share this clock.
+    pub fn tick(&self) -> u64 {
+        self.with(State::tick)
+    }
+
+    /// Goes on to `time`, unless it is later already: what follows continues a run on another host.
+    pub fn advance(&self, time: u64) {
+        self.with(|state| state.clock = state.clock.max(time));
+    }
+
+    /// Whether operations count, and fail, from now on.
+    pub fn watch(&self, is_watched: bool) {
+        self.with(|state| state.is_watched = is_watched);
+    }
+
+    /// The fault is gone.
+    pub fn clear_fault(&self) {
+        self.with(|state| state.fault = None);
+    }
+
+    /// The calls that were watched so far, if they are listed.
+    pub fn take_calls(&self) -> Vec<Call> {
+        self.with(|state| state.calls.as_mut().map(std::mem::take).unwrap_or_default())
+    }
+
+    /// Operations that counted.
+    pub fn count(&self) -> u64 {
+        self.with(|state| state.count)
+    }
+
+    /// Operations that failed.
+    pub fn failures(&self) -> u64 {
+        self.with(|state| state.failures)
+    }
+
+    /// Whether a failed sync has lost something that still shows.
+    pub fn is_lossy(&self) -> bool {
+        self.with(|state| state.is_lossy)
+    }
+
+    /// Units changed since [`Host::forget_touched`]; one counts each time.
+    pub fn touched(&self) -> u64 {
+        self.with(|state| state.touched)
+    }
+
+    /// Starts counting touched units from 0.
+    pub fn forget_touched(&self) {
+        self.with(|state| state.touched = 0);
+    }
+
+    /// The changes since the last call, in the order in which they completed; those in flight come last. What a failed sync has lost
+    /// is known from the whole log alone: there is no [`Host::surviving_image`] after one.
+    pub fn take_log(&self) -> Vec<Operation> {
+        self.with(|state| {
+            state.base = None;
+            let mut log = std::mem::take(&mut state.log);
+            log.sort_by_key(completion);
+            log
+        })
+    }
+
+    /// Logs nothing more: no crash of what follows is asked for.
+    pub fn stop_logging(&self) {
+        self.with(|state| (state.is_logging, state.base) = (false, None));
+    }
+
+    /// What would be found by who opened the image after its pages were dropped: without what a failed sync has lost.
+    ///
+    /// # Errors
+    /// Those of memory that cannot grow so far.
+    pub fn surviving_image(&self) -> Result<MemoryStorage> {
+        self.with(|state| state.surviving_image())
+    }
+
+    /// The image has been closed and is about to be opened: what a failed sync has lost does not show any more. Returns whether that
+    /// is anything.
+    ///
+    /// # Errors
+    /// Those of memory that cannot grow so far.
+    pub fn drop_page_cache(&self) -> Result<bool> {
+        self.with(|state| {
+            let has_lost = state.is_lossy;
+            if has_lost {
+                state.live = state.surviving_image()?;
+                state.is_lossy = false;
+                let (issued, completed) = (state.tick(), state.tick());
+                let step = state.step;
+                state.log.push(Operation { change: Change::Evict, step, issued, completed: Some(completed) });
+            }
+            Ok(has_lost)
+        })
+    }
+
+    /// Issues an edit, makes it, completes it.
+    fn edit(&self, kind: Kind, name: &'static str, range: Extent, edit: Edit<'_>) -> Result<()> {
+        let issue = self.with(|state| state.issue_edit(kind, range, edit));
+        point();
+        if let (None, Some(first)) = (issue.failure, torn_part(edit)) {
+            self.with(|state| first.apply(&state.live))?;
+            point();
+        }
+        let result = self.with(|state| state.complete_edit(&issue, edit, self.unit_bytes));
+        point();
+        match (result, issue.failure) {
+            (Ok(()), Some((errno, _))) => Err(failure(name, range.offset, errno)),
+            (result, _) => result,
+        }
+    }
+}
+
+/// The first part of a write that is torn in two: at the sector boundary nearest to its middle.
+fn torn_part(edit: Edit<'_>) -> Option<Edit<'_>> {
+    let Edit::Write(offset, bytes) = edit else { return None };
+    let length = bytes.len() as u64;
+    let middle = (offset + length / 2).next_multiple_of(SECTOR_BYTES).saturating_sub(offset).min(length);
+    (middle < length).then(|| Edit::Write(offset, &bytes[..middle as usize]))
+}
+
+fn completion(operation: &Operation) -> u64 {
+    operation.completed.unwrap_or(u64::MAX)
+}
+
+fn failure(name: &'static str, offset: u64, errno: i32) -> Error {
+    Error::io(name, offset, io::Error::from_raw_os_error(errno))
+}
+
+impl State {
+    fn tick(&mut self) -> u64 {
+        self.clock += 1;
+        self.clock
+    }
+
+    /// Counts an operation; returns how it fails.
+    fn arrive(&mut self, kind: Kind, range: Extent) -> Option<(i32, Effect)> {
+        if !self.is_watched {
+            return None;
+        }
+        let number = self.count;
+        self.count += 1;
+        if let Some(calls) = &mut self.calls {
+            calls.push(Call { operation: kind, step: self.step, extent: range });
+        }
+        let fault = self.fault?;
+        let grows = kind == Kind::SetLen && self.live.len().is_ok_and(|old| range.length > old);
+        if !fault.hits(number, kind, grows) {
+            return None;
+        }
+        self.failures += 1;
+        Some((fault.errno, fault.effect))
+    }
+
+    fn issue_edit(&mut self, kind: Kind, range: Extent, edit: Edit<'_>) -> Issue {
+        let failure = self.arrive(kind, range);
+        Issue { time: self.issue(|| edit.change()), failure }
+    }
+
+    /// Logs the issue of an operation, if there is a log. Returns its time.
+    fn issue(&mut self, change: impl FnOnce() -> Change) -> u64 {
+        let issued = self.tick();
+        if self.is_logging {
+            self.log.push(Operation { change: change(), step: self.step, issued, completed: None });
+        }
+        issued
+    }
+
+    /// Makes the edit as far as it happens, and logs that.
+    fn complete_edit(&mut self, issue: &Issue, edit: Edit<'_>, unit_bytes: u64) -> Result<()> {
+        let happens = match issue.failure {
+            None | Some((_, Effect::All)) => Some(edit),
+            Some((_, Effect::None)) => None,
+            Some((_, Effect::Half)) => edit.first_half(),
+        };
+        let made = happens.map_or(Ok(()), |edit| {
+            let range = edit.range(self.live.len()?);
+            self.touched += units(range, unit_bytes);
+            edit.apply(&self.live)
+        });
+        let is_whole = happens.is_some() && !matches!(issue.failure, Some((_, Effect::Half)));
+        self.complete(issue, |logged| match happens {
+            Some(edit) if made.is_ok() => {
+                if !is_whole {
+                    *logged = edit.change();
+                }
+                true
+            }
+            _ => false,
+        });
+        self.unsynced += u64::from(happens.is_some() && made.is_ok());
+        made
+    }
+
+    /// Logs that an operation has completed, after `adapt` has said what of it has happened; it is removed where nothing has.
+    fn complete(&mut self, issue: &Issue, adapt: impl FnOnce(&mut Change) -> bool) {
+        let completed = self.tick();
+        // The latest operations complete first, mostly.
+        let Some(place) = self.log.iter().rposition(|operation| operation.issued == issue.time) else {
+            return;
+        };
+        if adapt(&mut self.log[place].change) {
+            self.log[place].completed = Some(completed);
+        } else {
+            self.log.remove(place);
+        }
+    }
+
+    fn complete_sync(&mut self, issue: &Issue) {
+        let pending = std::mem::take(&mut self.unsynced);
+        if let Some((_, effect)) = issue.failure {
+            self.is_lossy |= pending > 0 && effect != Effect::All;
+            self.complete(issue, |change| {
+                *change = Change::LostSync(effect);
+                true
+            });
+        } else {
+            self.complete(issue, |_| true);
+        }
+    }
+
+    fn surviving_image(&self) -> Result<MemoryStorage> {
+        if !self.is_lossy {
+            return Ok(self.live.duplicate());
+        }
+        let base = self.base.as_ref().expect("a host whose syncs fail keeps a log");
+        let mut durability = Durability::new(base.duplicate(), SECTOR_BYTES);
+        let mut log: Vec<&Operation> = self.log.iter().collect();
+        log.sort_by_key(|operation| completion(operation));
+        log.into_iter().try_for_each(|operation| durability.apply(operation).map(drop))?;
+        durability.survivor()
+    }
+}
+
+fn units(range: Extent, unit_bytes: u64) -> u64 {
+    if range.is_empty() {
+        return 0;
+    }
+    range.checked_end().unwrap_or(u64::MAX).div_ceil(unit_bytes) - range.offset / unit_bytes
+}
+
+impl Storage for Host {
+    fn len(&self) -> Result<u64> {
+        self.with(|state| state.live.len())
+    }
+
+    fn set_len(&self, length: u64) -> Result<()> {
+        self.edit(Kind::SetLen, "truncate", Extent::new(0, length), Edit::Truncate(length))
+    }
+
+    fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        point();
+        let result =
+            self.with(|state| match state.arrive(Kind::Read, Extent::new(offset, buf.len() as u64)) {
+                None => state.live.read_at(offset, buf),
+                Some((errno, effect)) => {
+                    if effect != Effect::None {
+                        state.live.read_at(offset, buf)?;
+                    }
+                    Err(failure("read", offset, errno))
+                }
+            });
+        point();
+        result
+    }
+
+    fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let range = Extent::new(offset, buf.len() as u64);
+        self.edit(Kind::Write, "write", range, Edit::Write(offset, buf))
+    }
+
+    fn write_zeroes_at(&self, extent: Extent) -> Result<()> {
+        self.edit(Kind::WriteZeroes, "zero", extent, Edit::Zero(extent))
+    }
+
+    fn punch_hole(&self, extent: Extent) -> Result<()> {
+        self.edit(Kind::PunchHole, "punch", extent, Edit::Discard(extent))
+    }
+
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        self.with(|state| state.live.run_at(offset))
+    }
+
+    fn sync(&self) -> Result<()> {
+        let issue = self.with(|state| {
+            let failure = state.arrive(Kind::Sync, Extent::default());
+            Issue { time: state.issue(|| Change::Sync), failure }
+        });
+        point();
+        self.with(|state| state.complete_sync(&issue));
+        point();
+        issue.failure.map_or(Ok(()), |(errno, _)| Err(failure("sync", 0, errno)))
+    }
+
+    fn step(&self, step: &'static Step) {
+        self.with(|state| state.step = step);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::EIO;
+
+    fn failing_sync(effect: Effect) -> Host {
+        let image = MemoryStorage::from_bytes(&[1; 2048]);
+        let fault = Fault { at: 2, operation: Kind::Sync, errno: EIO, effect, sticky: false };
+        let host = Host::new(image, Settings::failing(Some(fault), 512));
+        host.watch(true);
+        host
+    }
+
+    fn bytes(storage: &dyn Storage) -> [u8; 4] {
+        let mut bytes = [0; 4];
+        for (sector, byte) in bytes.iter_mut().enumerate() {
+            storage.read_at(sector as u64 * 512, std::slice::from_mut(byte)).unwrap();
+        }
+        bytes
+    }
+
+    /// Two changes, a sync that fails, another change, a sync that succeeds.
+    fn left_after(effect: Effect) -> [u8; 4] {
+        let host = failing_sync(effect);
+        host.write_at(0, &[2; 512]).unwrap();
+        host.write_zeroes_at(Extent::new(512, 512)).unwrap();
+        assert!(host.sync().is_err());
+        host.write_at(1024, &[4; 512]).unwrap();
+        host.sync().unwrap();
+        host.watch(false);
+        assert_eq!(bytes(&host), [2, 0, 4, 1], "while the image is open nothing has changed");
+        assert_eq!(bytes(&host.surviving_image().unwrap()), {
+            host.drop_page_cache().unwrap();
+            bytes(&host)
+        });
+        bytes(&host)
+    }
+
+    #[test]
+    fn what_a_failed_sync_was_to_write_is_gone_after_a_reopen() {
+        assert_eq!(left_after(Effect::None), [1, 1, 4, 1]);
+        assert_eq!(left_after(Effect::Half), [2, 1, 4, 1]);
+        assert_eq!(left_after(Effect::All), [2, 0, 4, 1]);
+    }
+
+    #[test]
+    fn a_sector_that_is_written_in_part_after_a_failed_sync_is_written_whole() {
+        let host = failing_sync(Effect::None);
+        host.write_at(0, &[2; 512]).unwrap();
+        host.write_at(512, &[2; 512]).unwrap();
+        assert!(host.sync().is_err() && host.is_lossy());
+        host.write_at(512, &[3; 8]).unwrap();
+        host.sync().unwrap();
+        assert!(host.drop_page_cache().unwrap() && !host.is_lossy());
+        let mut found = [0; 1024];
+        host.read_at(0, &mut found).unwrap();
+        assert!(found[..512] == [1; 512] && found[512..520] == [3; 8] && found[520..] == [2; 504]);
+    }
+
+    #[test]
+    fn half_of_a_write_is_whole_sectors() {
+        let image = MemoryStorage::from_bytes(&[1; 2048]);
+        let fault = Fault { at: 0, operation: Kind::Write, errno: EIO, effect: Effect::Half, sticky: true };
+        let host = Host::new(image, Settings::failing(Some(fault), 512));
+        host.watch(true);
+        assert!(host.write_at(256, &[2; 1792]).is_err());
+        assert!(host.sync().is_err(), "a dead disk syncs nothing");
+        assert_eq!(host.failures(), 2);
+        host.clear_fault();
+        let mut read = [0; 2048];
+        host.read_at(0, &mut read).unwrap();
+        assert!(read[256..1024] == [2; 768] && read[1024..] == [1; 1024]);
+    }
+
+    #[test]
+    fn writes_are_torn_between_sectors() {
+        for (offset, length, first) in [
+            (0, 512, None),
+            (0, 1024, Some(512)),
+            (256, 512, Some(256)),
+            (0, 100, None),
+            (512, 1536, Some(1024)),
+            (300, 2048, Some(1236)),
+        ] {
+            let bytes = vec![0; length];
+            let torn = torn_part(Edit::Write(offset, &bytes)).map(|edit| edit.range(0).length);
+            assert_eq!(torn, first, "{offset} {length}");
+        }
+        let host = Host::new(MemoryStorage::new(), Settings::default());
+        let data: Vec<u8> = (0..=255).cycle().take(3000).collect();
+        host.write_at(300, &data).unwrap();
+        let mut found = vec![0; 3000];
+        host.read_at(300, &mut found).unwrap();
+        assert!(found == data && host.len().unwrap() == 3300);
+    }
+
+    #[test]
+    fn only_what_is_watched_counts_and_what_fails_leaves_no_trace() {
+        let fault = Fault { at: 1, operation: Kind::Write, errno: EIO, effect: Effect::None, sticky: false };
+        let settings = Settings { logs_changes: true, ..Settings::failing(Some(fault), 512) };
+        let host = Host::new(MemoryStorage::new(), settings);
+        host.write_at(0, &[1; 512]).unwrap();
+        host.watch(true);
+        host.write_at(512, &[2; 512]).unwrap();
+        assert!(host.write_at(1024, &[3; 512]).is_err());
+        assert_eq!((host.count(), host.failures(), host.touched()), (2, 1, 2));
+        assert_eq!(host.take_log().len(), 2);
+        assert_eq!(host.len().unwrap(), 1024);
+    }
+}

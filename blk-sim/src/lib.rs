@@ -1,0 +1,35 @@
+//! The world under and beside a block driver, simulated.
+//!
+//! ```text
+//! driver ── Storage ──► Host: live bytes, a log of operations, a fault that is planned
+//!                         │ log
+//!                         ▼
+//!                       Durability: what is durable, what is pending ──► States: images that a crash may leave
+//!
+//! requests in flight ──► Scheduler: coroutines of one thread; each Turn names the point at which one gives way
+//! ```
+//!
+//! Crashes, faults and races are settings of one [`Host`], and combine. Everything is a pure function of its inputs: no clock,
+//! no thread, no global random generator. The crate knows neither scenarios nor reports.
+
+pub mod durability;
+pub mod fault;
+pub mod host;
+pub mod operation;
+pub mod progress;
+pub mod random;
+pub mod ranges;
+pub mod scheduler;
+pub mod states;
+pub mod turn;
+
+pub use durability::{Durability, Item, Pending};
+pub use fault::Fault;
+pub use host::{Host, Settings};
+pub use operation::{Call, Change, Operation};
+pub use ranges::Ranges;
+pub use states::{Kept, States};
+pub use turn::{POINTS_MAX, Turn};
+
+/// Bytes of a sector: what a host writes whole or not at all, at least.
+pub const SECTOR_BYTES: u64 = 512;

@@ -1,0 +1,91 @@
+//! How far a run has come, for a watch outside of it. A driver that waits or loops for ever never returns to its engine, and no
+//! engine reads a clock: so engines count their steps here, and whoever may read a clock notices that the count stands still.
+
+use std::cell::RefCell;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+
+/// Steps of the run of one thread.
+#[derive(Debug, Default)]
+pub struct Progress {
+    steps: AtomicU64,
+    request: AtomicU32,
+}
+
+impl Progress {
+    /// Steps so far: requests begun, and whatever engines do with an image in between.
+    pub fn steps(&self) -> u64 {
+        self.steps.load(Ordering::Relaxed)
+    }
+
+    /// The number of the request that runs, or has run last, counted from 1 in the order of the scenario; 0 before the first.
+    pub fn request(&self) -> u32 {
+        self.request.load(Ordering::Relaxed)
+    }
+
+    fn step(&self) {
+        // One thread writes: no read-modify-write is needed.
+        self.steps.store(self.steps() + 1, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static WATCHED: RefCell<Option<Arc<Progress>>> = const { RefCell::new(None) };
+}
+
+/// Puts back what was watched before, also when what runs between panics.
+struct Watched(Option<Arc<Progress>>);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        WATCHED.set(self.0.take());
+    }
+}
+
+/// Runs `run`, which counts its steps in `progress`, from no request on.
+pub fn watched<R>(progress: &Arc<Progress>, run: impl FnOnce() -> R) -> R {
+    progress.request.store(0, Ordering::Relaxed);
+    progress.step();
+    let _before = Watched(WATCHED.replace(Some(Arc::clone(progress))));
+    run()
+}
+
+/// Something has been done.
+pub fn step() {
+    WATCHED.with_borrow(|watched| {
+        if let Some(progress) = watched {
+            progress.step();
+        }
+    });
+}
+
+/// Request number `number` runs from here on.
+pub fn at_request(number: u32) {
+    WATCHED.with_borrow(|watched| {
+        if let Some(progress) = watched {
+            progress.request.store(number, Ordering::Relaxed);
+            progress.step();
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn steps_count_where_they_are_watched() {
+        let progress = Arc::new(Progress::default());
+        at_request(7);
+        watched(&progress, || {
+            assert_eq!((progress.steps(), progress.request()), (1, 0));
+            at_request(3);
+            step();
+        });
+        step();
+        assert_eq!((progress.steps(), progress.request()), (3, 3));
+        let caught = std::panic::catch_unwind(|| watched(&progress, || panic!("as planned")));
+        step();
+        assert!(caught.is_err() && progress.steps() == 4);
+    }
+}

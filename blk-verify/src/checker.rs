@@ -1,0 +1,515 @@
+//! The history checker: hears of every request when it begins and when it ends, tells the model, and judges the reply.
+//!
+//! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply to [`Checker::end`];
+//! what is read is judged transfer by transfer.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blk_core::sync::Mutex;
+use blk_core::sync::model::in_one_step;
+use blk_core::{Error, ErrorKind, Extent};
+use blk_sim::Host;
+
+use crate::execute::{Reader, Reply};
+use crate::journal::Journal;
+use crate::model::{Ending, Look, Model, Source, Time, Write, is_fua};
+use crate::promise::{Evidence, Kept, Promise, Violation};
+use crate::refusal::{is_inside, may_refuse};
+use crate::scenario::{Request, Turn};
+use crate::space::Geometry;
+use crate::statistics::{Counter, Statistics, Tally};
+
+/// A time that never comes.
+const NEVER: Time = Time::MAX;
+
+/// A request that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) number: u32,
+    pub(crate) request: Request,
+    pub(crate) turn: Turn,
+}
+
+/// What has become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    InFlight,
+    Done,
+    /// A correct driver may refuse it.
+    Refused,
+    /// It failed, and the storage is to blame.
+    Failed,
+}
+
+/// A request, and when it was in flight.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) number: u32,
+    pub(crate) request: Request,
+    /// What it was to change; empty for one that changes no content.
+    pub(crate) changes: Extent,
+    pub(crate) issued: Time,
+    pub(crate) completed: Time,
+    pub(crate) ended: Ended,
+    /// Requests that were in flight with it.
+    pub(crate) met: Vec<u32>,
+}
+
+/// What failures of the storage have done to the handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Condition {
+    /// An operation of the storage has failed, and nothing has made up for it yet: requests may fail as poisoned.
+    pub(crate) is_faulted: bool,
+    /// The disk has refused a request because of an earlier failure.
+    pub(crate) is_poisoned: bool,
+    /// A request or a flush has failed since.
+    pub(crate) has_surfaced: bool,
+    /// Units touched from before the fault to the last flush.
+    pub(crate) touched: u64,
+}
+
+/// A request in flight.
+#[derive(Debug)]
+struct Flight {
+    record: usize,
+    is_inside: bool,
+    write: Option<Write>,
+    /// Operations of the storage that had failed when it began.
+    failures: u64,
+}
+
+/// Judges what requests of one disk answer.
+#[derive(Debug)]
+pub(crate) struct Checker {
+    journal: Arc<Journal>,
+    host: Arc<Host>,
+    /// Operations of the storage that had failed when that was last made up for.
+    forgiven: AtomicU64,
+    geometry: Geometry,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    model: Model,
+    waiting: VecDeque<(Request, Turn)>,
+    /// One place for each lane.
+    flights: Vec<Option<Flight>>,
+    records: Vec<Record>,
+    condition: Condition,
+    /// Units that requests have touched since the last flush, one for each time.
+    touched: u64,
+    /// When closes have made everything durable.
+    closings: Vec<Time>,
+    violation: Option<Box<Violation>>,
+    stats: Statistics,
+}
+
+impl Checker {
+    /// A checker for a disk that is as `model` says. What `host` fails excuses failures.
+    pub(crate) fn new(
+        journal: Arc<Journal>,
+        model: Model,
+        host: Arc<Host>,
+        geometry: Geometry,
+        lanes: usize,
+    ) -> Self {
+        let inner = Inner {
+            model,
+            waiting: VecDeque::new(),
+            flights: (0..lanes).map(|_| None).collect(),
+            records: Vec::new(),
+            condition: Condition::default(),
+            touched: 0,
+            closings: Vec::new(),
+            violation: None,
+            stats: Statistics::default(),
+        };
+        Self { journal, host, forgiven: AtomicU64::new(0), geometry, inner: Mutex::new(inner) }
+    }
+
+    fn with<R>(&self, run: impl FnOnce(&mut Inner) -> R) -> R {
+        in_one_step(|| run(&mut self.inner.lock()))
+    }
+
+    fn tick(&self) -> Time {
+        self.host.tick()
+    }
+
+    /// Operations of the storage that have failed, and that nothing has made up for.
+    pub(crate) fn failures(&self) -> u64 {
+        self.host.failures() - self.forgiven.load(Ordering::Relaxed)
+    }
+
+    /// Asks or changes the model.
+    pub(crate) fn model<R>(&self, run: impl FnOnce(&mut Model, Time) -> R) -> R {
+        let now = self.tick();
+        self.with(|inner| run(&mut inner.model, now))
+    }
+
+    /// The requests so far.
+    pub(crate) fn records(&self) -> Vec<Record> {
+        self.with(|inner| inner.records.clone())
+    }
+
+    /// What was counted so far.
+    pub(crate) fn stats(&self) -> Statistics {
+        self.with(|inner| inner.stats.clone())
+    }
+
+    /// The first promise that was broken, if one was.
+    pub(crate) fn take_violation(&self) -> Kept {
+        self.with(|inner| inner.violation.take()).map_or(Ok(()), Err)
+    }
+
+    pub(crate) fn condition(&self) -> Condition {
+        self.with(|inner| inner.condition)
+    }
+
+    /// What the fault has done is made up for.
+    pub(crate) fn forget_condition(&self) {
+        self.forgiven.store(self.host.failures(), Ordering::Relaxed);
+        self.with(|inner| inner.condition = Condition::default());
+    }
+
+    /// Goes on where a run without faults was.
+    pub(crate) fn resume(&self, model: Model, touched: u64) {
+        self.with(|inner| (inner.model, inner.touched) = (model, touched));
+    }
+
+    /// Units that requests have touched since the last flush.
+    pub(crate) fn touched_by_requests(&self) -> u64 {
+        self.with(|inner| inner.touched)
+    }
+
+    /// The handle was given up.
+    pub(crate) fn give_up(&self) {
+        self.with(|inner| {
+            inner.condition.is_poisoned = true;
+            inner.condition.has_surfaced = true;
+        });
+    }
+
+    /// Units that the guest or the driver touched since the last flush before the fault: so many may leak.
+    pub(crate) fn touched(&self) -> u64 {
+        self.with(|inner| inner.condition.touched + inner.touched) + self.host.touched()
+    }
+
+    /// The promise that is broken by what must not happen: none but that answers are right, where nothing was provoked.
+    pub(crate) fn provoked(&self, promise: Promise) -> Promise {
+        if self.condition().is_faulted { promise } else { Promise::Answers }
+    }
+
+    /// Has lanes make these requests next.
+    pub(crate) fn load(&self, requests: &[(Request, Turn)]) {
+        self.with(|inner| inner.waiting.extend(requests));
+    }
+
+    /// Gives `lane` its next request; `None` when there is no more, or a promise was broken.
+    pub(crate) fn next(&self, lane: usize) -> Option<Begun> {
+        let (request, turn) =
+            self.with(|inner| if inner.violation.is_some() { None } else { inner.waiting.pop_front() })?;
+        Some(self.begin(lane, None, request, turn))
+    }
+
+    /// `lane` makes a request, which is numbered here if it has no number.
+    pub(crate) fn begin(&self, lane: usize, number: Option<u32>, request: Request, turn: Turn) -> Begun {
+        let now = self.tick();
+        self.with(|inner| {
+            let number = number.unwrap_or_else(|| self.journal.enter(request));
+            inner.begin(lane, Begun { number, request, turn }, now, &self.geometry, self.failures())
+        })
+    }
+
+    /// Hears what came of the request that `lane` had begun; `size` is that of the disk now.
+    pub(crate) fn end(&self, lane: usize, size: u64, replied: Result<Reply, Error>) -> Ended {
+        let (now, failures) = (self.tick(), self.failures());
+        self.with(|inner| {
+            let flight = inner.flights[lane].take().expect("a lane ends what it has begun");
+            let number = inner.records[flight.record].number;
+            match inner.end(&flight, (now, failures), size, replied) {
+                Ok(()) => {}
+                Err(violation) => {
+                    inner.violation.get_or_insert_with(|| violation.noticed_by(number));
+                }
+            }
+            let record = &mut inner.records[flight.record];
+            record.completed = now;
+            let ended = record.ended;
+            if ended == Ended::Done && record.request == Request::Flush {
+                self.forget_touched(inner);
+            }
+            ended
+        })
+    }
+
+    /// Everything is durable: a flush that was issued at `issued`, or a close, has succeeded.
+    pub(crate) fn closed(&self, issued: Time) {
+        let now = self.tick();
+        self.with(|inner| {
+            inner.model.flushed(issued, now);
+            inner.closings.push(now);
+            self.forget_touched(inner);
+        });
+    }
+
+    /// When closes have made everything durable.
+    pub(crate) fn closings(&self) -> Vec<Time> {
+        self.with(|inner| inner.closings.clone())
+    }
+
+    /// The time, for what is no request.
+    pub(crate) fn now(&self) -> Time {
+        self.tick()
+    }
+
+    fn forget_touched(&self, inner: &mut Inner) {
+        if inner.condition.is_faulted {
+            inner.condition.touched += inner.touched + self.host.touched();
+        }
+        inner.touched = 0;
+        self.host.forget_touched();
+    }
+
+    /// Notes whether an operation of the storage has failed.
+    pub(crate) fn notice_failures(&self) {
+        let has_failed = self.failures() > 0;
+        self.with(|inner| inner.condition.is_faulted |= has_failed);
+    }
+
+    /// Judges that something failed which is no request. `failures`: how many operations had failed before.
+    pub(crate) fn excuse(&self, what: &'static str, failures: u64, error: &Error) -> Kept {
+        let has_failed = self.failures() > failures;
+        self.with(|inner| inner.excuse(what, has_failed, error))
+    }
+
+    /// Judges `found`, which the disk shows from `at` on with nothing in flight; what it decides is decided. Its reading was
+    /// issued at `issued`.
+    pub(crate) fn observe(&self, issued: Time, at: u64, found: &[u8]) -> Kept {
+        let now = self.tick();
+        self.with(|inner| {
+            let look = inner.model.begin_look(issued, Extent::new(at, found.len() as u64));
+            inner.judge_look(now, look, at, found)
+        })
+    }
+}
+
+impl Inner {
+    fn begin(&mut self, lane: usize, begun: Begun, now: Time, geometry: &Geometry, failures: u64) -> Begun {
+        let Begun { number, request, .. } = begun;
+        self.stats.add(Counter::Requests, 1);
+        let met = self.meet(number, request, geometry.unit_bytes);
+        let is_inside = is_inside(request, self.model.size());
+        let (offset, length) = request.range().unwrap_or((0, 0));
+        let extent = Extent::new(offset, length);
+        let source = match request {
+            _ if !is_inside => None,
+            Request::Write { .. } | Request::WriteCompressed { .. } => Some(Source::Request(number, request)),
+            Request::WriteZeroes { .. } | Request::Discard { .. } => Some(Source::Zeroes),
+            _ => None,
+        };
+        let write = source.map(|source| self.model.begin_write(now, extent, source));
+        let mut changes = write.map_or(Extent::default(), |write| write.extent);
+        if let Request::Resize { size } = request {
+            let old = self.model.size();
+            changes = Extent::between(old.min(size), old.max(size));
+            self.model.begin_resize(now, size);
+        }
+        if !changes.is_empty() {
+            let unit = geometry.unit_bytes;
+            self.touched += changes.end().div_ceil(unit) - changes.offset / unit + 1;
+        }
+        let record =
+            Record { number, request, changes, issued: now, completed: NEVER, ended: Ended::InFlight, met };
+        self.flights[lane] = Some(Flight { record: self.records.len(), is_inside, write, failures });
+        self.records.push(record);
+        begun
+    }
+
+    /// Notes which requests are in flight when another begins, and returns them.
+    fn meet(&mut self, number: u32, request: Request, unit_bytes: u64) -> Vec<u32> {
+        let mut met = Vec::new();
+        for flight in self.flights.iter().flatten() {
+            let earlier = &mut self.records[flight.record];
+            self.stats.add(Counter::Met, u64::from(earlier.met.is_empty()));
+            earlier.met.push(number);
+            met.push(earlier.number);
+            if share_a_unit(&earlier.request, &request, unit_bytes) {
+                let names = [earlier.request.kind().name(), request.kind().name(), ""];
+                self.stats.tally(Tally::Overlaps, names);
+            }
+        }
+        self.stats.add(Counter::Met, u64::from(!met.is_empty()));
+        met
+    }
+
+    fn end(
+        &mut self,
+        flight: &Flight,
+        (now, failures): (Time, u64),
+        size: u64,
+        replied: Result<Reply, Error>,
+    ) -> Kept {
+        self.condition.is_faulted |= failures > 0;
+        let Record { request, issued, .. } = self.records[flight.record];
+        let size_before = self.model.size();
+        let is_done = replied.is_ok();
+        self.tell_model(flight, request, issued, now, size, is_done)?;
+        let ended = match replied {
+            Ok(_) if !flight.is_inside => {
+                let evidence = Evidence::Answer("None".to_owned());
+                let what = "reaches past the end and succeeded";
+                return Err(Violation::with(Promise::Answers, what, evidence));
+            }
+            Ok(reply) => {
+                self.stats.add(Counter::Accepted, 1);
+                self.judge_reply(flight, request, issued, reply)?;
+                Ended::Done
+            }
+            Err(error) => {
+                let has_failed = failures > flight.failures;
+                if !has_failed && may_refuse(request, size_before, error.kind()) {
+                    Ended::Refused
+                } else {
+                    self.excuse(request.kind().name(), has_failed, &error)?;
+                    Ended::Failed
+                }
+            }
+        };
+        self.records[flight.record].ended = ended;
+        Ok(())
+    }
+
+    fn tell_model(
+        &mut self,
+        flight: &Flight,
+        request: Request,
+        issued: Time,
+        now: Time,
+        size: u64,
+        is_done: bool,
+    ) -> Kept {
+        if let Some(write) = flight.write {
+            let ending = match request {
+                _ if !is_done => Ending::MayStay,
+                Request::Discard { .. } => Ending::MayStay,
+                request if is_fua(request) => Ending::Durable,
+                _ => Ending::Replaced,
+            };
+            self.model.end_write(now, write, ending).map_err(|error| Violation::memory(&error))?;
+        }
+        match request {
+            Request::Flush if is_done => self.model.flushed(issued, now),
+            Request::Resize { size: asked } => {
+                let old = self.model.size();
+                let ended = self.model.end_resize(issued, now, size);
+                ended.map_err(|error| Violation::memory(&error))?;
+                let is_right = if is_done { size == asked } else { size == old || size == asked };
+                if !is_right {
+                    let how = if is_done { "succeeded" } else { "failed" };
+                    let what = format!("the disk has {size} bytes after a resize to {asked} that {how}");
+                    return Err(Violation::new(Promise::Size, what));
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn judge_reply(&mut self, flight: &Flight, request: Request, issued: Time, reply: Reply) -> Kept {
+        let promise = if self.condition.is_faulted { Promise::Content } else { Promise::Answers };
+        match reply {
+            Reply::Zeroes(zeroes) if flight.is_inside => {
+                let (offset, length) = request.range().unwrap_or((0, 0));
+                let look = self.model.begin_look(issued, Extent::new(offset, length));
+                for zero in zeroes {
+                    let may_be = self.model.may_be_zero(look, zero.intersection(look.extent));
+                    if !may_be.map_err(|error| Violation::memory(&error))? {
+                        let what = format!(
+                            "claims zeroes at {}, {} bytes, where none can be",
+                            zero.offset, zero.length
+                        );
+                        return Err(Violation::with(promise, what, Evidence::Status));
+                    }
+                }
+                Ok(())
+            }
+            // Once something has failed, what it has leaked may still be there.
+            Reply::Checked(checked) => {
+                let is_fine = checked.is_clean()
+                    || (self.condition.is_faulted
+                        && (checked.is_repaired()
+                            || (checked.corruptions == 0 && checked.check_errors == 0)));
+                if is_fine {
+                    return Ok(());
+                }
+                let promise = if self.condition.is_faulted { Promise::Consistent } else { Promise::Answers };
+                Err(Violation::image(promise, "the check of the image is not clean", &checked))
+            }
+            Reply::Zeroes(_) | Reply::Done => Ok(()),
+        }
+    }
+
+    /// Judges a failure that no driver may answer with on healthy storage.
+    fn excuse(&mut self, what: &'static str, has_failed: bool, error: &Error) -> Kept {
+        self.condition.has_surfaced = true;
+        self.condition.is_faulted |= has_failed;
+        let is_refused = error.kind() == ErrorKind::Poisoned;
+        self.condition.is_poisoned |= is_refused && self.condition.is_faulted;
+        if has_failed || self.condition.is_poisoned {
+            return Ok(());
+        }
+        let promise = if self.condition.is_faulted { Promise::Works } else { Promise::Answers };
+        let evidence = Evidence::Answer(format!("{:?}", error.kind()));
+        Err(Violation::with(promise, format!("{what} failed, with no fault at work: {error}"), evidence))
+    }
+
+    fn judge_look(&mut self, now: Time, look: Look, at: u64, found: &[u8]) -> Kept {
+        self.stats.add(Counter::BytesRead, found.len() as u64);
+        self.stats.add(Counter::BytesCompared, found.len() as u64);
+        let looked = self.model.end_look(now, look, at, found).map_err(|error| Violation::memory(&error))?;
+        looked.map_err(|mismatch| {
+            let promise = if self.condition.is_faulted { Promise::Content } else { Promise::Answers };
+            Violation::bytes(promise, "bytes that cannot be there are read", mismatch)
+        })
+    }
+}
+
+/// What a lane reads, as the checker judges it.
+pub(crate) struct LaneReader<'a> {
+    checker: &'a Checker,
+    number: u32,
+    issued: Time,
+}
+
+impl<'a> LaneReader<'a> {
+    pub(crate) fn new(checker: &'a Checker, number: u32) -> Self {
+        Self { checker, number, issued: 0 }
+    }
+}
+
+impl Reader for LaneReader<'_> {
+    fn begin(&mut self, _extent: Extent) {
+        self.issued = self.checker.tick();
+    }
+
+    fn end(&mut self, extent: Extent, bytes: &[u8]) {
+        if let Err(violation) = self.checker.observe(self.issued, extent.offset, bytes) {
+            let violation = violation.noticed_by(self.number);
+            self.checker.with(|inner| inner.violation.get_or_insert(violation).number);
+        }
+    }
+}
+
+/// Whether two requests touch the same unit; one without a range touches all.
+fn share_a_unit(first: &Request, second: &Request, unit_bytes: u64) -> bool {
+    let units = |request: &Request| {
+        request.range().map_or(0..u64::MAX, |(offset, length)| {
+            offset / unit_bytes..offset.saturating_add(length).div_ceil(unit_bytes)
+        })
+    };
+    let (first, second) = (units(first), units(second));
+    first.start < second.end && second.start < first.end
+}

@@ -1,0 +1,210 @@
+//! One request of a disk, and its reply: the only place where a request of a scenario becomes a call.
+
+use std::fmt;
+
+use blk_core::{CheckReport, DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_sim::progress;
+
+use crate::model::fill;
+use crate::scenario::Request;
+use crate::verify::UNREAD;
+
+/// Largest transfer of a request, bytes: longer ones are cut at its multiples.
+const TRANSFER_BYTES: u64 = 4 << 20;
+/// Pieces that a map asks for at most.
+const PIECES_MAX: usize = 1 << 16;
+
+/// What a disk has answered. The bytes of a read go to the [`Reader`].
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// That it was done.
+    Done,
+    /// A block status: what is claimed to read as zeroes.
+    Zeroes(Vec<Extent>),
+    /// A check of the image.
+    Checked(CheckReport),
+}
+
+/// Who looks at what is read, transfer by transfer.
+pub(crate) trait Reader {
+    /// This is about to be read.
+    fn begin(&mut self, extent: Extent);
+
+    /// It was read.
+    fn end(&mut self, extent: Extent, bytes: &[u8]);
+}
+
+/// Counts the bytes, which somebody else looks at.
+#[derive(Debug, Default)]
+pub(crate) struct Counting {
+    pub(crate) bytes_read: u64,
+}
+
+impl Reader for Counting {
+    fn begin(&mut self, _extent: Extent) {}
+
+    fn end(&mut self, extent: Extent, _bytes: &[u8]) {
+        self.bytes_read += extent.length;
+    }
+}
+
+/// Makes requests, with one buffer for all of them.
+#[derive(Default)]
+pub(crate) struct Executor {
+    data: Vec<u8>,
+    /// Of a compressed unit, this many bytes have stamps at most, but in every eighth unit of the disk: compressing stamps
+    /// takes more time than all else. `None` for what [`fill`] says.
+    hurry_bytes: Option<usize>,
+}
+
+impl fmt::Debug for Executor {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Not the data of the last request: that is up to 4 MiB.
+        f.debug_struct("Executor").field("buffer_bytes", &self.data.len()).finish_non_exhaustive()
+    }
+}
+
+impl Executor {
+    /// For very many requests: most of the data to be compressed is mostly zeroes.
+    pub(crate) fn in_a_hurry() -> Self {
+        Self { hurry_bytes: Some(2048), ..Self::default() }
+    }
+
+    /// Makes `request`, whose writes are stamped with `number`. Reopening is the caller's.
+    ///
+    /// # Panics
+    /// If the request is a reopen.
+    pub(crate) fn execute(
+        &mut self,
+        disk: &Disk,
+        number: u32,
+        request: Request,
+        fill_bytes: u64,
+        reader: &mut dyn Reader,
+    ) -> Result<Reply> {
+        progress::step();
+        match request {
+            Request::Read { offset, length } => self.read(disk, offset, length, reader),
+            Request::Write { .. } | Request::WriteCompressed { .. } => {
+                self.write(disk, number, request, fill_bytes)
+            }
+            Request::WriteZeroes { offset, length, unmap, no_fallback, fua } => {
+                let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback, fast_only: false };
+                disk.write_zeroes(Extent::new(offset, length), flags)
+            }
+            Request::Discard { offset, length } => {
+                disk.discard(Extent::new(offset, length), DiscardFlags::default())
+            }
+            Request::Flush => disk.flush(),
+            Request::Status { offset, length } => {
+                return zeroes(disk, Extent::new(offset, length)).map(Reply::Zeroes);
+            }
+            Request::Resize { size } => disk.resize(size),
+            Request::Check { .. } if disk.as_check().is_none() => Ok(()),
+            Request::Check { repair } => return disk.check(repair.mode()).map(Reply::Checked),
+            Request::Reopen { .. } => unreachable!("a reopen is no request of one disk"),
+        }
+        .map(|()| Reply::Done)
+    }
+
+    fn read(&mut self, disk: &Disk, offset: u64, length: u64, reader: &mut dyn Reader) -> Result<()> {
+        for part in transfers(disk, offset, length)? {
+            let buf = self.buffer(part.length);
+            // Bytes that the driver leaves out show.
+            buf.fill(UNREAD);
+            reader.begin(part);
+            disk.read(part.offset, buf)?;
+            reader.end(part, buf);
+        }
+        Ok(())
+    }
+
+    fn write(&mut self, disk: &Disk, number: u32, request: Request, fill_bytes: u64) -> Result<()> {
+        let (offset, length) = request.range().expect("a write has a range");
+        let (fua, compressed) = match request {
+            Request::Write { fua, .. } => (fua, false),
+            _ => (false, true),
+        };
+        let hurry_bytes = self.hurry_bytes.filter(|_| compressed);
+        for part in transfers(disk, offset, length)? {
+            let buf = self.buffer(part.length);
+            fill(buf, part.offset, number, request, fill_bytes);
+            if let Some(hurry_bytes) = hurry_bytes {
+                blank_most(buf, part.offset, fill_bytes, hurry_bytes);
+            }
+            disk.write(part.offset, buf, WriteFlags { fua, compressed })?;
+        }
+        Ok(())
+    }
+
+    fn buffer(&mut self, length: u64) -> &mut [u8] {
+        let length = length as usize;
+        if self.data.len() < length {
+            self.data.resize(length, 0);
+        }
+        &mut self.data[..length]
+    }
+}
+
+fn blank_most(buf: &mut [u8], offset: u64, unit_bytes: u64, kept_bytes: usize) {
+    for (index, unit) in (offset / unit_bytes..).zip(buf.chunks_mut(unit_bytes as usize)) {
+        if !index.is_multiple_of(8) {
+            let kept = kept_bytes.min(unit.len());
+            unit[kept..].fill(0);
+        }
+    }
+}
+
+/// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does not.
+fn transfers(disk: &Disk, offset: u64, length: u64) -> Result<impl Iterator<Item = Extent> + use<>> {
+    let size = disk.size();
+    let end = offset.checked_add(length).filter(|end| *end <= size);
+    let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
+    Ok(cut(offset, end))
+}
+
+/// Parts that meet where sectors do: a request whose second transfer fails leaves no sector half written.
+fn cut(offset: u64, end: u64) -> impl Iterator<Item = Extent> {
+    let meeting = |at: u64| (at / TRANSFER_BYTES + 1) * TRANSFER_BYTES;
+    let first = Some(offset).filter(|offset| *offset < end);
+    let starts = std::iter::successors(first, move |at| Some(meeting(*at)).filter(|next| *next < end));
+    starts.map(move |at| Extent::between(at, end.min(meeting(at))))
+}
+
+/// Asks for the status of a range, piece by piece, as a map does. Returns what is claimed to read as zeroes.
+fn zeroes(disk: &Disk, extent: Extent) -> Result<Vec<Extent>> {
+    let mut zeroes = Vec::new();
+    let mut rest = extent;
+    for _ in 0..PIECES_MAX {
+        let status = disk.block_status(rest)?;
+        let piece = Extent::new(rest.offset, status.length);
+        if status.zero {
+            zeroes.push(piece);
+        }
+        if piece.end() >= rest.end() {
+            break;
+        }
+        rest = Extent::between(piece.end(), rest.end());
+    }
+    Ok(zeroes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transfers_meet_at_multiples_of_4_mib() {
+        const MIB: u64 = 1 << 20;
+        for (offset, end, expected) in [
+            (5, 5, &[][..]),
+            (0, 1, &[(0, 1)]),
+            (100, 4 * MIB, &[(100, 4 * MIB)]),
+            (0, 4 * MIB + 1, &[(0, 4 * MIB), (4 * MIB, 4 * MIB + 1)]),
+            (100, 9 * MIB, &[(100, 4 * MIB), (4 * MIB, 8 * MIB), (8 * MIB, 9 * MIB)]),
+        ] {
+            let parts: Vec<_> = cut(offset, end).map(|part| (part.offset, part.end())).collect();
+            assert_eq!(parts, expected, "{offset}..{end}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Runs of one scenario: without faults, and with one.
+
+use std::sync::Arc;
+
+use blk_core::Extent;
+use blk_sim::{Call, Fault, Host, Settings};
+
+use super::place::Place;
+use super::recover::Recovery;
+use crate::images::Images;
+use crate::journal::Journal;
+use crate::model::{Model, Time};
+use crate::promise::Kept;
+use crate::run::Run;
+use crate::scenario::Request;
+use crate::statistics::{Counter, Statistics};
+
+/// Requests that are made after the one in which a fault happens, before it is cleared.
+const AFTER_FAULT: usize = 2;
+
+/// What all runs of a scenario have in common.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Setting<'a> {
+    pub(super) images: &'a Images,
+    pub(super) journal: &'a Arc<Journal>,
+    /// What is made, and in the end flushed and reopened.
+    pub(super) requests: &'a [Request],
+    /// What is made once the fault is gone.
+    pub(super) follow_ups: &'a [Request],
+    /// What the order of the faults depends on.
+    pub(super) seed: u64,
+}
+
+/// What the run without faults has shown.
+#[derive(Debug)]
+pub(super) struct Baseline {
+    pub(super) calls: Vec<Call>,
+    /// What was so before each request.
+    moments: Vec<Moment>,
+}
+
+/// The state of a run before a request.
+#[derive(Debug)]
+struct Moment {
+    /// Operations of the storage so far; the first is after the open.
+    operations: u64,
+    model: Model,
+    time: Time,
+    /// Units that requests had touched since the last flush.
+    touched: u64,
+    /// What the request left open and was read.
+    settled: Vec<Extent>,
+    has_succeeded: bool,
+}
+
+impl Baseline {
+    /// Requests that were not refused.
+    pub(super) fn accepted(&self) -> u64 {
+        self.moments.iter().filter(|moment| moment.has_succeeded).count() as u64
+    }
+}
+
+/// The number of the request at `index`.
+fn number_of(index: usize) -> u32 {
+    crate::stamp::number_of(index as u64 + 1)
+}
+
+impl<'a> Setting<'a> {
+    fn run(&self, fault: Option<Fault>) -> Run<'a> {
+        let Self { images, .. } = *self;
+        let settings = Settings::failing(fault, images.geometry.unit_bytes);
+        let host = Arc::new(Host::new(images.fresh.duplicate(), settings));
+        let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), false);
+        let mut run = Run::new(images, host, Arc::clone(self.journal), model, 1);
+        run.places = self.requests.iter().chain(self.follow_ups).copied().collect();
+        run
+    }
+
+    /// Runs the scenario with nothing failing.
+    pub(super) fn baseline(&self, place: &mut Place) -> Kept<Baseline> {
+        let mut run = self.run(None);
+        run.open()?;
+        let mut moments = Vec::with_capacity(self.requests.len());
+        for (at, request) in self.requests.iter().enumerate() {
+            place.request = Some((number_of(at), *request));
+            let (model, time) = run.checker.model(|model, now| (model.clone(), now));
+            let (operations, touched) = (run.host.count(), run.checker.touched_by_requests());
+            let has_succeeded = run.request(None, *request)?;
+            let settled = std::mem::take(&mut run.settled);
+            moments.push(Moment { operations, model, time, touched, settled, has_succeeded });
+        }
+        place.stage = "at the end";
+        run.observe_all()?;
+        Ok(Baseline { calls: run.host.take_calls(), moments })
+    }
+
+    /// Runs the scenario with one fault.
+    pub(super) fn with_fault(
+        &self,
+        baseline: &Baseline,
+        fault: Fault,
+        place: &mut Place,
+        stats: &mut Statistics,
+    ) -> Kept {
+        let mut run = self.run(Some(fault));
+        // The request during which the operation is made; none for the open.
+        let moments = &baseline.moments;
+        let index = moments.partition_point(|moment| moment.operations <= fault.at).checked_sub(1);
+        place.during = index.map(|index| (number_of(index), self.requests[index]));
+        run.open()?;
+        let mut next = 0;
+        if let Some(index) = index {
+            for (at, request) in self.requests[..index].iter().enumerate() {
+                run.repeat(number_of(at), *request, &moments[at].settled)?;
+            }
+            let moment = &moments[index];
+            run.host.advance(moment.time);
+            run.checker.resume(moment.model.clone(), moment.touched);
+            place.request = place.during;
+            let has_succeeded = run.request(Some(number_of(index)), self.requests[index])?;
+            stats.add(Counter::FailedRequests, u64::from(!has_succeeded));
+            next = index + 1;
+        }
+        let after = self.requests.len().min(next + AFTER_FAULT);
+        for (at, request) in self.requests.iter().enumerate().take(after).skip(next) {
+            place.request = Some((number_of(at), *request));
+            run.request(Some(number_of(at)), *request)?;
+        }
+        let mut recovery = Recovery { setting: self, run, place, stats };
+        recovery.recover(&self.requests[after..], number_of(after))
+    }
+}

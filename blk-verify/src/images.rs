@@ -1,0 +1,93 @@
+//! Images of one configuration: what an engine needs of a driver under test.
+
+use std::sync::Arc;
+
+use blk_core::{Disk, ErrorKind, Extent, MemoryStorage, Result, Storage};
+
+use crate::Outcome;
+use crate::oracle::content::failed;
+use crate::scenario::Config;
+use crate::space::{Geometry, Space};
+use crate::target::{ImageTarget, Prepared, legal_config};
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// A fresh image of one configuration, and how it is opened.
+#[derive(Debug)]
+pub(crate) struct Images {
+    pub(crate) space: &'static Space,
+    pub(crate) config: Config,
+    pub(crate) geometry: Geometry,
+    pub(crate) prepared: Box<dyn Prepared>,
+    pub(crate) fresh: MemoryStorage,
+    /// What it shows.
+    pub(crate) initial: Arc<MemoryStorage>,
+    pub(crate) size: u64,
+}
+
+impl Images {
+    /// Images for a scenario's configuration, or why it cannot be run. Those of `before` are taken if they are of the same
+    /// configuration; they come from the same target: an engine is used with one.
+    pub(crate) fn for_scenario(
+        before: Option<Self>,
+        target: &dyn ImageTarget,
+        config: &Config,
+        size_bytes_max: u64,
+    ) -> std::result::Result<Self, Outcome> {
+        let config = legal_config(target, config).map_err(Outcome::Refused)?;
+        let size = config.size_bytes.max(config.backing_bytes);
+        if size > size_bytes_max {
+            return Err(Outcome::Refused(format!("a disk of {size} bytes is too large here")));
+        }
+        if let Some(mut same) = before.filter(|before| is_same_image(&before.config, &config)) {
+            same.config = config;
+            return Ok(same);
+        }
+        Self::new(target, config).map_err(|error| match error.kind() {
+            // A driver that does not understand what it has just written is no refusal.
+            ErrorKind::Corrupt | ErrorKind::Malformed => Outcome::Finding(failed("making the image", &error)),
+            _ => Outcome::Refused(format!("the image cannot be made: {error}")),
+        })
+    }
+
+    fn new(target: &dyn ImageTarget, config: Config) -> Result<Self> {
+        let (space, geometry) = (target.space(), target.space().geometry(&config));
+        let prepared = target.prepare(&config)?;
+        let fresh = prepared.fresh()?;
+        let reference = prepared.reference()?;
+        let (initial, size) = (Arc::new(content_of(&reference)?), reference.size());
+        Ok(Self { space, config, geometry, prepared, fresh, initial, size })
+    }
+
+    /// The unit that compressed writes fill in part.
+    pub(crate) fn fill_bytes(&self) -> u64 {
+        self.geometry.fill_bytes()
+    }
+}
+
+/// Whether images do not differ: lanes and atoms are no part of them.
+fn is_same_image(one: &Config, other: &Config) -> bool {
+    let plain = |config: &Config| Config { lanes: 0, atom_bytes: 512, ..config.clone() };
+    plain(one) == plain(other)
+}
+
+/// What `disk` shows; what it knows to be zero is not read.
+fn content_of(disk: &Disk) -> Result<MemoryStorage> {
+    let content = MemoryStorage::new();
+    let size = disk.size();
+    let mut buf = vec![0; PIECE_BYTES.min(size) as usize];
+    let mut at = 0;
+    while at < size {
+        let status = disk.block_status(Extent::new(at, size - at))?;
+        let mut length = status.length;
+        if status.has_data() {
+            length = length.min(PIECE_BYTES);
+            let part = &mut buf[..length as usize];
+            disk.read(at, part)?;
+            content.write_at(at, part)?;
+        }
+        at += length;
+    }
+    Ok(content)
+}

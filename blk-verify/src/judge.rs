@@ -1,0 +1,213 @@
+//! Opens an image that was left, by a crash or by a fault that is gone, and judges it: what is promised whatever was asked before.
+//!
+//! | promise | what is done |
+//! |---|---|
+//! | C1 | it is opened for writing |
+//! | C2 | it is checked: no corruption; what has leaked is repaired, which leaves nothing and changes no guest byte |
+//! | C5 | follow-up requests, a flush, a whole compare and a check stay right |
+//! | C6 | it is read twice |
+//! | recovery | one that writes is crashed at each of its operations, and must come to the same |
+//!
+//! C3 and C4, what the guest may see, depend on what was asked before: the model is asked about the content that is found here.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use blk_core::{Disk, MemoryStorage, Storage};
+use blk_sim::{Change, Durability, Host, Operation, SECTOR_BYTES, Settings, States};
+
+use crate::follow_up::{FIRST_NUMBER, FollowUps};
+use crate::images::Images;
+use crate::inspect::{leaks, repair};
+use crate::journal::Journal;
+use crate::model::{Mismatch, Model};
+use crate::promise::{Kept, Promise, Violation};
+use crate::run::Run;
+use crate::scenario::Request;
+use crate::statistics::{Counter, Statistics};
+
+/// States that are tried for one recovery, and for one of its operations.
+const RECOVERY_STATES_MAX: usize = 256;
+const RECOVERY_STATES_PER_OPERATION: usize = 32;
+
+/// What an image was found to be.
+#[derive(Debug, Default)]
+pub(crate) struct Analysis {
+    /// What the disk shows, all of it.
+    pub(crate) content: Vec<u8>,
+    pub(crate) leaks: u64,
+    /// What is wrong with it whatever was asked before.
+    pub(crate) violation: Option<Box<Violation>>,
+}
+
+/// Judges images of one configuration.
+#[derive(Debug)]
+pub(crate) struct Judge<'a> {
+    pub(crate) images: &'a Images,
+    pub(crate) journal: &'a Arc<Journal>,
+    pub(crate) follow_ups: &'a FollowUps,
+    /// One image in so many gets follow-up requests, by its hash.
+    pub(crate) follow_up_one_in: u64,
+    pub(crate) stats: &'a mut Statistics,
+}
+
+/// Whether a recovery that writes is to be crashed too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Depth {
+    First,
+    Second,
+}
+
+impl Judge<'_> {
+    /// Opens the image, reads, checks, repairs and uses it.
+    pub(crate) fn analyse(&mut self, image: &MemoryStorage, hash: u64, depth: Depth) -> Analysis {
+        let mut analysis = Analysis::default();
+        analysis.violation = self.try_image(image, hash, depth, &mut analysis).err();
+        analysis
+    }
+
+    fn try_image(&mut self, image: &MemoryStorage, hash: u64, depth: Depth, analysis: &mut Analysis) -> Kept {
+        let host = Arc::new(Host::new(image.duplicate(), Settings::crashing()));
+        let disk = self.open(host.clone())?;
+        let recovery = host.take_log();
+        host.stop_logging();
+        analysis.content = read_twice(&disk)?;
+        analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
+        if depth == Depth::First && recovery.iter().any(|operation| operation.change != Change::Sync) {
+            self.stats.add(Counter::Recoveries, 1);
+            self.crash_recovery(image, &recovery, &analysis.content)?;
+        }
+        if analysis.leaks > 0 {
+            let host = Arc::new(Host::new(image.duplicate(), Settings::default()));
+            let disk = self.open(host)?;
+            repair(&disk)?;
+            self.stats.add(Counter::Repairs, 1);
+            same(&disk, &analysis.content, Promise::Repair, "a repair changes what the guest sees")?;
+        }
+        if (hash >> 32).is_multiple_of(self.follow_up_one_in) {
+            self.follow_up(disk, host, analysis, hash)?;
+        }
+        Ok(())
+    }
+
+    fn open(&mut self, host: Arc<Host>) -> Kept<Disk> {
+        self.stats.add(Counter::Opens, 1);
+        let opened = self.images.prepared.open(host);
+        opened.map_err(|error| Violation::new(Promise::Opens, format!("the image does not open: {error}")))
+    }
+
+    /// Crashes the recovery `log` of `image` at each of its operations: what is left recovers to the same `content`.
+    fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &[u8]) -> Kept {
+        let memory = |error| Violation::memory(&error);
+        let mut durability = Durability::hashing(image.duplicate(), SECTOR_BYTES).map_err(memory)?;
+        let mut left = RECOVERY_STATES_MAX;
+        let mut seen = HashSet::new();
+        for operation in log {
+            if !durability.apply(operation).map_err(memory)? {
+                continue;
+            }
+            let count_max = left.min(RECOVERY_STATES_PER_OPERATION);
+            for kept in States::new(count_max, true, durability.count()).of(&durability) {
+                let (state, hash) = durability.image(&kept).map_err(memory)?;
+                if left == 0 || !seen.insert(hash) {
+                    continue;
+                }
+                left -= 1;
+                self.stats.add(Counter::RecoveryStates, 1);
+                let analysis = self.analyse(&state, hash, Depth::Second);
+                let place = durability.pending().last();
+                let place = place.map_or_else(String::new, |operation| {
+                    format!("{} {}..{}", operation.name, operation.extent.offset, operation.extent.end())
+                });
+                let note = format!("the second crash came after the recovery's {place}");
+                if let Some(violation) = analysis.violation {
+                    let what = format!("{} ({})", violation.what, violation.promise.name());
+                    return Err(Box::new(Violation { what, ..*violation }).of(Promise::Recovery).note(note));
+                }
+                if let Some(mismatch) = first_mismatch(content, &analysis.content, 0) {
+                    let what = "after a second crash, during recovery, the guest sees other bytes";
+                    return Err(Violation::bytes(Promise::Recovery, what, mismatch).note(note));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Goes on using the disk: this is what shows a cluster that is in use and counted as free.
+    fn follow_up(&mut self, disk: Disk, host: Arc<Host>, analysis: &Analysis, hash: u64) -> Kept {
+        let initial = Arc::new(MemoryStorage::from_bytes(&analysis.content));
+        let size = analysis.content.len() as u64;
+        let model = Model::new(initial, size, self.images.fill_bytes(), false);
+        let mut run = Run::new(self.images, host, Arc::clone(self.journal), model, 1);
+        run.disk = Some(Arc::new(disk));
+        let requests = self.follow_ups.requests(hash);
+        self.stats.add(Counter::FollowUps, requests.len() as u64);
+        follow(&mut run, FIRST_NUMBER, requests)?;
+        let Some(disk) = &run.disk else { return Ok(()) };
+        let leaks = leaks(disk, Promise::Works, "after follow-up requests")?;
+        if leaks > analysis.leaks {
+            let what = format!("follow-up requests leak: {} clusters before, {leaks} after", analysis.leaks);
+            return Err(Violation::new(Promise::Works, what));
+        }
+        Ok(())
+    }
+}
+
+/// Makes follow-up requests, flushes, and compares everything.
+pub(crate) fn follow(run: &mut Run<'_>, first_number: u32, requests: &[Request]) -> Kept {
+    for (number, request) in (first_number..).zip(requests) {
+        let made = run.request(Some(number), *request);
+        made.map_err(|violation| violation.of(Promise::Works).note(format!("the request: {request}")))?;
+    }
+    let flushed = run.request(Some(FIRST_NUMBER - 1), Request::Flush);
+    flushed.and_then(|_| run.observe_all()).map_err(|violation| violation.of(Promise::Works))
+}
+
+/// What the disk shows, the same in two readings.
+fn read_twice(disk: &Disk) -> Kept<Vec<u8>> {
+    let mut content = vec![crate::verify::UNREAD; disk.size() as usize];
+    disk.read(0, &mut content).map_err(|error| unreadable(&error))?;
+    same(disk, &content, Promise::Stable, "reading twice gives different bytes")?;
+    Ok(content)
+}
+
+/// Holds a whole disk against `content`, in pieces that stay in the processor's cache.
+fn same(disk: &Disk, content: &[u8], promise: Promise, what: &'static str) -> Kept {
+    const PIECE_BYTES: usize = 64 << 10;
+    if disk.size() != content.len() as u64 {
+        let what = format!("{what}: {} bytes and {}", content.len(), disk.size());
+        return Err(Violation::new(promise, what));
+    }
+    let mut found = vec![0; PIECE_BYTES.min(content.len())];
+    for (index, expected) in content.chunks(PIECE_BYTES).enumerate() {
+        let (offset, found) = ((index * PIECE_BYTES) as u64, &mut found[..expected.len()]);
+        found.fill(crate::verify::UNREAD);
+        disk.read(offset, found).map_err(|error| unreadable(&error))?;
+        if let Some(mismatch) = first_mismatch(expected, found, offset) {
+            return Err(Violation::bytes(promise, what, mismatch));
+        }
+    }
+    Ok(())
+}
+
+/// The first sector in which two contents differ, which begin at `offset`; all of the shorter one if it ends there.
+fn first_mismatch(expected: &[u8], found: &[u8], offset: u64) -> Option<Mismatch> {
+    if expected == found {
+        return None;
+    }
+    let common = expected.len().min(found.len());
+    let at = (0..common).find(|at| expected[*at] != found[*at]).unwrap_or(common);
+    let start = at / SECTOR_BYTES as usize * SECTOR_BYTES as usize;
+    let end = (start + SECTOR_BYTES as usize).min(common.max(start));
+    let (found, possible) = (found[start..end].to_vec(), vec![expected[start..end].to_vec()]);
+    Some(Mismatch { offset: offset + start as u64, found, possible })
+}
+
+fn unreadable(error: &blk_core::Error) -> Box<Violation> {
+    Violation::new(Promise::Content, format!("the disk cannot be read: {error}"))
+}
+
+/// A storage for an image that nothing happens to.
+pub(crate) fn quiet(image: MemoryStorage) -> Arc<dyn Storage> {
+    Arc::new(Host::new(image, Settings::default()))
+}

@@ -1,0 +1,525 @@
+//! What each sector of a disk may hold, and why: the history of a disk, as its requests tell it.
+//!
+//! A *value* is what one request writes (or what was there at first), with the times at which the request was issued and
+//! completed. No bytes of it are stored: stamps are made again from the request and the address. In a *piece* of the disk, a value
+//! is possible from the issue of its request until it is **superseded**: another request, issued after it had completed, has
+//! completed over it, or a read has shown that it is not there. It is **gone** for good once a flush that was issued after
+//! that has completed. A discard, and a request that failed, supersede nothing for certain.
+//!
+//! | view | the values that a sector may hold |
+//! |---|---|
+//! | live | between the issue and the completion of a look: those issued by then and not superseded before |
+//! | after a crash at a time, or after the handle was lost | those issued by then and not gone; a sector is all of one moment |
+//!
+//! A size is a register of the same kind. What a disk gains by a resize is zero; what it loses stays known, because a
+//! crash may bring the old size back.
+//!
+//! The model knows requests, numbers, bytes and times: no disk, no report.
+
+mod sector;
+mod sizes;
+#[cfg(test)]
+mod tests;
+mod value;
+
+use std::sync::Arc;
+
+use blk_core::{Extent, MemoryStorage, Result, Storage};
+
+use crate::report::SECTOR_BYTES;
+use crate::scenario::Request;
+use sizes::Sizes;
+use value::Value;
+
+pub(crate) use value::{Source, fill};
+
+/// Ticks of one clock, which the host of the disk shares.
+pub(crate) type Time = u64;
+
+/// A time that never comes.
+const NEVER: Time = Time::MAX;
+
+/// The number of a value; 0 is what was there at first.
+type Id = u32;
+
+/// A value in a piece.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Entry {
+    value: Id,
+    /// When its request was issued.
+    issued: Time,
+    /// When its request completed.
+    completed: Time,
+    superseded: Time,
+    gone: Time,
+}
+
+impl Entry {
+    fn is_live(&self) -> bool {
+        self.superseded == NEVER
+    }
+
+    /// Another value is there for certain from `now` on.
+    fn supersede(&mut self, now: Time) {
+        self.superseded = self.superseded.min(now);
+    }
+}
+
+/// A part of the disk all of whose sectors may hold the same values, the latest last. It reaches up to the next piece.
+#[derive(Debug, Clone)]
+struct Piece {
+    start: u64,
+    entries: Vec<Entry>,
+}
+
+impl Piece {
+    fn live(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.is_live())
+    }
+}
+
+/// A request that changes content, in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Write {
+    value: Id,
+    pub(crate) extent: Extent,
+    issued: Time,
+}
+
+/// What a request that changes content has come to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ending {
+    /// Its value is there, and what was there before is not.
+    Replaced,
+    /// As before, and it is durable.
+    Durable,
+    /// Each sector is old or new: a discard, or a request that failed.
+    MayStay,
+}
+
+/// A look at content, in flight.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Look {
+    pub(crate) extent: Extent,
+    issued: Time,
+}
+
+/// Bytes that are not possible.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Mismatch {
+    /// Where the first of them lies; inside a sector.
+    pub(crate) offset: u64,
+    pub(crate) found: Vec<u8>,
+    /// Each value that was possible, the latest last; never empty.
+    pub(crate) possible: Vec<Vec<u8>>,
+}
+
+/// The history of a disk. A copy is cheap: bytes are shared.
+#[derive(Debug)]
+pub(crate) struct Model {
+    /// What was there at first.
+    initial: Arc<MemoryStorage>,
+    /// One possible content of the live disk, mostly the only one: whole ranges are compared with it at once.
+    newest: MemoryStorage,
+    /// The unit that compressed writes fill in part.
+    fill_bytes: u64,
+    values: Vec<Value>,
+    pieces: Vec<Piece>,
+    in_flight: Vec<Write>,
+    sizes: Sizes,
+    /// Whether values that are gone are kept: crashes at earlier times are asked about.
+    keeps_past: bool,
+    /// Whether a piece has several live values.
+    is_unsettled: bool,
+}
+
+impl Clone for Model {
+    fn clone(&self) -> Self {
+        Self {
+            initial: Arc::clone(&self.initial),
+            newest: self.newest.duplicate(),
+            values: self.values.clone(),
+            pieces: self.pieces.clone(),
+            in_flight: self.in_flight.clone(),
+            sizes: self.sizes.clone(),
+            ..*self
+        }
+    }
+}
+
+impl Model {
+    /// A disk of `size` bytes that shows `initial`, all of it durable.
+    pub(crate) fn new(initial: Arc<MemoryStorage>, size: u64, fill_bytes: u64, keeps_past: bool) -> Self {
+        let value = Value { extent: Extent::new(0, size), source: Source::Initial };
+        let entry = Entry { value: 0, issued: 0, completed: 0, superseded: NEVER, gone: NEVER };
+        Self {
+            newest: initial.duplicate(),
+            initial,
+            fill_bytes,
+            values: vec![value],
+            pieces: vec![Piece { start: 0, entries: vec![entry] }],
+            in_flight: Vec::new(),
+            sizes: Sizes::new(size),
+            keeps_past,
+            is_unsettled: false,
+        }
+    }
+
+    /// Size of the live disk, bytes.
+    pub(crate) fn size(&self) -> u64 {
+        self.sizes.live()
+    }
+
+    /// Sizes that the disk may have after a crash at `time`.
+    pub(crate) fn sizes_after_crash(&self, time: Time) -> Vec<u64> {
+        self.sizes.after_crash(time)
+    }
+
+    /// Whether anything may be one thing or another. A read that nothing disturbs settles it.
+    pub(crate) fn is_settled(&self) -> bool {
+        !self.is_unsettled
+    }
+
+    /// The parts of the live disk that may be one thing or another, as whole sectors.
+    pub(crate) fn unsettled(&mut self) -> Vec<Extent> {
+        let size = self.size();
+        let mut parts: Vec<Extent> = Vec::new();
+        for at in 0..self.pieces.len() {
+            let piece = self.extent_of(at).intersection(Extent::new(0, size));
+            if piece.is_empty() || self.pieces[at].live().nth(1).is_none() {
+                continue;
+            }
+            let end = piece.end().next_multiple_of(SECTOR_BYTES).min(size);
+            let whole = Extent::between(piece.offset & !(SECTOR_BYTES - 1), end);
+            match parts.last_mut() {
+                Some(last) if whole.offset <= last.end() => {
+                    *last = Extent::between(last.offset, last.end().max(whole.end()));
+                }
+                _ => parts.push(whole),
+            }
+        }
+        self.is_unsettled = !parts.is_empty();
+        parts
+    }
+
+    /// A request that puts `source` into `extent` is issued.
+    pub(crate) fn begin_write(&mut self, now: Time, extent: Extent, source: Source) -> Write {
+        assert!(extent.end() <= self.size(), "{extent:?} on a disk of {} bytes", self.size());
+        let write = Write { value: self.add(extent, source), extent, issued: now };
+        self.in_flight.push(write);
+        // What is in flight over a piece is in flight over all of it.
+        self.split(extent.offset);
+        self.split(extent.end());
+        write
+    }
+
+    /// It has completed.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn end_write(&mut self, now: Time, write: Write, ending: Ending) -> Result<()> {
+        self.in_flight.retain(|other| other.value != write.value);
+        self.put(now, write, ending);
+        if ending != Ending::MayStay {
+            self.make_newest(write.value, write.extent)?;
+        }
+        Ok(())
+    }
+
+    fn put(&mut self, now: Time, write: Write, ending: Ending) {
+        let (first, end) = (self.split(write.extent.offset), self.split(write.extent.end()));
+        let entry = Entry {
+            value: write.value,
+            issued: write.issued,
+            completed: now,
+            superseded: NEVER,
+            gone: NEVER,
+        };
+        for piece in &mut self.pieces[first..end] {
+            if ending != Ending::MayStay {
+                for older in piece.entries.iter_mut().filter(|older| older.completed <= write.issued) {
+                    older.supersede(now);
+                    if ending == Ending::Durable {
+                        older.gone = older.gone.min(now);
+                    }
+                }
+                if !self.keeps_past {
+                    piece.entries.retain(|entry| entry.gone == NEVER);
+                }
+            }
+            piece.entries.push(entry);
+            self.is_unsettled |= piece.live().nth(1).is_some();
+        }
+    }
+
+    /// A flush that was issued at `issued` has completed: what had completed before it is durable.
+    pub(crate) fn flushed(&mut self, issued: Time, now: Time) {
+        assert!(issued <= now, "a flush that completes before it is issued");
+        for piece in &mut self.pieces {
+            for entry in piece.entries.iter_mut().filter(|entry| entry.superseded <= issued) {
+                entry.gone = entry.gone.min(now);
+            }
+            if !self.keeps_past {
+                piece.entries.retain(|entry| entry.gone == NEVER);
+            }
+            assert!(piece.live().next().is_some(), "a flush leaves something to be there");
+        }
+        self.sizes.flushed(issued, now);
+    }
+
+    /// A resize to `size` is issued; others wait.
+    pub(crate) fn begin_resize(&mut self, now: Time, size: u64) {
+        assert!(self.in_flight.is_empty(), "a resize happens alone");
+        let reached = self.reached();
+        if size > reached {
+            let value = self.add(Extent::between(reached, size), Source::Zeroes);
+            let entry = Entry { value, issued: now, completed: now, superseded: NEVER, gone: NEVER };
+            let piece = Piece { start: reached, entries: vec![entry] };
+            // A disk of no bytes had one empty piece.
+            self.pieces.retain(|piece| piece.start < reached);
+            self.pieces.push(piece);
+        }
+        self.sizes.begin(now, size);
+    }
+
+    /// It has completed, with the disk at `found` bytes.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn end_resize(&mut self, issued: Time, now: Time, found: u64) -> Result<()> {
+        let old = self.size();
+        self.sizes.end(now, found);
+        self.newest.set_len(found.min(self.newest.len()?))?;
+        if found <= old {
+            return Ok(());
+        }
+        let gained = Extent::between(old, found);
+        let write = Write { value: self.add(gained, Source::Zeroes), extent: gained, issued };
+        self.put(now, write, Ending::Replaced);
+        Ok(())
+    }
+
+    /// A look at `extent` is issued.
+    pub(crate) fn begin_look(&self, now: Time, extent: Extent) -> Look {
+        Look { extent, issued: now }
+    }
+
+    /// It has found `found` from `at` on, a part of its extent.
+    ///
+    /// # Errors
+    /// The first bytes that are not possible.
+    pub(crate) fn end_look(
+        &mut self,
+        now: Time,
+        look: Look,
+        at: u64,
+        found: &[u8],
+    ) -> Result<std::result::Result<(), Mismatch>> {
+        let extent = Extent::new(at, found.len() as u64);
+        let (first, end) = self.pieces_of(extent);
+        let is_disturbed = self.in_flight.iter().any(|write| write.extent.overlaps(extent));
+        let is_single = |piece: &Piece| {
+            piece.entries.iter().filter(|entry| entry.superseded > look.issued).nth(1).is_none()
+        };
+        if !is_disturbed && self.is_newest(at, found)? && self.pieces[first..end].iter().all(is_single) {
+            return Ok(Ok(()));
+        }
+        for part in sectors(extent) {
+            let bytes = &found[(part.offset - at) as usize..(part.end() - at) as usize];
+            if let Some(mismatch) = self.look_at_sector(now, look, part, bytes)? {
+                return Ok(Err(mismatch));
+            }
+        }
+        Ok(Ok(()))
+    }
+
+    /// Holds `found` against what the live disk shows, with nothing in flight; nothing is settled by it.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn compare(&self, at: u64, found: &[u8]) -> Result<Option<Mismatch>> {
+        if self.is_newest(at, found)? {
+            return Ok(None);
+        }
+        for part in sectors(Extent::new(at, found.len() as u64)) {
+            let bytes = &found[(part.offset - at) as usize..(part.end() - at) as usize];
+            if self.is_newest(part.offset, bytes)? {
+                continue;
+            }
+            return self.newest_part(part).map(|expected| {
+                let (offset, found) = (part.offset, bytes.to_vec());
+                Some(Mismatch { offset, found, possible: vec![expected] })
+            });
+        }
+        Ok(None)
+    }
+
+    /// Whether a look that has completed may have found zeroes in `extent`, a part of what it looked at.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn may_be_zero(&self, look: Look, extent: Extent) -> Result<bool> {
+        let (first, end) = self.pieces_of(extent);
+        for at in first..end {
+            let piece = self.extent_of(at).intersection(extent);
+            for part in sectors(piece) {
+                let candidates = self.candidates(at, look, part);
+                let zeroes = [0; SECTOR_BYTES as usize];
+                let zeroes = &zeroes[..part.length as usize];
+                if !self.any_shows(&candidates, part.offset, zeroes)? {
+                    return Ok(false);
+                }
+            }
+        }
+        Ok(true)
+    }
+
+    fn any_shows(&self, values: &[Id], at: u64, found: &[u8]) -> Result<bool> {
+        for value in values {
+            if self.shows(*value, at, found)? {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// Judges one sector, or a part of one, that a look has found.
+    fn look_at_sector(
+        &mut self,
+        now: Time,
+        look: Look,
+        sector: Extent,
+        found: &[u8],
+    ) -> Result<Option<Mismatch>> {
+        let (first, end) = self.pieces_of(sector);
+        for at in (first..end).rev() {
+            let part = self.extent_of(at).intersection(sector);
+            let bytes = &found[(part.offset - sector.offset) as usize..][..part.length as usize];
+            let candidates = self.candidates(at, look, part);
+            let mut shown = Vec::with_capacity(candidates.len());
+            for value in &candidates {
+                if self.shows(*value, part.offset, bytes)? {
+                    shown.push(*value);
+                }
+            }
+            if shown.is_empty() {
+                return self.mismatch(part, bytes, &candidates).map(Some);
+            }
+            let is_disturbed = self.in_flight.iter().any(|write| write.extent.overlaps(part))
+                || self.pieces[at].entries.iter().any(|entry| entry.completed > look.issued);
+            if !is_disturbed && shown.len() < candidates.len() {
+                self.settle(now, part, &shown);
+            }
+            if !is_disturbed && !self.is_newest(part.offset, bytes)? {
+                self.newest.write_at(part.offset, bytes)?;
+            }
+        }
+        Ok(None)
+    }
+
+    /// All that a look may have found in piece number `at`, the latest last.
+    fn candidates(&self, at: usize, look: Look, part: Extent) -> Vec<Id> {
+        let entries = self.pieces[at].entries.iter().filter(|entry| entry.superseded > look.issued);
+        let flying = self.in_flight.iter().filter(|write| write.extent.overlaps(part));
+        entries.map(|entry| entry.value).chain(flying.map(|write| write.value)).collect()
+    }
+
+    /// Of what `extent` may hold, only `shown` is left.
+    fn settle(&mut self, now: Time, extent: Extent, shown: &[Id]) {
+        let (first, end) = (self.split(extent.offset), self.split(extent.end()));
+        for piece in &mut self.pieces[first..end] {
+            let others = piece.entries.iter_mut().filter(|entry| !shown.contains(&entry.value));
+            others.for_each(|entry| entry.supersede(now));
+        }
+    }
+
+    fn mismatch(&self, part: Extent, found: &[u8], values: &[Id]) -> Result<Mismatch> {
+        let mut possible = Vec::with_capacity(values.len());
+        for value in values {
+            let mut bytes = vec![0; part.length as usize];
+            self.fill_value(*value, part.offset, &mut bytes)?;
+            if possible.last() != Some(&bytes) {
+                possible.push(bytes);
+            }
+        }
+        assert!(!possible.is_empty(), "something is always possible");
+        Ok(Mismatch { offset: part.offset, found: found.to_vec(), possible })
+    }
+
+    fn add(&mut self, extent: Extent, source: Source) -> Id {
+        self.values.push(Value { extent, source });
+        self.values.len() as Id - 1
+    }
+
+    /// The largest size that the disk has had or was asked to have: pieces reach up to it.
+    fn reached(&self) -> u64 {
+        self.sizes.largest()
+    }
+
+    fn extent_of(&self, piece: usize) -> Extent {
+        let start = self.pieces[piece].start;
+        let end = self.pieces.get(piece + 1).map_or(self.reached(), |next| next.start);
+        Extent::between(start, end.max(start))
+    }
+
+    /// The pieces that overlap `extent`: the first, and the one after the last.
+    fn pieces_of(&self, extent: Extent) -> (usize, usize) {
+        if extent.is_empty() {
+            return (0, 0);
+        }
+        let first = self.pieces.partition_point(|piece| piece.start <= extent.offset) - 1;
+        let end = self.pieces.partition_point(|piece| piece.start < extent.end());
+        (first, end)
+    }
+
+    /// Makes a piece begin at `at`, and returns which; at the end of the disk, the number of pieces.
+    fn split(&mut self, at: u64) -> usize {
+        if at >= self.reached() {
+            return self.pieces.len();
+        }
+        let after = self.pieces.partition_point(|piece| piece.start <= at);
+        let before = &self.pieces[after - 1];
+        if before.start == at {
+            return after - 1;
+        }
+        let entries = before.entries.clone();
+        self.pieces.insert(after, Piece { start: at, entries });
+        after
+    }
+
+    fn is_newest(&self, at: u64, found: &[u8]) -> Result<bool> {
+        let mut buf = [0; 4096];
+        for (index, part) in found.chunks(buf.len()).enumerate() {
+            let newest = &mut buf[..part.len()];
+            self.newest.read_at(at + (index * 4096) as u64, newest)?;
+            if newest != part {
+                return Ok(false);
+            }
+        }
+        Ok(true)
+    }
+
+    fn newest_part(&self, part: Extent) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; part.length as usize];
+        self.newest.read_at(part.offset, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn make_newest(&mut self, value: Id, extent: Extent) -> Result<()> {
+        self.write_value(value, extent, &self.newest)
+    }
+}
+
+/// The sectors of `extent`, the first and the last as far as it covers them.
+fn sectors(extent: Extent) -> impl Iterator<Item = Extent> {
+    let end = extent.end();
+    let next = move |at: u64| ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
+    let first = Some(extent.offset).filter(|at| *at < end);
+    std::iter::successors(first, move |at| Some(next(*at)).filter(|at| *at < end))
+        .map(move |at| Extent::between(at, next(at)))
+}
+
+/// Whether `request` asks that what it writes is durable when it completes.
+pub(crate) fn is_fua(request: Request) -> bool {
+    matches!(request, Request::Write { fua: true, .. } | Request::WriteZeroes { fua: true, .. })
+}

@@ -1,0 +1,178 @@
+//! What is left after a crash, or when a handle was lost, sector by sector.
+
+use blk_core::{Extent, Result, Storage};
+
+use super::{Entry, Id, Mismatch, Model, NEVER, Time, sectors};
+use crate::report::SECTOR_BYTES;
+use blk_sim::Ranges;
+
+/// A part of a sector in which one list of values is possible.
+struct Part {
+    piece: usize,
+    extent: Extent,
+    /// Those that show what was found, the latest first.
+    shown: Vec<Entry>,
+}
+
+impl Model {
+    /// Holds `found`, a whole disk of one of [`Model::sizes_after_crash`], against what a crash at `time` may leave. `shadow` is
+    /// one content that is possible then, mostly the only one, but in `doubtful` sectors.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn judge_crash(
+        &self,
+        found: &[u8],
+        time: Time,
+        shadow: &[u8],
+        doubtful: &Ranges,
+    ) -> Result<Option<Mismatch>> {
+        let common = found.len().min(shadow.len());
+        let (mut at, step) = (0, 8 * SECTOR_BYTES as usize);
+        while at < found.len() {
+            let end = (at + step).min(found.len());
+            let is_doubtful = |extent: std::ops::Range<usize>| {
+                let sector = |at: usize| at as u64 / SECTOR_BYTES;
+                doubtful.overlaps(sector(extent.start)..sector(extent.end - 1) + 1)
+            };
+            if end > common || found[at..end] != shadow[at..end] || is_doubtful(at..end) {
+                for sector in sectors(Extent::between(at as u64, end as u64)) {
+                    let range = sector.offset as usize..sector.end() as usize;
+                    let is_other = shadow.get(range.clone()) != Some(&found[range.clone()]);
+                    if (is_other || is_doubtful(range.clone()))
+                        && let Err(mismatch) = self.after_crash(sector, &found[range], time)?
+                    {
+                        return Ok(Some(mismatch));
+                    }
+                }
+            }
+            at = end;
+        }
+        Ok(None)
+    }
+
+    /// Whether a request touches a sector of which a crash at `time` may leave more than one value.
+    pub(crate) fn is_uncertain(&self, sector: Extent, time: Time) -> bool {
+        let (first, end) = self.pieces_of(sector);
+        self.pieces[first..end].iter().any(|piece| {
+            piece.entries.iter().filter(|entry| entry.issued <= time && entry.gone > time).nth(1).is_some()
+        })
+    }
+
+    /// Takes over the size that the disk has after its handle was lost at `now`.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn adopt_size(&mut self, now: Time, size: u64) -> Result<()> {
+        if size == self.size() {
+            return Ok(());
+        }
+        assert!(size <= self.reached(), "{size} bytes were never asked for");
+        self.sizes.end(now, size);
+        self.newest.set_len(size.min(self.newest.len()?))
+    }
+
+    /// Takes over what the disk shows from `at` on after its handle was lost at `now`: whole sectors, each of which holds what a crash
+    /// may leave. It is what the live disk shows from then on.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn adopt(
+        &mut self,
+        now: Time,
+        at: u64,
+        found: &[u8],
+    ) -> Result<std::result::Result<(), Mismatch>> {
+        for sector in sectors(Extent::new(at, found.len() as u64)) {
+            let bytes = &found[(sector.offset - at) as usize..][..sector.length as usize];
+            let parts = match self.after_crash(sector, bytes, now)? {
+                Ok(parts) => parts,
+                Err(mismatch) => return Ok(Err(mismatch)),
+            };
+            let is_live = |(part, value): &(Part, Id)| {
+                let mut live = self.pieces[part.piece].live();
+                live.next().is_some_and(|entry| entry.value == *value) && live.next().is_none()
+            };
+            if !parts.iter().all(is_live) {
+                for (part, value) in parts.into_iter().rev() {
+                    self.revive(now, part.extent, value);
+                }
+            }
+            self.newest.write_at(sector.offset, bytes)?;
+        }
+        Ok(Ok(()))
+    }
+
+    /// The live disk shows nothing but `value` in `extent`.
+    fn revive(&mut self, now: Time, extent: Extent, value: Id) {
+        let (first, end) = (self.split(extent.offset), self.split(extent.end()));
+        for piece in &mut self.pieces[first..end] {
+            piece.entries.iter_mut().for_each(|entry| entry.supersede(now));
+            piece.entries.push(Entry { value, issued: now, completed: now, superseded: NEVER, gone: NEVER });
+        }
+    }
+
+    /// The value of each part of a sector in which `found` was left by a crash at `time`.
+    fn after_crash(
+        &self,
+        sector: Extent,
+        found: &[u8],
+        time: Time,
+    ) -> Result<std::result::Result<Vec<(Part, Id)>, Mismatch>> {
+        let (first, end) = self.pieces_of(sector);
+        let mut parts = Vec::with_capacity(end - first);
+        for piece in first..end {
+            let extent = self.extent_of(piece).intersection(sector);
+            let bytes = &found[(extent.offset - sector.offset) as usize..][..extent.length as usize];
+            let mut shown = Vec::new();
+            for entry in self.left_at(piece, extent, time).rev() {
+                if self.shows(entry.value, extent.offset, bytes)? {
+                    shown.push(entry);
+                }
+            }
+            parts.push(Part { piece, extent, shown });
+        }
+        let mut chosen = Vec::with_capacity(parts.len());
+        if choose(&parts, &mut chosen) {
+            let values = chosen.iter().map(|entry: &Entry| entry.value);
+            return Ok(Ok(parts.into_iter().zip(values).collect()));
+        }
+        let wrong = parts.iter().find(|part| part.shown.is_empty()).unwrap_or(&parts[0]);
+        let left = self.left_at(wrong.piece, wrong.extent, time);
+        let values: Vec<Id> = left.map(|entry| entry.value).collect();
+        let bytes = &found[(wrong.extent.offset - sector.offset) as usize..][..wrong.extent.length as usize];
+        self.mismatch(wrong.extent, bytes, &values).map(Err)
+    }
+
+    /// What a crash at `time` may leave in `part` of a piece, the latest last: what is in flight too.
+    fn left_at(&self, piece: usize, part: Extent, time: Time) -> impl DoubleEndedIterator<Item = Entry> {
+        let may_be_left = move |entry: &&Entry| entry.issued <= time && entry.gone > time;
+        let entries = self.pieces[piece].entries.iter().filter(may_be_left).copied();
+        let flying =
+            self.in_flight.iter().filter(move |write| write.issued <= time && write.extent.overlaps(part));
+        entries.chain(flying.map(|write| Entry {
+            value: write.value,
+            issued: write.issued,
+            completed: NEVER,
+            superseded: NEVER,
+            gone: NEVER,
+        }))
+    }
+}
+
+/// Chooses one of the values of each part so that all were there at one moment: a sector is written whole. None of them may have
+/// been superseded before another was issued.
+fn choose(parts: &[Part], chosen: &mut Vec<Entry>) -> bool {
+    let Some(part) = parts.get(chosen.len()) else { return true };
+    for entry in &part.shown {
+        let agrees = |other: &Entry| entry.superseded >= other.issued && other.superseded >= entry.issued;
+        if chosen.iter().all(agrees) {
+            chosen.push(*entry);
+            if choose(parts, chosen) {
+                return true;
+            }
+            chosen.pop();
+        }
+    }
+    false
+}

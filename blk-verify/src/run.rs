@@ -1,0 +1,438 @@
+//! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them; and the looks that
+//! settle what a discard or a failure has left open.
+
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+
+use blk_core::{Disk, ErrorKind, Extent, RepairMode, Storage};
+use blk_sim::Host;
+use blk_sim::scheduler::{self, Control, Tasks};
+
+use crate::checker::{Checker, Ended, LaneReader};
+use crate::execute::{Counting, Executor, Reply};
+use crate::images::Images;
+use crate::inspect;
+use crate::journal::Journal;
+use crate::model::Model;
+use crate::oracle::touched::touched;
+use crate::promise::{Evidence, Kept, Promise, Violation};
+use crate::report::{self, SECTOR_BYTES};
+use crate::scenario::{Request, Turn};
+
+/// Bytes that are read at a time.
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// Disks up to this size are compared whole; of larger ones, what was touched.
+const WHOLE_COMPARE_BYTES_MAX: u64 = 64 << 20;
+
+/// A disk under test while a scenario runs on it.
+#[derive(Debug)]
+pub(crate) struct Run<'a> {
+    pub(crate) images: &'a Images,
+    pub(crate) host: Arc<Host>,
+    pub(crate) checker: Arc<Checker>,
+    /// None after an open that failed because of the storage, and where the handle was given up.
+    pub(crate) disk: Option<Arc<Disk>>,
+    pub(crate) executor: Executor,
+    /// Requests whose surroundings are compared where the disk is too large to be compared whole.
+    pub(crate) places: Vec<Request>,
+    /// What the last request has left open and was read.
+    pub(crate) settled: Vec<Extent>,
+}
+
+/// Makes requests as lane number `lane`, until there are no more. `begins` hears of each before it is made.
+pub(crate) fn drive(
+    checker: &Checker,
+    disk: &Disk,
+    lane: usize,
+    fill_bytes: u64,
+    begins: impl Fn(u32, Turn),
+) {
+    let mut executor = Executor::default();
+    while let Some(begun) = checker.next(lane) {
+        begins(begun.number, begun.turn);
+        let mut reader = LaneReader::new(checker, begun.number);
+        let replied = executor.execute(disk, begun.number, begun.request, fill_bytes, &mut reader);
+        checker.end(lane, disk.size(), replied);
+    }
+}
+
+impl<'a> Run<'a> {
+    /// A run on `host`, whose image is not open yet, and which shows what `model` says.
+    pub(crate) fn new(
+        images: &'a Images,
+        host: Arc<Host>,
+        journal: Arc<Journal>,
+        model: Model,
+        lanes: usize,
+    ) -> Self {
+        let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
+        let (places, settled) = (Vec::new(), Vec::new());
+        let executor = Executor::default();
+        Self { images, host, checker: Arc::new(checker), disk: None, executor, places, settled }
+    }
+
+    /// Lets operations of the storage count, and fail, while `run` runs.
+    fn watched<R>(&self, run: impl FnOnce() -> R) -> R {
+        self.host.watch(true);
+        let result = run();
+        self.host.watch(false);
+        self.checker.notice_failures();
+        result
+    }
+
+    /// Opens the image. That may fail because of a fault.
+    pub(crate) fn open(&mut self) -> Kept {
+        let failures = self.checker.failures();
+        let storage: Arc<dyn Storage> = self.host.clone();
+        match self.watched(|| self.images.prepared.open(storage)) {
+            Ok(disk) => self.disk = Some(Arc::new(disk)),
+            Err(error) if self.checker.failures() > failures => {
+                return self.checker.excuse("opening the image", failures, &error);
+            }
+            Err(error) => {
+                let promise = self.checker.provoked(Promise::Opens);
+                return Err(Violation::failed(promise, "opening the image", &error));
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes one request, and settles what it leaves open. Returns whether it succeeded. `number` is its stamp number, if it is not to
+    /// be numbered in its turn.
+    pub(crate) fn request(&mut self, number: Option<u32>, request: Request) -> Kept<bool> {
+        self.settled.clear();
+        if let Request::Reopen { kill } = request {
+            self.checker.begin(0, number, request, Turn::default());
+            let reopened = self.reopen(kill);
+            let size = self.disk.as_ref().map_or(0, |disk| disk.size());
+            self.checker.end(0, size, Ok(Reply::Done));
+            return reopened;
+        }
+        let Some(disk) = self.disk.clone() else { return Ok(false) };
+        let begun = self.checker.begin(0, number, request, Turn::default());
+        let fill_bytes = self.images.fill_bytes();
+        self.host.watch(true);
+        let mut reader = LaneReader::new(&self.checker, begun.number);
+        let replied = self.executor.execute(&disk, begun.number, request, fill_bytes, &mut reader);
+        self.host.watch(false);
+        let ended = self.checker.end(0, disk.size(), replied);
+        self.checker.take_violation()?;
+        drop(disk);
+        if ended == Ended::Failed || ended == Ended::Refused || matches!(request, Request::Discard { .. }) {
+            self.settle().map_err(|violation| violation.noticed_by(begun.number))?;
+        }
+        Ok(ended == Ended::Done)
+    }
+
+    /// Makes a request as [`Run::request`] does, without judging it: the answer is known from a run without faults, in which `settled`
+    /// was read after it. That is read again: it changes what the driver has cached.
+    pub(crate) fn repeat(&mut self, number: u32, request: Request, settled: &[Extent]) -> Kept {
+        let Some(disk) = self.disk.clone() else { return Ok(()) };
+        if let Request::Reopen { kill } = request {
+            self.disk = None;
+            let ended = self.watched(|| if kill { disk.flush() } else { disk.close() });
+            ended.map_err(|error| Violation::failed(Promise::Answers, "closing the image", &error))?;
+            drop(disk);
+            self.host.forget_touched();
+            return self.open();
+        }
+        let fill_bytes = self.images.fill_bytes();
+        self.host.watch(true);
+        let mut reader = Counting::default();
+        let replied = self.executor.execute(&disk, number, request, fill_bytes, &mut reader);
+        self.host.watch(false);
+        if request == Request::Flush && replied.is_ok() {
+            self.host.forget_touched();
+        }
+        // What cannot be read is found by the run that judges.
+        let _ = read_parts(&disk, settled, &mut |_, _| Ok(()));
+        Ok(())
+    }
+
+    /// Makes requests, of which `lanes` are in flight at most, under the scheduler. Reopens and resizes happen alone.
+    pub(crate) fn in_lanes(
+        &mut self,
+        tasks: &mut Tasks,
+        control: &Arc<Control>,
+        lanes: usize,
+        requests: &[(Request, Turn)],
+    ) -> Kept {
+        let alone = |(request, _): &(Request, Turn)| {
+            matches!(request, Request::Reopen { .. } | Request::Resize { .. })
+        };
+        let mut rest = requests;
+        while !rest.is_empty() {
+            let together = rest.iter().position(alone).unwrap_or(rest.len());
+            self.together(tasks, control, lanes, &rest[..together])?;
+            rest = &rest[together..];
+            if let Some(((request, _), others)) = rest.split_first() {
+                self.request(None, *request)?;
+                rest = others;
+            }
+        }
+        Ok(())
+    }
+
+    /// Closes the image.
+    pub(crate) fn close(&mut self) -> Kept {
+        let issued = self.checker.now();
+        let Some(disk) = self.disk.take() else { return Ok(()) };
+        disk.close().map_err(|error| Violation::failed(Promise::Answers, "closing the image", &error))?;
+        drop(disk);
+        self.checker.closed(issued);
+        Ok(())
+    }
+
+    /// Makes requests that may be in flight together, under the scheduler.
+    pub(crate) fn together(
+        &mut self,
+        tasks: &mut Tasks,
+        control: &Arc<Control>,
+        lanes: usize,
+        requests: &[(Request, Turn)],
+    ) -> Kept {
+        let Some(disk) = self.disk.clone().filter(|_| !requests.is_empty()) else { return Ok(()) };
+        self.checker.load(requests);
+        let fill_bytes = self.images.fill_bytes();
+        let bodies = (0..lanes).map(|lane| {
+            let (checker, disk, control) =
+                (Arc::clone(&self.checker), Arc::clone(&disk), Arc::clone(control));
+            let body =
+                move || drive(&checker, &disk, lane, fill_bytes, |number, turn| control.begin(number, turn));
+            Box::new(body) as Box<dyn FnOnce() + Send>
+        });
+        let bodies = bodies.collect();
+        drop(disk);
+        let ended = self.watched(|| tasks.run(control, bodies));
+        self.checker.take_violation()?;
+        match ended {
+            scheduler::Ended::Completed => self.settle_if_failed(),
+            scheduler::Ended::Deadlock => Err(stuck("Deadlock", "no request in flight can go on")),
+            scheduler::Ended::Livelock => Err(stuck("Livelock", "the requests in flight go on for ever")),
+            scheduler::Ended::Panic(payload) => std::panic::resume_unwind(payload),
+        }
+    }
+
+    /// A handle that a fault has made useless is given up once nothing is in flight.
+    fn settle_if_failed(&mut self) -> Kept {
+        if self.checker.condition().is_faulted { self.settle() } else { Ok(()) }
+    }
+
+    /// Reads what may be one thing or another: it is what is found from then on. After a failure it is read twice.
+    pub(crate) fn settle(&mut self) -> Kept {
+        let parts =
+            self.checker.model(|model, _| if model.is_settled() { Vec::new() } else { model.unsettled() });
+        if parts.is_empty() {
+            return Ok(());
+        }
+        self.settled.clone_from(&parts);
+        self.observe(&parts)?;
+        if self.checker.condition().is_faulted {
+            self.observe(&parts).map_err(|violation| match violation.evidence {
+                Evidence::Bytes(_) => violation.of(Promise::Stable),
+                _ => violation,
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Reads these parts, with nothing in flight, and has what they show judged.
+    pub(crate) fn observe(&mut self, parts: &[Extent]) -> Kept {
+        let Some(disk) = self.disk.clone() else { return Ok(()) };
+        let checker = Arc::clone(&self.checker);
+        match read_parts(&disk, parts, &mut |at, found| checker.observe(checker.now(), at, found)) {
+            Err(Trouble::Unread(error)) => self.unreadable(&error),
+            Err(Trouble::Broken(violation)) => Err(violation),
+            Ok(()) => Ok(()),
+        }
+    }
+
+    fn unreadable(&mut self, error: &blk_core::Error) -> Kept {
+        if error.kind() == ErrorKind::Poisoned && self.checker.condition().is_faulted {
+            self.checker.give_up();
+            self.disk = None;
+            return Ok(());
+        }
+        let promise = self.checker.provoked(Promise::Content);
+        Err(Violation::failed(promise, "reading the disk", error))
+    }
+
+    /// What of the disk is compared.
+    pub(crate) fn parts(&self) -> Vec<Extent> {
+        let size = self.checker.model(|model, _| model.size());
+        if size <= WHOLE_COMPARE_BYTES_MAX || self.places.is_empty() {
+            vec![Extent::new(0, size)]
+        } else {
+            touched(&self.places, size)
+        }
+    }
+
+    /// Reads everything, and has it judged.
+    pub(crate) fn observe_all(&mut self) -> Kept {
+        let parts = self.parts();
+        self.observe(&parts)
+    }
+
+    /// What is looked at when all requests have been made: everything, the image, and everything once more after a reopen.
+    pub(crate) fn finish(&mut self) -> Kept {
+        self.settle()?;
+        self.observe_all()?;
+        self.check()?;
+        self.reopen(false)?;
+        self.observe_all()
+    }
+
+    /// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no reason for one.
+    pub(crate) fn check(&mut self) -> Kept {
+        let Some(disk) = &self.disk else { return Ok(()) };
+        inspect::clean(disk, self.checker.provoked(Promise::Consistent), RepairMode::None)
+    }
+
+    /// Closes the image, or leaves it as a killed process does, and opens it. Returns whether it was closed well.
+    pub(crate) fn reopen(&mut self, kill: bool) -> Kept<bool> {
+        let failures = self.checker.failures();
+        // A handle that was given up is not closed.
+        let mut is_closed = self.disk.is_some();
+        let issued = self.checker.now();
+        if let Some(disk) = self.disk.take() {
+            let ended = self.watched(|| {
+                let ended = if kill { disk.flush() } else { disk.close() };
+                drop(disk);
+                ended
+            });
+            match ended {
+                Ok(()) => self.checker.closed(issued),
+                Err(error) => {
+                    is_closed = false;
+                    let what = if kill { "flushing the image" } else { "closing the image" };
+                    self.checker.excuse(what, failures, &error).map_err(|_| {
+                        Violation::failed(self.checker.provoked(Promise::Works), what, &error)
+                    })?;
+                }
+            }
+        }
+        let has_lost = self.host.drop_page_cache().map_err(|error| Violation::memory(&error))?;
+        self.open()?;
+        if is_closed {
+            self.checker.take_violation()?;
+        } else {
+            self.adopt(has_lost)?;
+        }
+        Ok(is_closed)
+    }
+
+    /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may leave.
+    pub(crate) fn adopt(&mut self, has_lost: bool) -> Kept {
+        let Some(disk) = self.disk.clone() else { return Ok(()) };
+        let size = disk.size();
+        let is_length_of_file = self.images.geometry.size_is_file_length && has_lost;
+        let (is_allowed, sizes) = self.checker.model(|model, now| {
+            let sizes = model.sizes_after_crash(now);
+            let is_between =
+                sizes.iter().any(|smaller| *smaller < size) && sizes.iter().any(|larger| size < *larger);
+            (sizes.contains(&size) || (is_length_of_file && is_between), sizes)
+        });
+        if !is_allowed {
+            let what = format!("the disk has {size} bytes after it was opened again, allowed are {sizes:?}");
+            return Err(Violation::new(Promise::Size, what));
+        }
+        let adopted = self.checker.model(|model, now| model.adopt_size(now, size));
+        adopted.map_err(|error| Violation::memory(&error))?;
+        let (checker, parts) = (Arc::clone(&self.checker), self.parts());
+        let adopted = read_parts(&disk, &parts, &mut |at, found| {
+            let adopted = checker.model(|model, now| model.adopt(now, at, found));
+            adopted.map_err(|error| Violation::memory(&error))?.map_err(|mismatch| {
+                let what =
+                    "after it was opened again, a sector holds neither what was durable nor anything later";
+                Violation::bytes(Promise::Content, what, mismatch)
+            })
+        });
+        match adopted {
+            Err(Trouble::Unread(error)) => {
+                Err(Violation::failed(Promise::Content, "reading what was opened again", &error))
+            }
+            Err(Trouble::Broken(violation)) => Err(violation),
+            Ok(()) => self.observe(&parts).map_err(|violation| violation.of(Promise::Stable)),
+        }
+    }
+
+    /// Whether another disk shows what this one does; nothing is settled by it.
+    pub(crate) fn compare(&self, disk: &Disk, promise: Promise, what: &'static str) -> Kept {
+        let size = self.checker.model(|model, _| model.size());
+        if disk.size() != size {
+            let what = format!("the disk has {} bytes, expected are {size}", disk.size());
+            return Err(Violation::new(promise, what));
+        }
+        let compared = read_parts(disk, &self.parts(), &mut |at, found| {
+            let mismatch = self.checker.model(|model, _| model.compare(at, found));
+            match mismatch.map_err(|error| Violation::memory(&error))? {
+                Some(mismatch) => Err(Violation::bytes(promise, what, mismatch)),
+                None => Ok(()),
+            }
+        });
+        compared.map_err(|trouble| match trouble {
+            Trouble::Unread(error) => Violation::failed(promise, "reading the disk", &error),
+            Trouble::Broken(violation) => violation,
+        })
+    }
+}
+
+/// Why reading ended.
+enum Trouble {
+    Unread(blk_core::Error),
+    Broken(Box<Violation>),
+}
+
+/// Reads these parts of a disk in pieces, as whole units of what it takes, and has each judged.
+fn read_parts(
+    disk: &Disk,
+    parts: &[Extent],
+    judge: &mut dyn FnMut(u64, &[u8]) -> Kept,
+) -> Result<(), Trouble> {
+    let alignment = disk.limits().request_alignment.max(SECTOR_BYTES);
+    // What the disk has after its last whole unit no request can reach, unless it takes any.
+    let size = if disk.limits().request_alignment > SECTOR_BYTES {
+        disk.size() & !(alignment - 1)
+    } else {
+        disk.size()
+    };
+    let mut buf = vec![0; PIECE_BYTES.max(alignment).min(size.next_multiple_of(alignment)) as usize];
+    for part in parts {
+        let end = part.end().next_multiple_of(alignment).min(size);
+        let mut at = (part.offset & !(alignment - 1)).min(end);
+        while at < end {
+            let piece = &mut buf[..(end - at).min(PIECE_BYTES.max(alignment)) as usize];
+            piece.fill(crate::verify::UNREAD);
+            disk.read(at, piece).map_err(Trouble::Unread)?;
+            judge(at, piece).map_err(Trouble::Broken)?;
+            at += piece.len() as u64;
+        }
+    }
+    Ok(())
+}
+
+fn stuck(error: &str, what: &str) -> Box<Violation> {
+    let evidence = Evidence::Failure("completing what is in flight", error.to_owned());
+    Violation::with(Promise::Answers, what, evidence)
+}
+
+/// Runs `run`; a panic, which is always a driver's, is a finding.
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T, found: impl FnOnce(report::Finding) -> T) -> T {
+    match catch_unwind(AssertUnwindSafe(run)) {
+        Ok(result) => result,
+        Err(payload) => found(panic_finding(payload.as_ref())),
+    }
+}
+
+/// The finding for a panic, from what it carries.
+pub(crate) fn panic_finding(payload: &(dyn Any + Send)) -> report::Finding {
+    let text = payload
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| payload.downcast_ref::<&str>().copied())
+        .unwrap_or("a panic without a message");
+    let signature = report::Signature::Panic { message: report::without_numbers(text) };
+    report::oracle_finding(signature, "the driver panicked", text)
+}
