@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::scenario::Config;
+use crate::space::{PLAIN, Space};
+use crate::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
 };
-use blk_verify::scenario::Config;
-use blk_verify::space::{PLAIN, Space};
-use blk_verify::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
 use crate::memory::MemoryDisk;
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use blk_verify::Outcome;
-use blk_verify::scenario::Scenario;
+use crate::Outcome;
+use crate::scenario::Scenario;
 use serde_json::Value;
 
 use crate::repro;

@@ -18,24 +18,48 @@
 //! Locks of the driver come from [`blk_core::sync`]: the scheduler of races cannot see others, and a thread that waits in one stops
 //! all of them.
 
+mod checker;
+pub mod crash;
+pub mod engine;
+mod execute;
+mod explain;
+pub mod fault;
+mod follow_up;
 mod format_driver;
 pub mod fuzzing;
+pub mod generate;
+mod images;
+mod inspect;
+mod judge;
 mod memory;
+pub mod minimise;
+mod model;
+pub mod mutate;
+mod oracle;
+pub mod promise;
+pub mod race;
+mod refusal;
 pub mod repro;
+pub mod reproduce;
+mod run;
 pub mod runner;
+pub mod scenario;
+pub mod session;
+pub mod space;
+pub mod statistics;
 mod status;
 mod suite;
+pub mod target;
+pub mod testing;
 pub mod tests;
 
+pub use blk_sim::{progress, random};
+pub use blk_verify::{Finding, RequestKind, Signature, journal, report, stamp, verify};
+pub use engine::{Engine, Outcome, RunOptions};
 pub use format_driver::{CreateFunction, FormatDriver, OpenFunction};
 pub use memory::MemoryDisk;
 pub use runner::{Purpose, Runner};
 pub use suite::{Script, Suite};
-
-pub use blk_verify::{generate, mutate, scenario, space, target};
-
-#[doc(hidden)]
-pub use blk_verify;
 
 /// The suites of a driver, one for each engine: `suites!(DRIVER, "mine")` is an array of [`Suite`]s named `mine_sequence`,
 /// `mine_crash`, `mine_fault` and `mine_race`. It is meant for a `pub static SUITES`: tests that are written for a finding use that name.

@@ -4,10 +4,11 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use crate::Outcome;
+use crate::reproduce::{self, Proof, REPLAYS};
+use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail};
-use blk_verify::reproduce::{self, Proof, REPLAYS};
-use blk_verify::scenario::Scenario;
-use blk_verify::{Finding, Outcome};
+use blk_verify::Finding;
 
 use crate::runner::Purpose;
 use crate::suite::Suite;

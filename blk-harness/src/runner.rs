@@ -2,13 +2,13 @@
 
 use std::fmt;
 
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::race::RaceEngine;
-use blk_verify::scenario::Scenario;
-use blk_verify::statistics::Counter;
-use blk_verify::target::{ImageTarget, Target};
-use blk_verify::{Engine, Outcome, RunOptions};
+use crate::crash::{CrashEngine, CrashOptions};
+use crate::fault::{FaultEngine, FaultOptions};
+use crate::race::RaceEngine;
+use crate::scenario::Scenario;
+use crate::statistics::Counter;
+use crate::target::{ImageTarget, Target};
+use crate::{Engine, Outcome, RunOptions};
 use serde_json::Value;
 
 /// What a run is for: it decides what is counted, and how much is tried.

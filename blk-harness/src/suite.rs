@@ -2,9 +2,9 @@
 
 use std::fmt;
 
-use blk_verify::Outcome;
-use blk_verify::scenario::Scenario;
-use blk_verify::space::{PLAIN, Space};
+use crate::Outcome;
+use crate::scenario::Scenario;
+use crate::space::{PLAIN, Space};
 
 use crate::runner::{Purpose, Runner};
 

@@ -3,11 +3,11 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::Outcome;
+use crate::generate::{Generator, Limits};
+use crate::scenario::Config;
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
-use blk_verify::Outcome;
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::Config;
 
 use crate::format_driver::FormatDriver;
 use crate::repro;

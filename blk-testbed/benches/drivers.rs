@@ -5,10 +5,11 @@ use std::hint::black_box;
 use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, Disk, Format, MemoryStorage, Options, Storage, WriteFlags};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::Scenario;
+use blk_harness::{Engine, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::Scenario;
-use blk_verify::{Engine, Policy, RunOptions, Verify};
+use blk_verify::{Policy, Verify};
 use criterion::{BatchSize, Criterion, Throughput, criterion_group, criterion_main};
 
 const DISK_BYTES: u64 = 1 << 20;

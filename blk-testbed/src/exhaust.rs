@@ -3,11 +3,12 @@
 //! A unit of work is one way to make the three clusters, in one configuration, and all sequences on top. A sequence is judged
 //! from its last request on: crashes before it are those of the shorter sequence that it begins with.
 
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::generate::{Exhaustive, alphabet, setups};
-use blk_verify::scenario::{Backing, Config, Request, Scenario};
-use blk_verify::statistics::Statistics;
-use blk_verify::{Finding, Outcome};
+use blk_harness::Outcome;
+use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::generate::{Exhaustive, alphabet, setups};
+use blk_harness::scenario::{Backing, Config, Request, Scenario};
+use blk_harness::statistics::Statistics;
+use blk_verify::Finding;
 
 use crate::{QCOW2, Qcow2Target};
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blk_core::{
     Access, DenyResolver, Disk, MapResolver, MemoryStorage, Options, Result, Storage, WriteFlags,
 };
-use blk_verify::scenario::{Backing, Config};
+use blk_harness::scenario::{Backing, Config};
 use blk_verify::stamp;
 
 use crate::QCOW2;

@@ -1,10 +1,10 @@
 //! What qcow2 images can be made with, as scenarios choose it. It names no driver: the tests of the verifier use it as well.
 
-use blk_verify::generate::MANY_UNITS;
-use blk_verify::random::Random;
-use blk_verify::scenario::Value::{self, Number};
-use blk_verify::scenario::{Backing, Config, OptionValues};
-use blk_verify::space::{Geometry, Kind, Knob, Space};
+use blk_harness::generate::MANY_UNITS;
+use blk_harness::random::Random;
+use blk_harness::scenario::Value::{self, Number};
+use blk_harness::scenario::{Backing, Config, OptionValues};
+use blk_harness::space::{Geometry, Kind, Knob, Space};
 
 const CLUSTER_BYTES: u64 = 64 << 10;
 const SLICE_BYTES_MIN: u64 = 512;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use blk_core::{Access, Disk, MapResolver, MemoryStorage, Options, Result, Storage};
-use blk_verify::scenario::Config;
-use blk_verify::space::Space;
-use blk_verify::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
+use blk_harness::scenario::Config;
+use blk_harness::space::Space;
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
 use crate::initial::{self, BACKING_NAME};
 use crate::qcow2_space::QCOW2;

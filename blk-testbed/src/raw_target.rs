@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
-use blk_verify::scenario::{Config, OLD_OPTIONS};
-use blk_verify::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
-use blk_verify::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
+use blk_harness::scenario::{Config, OLD_OPTIONS};
+use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
 use crate::initial;
 

@@ -2,8 +2,8 @@
 
 use blk_harness::Suite;
 use blk_harness::runner::{crashes, faults, races, requests};
-use blk_verify::scenario::Scenario;
-use blk_verify::testing::CANARY;
+use blk_harness::scenario::Scenario;
+use blk_harness::testing::CANARY;
 
 use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
 

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::PathBuf;
 use std::process::Command;
 
-use blk_verify::scenario::Scenario;
+use blk_harness::scenario::Scenario;
 
 /// Fewer traces than this means that the corpus was not found.
 const TRACES_MIN: usize = 24;

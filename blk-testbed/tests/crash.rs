@@ -1,13 +1,13 @@
 //! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is reached.
 
 use blk_core::storage::Step;
+use blk_harness::Outcome;
+use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::{Counter, Statistics, Tally};
 use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, exhaust};
-use blk_verify::Outcome;
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::statistics::{Counter, Statistics, Tally};
 
 fn run_all(engine: &mut CrashEngine, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {

@@ -1,12 +1,12 @@
 //! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
 
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::generate::{Generator, Limits, exhaustive};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::{Counter, Tally};
+use blk_harness::target::Target;
+use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget, exhaust};
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::generate::{Generator, Limits, exhaustive};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::statistics::{Counter, Tally};
-use blk_verify::target::Target;
-use blk_verify::{Engine, Outcome, RunOptions};
 
 fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> Engine {
     let mut engine = Engine::new(RunOptions::default());

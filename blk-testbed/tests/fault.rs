@@ -5,14 +5,14 @@ use std::fs;
 use std::path::PathBuf;
 
 use blk_core::storage::Step;
+use blk_harness::Outcome;
+use blk_harness::fault::{FaultEngine, FaultOptions};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::{Counter, Tally};
+use blk_harness::target::ImageTarget;
 use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
-use blk_verify::Outcome;
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::statistics::{Counter, Tally};
-use blk_verify::target::ImageTarget;
 
 fn sweep(engine: &mut FaultEngine, target: &dyn ImageTarget, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {

@@ -4,11 +4,11 @@
 use std::sync::Arc;
 
 use blk_core::{DiscardFlags, Disk, Extent, MemoryStorage, Storage, WriteFlags, ZeroFlags};
+use blk_harness::scenario::Config;
+use blk_harness::target::{ImageTarget, Prepared};
 use blk_sim::{Change, Durability, Host, Operation, Settings};
 use blk_testbed::Qcow2Target;
 use blk_testbed::hostile::{self, ImageStats};
-use blk_verify::scenario::Config;
-use blk_verify::target::{ImageTarget, Prepared};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

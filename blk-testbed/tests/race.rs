@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use blk_harness::Outcome;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::race::{RaceEngine, StressOptions, stress};
+use blk_harness::scenario::{Config, RequestKind, Scenario};
+use blk_harness::statistics::{Counter, Tally};
 use blk_testbed::{QCOW2, Qcow2Target};
-use blk_verify::Outcome;
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::race::{RaceEngine, StressOptions, stress};
-use blk_verify::scenario::{Config, RequestKind, Scenario};
-use blk_verify::statistics::{Counter, Tally};
 
 /// Schedules of the seeded test; more of them are for `blk-race`.
 const SCHEDULES: usize = 20_000;

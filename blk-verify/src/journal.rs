@@ -5,11 +5,10 @@ use std::fmt;
 use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 
-use crate::progress;
 use blk_core::{Extent, Op};
 
+use crate::RequestKind;
 use crate::report::Finding;
-use crate::scenario::RequestKind;
 use crate::stamp;
 
 /// Requests that are remembered; reports can name no older ones.
@@ -105,13 +104,12 @@ impl Journal {
 
     /// Enters a request; returns its stamp number.
     #[inline]
-    pub(crate) fn enter(&self, request: impl Into<Entry>) -> u32 {
+    pub fn enter(&self, request: impl Into<Entry>) -> u32 {
         let entry = request.into();
         let mut inner = self.inner.lock();
         let count = self.request_count() + 1;
         self.count.store(count, Ordering::Relaxed);
         let number = stamp::number_of(count);
-        progress::at_request(number);
         let slot = number as usize % REMEMBERED;
         if slot >= inner.requests.len() {
             let length = (slot + 1).next_power_of_two().min(REMEMBERED);
@@ -123,7 +121,7 @@ impl Journal {
 
     /// The stamp number of the request that was entered last; 1 before the first.
     #[inline]
-    pub(crate) fn current_number(&self) -> u32 {
+    pub fn current_number(&self) -> u32 {
         stamp::number_of(self.request_count().max(1))
     }
 
@@ -145,7 +143,7 @@ impl Journal {
     }
 
     /// Adds a finding.
-    pub(crate) fn add(&self, finding: Finding) {
+    pub fn add(&self, finding: Finding) {
         let mut inner = self.inner.lock();
         inner.finding_count += 1;
         if inner.findings.len() < FINDINGS_MAX {

@@ -12,12 +12,12 @@ use std::fmt::Write;
 
 use blk_core::{Extent, bytes};
 
+use crate::RequestKind;
 use crate::journal::{Entry, Journal};
-use crate::scenario::RequestKind;
 use crate::stamp::{self, Origin, Writer};
 
 /// What disks are compared and reported by, bytes.
-pub(crate) const SECTOR_BYTES: u64 = bytes::SECTOR_BYTES;
+pub const SECTOR_BYTES: u64 = bytes::SECTOR_BYTES;
 /// Bytes of each side that a report shows.
 const SHOWN_BYTES: usize = 16;
 
@@ -103,13 +103,15 @@ pub struct Finding {
 
 /// Both sides' bytes of a range in which they differ.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Sides<'a> {
+pub struct Sides<'a> {
     /// Disk address of the first byte of both.
-    pub(crate) offset: u64,
-    pub(crate) reference: &'a [u8],
-    pub(crate) test: &'a [u8],
+    pub offset: u64,
+    /// The bytes of the reference.
+    pub reference: &'a [u8],
+    /// The bytes of the disk under test.
+    pub test: &'a [u8],
     /// Size of the disk.
-    pub(crate) size: u64,
+    pub size: u64,
 }
 
 impl Sides<'_> {
@@ -130,7 +132,7 @@ impl Sides<'_> {
 }
 
 /// The finding for differing content. `request` is the one that noticed, with its number; `None` at the end of a run.
-pub(crate) fn content_finding(
+pub fn content_finding(
     journal: &Journal,
     request: Option<(u32, Entry)>,
     range: Extent,
@@ -168,12 +170,7 @@ pub(crate) fn content_finding(
 }
 
 /// A finding about a request whose outcome, not its data, is wrong.
-pub(crate) fn request_finding(
-    number: u32,
-    request: impl Into<Entry>,
-    signature: Signature,
-    what: &str,
-) -> Finding {
+pub fn request_finding(number: u32, request: impl Into<Entry>, signature: Signature, what: &str) -> Finding {
     let request = request.into();
     let Extent { offset, length } = request.extent().unwrap_or_default();
     let report = format!(
@@ -184,12 +181,12 @@ pub(crate) fn request_finding(
 }
 
 /// What is said of sizes that differ.
-pub(crate) fn sizes(reference: u64, test: u64) -> String {
+pub fn sizes(reference: u64, test: u64) -> String {
     format!("the disk under test has {test} bytes, the reference {reference}")
 }
 
 /// A finding of an oracle.
-pub(crate) fn oracle_finding(signature: Signature, what: &str, details: &str) -> Finding {
+pub fn oracle_finding(signature: Signature, what: &str, details: &str) -> Finding {
     let mut report = format!("blkverify: {what}\n");
     for line in details.lines() {
         let _ = writeln!(report, "  {line}");
@@ -198,7 +195,7 @@ pub(crate) fn oracle_finding(signature: Signature, what: &str, details: &str) ->
 }
 
 /// Bytes as hex, from offset `at` of `side`.
-pub(crate) fn dump(side: &[u8], address: u64, at: usize) -> String {
+pub fn dump(side: &[u8], address: u64, at: usize) -> String {
     let shown = &side[at..side.len().min(at + SHOWN_BYTES)];
     let hex: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
     format!("{address:08x}: {:<47}", hex.join(" "))
@@ -211,7 +208,7 @@ struct Description {
 }
 
 /// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index `at`.
-pub(crate) fn origin(
+pub fn origin(
     journal: &Journal,
     side: &[u8],
     offset: u64,
@@ -280,7 +277,7 @@ fn origin_near(side: &[u8], sides: Sides<'_>, at: usize) -> Option<Origin> {
 }
 
 /// Takes the numbers out of a message, so that two messages about different places are alike.
-pub(crate) fn without_numbers(message: &str) -> String {
+pub fn without_numbers(message: &str) -> String {
     let mut plain = String::new();
     for word in message.split_whitespace() {
         let has_digit = word.contains(|character: char| character.is_ascii_digit());

@@ -14,7 +14,7 @@ const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
 /// Request numbers are below this; a longer run starts again at 1.
 pub const NUMBERS_END: u32 = 0xff_ff00;
 /// Requests that are made of a disk after a crash or a fault have numbers from here on, far from those before.
-pub(crate) const FOLLOW_UPS: std::ops::Range<u32> = 0x80_0000..0x80_1000;
+pub const FOLLOW_UPS: std::ops::Range<u32> = 0x80_0000..0x80_1000;
 /// Initial content of layer `n` has this number plus `n`.
 const INITIAL: u32 = 0xff_ff00;
 

@@ -36,7 +36,7 @@ const CHUNK_BYTES: usize = 32 << 10;
 const ALIGNMENT_BYTES_MAX: u64 = 16 << 20;
 
 /// What buffers hold before the disk under test reads into them: a byte that stamps hardly ever have.
-pub(crate) const UNREAD: u8 = 0xee;
+pub const UNREAD: u8 = 0xee;
 
 /// What follows a mismatch.
 #[derive(Clone, Default)]

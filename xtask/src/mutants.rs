@@ -98,10 +98,12 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 /// A hash of everything that judges: where it changes, survivors are tested again.
 fn tester(shell: &Shell) -> Result<String> {
-    const PARTS: [&str; 7] = [
+    const PARTS: [&str; 9] = [
         "xtask/src/mutants/work.rs",
         "blk-core/src",
         "blk-verify/src",
+        "blk-sim/src",
+        "blk-harness/src",
         "blk-testbed/src",
         "fuzz/regressions",
         "blk-qcow2/tests",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Storage};
-use blk_verify::scenario::Config;
-use blk_verify::session;
-use blk_verify::target::{ImageTarget, Prepared, Subject};
+use blk_harness::scenario::Config;
+use blk_harness::session;
+use blk_harness::target::{ImageTarget, Prepared, Subject};
 
 use crate::formats::registry;
 use crate::spec::Image;

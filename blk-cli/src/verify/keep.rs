@@ -3,10 +3,11 @@
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
-use blk_verify::reproduce;
-use blk_verify::scenario::Scenario;
-use blk_verify::scenario::bounds::DOCUMENT_REQUESTS_MAX;
-use blk_verify::{Finding, Outcome};
+use blk_harness::Outcome;
+use blk_harness::reproduce;
+use blk_harness::scenario::Scenario;
+use blk_harness::scenario::bounds::DOCUMENT_REQUESTS_MAX;
+use blk_verify::Finding;
 
 use super::bench::{START_BYTES_MAX, quoted};
 use super::proof::Prover;

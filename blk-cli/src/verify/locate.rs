@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blk_core::{Disk, Extent, RepairMode, Result, Storage};
+use blk_harness::target::Bench;
 use blk_verify::Signature;
-use blk_verify::target::Bench;
 
 use crate::spec::Layer;
 

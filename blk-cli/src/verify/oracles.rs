@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::race::{RaceEngine, StressOptions, stress_scenario, stress_with};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::session::{Session, SessionOptions};
-use blk_verify::space::PLAIN;
-use blk_verify::target::legal_config;
-use blk_verify::{Finding, Outcome as Judged};
+use blk_harness::Outcome as Judged;
+use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::fault::{FaultEngine, FaultOptions};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::race::{RaceEngine, StressOptions, stress_scenario, stress_with};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::session::{Session, SessionOptions};
+use blk_harness::space::PLAIN;
+use blk_harness::target::legal_config;
+use blk_verify::Finding;
 use clap::Args;
 use serde_json::Value;
 

@@ -5,9 +5,9 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use blk_core::{CheckReport, name};
+use blk_harness::scenario::Scenario;
+use blk_harness::session::Session;
 use blk_verify::Finding;
-use blk_verify::scenario::Scenario;
-use blk_verify::session::Session;
 use serde_json::{Map, Value, json};
 
 use super::arguments::Output;

@@ -7,10 +7,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
-use blk_verify::scenario::bounds::LANES_MAX;
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::session::{Counts, ReplayEnd, Session, SessionOptions};
-use blk_verify::{Finding, Outcome as Judged};
+use blk_harness::Outcome as Judged;
+use blk_harness::scenario::bounds::LANES_MAX;
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::session::{Counts, ReplayEnd, Session, SessionOptions};
+use blk_verify::Finding;
 use serde_json::Value;
 
 use super::arguments::VerifyArguments;

@@ -10,10 +10,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use blk_verify::reproduce::{self, REPLAYS};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::space::PLAIN;
-use blk_verify::{Finding, Outcome};
+use blk_harness::Outcome;
+use blk_harness::reproduce::{self, REPLAYS};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::space::PLAIN;
+use blk_verify::Finding;
 
 use super::keep::{Effort, Judge, Keeping, Kept, NO_TIME};
 use super::progress::Progress;

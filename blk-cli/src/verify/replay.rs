@@ -4,12 +4,12 @@ use std::path::Path;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
-use blk_verify::Outcome as Judged;
-use blk_verify::scenario::Scenario;
-use blk_verify::scenario::bounds::DOCUMENT_BYTES_MAX;
-use blk_verify::session::{ReplayEnd, Session, SessionOptions};
-use blk_verify::space::PLAIN;
-use blk_verify::target::legal_config;
+use blk_harness::Outcome as Judged;
+use blk_harness::scenario::Scenario;
+use blk_harness::scenario::bounds::DOCUMENT_BYTES_MAX;
+use blk_harness::session::{ReplayEnd, Session, SessionOptions};
+use blk_harness::space::PLAIN;
+use blk_harness::target::legal_config;
 
 use super::arguments::ReplayArguments;
 use super::bench::Pair;

@@ -10,8 +10,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
+use blk_harness::statistics::{Counter, Statistics};
 use blk_testbed::exhaust::{self, Unit};
-use blk_verify::statistics::{Counter, Statistics};
 use clap::Parser;
 
 #[derive(Parser)]

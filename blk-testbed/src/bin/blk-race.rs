@@ -3,12 +3,13 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
+use blk_harness::Outcome;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::race::RaceEngine;
+use blk_harness::scenario::Scenario;
+use blk_harness::statistics::Counter;
 use blk_testbed::{QCOW2, Qcow2Target};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::race::RaceEngine;
-use blk_verify::scenario::Scenario;
-use blk_verify::statistics::Counter;
-use blk_verify::{Finding, Outcome};
+use blk_verify::Finding;
 use clap::Parser;
 
 #[derive(Parser)]

@@ -5,11 +5,12 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
+use blk_harness::Outcome;
 use blk_harness::repro::{self, read_input, read_scenario};
+use blk_harness::scenario::Scenario;
 use blk_harness::{Purpose, Suite};
 use blk_testbed::hostile::{self, ImageStats};
-use blk_verify::scenario::Scenario;
-use blk_verify::{Finding, Outcome};
+use blk_verify::Finding;
 use clap::{Parser, Subcommand};
 
 /// The target whose inputs are images, not scenarios.

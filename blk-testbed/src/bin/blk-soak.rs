@@ -4,13 +4,13 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::Result;
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::fault::{FaultEngine, FaultOptions};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::Counter;
+use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target};
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::statistics::Counter;
-use blk_verify::{Engine, Outcome, RunOptions};
 use clap::Parser;
 
 #[derive(Parser)]

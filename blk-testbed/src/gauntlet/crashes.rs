@@ -1,9 +1,9 @@
 //! Crashes at every operation of the storage.
 
-use blk_verify::Outcome;
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::statistics::Counter;
+use blk_harness::Outcome;
+use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::statistics::Counter;
 
 use crate::{QCOW2, Qcow2Target, exhaust};
 

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::generate::{Generator, Limits, exhaustive};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::statistics::Counter;
-use blk_verify::target::Target;
-use blk_verify::{Engine, Outcome, RunOptions};
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::generate::{Generator, Limits, exhaustive};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::Counter;
+use blk_harness::target::Target;
+use blk_harness::{Engine, Outcome, RunOptions};
 
 use blk_harness::Purpose;
 

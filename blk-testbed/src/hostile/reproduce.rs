@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, bail};
 use blk_harness::repro::read_input;
-use blk_verify::reproduce::{self, REPLAYS};
+use blk_harness::reproduce::{self, REPLAYS};
 
 use super::{ImageStats, judge, nearest_template};
 

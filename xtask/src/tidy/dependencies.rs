@@ -6,12 +6,13 @@ use anyhow::{Context, Result};
 use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 7] = [
+const RULES: [(&str, &[&str]); 8] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
     ("blk-qcow2", &["blk-core"]),
     ("blk-verify", &["blk-core"]),
-    ("blk-harness", &["blk-core", "blk-verify"]),
+    ("blk-sim", &["blk-core"]),
+    ("blk-harness", &["blk-core", "blk-verify", "blk-sim"]),
     ("cargo-blk", &[]),
     ("xtask", &["cargo-blk"]),
 ];

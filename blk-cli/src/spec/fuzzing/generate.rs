@@ -3,7 +3,7 @@
 //! Bytes that are changed at random rarely stay a specification that can be opened: a wrong letter in a name is a file that does not
 //! exist. So a part of the inputs is made whole, from the grammar, and now and then with a value that fits nowhere.
 
-use blk_verify::random::Random;
+use blk_harness::random::Random;
 
 use crate::spec::events::QEMU_EVENTS;
 use crate::spec::options::{NodeOptions, Value};

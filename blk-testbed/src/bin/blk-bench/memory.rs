@@ -3,10 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::scenario::{Config, Fill, Request, Scenario};
+use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::Qcow2Target;
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::scenario::{Config, Fill, Request, Scenario};
-use blk_verify::{Engine, Outcome, RunOptions};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 

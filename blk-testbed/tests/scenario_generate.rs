@@ -1,14 +1,11 @@
 //! The generator reaches what it is meant to reach, the same way each time.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
 use std::collections::{BTreeSet, HashSet};
 
-use blk_verify::generate::{Generator, Limits, alphabet, exhaustive};
-use blk_verify::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
-use blk_verify::space::Geometry;
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits, alphabet, exhaustive};
+use blk_harness::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
+use blk_harness::space::Geometry;
+use blk_testbed::QCOW2;
 
 #[test]
 fn a_scenario_depends_on_seed_and_index_alone() {

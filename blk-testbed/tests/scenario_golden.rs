@@ -5,12 +5,9 @@
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
-use blk_verify::scenario::Scenario;
+use blk_harness::scenario::Scenario;
+use blk_testbed::QCOW2;
 use expect_test::{Expect, expect};
-use qcow2::QCOW2;
 
 /// Decodes hexadecimal digits (blanks between them are ignored) and compares with the text form. Texts of version 1 have the keys
 /// of their time, which are read as what they meant.

@@ -1,14 +1,11 @@
 //! A scenario survives each of its forms, and every byte string is a scenario.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
 use arbitrary::{Arbitrary, Unstructured};
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::random::Random;
-use blk_verify::scenario::{Fill, Request, Scenario, bounds, bytes};
-use blk_verify::space::PLAIN;
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::random::Random;
+use blk_harness::scenario::{Fill, Request, Scenario, bounds, bytes};
+use blk_harness::space::PLAIN;
+use blk_testbed::QCOW2;
 
 const SCENARIOS: usize = 100_000;
 

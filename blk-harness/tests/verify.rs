@@ -6,13 +6,14 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use blk_core::{Access, DiscardFlags, Disk, Error, Extent, WriteFlags, ZeroFlags};
-use blk_verify::generate::{Generator, Limits};
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::{Config, RequestKind, Scenario};
+use blk_harness::space::PLAIN;
+use blk_harness::testing::{Bug, CANARY, Flat, FlatTarget};
+use blk_harness::{Engine, Outcome, RunOptions};
 use blk_verify::report::OriginClass;
-use blk_verify::scenario::{Config, RequestKind, Scenario};
-use blk_verify::space::PLAIN;
 use blk_verify::stamp;
-use blk_verify::testing::{Bug, CANARY, Flat, FlatTarget};
-use blk_verify::{Engine, Outcome, Policy, RunOptions, Signature, Verify};
+use blk_verify::{Policy, Signature, Verify};
 use expect_test::{Expect, expect};
 
 const SIZE: u64 = 1 << 20;

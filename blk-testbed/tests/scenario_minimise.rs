@@ -1,12 +1,9 @@
 //! The minimiser against judges whose smallest failing scenario is known.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::minimise::{Minimised, Options, minimise, minimise_until};
-use blk_verify::scenario::{Backing, Config, Fill, Repair, Request, RequestKind, Scenario};
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::minimise::{Minimised, Options, minimise, minimise_until};
+use blk_harness::scenario::{Backing, Config, Fill, Repair, Request, RequestKind, Scenario};
+use blk_testbed::QCOW2;
 
 /// Long random scenarios, in which the judges below find their bug or not.
 fn long(seed: u64) -> impl Iterator<Item = Scenario> {

@@ -3,18 +3,20 @@
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
 #[expect(dead_code, reason = "shared with other tests")]
+#[path = "../../blk-verify/tests/common/mod.rs"]
 mod common;
 
 use std::sync::Arc;
 
 use blk_core::{Disk, Error, Severity, WriteFlags};
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::scenario::{Config, RequestKind, Scenario};
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::statistics::{Counter, Tally};
+use blk_harness::target::{Bench, Subject, Target};
+use blk_harness::testing::{Bug, CANARY, Flat, FlatTarget};
+use blk_harness::{Engine, Outcome, RunOptions};
 use blk_verify::stamp;
-use blk_verify::statistics::{Counter, Tally};
-use blk_verify::target::{Bench, Subject, Target};
-use blk_verify::testing::{Bug, CANARY, Flat, FlatTarget};
-use blk_verify::{Engine, Finding, Outcome, RunOptions, Signature};
+use blk_verify::{Finding, Signature};
 use common::{Way, rough};
 use expect_test::{Expect, expect};
 
@@ -249,7 +251,7 @@ fn a_soak_finds_nothing_in_a_right_driver_and_reaches_the_last_sector() {
         let reached = soak
             .last_requests(20_000)
             .iter()
-            .filter_map(blk_verify::scenario::Request::range)
+            .filter_map(blk_harness::scenario::Request::range)
             .any(|(o, l)| o + l == sectors_end);
         assert!(reached, "{size}");
     }

@@ -1,7 +1,7 @@
 //! Attacks on the engine and the soak: what a run may overlook, and what it may take for wrong.
 
 #[expect(dead_code, reason = "shared with other tests")]
-#[path = "common/odd.rs"]
+#[path = "../../blk-verify/tests/common/odd.rs"]
 mod odd;
 
 use std::collections::BTreeMap;
@@ -12,11 +12,12 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, Resize, Result, WriteFlags,
     ZeroFlags,
 };
-use blk_verify::engine::{Soak, SoakOptions};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::target::{Bench, Subject, Target};
-use blk_verify::testing::{Bug, Flat, FlatTarget};
-use blk_verify::{Engine, Outcome, RunOptions, Signature};
+use blk_harness::engine::{Soak, SoakOptions};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::target::{Bench, Subject, Target};
+use blk_harness::testing::{Bug, Flat, FlatTarget};
+use blk_harness::{Engine, Outcome, RunOptions};
+use blk_verify::Signature;
 use odd::Odd;
 
 const SECTOR_BYTES: u64 = 512;

@@ -1,13 +1,10 @@
 //! Lanes and turns in every form of a scenario, and in what makes, changes and shrinks them.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::minimise::{self, minimise};
-use blk_verify::mutate;
-use blk_verify::scenario::{Request, Scenario, Turn, bounds};
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::minimise::{self, minimise};
+use blk_harness::mutate;
+use blk_harness::scenario::{Request, Scenario, Turn, bounds};
+use blk_testbed::QCOW2;
 
 const TEXT: &str = "blk-scenario 1
 config lanes=3

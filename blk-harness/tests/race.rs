@@ -7,14 +7,15 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, Result, Storage,
     WriteFlags, ZeroFlags,
 };
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::minimise::{self, minimise};
-use blk_verify::race::{RaceEngine, StressOptions, stress};
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::space::PLAIN;
-use blk_verify::statistics::Counter;
-use blk_verify::target::{ImageTarget, Prepared, Subject};
-use blk_verify::{Outcome, Signature};
+use blk_harness::Outcome;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::minimise::{self, minimise};
+use blk_harness::race::{RaceEngine, StressOptions, stress};
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::space::PLAIN;
+use blk_harness::statistics::Counter;
+use blk_harness::target::{ImageTarget, Prepared, Subject};
+use blk_verify::Signature;
 
 /// A race that is planted in [`Plain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,13 +10,13 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, NativeFlags, Result,
     Storage, WriteFlags, ZeroFlags,
 };
-use blk_verify::crash::{CrashEngine, CrashOptions};
-use blk_verify::fault::{FaultEngine, FaultOptions};
-use blk_verify::race::RaceEngine;
-use blk_verify::scenario::{Config, Scenario};
-use blk_verify::space;
-use blk_verify::target::{Bench, ImageTarget, Prepared, Subject, Target};
-use blk_verify::{Engine, Outcome, RunOptions};
+use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::fault::{FaultEngine, FaultOptions};
+use blk_harness::race::RaceEngine;
+use blk_harness::scenario::{Config, Scenario};
+use blk_harness::space;
+use blk_harness::target::{Bench, ImageTarget, Prepared, Subject, Target};
+use blk_harness::{Engine, Outcome, RunOptions};
 
 /// What is wrong with [`Plain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -4,8 +4,8 @@
 
 use std::fmt::Write as _;
 
-use blk_verify::scenario::{Backing, Config, Fill, Repair, Request, Scenario, bounds};
-use blk_verify::space::PLAIN;
+use blk_harness::scenario::{Backing, Config, Fill, Repair, Request, Scenario, bounds};
+use blk_harness::space::PLAIN;
 use expect_test::{Expect, expect};
 
 fn refused(text: &str, expected: &Expect) {

@@ -1,16 +1,13 @@
 //! Mutation and crossover: inputs stay canonical and within their room, and every part of a scenario can change.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
 use std::collections::HashSet;
 
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::mutate::{crossover, mutate};
-use blk_verify::random::Random;
-use blk_verify::scenario::bytes::{RECORD_BYTES, header_bytes};
-use blk_verify::scenario::{Request, RequestKind, Scenario, bounds};
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::mutate::{crossover, mutate};
+use blk_harness::random::Random;
+use blk_harness::scenario::bytes::{RECORD_BYTES, header_bytes};
+use blk_harness::scenario::{Request, RequestKind, Scenario, bounds};
+use blk_testbed::QCOW2;
 
 const ROOM: usize = 60 + 17 * 40;
 

@@ -1,98 +1,10 @@
-//! The kinds of requests, and what all requests have in common.
+//! What all requests have in common, and how they are told to a disk.
 
-use blk_core::{DiscardFlags, Extent, Op, OpKind, Preallocation, WriteFlags, ZeroFlags};
+use blk_core::{DiscardFlags, Extent, Op, Preallocation, WriteFlags, ZeroFlags};
+pub use blk_verify::RequestKind;
 
 use super::{Fill, Request};
 use crate::journal::Entry;
-
-/// What a [`Request`] does, without its operands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum RequestKind {
-    /// [`Request::Read`]
-    Read,
-    /// [`Request::Write`]
-    Write,
-    /// [`Request::WriteCompressed`]
-    WriteCompressed,
-    /// [`Request::WriteZeroes`]
-    WriteZeroes,
-    /// [`Request::Discard`]
-    Discard,
-    /// [`Request::Flush`]
-    Flush,
-    /// [`Request::Status`]
-    Status,
-    /// [`Request::Resize`]
-    Resize,
-    /// [`Request::Reopen`]
-    Reopen,
-    /// [`Request::Check`]
-    Check,
-}
-
-impl RequestKind {
-    /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
-        Self::Read,
-        Self::Write,
-        Self::WriteCompressed,
-        Self::WriteZeroes,
-        Self::Discard,
-        Self::Flush,
-        Self::Status,
-        Self::Resize,
-        Self::Reopen,
-        Self::Check,
-    ];
-
-    /// Its place in [`RequestKind::ALL`], for tables.
-    pub fn index(self) -> usize {
-        self as usize
-    }
-
-    /// Its name as a request line begins.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Read => "read",
-            Self::Write => "write",
-            Self::WriteCompressed => "write -c",
-            Self::WriteZeroes => "write -z",
-            Self::Discard => "discard",
-            Self::Flush => "flush",
-            Self::Status => "map",
-            Self::Resize => "truncate",
-            Self::Reopen => "reopen",
-            Self::Check => "check",
-        }
-    }
-
-    /// Whether requests of this kind are meant to change what the disk shows.
-    pub fn changes_content(self) -> bool {
-        matches!(self, Self::Write | Self::WriteCompressed | Self::WriteZeroes | Self::Discard | Self::Resize)
-    }
-
-    /// Whether requests of this kind move as many bytes as they are long.
-    pub fn moves_data(self) -> bool {
-        matches!(self, Self::Read | Self::Write | Self::WriteCompressed)
-    }
-}
-
-/// A request without a form in scenarios of its own, a prefetch, is a read there: it changes nothing.
-impl From<OpKind> for RequestKind {
-    fn from(kind: OpKind) -> Self {
-        match kind {
-            OpKind::Read | OpKind::Prefetch => Self::Read,
-            OpKind::Write => Self::Write,
-            OpKind::WriteCompressed => Self::WriteCompressed,
-            OpKind::WriteZeroes => Self::WriteZeroes,
-            OpKind::Discard => Self::Discard,
-            OpKind::Flush => Self::Flush,
-            OpKind::BlockStatus => Self::Status,
-            OpKind::Resize => Self::Resize,
-            OpKind::Check => Self::Check,
-        }
-    }
-}
 
 impl Request {
     /// The request as a disk gets it, without its data. A reopen is none.

@@ -1,19 +1,16 @@
 //! A driver of another kind: nothing about scenarios may be bound to the one format that they were made for.
 
-#[path = "common/qcow2.rs"]
-mod qcow2;
-
 use std::collections::HashSet;
 
-use blk_verify::generate::{Generator, Limits};
-use blk_verify::minimise::{Options, minimise};
-use blk_verify::mutate::{crossover, mutate};
-use blk_verify::scenario::{Backing, Config, OptionValues, Request, RequestKind, Scenario, Value, bytes};
-use blk_verify::space::{ALIGNMENT, Geometry, Kind, Knob, PLAIN, Space, UNIT, not_tuned};
-use blk_verify::target::{Bench, Subject, Target, legal_config};
-use blk_verify::testing::{Bug, FlatTarget};
-use blk_verify::{Engine, Outcome, RunOptions};
-use qcow2::QCOW2;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::minimise::{Options, minimise};
+use blk_harness::mutate::{crossover, mutate};
+use blk_harness::scenario::{Backing, Config, OptionValues, Request, RequestKind, Scenario, Value, bytes};
+use blk_harness::space::{ALIGNMENT, Geometry, Kind, Knob, PLAIN, Space, UNIT, not_tuned};
+use blk_harness::target::{Bench, Subject, Target, legal_config};
+use blk_harness::testing::{Bug, FlatTarget};
+use blk_harness::{Engine, Outcome, RunOptions};
+use blk_testbed::QCOW2;
 
 const REACH: u64 = 4 << 20;
 

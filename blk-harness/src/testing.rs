@@ -1,0 +1,51 @@
+//! Drivers with planted bugs as targets: they prove that the machinery can find something.
+
+use std::sync::Arc;
+
+use blk_core::{Disk, Result};
+
+use crate::scenario::Config;
+use crate::target::{Bench, Subject, Target};
+
+pub use blk_verify::testing::{Bug, Flat};
+
+/// [`Flat`] with a planted bug against [`Flat`] without.
+#[derive(Debug, Clone, Copy)]
+pub struct FlatTarget(pub Bug);
+
+/// The target of the canary: its bug needs a discard, then a write that crosses a boundary, then a look at what was lost.
+pub const CANARY: FlatTarget = FlatTarget(Bug::LostTailAfterDiscard);
+
+#[derive(Debug)]
+struct FlatBench {
+    reference: Arc<Disk>,
+    test: Arc<Disk>,
+}
+
+impl Subject for FlatTarget {}
+
+impl Target for FlatTarget {
+    fn name(&self) -> &'static str {
+        "canary"
+    }
+
+    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        let reference = Flat::open(config.size_bytes, Bug::None)?;
+        let test = Flat::open(config.size_bytes, self.0)?;
+        Ok(Box::new(FlatBench { reference, test }))
+    }
+}
+
+impl Bench for FlatBench {
+    fn reference(&self) -> Arc<Disk> {
+        Arc::clone(&self.reference)
+    }
+
+    fn test(&self) -> Arc<Disk> {
+        Arc::clone(&self.test)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.test.close()
+    }
+}
