@@ -4,7 +4,6 @@
 //! an open disk; [`io`] and [`img`] are the two programs; [`program`] decides which one it is.
 
 mod bitmaps;
-mod busy;
 pub mod formats;
 pub mod img;
 pub mod io;

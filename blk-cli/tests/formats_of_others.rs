@@ -27,7 +27,8 @@ fn main() -> ExitCode {
     options_come_from_the_list(&blk);
     names_and_nodes_know_the_format(&blk);
     a_guest_cannot_make_a_raw_disk_an_image(&blk);
-    println!("formats_of_others: 4 tests passed");
+    an_image_is_checked_by_its_format(&blk);
+    println!("formats_of_others: 5 tests passed");
     ExitCode::SUCCESS
 }
 
@@ -155,4 +156,20 @@ fn a_guest_cannot_make_a_raw_disk_an_image(blk: &Blk) {
     std::fs::write(blk.folder().join("raw"), vec![0; image.len()]).unwrap();
     blk.succeeds(&["io", "-f", "raw", "-c", &write, "raw"]);
     assert!(blk.succeeds(&["img", "info", "raw"]).contains("file format: tail"));
+}
+
+/// The disk has no check of its own: the format judges the file.
+fn an_image_is_checked_by_its_format(blk: &Blk) {
+    blk.succeeds(&["img", "create", "-q", "-f", "tail", "checked", "64k"]);
+    assert!(blk.succeeds(&["img", "check", "checked"]).contains("No errors were found"));
+    let file = std::fs::File::options().write(true).open(blk.folder().join("checked")).unwrap();
+    std::os::unix::fs::FileExt::write_at(&file, b"x", (64 << 10) + 100).unwrap();
+    let (printed, succeeded) = blk.run(&["img", "check", "-f", "tail", "checked"]);
+    assert!(!succeeded && printed.contains("ERROR the footer is not empty"), "{printed}");
+    let repaired = blk.succeeds(&["img", "check", "-f", "tail", "-r", "all", "checked"]);
+    assert!(repaired.contains("1 corruptions"), "{repaired}");
+    assert!(blk.succeeds(&["img", "check", "checked"]).contains("No errors were found"));
+    blk.succeeds(&["img", "create", "-q", "-f", "raw", "unchecked", "64k"]);
+    let (printed, succeeded) = blk.run(&["img", "check", "-f", "raw", "unchecked"]);
+    assert!(!succeeded && printed.contains("does not support checks"), "{printed}");
 }

@@ -6,10 +6,11 @@ pub const SECTOR_BYTES: u64 = 512;
 /// Whether all bytes are zero; a block at a time, so that many are looked at at once.
 #[inline]
 pub fn is_zero(bytes: &[u8]) -> bool {
-    // Most that is not zero shows it at once.
+    let or = |bytes: &[u8]| bytes.iter().fold(0, |any, byte| any | byte);
+    // Most that is not zero shows it in the first bytes; after those, longer blocks cost less.
     let (head, rest) = bytes.split_at(bytes.len().min(64));
-    head.iter().all(|byte| *byte == 0)
-        && rest.chunks(SECTOR_BYTES as usize).all(|block| block.iter().fold(0, |any, byte| any | byte) == 0)
+    let (blocks, tail) = rest.as_chunks::<256>();
+    or(head) == 0 && blocks.iter().all(|block| or(block) == 0) && or(tail) == 0
 }
 
 /// The index of the first byte in which `a` and `b` differ, as far as both reach. `None` where they are the same that far.
@@ -17,7 +18,10 @@ pub fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
     const BLOCK: usize = SECTOR_BYTES as usize;
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
-    // Whole blocks are compared fast; only the one that differs is looked at byte by byte.
+    // Most often nothing differs. Else whole blocks are compared fast, and only the one that differs byte by byte.
+    if a == b {
+        return None;
+    }
     let block = a.chunks(BLOCK).zip(b.chunks(BLOCK)).position(|(a, b)| a != b)?;
     let start = block * BLOCK;
     let within = a[start..].iter().zip(&b[start..]).position(|(a, b)| a != b);

@@ -204,7 +204,8 @@ pub trait Format: Debug + Send + Sync {
     }
 
     /// Checks the metadata of the image on `storage`, whoever has made it and whether or not it can be opened, and repairs what
-    /// `repair` allows. `None` where the format has nothing to check. No disk may be open over the storage.
+    /// `repair` allows. `None` where the format has nothing to check. No disk that is open over the storage makes a request, or is
+    /// closed, after a repair.
     ///
     /// # Errors
     /// [`Error::Malformed`] or [`Error::Unsupported`] where the header says too little to begin with.

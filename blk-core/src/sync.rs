@@ -6,9 +6,12 @@
 //! decided at run time, by one relaxed load and a branch, so that every build can run models.
 
 pub mod model;
+mod range_lock;
 
 use std::fmt;
 use std::time::Instant;
+
+pub use range_lock::{RangeGuard, RangeLock, RangeMode};
 
 pub use parking_lot::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 pub use std::sync::Arc;

@@ -7,7 +7,6 @@
 
 pub mod journal;
 mod kind;
-mod range_lock;
 pub mod report;
 pub mod stamp;
 pub mod testing;

@@ -19,14 +19,13 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_core::sync::{Mutex, MutexGuard};
+use blk_core::sync::{Mutex, MutexGuard, RangeGuard, RangeLock, RangeMode};
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Data, DiscardFlags, Disk, Error, Extent, Limits,
     NativeFlags, Op, Preallocation, RepairMode, Reply, Resize, Result, WriteFlags, ZeroFlags,
 };
 
 use crate::journal::{Entry, Journal};
-use crate::range_lock::{Mode, RangeGuard, RangeLock};
 use crate::report::{self, Finding, SECTOR_BYTES, Sides, Signature};
 
 /// Data is compared in pieces of this size, which stay in the processor's cache.
@@ -220,7 +219,7 @@ impl Verify {
 
     /// Waits for requests in flight that overlap. One of them may find that nothing is proven any more.
     #[inline]
-    fn order(&self, extent: Extent, mode: Mode) -> Result<Option<RangeGuard<'_>>> {
+    fn order(&self, extent: Extent, mode: RangeMode) -> Result<Option<RangeGuard<'_>>> {
         let Some(ranges) = &self.ranges else { return Ok(None) };
         let guard = ranges.lock(extent, mode);
         self.refuse_what_proves_nothing()?;
@@ -229,7 +228,7 @@ impl Verify {
 
     /// Waits for all requests in flight, and holds up all others.
     fn order_alone(&self) -> Result<Option<RangeGuard<'_>>> {
-        self.order(Extent::new(0, u64::MAX), Mode::Exclusive)
+        self.order(RangeLock::EVERYTHING, RangeMode::Exclusive)
     }
 
     /// What is wrong with the sizes. No resize may be under way.

@@ -12,6 +12,8 @@ use super::image::{Image, Named, Purpose};
 use super::json::Json;
 use super::output::{self, append};
 use super::size::ratio;
+use crate::formats::registry;
+use crate::spec::Layer;
 
 /// What may be repaired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -78,7 +80,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         print_findings(&report);
     }
     if args.repair.is_some() {
-        image.close()?;
+        finish(&image)?;
     }
     if !args.quiet {
         let shown = match args.output {
@@ -93,11 +95,30 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     Ok(exit_code(&report))
 }
 
+/// Asks the open disk, which knows what it has in memory; where it has no check, its format, which judges an image by its storage.
 fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
-    if image.disk.as_check().is_none() {
-        return Err(Failure::new("This image format does not support checks").with_code(CANNOT_CHECK));
+    let checked = match image.layers.first() {
+        _ if image.disk.as_check().is_some() => image.disk.check(repair).map(Some),
+        Some(Layer { format, storage: Some(storage), .. }) => {
+            registry().find(format).map_or(Ok(None), |format| format.check(storage, repair))
+        }
+        _ => Ok(None),
+    };
+    match checked {
+        Ok(Some(report)) => Ok(report),
+        Ok(None) => Err(Failure::new("This image format does not support checks").with_code(CANNOT_CHECK)),
+        Err(error) => Err(Failure::new(format!("the check failed: {error}"))),
     }
-    image.disk.check(repair).map_err(|error| Failure::new(format!("the check failed: {error}")))
+}
+
+/// Makes what a repair has done durable. A disk that was not asked knows nothing of it, and is not closed over it.
+fn finish(image: &Image) -> Outcome<()> {
+    match image.layers.first() {
+        Some(Layer { storage: Some(storage), .. }) if image.disk.as_check().is_none() => {
+            storage.sync().map_err(|error| Failure::of(&image.name, &error))
+        }
+        _ => image.close(),
+    }
 }
 
 fn exit_code(report: &CheckReport) -> ExitCode {

@@ -5,6 +5,7 @@ use std::process::ExitCode;
 use std::sync::{Mutex, PoisonError};
 
 use blk_core::Extent;
+use blk_core::bytes::{self, is_zero};
 use clap::Parser;
 
 use super::args::{self, Talk};
@@ -13,7 +14,7 @@ use super::crew::{self, Job, thread_count};
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
-use super::pages::{Pages, is_zero};
+use super::pages::Pages;
 use super::progress::Progress;
 use super::size::SECTOR_BYTES;
 
@@ -250,11 +251,7 @@ fn mismatch(offset: u64) -> Verdict {
 
 /// Where the first sector starts that differs.
 fn first_difference(a: &[u8], b: &[u8]) -> Option<u64> {
-    if a == b {
-        return None;
-    }
-    let mut sectors = a.chunks(SECTOR_BYTES as usize).zip(b.chunks(SECTOR_BYTES as usize));
-    sectors.position(|(a, b)| a != b).map(|sector| sector as u64 * SECTOR_BYTES)
+    bytes::first_difference(a, b).map(|at| at as u64 / SECTOR_BYTES * SECTOR_BYTES)
 }
 
 /// Where the first sector starts that is not zero.

@@ -38,13 +38,6 @@ impl DerefMut for Pages {
     }
 }
 
-/// Whether all bytes are 0; a look at 64 at once costs no more than at one.
-pub(crate) fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let or = |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | byte);
-    chunks.iter().all(|chunk| or(chunk) == 0) && or(rest) == 0
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -7,11 +7,11 @@ use std::sync::Arc;
 
 use blk_core::{
     BackingFile, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Preallocation, Result,
-    WriteFlags, ZeroFlags,
+    WriteFlags, ZeroFlags, bytes,
 };
 
-use crate::busy::{BusyRanges, EVERYTHING};
 use crate::spec::{DebugNode, events};
+use blk_core::sync::RangeLock;
 
 /// How much is copied at a time at most.
 const COPY_BYTES_MAX: u64 = 16 << 20;
@@ -22,13 +22,13 @@ pub(crate) struct CopyOnRead {
     inner: Arc<Disk>,
     /// The same, where it is a `blkdebug` node: copies are made below its requests.
     debug: Option<DebugNode>,
-    busy: BusyRanges,
+    busy: RangeLock,
 }
 
 impl CopyOnRead {
     /// Keeps in `inner` what it reads from below it. `debug` is what `inner` is, where that is a `blkdebug` node.
     pub(crate) fn new(inner: Arc<Disk>, debug: Option<&DebugNode>) -> Self {
-        Self { inner, debug: debug.cloned(), busy: BusyRanges::default() }
+        Self { inner, debug: debug.cloned(), busy: RangeLock::default() }
     }
 
     /// The whole clusters around `extent`, inside the disk.
@@ -95,7 +95,7 @@ impl CopyOnRead {
         if let Some(node) = &self.debug {
             node.engine.step(&events::COR_WRITE);
         }
-        if data.iter().all(|byte| *byte == 0) {
+        if bytes::is_zero(&data) {
             self.store().write_zeroes(run, ZeroFlags::default())?;
         } else {
             self.store().write(run.offset, &data, WriteFlags::default())?;
@@ -112,7 +112,7 @@ impl PassThrough for CopyOnRead {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
         let whole = self.clusters(extent);
-        let _alone = self.busy.enter(whole);
+        let _alone = self.busy.exclude(whole);
         if self.is_allocated(extent)? {
             return self.inner.read(offset, buf);
         }
@@ -135,12 +135,12 @@ impl PassThrough for CopyOnRead {
     }
 
     fn resize(&self, size: u64) -> Result<()> {
-        let _busy = self.busy.enter(EVERYTHING);
+        let _busy = self.busy.exclude(RangeLock::EVERYTHING);
         self.inner.resize(size)
     }
 
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        let _busy = self.busy.enter(EVERYTHING);
+        let _busy = self.busy.exclude(RangeLock::EVERYTHING);
         self.inner.grow(size, preallocation)
     }
 
@@ -164,7 +164,7 @@ impl Overlay for CopyOnRead {
     }
 
     fn forget_content(&self) -> Result<()> {
-        let _busy = self.busy.enter(EVERYTHING);
+        let _busy = self.busy.exclude(RangeLock::EVERYTHING);
         Overlay::forget_content(&*self.inner)
     }
 }

@@ -15,7 +15,7 @@ use blk_core::{Error, Extent, Result, Storage};
 
 use super::events;
 use super::options::NodeOptions;
-use crate::busy::{Busy, BusyRanges, EVERYTHING};
+use blk_core::sync::{RangeGuard, RangeLock};
 use storage::LimitedStorage;
 
 /// No size reaches this.
@@ -113,7 +113,7 @@ pub(crate) struct Limited<B> {
     inner: B,
     limits: Limits,
     /// One that writes back what it has read is alone with it.
-    busy: BusyRanges,
+    busy: RangeLock,
 }
 
 /// A part of a request.
@@ -160,7 +160,7 @@ fn parts(extent: Extent, unit: u64, max: u64) -> impl Iterator<Item = Part> {
 impl<B: Bytes> Limited<B> {
     /// Puts `limits` before `inner`.
     pub(crate) fn new(limits: Limits, inner: B) -> Self {
-        Self { inner, limits, busy: BusyRanges::default() }
+        Self { inner, limits, busy: RangeLock::default() }
     }
 
     /// What lies behind the limits.
@@ -191,7 +191,7 @@ impl<B: Bytes> Limited<B> {
             let _shared = self.share(wide);
             return self.write_request(extent, buf);
         }
-        let _alone = self.busy.enter(wide);
+        let _alone = self.busy.exclude(wide);
         let Edges { head, tail } = self.read_edges(extent, wide)?;
         let mut bytes = vec![0; wide.length as usize];
         bytes[..head.len()].copy_from_slice(&head);
@@ -239,11 +239,11 @@ impl<B: Bytes> Limited<B> {
     }
 
     /// Waits for all that is under way on parts of units.
-    pub(crate) fn alone(&self) -> Option<Busy<'_>> {
-        self.has_units().then(|| self.busy.enter(EVERYTHING))
+    pub(crate) fn alone(&self) -> Option<RangeGuard<'_>> {
+        self.has_units().then(|| self.busy.exclude(RangeLock::EVERYTHING))
     }
 
-    fn share(&self, range: Extent) -> Option<Busy<'_>> {
+    fn share(&self, range: Extent) -> Option<RangeGuard<'_>> {
         self.has_units().then(|| self.busy.share(range))
     }
 
@@ -378,7 +378,7 @@ impl<B: Bytes> Limited<B> {
             let _shared = self.share(wide);
             return middle(extent);
         }
-        let _alone = self.busy.enter(wide);
+        let _alone = self.busy.exclude(wide);
         self.zero_unaligned(extent, wide, middle)
     }
 }

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, BlockDriver, BlockStatus, Condition, Conflict, Disk, Error, Extent, Features, Format, ImageInfo,
-    Info, Measure, OptionKind, OptionSpec, Options, Probe, Range, Resolver, Result, Storage, WriteFlags,
-    refuse_compressed,
+    Access, BlockDriver, BlockStatus, CheckReport, Condition, Conflict, Disk, Error, Extent, Features,
+    Finding, Format, ImageInfo, Info, Measure, OptionKind, OptionSpec, Options, Probe, Range, RepairMode,
+    Resolver, Result, Severity, Storage, WriteFlags, bytes, refuse_compressed,
 };
 
 pub(crate) static FORMAT: &dyn Format = &TailFormat;
@@ -79,6 +79,24 @@ impl Format for TailFormat {
 
     fn features(&self) -> Features {
         Features { has_footer: true, ..Features::default() }
+    }
+
+    /// The rest of the footer is zero.
+    fn check(&self, storage: &Arc<dyn Storage>, repair: RepairMode) -> Result<Option<CheckReport>> {
+        let footer = storage.len()?.saturating_sub(FOOTER_BYTES);
+        let rest = Extent::between(footer + MAGIC.len() as u64, footer + FOOTER_BYTES);
+        let mut bytes = vec![0; rest.length as usize];
+        storage.read_at(rest.offset, &mut bytes)?;
+        let mut report = CheckReport::default();
+        if !bytes::is_zero(&bytes) {
+            let repaired = repair == RepairMode::All;
+            let message = "ERROR the footer is not empty".to_owned();
+            report.add(Finding { severity: Severity::Corruption, offset: rest.offset, message, repaired });
+            if repaired {
+                storage.write_zeroes_at(rest)?;
+            }
+        }
+        Ok(Some(report))
     }
 
     fn measure(&self, size: u64, options: Options) -> Result<Measure> {

@@ -2,6 +2,7 @@
 
 use std::ops::Range;
 
+use blk_core::bytes::is_zero;
 use blk_core::{Result, Severity};
 
 use super::walk::{FIXED, Walk};
@@ -155,11 +156,4 @@ impl Walk<'_> {
         });
         self.end_cluster = self.end_cluster.max(cluster.next());
     }
-}
-
-/// Whether all bytes are 0; a look at 64 at once costs no more than at one.
-fn is_zero(bytes: &[u8]) -> bool {
-    let (chunks, rest) = bytes.as_chunks::<64>();
-    let or = |bytes: &[u8]| bytes.iter().fold(0, |seen, byte| seen | byte);
-    chunks.iter().all(|chunk| or(chunk) == 0) && or(rest) == 0
 }

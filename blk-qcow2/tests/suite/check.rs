@@ -4,6 +4,7 @@
 
 use crate::common::{Image, patch};
 use blk_core::{Options, RepairMode, WriteFlags, ZeroFlags};
+use blk_qcow2::FORMAT;
 use expect_test::{Expect, expect};
 
 const CLUSTER: usize = 4096;
@@ -52,8 +53,14 @@ fn damaged(offset: usize, bytes: &[u8], keeps_content: bool, expected: &Expect) 
     let image = Image::from_bytes(&raw);
     let disk = image.open(Options::new());
     expected.assert_eq(&disk.check(RepairMode::None).unwrap().to_string());
+    let of_storage =
+        |image: &Image, repair| FORMAT.check(&image.storage(), repair).unwrap().expect("a report");
+    assert_eq!(of_storage(&image, RepairMode::None), disk.check(RepairMode::None).unwrap());
     assert_eq!(image.bytes(), raw, "a check without repair changes nothing");
+    let other = Image::from_bytes(&raw);
+    let of_other = of_storage(&other, RepairMode::All);
     let repaired = disk.check(RepairMode::All).unwrap();
+    assert_eq!((of_other, other.bytes() == image.bytes()), (repaired.clone(), true), "without an open disk");
     assert!(repaired.is_repaired(), "{repaired}");
     let again = disk.check(RepairMode::None).unwrap();
     assert!(again.is_clean(), "{again}");

@@ -6,7 +6,7 @@ use blk_core::{
 
 use super::permitted::Permitted;
 use super::{UNREAD, Verify, status};
-use crate::range_lock::Mode;
+use blk_core::sync::RangeMode;
 
 impl Verify {
     /// Makes a request whose extent lies on the disk; `number` is what reports call it.
@@ -36,7 +36,7 @@ impl Verify {
 
     fn read_both(&self, number: u32, extent: Extent, buf: &mut [u8]) -> Result<()> {
         let (request, offset) = (Op::Read { extent }, extent.offset);
-        let _ordered = self.order(extent, Mode::Shared)?;
+        let _ordered = self.order(extent, RangeMode::Shared)?;
         // Bytes that the driver forgets to fill must not be right by accident, nor differ from run to run.
         buf.fill(UNREAD);
         match self.test.read(offset, buf) {
@@ -50,7 +50,7 @@ impl Verify {
 
     fn write_both(&self, number: u32, extent: Extent, buf: &[u8], flags: WriteFlags) -> Result<()> {
         let (request, offset) = (Op::Write { extent, flags }, extent.offset);
-        let _ordered = self.order(extent, Mode::Exclusive)?;
+        let _ordered = self.order(extent, RangeMode::Exclusive)?;
         let tested = self.test.write(offset, buf, flags);
         let plain = WriteFlags { compressed: false, ..flags };
         let permitted = Permitted::write(extent, buf, flags);
@@ -59,7 +59,7 @@ impl Verify {
 
     fn write_zeroes_both(&self, number: u32, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let request = Op::WriteZeroes { extent, flags };
-        let _ordered = self.order(extent, Mode::Exclusive)?;
+        let _ordered = self.order(extent, RangeMode::Exclusive)?;
         let tested = self.test.write_zeroes(extent, flags);
         let with_fallback = ZeroFlags { no_fallback: false, fast_only: false, ..flags };
         let permitted = Permitted::zeroes(extent, flags);
@@ -70,7 +70,7 @@ impl Verify {
 
     fn discard_both(&self, number: u32, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let request = Op::Discard { extent, flags };
-        let _ordered = self.order(extent, Mode::Exclusive)?;
+        let _ordered = self.order(extent, RangeMode::Exclusive)?;
         let permitted = Permitted::discard(extent);
         match self.test.discard(extent, flags) {
             Ok(()) => self.adopt(number, request, permitted),
@@ -94,14 +94,14 @@ impl Verify {
     /// It changes nothing, so there is nothing to compare but how it went.
     fn prefetch_both(&self, number: u32, extent: Extent) -> Result<()> {
         let request = Op::Prefetch { extent };
-        let _ordered = self.order(extent, Mode::Shared)?;
+        let _ordered = self.order(extent, RangeMode::Shared)?;
         let tested = self.test.prefetch(extent);
         self.settle(number, request, tested, Permitted::nothing(), |reference| reference.prefetch(extent))
     }
 
     fn judge_block_status(&self, number: u32, extent: Extent) -> Result<Reply> {
         let request = Op::BlockStatus { extent };
-        let _ordered = self.order(extent, Mode::Shared)?;
+        let _ordered = self.order(extent, RangeMode::Shared)?;
         let status = match self.test.block_status(extent) {
             Ok(status) => self.judge_status(number, request, extent, status)?,
             Err(error) => {

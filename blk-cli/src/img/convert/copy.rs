@@ -5,12 +5,13 @@ use std::sync::{Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use blk_core::bytes::is_zero;
 use blk_core::{Compressed, Extent, Result, WriteFlags, ZeroFlags};
 
 use super::super::crew::{self, Job, thread_count};
 use super::super::failure::{Failure, Outcome, complain};
 use super::super::image::Image;
-use super::super::pages::{Pages, is_zero};
+use super::super::pages::Pages;
 use super::super::progress::Progress;
 use super::super::size::ratio;
 use super::plan::{BUFFER_BYTES, Piece, Plan, Work};

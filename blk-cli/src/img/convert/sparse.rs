@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::pages::is_zero;
 use super::super::size::SECTOR_BYTES;
+use blk_core::bytes::is_zero;
 
 /// A part of a buffer, and whether it has to be stored.
 pub(super) type Part = (Range<usize>, bool);

@@ -1,19 +1,18 @@
-//! Orders requests that overlap while they are in flight, so that both disks see them in the same order.
+//! Orders requests that overlap while they are in flight.
 //!
 //! Uncontended, taking and giving back a range costs two short critical sections and no allocation.
 
-use blk_core::Extent;
-use blk_core::sync::{Condvar, Mutex};
+use super::{Condvar, Mutex};
+use crate::Extent;
 
-/// Ranges of bytes that are in use.
+/// A fair lock on ranges of bytes: requests that conflict are served in FIFO order, so a writer cannot starve.
 #[derive(Debug, Default)]
-pub(crate) struct RangeLock {
+pub struct RangeLock {
     queue: Mutex<Queue>,
     released: Condvar,
 }
 
-/// Who has a range or waits for one, in the order in which they came. Who came earlier goes first, wherever two conflict: so
-/// many who share a range do not keep out one who wants it alone.
+/// Holders of ranges and those that wait for one, in the order in which they came.
 #[derive(Debug, Default)]
 struct Queue {
     entries: Vec<Entry>,
@@ -25,12 +24,12 @@ struct Queue {
 struct Entry {
     ticket: u64,
     extent: Extent,
-    mode: Mode,
+    mode: RangeMode,
 }
 
 /// Whether others may use a range at the same time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
+pub enum RangeMode {
     /// With others that share it.
     Shared,
     /// Alone.
@@ -39,14 +38,18 @@ pub(crate) enum Mode {
 
 /// A range that is held until this is dropped.
 #[derive(Debug)]
-pub(crate) struct RangeGuard<'a> {
+#[must_use = "the range is free again when this is dropped"]
+pub struct RangeGuard<'a> {
     lock: &'a RangeLock,
     ticket: u64,
 }
 
 impl RangeLock {
-    /// Waits until nobody who came earlier uses `extent` in a way that conflicts.
-    pub(crate) fn lock(&self, extent: Extent, mode: Mode) -> RangeGuard<'_> {
+    /// All bytes there are, for a request that concerns a whole disk.
+    pub const EVERYTHING: Extent = Extent { offset: 0, length: u64::MAX };
+
+    /// Waits until no earlier request uses a part of `extent` in a way that conflicts. An empty extent conflicts with none.
+    pub fn lock(&self, extent: Extent, mode: RangeMode) -> RangeGuard<'_> {
         let mut queue = self.queue.lock();
         let ticket = queue.tickets;
         queue.tickets += 1;
@@ -60,11 +63,24 @@ impl RangeLock {
     }
 }
 
+impl RangeLock {
+    /// Takes `extent` together with others that share it.
+    pub fn share(&self, extent: Extent) -> RangeGuard<'_> {
+        self.lock(extent, RangeMode::Shared)
+    }
+
+    /// Takes `extent` alone.
+    pub fn exclude(&self, extent: Extent) -> RangeGuard<'_> {
+        self.lock(extent, RangeMode::Exclusive)
+    }
+}
+
 impl Queue {
-    fn may_go(&self, ticket: u64, extent: Extent, mode: Mode) -> bool {
+    fn may_go(&self, ticket: u64, extent: Extent, mode: RangeMode) -> bool {
         let earlier = self.entries.iter().take_while(|entry| entry.ticket != ticket);
         !earlier.into_iter().any(|other| {
-            other.extent.overlaps(extent) && (mode == Mode::Exclusive || other.mode == Mode::Exclusive)
+            other.extent.overlaps(extent)
+                && (mode == RangeMode::Exclusive || other.mode == RangeMode::Exclusive)
         })
     }
 }
@@ -90,10 +106,10 @@ mod tests {
         let lock = RangeLock::default();
         let done = AtomicBool::new(false);
         std::thread::scope(|scope| {
-            let first = lock.lock(Extent::new(0, 100), Mode::Exclusive);
-            let _elsewhere = lock.lock(Extent::new(100, 100), Mode::Exclusive);
+            let first = lock.lock(Extent::new(0, 100), RangeMode::Exclusive);
+            let _elsewhere = lock.lock(Extent::new(100, 100), RangeMode::Exclusive);
             let waiter = scope.spawn(|| {
-                let _second = lock.lock(Extent::new(50, 10), Mode::Shared);
+                let _second = lock.lock(Extent::new(50, 10), RangeMode::Shared);
                 assert!(done.load(Ordering::SeqCst), "the reader came before the writer was done");
             });
             std::thread::yield_now();
@@ -101,8 +117,18 @@ mod tests {
             drop(first);
             waiter.join().unwrap();
         });
-        let _shared = lock.lock(Extent::new(0, 10), Mode::Shared);
-        let _too = lock.lock(Extent::new(0, 10), Mode::Shared);
+        let _shared = lock.lock(Extent::new(0, 10), RangeMode::Shared);
+        let _too = lock.lock(Extent::new(0, 10), RangeMode::Shared);
+    }
+
+    #[test]
+    fn what_is_empty_or_apart_never_waits() {
+        let lock = RangeLock::default();
+        let _first = lock.share(Extent::new(0, 10));
+        let _beside = lock.share(Extent::new(5, 10));
+        let _apart = lock.exclude(Extent::new(20, 10));
+        let _empty = lock.exclude(Extent::new(5, 0));
+        assert_eq!(lock.queue.lock().entries.len(), 4);
     }
 
     #[test]
@@ -110,16 +136,16 @@ mod tests {
         let lock = RangeLock::default();
         let order = Mutex::new(Vec::new());
         std::thread::scope(|scope| {
-            let reader = lock.lock(Extent::new(0, 100), Mode::Shared);
+            let reader = lock.lock(Extent::new(0, 100), RangeMode::Shared);
             let writer = scope.spawn(|| {
-                let _alone = lock.lock(Extent::new(0, u64::MAX), Mode::Exclusive);
+                let _alone = lock.lock(Extent::new(0, u64::MAX), RangeMode::Exclusive);
                 order.lock().push("writer");
             });
             while lock.queue.lock().waiting < 1 {
                 std::thread::yield_now();
             }
             let later = scope.spawn(|| {
-                let _shared = lock.lock(Extent::new(0, 100), Mode::Shared);
+                let _shared = lock.lock(Extent::new(0, 100), RangeMode::Shared);
                 order.lock().push("later reader");
             });
             while lock.queue.lock().waiting < 2 {
