@@ -88,6 +88,7 @@ impl CheckReport {
         if self.findings.len() < Self::FINDINGS_MAX {
             self.findings.push(finding);
         }
+        assert!(self.leaks_fixed <= self.leaks && self.corruptions_fixed <= self.corruptions, "{self}");
     }
 
     /// Nothing is wrong, leaks included.

@@ -65,6 +65,7 @@ impl Extent {
     /// The largest part whose start and end are multiples of `unit` (a power of two); empty if there is none.
     #[must_use]
     pub const fn align_inward(self, unit: u64) -> Self {
+        assert!(unit.is_power_of_two());
         let start = self.offset.next_multiple_of(unit);
         let end = self.end() & !(unit - 1);
         if start < end {

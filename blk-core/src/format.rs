@@ -307,6 +307,7 @@ impl Registry {
     /// The format that is surest of an image, and how sure it is.
     fn surest(&self, probe: &Probe<'_>) -> Option<(u8, &'static dyn Format)> {
         let sure = self.formats.iter().map(|format| (format.probe(probe), *format));
+        let sure = sure.inspect(|(sure, format)| assert!(*sure <= 100, "{} is {sure} sure", format.name()));
         sure.filter(|(sure, _)| *sure > 0).reduce(|best, other| if other.0 > best.0 { other } else { best })
     }
 }

@@ -33,6 +33,8 @@ pub(crate) struct RawDisk {
     /// A discard, and zeroes that may unmap, give space back.
     discard_frees: bool,
     resizing: Mutex<()>,
+    /// Other handles on the file may write at the same time: no byte is written back that was only read.
+    is_shareable: bool,
     /// Why a sync failed: what it was to make durable may be lost, and no later sync of the host says so.
     lost: OnceLock<String>,
     /// Something was written after the last flush: only then it tells of its second step, as QEMU's does.
@@ -41,6 +43,7 @@ pub(crate) struct RawDisk {
 
 impl RawDisk {
     pub(crate) fn new(storage: Arc<dyn Storage>, window: Window, discard_frees: bool) -> Self {
+        assert!(window.start.checked_add(window.size).is_some(), "a window lies in a file: {window:?}");
         let size = AtomicU64::new(window.size);
         Self {
             storage,
@@ -48,9 +51,15 @@ impl RawDisk {
             size,
             discard_frees,
             resizing: Mutex::new(()),
+            is_shareable: true,
             lost: OnceLock::new(),
             is_written: AtomicBool::new(false),
         }
+    }
+
+    /// For a host that takes whole units only: what is not aligned is read, changed and written back.
+    pub(crate) fn unshareable(self) -> Self {
+        Self { is_shareable: false, ..self }
     }
 
     fn in_file(&self, extent: Extent) -> Extent {
@@ -90,7 +99,7 @@ impl BlockDriver for RawDisk {
     }
 
     fn limits(&self) -> Limits {
-        Limits { native: NativeFlags::ALL, multi_conn: true, ..Limits::default() }
+        Limits { native: NativeFlags::ALL, multi_conn: self.is_shareable, ..Limits::default() }
     }
 
     #[inline]
@@ -160,6 +169,7 @@ impl BlockDriver for RawDisk {
         let run = self.storage.run_at(in_file.offset)?;
         let (length, data) =
             run.map_or((extent.length, false), |run| (run.length.min(extent.length), run.data));
+        assert!(length > 0, "a run has a byte: {in_file:?} is {run:?}");
         let host_offset = Some(in_file.offset);
         Ok(BlockStatus { length, allocated: true, zero: !data, compressed: false, host_offset })
     }
@@ -199,6 +209,7 @@ impl Resize for RawDisk {
         let _alone = self.resizing.lock();
         self.clear_behind_the_end()?;
         let before = self.window.start + self.size();
+        assert!(preallocation == Preallocation::Off || before <= length, "only a larger disk allocates");
         let resized = self.storage.set_len(length);
         // A host may say that it failed and have done it: the size is what the next open will find.
         if resized.is_ok() || self.storage.len().is_ok_and(|found| found == length) {

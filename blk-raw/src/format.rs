@@ -71,10 +71,12 @@ impl Format for RawFormat {
         _resolver: &dyn Resolver,
     ) -> Result<Disk> {
         let options = options.typed(self.name(), OPEN_OPTIONS)?;
+        let is_shareable = storage.limits().is_free();
         let storage = for_any_alignment(storage);
         let window = window(&options, storage.len()?)?;
         let discard_frees = options.choice("discard") != Some("ignore");
-        Ok(Disk::new(RawDisk::new(storage, window, discard_frees), access))
+        let disk = RawDisk::new(storage, window, discard_frees);
+        Ok(Disk::new(if is_shareable { disk } else { disk.unshareable() }, access))
     }
 
     /// On storage of fixed length, as a block device, the disk is as long as the storage, and its first `size` bytes are

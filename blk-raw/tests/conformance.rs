@@ -89,6 +89,12 @@ fn strict<const ALIGNMENT: u64, const MEMORY: u64>() -> Medium {
 
 #[test]
 fn raw_on_a_host_that_demands_alignment_conforms() {
+    let opened = |storage: Medium| {
+        let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
+        disk.limits().multi_conn
+    };
+    assert!(opened(memory()), "plain writes do not disturb one another");
+    assert!(!opened(strict::<512, 1>()), "two handles would undo what the other writes into a unit");
     for storage in [strict::<512, 1>, strict::<512, 4096>, strict::<4096, 512>, strict::<4096, 4096>] {
         conforms(storage);
     }

@@ -132,13 +132,15 @@ impl AligningStorage {
         let _alone = self.order.write();
         let length = self.inner.len()?.max(extent.end());
         let done = alone(self.cut(extent));
-        // Also after a failure, which may have come after the unit was filled. A host of fixed length keeps the one it has.
-        match self.inner.len()? {
-            found if found > length => match self.inner.set_len(length) {
-                Err(Error::Unsupported { .. } | Error::Misaligned { .. }) => done,
-                cut => done.and(cut),
-            },
-            _ => done,
+        // Also after a failure, which may have come after the unit was filled. What somebody else has appended stays.
+        let found = self.inner.len()?;
+        if found <= length || found != length.next_multiple_of(self.unit()) {
+            return done;
+        }
+        match self.inner.set_len(length) {
+            // A host of fixed length keeps the one it has.
+            Err(Error::Unsupported { .. } | Error::Misaligned { .. }) => done,
+            cut => done.and(cut),
         }
     }
 

@@ -74,6 +74,7 @@ impl DiskStorage {
     /// Reads what an unaligned extent touches, which is little: the edges are shorter than two units of alignment.
     fn read_around(&self, extent: Extent) -> Result<(Extent, Vec<u8>)> {
         let wide = self.widened(extent)?;
+        assert!(wide.length <= 2 * self.alignment(), "an edge is short: {extent:?}");
         let mut bytes = vec![0; wide.length as usize];
         self.disk.read(wide.offset, &mut bytes)?;
         Ok((wide, bytes))

@@ -174,6 +174,7 @@ impl Pages {
     /// Zeroes a range, which ends inside the storage. Whole pages are dropped; an absent page is zero already. Takes as long
     /// as there are pages stored, however long the range is.
     fn clear(&mut self, extent: Extent) {
+        assert!(extent.end() <= self.length, "{extent:?} of {} bytes", self.length);
         let inner = extent.align_inward(PAGE_BYTES as u64);
         if inner.is_empty() {
             return self.fill_zero(extent);
@@ -197,6 +198,7 @@ impl Pages {
         let pages = length.div_ceil(PAGE_BYTES as u64);
         self.dense.truncate(usize::try_from(pages).unwrap_or(usize::MAX));
         self.far.split_off(&pages);
+        assert!(self.dense.len() as u64 <= pages, "no page is stored past the end");
     }
 
     /// The first page at or after `index` that is stored.
@@ -305,6 +307,7 @@ impl Storage for MemoryStorage {
         } else {
             pages.next_stored(index).map_or(u64::MAX, |found| found * PAGE_BYTES as u64)
         };
+        assert!(end > offset, "a run has a byte: {offset}");
         Ok(Some(StorageRun { length: end.min(pages.length) - offset, data }))
     }
 

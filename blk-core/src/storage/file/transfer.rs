@@ -21,7 +21,10 @@ pub(super) fn read_all(
                 buf[done..].fill(0);
                 break;
             }
-            Ok(count) => done += count,
+            Ok(count) => {
+                assert!(count <= buf.len() - done, "a read moves no more than it was asked for");
+                done += count;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("read", offset + done as u64, error)),
         }
@@ -41,7 +44,10 @@ pub(super) fn write_all(
         let at = offset + done as u64;
         match write(&buf[done..], at) {
             Ok(0) => return Err(Error::io("write", at, io::ErrorKind::WriteZero.into())),
-            Ok(count) => done += count,
+            Ok(count) => {
+                assert!(count <= buf.len() - done, "a write moves no more than it was asked for");
+                done += count;
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) => return Err(Error::io("write", at, error)),
         }
