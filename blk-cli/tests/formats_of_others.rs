@@ -117,7 +117,6 @@ fn options_come_from_the_list(blk: &Blk) {
     );
     blk.fails(&["img", "convert", "-c", "-O", "tail", "a", "new"], "compressed writes to format 'tail'");
     blk.fails(&["img", "amend", "-f", "tail", "-o", "fill=1", "a"], "no options that can be changed");
-    blk.fails(&["img", "check", "a"], "does not support checks");
     assert!(blk.succeeds(&["img", "--help"]).contains("Formats: tail qcow2 raw"));
     assert!(blk.succeeds(&["completions", "bash"]).contains("tail qcow2 raw"));
 }
