@@ -282,6 +282,32 @@ pub enum Reply {
     Checked(Box<CheckReport>),
 }
 
+/// Whatever makes requests of a disk: the disk itself, or one that stands before it.
+pub trait Perform {
+    /// Size of the disk, bytes.
+    fn size(&self) -> u64;
+
+    /// Whether [`Op::Check`] has something to check.
+    fn can_check(&self) -> bool;
+
+    /// Makes a request, as [`Disk::perform`] does.
+    fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply>;
+}
+
+impl Perform for Disk {
+    fn size(&self) -> u64 {
+        Self::size(self)
+    }
+
+    fn can_check(&self) -> bool {
+        self.as_check().is_some()
+    }
+
+    fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply> {
+        Self::perform(self, op, data)
+    }
+}
+
 impl Disk {
     /// Makes the request `op`, whose bytes are in `data`. This is the one place where an [`Op`] becomes a call.
     ///

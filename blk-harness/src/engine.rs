@@ -9,7 +9,7 @@ use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, ErrorKind, Extent, RepairMode};
+use blk_core::{ErrorKind, Extent, RepairMode};
 
 use crate::execute::Executor;
 use crate::inspect;
@@ -21,7 +21,7 @@ use crate::scenario::Scenario;
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
 use crate::target::{Bench, Target, legal_config};
-use crate::verify::{Numbering, Policy, Verify};
+use crate::verify::{Policy, Verify};
 
 pub use cluster_kind::ClusterKind;
 pub use soak::{Soak, SoakOptions};
@@ -93,7 +93,7 @@ struct Run<'a> {
     journal: Arc<Journal>,
     geometry: Geometry,
     /// The verifier over the disks of the bench; absent while they are reopened.
-    disk: Option<Disk>,
+    verify: Option<Verify>,
 }
 
 type Step = Result<(), Box<Finding>>;
@@ -136,7 +136,7 @@ impl Engine {
             Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
         };
         let geometry = target.space().geometry(&config);
-        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), geometry, disk: None };
+        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), geometry, verify: None };
         match run.all(scenario) {
             Ok(()) => Outcome::Clean,
             Err(finding) => Outcome::Finding(finding),
@@ -146,11 +146,11 @@ impl Engine {
 
 impl Run<'_> {
     fn all(&mut self, scenario: &Scenario) -> Step {
-        self.verify()?;
+        self.start_verifier()?;
         for request in &scenario.requests {
             self.make(*request)?;
         }
-        self.disk = None;
+        self.verify = None;
         let size = self.bench.reference().size();
         let parts = if size <= WHOLE_COMPARE_BYTES_MAX {
             vec![Extent::new(0, size)]
@@ -166,11 +166,11 @@ impl Run<'_> {
     }
 
     /// Puts a verifier before the disks of the bench.
-    fn verify(&mut self) -> Step {
+    fn start_verifier(&mut self) -> Step {
         let journal = Arc::clone(&self.journal);
         let (reference, test) = (self.bench.reference(), self.bench.test());
-        match Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal) {
-            Ok(verify) => self.disk = Some(Disk::new(verify, Access::ReadWrite)),
+        match Verify::with_journal(reference, test, Policy::Fail, journal) {
+            Ok(verify) => self.verify = Some(verify.one_at_a_time()),
             Err(error) => return Err(self.found("making the verifier", &error)),
         }
         Ok(())
@@ -178,7 +178,7 @@ impl Run<'_> {
 
     /// Closes and opens the disk under test.
     fn reopen(&mut self, kill: bool) -> Step {
-        self.disk = None;
+        self.verify = None;
         let (what, reopened) = if kill {
             ("reopening the image without a close", self.bench.kill())
         } else {

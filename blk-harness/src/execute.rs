@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use blk_core::{CheckReport, DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{CheckReport, Data, Error, Extent, Op, Perform, Result, WriteFlags};
 use blk_sim::progress;
 
 use crate::model::fill;
@@ -76,63 +76,57 @@ impl Executor {
     /// If the request is a reopen.
     pub(crate) fn execute(
         &mut self,
-        disk: &Disk,
+        disk: &dyn Perform,
         number: u32,
         request: Request,
         fill_bytes: u64,
         reader: &mut dyn Reader,
     ) -> Result<Reply> {
         progress::step();
-        match request {
-            Request::Read { offset, length } => self.read(disk, offset, length, reader),
-            Request::Write { .. } | Request::WriteCompressed { .. } => {
-                self.write(disk, number, request, fill_bytes)
+        let op = request.op().expect("a reopen is no request of one disk");
+        match op {
+            Op::Read { extent } => self.read(disk, extent, reader)?,
+            Op::Write { extent, flags } => self.write(disk, number, request, (extent, flags), fill_bytes)?,
+            Op::BlockStatus { extent } => return zeroes(disk, extent).map(Reply::Zeroes),
+            Op::Check { .. } if !disk.can_check() => {}
+            Op::Check { .. } => {
+                if let blk_core::Reply::Checked(report) = disk.perform(op, Data::None)? {
+                    return Ok(Reply::Checked(*report));
+                }
             }
-            Request::WriteZeroes { offset, length, unmap, no_fallback, fua } => {
-                let flags = ZeroFlags { fua, may_unmap: unmap, no_fallback, fast_only: false };
-                disk.write_zeroes(Extent::new(offset, length), flags)
-            }
-            Request::Discard { offset, length } => {
-                disk.discard(Extent::new(offset, length), DiscardFlags::default())
-            }
-            Request::Flush => disk.flush(),
-            Request::Status { offset, length } => {
-                return zeroes(disk, Extent::new(offset, length)).map(Reply::Zeroes);
-            }
-            Request::Resize { size } => disk.resize(size),
-            Request::Check { .. } if disk.as_check().is_none() => Ok(()),
-            Request::Check { repair } => return disk.check(repair.mode()).map(Reply::Checked),
-            Request::Reopen { .. } => unreachable!("a reopen is no request of one disk"),
+            _ => drop(disk.perform(op, Data::None)?),
         }
-        .map(|()| Reply::Done)
+        Ok(Reply::Done)
     }
 
-    fn read(&mut self, disk: &Disk, offset: u64, length: u64, reader: &mut dyn Reader) -> Result<()> {
-        for part in transfers(disk, offset, length)? {
+    fn read(&mut self, disk: &dyn Perform, extent: Extent, reader: &mut dyn Reader) -> Result<()> {
+        for part in transfers(disk, extent)? {
             let buf = self.buffer(part.length);
             // Bytes that the driver leaves out show.
             buf.fill(UNREAD);
             reader.begin(part);
-            disk.read(part.offset, buf)?;
+            disk.perform(Op::Read { extent: part }, Data::Read(buf))?;
             reader.end(part, buf);
         }
         Ok(())
     }
 
-    fn write(&mut self, disk: &Disk, number: u32, request: Request, fill_bytes: u64) -> Result<()> {
-        let (offset, length) = request.range().expect("a write has a range");
-        let (fua, compressed) = match request {
-            Request::Write { fua, .. } => (fua, false),
-            _ => (false, true),
-        };
-        let hurry_bytes = self.hurry_bytes.filter(|_| compressed);
-        for part in transfers(disk, offset, length)? {
+    fn write(
+        &mut self,
+        disk: &dyn Perform,
+        number: u32,
+        request: Request,
+        (extent, flags): (Extent, WriteFlags),
+        fill_bytes: u64,
+    ) -> Result<()> {
+        let hurry_bytes = self.hurry_bytes.filter(|_| flags.compressed);
+        for part in transfers(disk, extent)? {
             let buf = self.buffer(part.length);
             fill(buf, part.offset, number, request, fill_bytes);
             if let Some(hurry_bytes) = hurry_bytes {
                 blank_most(buf, part.offset, fill_bytes, hurry_bytes);
             }
-            disk.write(part.offset, buf, WriteFlags { fua, compressed })?;
+            disk.perform(Op::Write { extent: part, flags }, Data::Write(buf))?;
         }
         Ok(())
     }
@@ -156,7 +150,8 @@ fn blank_most(buf: &mut [u8], offset: u64, unit_bytes: u64, kept_bytes: usize) {
 }
 
 /// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does not.
-fn transfers(disk: &Disk, offset: u64, length: u64) -> Result<impl Iterator<Item = Extent> + use<>> {
+fn transfers(disk: &dyn Perform, extent: Extent) -> Result<impl Iterator<Item = Extent> + use<>> {
+    let Extent { offset, length } = extent;
     let size = disk.size();
     let end = offset.checked_add(length).filter(|end| *end <= size);
     let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
@@ -172,11 +167,12 @@ fn cut(offset: u64, end: u64) -> impl Iterator<Item = Extent> {
 }
 
 /// Asks for the status of a range, piece by piece, as a map does. Returns what is claimed to read as zeroes.
-fn zeroes(disk: &Disk, extent: Extent) -> Result<Vec<Extent>> {
+fn zeroes(disk: &dyn Perform, extent: Extent) -> Result<Vec<Extent>> {
     let mut zeroes = Vec::new();
     let mut rest = extent;
     for _ in 0..PIECES_MAX {
-        let status = disk.block_status(rest)?;
+        let replied = disk.perform(Op::BlockStatus { extent: rest }, Data::None)?;
+        let blk_core::Reply::Status(status) = replied else { unreachable!("a status is answered with one") };
         let piece = Extent::new(rest.offset, status.length);
         if status.zero {
             zeroes.push(piece);

@@ -115,7 +115,7 @@ impl<'a> Run<'a> {
         let fill_bytes = self.images.fill_bytes();
         self.host.watch(true);
         let mut reader = LaneReader::new(&self.checker, begun.number);
-        let replied = self.executor.execute(&disk, begun.number, request, fill_bytes, &mut reader);
+        let replied = self.executor.execute(&*disk, begun.number, request, fill_bytes, &mut reader);
         self.host.watch(false);
         let ended = self.checker.end(0, disk.size(), replied);
         self.checker.take_violation()?;
@@ -141,7 +141,7 @@ impl<'a> Run<'a> {
         let fill_bytes = self.images.fill_bytes();
         self.host.watch(true);
         let mut reader = Counting::default();
-        let replied = self.executor.execute(&disk, number, request, fill_bytes, &mut reader);
+        let replied = self.executor.execute(&*disk, number, request, fill_bytes, &mut reader);
         self.host.watch(false);
         if request == Request::Flush && replied.is_ok() {
             self.host.forget_touched();

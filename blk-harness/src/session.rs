@@ -16,7 +16,7 @@ mod worker;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
-use blk_core::{Access, Disk, Error, Extent, RepairMode};
+use blk_core::{Disk, Error, Extent, RepairMode};
 
 use crate::generate::{Generator, Limits};
 use crate::inspect;
@@ -26,7 +26,7 @@ use crate::report::{self, Finding};
 use crate::scenario::{Config, Request, Scenario, Value};
 use crate::space::{ALIGNMENT, PLAIN, UNIT};
 use crate::target::Bench;
-use crate::verify::{Numbering, Policy, Verify};
+use crate::verify::{Policy, Verify};
 use history::History;
 use touched::Touched;
 use worker::{Takes, Worker};
@@ -270,10 +270,10 @@ impl Session {
 
     /// Makes requests between which nothing is reopened or checked.
     fn make_part(&self, part: &[Request], stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
-        let (disk, next, is_over) = (self.verifier()?, AtomicUsize::new(0), AtomicBool::new(false));
+        let (verify, next, is_over) = (self.verifier()?, AtomicUsize::new(0), AtomicBool::new(false));
         let (shared, takes) = (&self.shared, self.takes());
         let drive = || {
-            let mut worker = Worker::new(&disk, shared, takes);
+            let mut worker = Worker::new(&verify, shared, takes);
             loop {
                 let number = next.fetch_add(1, Ordering::Relaxed);
                 let is_asked = number.is_multiple_of(STOP_EVERY_REQUESTS);
@@ -361,30 +361,26 @@ impl Session {
         Ok(length)
     }
 
-    fn verifier(&self) -> Result<Disk, Box<Finding>> {
+    fn verifier(&self) -> Result<Verify, Box<Finding>> {
         let journal = Arc::clone(&self.shared.journal);
         let (reference, test) = (self.bench.reference(), self.bench.test());
-        let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Verifier, journal);
-        let access = if self.options.read_only { Access::ReadOnly } else { Access::ReadWrite };
-        match verify {
-            Ok(verify) => Ok(Disk::new(verify, access)),
-            Err(error) => Err(found(&self.shared.journal, "making the verifier", &error)),
-        }
+        let verify = Verify::with_journal(reference, test, Policy::Fail, journal);
+        verify.map_err(|error| found(&self.shared.journal, "making the verifier", &error))
     }
 
     fn make_requests(&mut self, requests: u64, stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
-        let disk = self.verifier()?;
+        let verify = self.verifier()?;
         let quota = requests.div_ceil(self.generators.len() as u64);
         let takes = self.takes();
         let is_over = AtomicBool::new(false);
-        let (disk, shared, is_over) = (&disk, &self.shared, &is_over);
+        let (verify, shared, is_over) = (&verify, &self.shared, &is_over);
         std::thread::scope(|scope| {
             let jobs: Vec<_> = self
                 .generators
                 .iter_mut()
                 .map(|generator| {
                     scope.spawn(move || {
-                        let mut worker = Worker::new(disk, shared, takes);
+                        let mut worker = Worker::new(verify, shared, takes);
                         let made = guarded(|| {
                             worker.run(generator, quota, &|| is_over.load(Ordering::Relaxed) || stop())
                         });

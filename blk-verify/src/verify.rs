@@ -59,16 +59,6 @@ impl fmt::Debug for Policy {
     }
 }
 
-/// Who enters requests into the journal.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Numbering {
-    /// The verifier, in the order in which it gets them.
-    #[default]
-    Verifier,
-    /// The caller, before each request: one request at a time.
-    Caller,
-}
-
 /// The verifier's buffers, or fresh ones while another request has them.
 struct Buffers<'a> {
     kept: Option<MutexGuard<'a, [Vec<u8>; 2]>>,
@@ -89,12 +79,18 @@ impl Buffers<'_> {
     }
 }
 
+/// A verifier that knows the number of the request that is made of it: see [`Verify::numbered`].
+#[derive(Debug, Clone, Copy)]
+pub struct Numbered<'a> {
+    verify: &'a Verify,
+    number: u32,
+}
+
 /// Two disks behind one. See the module documentation.
 pub struct Verify {
     reference: Arc<Disk>,
     test: Arc<Disk>,
     policy: Policy,
-    numbering: Numbering,
     journal: Arc<Journal>,
     /// Absent where there is one request at a time.
     ranges: Option<RangeLock>,
@@ -119,7 +115,6 @@ impl fmt::Debug for Verify {
             .field("reference", &self.reference)
             .field("test", &self.test)
             .field("policy", &self.policy)
-            .field("numbering", &self.numbering)
             .field("requests", &self.journal.request_count())
             .field("failed", &self.failed)
             .finish_non_exhaustive()
@@ -132,7 +127,7 @@ impl Verify {
     /// # Errors
     /// [`Error::Mismatch`] if the sizes differ; [`Error::Unsupported`] for a request alignment above 16 MiB.
     pub fn new(reference: Arc<Disk>, test: Arc<Disk>, policy: Policy) -> Result<Self> {
-        Self::with_journal(reference, test, policy, Numbering::Verifier, Arc::new(Journal::new()))
+        Self::with_journal(reference, test, policy, Arc::new(Journal::new()))
     }
 
     /// As [`Verify::new`], going on with the journal of an earlier verifier.
@@ -140,7 +135,6 @@ impl Verify {
         reference: Arc<Disk>,
         test: Arc<Disk>,
         policy: Policy,
-        numbering: Numbering,
         journal: Arc<Journal>,
     ) -> Result<Self> {
         if reference.size() != test.size() {
@@ -158,9 +152,8 @@ impl Verify {
             reference,
             test,
             policy,
-            numbering,
             journal,
-            ranges: (numbering == Numbering::Verifier).then(RangeLock::default),
+            ranges: Some(RangeLock::default()),
             alignment,
             chunk_bytes: CHUNK_BYTES.max(alignment as usize),
             small_bytes: SECTOR_BYTES.max(alignment),
@@ -175,23 +168,16 @@ impl Verify {
         &self.journal
     }
 
-    /// Makes `request` of both disks, as the request of stamp number `number`, which is what reports call it: the caller has entered
-    /// it into the journal. Like a [`Disk`], it refuses what does not lie on the disk.
-    ///
-    /// # Errors
-    /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not what the request needs.
-    pub fn execute(&self, number: u32, request: Op, data: Data<'_>) -> Result<Reply> {
-        self.refuse_what_proves_nothing()?;
-        if let Some(Extent { offset, length }) = request.extent() {
-            let (size, alignment) = (self.reference.size(), self.alignment);
-            if !(offset | length).is_multiple_of(alignment) {
-                return Err(Error::Misaligned { offset, length, alignment });
-            }
-            if offset.checked_add(length).is_none_or(|end| end > size) {
-                return Err(Error::OutOfRange { offset, length, size });
-            }
-        }
-        self.make(number, request, data)
+    /// For a caller that never has two requests in flight: nothing is done to order them.
+    #[must_use]
+    pub fn one_at_a_time(self) -> Self {
+        Self { ranges: None, ..self }
+    }
+
+    /// The verifier for the requests of stamp number `number`, which the caller has entered into the journal: that is what reports
+    /// call them, whatever else is in flight.
+    pub fn numbered(&self, number: u32) -> Numbered<'_> {
+        Numbered { verify: self, number }
     }
 
     /// Enters a request that has no data into the journal, and makes it.
@@ -203,10 +189,7 @@ impl Verify {
     #[inline]
     fn begin(&self, request: Op) -> Result<u32> {
         self.refuse_what_proves_nothing()?;
-        Ok(match self.numbering {
-            Numbering::Verifier => self.journal.enter(request),
-            Numbering::Caller => self.journal.current_number(),
-        })
+        Ok(self.journal.enter(request))
     }
 
     #[inline]

@@ -202,8 +202,7 @@ fn after_a_hook_that_returns_all_is_refused() {
     let hook = Policy::Abort(Arc::new(move |_| {
         counter.fetch_add(looked_at.findings().len(), Ordering::Relaxed);
     }));
-    let numbering = blk_verify::verify::Numbering::Verifier;
-    let verify = Verify::with_journal(flat(1), flat(2), hook, numbering, journal).unwrap();
+    let verify = Verify::with_journal(flat(1), flat(2), hook, journal).unwrap();
     let disk = Disk::new(verify, Access::ReadWrite);
     mismatch(disk.read(0, &mut [0; 512]));
     assert_eq!(seen.load(Ordering::Relaxed), 1, "the hook finds the finding in the journal");

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use blk_core::{Data, DiscardFlags, Disk, ErrorKind, Extent, Op, RepairMode, Reply, ZeroFlags};
+use blk_core::{
+    Data, DiscardFlags, Disk, ErrorKind, Extent, Op, Perform, Preallocation, RepairMode, Reply, ZeroFlags,
+};
 use blk_verify::journal::Journal;
 use blk_verify::testing::{Bug, Flat};
-use blk_verify::verify::Numbering;
 use blk_verify::{Policy, Verify, stamp};
 
 const SIZE: u64 = 1 << 20;
@@ -13,8 +14,7 @@ const SIZE: u64 = 1 << 20;
 fn pair(bug: Bug, policy: Policy) -> (Verify, Arc<Journal>) {
     let journal = Arc::new(Journal::new());
     let [reference, test]: [Arc<Disk>; 2] = [Bug::None, bug].map(|bug| Flat::open(SIZE, bug).unwrap());
-    let verify =
-        Verify::with_journal(reference, test, policy, Numbering::Verifier, Arc::clone(&journal)).unwrap();
+    let verify = Verify::with_journal(reference, test, policy, Arc::clone(&journal)).unwrap();
     (verify, journal)
 }
 
@@ -108,4 +108,19 @@ fn a_refusal_of_fast_zeroes_that_changes_something_is_found() {
     let fast = verify.execute(4, Op::WriteZeroes { extent, flags: flags(true, false) }, Data::None);
     assert_eq!(fast.unwrap_err().kind(), ErrorKind::Mismatch);
     assert!(journal.findings()[0].report.contains("#4 write -z --fast 0 512"), "{:?}", journal.findings());
+}
+
+/// What a disk in front of the verifier would refuse is refused: neither disk is asked, which might answer differently.
+#[test]
+fn a_change_of_the_size_is_refused_as_by_a_disk() {
+    let (verify, journal) = pair(Bug::None, Policy::Fail);
+    let resize = |size, preallocation| {
+        verify.execute(1, Op::Resize { size, preallocation }, Data::None).map_err(|error| error.kind())
+    };
+    assert_eq!(resize(SIZE / 2, Preallocation::Full), Err(ErrorKind::InvalidOption), "it becomes smaller");
+    assert_eq!(resize(SIZE * 2, Preallocation::Full), Err(ErrorKind::Unsupported), "this driver does not");
+    assert_eq!(resize(SIZE / 2, Preallocation::Off), Ok(Reply::Done));
+    assert_eq!(verify.numbered(2).size(), SIZE / 2);
+    assert!(!verify.numbered(2).can_check());
+    assert!(!journal.has_findings());
 }

@@ -1,6 +1,6 @@
 //! Making one request of a scenario.
 
-use blk_core::{Disk, Error, Extent};
+use blk_core::{Data, Error, Extent, Op, Perform, Reply};
 
 use super::cluster_kind::ClusterKind;
 use super::{Run, Step};
@@ -9,6 +9,7 @@ use crate::explain::{Scene, finding};
 use crate::promise::{Promise, Violation};
 use crate::scenario::{Repair, Request};
 use crate::statistics::{Counter, Tally};
+use crate::verify::Verify;
 
 impl Run<'_> {
     pub(super) fn make(&mut self, request: Request) -> Step {
@@ -17,7 +18,7 @@ impl Run<'_> {
         let before = self.kinds_at(request);
         let result = match request {
             Request::Reopen { kill } => return self.make_reopen(kill),
-            Request::Check { repair } => return self.make_check(repair),
+            Request::Check { repair } => return self.make_check(number, repair),
             _ => self.perform(number, request),
         };
         match result {
@@ -42,20 +43,20 @@ impl Run<'_> {
     fn make_reopen(&mut self, kill: bool) -> Step {
         self.reopen(kill)?;
         self.engine.stats.add(Counter::Accepted, 1);
-        self.verify()
+        self.start_verifier()
     }
 
     /// A repair of an image that nothing is wrong with has nothing to do.
-    fn make_check(&mut self, repair: Repair) -> Step {
-        let disk = self.disk();
-        if disk.as_check().is_some() {
-            match disk.check(repair.mode()) {
-                Ok(checked) if checked.is_clean() => {}
-                Ok(checked) => {
+    fn make_check(&mut self, number: u32, repair: Repair) -> Step {
+        let verify = self.verifier().numbered(number);
+        if verify.can_check() {
+            match verify.perform(Op::Check { repair: repair.mode() }, Data::None) {
+                Ok(Reply::Checked(checked)) if !checked.is_clean() => {
                     let what = "the check of the image is not clean";
                     let violation = Violation::image(Promise::Answers, what, &checked);
                     return Err(finding(&violation, Scene::plain(&self.journal, 0)));
                 }
+                Ok(_) => {}
                 Err(error) => return Err(self.found("checking the image", &error)),
             }
         }
@@ -63,8 +64,8 @@ impl Run<'_> {
         Ok(())
     }
 
-    fn disk(&self) -> &Disk {
-        self.disk.as_ref().expect("the verifier is there between reopens")
+    fn verifier(&self) -> &Verify {
+        self.verify.as_ref().expect("the verifier is there between reopens")
     }
 
     fn perform(&mut self, number: u32, request: Request) -> blk_core::Result<()> {
@@ -73,10 +74,10 @@ impl Run<'_> {
         {
             return Err(Error::NoSpace { what: "larger than this run allows".into() });
         }
-        let disk = self.disk.as_ref().expect("the verifier is there between reopens");
+        let verify = self.verify.as_ref().expect("the verifier is there between reopens").numbered(number);
         let mut counting = Counting::default();
         let executor = &mut self.engine.executor;
-        let replied = executor.execute(disk, number, request, self.geometry.fill_bytes(), &mut counting);
+        let replied = executor.execute(&verify, number, request, self.geometry.fill_bytes(), &mut counting);
         self.engine.stats.add(Counter::BytesRead, counting.bytes_read);
         self.engine.stats.add(Counter::BytesCompared, counting.bytes_read);
         replied.map(drop)

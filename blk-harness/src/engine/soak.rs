@@ -7,7 +7,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::random::Random;
-use blk_core::{Access, Disk, Error, RepairMode};
+use blk_core::{BlockDriver, Disk, Error, RepairMode};
 
 use crate::execute::{Counting, Executor};
 use crate::inspect;
@@ -17,7 +17,7 @@ use crate::report::{Finding, SECTOR_BYTES};
 use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
 use crate::target::{Bench, Target, legal_config};
-use crate::verify::{Numbering, Policy, Verify};
+use crate::verify::{Policy, Verify};
 
 /// Coarsest request alignment: above it no request is short.
 const UNIT_BYTES_MAX: u64 = 64 << 10;
@@ -112,11 +112,11 @@ impl Soak {
         {
             let (reference, test) = (self.bench.reference(), self.bench.test());
             let journal = Arc::clone(&self.journal);
-            let verify = Verify::with_journal(reference, test, Policy::Fail, Numbering::Caller, journal);
+            let verify = Verify::with_journal(reference, test, Policy::Fail, journal);
             let verify = verify.map_err(|error| self.found(&error))?;
-            let disk = Disk::new(verify, Access::ReadWrite);
+            let verify = verify.one_at_a_time();
             for _ in 0..self.options.requests_per_round {
-                let made = self.request(&disk);
+                let made = self.request(&verify);
                 // What both disks refuse is no finding, nor is a difference that is permitted.
                 if let Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) = made {
                     return Err(self.found(&error));
@@ -131,8 +131,8 @@ impl Soak {
     }
 
     #[inline]
-    fn request(&mut self, disk: &Disk) -> Result<(), Error> {
-        let units = disk.size() >> self.unit_shift;
+    fn request(&mut self, verify: &Verify) -> Result<(), Error> {
+        let units = verify.size() >> self.unit_shift;
         let random = self.rng.bits();
         let count = (random >> 8) % UNITS_MAX + 1;
         let first = (random >> 16) % (units - count + 1);
@@ -147,7 +147,8 @@ impl Soak {
         };
         let number = self.journal.enter(request);
         let mut counting = Counting::default();
-        let made = self.executor.execute(disk, number, request, 1 << self.unit_shift, &mut counting);
+        let verify = verify.numbered(number);
+        let made = self.executor.execute(&verify, number, request, 1 << self.unit_shift, &mut counting);
         self.bytes_compared += counting.bytes_read;
         made.map(drop)
     }

@@ -1,12 +1,13 @@
 //! One thread of a session: makes requests, one after another.
 
-use blk_core::{Disk, Error};
+use blk_core::{BlockDriver, Error};
 
 use super::{Counts, Shared, found};
 use crate::execute::{Counting, Executor};
 use crate::generate::Generator;
 use crate::report::Finding;
 use crate::scenario::{Request, Scenario};
+use crate::verify::Verify;
 
 /// Longest zeroes and discard that are generated, bytes: what they leave is read.
 const RANGE_BYTES_MAX: u64 = 4 << 20;
@@ -18,7 +19,7 @@ const TRANSFER_BYTES: u64 = 4 << 20;
 /// One thread of a session.
 #[derive(Debug)]
 pub(super) struct Worker<'a> {
-    disk: &'a Disk,
+    verify: &'a Verify,
     shared: &'a Shared,
     takes: Takes,
     executor: Executor,
@@ -33,8 +34,8 @@ pub(super) struct Takes {
 
 impl<'a> Worker<'a> {
     /// `takes` counts for generated requests alone.
-    pub(super) fn new(disk: &'a Disk, shared: &'a Shared, takes: Takes) -> Self {
-        Self { disk, shared, takes, executor: Executor::in_a_hurry() }
+    pub(super) fn new(verify: &'a Verify, shared: &'a Shared, takes: Takes) -> Self {
+        Self { verify, shared, takes, executor: Executor::in_a_hurry() }
     }
 
     /// Makes generated requests, about `quota` of them.
@@ -67,11 +68,15 @@ impl<'a> Worker<'a> {
             Counts::add(&counts.accepted, 1);
             return Ok(());
         }
+        if self.takes.read_only && request.op().is_some_and(|op| op.needs_write_access()) {
+            return Ok(());
+        }
         touched.add(request);
-        for part in transfers(request, self.disk.size()) {
+        for part in transfers(request, self.verify.size()) {
             let mut counting = Counting::default();
-            let number = journal.next_number();
-            match self.executor.execute(self.disk, number, part, *fill_bytes, &mut counting) {
+            let number = journal.enter(part);
+            let verify = self.verify.numbered(number);
+            match self.executor.execute(&verify, number, part, *fill_bytes, &mut counting) {
                 Ok(_) => {}
                 Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                     return Err(found(journal, "a request", &error));
@@ -86,7 +91,7 @@ impl<'a> Worker<'a> {
 
     /// The range of a request in whole units of the request alignment, so that not all of them are refused.
     fn aligned(&self, request: Request) -> Request {
-        let alignment = self.disk.limits().request_alignment;
+        let alignment = self.verify.limits().request_alignment;
         let align = |offset: &mut u64, length: &mut u64| {
             let end = offset.saturating_add(*length);
             *offset &= !(alignment - 1);

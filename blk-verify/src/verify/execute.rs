@@ -1,14 +1,73 @@
 //! Making one request of both disks, the one under test first.
 
 use blk_core::{
-    Data, DiscardFlags, Disk, Error, Extent, Op, RepairMode, Reply, Result, WriteFlags, ZeroFlags,
+    BlockDriver, Data, DiscardFlags, Disk, Error, Extent, Op, Perform, Preallocation, RepairMode, Reply,
+    Result, WriteFlags, ZeroFlags,
 };
 
 use super::permitted::Permitted;
-use super::{UNREAD, Verify, status};
+use super::{Numbered, UNREAD, Verify, status};
 use blk_core::sync::RangeMode;
 
+/// Like a disk, it refuses what does not lie on the disk.
+impl Perform for Numbered<'_> {
+    fn size(&self) -> u64 {
+        BlockDriver::size(self.verify)
+    }
+
+    fn can_check(&self) -> bool {
+        self.verify.test.as_check().is_some()
+    }
+
+    /// # Errors
+    /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not what the request needs.
+    fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply> {
+        self.verify.execute(self.number, op, data)
+    }
+}
+
 impl Verify {
+    /// Makes `request` of both disks, as the one of stamp number `number`: see [`Verify::numbered`].
+    ///
+    /// # Errors
+    /// As for [`Numbered`].
+    pub fn execute(&self, number: u32, request: Op, data: Data<'_>) -> Result<Reply> {
+        self.refuse_what_proves_nothing()?;
+        self.admit(request)?;
+        self.make(number, request, data)
+    }
+
+    /// Refuses what the front door of a disk refuses.
+    fn admit(&self, request: Op) -> Result<()> {
+        let (size, alignment) = (self.reference.size(), self.alignment);
+        let misaligned = |offset, length| Err(Error::Misaligned { offset, length, alignment });
+        match (request, request.extent()) {
+            (_, Some(Extent { offset, length })) => {
+                if (offset | length) & (alignment - 1) != 0 {
+                    return misaligned(offset, length);
+                }
+                if offset.checked_add(length).is_none_or(|end| end > size) {
+                    return Err(Error::OutOfRange { offset, length, size });
+                }
+                Ok(())
+            }
+            (Op::Resize { size: new, preallocation }, None) => {
+                if new & (alignment - 1) != 0 {
+                    return misaligned(0, new);
+                }
+                if self.as_resize().is_none() {
+                    return Err(Error::unsupported("resize"));
+                }
+                if preallocation != Preallocation::Off && new < size {
+                    let reason = "it needs a disk that becomes larger";
+                    return Err(Error::invalid_option("preallocation", reason));
+                }
+                Ok(())
+            }
+            _ => Ok(()),
+        }
+    }
+
     /// Makes a request whose extent lies on the disk; `number` is what reports call it.
     #[inline]
     pub(super) fn make(&self, number: u32, request: Op, data: Data<'_>) -> Result<Reply> {
