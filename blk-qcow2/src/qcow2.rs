@@ -150,6 +150,10 @@ impl BlockDriver for Qcow2 {
         self.status_of(extent)
     }
 
+    fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        self.statuses_of(extent, runs_max)
+    }
+
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
         self.host_run_of(extent)
     }

@@ -11,8 +11,47 @@ use crate::qcow2::Qcow2;
 impl Qcow2 {
     /// The status of the run at the start of `extent`.
     pub(crate) fn status_of(&self, extent: Extent) -> Result<BlockStatus> {
-        let run = self.run_of(extent)?;
-        let within = self.geometry.in_cluster(GuestOffset::new(extent.offset));
+        Ok(self.status_of_run(extent.offset, self.run_of(extent)?))
+    }
+
+    /// The status of the first runs of `extent`, `runs_max` at most: those that are known at once. The lock is taken once for all.
+    pub(crate) fn statuses_of(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
+        let cached = self.cached_statuses(&self.metadata.read(), extent, runs_max)?;
+        if !cached.is_empty() {
+            return Ok(cached);
+        }
+        let mut metadata = self.metadata.write();
+        metadata.find(extent)?;
+        let cached = self.cached_statuses(&metadata, extent, runs_max)?;
+        assert!(!cached.is_empty(), "what was just found is cached");
+        Ok(cached)
+    }
+
+    /// None if the first is not cached. An error ends the runs: whoever asks on from there meets it.
+    fn cached_statuses(
+        &self,
+        metadata: &Metadata,
+        extent: Extent,
+        runs_max: usize,
+    ) -> Result<Vec<BlockStatus>> {
+        let mut statuses = Vec::new();
+        let mut rest = extent;
+        while !rest.is_empty() && statuses.len() < runs_max {
+            match metadata.lookup(rest) {
+                Ok(Lookup::Found(run)) => {
+                    statuses.push(self.status_of_run(rest.offset, run));
+                    rest = Extent::between(rest.offset + run.length, rest.end());
+                }
+                Err(error) if statuses.is_empty() => return Err(error),
+                Ok(Lookup::NotCached) | Err(_) => break,
+            }
+        }
+        Ok(statuses)
+    }
+
+    /// The status of a run that starts at `offset`.
+    fn status_of_run(&self, offset: u64, run: Run) -> BlockStatus {
+        let within = self.geometry.in_cluster(GuestOffset::new(offset));
         let (allocated, zero, compressed, host) = match run.cluster {
             Cluster::Unallocated => (false, self.backing.is_none(), false, None),
             Cluster::Zero { host, .. } => (true, true, false, host),
@@ -20,7 +59,7 @@ impl Qcow2 {
             Cluster::Compressed(_) => (true, false, true, None),
         };
         let host_offset = host.map(|host| (host + within).get());
-        Ok(BlockStatus { length: run.length, allocated, zero, compressed, host_offset })
+        BlockStatus { length: run.length, allocated, zero, compressed, host_offset }
     }
 
     fn run_of(&self, extent: Extent) -> Result<Run> {

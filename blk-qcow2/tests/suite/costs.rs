@@ -209,3 +209,23 @@ fn caches_keep_what_was_used_last() {
         cost.assert_eq(&visit(tables));
     }
 }
+
+/// All runs that are known without reading a table come in one call, each as it comes by itself.
+#[test]
+fn one_call_tells_all_runs_that_are_known() {
+    let Subject { disk, .. } = Subject::small();
+    for cluster in (0..20).step_by(2) {
+        disk.write(cluster * CLUSTER, &[1; CLUSTER as usize], WriteFlags::default()).unwrap();
+    }
+    let whole = Extent::new(0, disk.size());
+    let runs = disk.block_status_runs(whole, 1000).unwrap();
+    // The last one is what has no table.
+    assert_eq!(runs.len(), 21);
+    assert_eq!(disk.block_status_runs(whole, 7).unwrap(), runs[..7]);
+    let mut at = 0;
+    for run in runs {
+        assert_eq!(disk.block_status(Extent::between(at, whole.end())).unwrap(), run, "at {at}");
+        at += run.length;
+    }
+    assert_eq!(at, disk.size());
+}
