@@ -491,8 +491,9 @@ impl<'a> LaneReader<'a> {
 }
 
 impl Reader for LaneReader<'_> {
-    fn begin(&mut self, _extent: Extent) {
+    fn begin(&mut self, _extent: Extent) -> bool {
         self.issued = self.checker.tick();
+        true
     }
 
     fn end(&mut self, extent: Extent, bytes: &[u8]) {

@@ -27,8 +27,8 @@ pub(crate) enum Reply {
 
 /// Who looks at what is read, transfer by transfer.
 pub(crate) trait Reader {
-    /// This is about to be read.
-    fn begin(&mut self, extent: Extent);
+    /// This is about to be read. Returns whether bytes that the driver leaves out have to show.
+    fn begin(&mut self, extent: Extent) -> bool;
 
     /// It was read.
     fn end(&mut self, extent: Extent, bytes: &[u8]);
@@ -41,7 +41,9 @@ pub(crate) struct Counting {
 }
 
 impl Reader for Counting {
-    fn begin(&mut self, _extent: Extent) {}
+    fn begin(&mut self, _extent: Extent) -> bool {
+        false
+    }
 
     fn end(&mut self, extent: Extent, _bytes: &[u8]) {
         self.bytes_read += extent.length;
@@ -102,9 +104,9 @@ impl Executor {
     fn read(&mut self, disk: &dyn Perform, extent: Extent, reader: &mut dyn Reader) -> Result<()> {
         for part in transfers(disk, extent)? {
             let buf = self.buffer(part.length);
-            // Bytes that the driver leaves out show.
-            buf.fill(UNREAD);
-            reader.begin(part);
+            if reader.begin(part) {
+                buf.fill(UNREAD);
+            }
             disk.perform(Op::Read { extent: part }, Data::Read(buf))?;
             reader.end(part, buf);
         }

@@ -107,7 +107,7 @@ pub(crate) struct Look {
 /// Bytes that are not possible.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Mismatch {
-    /// Where the first of them lies; inside a sector.
+    /// Where their sector lies.
     pub(crate) offset: u64,
     pub(crate) found: Vec<u8>,
     /// Each value that was possible, the latest last; never empty.
@@ -207,9 +207,11 @@ impl Model {
         assert!(extent.end() <= self.size(), "{extent:?} on a disk of {} bytes", self.size());
         let write = Write { value: self.add(extent, source), extent, issued: now };
         self.in_flight.push(write);
-        // What is in flight over a piece is in flight over all of it.
-        self.split(extent.offset);
-        self.split(extent.end());
+        if !extent.is_empty() {
+            // What is in flight over a piece is in flight over all of it.
+            self.split(extent.offset);
+            self.split(extent.end());
+        }
         write
     }
 
@@ -317,20 +319,34 @@ impl Model {
     ) -> Result<std::result::Result<(), Mismatch>> {
         let extent = Extent::new(at, found.len() as u64);
         let (first, end) = self.pieces_of(extent);
-        let is_disturbed = self.in_flight.iter().any(|write| write.extent.overlaps(extent));
-        let is_single = |piece: &Piece| {
-            piece.entries.iter().filter(|entry| entry.superseded > look.issued).nth(1).is_none()
-        };
-        if !is_disturbed && self.is_newest(at, found)? && self.pieces[first..end].iter().all(is_single) {
-            return Ok(Ok(()));
-        }
-        for part in sectors(extent) {
+        // Pieces may be split on the way, but only behind what is still to come.
+        for piece in (first..end).rev() {
+            let part = self.extent_of(piece).intersection(extent);
             let bytes = &found[(part.offset - at) as usize..(part.end() - at) as usize];
-            if let Some(mismatch) = self.look_at_sector(now, look, part, bytes)? {
-                return Ok(Err(mismatch));
+            if self.is_certain(piece, look) && self.is_newest(part.offset, bytes) {
+                continue;
+            }
+            for sector in sectors(part) {
+                let bytes = &bytes[(sector.offset - part.offset) as usize..][..sector.length as usize];
+                if !self.look_at_sector(now, look, sector, bytes)? {
+                    let whole = sector_around(sector.offset).intersection(extent);
+                    let found = &found[(whole.offset - at) as usize..(whole.end() - at) as usize];
+                    return self.mismatch(whole, found, |piece, part| self.candidates(piece, look, part)).map(Err);
+                }
             }
         }
         Ok(Ok(()))
+    }
+
+    /// Whether a look may have found but one value in a piece, and nothing was in flight over it.
+    fn is_certain(&self, piece: usize, look: Look) -> bool {
+        let mut possible = self.pieces[piece].entries.iter().filter(|entry| entry.superseded > look.issued);
+        possible.next().is_some_and(|entry| entry.completed <= look.issued)
+            && possible.next().is_none()
+            && (self.in_flight.is_empty() || {
+                let extent = self.extent_of(piece);
+                !self.in_flight.iter().any(|write| write.extent.overlaps(extent))
+            })
     }
 
     /// Holds `found` against what the live disk shows, with nothing in flight; nothing is settled by it.
@@ -338,12 +354,12 @@ impl Model {
     /// # Errors
     /// Those of the memory for the content.
     pub(crate) fn compare(&self, at: u64, found: &[u8]) -> Result<Option<Mismatch>> {
-        if self.is_newest(at, found)? {
+        if self.is_newest(at, found) {
             return Ok(None);
         }
         for part in sectors(Extent::new(at, found.len() as u64)) {
             let bytes = &found[(part.offset - at) as usize..(part.end() - at) as usize];
-            if self.is_newest(part.offset, bytes)? {
+            if self.is_newest(part.offset, bytes) {
                 continue;
             }
             return self.newest_part(part).map(|expected| {
@@ -383,14 +399,14 @@ impl Model {
         Ok(false)
     }
 
-    /// Judges one sector, or a part of one, that a look has found.
+    /// Judges one sector, or a part of one, that a look has found. Returns whether it is possible.
     fn look_at_sector(
         &mut self,
         now: Time,
         look: Look,
         sector: Extent,
         found: &[u8],
-    ) -> Result<Option<Mismatch>> {
+    ) -> Result<bool> {
         let (first, end) = self.pieces_of(sector);
         for at in (first..end).rev() {
             let part = self.extent_of(at).intersection(sector);
@@ -403,18 +419,18 @@ impl Model {
                 }
             }
             if shown.is_empty() {
-                return self.mismatch(part, bytes, &candidates).map(Some);
+                return Ok(false);
             }
             let is_disturbed = self.in_flight.iter().any(|write| write.extent.overlaps(part))
                 || self.pieces[at].entries.iter().any(|entry| entry.completed > look.issued);
             if !is_disturbed && shown.len() < candidates.len() {
                 self.settle(now, part, &shown);
             }
-            if !is_disturbed && !self.is_newest(part.offset, bytes)? {
+            if !is_disturbed && !self.is_newest(part.offset, bytes) {
                 self.newest.write_at(part.offset, bytes)?;
             }
         }
-        Ok(None)
+        Ok(true)
     }
 
     /// All that a look may have found in piece number `at`, the latest last.
@@ -433,17 +449,36 @@ impl Model {
         }
     }
 
-    fn mismatch(&self, part: Extent, found: &[u8], values: &[Id]) -> Result<Mismatch> {
-        let mut possible = Vec::with_capacity(values.len());
-        for value in values {
-            let mut bytes = vec![0; part.length as usize];
-            self.fill_value(*value, part.offset, &mut bytes)?;
+    /// What is said of a sector that holds what it must not: `values` are those that are possible in a part of a piece, the latest
+    /// last. Where there are several parts, the latest values of all are put together, then those before them.
+    fn mismatch(
+        &self,
+        sector: Extent,
+        found: &[u8],
+        values: impl Fn(usize, Extent) -> Vec<Id>,
+    ) -> Result<Mismatch> {
+        let (first, end) = self.pieces_of(sector);
+        let parts: Vec<(Extent, Vec<Id>)> = (first..end)
+            .map(|piece| {
+                let part = self.extent_of(piece).intersection(sector);
+                (part, values(piece, part))
+            })
+            .collect();
+        let count = parts.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
+        let mut possible = Vec::with_capacity(count);
+        for back in (0..count).rev() {
+            let mut bytes = vec![0; sector.length as usize];
+            for (part, values) in &parts {
+                let value = values[values.len() - 1 - back.min(values.len() - 1)];
+                let range = (part.offset - sector.offset) as usize..(part.end() - sector.offset) as usize;
+                self.fill_value(value, part.offset, &mut bytes[range])?;
+            }
             if possible.last() != Some(&bytes) {
                 possible.push(bytes);
             }
         }
         assert!(!possible.is_empty(), "something is always possible");
-        Ok(Mismatch { offset: part.offset, found: found.to_vec(), possible })
+        Ok(Mismatch { offset: sector.offset, found: found.to_vec(), possible })
     }
 
     fn add(&mut self, extent: Extent, source: Source) -> Id {
@@ -487,16 +522,8 @@ impl Model {
         after
     }
 
-    fn is_newest(&self, at: u64, found: &[u8]) -> Result<bool> {
-        let mut buf = [0; 4096];
-        for (index, part) in found.chunks(buf.len()).enumerate() {
-            let newest = &mut buf[..part.len()];
-            self.newest.read_at(at + (index * 4096) as u64, newest)?;
-            if newest != part {
-                return Ok(false);
-            }
-        }
-        Ok(true)
+    fn is_newest(&self, at: u64, found: &[u8]) -> bool {
+        self.newest.holds(at, found)
     }
 
     fn newest_part(&self, part: Extent) -> Result<Vec<u8>> {
@@ -508,6 +535,11 @@ impl Model {
     fn make_newest(&mut self, value: Id, extent: Extent) -> Result<()> {
         self.write_value(value, extent, &self.newest)
     }
+}
+
+/// The sector in which `at` lies.
+fn sector_around(at: u64) -> Extent {
+    Extent::new(at / SECTOR_BYTES * SECTOR_BYTES, SECTOR_BYTES)
 }
 
 /// The sectors of `extent`, the first and the last as far as it covers them.

@@ -24,7 +24,7 @@ use crate::scenario::{Request, Turn};
 const PIECE_BYTES: u64 = 64 << 10;
 
 /// Disks up to this size are compared whole; of larger ones, what was touched.
-const WHOLE_COMPARE_BYTES_MAX: u64 = 64 << 20;
+const WHOLE_COMPARE_BYTES_MAX: u64 = 512 << 10;
 
 /// A disk under test while a scenario runs on it.
 #[derive(Debug)]
@@ -39,6 +39,7 @@ pub(crate) struct Run<'a> {
     pub(crate) places: Vec<Request>,
     /// What the last request has left open and was read.
     pub(crate) settled: Vec<Extent>,
+    buffer: Vec<u8>,
 }
 
 /// Makes requests as lane number `lane`, until there are no more. `begins` hears of each before it is made.
@@ -70,7 +71,7 @@ impl<'a> Run<'a> {
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
         let (places, settled) = (Vec::new(), Vec::new());
         let executor = Executor::default();
-        Self { images, host, checker: Arc::new(checker), disk: None, executor, places, settled }
+        Self { images, host, checker: Arc::new(checker), disk: None, executor, places, settled, buffer: Vec::new() }
     }
 
     /// Lets operations of the storage count, and fail, while `run` runs.
@@ -147,7 +148,7 @@ impl<'a> Run<'a> {
             self.host.forget_touched();
         }
         // What cannot be read is found by the run that judges.
-        let _ = read_parts(&disk, settled, &mut |_, _| Ok(()));
+        let _ = read_parts(&disk, settled, &mut self.buffer, &mut |_, _| Ok(()));
         Ok(())
     }
 
@@ -242,7 +243,7 @@ impl<'a> Run<'a> {
     pub(crate) fn observe(&mut self, parts: &[Extent]) -> Kept {
         let Some(disk) = self.disk.clone() else { return Ok(()) };
         let checker = Arc::clone(&self.checker);
-        match read_parts(&disk, parts, &mut |at, found| checker.observe(checker.now(), at, found)) {
+        match read_parts(&disk, parts, &mut self.buffer, &mut |at, found| checker.observe(checker.now(), at, found)) {
             Err(Trouble::Unread(error)) => self.unreadable(&error),
             Err(Trouble::Broken(violation)) => Err(violation),
             Ok(()) => Ok(()),
@@ -341,7 +342,7 @@ impl<'a> Run<'a> {
         let adopted = self.checker.model(|model, now| model.adopt_size(now, size));
         adopted.map_err(|error| Violation::memory(&error))?;
         let (checker, parts) = (Arc::clone(&self.checker), self.parts());
-        let adopted = read_parts(&disk, &parts, &mut |at, found| {
+        let adopted = read_parts(&disk, &parts, &mut self.buffer, &mut |at, found| {
             let adopted = checker.model(|model, now| model.adopt(now, at, found));
             adopted.map_err(|error| Violation::memory(&error))?.map_err(|mismatch| {
                 let what =
@@ -365,7 +366,7 @@ impl<'a> Run<'a> {
             let what = format!("the disk has {} bytes, expected are {size}", disk.size());
             return Err(Violation::new(promise, what));
         }
-        let compared = read_parts(disk, &self.parts(), &mut |at, found| {
+        let compared = read_parts(disk, &self.parts(), &mut Vec::new(), &mut |at, found| {
             let mismatch = self.checker.model(|model, _| model.compare(at, found));
             match mismatch.map_err(|error| Violation::memory(&error))? {
                 Some(mismatch) => Err(Violation::bytes(promise, what, mismatch)),
@@ -389,6 +390,7 @@ enum Trouble {
 fn read_parts(
     disk: &Disk,
     parts: &[Extent],
+    buf: &mut Vec<u8>,
     judge: &mut dyn FnMut(u64, &[u8]) -> Kept,
 ) -> Result<(), Trouble> {
     let alignment = disk.limits().request_alignment.max(SECTOR_BYTES);
@@ -398,7 +400,10 @@ fn read_parts(
     } else {
         disk.size()
     };
-    let mut buf = vec![0; PIECE_BYTES.max(alignment).min(size.next_multiple_of(alignment)) as usize];
+    let length = PIECE_BYTES.max(alignment).min(size.next_multiple_of(alignment)) as usize;
+    if buf.len() < length {
+        buf.resize(length, 0);
+    }
     for part in parts {
         let end = part.end().next_multiple_of(alignment).min(size);
         let mut at = (part.offset & !(alignment - 1)).min(end);

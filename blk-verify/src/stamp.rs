@@ -66,6 +66,20 @@ pub fn fill(buf: &mut [u8], address: u64, number: u32) {
     last.copy_from_slice(&word(number, at).to_le_bytes()[..length]);
 }
 
+/// Whether `found`, which lies at disk address `address` (bytes), holds the stamps of request `number`.
+pub fn matches(found: &[u8], address: u64, number: u32) -> bool {
+    let head = found.len().min((address.wrapping_neg() % 8) as usize);
+    let (first, rest) = found.split_at(head);
+    let (words, last) = rest.as_chunks::<8>();
+    let within = (address % 8) as usize;
+    let start = address + head as u64;
+    let end = start + 8 * words.len() as u64;
+    let is_word = |(at, found): (usize, &[u8; 8])| *found == word(number, start + 8 * at as u64).to_le_bytes();
+    (first.is_empty() || *first == word(number, address).to_le_bytes()[within..within + first.len()])
+        && words.iter().enumerate().all(is_word)
+        && *last == word(number, end).to_le_bytes()[..last.len()]
+}
+
 /// Fills `buf` with the stamps of initial content of layer `layer`, at most 255.
 pub fn fill_initial(buf: &mut [u8], address: u64, layer: u8) {
     fill(buf, address, INITIAL + u32::from(layer));
@@ -100,6 +114,12 @@ mod tests {
             let mut part = vec![0; length];
             fill(&mut part, 8192 + start as u64, 17);
             assert_eq!(part, whole[start..start + length], "{start} {length}");
+            assert!(matches(&part, 8192 + start as u64, 17) && !matches(&part, 8192 + start as u64, 18));
+            for at in [0, length / 2, length - 1] {
+                part[at] ^= 1;
+                assert!(!matches(&part, 8192 + start as u64, 17), "{start} {length} {at}");
+                part[at] ^= 1;
+            }
         }
         let origin = decode(whole[24..32].try_into().unwrap(), 1 << 20);
         assert_eq!(origin, Some(Origin { writer: Writer::Request(17), address: 8192 + 24 }));

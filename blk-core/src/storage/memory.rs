@@ -84,6 +84,21 @@ impl MemoryStorage {
         Self { pages: RwLock::new(self.pages.read().clone()), capacity_bytes: self.capacity_bytes }
     }
 
+    /// Whether the bytes from `offset` on are those of `expected`; past the end there are zeroes. Nothing is copied.
+    pub fn holds(&self, offset: u64, expected: &[u8]) -> bool {
+        let pages = self.pages.read();
+        let mut is_same = true;
+        for_each_page(offset, expected.len(), |index, within, part| {
+            let expected = &expected[part];
+            is_same = is_same
+                && match pages.page(index) {
+                    Some(page) => page[within..within + expected.len()] == *expected,
+                    None => crate::bytes::is_zero(expected),
+                };
+        });
+        is_same
+    }
+
     fn check_capacity(&self, end: u64) -> Result<()> {
         match self.capacity_bytes {
             Some(capacity) if end > capacity => {
@@ -367,6 +382,24 @@ mod tests {
         storage.write_zeroes_at(Extent::new(10, 190)).unwrap();
         assert_eq!(storage.len().unwrap(), 200);
         assert_eq!((byte_at(&storage, 9), byte_at(&storage, 10)), (1, 0));
+    }
+
+    #[test]
+    fn what_it_holds_is_what_it_reads() {
+        let memory = MemoryStorage::new();
+        memory.write_at(4090, &[7; 12]).unwrap();
+        for (offset, length) in [(0, 1), (4089, 1), (4089, 14), (4090, 12), (4096, 6), (4102, 9000), (9, 0)] {
+            let mut bytes = vec![0; length];
+            memory.read_at(offset, &mut bytes).unwrap();
+            assert!(memory.holds(offset, &bytes), "{offset} {length}");
+            for at in [0, length / 2, length.saturating_sub(1)] {
+                if let Some(byte) = bytes.get_mut(at) {
+                    *byte ^= 1;
+                    assert!(!memory.holds(offset, &bytes), "{offset} {length} {at}");
+                    bytes[at] ^= 1;
+                }
+            }
+        }
     }
 
     #[test]

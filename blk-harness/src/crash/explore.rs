@@ -14,7 +14,7 @@ use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
 use crate::judge::{Analysis, Depth, Judge};
-use crate::model::{Model, Time, fill, is_fua};
+use crate::model::{Model, Time, is_fua};
 use crate::promise::{Promise, Violation};
 use crate::report::{self, Finding, OriginClass};
 use crate::run::Run;
@@ -222,22 +222,16 @@ impl<'a> Explorer<'a> {
     ) -> Result<Option<Box<Finding>>> {
         let record = &history.records[index];
         let is_done = record.ended == Ended::Done;
-        let range = record.changes.offset as usize..record.changes.end() as usize;
         match record.request {
             Request::Resize { size } if is_done => self.shadow.resize(size as usize, 0),
-            _ if record.changes.is_empty() || range.end > self.shadow.len() => {}
-            Request::Write { .. } | Request::WriteCompressed { .. } if is_done => {
-                let fill_bytes = self.images.fill_bytes();
-                let address = record.changes.offset;
-                fill(&mut self.shadow[range], address, record.number, record.request, fill_bytes);
+            Request::Resize { .. } => {}
+            _ if record.changes.end() > self.shadow.len() as u64 => {}
+            _ => {
+                // Before the next request begins, a look has settled what this one has left open.
+                let next = history.records.get(index + 1).map_or(Time::MAX - 1, |next| next.issued);
+                let time = if record.met.is_empty() { next } else { record.completed };
+                history.model.show(record.changes, time, &mut self.shadow, &mut self.doubtful)?;
             }
-            Request::WriteZeroes { .. } if is_done => self.shadow[range].fill(0),
-            _ => {}
-        }
-        let is_certain =
-            is_done && record.met.is_empty() && !matches!(record.request, Request::Discard { .. });
-        if !is_certain {
-            self.doubtful.add(units(record.changes, SECTOR_BYTES));
         }
         match record.request {
             Request::Flush if is_done => {

@@ -59,6 +59,34 @@ impl Model {
         })
     }
 
+    /// Writes to `shadow` what the disk shows in `extent` at `time`, and adds to `doubtful` the sectors in which that may be one thing
+    /// or another.
+    ///
+    /// # Errors
+    /// Those of the memory for the content.
+    pub(crate) fn show(
+        &self,
+        extent: Extent,
+        time: Time,
+        shadow: &mut [u8],
+        doubtful: &mut Ranges,
+    ) -> Result<()> {
+        let (first, end) = self.pieces_of(extent);
+        for piece in first..end {
+            let part = self.extent_of(piece).intersection(extent);
+            let is_there = |entry: &&Entry| entry.completed <= time && entry.superseded > time;
+            let mut there = self.pieces[piece].entries.iter().filter(is_there);
+            match (there.next(), there.next()) {
+                (Some(entry), None) => {
+                    let range = part.offset as usize..part.end() as usize;
+                    self.fill_value(entry.value, part.offset, &mut shadow[range])?;
+                }
+                _ => doubtful.add(part.offset / SECTOR_BYTES..part.end().div_ceil(SECTOR_BYTES)),
+            }
+        }
+        Ok(())
+    }
+
     /// Takes over the size that the disk has after its handle was lost at `now`.
     ///
     /// # Errors
@@ -137,11 +165,8 @@ impl Model {
             let values = chosen.iter().map(|entry: &Entry| entry.value);
             return Ok(Ok(parts.into_iter().zip(values).collect()));
         }
-        let wrong = parts.iter().find(|part| part.shown.is_empty()).unwrap_or(&parts[0]);
-        let left = self.left_at(wrong.piece, wrong.extent, time);
-        let values: Vec<Id> = left.map(|entry| entry.value).collect();
-        let bytes = &found[(wrong.extent.offset - sector.offset) as usize..][..wrong.extent.length as usize];
-        self.mismatch(wrong.extent, bytes, &values).map(Err)
+        let left = |piece, part| self.left_at(piece, part, time).map(|entry| entry.value).collect();
+        self.mismatch(sector, found, left).map(Err)
     }
 
     /// What a crash at `time` may leave in `part` of a piece, the latest last: what is in flight too.

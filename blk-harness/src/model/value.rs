@@ -1,5 +1,6 @@
 //! The bytes of a value, made again whenever they are asked for.
 
+use blk_core::bytes::is_zero;
 use blk_core::{Extent, MemoryStorage, Result, Storage};
 
 use super::{Id, Model};
@@ -61,8 +62,13 @@ fn keep_first_quarters(buf: &mut [u8], address: u64, whole: Extent, unit_bytes: 
 impl Model {
     /// Whether a value shows `found` from `at` on.
     pub(super) fn shows(&self, value: Id, at: u64, found: &[u8]) -> Result<bool> {
-        if self.values[value as usize].source == Source::Zeroes {
-            return Ok(found.iter().all(|byte| *byte == 0));
+        match self.values[value as usize].source {
+            Source::Zeroes => return Ok(is_zero(found)),
+            Source::Initial => return Ok(self.initial.holds(at, found)),
+            Source::Request(number, Request::Write { fill: Fill::Stamp, .. }) => {
+                return Ok(stamp::matches(found, at, number));
+            }
+            Source::Request(..) => {}
         }
         let mut bytes = [0; 512];
         let mut small;
