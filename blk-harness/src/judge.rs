@@ -13,7 +13,8 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use blk_core::{Disk, MemoryStorage, Storage};
+use blk_core::bytes::is_zero;
+use blk_core::{Disk, Extent, MemoryStorage, Storage};
 use blk_sim::{Change, Durability, Host, Operation, SECTOR_BYTES, Settings, States};
 
 use crate::follow_up::{FIRST_NUMBER, FollowUps};
@@ -22,7 +23,7 @@ use crate::inspect::{leaks, repair};
 use crate::journal::Journal;
 use crate::model::{Mismatch, Model};
 use crate::promise::{Kept, Promise, Violation};
-use crate::run::Run;
+use crate::run::{Run, Scratch, Trouble, read_parts};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics};
 
@@ -30,11 +31,18 @@ use crate::statistics::{Counter, Statistics};
 const RECOVERY_STATES_MAX: usize = 256;
 const RECOVERY_STATES_PER_OPERATION: usize = 32;
 
+/// The bytes of a whole disk.
+#[derive(Debug, Default)]
+pub(crate) struct Content {
+    pub(crate) bytes: MemoryStorage,
+    pub(crate) size: u64,
+}
+
 /// What an image was found to be.
 #[derive(Debug, Default)]
 pub(crate) struct Analysis {
     /// What the disk shows, all of it.
-    pub(crate) content: Vec<u8>,
+    pub(crate) content: Content,
     pub(crate) leaks: u64,
     /// What is wrong with it whatever was asked before.
     pub(crate) violation: Option<Box<Violation>>,
@@ -49,6 +57,7 @@ pub(crate) struct Judge<'a> {
     /// One image in so many gets follow-up requests, by its hash.
     pub(crate) follow_up_one_in: u64,
     pub(crate) stats: &'a mut Statistics,
+    pub(crate) scratch: &'a mut Scratch,
 }
 
 /// Whether a recovery that writes is to be crashed too.
@@ -71,7 +80,7 @@ impl Judge<'_> {
         let disk = self.open(host.clone())?;
         let recovery = host.take_log();
         host.stop_logging();
-        analysis.content = read_twice(&disk)?;
+        analysis.content = self.read_twice(&disk)?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
         if depth == Depth::First && recovery.iter().any(|operation| operation.change != Change::Sync) {
             self.stats.add(Counter::Recoveries, 1);
@@ -82,7 +91,7 @@ impl Judge<'_> {
             let disk = self.open(host)?;
             repair(&disk)?;
             self.stats.add(Counter::Repairs, 1);
-            same(&disk, &analysis.content, Promise::Repair, "a repair changes what the guest sees")?;
+            self.same(&disk, &analysis.content, Promise::Repair, "a repair changes what the guest sees")?;
         }
         if (hash >> 32).is_multiple_of(self.follow_up_one_in) {
             self.follow_up(disk, host, analysis, hash)?;
@@ -97,7 +106,7 @@ impl Judge<'_> {
     }
 
     /// Crashes the recovery `log` of `image` at each of its operations: what is left recovers to the same `content`.
-    fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &[u8]) -> Kept {
+    fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &Content) -> Kept {
         let memory = |error| Violation::memory(&error);
         let mut durability = Durability::hashing(image.duplicate(), SECTOR_BYTES).map_err(memory)?;
         let mut left = RECOVERY_STATES_MAX;
@@ -124,10 +133,8 @@ impl Judge<'_> {
                     let what = format!("{} ({})", violation.what, violation.promise.name());
                     return Err(Box::new(Violation { what, ..*violation }).of(Promise::Recovery).note(note));
                 }
-                if let Some(mismatch) = first_mismatch(content, &analysis.content, 0) {
-                    let what = "after a second crash, during recovery, the guest sees other bytes";
-                    return Err(Violation::bytes(Promise::Recovery, what, mismatch).note(note));
-                }
+                let what = "after a second crash, during recovery, the guest sees other bytes";
+                content.compare(&analysis.content, what).map_err(|violation| violation.note(note))?;
             }
         }
         Ok(())
@@ -135,14 +142,17 @@ impl Judge<'_> {
 
     /// Goes on using the disk: this is what shows a cluster that is in use and counted as free.
     fn follow_up(&mut self, disk: Disk, host: Arc<Host>, analysis: &Analysis, hash: u64) -> Kept {
-        let initial = Arc::new(MemoryStorage::from_bytes(&analysis.content));
-        let size = analysis.content.len() as u64;
+        let initial = Arc::new(analysis.content.bytes.duplicate());
+        let size = analysis.content.size;
         let model = Model::new(initial, size, self.images.fill_bytes(), false);
         let mut run = Run::new(self.images, host, Arc::clone(self.journal), model, 1);
+        std::mem::swap(&mut run.scratch, self.scratch);
         run.disk = Some(Arc::new(disk));
         let requests = self.follow_ups.requests(hash);
         self.stats.add(Counter::FollowUps, requests.len() as u64);
-        follow(&mut run, FIRST_NUMBER, requests)?;
+        let followed = follow(&mut run, FIRST_NUMBER, requests);
+        std::mem::swap(&mut run.scratch, self.scratch);
+        followed?;
         let Some(disk) = &run.disk else { return Ok(()) };
         let leaks = leaks(disk, Promise::Works, "after follow-up requests")?;
         if leaks > analysis.leaks {
@@ -163,44 +173,72 @@ pub(crate) fn follow(run: &mut Run<'_>, first_number: u32, requests: &[Request])
     flushed.and_then(|_| run.observe_all()).map_err(|violation| violation.of(Promise::Works))
 }
 
-/// What the disk shows, the same in two readings.
-fn read_twice(disk: &Disk) -> Kept<Vec<u8>> {
-    let mut content = vec![crate::verify::UNREAD; disk.size() as usize];
-    disk.read(0, &mut content).map_err(|error| unreadable(&error))?;
-    same(disk, &content, Promise::Stable, "reading twice gives different bytes")?;
-    Ok(content)
+impl Judge<'_> {
+    /// What the disk shows, the same in two readings.
+    fn read_twice(&mut self, disk: &Disk) -> Kept<Content> {
+        let content = Content { bytes: MemoryStorage::new(), size: disk.size() };
+        let memory = |error| Violation::memory(&error);
+        content.bytes.set_len(content.size).map_err(memory)?;
+        self.read(disk, &mut |at, found| {
+            // Zeroes take no memory.
+            if is_zero(found) { Ok(()) } else { content.bytes.write_at(at, found).map_err(memory) }
+        })?;
+        self.same(disk, &content, Promise::Stable, "reading twice gives different bytes")?;
+        Ok(content)
+    }
+
+    /// Holds a whole disk against `content`.
+    fn same(&mut self, disk: &Disk, content: &Content, promise: Promise, what: &'static str) -> Kept {
+        if disk.size() != content.size {
+            let what = format!("{what}: {} bytes and {}", content.size, disk.size());
+            return Err(Violation::new(promise, what));
+        }
+        self.read(disk, &mut |at, found| match content.first_mismatch(at, found)? {
+            Some(mismatch) => Err(Violation::bytes(promise, what, mismatch)),
+            None => Ok(()),
+        })
+    }
+
+    /// Reads all of a disk, in pieces that stay in the processor's cache.
+    fn read(&mut self, disk: &Disk, judge: &mut dyn FnMut(u64, &[u8]) -> Kept) -> Kept {
+        let whole = Extent::new(0, disk.size());
+        read_parts(disk, &[whole], &mut self.scratch.buffer, judge).map_err(|trouble| match trouble {
+            Trouble::Unread(error) => unreadable(&error),
+            Trouble::Broken(violation) => violation,
+        })
+    }
 }
 
-/// Holds a whole disk against `content`, in pieces that stay in the processor's cache.
-fn same(disk: &Disk, content: &[u8], promise: Promise, what: &'static str) -> Kept {
-    const PIECE_BYTES: usize = 64 << 10;
-    if disk.size() != content.len() as u64 {
-        let what = format!("{what}: {} bytes and {}", content.len(), disk.size());
-        return Err(Violation::new(promise, what));
+impl Content {
+    /// The first sector in which `found`, which lies at `at`, differs.
+    fn first_mismatch(&self, at: u64, found: &[u8]) -> Kept<Option<Mismatch>> {
+        if self.bytes.holds(at, found) {
+            return Ok(None);
+        }
+        for (sector, found) in found.chunks(SECTOR_BYTES as usize).enumerate() {
+            let offset = at + sector as u64 * SECTOR_BYTES;
+            if !self.bytes.holds(offset, found) {
+                let mut expected = vec![0; found.len()];
+                let read = self.bytes.read_at(offset, &mut expected);
+                read.map_err(|error| Violation::memory(&error))?;
+                return Ok(Some(Mismatch { offset, found: found.to_vec(), possible: vec![expected] }));
+            }
+        }
+        Ok(None)
     }
-    let mut found = vec![0; PIECE_BYTES.min(content.len())];
-    for (index, expected) in content.chunks(PIECE_BYTES).enumerate() {
-        let (offset, found) = ((index * PIECE_BYTES) as u64, &mut found[..expected.len()]);
-        found.fill(crate::verify::UNREAD);
-        disk.read(offset, found).map_err(|error| unreadable(&error))?;
-        if let Some(mismatch) = first_mismatch(expected, found, offset) {
-            return Err(Violation::bytes(promise, what, mismatch));
+
+    /// Whether what a recovery came to after a second crash is this.
+    fn compare(&self, other: &Self, what: &'static str) -> Kept {
+        if self.size != other.size {
+            let what = format!("{what}: {} bytes, not {}", other.size, self.size);
+            return Err(Violation::new(Promise::Recovery, what));
+        }
+        let bytes = other.bytes.to_bytes(other.size).map_err(|error| Violation::memory(&error))?;
+        match self.first_mismatch(0, &bytes)? {
+            Some(mismatch) => Err(Violation::bytes(Promise::Recovery, what, mismatch)),
+            None => Ok(()),
         }
     }
-    Ok(())
-}
-
-/// The first sector in which two contents differ, which begin at `offset`; all of the shorter one if it ends there.
-fn first_mismatch(expected: &[u8], found: &[u8], offset: u64) -> Option<Mismatch> {
-    if expected == found {
-        return None;
-    }
-    let common = expected.len().min(found.len());
-    let at = (0..common).find(|at| expected[*at] != found[*at]).unwrap_or(common);
-    let start = at / SECTOR_BYTES as usize * SECTOR_BYTES as usize;
-    let end = (start + SECTOR_BYTES as usize).min(common.max(start));
-    let (found, possible) = (found[start..end].to_vec(), vec![expected[start..end].to_vec()]);
-    Some(Mismatch { offset: offset + start as u64, found, possible })
 }
 
 fn unreadable(error: &blk_core::Error) -> Box<Violation> {

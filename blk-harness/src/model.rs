@@ -26,6 +26,8 @@ use std::sync::Arc;
 
 use blk_core::{Extent, MemoryStorage, Result, Storage};
 
+use smallvec::{SmallVec, smallvec};
+
 use crate::report::SECTOR_BYTES;
 use crate::scenario::Request;
 use sizes::Sizes;
@@ -65,11 +67,14 @@ impl Entry {
     }
 }
 
+/// Most pieces have one value, and had one before.
+type Entries = SmallVec<[Entry; 2]>;
+
 /// A part of the disk all of whose sectors may hold the same values, the latest last. It reaches up to the next piece.
 #[derive(Debug, Clone)]
 struct Piece {
     start: u64,
-    entries: Vec<Entry>,
+    entries: Entries,
 }
 
 impl Piece {
@@ -157,7 +162,7 @@ impl Model {
             initial,
             fill_bytes,
             values: vec![value],
-            pieces: vec![Piece { start: 0, entries: vec![entry] }],
+            pieces: vec![Piece { start: 0, entries: smallvec![entry] }],
             in_flight: Vec::new(),
             sizes: Sizes::new(size),
             keeps_past,
@@ -276,7 +281,7 @@ impl Model {
         if size > reached {
             let value = self.add(Extent::between(reached, size), Source::Zeroes);
             let entry = Entry { value, issued: now, completed: now, superseded: NEVER, gone: NEVER };
-            let piece = Piece { start: reached, entries: vec![entry] };
+            let piece = Piece { start: reached, entries: smallvec![entry] };
             // A disk of no bytes had one empty piece.
             self.pieces.retain(|piece| piece.start < reached);
             self.pieces.push(piece);
@@ -331,7 +336,9 @@ impl Model {
                 if !self.look_at_sector(now, look, sector, bytes)? {
                     let whole = sector_around(sector.offset).intersection(extent);
                     let found = &found[(whole.offset - at) as usize..(whole.end() - at) as usize];
-                    return self.mismatch(whole, found, |piece, part| self.candidates(piece, look, part)).map(Err);
+                    return self
+                        .mismatch(whole, found, |piece, part| self.candidates(piece, look, part))
+                        .map(Err);
                 }
             }
         }
@@ -400,13 +407,7 @@ impl Model {
     }
 
     /// Judges one sector, or a part of one, that a look has found. Returns whether it is possible.
-    fn look_at_sector(
-        &mut self,
-        now: Time,
-        look: Look,
-        sector: Extent,
-        found: &[u8],
-    ) -> Result<bool> {
+    fn look_at_sector(&mut self, now: Time, look: Look, sector: Extent, found: &[u8]) -> Result<bool> {
         let (first, end) = self.pieces_of(sector);
         for at in (first..end).rev() {
             let part = self.extent_of(at).intersection(sector);

@@ -34,12 +34,19 @@ pub(crate) struct Run<'a> {
     pub(crate) checker: Arc<Checker>,
     /// None after an open that failed because of the storage, and where the handle was given up.
     pub(crate) disk: Option<Arc<Disk>>,
-    pub(crate) executor: Executor,
+    pub(crate) scratch: Scratch,
     /// Requests whose surroundings are compared where the disk is too large to be compared whole.
     pub(crate) places: Vec<Request>,
     /// What the last request has left open and was read.
     pub(crate) settled: Vec<Extent>,
-    buffer: Vec<u8>,
+}
+
+/// Buffers that are kept between runs.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    executor: Executor,
+    /// For what is read in order to be judged.
+    pub(crate) buffer: Vec<u8>,
 }
 
 /// Makes requests as lane number `lane`, until there are no more. `begins` hears of each before it is made.
@@ -70,8 +77,8 @@ impl<'a> Run<'a> {
     ) -> Self {
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
         let (places, settled) = (Vec::new(), Vec::new());
-        let executor = Executor::default();
-        Self { images, host, checker: Arc::new(checker), disk: None, executor, places, settled, buffer: Vec::new() }
+        let scratch = Scratch::default();
+        Self { images, host, checker: Arc::new(checker), disk: None, scratch, places, settled }
     }
 
     /// Lets operations of the storage count, and fail, while `run` runs.
@@ -116,7 +123,7 @@ impl<'a> Run<'a> {
         let fill_bytes = self.images.fill_bytes();
         self.host.watch(true);
         let mut reader = LaneReader::new(&self.checker, begun.number);
-        let replied = self.executor.execute(&*disk, begun.number, request, fill_bytes, &mut reader);
+        let replied = self.scratch.executor.execute(&*disk, begun.number, request, fill_bytes, &mut reader);
         self.host.watch(false);
         let ended = self.checker.end(0, disk.size(), replied);
         self.checker.take_violation()?;
@@ -142,13 +149,13 @@ impl<'a> Run<'a> {
         let fill_bytes = self.images.fill_bytes();
         self.host.watch(true);
         let mut reader = Counting::default();
-        let replied = self.executor.execute(&*disk, number, request, fill_bytes, &mut reader);
+        let replied = self.scratch.executor.execute(&*disk, number, request, fill_bytes, &mut reader);
         self.host.watch(false);
         if request == Request::Flush && replied.is_ok() {
             self.host.forget_touched();
         }
         // What cannot be read is found by the run that judges.
-        let _ = read_parts(&disk, settled, &mut self.buffer, &mut |_, _| Ok(()));
+        let _ = read_parts(&disk, settled, &mut self.scratch.buffer, &mut |_, _| Ok(()));
         Ok(())
     }
 
@@ -243,7 +250,9 @@ impl<'a> Run<'a> {
     pub(crate) fn observe(&mut self, parts: &[Extent]) -> Kept {
         let Some(disk) = self.disk.clone() else { return Ok(()) };
         let checker = Arc::clone(&self.checker);
-        match read_parts(&disk, parts, &mut self.buffer, &mut |at, found| checker.observe(checker.now(), at, found)) {
+        match read_parts(&disk, parts, &mut self.scratch.buffer, &mut |at, found| {
+            checker.observe(checker.now(), at, found)
+        }) {
             Err(Trouble::Unread(error)) => self.unreadable(&error),
             Err(Trouble::Broken(violation)) => Err(violation),
             Ok(()) => Ok(()),
@@ -342,7 +351,7 @@ impl<'a> Run<'a> {
         let adopted = self.checker.model(|model, now| model.adopt_size(now, size));
         adopted.map_err(|error| Violation::memory(&error))?;
         let (checker, parts) = (Arc::clone(&self.checker), self.parts());
-        let adopted = read_parts(&disk, &parts, &mut self.buffer, &mut |at, found| {
+        let adopted = read_parts(&disk, &parts, &mut self.scratch.buffer, &mut |at, found| {
             let adopted = checker.model(|model, now| model.adopt(now, at, found));
             adopted.map_err(|error| Violation::memory(&error))?.map_err(|mismatch| {
                 let what =
@@ -381,13 +390,13 @@ impl<'a> Run<'a> {
 }
 
 /// Why reading ended.
-enum Trouble {
+pub(crate) enum Trouble {
     Unread(blk_core::Error),
     Broken(Box<Violation>),
 }
 
 /// Reads these parts of a disk in pieces, as whole units of what it takes, and has each judged.
-fn read_parts(
+pub(crate) fn read_parts(
     disk: &Disk,
     parts: &[Extent],
     buf: &mut Vec<u8>,

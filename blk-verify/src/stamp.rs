@@ -74,7 +74,8 @@ pub fn matches(found: &[u8], address: u64, number: u32) -> bool {
     let within = (address % 8) as usize;
     let start = address + head as u64;
     let end = start + 8 * words.len() as u64;
-    let is_word = |(at, found): (usize, &[u8; 8])| *found == word(number, start + 8 * at as u64).to_le_bytes();
+    let is_word =
+        |(at, found): (usize, &[u8; 8])| *found == word(number, start + 8 * at as u64).to_le_bytes();
     (first.is_empty() || *first == word(number, address).to_le_bytes()[within..within + first.len()])
         && words.iter().enumerate().all(is_word)
         && *last == word(number, end).to_le_bytes()[..last.len()]

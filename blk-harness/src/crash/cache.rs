@@ -27,7 +27,7 @@ impl AnalysisCache {
 
     /// Keeps one that is not kept yet. All others go if there is no room for it.
     pub(super) fn keep(&mut self, hash: u64, analysis: Analysis) {
-        let bytes = analysis.content.len();
+        let bytes = analysis.content.size as usize;
         if self.bytes + bytes > BYTES_MAX {
             self.analyses.clear();
             self.bytes = 0;
@@ -40,9 +40,10 @@ impl AnalysisCache {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::judge::Content;
 
     fn analysis(bytes: usize) -> Analysis {
-        Analysis { content: vec![0; bytes], ..Analysis::default() }
+        Analysis { content: Content { size: bytes as u64, ..Content::default() }, ..Analysis::default() }
     }
 
     #[test]

@@ -13,11 +13,11 @@ use crate::explain::{self, Scene};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
-use crate::judge::{Analysis, Depth, Judge};
+use crate::judge::{Analysis, Content, Depth, Judge};
 use crate::model::{Model, Time, is_fua};
 use crate::promise::{Promise, Violation};
 use crate::report::{self, Finding, OriginClass};
-use crate::run::Run;
+use crate::run::{Run, Scratch};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics, Tally};
 
@@ -122,6 +122,7 @@ pub(crate) struct Explorer<'a> {
     stats: &'a mut Statistics,
     place: &'a mut Place,
     cache: AnalysisCache,
+    scratch: Scratch,
     states_left: u64,
     /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
     stride: u64,
@@ -164,6 +165,7 @@ impl<'a> Explorer<'a> {
             stats,
             place,
             cache: AnalysisCache::default(),
+            scratch: Scratch::default(),
             states_left: states,
             stride: (SPREAD_STATES / states.max(1)).max(1),
             rare: HashMap::new(),
@@ -333,6 +335,7 @@ impl<'a> Explorer<'a> {
                 follow_ups: self.follow_ups,
                 follow_up_one_in: self.options.follow_up_one_in,
                 stats: self.stats,
+                scratch: &mut self.scratch,
             };
             let analysis = judge.analyse(&image, hash, Depth::First);
             self.cache.keep(hash, analysis);
@@ -363,7 +366,7 @@ impl<'a> Explorer<'a> {
         analysis: &Analysis,
         time: Time,
     ) -> Result<Option<Box<Violation>>> {
-        let size = analysis.content.len() as u64;
+        let size = analysis.content.size;
         let sizes = model.sizes_after_crash(time);
         if !sizes.contains(&size) {
             let what = format!("the disk has {size} bytes, allowed are {sizes:?}");
@@ -375,7 +378,10 @@ impl<'a> Explorer<'a> {
             let note = format!("{} leaks, {touched} clusters touched", analysis.leaks);
             return Ok(Some(Violation::new(Promise::Leaks, what).note(note)));
         }
-        let judged = model.judge_crash(&analysis.content, time, &self.shadow, &self.doubtful)?;
+        let judged = {
+            let Content { bytes, size } = &analysis.content;
+            model.judge_crash((bytes, *size), time, &self.shadow, &self.doubtful)?
+        };
         let Some(mismatch) = judged else { return Ok(None) };
         let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
         let (class, _) = report::origin(self.journal, &mismatch.found, mismatch.offset, 0, size);

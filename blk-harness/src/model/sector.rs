@@ -1,6 +1,6 @@
 //! What is left after a crash, or when a handle was lost, sector by sector.
 
-use blk_core::{Extent, Result, Storage};
+use blk_core::{Extent, MemoryStorage, Result, Storage};
 
 use super::{Entry, Id, Mismatch, Model, NEVER, Time, sectors};
 use crate::report::SECTOR_BYTES;
@@ -22,31 +22,23 @@ impl Model {
     /// Those of the memory for the content.
     pub(crate) fn judge_crash(
         &self,
-        found: &[u8],
+        (found, size): (&MemoryStorage, u64),
         time: Time,
         shadow: &[u8],
         doubtful: &Ranges,
     ) -> Result<Option<Mismatch>> {
-        let common = found.len().min(shadow.len());
-        let (mut at, step) = (0, 8 * SECTOR_BYTES as usize);
-        while at < found.len() {
-            let end = (at + step).min(found.len());
-            let is_doubtful = |extent: std::ops::Range<usize>| {
-                let sector = |at: usize| at as u64 / SECTOR_BYTES;
-                doubtful.overlaps(sector(extent.start)..sector(extent.end - 1) + 1)
-            };
-            if end > common || found[at..end] != shadow[at..end] || is_doubtful(at..end) {
-                for sector in sectors(Extent::between(at as u64, end as u64)) {
-                    let range = sector.offset as usize..sector.end() as usize;
-                    let is_other = shadow.get(range.clone()) != Some(&found[range.clone()]);
-                    if (is_other || is_doubtful(range.clone()))
-                        && let Err(mismatch) = self.after_crash(sector, &found[range], time)?
-                    {
-                        return Ok(Some(mismatch));
-                    }
+        let mut bytes = [0; SECTOR_BYTES as usize];
+        for part in pieces(size) {
+            if is_as(found, shadow, doubtful, part) {
+                continue;
+            }
+            for sector in sectors(part).filter(|sector| !is_as(found, shadow, doubtful, *sector)) {
+                let bytes = &mut bytes[..sector.length as usize];
+                found.read_at(sector.offset, bytes)?;
+                if let Err(mismatch) = self.after_crash(sector, bytes, time)? {
+                    return Ok(Some(mismatch));
                 }
             }
-            at = end;
         }
         Ok(None)
     }
@@ -183,6 +175,19 @@ impl Model {
             gone: NEVER,
         }))
     }
+}
+
+/// Parts of a disk of `size` bytes that are compared at a time.
+fn pieces(size: u64) -> impl Iterator<Item = Extent> {
+    const BYTES: u64 = 8 * SECTOR_BYTES;
+    (0..size).step_by(BYTES as usize).map(move |at| Extent::between(at, (at + BYTES).min(size)))
+}
+
+/// Whether `found` holds in `extent` what the shadow does, and that is possible.
+fn is_as(found: &MemoryStorage, shadow: &[u8], doubtful: &Ranges, extent: Extent) -> bool {
+    let sectors = extent.offset / SECTOR_BYTES..extent.end().div_ceil(SECTOR_BYTES);
+    let shadow = shadow.get(extent.offset as usize..extent.end() as usize);
+    !doubtful.overlaps(sectors) && shadow.is_some_and(|shadow| found.holds(extent.offset, shadow))
 }
 
 /// Chooses one of the values of each part so that all were there at one moment: a sector is written whole. None of them may have

@@ -103,7 +103,8 @@ impl Bed {
         // All others are what the shadow has, which is believed.
         let mut shadow = disk.clone();
         shadow[extent.offset as usize] ^= 0xff;
-        self.model.judge_crash(&disk, self.now, &shadow, &Ranges::default()).unwrap().is_none()
+        let disk = (&MemoryStorage::from_bytes(&disk), disk.len() as u64);
+        self.model.judge_crash(disk, self.now, &shadow, &Ranges::default()).unwrap().is_none()
     }
 
     fn left(&self, sector: u64, bytes: &[u8]) -> Vec<u8> {
