@@ -27,6 +27,7 @@ mod info;
 mod l2;
 mod l2_tables;
 mod lazy;
+mod lock;
 mod mapping;
 mod measure;
 mod metadata;

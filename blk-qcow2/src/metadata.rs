@@ -56,6 +56,8 @@ pub(crate) struct Metadata {
     /// The compressed cluster that was read last, valid until a cluster is freed: its bytes may then be overwritten.
     pub(crate) decompressed: Mutex<Option<Decompressed>>,
     pub(crate) options: OpenOptions,
+    /// A flush is in progress, which has given the lock away while it waits for a sync.
+    pub(crate) is_flushing: bool,
     /// Why nothing may be written any more.
     pub(crate) poison: Option<String>,
 }
@@ -91,6 +93,7 @@ impl Metadata {
             free,
             decompressed,
             options,
+            is_flushing: false,
             poison: None,
         })
     }

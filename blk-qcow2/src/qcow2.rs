@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
-use blk_core::sync::{Mutex, RwLock};
+use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info, Limits,
     NativeFlags, Overlay, RepairMode, Resize, Result, Storage, StorageRun, WriteFlags, ZeroFlags,
@@ -12,21 +12,21 @@ use blk_core::{
 use crate::check;
 use crate::geometry::Geometry;
 use crate::header::Header;
+use crate::lock::MetadataLock;
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 use crate::ondisk::CompressionType;
 use crate::open_options::OpenOptions;
 use crate::steps;
 
-/// An open image. One lock guards the metadata: shared for reads and in-place writes, from mapping to the end of the data
-/// I/O, so that no cluster is freed while it is used; exclusive for everything that changes metadata.
+/// An open image. The module `lock` says what its lock guards.
 #[derive(Debug)]
 pub(crate) struct Qcow2 {
     pub(crate) storage: Arc<dyn Storage>,
     pub(crate) backing: Option<Arc<Disk>>,
     pub(crate) geometry: Geometry,
     pub(crate) compression: CompressionType,
-    pub(crate) metadata: RwLock<Metadata>,
+    pub(crate) metadata: MetadataLock,
     pub(crate) resizing: Mutex<()>,
     size_bytes: AtomicU64,
     pub(crate) options: OpenOptions,
@@ -51,7 +51,7 @@ impl Qcow2 {
             compression: metadata.header.compression,
             size_bytes: AtomicU64::new(metadata.header.size),
             autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
-            metadata: RwLock::new(metadata),
+            metadata: MetadataLock::new(metadata),
             resizing: Mutex::new(()),
             is_sparse: OnceLock::new(),
             options,
@@ -135,10 +135,10 @@ impl BlockDriver for Qcow2 {
                 self.storage.step(&steps::FLUSH_TO_DISK);
                 let synced = self.storage.sync();
                 drop(metadata);
-                return synced.map_err(|error| self.metadata.write().poison(error));
+                return synced.map_err(|error| self.metadata.poison(error));
             }
         }
-        self.metadata.write().flush()
+        self.metadata.flush()
     }
 
     fn close(&self) -> Result<()> {

@@ -1,7 +1,6 @@
 //! Reading guest data.
 
 use blk_core::storage::Step;
-use blk_core::sync::RwLockWriteGuard;
 use blk_core::{Error, Result};
 
 use crate::compress;
@@ -24,7 +23,7 @@ impl Qcow2 {
                 let mut metadata = self.metadata.write();
                 let run = metadata.find(at.with_length((buf.len() - done) as u64))?;
                 // Other requests need not wait for the data.
-                let metadata = RwLockWriteGuard::downgrade(metadata);
+                let metadata = metadata.downgrade();
                 let end = done + run.length as usize;
                 self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
                 done = end;

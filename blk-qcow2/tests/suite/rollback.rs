@@ -1,6 +1,7 @@
 //! Requests that are refused or fail half-way: what they have allocated is freed, and no other request waits or pays for them.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use crate::common::log::LogStorage;
@@ -268,7 +269,7 @@ fn arrive(gate: &Gate, count: u64) {
 
 /// What needs no change of metadata goes on side by side: writes in place, reads, and flushes of nothing but data.
 #[test]
-fn nobody_waits_for_a_write_in_place() {
+fn requests_in_place_do_not_wait_for_one_another() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());
     subject.disk.write(0, &[1; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
     subject.disk.flush().unwrap();
@@ -292,6 +293,49 @@ fn nobody_waits_for_a_write_in_place() {
         }
         drop(opener);
     });
+}
+
+/// A flush that has metadata to write waits for the disk several times. It keeps other changes of metadata waiting, and nothing
+/// else.
+#[test]
+fn reads_and_writes_in_place_go_on_while_a_flush_waits_for_the_disk() {
+    let subject = Subject::new(1 << 20, 1 << 30, Options::new());
+    subject.disk.write(0, &[1; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
+    subject.disk.flush().unwrap();
+    subject.disk.write(8 * CLUSTER, &[2; 100], WriteFlags::default()).unwrap();
+    let gates = [(Operation::Sync, Arc::new(Gate::new()))];
+    let (_, gate) = &gates[0];
+    let done = AtomicU64::new(0);
+    std::thread::scope(|scope| {
+        let opener = Opener(&gates);
+        subject.fault.add_rule(FaultRule::hold(gate).on(Operation::Sync).sticky());
+        scope.spawn(|| subject.disk.flush().unwrap());
+        arrive(gate, 1);
+        scope.spawn(|| {
+            let mut read = [0; 100];
+            subject.disk.read(8 * CLUSTER, &mut read).unwrap();
+            assert_eq!(read, [2; 100]);
+            subject.disk.write(CLUSTER, &[3; 100], WriteFlags::default()).unwrap();
+            subject.disk.write(8 * CLUSTER + 50, &[4; 50], WriteFlags::default()).unwrap();
+            done.fetch_add(1, Ordering::SeqCst);
+        });
+        let begun = Instant::now();
+        while done.load(Ordering::SeqCst) == 0 {
+            assert!(begun.elapsed() < Duration::from_mins(1), "requests wait for the flush");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert_eq!(gate.waiting_count(), 1, "the flush still waits for its first sync");
+        // One that changes metadata waits, and sees what the flush has left.
+        scope.spawn(|| subject.disk.write(12 * CLUSTER, &[5; 100], WriteFlags::default()).unwrap());
+        drop(opener);
+    });
+    for (cluster, byte) in [(1, 3), (8, 2), (12, 5)] {
+        let mut read = [0; 50];
+        subject.disk.read(cluster * CLUSTER, &mut read).unwrap();
+        assert_eq!(read, [byte; 50], "cluster {cluster}");
+    }
+    let report = subject.disk.check(RepairMode::None).unwrap();
+    assert!(report.is_clean(), "{report}");
 }
 
 /// Opens all gates, also where an assertion has failed.
