@@ -15,7 +15,7 @@ use crate::metadata::Metadata;
 use crate::steps;
 use crate::write_back::Part;
 
-/// The metadata behind its locks.
+/// The metadata and its locks.
 #[derive(Debug)]
 pub(crate) struct MetadataLock {
     /// Held by whatever changes metadata. Taken before `metadata`.
