@@ -140,8 +140,27 @@ pub(super) fn alike(one: &Error, other: &Error) -> bool {
 /// The kind that stands for all kinds of its sort.
 fn class(error: &Error) -> ErrorKind {
     match error.kind() {
-        ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned => ErrorKind::Io,
+        ErrorKind::Io | ErrorKind::NoSpace | ErrorKind::Poisoned | ErrorKind::Disconnected => ErrorKind::Io,
         ErrorKind::Corrupt | ErrorKind::Malformed => ErrorKind::Corrupt,
         kind => kind,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk behind a server says in a number what one here says in its own words.
+    #[test]
+    fn errors_of_a_server_are_like_those_of_a_disk_here() {
+        let remote = |errno| Error::from_errno(errno, "a request");
+        assert!(alike(&remote(28), &Error::NoSpace { what: "full".into() }));
+        assert!(alike(&remote(1), &Error::ReadOnly) && alike(&remote(95), &Error::unsupported("it")));
+        let host = Error::io("write", 0, std::io::Error::from_raw_os_error(5));
+        assert!(alike(&remote(5), &host), "an I/O error");
+        assert!(alike(&remote(108), &host), "a connection that is gone leaves what a failed write leaves");
+        assert!(
+            !alike(&remote(1), &host) && !alike(&remote(22), &host) && !alike(&remote(95), &Error::ReadOnly)
+        );
     }
 }
