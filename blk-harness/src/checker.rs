@@ -3,6 +3,8 @@
 //! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply to [`Checker::end`];
 //! what is read is judged transfer by transfer.
 
+mod reader;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,7 +14,7 @@ use blk_core::sync::model::in_one_step;
 use blk_core::{Error, ErrorKind, Extent};
 use blk_sim::Host;
 
-use crate::execute::{Reader, Reply};
+use crate::execute::Reply;
 use crate::journal::Journal;
 use crate::model::{Ending, Look, Model, Source, Time, Write, is_fua};
 use crate::promise::{Evidence, Kept, Promise, Violation};
@@ -20,6 +22,8 @@ use crate::refusal::{is_inside, may_refuse};
 use crate::scenario::{Request, Turn};
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics, Tally};
+
+pub(crate) use reader::LaneReader;
 
 /// A time that never comes.
 const NEVER: Time = Time::MAX;
@@ -290,7 +294,7 @@ impl Checker {
     pub(crate) fn observe(&self, issued: Time, at: u64, found: &[u8]) -> Kept {
         let now = self.tick();
         self.with(|inner| {
-            let look = inner.model.begin_look(issued, Extent::new(at, found.len() as u64));
+            let look = Look::begin(issued, Extent::new(at, found.len() as u64));
             inner.judge_look(now, look, at, found)
         })
     }
@@ -423,7 +427,7 @@ impl Inner {
         match reply {
             Reply::Zeroes(zeroes) if flight.is_inside => {
                 let (offset, length) = request.range().unwrap_or((0, 0));
-                let look = self.model.begin_look(issued, Extent::new(offset, length));
+                let look = Look::begin(issued, Extent::new(offset, length));
                 for zero in zeroes {
                     let may_be = self.model.may_be_zero(look, zero.intersection(look.extent));
                     if !may_be.map_err(|error| Violation::memory(&error))? {
@@ -474,33 +478,6 @@ impl Inner {
             let promise = if self.condition.is_faulted { Promise::Content } else { Promise::Answers };
             Violation::bytes(promise, "bytes that cannot be there are read", mismatch)
         })
-    }
-}
-
-/// What a lane reads, as the checker judges it.
-pub(crate) struct LaneReader<'a> {
-    checker: &'a Checker,
-    number: u32,
-    issued: Time,
-}
-
-impl<'a> LaneReader<'a> {
-    pub(crate) fn new(checker: &'a Checker, number: u32) -> Self {
-        Self { checker, number, issued: 0 }
-    }
-}
-
-impl Reader for LaneReader<'_> {
-    fn begin(&mut self, _extent: Extent) -> bool {
-        self.issued = self.checker.tick();
-        true
-    }
-
-    fn end(&mut self, extent: Extent, bytes: &[u8]) {
-        if let Err(violation) = self.checker.observe(self.issued, extent.offset, bytes) {
-            let violation = violation.noticed_by(self.number);
-            self.checker.with(|inner| inner.violation.get_or_insert(violation).number);
-        }
     }
 }
 

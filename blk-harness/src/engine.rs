@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use blk_core::{ErrorKind, Extent, RepairMode};
 
+use crate::Outcome;
 use crate::execute::Executor;
 use crate::inspect;
 use crate::journal::Journal;
@@ -46,27 +47,6 @@ impl Default for RunOptions {
 
 /// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in time, and is.
 pub(crate) const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
-
-/// How a run ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// Nothing was wrong.
-    Clean,
-    /// Something was.
-    Finding(Box<Finding>),
-    /// The scenario cannot be run on this target; the text says why.
-    Refused(String),
-}
-
-impl Outcome {
-    /// The finding, if there is one.
-    pub fn finding(&self) -> Option<&Finding> {
-        match self {
-            Self::Finding(finding) => Some(finding),
-            Self::Clean | Self::Refused(_) => None,
-        }
-    }
-}
 
 /// Runs scenarios, keeping its buffers between them.
 #[derive(Default)]

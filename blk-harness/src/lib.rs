@@ -36,6 +36,7 @@ pub mod minimise;
 mod model;
 pub mod mutate;
 mod oracle;
+mod outcome;
 pub mod promise;
 pub mod race;
 mod refusal;
@@ -55,9 +56,10 @@ pub mod tests;
 
 pub use blk_sim::{progress, random};
 pub use blk_verify::{Finding, RequestKind, Signature, journal, report, stamp, verify};
-pub use engine::{Engine, Outcome, RunOptions};
+pub use engine::{Engine, RunOptions};
 pub use format_driver::{CreateFunction, FormatDriver, OpenFunction};
 pub use memory::MemoryDisk;
+pub use outcome::Outcome;
 pub use runner::{Purpose, Runner};
 pub use suite::{Script, Suite};
 

@@ -1,6 +1,7 @@
 //! `cargo xtask tidy`: the house rules that no other tool checks.
 
 mod dependencies;
+mod layers;
 mod sources;
 
 use std::collections::BTreeSet;
@@ -22,6 +23,7 @@ pub(crate) fn run() -> Result<bool> {
         files.iter().flat_map(|(path, text)| sources::test_modules(path, text)).collect();
     for (path, text) in &files {
         broken.extend(sources::check(path, text, tests.contains(path)));
+        broken.extend(layers::check(path, text));
     }
     broken.extend(dependencies::check()?);
     broken.extend(without_story(&crate::project()?.traces()?));

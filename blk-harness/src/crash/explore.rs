@@ -156,7 +156,7 @@ impl<'a> Explorer<'a> {
         stats: &'a mut Statistics,
         place: &'a mut Place,
     ) -> Self {
-        let states = options.states_for(images.size);
+        let states_left = options.states_for(images.size);
         Self {
             options,
             images,
@@ -166,8 +166,8 @@ impl<'a> Explorer<'a> {
             place,
             cache: AnalysisCache::default(),
             scratch: Scratch::default(),
-            states_left: states,
-            stride: (SPREAD_STATES / states.max(1)).max(1),
+            states_left,
+            stride: (SPREAD_STATES / states_left.max(1)).max(1),
             rare: HashMap::new(),
             shadow: Vec::new(),
             doubtful: Ranges::default(),

@@ -80,7 +80,7 @@ impl Bed {
 
     fn begin_look(&mut self, extent: Extent) -> Look {
         let now = self.tick();
-        self.model.begin_look(now, extent)
+        Look::begin(now, extent)
     }
 
     /// Which bytes a read of `extent` might return now, with nothing else in flight; it settles on the first.

@@ -70,16 +70,8 @@ impl Model {
             }
             Source::Request(..) => {}
         }
-        let mut bytes = [0; 512];
-        let mut small;
-        let bytes = match bytes.get_mut(..found.len()) {
-            Some(bytes) => bytes,
-            None => {
-                small = vec![0; found.len()];
-                &mut small[..]
-            }
-        };
-        self.fill_value(value, at, bytes)?;
+        let mut bytes = vec![0; found.len()];
+        self.fill_value(value, at, &mut bytes)?;
         Ok(bytes == found)
     }
 

@@ -1,6 +1,8 @@
 use super::*;
 use crate::{Host, Kept, Settings, States};
 
+const WRITE: Step = Step::new("write_aio", "data");
+
 fn byte(image: &MemoryStorage, at: u64) -> u8 {
     let mut byte = [0];
     image.read_at(at, &mut byte).unwrap();
@@ -42,7 +44,6 @@ fn only_what_was_synced_after_it_completed_is_durable() {
 fn an_operation_in_flight_at_a_sync_stays_pending() {
     let mut durability = Durability::hashing(MemoryStorage::from_bytes(&[9; 1024]), 512).unwrap();
     let write = |offset, byte| Change::Write { offset, bytes: vec![byte; 512].into() };
-    const WRITE: Step = Step::new("write_aio", "data");
     let step = &WRITE;
     let ops = [
         Operation { change: write(0, 1), step, issued: 1, completed: Some(4) },

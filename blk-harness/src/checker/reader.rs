@@ -1,0 +1,34 @@
+//! Has what a lane reads judged, transfer by transfer.
+
+use blk_core::Extent;
+
+use super::Checker;
+use crate::execute::Reader;
+use crate::model::Time;
+
+/// What a lane reads, as the checker judges it.
+pub(crate) struct LaneReader<'a> {
+    checker: &'a Checker,
+    number: u32,
+    issued: Time,
+}
+
+impl<'a> LaneReader<'a> {
+    pub(crate) fn new(checker: &'a Checker, number: u32) -> Self {
+        Self { checker, number, issued: 0 }
+    }
+}
+
+impl Reader for LaneReader<'_> {
+    fn begin(&mut self, _extent: Extent) -> bool {
+        self.issued = self.checker.tick();
+        true
+    }
+
+    fn end(&mut self, extent: Extent, bytes: &[u8]) {
+        if let Err(violation) = self.checker.observe(self.issued, extent.offset, bytes) {
+            let violation = violation.noticed_by(self.number);
+            self.checker.with(|inner| inner.violation.get_or_insert(violation).number);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! How the run of a scenario has ended.
+
+use crate::report::Finding;
+
+/// How a run ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Nothing was wrong.
+    Clean,
+    /// Something was.
+    Finding(Box<Finding>),
+    /// The scenario cannot be run on this target; the text says why.
+    Refused(String),
+}
+
+impl Outcome {
+    /// The finding, if there is one.
+    pub fn finding(&self) -> Option<&Finding> {
+        match self {
+            Self::Finding(finding) => Some(finding),
+            Self::Clean | Self::Refused(_) => None,
+        }
+    }
+}
