@@ -115,7 +115,9 @@ mod tests {
             let mut part = vec![0; length];
             fill(&mut part, 8192 + start as u64, 17);
             assert_eq!(part, whole[start..start + length], "{start} {length}");
-            assert!(matches(&part, 8192 + start as u64, 17) && !matches(&part, 8192 + start as u64, 18));
+            assert!(matches(&part, 8192 + start as u64, 17));
+            // A part of a word need not have the bytes that tell the number.
+            assert!(length < 8 || !matches(&part, 8192 + start as u64, 18));
             for at in [0, length / 2, length - 1] {
                 part[at] ^= 1;
                 assert!(!matches(&part, 8192 + start as u64, 17), "{start} {length} {at}");
