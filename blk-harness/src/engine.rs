@@ -182,7 +182,7 @@ impl Run<'_> {
     }
 }
 
-/// As [`panic_finding`], naming the request that was made, or had been made last, when the driver panicked.
+/// The finding for a panic, naming the request that was made, or had been made last, when the driver panicked.
 fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) -> Finding {
     let mut finding = crate::run::panic_finding(payload);
     if journal.request_count() > 0 {

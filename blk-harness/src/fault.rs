@@ -6,6 +6,7 @@
 //! hold from then on: what a failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes
 //! on working. A sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so.
 
+mod crash;
 mod place;
 mod recover;
 mod repair;
@@ -95,12 +96,14 @@ impl FaultEngine {
             follow_ups: &follow_ups,
             seed,
         };
-        let found = self.sweep(&setting);
+        let all = std::mem::take(&mut self.follow_ups);
+        let found = self.sweep(&setting, &all);
+        self.follow_ups = all;
         self.images = Some(images);
         found.map_or(Outcome::Clean, Outcome::Finding)
     }
 
-    fn sweep(&mut self, setting: &Setting<'_>) -> Option<Box<Finding>> {
+    fn sweep(&mut self, setting: &Setting<'_>, all_follow_ups: &FollowUps) -> Option<Box<Finding>> {
         let mut place = Place::default();
         let baseline = self.guarded(setting, &mut place, |place, _| setting.baseline(place));
         let baseline = match baseline {
@@ -118,7 +121,7 @@ impl FaultEngine {
             let operations = baseline.calls.len() as u64;
             let mut place = Place { fault: Some((fault, call)), operations, ..Place::default() };
             let swept = self.guarded(setting, &mut place, |place, stats| {
-                setting.with_fault(&baseline, fault, place, stats)
+                setting.with_fault(&baseline, fault, place, (all_follow_ups, stats))
             });
             if let Err(finding) = swept
                 && let Some(found) = self.found(Some(fault), finding)

@@ -9,7 +9,7 @@
 //! | no space | resizes: no image can address what they ask for |
 //! | any other | none |
 //!
-//! [`crate::Verify`] asks its reference instead: docs/permitted-differences.md.
+//! [`blk_verify::Verify`] asks its reference instead: docs/permitted-differences.md.
 
 use blk_core::{ErrorKind, Extent};
 

@@ -188,6 +188,15 @@ impl Host {
         })
     }
 
+    /// As [`Host::take_log`], but all changes since the start, which stay logged.
+    pub fn log(&self) -> Vec<Operation> {
+        self.with(|state| {
+            let mut log = state.log.clone();
+            log.sort_by_key(completion);
+            log
+        })
+    }
+
     /// Logs nothing more: no crash of what follows is asked for.
     pub fn stop_logging(&self) {
         self.with(|state| (state.is_logging, state.base) = (false, None));

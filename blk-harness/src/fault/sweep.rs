@@ -5,8 +5,10 @@ use std::sync::Arc;
 use blk_core::Extent;
 use blk_sim::{Call, Fault, Host, Settings};
 
+use super::crash;
 use super::place::Place;
 use super::recover::Recovery;
+use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
 use crate::model::{Model, Time};
@@ -100,7 +102,7 @@ impl<'a> Setting<'a> {
         baseline: &Baseline,
         fault: Fault,
         place: &mut Place,
-        stats: &mut Statistics,
+        (follow_ups, stats): (&FollowUps, &mut Statistics),
     ) -> Kept {
         let mut run = self.run(Some(fault));
         // The request during which the operation is made; none for the open.
@@ -125,6 +127,10 @@ impl<'a> Setting<'a> {
         for (at, request) in self.requests.iter().enumerate().take(after).skip(next) {
             place.request = Some((number_of(at), *request));
             run.request(Some(number_of(at)), *request)?;
+        }
+        if run.host.is_lossy() {
+            place.stage = "after a crash that follows the failed sync";
+            crash::crash(self, &run, follow_ups, stats)?;
         }
         let mut recovery = Recovery { setting: self, run, place, stats };
         recovery.recover(&self.requests[after..], number_of(after))
