@@ -305,11 +305,9 @@ impl Model {
         let old = self.size();
         self.sizes.end(now, found);
         self.newest.set_len(found.min(self.newest.len()?))?;
-        if found <= old {
-            return Ok(());
-        }
-        let gained = Extent::between(old, found);
-        let write = Write { value: self.add(gained, Source::Zeroes), extent: gained, issued };
+        // What is cut off is gone too once a flush follows: a disk that grows later does not show it, not even after a crash.
+        let changed = Extent::between(old.min(found), old.max(found));
+        let write = Write { value: self.add(changed, Source::Zeroes), extent: changed, issued };
         self.put(now, write, Ending::Replaced);
         Ok(())
     }

@@ -268,6 +268,20 @@ fn a_disk_that_shrinks_forgets_what_is_cut_off() {
 }
 
 #[test]
+fn what_was_cut_off_for_good_is_not_back_while_the_disk_grows() {
+    let mut bed = Bed::new();
+    bed.resize(2048);
+    assert_eq!(bed.left(7, &[0xaa]), [0xaa], "a crash may undo the cut");
+    bed.flush();
+    let issued = bed.tick();
+    bed.model.begin_resize(issued, SIZE);
+    assert_eq!(bed.left(7, &[0xaa, 0]), [0], "the cut is durable, and the disk is about to grow");
+    let now = bed.tick();
+    bed.model.end_resize(issued, now, SIZE).unwrap();
+    assert_eq!(bed.left(7, &[0xaa, 0]), [0]);
+}
+
+#[test]
 fn what_a_disk_gains_is_zero() {
     for (old, new) in [(0, 700), (SIZE, SIZE + 700), (1000, SIZE + 5)] {
         let mut bed = Bed::new();
