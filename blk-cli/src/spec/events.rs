@@ -83,7 +83,7 @@ impl EventName {
     /// The event of that name, of QEMU's or of a format's.
     pub(crate) fn parse(name: &str) -> Option<Self> {
         let of_formats =
-            formats::registry().formats().flat_map(|format| format.steps()).map(|step| step.name);
+            formats::registry().formats().flat_map(blk_core::Format::steps).map(|step| step.name);
         QEMU_EVENTS.into_iter().chain(of_formats).find(|known| *known == name).map(Self)
     }
 

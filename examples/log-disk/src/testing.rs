@@ -34,7 +34,13 @@ pub static SPACE: Space = Space {
 fn geometry(config: &Config) -> Geometry {
     let block = config.options.number(BLOCK_SIZE).unwrap_or(BLOCK_BYTES_USUAL);
     // There are no tables, no compression, and requests of any byte.
-    Geometry { unit_bytes: block, table_reach_bytes: block, compressed_unit_bytes: None, alignment_bytes: 1, ..Geometry::default() }
+    Geometry {
+        unit_bytes: block,
+        table_reach_bytes: block,
+        compressed_unit_bytes: None,
+        alignment_bytes: 1,
+        ..Geometry::default()
+    }
 }
 
 /// The driver under test.
