@@ -2,8 +2,9 @@
 
 use std::ffi::OsString;
 use std::process::ExitCode;
+use std::sync::Arc;
 
-use blk_core::{CheckReport, RepairMode, Severity};
+use blk_core::{CheckReport, Info, RepairMode, Severity, Storage};
 use clap::Parser;
 
 use super::args::{self, OneImage, OutputForm};
@@ -97,12 +98,12 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 
 /// Asks the open disk, which knows what it has in memory; where it has no check, its format, which judges an image by its storage.
 fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
-    let checked = match image.layers.first() {
+    let checked = match storage_of(image) {
         _ if image.disk.as_check().is_some() => image.disk.check(repair).map(Some),
-        Some(Layer { format, storage: Some(storage), .. }) => {
+        Some((format, storage)) => {
             registry().find(format).map_or(Ok(None), |format| format.check(storage, repair))
         }
-        _ => Ok(None),
+        None => Ok(None),
     };
     match checked {
         Ok(Some(report)) => Ok(report),
@@ -113,12 +114,20 @@ fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
 
 /// Makes what a repair has done durable. A disk that was not asked knows nothing of it, and is not closed over it.
 fn finish(image: &Image) -> Outcome<()> {
-    match image.layers.first() {
-        Some(Layer { storage: Some(storage), .. }) if image.disk.as_check().is_none() => {
+    match storage_of(image) {
+        Some((_, storage)) if image.disk.as_check().is_none() => {
             storage.sync().map_err(|error| Failure::of(&image.name, &error))
         }
         _ => image.close(),
     }
+}
+
+/// The format of the image and what it lies in; none where a filter lies over it: QEMU checks no image through one.
+fn storage_of(image: &Image) -> Option<(&'static str, &Arc<dyn Storage>)> {
+    let Layer { format, storage, .. } = image.layers.first()?;
+    let is_own = |info: &dyn Info| info.info().is_ok_and(|info| info.format == *format);
+    let storage = storage.as_ref().filter(|_| image.disk.as_info().is_none_or(is_own));
+    storage.map(|storage| (*format, storage))
 }
 
 fn exit_code(report: &CheckReport) -> ExitCode {

@@ -53,7 +53,8 @@ impl PassThrough for Filter {
     }
 
     fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
-        self.inner.discard(extent, DiscardFlags { fua: self.fua(flags.fua) })
+        // What a discard leaves is the disk's choice: in no cache mode QEMU forces one.
+        self.inner.discard(extent, flags)
     }
 
     // None of these changes the content that a guest sees, so there is nothing for the filter to do about them.
