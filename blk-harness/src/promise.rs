@@ -35,6 +35,22 @@ pub enum Promise {
 }
 
 impl Promise {
+    /// All of them.
+    pub const ALL: [Self; 12] = [
+        Self::Answers,
+        Self::Opens,
+        Self::Consistent,
+        Self::Content,
+        Self::Size,
+        Self::Works,
+        Self::Stable,
+        Self::Recovery,
+        Self::Leaks,
+        Self::Repair,
+        Self::Surfaces,
+        Self::Durable,
+    ];
+
     /// Its name, with what it asks for.
     pub fn name(self) -> &'static str {
         match self {

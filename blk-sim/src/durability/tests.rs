@@ -157,3 +157,46 @@ fn fewer_tries_are_the_first_of_more() {
         }
     }
 }
+
+fn write(offset: u64, bytes: &[u8], issued: u64) -> Operation {
+    let change = Change::Write { offset, bytes: bytes.into() };
+    Operation { change, step: &WRITE, issued, completed: Some(issued + 1) }
+}
+
+fn other(change: Change, issued: u64) -> Operation {
+    Operation { change, step: &WRITE, issued, completed: Some(issued + 1) }
+}
+
+/// What a failed sync has lost is part of a sector that is written in part later, until the pages are dropped.
+#[test]
+fn dropped_pages_are_read_again_from_what_survived() {
+    for (is_dropped, rest) in [(false, 2), (true, 9)] {
+        let mut durability = Durability::hashing(image(), 512).unwrap();
+        let mut log = vec![write(0, &[2; 512], 1), other(Change::LostSync(Effect::None), 3)];
+        log.extend(is_dropped.then(|| other(Change::Evict, 5)));
+        log.extend([write(0, &[3; 8], 7), other(Change::Sync, 9)]);
+        for operation in &log {
+            durability.apply(operation).unwrap();
+        }
+        let found = [byte(durability.durable(), 0), byte(durability.durable(), 511)];
+        assert_eq!(found, [3, rest], "{is_dropped}");
+    }
+}
+
+/// A growth that a failed sync has lost is gone when the pages are dropped: a discard finds no more than what survived.
+#[test]
+fn dropped_pages_take_the_length_with_them() {
+    let mut durability = Durability::hashing(image(), 512).unwrap();
+    let discard = Change::Discard(Extent::new(1536, 4096));
+    let log = [
+        write(4096, &[2; 512], 1),
+        other(Change::LostSync(Effect::None), 3),
+        other(Change::Evict, 5),
+        other(discard, 7),
+    ];
+    for operation in &log {
+        durability.apply(operation).unwrap();
+    }
+    assert_eq!(durability.pending().last().unwrap().extent, Extent::new(1536, 512));
+    assert_eq!(durability.survivor().unwrap().len().unwrap(), 2048);
+}

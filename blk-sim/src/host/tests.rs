@@ -1,5 +1,9 @@
+use std::sync::Arc;
+
 use super::*;
 use crate::fault::EIO;
+use crate::scheduler::{Control, Ended, Tasks};
+use crate::turn::Turn;
 
 fn failing_sync(effect: Effect) -> Host {
     let image = MemoryStorage::from_bytes(&[1; 2048]);
@@ -104,4 +108,41 @@ fn only_what_is_watched_counts_and_what_fails_leaves_no_trace() {
     assert_eq!((host.count(), host.failures(), host.touched()), (2, 1, 2));
     assert_eq!(host.take_log().len(), 2);
     assert_eq!(host.len().unwrap(), 1024);
+}
+
+/// What a read shows that comes after each number of points of a write in flight.
+fn reads_during_a_write(length: usize) -> Vec<(u8, u8)> {
+    let mut seen = Vec::new();
+    for points in 1..6 {
+        let host = Arc::new(Host::new(MemoryStorage::from_bytes(&[1; 1024]), Settings::default()));
+        let control = Arc::new(Control::default());
+        let found = Arc::new(Mutex::new([0; 1024]));
+        let writer = {
+            let (host, control) = (Arc::clone(&host), Arc::clone(&control));
+            move || {
+                control.begin(1, Turn::new(points, false, false));
+                host.write_at(0, &[2; 1024][..length]).unwrap();
+            }
+        };
+        let reader = {
+            let (host, found) = (Arc::clone(&host), Arc::clone(&found));
+            move || {
+                let mut bytes = [0; 1024];
+                host.read_at(0, &mut bytes).unwrap();
+                in_one_step(|| *found.lock() = bytes);
+            }
+        };
+        let ended = Tasks::default().run(&control, vec![Box::new(writer), Box::new(reader)]);
+        assert!(matches!(ended, Ended::Completed));
+        let found = *found.lock();
+        seen.push((found[0], found[1023]));
+    }
+    seen.dedup();
+    seen
+}
+
+#[test]
+fn a_read_may_come_between_the_two_halves_of_a_write() {
+    assert_eq!(reads_during_a_write(1024), [(1, 1), (2, 1), (2, 2)]);
+    assert_eq!(reads_during_a_write(512), [(1, 1), (2, 1)]);
 }

@@ -1,0 +1,137 @@
+//! A disk that is its storage, with one planted bug.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use blk_core::{
+    BlockDriver, BlockStatus, DiscardFlags, Error, Extent, NativeFlags, Result, Storage, WriteFlags,
+    ZeroFlags,
+};
+
+use crate::SIZE_BYTES;
+
+/// What is wrong with [`Plain`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    None,
+    /// The last byte of a read of more than 512 bytes is wrong.
+    LastByteOfReads,
+    /// Every second read of 4 KiB leaves the buffer as it was.
+    ReadsLeaveTheBuffer,
+    /// Zeroes change nothing and succeed.
+    ZeroesAreIgnored,
+    /// A discard puts a byte that was never there into the middle of a sector.
+    DiscardsLeaveAByte,
+    /// A write of 1 KiB writes one byte too many.
+    WritesOneByteTooMany,
+    /// A flush does nothing.
+    FlushIsForgotten,
+    /// A write with FUA is not forced.
+    FuaIsForgotten,
+    /// A sync that fails is tried once more, and counts then.
+    FailedSyncIsRepeated,
+    /// A write that fails is reported as done.
+    FailedWriteIsDone,
+    /// A write that fails leaves zeroes in the sector after it.
+    FailedWriteReachesFurther,
+}
+
+/// A disk that is its storage, byte for byte, but for its bug.
+#[derive(Debug)]
+pub(crate) struct Plain {
+    storage: Arc<dyn Storage>,
+    bug: Bug,
+    reads: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl Plain {
+    pub(crate) fn open(storage: Arc<dyn Storage>, bug: Bug) -> Self {
+        Self { storage, bug, reads: AtomicU64::new(0), failed: AtomicU64::new(0) }
+    }
+
+    fn write_all(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.storage.write_at(offset, buf)?;
+        let end = offset + buf.len() as u64;
+        if self.bug == Bug::WritesOneByteTooMany && buf.len() == 1024 && end < SIZE_BYTES {
+            self.storage.write_at(end, &[0xdb])?;
+        }
+        Ok(())
+    }
+
+    fn sync(&self) -> Result<()> {
+        if self.failed.load(Ordering::Relaxed) > 0 {
+            return Err(Error::Poisoned { cause: "an earlier sync failed".to_owned() });
+        }
+        let synced = match self.bug {
+            Bug::FailedSyncIsRepeated => self.storage.sync().or_else(|_| self.storage.sync()),
+            _ => self.storage.sync(),
+        };
+        if synced.is_err() {
+            self.failed.fetch_add(1, Ordering::Relaxed);
+        }
+        synced
+    }
+}
+
+impl BlockDriver for Plain {
+    fn size(&self) -> u64 {
+        SIZE_BYTES
+    }
+
+    fn limits(&self) -> blk_core::Limits {
+        blk_core::Limits { native: NativeFlags::FUA, ..blk_core::Limits::default() }
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let is_second = buf.len() == 4096 && self.reads.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        if self.bug == Bug::ReadsLeaveTheBuffer && is_second {
+            return Ok(());
+        }
+        self.storage.read_at(offset, buf)?;
+        if let (Bug::LastByteOfReads, true, Some(last)) = (self.bug, buf.len() > 512, buf.last_mut()) {
+            *last ^= 1;
+        }
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
+        blk_core::refuse_compressed(flags)?;
+        let written = self.write_all(offset, buf);
+        let end = offset + buf.len() as u64;
+        match self.bug {
+            Bug::FailedWriteIsDone => {}
+            Bug::FailedWriteReachesFurther if written.is_err() && end + 512 <= SIZE_BYTES => {
+                self.storage.write_at(end, &[0; 512])?;
+                written?;
+            }
+            _ => written?,
+        }
+        if flags.fua && self.bug != Bug::FuaIsForgotten { self.sync() } else { Ok(()) }
+    }
+
+    fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        if self.bug != Bug::ZeroesAreIgnored {
+            self.storage.write_zeroes_at(extent)?;
+        }
+        if flags.fua { self.sync() } else { Ok(()) }
+    }
+
+    fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
+        self.storage.punch_hole(extent)?;
+        if self.bug == Bug::DiscardsLeaveAByte {
+            self.storage.write_at(extent.offset + 100, &[0xdb])
+        } else {
+            Ok(())
+        }
+    }
+
+    fn flush(&self) -> Result<()> {
+        if self.bug == Bug::FlushIsForgotten { Ok(()) } else { self.sync() }
+    }
+
+    fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
+        let length = extent.length;
+        Ok(BlockStatus { length, allocated: true, zero: false, compressed: false, host_offset: None })
+    }
+}
