@@ -56,6 +56,9 @@ impl Metadata {
     /// Allocates exactly `count` contiguous clusters.
     pub(crate) fn allocate_contiguous(&mut self, count: ClusterCount) -> Result<Allocation> {
         self.storage.step(&steps::CLUSTER_ALLOC);
+        if count.get() >= self.geometry.block_entries() {
+            return self.allocate_after_blocks(count);
+        }
         let mut first = self.free.search_start();
         let mut cluster = first;
         while cluster.since(first) < count {
@@ -69,6 +72,33 @@ impl Metadata {
         }
         self.take_clusters(first, count)?;
         // Callers that need several clusters in a row write all of them: whether they read as zeroes does not matter.
+        Ok(Allocation { first, count, fresh: false })
+    }
+
+    /// As [`Metadata::allocate_contiguous`], for more clusters than lie between two blocks that count themselves in their own ranges:
+    /// the blocks that are missing lie before all of them, past the end of what is in use.
+    fn allocate_after_blocks(&mut self, count: ClusterCount) -> Result<Allocation> {
+        let geometry = self.geometry;
+        // A block for each range that is touched, at most.
+        let blocks_max = ClusterCount::new(count.get() / (geometry.block_entries() - 1) + 4);
+        let last_range = loop {
+            let range = geometry.table_index(self.free.end() + blocks_max + count);
+            if range < self.refcounts.table.len() as u64 {
+                break range;
+            }
+            // The larger table lies past the end, and moves it.
+            self.grow_refcount_table()?;
+        };
+        let start = self.free.end();
+        let mut first = start;
+        for range in geometry.table_index(start)..=last_range {
+            if self.refcounts.table.get(range) == 0 {
+                self.add_refcount_block_at(range, first)?;
+                first = first.next();
+            }
+        }
+        debug_assert!(first.since(start) <= blocks_max, "{:?} of {blocks_max:?} blocks", first.since(start));
+        self.take_clusters(first, count)?;
         Ok(Allocation { first, count, fresh: false })
     }
 
@@ -213,8 +243,12 @@ impl Metadata {
     /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes: without a
     /// block, all of that range is free.
     fn add_refcount_block(&mut self, index: u64) -> Result<()> {
+        self.add_refcount_block_at(index, self.geometry.block_start(index))
+    }
+
+    /// Makes the block number `index` in `cluster`, which it counts itself or which another block counts as free.
+    fn add_refcount_block_at(&mut self, index: u64, cluster: HostCluster) -> Result<()> {
         self.storage.step(&steps::REFBLOCK_ALLOC);
-        let cluster = self.geometry.block_start(index);
         let extent = self.geometry.extent_of(cluster, ClusterCount::ONE);
         let block = extent.start;
         if block >= HOST_OFFSET_END {
@@ -231,7 +265,8 @@ impl Metadata {
         self.refcounts.add_block(&*self.storage, index as usize, block)?;
         self.roles.claim(cluster, Role::RefcountBlock);
         self.free.take(cluster, ClusterCount::ONE);
-        self.refcounts.set(&*self.storage, cluster, 1)
+        // Where another block counts it, that may have to be read.
+        self.refcounts.set(&*self.storage, cluster, 1).map_err(|error| self.poison(error))
     }
 }
 
@@ -260,6 +295,27 @@ mod tests {
         assert_eq!((short.first, short.count, short.fresh), (at(3), count(2), false));
         let after = metadata.allocate(count(5)).unwrap();
         assert_eq!((after.first, after.count, after.fresh), (at(107), count(5), true));
+    }
+
+    /// Between two blocks that count themselves there are 63 clusters here.
+    #[test]
+    fn more_contiguous_clusters_than_a_block_counts_lie_after_their_blocks() {
+        for wanted in [63, 64, 65, 1025, 70_000] {
+            let mut metadata = loaded(9, 6);
+            let allocation = metadata.allocate_contiguous(count(wanted)).unwrap();
+            assert_eq!(allocation.count, count(wanted));
+            metadata.flush().unwrap();
+            for cluster in allocation.first.until(allocation.end()) {
+                assert_eq!(metadata.refcount(cluster).unwrap(), 1, "{wanted}: {cluster:?}");
+            }
+            assert_eq!(metadata.refcount(allocation.end()).unwrap(), 0, "{wanted}");
+            let length = metadata.storage.len().unwrap();
+            assert!(length < (4 * wanted + 4096) << 9, "{wanted}: a file of {length} bytes");
+            metadata.give_back(allocation).unwrap();
+            let report =
+                crate::check::check(&*metadata.storage, &metadata.header, blk_core::RepairMode::None);
+            assert_eq!(report.unwrap().corruptions, 0, "{wanted}");
+        }
     }
 
     #[test]
