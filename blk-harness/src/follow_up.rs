@@ -33,6 +33,7 @@ impl FollowUps {
             requests_max: REQUESTS,
             disk_bytes_max: config.size_bytes + 2 * unit_bytes,
             data_bytes_max: DATA_BYTES_MAX.min(4 * unit_bytes),
+            far: false,
             lanes_max: 0,
             config: Some(config.clone()),
         };

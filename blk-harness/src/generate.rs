@@ -12,8 +12,8 @@ mod aim;
 mod config;
 mod exhaustive;
 mod kinds;
-
 mod swarm;
+mod templates;
 mod turns;
 
 use crate::random::Random;
@@ -26,6 +26,8 @@ use crate::space::{Geometry, Space};
 pub(crate) use aim::Aim;
 pub use aim::MANY_UNITS;
 pub(crate) use swarm::Swarm;
+pub(crate) use templates::push as push_template;
+pub use templates::{Template, template};
 pub(crate) use turns::turn;
 
 /// What generated scenarios stay within.
@@ -40,6 +42,9 @@ pub struct Limits {
     pub disk_bytes_max: u64,
     /// Largest read or write, in bytes. What is compressed as one may be larger, and, from 1 MiB on, a write that fills a disk.
     pub data_bytes_max: u64,
+    /// Some disks are larger than 1 GiB, up to some TiB, and some requests longer than 4 GiB: for engines that compare only what
+    /// requests have touched of so large a disk.
+    pub far: bool,
     /// Most lanes of a scenario, which has two at least; below two, no scenario has lanes.
     pub lanes_max: u8,
     /// The configuration of every scenario; `None` makes a new one for each.
@@ -54,6 +59,7 @@ impl Default for Limits {
             requests_max: 40,
             disk_bytes_max: 4 << 20,
             data_bytes_max: 1 << 20,
+            far: false,
             lanes_max: 0,
             config: None,
         }
@@ -61,6 +67,11 @@ impl Default for Limits {
 }
 
 impl Limits {
+    /// For requests one after the other: as the default, and far disks.
+    pub fn sequential() -> Self {
+        Self { far: true, ..Self::default() }
+    }
+
     /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB: few clusters, so that
     /// what one request frees is soon another's.
     pub fn racing() -> Self {
@@ -69,6 +80,7 @@ impl Limits {
             requests_max: 14,
             disk_bytes_max: 64 << 10,
             data_bytes_max: 64 << 10,
+            far: false,
             lanes_max: 4,
             config: None,
         }
@@ -122,8 +134,14 @@ impl Generator {
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
         let swarm = swarm.on(&geometry);
         let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
-        for _ in 0..count {
-            scenario.requests.push(request(&mut rng, &swarm, &mut aim));
+        let template_at = if rng.chance(1, 8) { rng.below(count as u64 + 1) as usize } else { count };
+        while scenario.requests.len() < count {
+            if scenario.requests.len() == template_at {
+                templates::push(&mut rng, &mut aim, &mut scenario.requests);
+                scenario.requests.truncate(count);
+            } else {
+                scenario.requests.push(request(&mut rng, &swarm, &mut aim));
+            }
         }
         scenario.schedule.clear();
         if is_racing {
@@ -164,7 +182,9 @@ pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Req
         RequestKind::Write => {
             Request::Write { offset, length, fill: swarm::fill(rng), fua: rng.chance(1, 16) }
         }
-        RequestKind::WriteCompressed => Request::WriteCompressed { offset, length, fill: swarm::fill(rng) },
+        RequestKind::WriteCompressed => {
+            Request::WriteCompressed { offset, length, fill: swarm::compressed_fill(rng, length) }
+        }
         RequestKind::WriteZeroes => {
             let bits = rng.below(256);
             let (unmap, no_fallback, fua) = (bits & 1 == 1, bits & 0x0e == 0, bits & 0xf0 == 0);

@@ -65,8 +65,10 @@ pub fn mutate_within(
             break;
         }
     }
-    while limits.lanes_max >= 2 && scenario.requests.len() > limits.requests_max {
-        // What races has to be short: each request more is a thousand interleavings more.
+    // What races has to be short: each request more is a thousand interleavings more. Others do not become longer than what is made
+    // whole: many short scenarios reach more than a few long ones.
+    let longest = if limits.lanes_max >= 2 { 0 } else { before.requests.len() }.max(limits.requests_max);
+    while scenario.requests.len() > longest {
         let at = rng.below(scenario.requests.len() as u64) as usize;
         scenario.remove_requests(at..at + 1);
     }
@@ -106,6 +108,8 @@ pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], see
             child = both;
         }
     }
+    // Not longer than either, so that inputs do not become longer and longer.
+    child.truncate(scenario.requests.len().max(other.len()));
     scenario.set_turns(child);
     if rng.chance(1, 4) {
         scenario.config = other_scenario.config;
@@ -137,7 +141,7 @@ fn change(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Lim
         let before = scenario.requests.clone();
         let geometry = space.geometry(&scenario.config);
         records::change(rng, scenario, &geometry, limits);
-        records::align(rng, &geometry, &before, scenario);
+        records::bring_inside(rng, &geometry, &before, scenario);
         keep_turns(&before, scenario);
     }
 }
@@ -168,13 +172,9 @@ fn keep_turns(before: &[Request], scenario: &mut Scenario) {
         return;
     }
     let after = &scenario.requests;
-    let shorter = before.len().min(after.len());
-    let head = (0..shorter).take_while(|&at| before[at] == after[at]).count();
-    let tail = (1..=shorter - head)
-        .take_while(|&from_end| before[before.len() - from_end] == after[after.len() - from_end])
-        .count();
+    let end = records::changed(before, after).end;
     let turns = (0..after.len()).map(|at| match at {
-        _ if at + tail >= after.len() => scenario.turn(at + before.len() - after.len()),
+        _ if at >= end => scenario.turn(at + before.len() - after.len()),
         _ => scenario.turn(at),
     });
     scenario.schedule = turns.collect();

@@ -40,8 +40,8 @@ pub trait Runner: fmt::Debug + Send {
 const WATCH_ONE_IN: u64 = 8;
 /// One race in so many is crashed too, which costs far more than the race.
 const CRASH_ONE_RACE_IN: u64 = 32;
-/// The largest disk that the bytes form of a scenario can ask for is far below this.
-const FUZZED_BYTES_MAX: u64 = 64 << 20;
+/// The largest disk that the bytes form of a scenario can ask for.
+const FUZZED_BYTES_MAX: u64 = 1 << 46;
 
 /// Requests, each compared with a reference.
 #[derive(Debug)]

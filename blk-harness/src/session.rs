@@ -140,6 +140,7 @@ impl Session {
             requests_max: 80,
             disk_bytes_max: config.size_bytes,
             data_bytes_max: DATA_BYTES_MAX,
+            far: false,
             lanes_max: 0,
             config: Some(config.clone()),
         };

@@ -78,6 +78,11 @@ fn write_stamps(disk: &Disk, offset: u64, length: u64, layer: u8) -> Result<()> 
     Ok(())
 }
 
+/// A raw disk over `storage`.
+pub(crate) fn raw_over(storage: MemoryStorage) -> Result<Disk> {
+    blk_raw::FORMAT.open(Arc::new(storage), Access::ReadWrite, Options::new(), &DenyResolver)
+}
+
 /// A raw disk of `size` bytes in memory that shows what `below` shows, and zeroes past its end.
 pub(crate) fn reference_over(size: u64, below: Option<&Disk>) -> Result<Disk> {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());

@@ -8,6 +8,7 @@ pub mod exhaust;
 #[cfg(test)]
 mod gauntlet;
 pub mod hostile;
+mod images;
 mod initial;
 mod qcow2_space;
 mod qcow2_target;

@@ -3,11 +3,63 @@
 use blk_harness::generate::MANY_UNITS;
 use blk_harness::random::Random;
 use blk_harness::scenario::Value::{self, Number};
+use blk_harness::scenario::bounds::FAR_BYTES_MIN;
 use blk_harness::scenario::{Backing, Config, OptionValues};
 use blk_harness::space::{Geometry, Kind, Knob, Space};
 
 const CLUSTER_BYTES: u64 = 64 << 10;
 const SLICE_BYTES_MIN: u64 = 512;
+/// More clusters are not preallocated: each is counted whenever the image is checked.
+const PREALLOCATED_UNITS_MAX: u64 = 1 << 17;
+
+/// Where a scenario starts: an image that others have made, its options, and the size of its disk.
+pub(crate) struct StartImage {
+    pub(crate) name: &'static str,
+    options: &'static [(&'static str, Value)],
+    size_bytes: u64,
+}
+
+/// The images, in the order of the words of `x-image`.
+pub(crate) static IMAGES: [StartImage; 10] = [
+    StartImage { name: "snapshots", size_bytes: 512 << 10, options: &[("cluster_size", Number(4 << 10))] },
+    StartImage {
+        name: "snapshots-v2",
+        size_bytes: 512 << 10,
+        options: &[("cluster_size", Number(512)), ("compat", Value::name("0.10"))],
+    },
+    StartImage {
+        name: "snapshots-lazy",
+        size_bytes: 2 << 20,
+        options: &[
+            ("cluster_size", Number(16 << 10)),
+            ("lazy_refcounts", Value::Switch(true)),
+            ("refcount_bits", Number(8)),
+        ],
+    },
+    StartImage { name: "bitmaps", size_bytes: 4 << 20, options: &[] },
+    StartImage { name: "compressed", size_bytes: 512 << 10, options: &[("cluster_size", Number(4 << 10))] },
+    StartImage {
+        name: "compressed-zstd",
+        size_bytes: 512 << 10,
+        options: &[("cluster_size", Number(8 << 10)), ("compression_type", Value::name("zstd"))],
+    },
+    StartImage {
+        name: "features",
+        size_bytes: 512 << 10,
+        options: &[("cluster_size", Number(4 << 10)), ("refcount_bits", Number(32))],
+    },
+    StartImage {
+        name: "narrow",
+        size_bytes: 1 << 20,
+        options: &[("cluster_size", Number(2 << 10)), ("refcount_bits", Number(1))],
+    },
+    StartImage {
+        name: "wide",
+        size_bytes: 256 << 10,
+        options: &[("cluster_size", Number(512)), ("refcount_bits", Number(64))],
+    },
+    StartImage { name: "preallocated", size_bytes: 384 << 10, options: &[("cluster_size", Number(4 << 10))] },
+];
 
 /// Cached tables: few, because eviction is what is tested.
 const CACHE_SLICES: &[(u32, Option<Value>)] =
@@ -104,6 +156,49 @@ pub static QCOW2: Space = Space {
             usual: None,
             drawn: CACHE_SLICES,
         },
+        // What a resize allocates of what it adds. It is the target's, not the driver's.
+        Knob {
+            name: "x-growth",
+            kind: Kind::Choice(&["off", "metadata", "falloc", "full"]),
+            usual: Some(Value::Switch(false)),
+            drawn: &[
+                (13, None),
+                (1, Some(Value::name("metadata"))),
+                (1, Some(Value::name("falloc"))),
+                (1, Some(Value::name("full"))),
+            ],
+        },
+        // What the scenario starts from, where that is no new image. It is the target's too.
+        Knob {
+            name: "x-image",
+            kind: Kind::Choice(&[
+                "off",
+                "snapshots",
+                "snapshots-v2",
+                "snapshots-lazy",
+                "bitmaps",
+                "compressed",
+                "compressed-zstd",
+                "features",
+                "narrow",
+                "wide",
+                "preallocated",
+            ]),
+            usual: Some(Value::Switch(false)),
+            drawn: &[
+                (72, None),
+                (1, Some(Value::name("snapshots"))),
+                (1, Some(Value::name("snapshots-v2"))),
+                (1, Some(Value::name("snapshots-lazy"))),
+                // Not bitmaps: the first write clears the bit that vouches for them, and the check says that their clusters leak.
+                (1, Some(Value::name("compressed"))),
+                (1, Some(Value::name("compressed-zstd"))),
+                (1, Some(Value::name("features"))),
+                (1, Some(Value::name("narrow"))),
+                (1, Some(Value::name("wide"))),
+                (1, Some(Value::name("preallocated"))),
+            ],
+        },
     ],
     ignored: &[],
     unit: Some("cluster_size"),
@@ -113,19 +208,44 @@ pub static QCOW2: Space = Space {
     tune,
 };
 
+/// What is decided when an image is made.
+const IMAGE_OPTIONS: [&str; 6] =
+    ["compat", "cluster_size", "refcount_bits", "compression_type", "preallocation", "lazy_refcounts"];
+
+fn start_image(options: &OptionValues) -> Option<&'static StartImage> {
+    IMAGES.iter().find(|image| options.is("x-image", image.name))
+}
+
 fn cluster_bytes(options: &OptionValues) -> u64 {
     options.number("cluster_size").unwrap_or(CLUSTER_BYTES)
 }
 
 /// Version 2 has 16-bit refcounts and zlib alone, and no lazy refcounts; a slice is no larger than a cluster; over a backing
-/// file nothing is preallocated (it would hide it); a cache holds something.
+/// file nothing is preallocated (it would hide it), nor where that takes long; a cache holds something.
+/// A far disk is of version 3, whose zeroes are marks: those of version 2 are data over a backing file.
+///
+/// An image of others has its own options, and no backing file.
 fn legalize(options: &mut OptionValues, config: &Config) {
+    match start_image(options) {
+        Some(_) if config.backing != Backing::None => options.remove("x-image"),
+        Some(image) => {
+            for name in IMAGE_OPTIONS {
+                let value = image.options.iter().find(|(of_image, _)| *of_image == name);
+                options.set(name, value.map(|(_, value)| value.clone()));
+            }
+        }
+        None => {}
+    }
+    if config.size_bytes > FAR_BYTES_MIN {
+        options.remove("compat");
+    }
     if options.is("compat", "0.10") {
         for name in ["refcount_bits", "compression_type", "lazy_refcounts"] {
             options.remove(name);
         }
     }
-    if config.backing != Backing::None {
+    let units = config.size_bytes / cluster_bytes(options);
+    if config.backing != Backing::None || units > PREALLOCATED_UNITS_MAX {
         options.remove("preallocation");
     }
     let largest = cluster_bytes(options);
@@ -151,8 +271,23 @@ fn geometry(config: &Config) -> Geometry {
     }
 }
 
-/// Wide refcounts make the blocks and tables of a disk of many clusters grow soonest.
+/// Large clusters make few of far disks, so that all can be preallocated: then their host offsets are far too. Wide refcounts make
+/// the blocks and tables of a disk of many clusters grow soonest.
+///
+/// A disk that an image of others has is as large as it is, or larger: then it grows first.
 fn tune(config: &mut Config, rng: &mut Random) {
+    if let Some(image) = start_image(&config.options) {
+        config.backing = Backing::None;
+        let more = if rng.chance(1, 4) { rng.below(64) * 512 } else { 0 };
+        config.size_bytes = image.size_bytes + more;
+        return;
+    }
+    if config.size_bytes > FAR_BYTES_MIN && rng.chance(3, 4) {
+        let cluster = rng.one_of(&[64 << 10, 64 << 10, 1 << 20, 2 << 20]);
+        config.options.set("cluster_size", Some(Number(cluster)).filter(|_| cluster != CLUSTER_BYTES));
+        let preallocation = Some(Value::name("metadata")).filter(|_| rng.chance(1, 2));
+        config.options.set("preallocation", preallocation);
+    }
     let has_many = cluster_bytes(&config.options) == 512 && config.size_bytes / 512 >= MANY_UNITS;
     if has_many && config.options.get("refcount_bits").is_none() && rng.chance(7, 8) {
         config.options.set("refcount_bits", Some(Value::Number(64)));

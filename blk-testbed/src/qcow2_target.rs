@@ -2,11 +2,15 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, MapResolver, MemoryStorage, Options, Result, Storage};
-use blk_harness::scenario::Config;
+use blk_core::{
+    Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
+    Preallocation, Result, Storage,
+};
+use blk_harness::scenario::{Config, Value};
 use blk_harness::space::Space;
 use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 
+use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
 use crate::qcow2_space::QCOW2;
 
@@ -57,20 +61,114 @@ impl Qcow2Images {
             resolver.insert(BACKING_NAME, Arc::clone(&below.disk));
         }
         let (config, open_options) = (config.clone(), open_options(config));
+        if let Some(image) = start_image(&config) {
+            image.content(config.size_bytes)?;
+        }
         Ok(Self { config, below: below.map(|below| below.disk), create_options, open_options, resolver })
     }
 }
 
+impl Qcow2Images {
+    /// A disk that is to be larger than the image's grows.
+    fn grow_to_size(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        let disk =
+            blk_qcow2::FORMAT.open(Arc::clone(storage), Access::ReadWrite, Options::new(), &DenyResolver)?;
+        if disk.size() < self.config.size_bytes {
+            disk.resize(self.config.size_bytes)?;
+        }
+        disk.close()
+    }
+}
+
+/// The image that disks of this configuration start from, if others have made it.
+fn start_image(config: &Config) -> Option<&'static Image> {
+    match config.options.get("x-image") {
+        Some(Value::Name(name)) => images::image(name),
+        _ => None,
+    }
+}
+
+/// What a resize allocates.
+fn growth(config: &Config) -> Preallocation {
+    let known = [
+        ("metadata", Preallocation::Metadata),
+        ("falloc", Preallocation::Falloc),
+        ("full", Preallocation::Full),
+    ];
+    let of_name = |(name, _): &&(&str, _)| config.options.is("x-growth", name);
+    known.iter().find(of_name).map_or(Preallocation::Off, |(_, preallocation)| *preallocation)
+}
+
+/// A resize that adds more than this adds it without allocating it, bytes.
+const ALLOCATED_BYTES_MAX: u64 = 16 << 20;
+
+/// A disk that allocates what a resize adds.
+#[derive(Debug)]
+struct Growing {
+    inner: Disk,
+    preallocation: Preallocation,
+}
+
+impl PassThrough for Growing {
+    fn inner(&self) -> &Disk {
+        &self.inner
+    }
+
+    fn resize(&self, size: u64) -> Result<()> {
+        match size.checked_sub(self.inner.size()) {
+            Some(1..=ALLOCATED_BYTES_MAX) => self.inner.grow(size, self.preallocation),
+            _ => self.inner.resize(size),
+        }
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        self.inner.as_check()
+    }
+
+    fn as_info(&self) -> Option<&dyn Info> {
+        self.inner.as_info()
+    }
+
+    fn as_overlay(&self) -> Option<&dyn Overlay> {
+        self.inner.as_overlay()
+    }
+}
+
 impl Prepared for Qcow2Images {
+    fn fresh(&self) -> Result<MemoryStorage> {
+        let memory = Arc::new(match start_image(&self.config) {
+            Some(image) => image.duplicate(),
+            None => MemoryStorage::new(),
+        });
+        let storage: Arc<dyn Storage> = memory.clone();
+        match start_image(&self.config) {
+            Some(_) => self.grow_to_size(&storage)?,
+            None => self.create(&storage)?,
+        }
+        Ok(memory.duplicate())
+    }
+
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+        if let Some(image) = start_image(&self.config) {
+            image.write_to(storage)?;
+            return self.grow_to_size(storage);
+        }
         blk_qcow2::FORMAT.create(storage, self.config.size_bytes, self.create_options.clone())
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
-        blk_qcow2::FORMAT.open(storage, Access::ReadWrite, self.open_options.clone(), &self.resolver)
+        let options = self.open_options.clone();
+        let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, &self.resolver)?;
+        Ok(match growth(&self.config) {
+            Preallocation::Off => disk,
+            preallocation => Disk::new(Growing { inner: disk, preallocation }, Access::ReadWrite),
+        })
     }
 
     fn reference(&self) -> Result<Disk> {
+        if let Some(image) = start_image(&self.config) {
+            return initial::raw_over(image.content(self.config.size_bytes)?);
+        }
         initial::reference_over(self.config.size_bytes, self.below.as_deref())
     }
 }
@@ -85,7 +183,7 @@ fn given(config: &Config, is_wanted: impl Fn(&str) -> bool) -> Options {
 }
 
 fn create_options(config: &Config) -> Options {
-    given(config, |name| !OPEN_OPTIONS.contains(&name))
+    given(config, |name| !OPEN_OPTIONS.contains(&name) && !name.starts_with("x-"))
 }
 
 fn open_options(config: &Config) -> Options {

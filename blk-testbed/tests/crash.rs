@@ -44,7 +44,7 @@ fn seeded_scenarios_survive_every_crash() {
     // Many small clusters and wide refcounts: blocks and tables grow.
     let options = CrashOptions { bytes_per_scenario: 512 << 20, ..CrashOptions::default() };
     let mut engine = CrashEngine::new(options);
-    for (size_bytes, count) in [(128 << 10, 25), (2 << 20, 6)] {
+    for (size_bytes, count) in [(128 << 10, 25), (2 << 20, 10)] {
         let many = Config { size_bytes, ..Config::default() };
         let many = many.with("cluster_size", "512").with("refcount_bits", "64");
         let growing = Limits { config: Some(many), requests_max: 12, ..Limits::default() };

@@ -137,6 +137,7 @@ fn limits_hold() {
         requests_max: 5,
         disk_bytes_max: 1 << 20,
         data_bytes_max: 4096,
+        far: false,
         lanes_max: 0,
         config: None,
     };

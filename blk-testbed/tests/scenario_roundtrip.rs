@@ -65,7 +65,9 @@ fn random_bytes_are_legal_bounded_scenarios() {
         let bytes = random_bytes(&mut rng);
         let scenario = Scenario::decode(&QCOW2, &bytes);
         assert!(QCOW2.is_legal(&scenario.config), "{scenario}");
-        assert!(scenario.config.size_bytes <= bounds::DISK_BYTES_MAX, "{scenario}");
+        let size = scenario.config.size_bytes;
+        let is_far = (bounds::FAR_BYTES_MIN..=bounds::FAR_BYTES_MAX).contains(&size);
+        assert!(size <= bounds::DISK_BYTES_MAX || is_far, "{scenario}");
         assert!(scenario.config.backing_bytes <= bounds::DISK_BYTES_MAX, "{scenario}");
         assert!(scenario.requests.len() <= bounds::REQUESTS_MAX);
         let data_bytes: u64 = scenario.requests.iter().map(Request::data_bytes).sum();

@@ -3,7 +3,8 @@
 use crate::random::Random;
 
 use super::{Limits, aligned};
-use crate::scenario::{Config, Request, RequestKind};
+use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_READ_BYTES_MAX, FAR_UNITS_MAX};
+use crate::scenario::{Backing, Config, Request, RequestKind};
 use crate::space::Geometry;
 
 /// Clusters that are hit often. More would dilute what happens to each.
@@ -12,6 +13,9 @@ const HOT_CLUSTERS: usize = 4;
 /// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what the smallest refcount
 /// table of qcow2 counts.
 pub const MANY_UNITS: u64 = 2048;
+
+/// Where offsets stop to fit into 31 and 32 bits, and indices of clusters of 2 MiB into 16, bytes.
+const FAR_EDGES: [u64; 4] = [1 << 31, 1 << 32, 1 << 32, 1 << 37];
 
 /// A write that allocates most of a disk, so that tables grow, is at most this long. Bytes.
 const FLOOD_BYTES_MAX: u64 = 4 << 20;
@@ -28,6 +32,8 @@ pub(crate) struct Aim {
     /// What one table, or a cached part of it, maps.
     reach: u64,
     geometry: Geometry,
+    takes_far: bool,
+    starts_far: bool,
     disk_bytes_max: u64,
     data_bytes_max: u64,
     hot: [u64; HOT_CLUSTERS],
@@ -45,6 +51,8 @@ impl Aim {
             cluster: geometry.unit_bytes,
             reach: geometry.table_reach_bytes,
             geometry: *geometry,
+            takes_far: limits.far && config.backing == Backing::None,
+            starts_far: config.size_bytes > FAR_BYTES_MIN,
             disk_bytes_max: limits.disk_bytes_max,
             data_bytes_max: limits.data_bytes_max,
             hot: [0; HOT_CLUSTERS],
@@ -97,9 +105,49 @@ impl Aim {
                 self.floods_left -= 1;
                 (0, self.size.min(FLOOD_BYTES_MAX))
             }
+            RequestKind::WriteZeroes if self.is_far() && self.starts_far && rng.chance(1, 16) => {
+                let range = (self.anchor(rng), (1 << 32) + rng.below(4) * self.cluster);
+                self.bound(rng, kind, range)
+            }
             _ if rng.chance(1, 64) => (0, self.size.min(self.length_max(kind))),
             _ => self.partial(rng, kind),
         }
+    }
+
+    /// The size of the disk as it is.
+    pub(crate) fn size(&self) -> u64 {
+        self.size
+    }
+
+    pub(crate) fn unit(&self) -> u64 {
+        self.cluster
+    }
+
+    pub(crate) fn reach(&self) -> u64 {
+        self.reach
+    }
+
+    pub(crate) fn data_bytes_max(&self) -> u64 {
+        self.data_bytes_max
+    }
+
+    /// How many tables the disk needs.
+    pub(crate) fn tables(&self) -> u64 {
+        self.size.div_ceil(self.reach).max(1)
+    }
+
+    /// One to three units at one that is hit often; as much as may be moved.
+    pub(crate) fn hot_range(&self, rng: &mut Random) -> (u64, u64) {
+        let hot = self.hot[rng.below(HOT_CLUSTERS as u64) as usize];
+        self.inside((hot, self.cluster * (1 + rng.below(4).saturating_sub(1))))
+    }
+
+    /// The part of a range that lies in the disk and may be moved, aligned.
+    pub(crate) fn inside(&self, (offset, length): (u64, u64)) -> (u64, u64) {
+        let offset = offset.min(self.size.saturating_sub(1));
+        let length = length.min(self.data_bytes_max).min(self.size - offset.min(self.size));
+        let (offset, length) = self.geometry.align((offset, length));
+        (offset, length.min(self.geometry.align_down(self.size).saturating_sub(offset)))
     }
 
     /// What to resize to: mostly a bit more.
@@ -118,7 +166,11 @@ impl Aim {
             13 => rng.below(size + 1),
             _ => size + cluster,
         };
-        let new = new.min(self.disk_bytes_max.max(size));
+        let new = match self.takes_far {
+            true if self.is_far() => new,
+            true if rng.chance(1, 64) => FAR_EDGES[0].min(self.reach << 16) + rng.below(4) * cluster,
+            _ => new.min(self.disk_bytes_max.max(size)),
+        };
         if rng.chance(23, 24) { self.geometry.align_down(new) } else { new }
     }
 
@@ -131,13 +183,26 @@ impl Aim {
         self.size.div_ceil(self.cluster).max(1)
     }
 
+    fn is_far(&self) -> bool {
+        self.size > FAR_BYTES_MIN
+    }
+
     fn length_max(&self, kind: RequestKind) -> u64 {
-        if kind.moves_data() { self.data_bytes_max } else { u64::MAX }
+        match kind {
+            _ if kind.moves_data() => self.data_bytes_max,
+            _ if !self.is_far() => u64::MAX,
+            RequestKind::WriteZeroes if self.starts_far => FAR_UNITS_MAX * self.cluster,
+            RequestKind::WriteZeroes | RequestKind::Discard | RequestKind::Status => FAR_READ_BYTES_MAX,
+            _ => FAR_UNITS_MAX * self.cluster,
+        }
     }
 
     /// The first two hot clusters lie anywhere, so that they often belong to different tables, the second one at an edge of a
     /// table's reach where there is one; the others beside the first, at such an edge, or at the end.
     fn hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
+        if self.is_far() && at < 3 {
+            return self.far_hot_cluster(rng, at);
+        }
         let anywhere = rng.below(self.clusters()) * self.cluster;
         let dice = rng.below(8);
         match (at, dice) {
@@ -152,6 +217,18 @@ impl Aim {
             (2.., 4) => (self.clusters() - 1) * self.cluster,
             (2.., 5 | 6) => anywhere / self.reach * self.reach,
             _ => anywhere,
+        }
+    }
+
+    /// Near the beginning; where an offset or index that has lost its high bits would take that for; and where those begin, or the
+    /// unit before.
+    fn far_hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
+        let edge = rng.one_of(&FAR_EDGES);
+        let edge = if edge < self.size { edge } else { self.size / 2 / self.cluster * self.cluster };
+        match at {
+            0 => rng.below(16.min(self.clusters())) * self.cluster,
+            1 => (self.hot[0] + edge).min((self.clusters() - 1) * self.cluster),
+            _ => edge.saturating_sub(rng.below(2) * self.cluster),
         }
     }
 
@@ -224,7 +301,7 @@ impl Aim {
     /// Cuts a range to the disk and to what may be moved; one in twelve keeps sticking out.
     fn bound(&self, rng: &mut Random, kind: RequestKind, (offset, length): (u64, u64)) -> (u64, u64) {
         let length = length.min(self.length_max(kind));
-        if offset.checked_add(length).is_some_and(|end| end <= self.size) || rng.chance(1, 12) {
+        if offset.checked_add(length).is_some_and(|end| end <= self.size) || rng.chance(1, 24) {
             return (offset, length);
         }
         if offset < self.size {

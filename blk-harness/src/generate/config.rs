@@ -3,6 +3,7 @@
 use crate::random::Random;
 
 use super::Limits;
+use crate::scenario::bounds::FAR_BYTES_MIN;
 use crate::scenario::{Backing, Config};
 use crate::space::{Geometry, Space};
 
@@ -17,6 +18,11 @@ const BACKINGS: [Backing; 8] = [
     Backing::Chain,
 ];
 
+/// Where far disks end, about, bytes.
+const FAR_SIZES: [u64; 8] = [1 << 31, 1 << 32, 1 << 32, 5 << 30, 1 << 33, 1 << 37, 1 << 38, 1 << 40];
+/// A far disk needs no more tables: they are in memory, and take time to make.
+const FAR_TABLES_MAX: u64 = 1 << 17;
+
 pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config {
     let mut config = Config { options: space.draw(rng), ..Config::default() };
     if space.has_backing {
@@ -25,9 +31,13 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     // Sizes go around the geometry of what is legal.
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
-    config.size_bytes = size(rng, &geometry, limits.disk_bytes_max);
+    let is_far = limits.far && rng.chance(1, 16);
+    config.size_bytes =
+        if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
     if config.backing != Backing::None {
-        config.backing_bytes = backing_size(rng, config.size_bytes, geometry.unit_bytes);
+        // All of it is written.
+        let shown = config.size_bytes.min(limits.disk_bytes_max);
+        config.backing_bytes = backing_size(rng, shown, geometry.unit_bytes);
     }
     config.discard = !rng.chance(1, 5);
     config.atom_bytes = if rng.chance(1, 4) { 4096 } else { 512 };
@@ -35,8 +45,13 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     if limits.lanes_max >= 2 {
         config.lanes = 2 + rng.below(u64::from(limits.lanes_max) - 1) as u8;
     }
+    let largest = config.size_bytes.max(limits.disk_bytes_max);
     (space.tune)(&mut config, rng);
     space.legalize(&mut config);
+    if config.size_bytes > largest {
+        // What it starts from is too large here: another one.
+        return random(space, rng, limits);
+    }
     config
 }
 
@@ -68,6 +83,14 @@ fn size(rng: &mut Random, geometry: &Geometry, disk_bytes_max: u64) -> u64 {
         _ => size,
     };
     geometry.align_down(size)
+}
+
+/// A little more than where 31 or 32 bits, or an index of 16 bits, end.
+fn far_size(rng: &mut Random, geometry: &Geometry) -> u64 {
+    let tables_max = geometry.table_reach_bytes.saturating_mul(FAR_TABLES_MAX);
+    let size = rng.one_of(&FAR_SIZES).min(tables_max) + rng.below(16) * geometry.unit_bytes;
+    let size = if rng.chance(1, 8) { size - rng.below(geometry.unit_bytes) } else { size };
+    geometry.align_down(size.max(FAR_BYTES_MIN + geometry.alignment_bytes))
 }
 
 /// A little, or up to a whole table more than one table reaches, bytes.

@@ -3,7 +3,7 @@
 use crate::random::Random;
 
 use super::near;
-use crate::generate::{Aim, Limits, Swarm, aligned, of_kind, request};
+use crate::generate::{Aim, Limits, Swarm, aligned, of_kind, push_template, request};
 use crate::scenario::{Fill, Repair, Request, RequestKind, Scenario};
 use crate::space::Geometry;
 
@@ -17,7 +17,7 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geome
         return insert_new(rng, requests, &usual, &mut aim);
     }
     let at = index(rng, requests);
-    match rng.below(24) {
+    match rng.below(25) {
         0..=3 => insert_new(rng, requests, &usual, &mut aim),
         4..=6 => delete_run(rng, requests),
         7 => requests.insert(index(rng, requests), requests[at]),
@@ -37,6 +37,7 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geome
             let pause = of_kind(rng, kind, &mut aim);
             requests.insert(at + 1, pause);
         }
+        23 => insert_template(rng, requests, &mut aim),
         _ => {
             let swarm = Swarm::random(rng).on(geometry);
             append_new(rng, requests, &swarm, &mut aim);
@@ -44,21 +45,41 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geome
     }
 }
 
-/// Brings the requests that are not among those `before` to the alignment, but for a few.
-pub(super) fn align(rng: &mut Random, geometry: &Geometry, before: &[Request], scenario: &mut Scenario) {
-    if geometry.alignment_bytes == 1 {
-        return;
-    }
+/// Brings the requests that a change has made, those outside of what `before` begins and ends with too, to the disk and its alignment,
+/// but for a few: what a driver refuses teaches little.
+pub(super) fn bring_inside(
+    rng: &mut Random,
+    geometry: &Geometry,
+    before: &[Request],
+    scenario: &mut Scenario,
+) {
+    let changed = changed(before, &scenario.requests);
     let mut size = scenario.config.size_bytes;
-    for request in &mut scenario.requests {
+    for (at, request) in scenario.requests.iter_mut().enumerate() {
         if let Request::Resize { size: new } = request {
             *new = geometry.align_down(*new);
             size = *new;
-        } else if let Some(range) = request.range().filter(|_| !before.contains(request)) {
+        } else if let Some((offset, length)) = request.range().filter(|_| changed.contains(&at)) {
+            let is_inside = offset.checked_add(length).is_some_and(|end| end <= size);
+            let range = if is_inside || rng.chance(1, 32) {
+                (offset, length)
+            } else {
+                let offset = if offset < size { offset } else { offset % size.max(1) };
+                (offset, length.min(size - offset.min(size)))
+            };
             let (offset, length) = aligned(rng, geometry, size, range);
             *request = request.with_range(offset, length);
         }
     }
+}
+
+/// Where `after` differs from `before`: what lies between their common beginning and their common end.
+pub(super) fn changed(before: &[Request], after: &[Request]) -> std::ops::Range<usize> {
+    let shorter = before.len().min(after.len());
+    let head = before.iter().zip(after).take_while(|(old, new)| old == new).count();
+    let ends = before.iter().rev().zip(after.iter().rev()).take(shorter - head);
+    let tail = ends.take_while(|(old, new)| old == new).count();
+    head..after.len() - tail
 }
 
 /// Aims mostly at clusters that the scenario uses already.
@@ -92,6 +113,13 @@ fn insert_new(rng: &mut Random, requests: &mut Vec<Request>, usual: &Swarm, aim:
     let at = rng.below(requests.len() as u64 + 1) as usize;
     let new = request(rng, usual, aim);
     requests.insert(at, new);
+}
+
+fn insert_template(rng: &mut Random, requests: &mut Vec<Request>, aim: &mut Aim) {
+    let at = rng.below(requests.len() as u64 + 1) as usize;
+    let mut inserted = Vec::new();
+    push_template(rng, aim, &mut inserted);
+    requests.splice(at..at, inserted);
 }
 
 fn append_new(rng: &mut Random, requests: &mut Vec<Request>, swarm: &Swarm, aim: &mut Aim) {

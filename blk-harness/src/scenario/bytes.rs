@@ -5,12 +5,12 @@
 //!  0  MAGIC: 0xB2, high nibble a mark, low nibble the version of this form
 //!  1  bit 0 no discard, bit 1 atoms of 4096 bytes     8..14  size of the disk
 //!  2  backing: 0 none, 1 raw, 2 format, 3 chain      14..20  size of the backing file
-//!  3  lanes; 9 and more: 0                           20..23  reserved
-//!  4..8  control seed                                23      options that follow
+//!  3  lanes; 9 and more: 0                           20      MODE of the size
+//!  4..8  control seed                                21..23  reserved,  23  options that follow
 //!
 //! then the options, 4 bytes each, in the order of the space: 0 the usual value, else the place of a value from 1
 //! then up to 256 records of 17 bytes:
-//!  0  opcode in the low nibble       3  MODE: 0xEE takes the numbers as they are
+//!  0  opcode in the low nibble       3  MODE: 0xEE takes offset and length as they are
 //!  1  flags                          4  ON: the disk that the request goes to; reserved, all others are brought to 0
 //!  2  byte to write                  5..11  offset, or the new size      11..17  length
 //! ```
@@ -23,6 +23,9 @@
 //! change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the byte is written
 //! rather than stamps; others are ignored. Where there are two lanes or more, the high nibbles of opcode and flags are the low
 //! and high half of the request's turn ([`super::Turn`]).
+//!
+//! MODE 0xEE of the header's size, or of a resize, takes a size from 1 GiB on as it is, up to 64 TiB: of such a disk only what
+//! requests have touched is compared, and what would take long is ignored ([`super::bounds`]).
 //!
 //! Values that are illegal, and ranges that do not lie in the disk, are brought there ([`Scenario::decode`]); a request that
 //! is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero, so that they can get a meaning
@@ -49,13 +52,17 @@ const COMMON_BYTES: usize = 24;
 /// Bytes of an option.
 const OPTION_BYTES: usize = 4;
 
-/// In a record's fourth byte: offset and length are meant as they are, wherever they lie.
+/// In a record's fourth byte: offset and length are meant as they are, wherever they lie. There, and in the header, it also
+/// marks the size of a far disk.
 const MODE_EXACT: u8 = 0xEE;
 
 const FLAG_FUA: u8 = 1;
 const FLAG_UNMAP: u8 = 2;
 const FLAG_NO_FALLBACK: u8 = 4;
 const FLAG_BYTE: u8 = 8;
+
+/// Where the header says how its size is meant.
+const SIZE_MODE: usize = 20;
 
 const SWITCH_NO_DISCARD: u8 = 1;
 const SWITCH_LARGE_ATOMS: u8 = 2;
@@ -78,7 +85,7 @@ impl Scenario {
         let count = bytes.get(COMMON_BYTES - 1).copied().map_or(0, usize::from);
         let (header, records) = bytes.split_at(bytes.len().min(COMMON_BYTES + OPTION_BYTES * count));
         let config = decode_config(space, header);
-        let frame = Frame::of(&space.geometry(&config), config.size_bytes);
+        let frame = frame_of(space, &config);
         let records = records.chunks(RECORD_BYTES).map(|record| {
             let mut padded = [0; RECORD_BYTES];
             padded[..record.len()].copy_from_slice(record);
@@ -95,7 +102,7 @@ impl Scenario {
         encode_config(space, &self.config, &mut bytes);
         // Where the records will be held against, so that it is known which of them have to be marked.
         let config = decode_config(space, &bytes);
-        let mut frame = Frame::of(&space.geometry(&config), config.size_bytes);
+        let mut frame = frame_of(space, &config);
         for (request, turn) in self.turns().take(count) {
             let mut record = encode_record(&request, frame);
             if config.lanes >= 2 {
@@ -106,7 +113,7 @@ impl Scenario {
             bytes.push(0);
             bytes.extend_from_slice(&record[4..]);
             if let Request::Resize { size } = request {
-                frame.size = size.min(DISK_BYTES_MAX);
+                frame.resized(legal_size(size));
             }
         }
         bytes
@@ -144,10 +151,13 @@ fn decode_records(
     let mut data_bytes_left = DATA_BYTES_MAX;
     for record in records.take(count) {
         let Some(request) = decode_record(&record, frame) else { continue };
+        if request.range().is_some_and(|(_, length)| frame.is_too_long(request.kind(), length)) {
+            continue;
+        }
         let Some(left) = data_bytes_left.checked_sub(request.data_bytes()) else { continue };
         data_bytes_left = left;
         if let Request::Resize { size } = request {
-            frame.size = size;
+            frame.resized(size);
         }
         requests.push(request);
         schedule.push(decode_turn(&record, &config));
@@ -186,7 +196,10 @@ fn decode_config(space: &Space, header: &[u8]) -> Config {
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
     let (unit, reach) = (geometry.unit_bytes, geometry.table_reach_bytes);
-    config.size_bytes = geometry.align_down(reach::disk_size(number(&common[8..14]), unit, reach));
+    let raw = number(&common[8..14]);
+    let far = reach::far_size(raw).filter(|_| common[SIZE_MODE] == MODE_EXACT);
+    let size = far.unwrap_or_else(|| reach::disk_size(raw, unit, reach));
+    config.size_bytes = geometry.align_down(size);
     config.backing_bytes = reach::backing_size(number(&common[14..20]), config.size_bytes, unit);
     space.legalize(&mut config);
     config
@@ -222,7 +235,8 @@ fn encode_common(config: &Config, options: usize, bytes: &mut [u8; COMMON_BYTES]
     };
     bytes[3] = config.lanes.min(LANES_MAX);
     bytes[4..8].copy_from_slice(&config.control.to_le_bytes());
-    bytes[8..14].copy_from_slice(&bytes_of(config.size_bytes.min(DISK_BYTES_MAX)));
+    bytes[8..14].copy_from_slice(&bytes_of(legal_size(config.size_bytes)));
+    bytes[SIZE_MODE] = if reach::far_size(config.size_bytes).is_some() { MODE_EXACT } else { 0 };
     bytes[14..20].copy_from_slice(&bytes_of(config.backing_bytes.min(DISK_BYTES_MAX)));
     bytes[COMMON_BYTES - 1] = u8::try_from(options).expect("a format has fewer than 256 options");
 }
@@ -244,7 +258,7 @@ fn decode_record(record: &Record, frame: Frame) -> Option<Request> {
         5 => Request::Discard { offset, length },
         6 => Request::Flush,
         7 => Request::Status { offset, length },
-        8 => Request::Resize { size: frame.resize(first) },
+        8 => Request::Resize { size: frame.resize(first, mode == MODE_EXACT) },
         9 => Request::Reopen { kill: false },
         10 => Request::Check { repair: Repair::None },
         11 => Request::Reopen { kill: true },
@@ -278,7 +292,8 @@ fn encode_record(request: &Request, frame: Frame) -> Record {
         record[2] = byte;
     }
     if let Request::Resize { size } = *request {
-        record[4..10].copy_from_slice(&bytes_of(size.min(DISK_BYTES_MAX)));
+        record[3] = if reach::far_size(size).is_some() { MODE_EXACT } else { 0 };
+        record[4..10].copy_from_slice(&bytes_of(legal_size(size)));
     }
     if let Some((offset, length)) = request.range() {
         if frame.range(request.kind(), offset, length) != (offset, length) {
@@ -306,6 +321,17 @@ fn opcode(request: &Request) -> u8 {
         Request::Check { repair: Repair::Leaks } => 12,
         Request::Check { repair: Repair::All } => 13,
     }
+}
+
+/// The disk as it is made. What is over a backing file does not become far: a driver may have to hide all that it gains.
+fn frame_of(space: &Space, config: &Config) -> Frame {
+    let frame = Frame::of(&space.geometry(config), config.size_bytes);
+    if config.backing == Backing::None { frame } else { frame.without_far() }
+}
+
+/// The size nearest to `size` that the form can say.
+fn legal_size(size: u64) -> u64 {
+    reach::far_size(size).unwrap_or(size.min(DISK_BYTES_MAX))
 }
 
 /// A little-endian number of up to 8 bytes.

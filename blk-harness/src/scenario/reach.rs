@@ -5,7 +5,7 @@
 //! low bits choose which. Golden tests pin it: **a change here changes the meaning of every corpus that fuzzing has built.**
 
 use super::RequestKind;
-use super::bounds::DISK_BYTES_MAX;
+use super::bounds::{DISK_BYTES_MAX, FAR_BYTES_MAX, FAR_BYTES_MIN, FAR_READ_BYTES_MAX, FAR_UNITS_MAX};
 use crate::space::Geometry;
 
 /// Bytes that random requests move at most, unless one cluster is larger.
@@ -23,6 +23,12 @@ pub(super) struct Frame {
     table_reach: u64,
     compressed: u64,
     geometry: Geometry,
+    /// Whether resizes can be to far disks; version 1 of the form knew none.
+    takes_far: bool,
+    /// The disk was far when it was made.
+    starts_far: bool,
+    /// It was far at some time. A driver may have refused to make it smaller again.
+    was_far: bool,
 }
 
 impl Frame {
@@ -30,7 +36,21 @@ impl Frame {
     pub(super) fn of(geometry: &Geometry, size: u64) -> Self {
         let compressed = geometry.fill_bytes();
         let (cluster, table_reach) = (geometry.unit_bytes, geometry.table_reach_bytes);
-        Self { size, cluster, table_reach, compressed, geometry: *geometry }
+        Self {
+            size,
+            cluster,
+            table_reach,
+            compressed,
+            geometry: *geometry,
+            takes_far: true,
+            starts_far: size > DISK_BYTES_MAX,
+            was_far: size > DISK_BYTES_MAX,
+        }
+    }
+
+    /// The same; no resize is to a far disk.
+    pub(super) fn without_far(self) -> Self {
+        Self { takes_far: false, ..self }
     }
 
     /// Brings the range of a request of `kind` to the disk; most results lie in it, a few reach slightly past its end.
@@ -45,8 +65,11 @@ impl Frame {
         self.geometry.align((offset, self.extend(kind, offset, length)))
     }
 
-    /// Brings the size that a resize asks for to what the bytes form allows: near the present size.
-    pub(super) fn resize(self, raw: u64) -> u64 {
+    /// Brings the size that a resize asks for to what the bytes form allows: near the present size, unless it is meant as it is.
+    pub(super) fn resize(self, raw: u64, is_exact: bool) -> u64 {
+        if let Some(far) = far_size(raw).filter(|_| is_exact && self.takes_far) {
+            return far;
+        }
         if raw <= DISK_BYTES_MAX {
             return raw;
         }
@@ -63,8 +86,31 @@ impl Frame {
         self.geometry.align_down(size.min(DISK_BYTES_MAX))
     }
 
+    /// A resize has asked for another size.
+    pub(super) fn resized(&mut self, size: u64) {
+        self.size = size;
+        self.was_far |= size > DISK_BYTES_MAX;
+    }
+
+    /// Whether a request is longer than what a far disk takes.
+    pub(super) fn is_too_long(self, kind: RequestKind, length: u64) -> bool {
+        self.was_far && length > self.far_length_max(kind)
+    }
+
+    fn far_length_max(self, kind: RequestKind) -> u64 {
+        match kind {
+            RequestKind::WriteZeroes if self.starts_far => FAR_UNITS_MAX.saturating_mul(self.cluster),
+            RequestKind::WriteZeroes | RequestKind::Discard | RequestKind::Status => {
+                FAR_READ_BYTES_MAX.max(self.cluster)
+            }
+            _ => FAR_UNITS_MAX.saturating_mul(self.cluster),
+        }
+    }
+
     fn length_max(self, kind: RequestKind) -> u64 {
-        if kind.moves_data() {
+        if self.size > DISK_BYTES_MAX && !kind.moves_data() {
+            self.far_length_max(kind).min(self.size)
+        } else if kind.moves_data() {
             self.cluster.max((4 * self.cluster).min(DATA_BYTES_TYPICAL))
         } else {
             self.size
@@ -120,6 +166,11 @@ impl Frame {
         let length = clusters * self.compressed;
         (offset, if room == 0 { length } else { length.min(room) })
     }
+}
+
+/// A size that is meant as it is, if it is that of a far disk.
+pub(super) fn far_size(raw: u64) -> Option<u64> {
+    (FAR_BYTES_MIN + 1..=FAR_BYTES_MAX).contains(&raw).then_some(raw)
 }
 
 /// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several tables of `reach` bytes, some

@@ -56,7 +56,7 @@ pub(super) fn decode(space: &Space, bytes: &[u8]) -> Scenario {
     let mut config = common(&header, &geometry);
     config.options = options(&header, cluster_bits, config.backing);
     space.legalize(&mut config);
-    let frame = Frame::of(&geometry, config.size_bytes);
+    let frame = Frame::of(&geometry, config.size_bytes).without_far();
     let records = records.chunks(size_of::<Record>()).map(|record| {
         let mut padded = Record::default();
         padded[..record.len()].copy_from_slice(record);

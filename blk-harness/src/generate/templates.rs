@@ -1,0 +1,154 @@
+//! Sequences that cost users of shipped drivers their disks, as public reports tell them. Random requests rarely come in such an
+//! order.
+
+use crate::random::Random;
+
+use super::aim::Aim;
+use super::of_kind;
+use crate::scenario::{Fill, Request, RequestKind};
+
+/// A sequence of requests that a scenario may contain.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Template {
+    /// Writes one range after the other until the disk is full, as far as requests go; closes or goes on; writes; reads all. A host
+    /// may run out of space midway.
+    FillUp,
+    /// Writes, discards, flushes elsewhere, and writes elsewhere what may take the space that was given back; reads both.
+    LateHole,
+    /// Writes a unit in each of many tables, more than caches hold, and reads them in another order.
+    ManyTables,
+    /// Zeroes over what was there before the scenario; reopens; reads, and writes a part.
+    ZeroOverBacking,
+    /// Copies parts of units around a long write that ends and begins inside of them.
+    LongWrite,
+}
+
+impl Template {
+    /// All of them.
+    pub const ALL: [Self; 5] =
+        [Self::FillUp, Self::LateHole, Self::ManyTables, Self::ZeroOverBacking, Self::LongWrite];
+}
+
+/// Requests that fill a disk at most.
+const FILLING_MAX: u64 = 6;
+/// Tables that are written to at most.
+const TABLES_MAX: u64 = 12;
+
+/// The requests of `template` on a disk of `space`'s geometry for `config`; within `limits`, a pure function of the seed.
+pub fn template(
+    space: &crate::space::Space,
+    config: &crate::scenario::Config,
+    limits: &super::Limits,
+    template: Template,
+    seed: u64,
+) -> Vec<Request> {
+    let mut rng = Random::new(seed);
+    let mut aim = Aim::new(&mut rng, config, &space.geometry(config), limits);
+    let mut requests = Vec::new();
+    push_one(&mut rng, &mut aim, template, &mut requests);
+    requests
+}
+
+/// Adds the requests of one template.
+pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let template = rng.one_of(&Template::ALL);
+    push_one(rng, aim, template, requests);
+}
+
+fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut Vec<Request>) {
+    let first = requests.len();
+    match template {
+        Template::FillUp => fill_up(rng, aim, requests),
+        Template::LateHole => late_hole(rng, aim, requests),
+        Template::ManyTables => many_tables(rng, aim, requests),
+        Template::ZeroOverBacking => zero_over_backing(rng, aim, requests),
+        Template::LongWrite => long_write(rng, aim, requests),
+    }
+    requests[first..].iter().for_each(|request| aim.note(request));
+}
+
+fn write(rng: &mut Random, (offset, length): (u64, u64)) -> Request {
+    Request::Write { offset, length, fill: Fill::Stamp, fua: rng.chance(1, 16) }
+}
+
+fn read((offset, length): (u64, u64)) -> Request {
+    Request::Read { offset, length }
+}
+
+/// A reopen, with or without a close, a flush, or nothing.
+fn push_pause(rng: &mut Random, requests: &mut Vec<Request>) {
+    match rng.below(4) {
+        0 => requests.push(Request::Reopen { kill: true }),
+        1 => requests.push(Request::Reopen { kill: false }),
+        2 => requests.push(Request::Flush),
+        _ => {}
+    }
+}
+
+fn fill_up(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let count = 2 + rng.below(FILLING_MAX - 1);
+    let step = (aim.size().min(aim.data_bytes_max() * count) / count).max(1);
+    for number in 0..count {
+        requests.push(write(rng, aim.inside((number * step, step))));
+    }
+    push_pause(rng, requests);
+    for _ in 0..=rng.below(2) {
+        let range = aim.hot_range(rng);
+        requests.push(write(rng, range));
+    }
+    requests.push(read(aim.inside((0, aim.size().min(aim.data_bytes_max())))));
+}
+
+fn late_hole(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let (here, there) = (aim.hot_range(rng), aim.hot_range(rng));
+    requests.push(write(rng, here));
+    if rng.chance(1, 2) {
+        requests.push(Request::Flush);
+    }
+    requests.push(Request::Discard { offset: here.0, length: here.1 });
+    requests.push(Request::Flush);
+    requests.push(write(rng, there));
+    requests.extend([read(there), read(here)]);
+}
+
+fn many_tables(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let tables = aim.tables().min(2 + rng.below(TABLES_MAX - 1));
+    let within = aim.hot_range(rng);
+    let nth = |number: u64| aim.inside((number * aim.reach() + within.0 % aim.reach(), within.1));
+    for number in 0..tables {
+        requests.push(write(rng, nth(number)));
+    }
+    push_pause(rng, requests);
+    // Another order than that of the writes: what is evicted is read again.
+    for number in 0..tables {
+        requests.push(read(nth((number * 5 + 1) % tables)));
+    }
+}
+
+fn zero_over_backing(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let (offset, length) = aim.hot_range(rng);
+    let unmap = rng.chance(1, 2);
+    requests.push(Request::WriteZeroes { offset, length, unmap, no_fallback: false, fua: false });
+    requests.push(Request::Reopen { kill: rng.chance(1, 2) });
+    requests.push(read((offset, length)));
+    let part = of_kind(rng, RequestKind::Write, aim);
+    let (_, part_length) = part.range().unwrap_or_default();
+    let part = aim.inside((offset, part_length.clamp(1, length.max(1))));
+    requests.push(write(rng, part));
+    requests.push(read((offset, length)));
+}
+
+fn long_write(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let (at, unit) = (aim.hot_range(rng).0, aim.unit());
+    let whole = aim.inside((at, unit * (2 + rng.below(3))));
+    let is_seen_before = rng.chance(1, 2);
+    if is_seen_before {
+        requests.push(write(rng, whole));
+        requests.push(Request::Discard { offset: at, length: whole.1 });
+        requests.push(Request::Flush);
+    }
+    let head = 512.min(unit / 2) * (1 + rng.below(2));
+    let middle = whole.1.saturating_sub(head + 1 + rng.below(unit));
+    requests.push(write(rng, aim.inside((whole.0 + head, middle.max(1)))));
+    requests.push(read(whole));
+}

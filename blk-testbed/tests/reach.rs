@@ -1,0 +1,106 @@
+//! What generated scenarios reach, and how many of their requests are legal.
+
+use blk_harness::generate::{Generator, Limits, Template, template};
+use blk_harness::mutate::mutate_within;
+use blk_harness::scenario::bounds::FAR_BYTES_MIN;
+use blk_harness::scenario::{Backing, Config, Request, Scenario};
+use blk_harness::space::Space;
+use blk_harness::statistics::Counter;
+use blk_harness::target::Target;
+use blk_harness::{Engine, Outcome, RunOptions};
+use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
+
+/// How many of 1000 requests are accepted.
+fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> u64 {
+    let mut engine =
+        Engine::new(RunOptions { track_kinds: false, size_bytes_max: 1 << 46, ..RunOptions::default() });
+    for scenario in scenarios {
+        match engine.run(target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report),
+            Outcome::Refused(why) => panic!("{why}\n{scenario}"),
+        }
+    }
+    let stats = engine.stats();
+    stats.get(Counter::Accepted) * 1000 / stats.get(Counter::Requests)
+}
+
+/// Scenarios that are mutated again and again, as a fuzzer does it without looking.
+fn mutants(space: &'static Space, count: u32) -> impl Iterator<Item = Scenario> {
+    let limits = Limits::sequential();
+    let (mut data, mut size) = (vec![0; 4096], 0);
+    (0..count).map(move |seed| {
+        size = mutate_within(space, &limits, &mut data, size, 4096, seed, |_, size, _| size);
+        Scenario::decode(space, &data[..size])
+    })
+}
+
+#[test]
+fn most_requests_are_legal() {
+    let generated = |space| Generator::new(space, 1, Limits::sequential());
+    for (what, share) in [
+        ("qcow2, generated", run_all(&Qcow2Target, generated(&QCOW2).take(400))),
+        ("qcow2, mutated", run_all(&Qcow2Target, mutants(&QCOW2, 400))),
+        ("raw, generated", run_all(&RawTarget, generated(&RAW).take(100))),
+    ] {
+        println!("{what}: {share} of 1000");
+        assert!(share > 900 && share < 995, "{what}: {share} of 1000");
+    }
+}
+
+#[test]
+fn far_disks_come_and_are_written_far_out() {
+    let (mut far, mut beyond, mut long) = (0, 0, 0);
+    for scenario in Generator::new(&QCOW2, 2, Limits::sequential()).take(1000) {
+        far += u32::from(scenario.config.size_bytes > FAR_BYTES_MIN);
+        let ranges = || scenario.requests.iter().filter_map(Request::range);
+        beyond += u32::from(ranges().any(|(offset, length)| length > 0 && offset >= 1 << 32));
+        long += u32::from(ranges().any(|(_, length)| length >= 1 << 32));
+    }
+    assert!(far > 50 && beyond > 20 && long > 2, "{far} far, {beyond} beyond 4 GiB, {long} long");
+}
+
+/// Each template, on disks over every kind of backing, is legal, and does what it is there for.
+#[test]
+fn templates_are_legal_and_do_what_they_are_there_for() {
+    for (at, which) in Template::ALL.into_iter().enumerate() {
+        for (seed, backing) in (0..40).zip([Backing::None, Backing::Raw, Backing::Chain].into_iter().cycle())
+        {
+            let mut config = Config { size_bytes: 192 << 10, backing, ..Config::default() }
+                .with("cluster_size", "512")
+                .with("l2-cache-slices", "1");
+            config.backing_bytes = if backing == Backing::None { 0 } else { 100 << 10 };
+            let requests = template(&QCOW2, &config, &Limits::default(), which, seed);
+            let count = |wanted: fn(&Request) -> bool| requests.iter().filter(|r| wanted(r)).count();
+            let writes = count(|request| matches!(request, Request::Write { .. }));
+            let reads = count(|request| matches!(request, Request::Read { .. }));
+            let expected = match which {
+                Template::FillUp => writes >= 3 && reads == 1,
+                Template::LateHole => {
+                    writes == 2 && reads == 2 && count(|r| matches!(r, Request::Discard { .. })) == 1
+                }
+                Template::ManyTables => writes >= 2 && reads == writes,
+                Template::ZeroOverBacking => {
+                    count(|r| matches!(r, Request::Reopen { .. })) == 1 && reads == 2
+                }
+                Template::LongWrite => writes >= 1 && reads == 1,
+            };
+            assert!(expected, "{which:?} {seed}: {requests:?}");
+            let scenario = Scenario { config, requests, ..Scenario::default() };
+            assert_eq!(run_all(&Qcow2Target, std::iter::once(scenario)), 1000, "template {at}, seed {seed}");
+        }
+    }
+}
+
+#[test]
+fn every_image_of_others_and_every_growth_is_started_from() {
+    let mut images = std::collections::BTreeSet::new();
+    let wanted = |scenario: &Scenario| scenario.config.options.get("x-image").is_some();
+    let generated = Generator::new(&QCOW2, 3, Limits::sequential()).filter(wanted).take(150);
+    let scenarios: Vec<Scenario> = generated.collect();
+    for scenario in &scenarios {
+        images.insert(scenario.config.options.get("x-image").map(ToString::to_string));
+    }
+    assert_eq!(images.len(), 9, "{images:?}");
+    assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
+}
