@@ -70,7 +70,10 @@ fn scripts_for_qemu_s_tools_pass_on_qemu() {
         let script = scenario.to_qemu_io_script();
         patterns += script.matches("read -P").count();
         let folder = tempfile::tempdir().unwrap();
-        let output = Command::new("sh").args(["-c", &script]).current_dir(folder.path()).output().unwrap();
+        let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images");
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &script]).current_dir(folder.path()).env("BLK_IMAGES", images);
+        let output = shell.output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         let is_known = QEMU_FAILS.iter().any(|name| path.ends_with(format!("{name}.trace")));
         if !is_known && (!output.status.success() || said.contains("verification failed")) {

@@ -104,3 +104,34 @@ fn every_image_of_others_and_every_growth_is_started_from() {
     assert_eq!(images.len(), 9, "{images:?}");
     assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
 }
+
+/// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own driver takes it.
+#[test]
+fn scripts_of_images_and_growth_run_on_qemu() {
+    if std::process::Command::new("qemu-io").arg("--version").output().is_err() {
+        let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
+        assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
+        eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+        return;
+    }
+    let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images");
+    for (image, growth) in
+        [("snapshots", "metadata"), ("compressed-zstd", "off"), ("off", "full"), ("wide", "falloc")]
+    {
+        let text = format!(
+            "blk-scenario 1\nconfig size-bytes=2M x-image={image} x-growth={growth}\n\
+             write -P 0x11 4k 8k\ntruncate 3M\nwrite -P 0x12 2M 4k\nread 2M 8k\n"
+        );
+        let script = Scenario::from_text(&text).unwrap().to_qemu_io_script();
+        assert_eq!(script.contains("zstd -d"), image != "off", "{script}");
+        assert_eq!(script.contains("truncate -m"), growth != "off", "{script}");
+        let folder = tempfile::tempdir().unwrap();
+        let mut shell = std::process::Command::new("sh");
+        let output =
+            shell.args(["-c", &script]).current_dir(folder.path()).env("BLK_IMAGES", images).output();
+        let output = output.unwrap();
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && !said.contains("verification failed"), "{script}\n{said}");
+        assert!(script.contains("read -P"), "{script}");
+    }
+}

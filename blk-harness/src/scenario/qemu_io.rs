@@ -15,6 +15,9 @@ impl Scenario {
     /// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`), piece by piece, but for what
     /// a discard or a resize leaves open. So the script fails where QEMU's driver does.
     ///
+    /// An image that scenarios start from (the option `x-image`) is unpacked from the folder that `BLK_IMAGES` names; what it shows is
+    /// not known here, and not compared.
+    ///
     /// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
     pub fn to_qemu_io_script(&self) -> String {
         let mut script = String::from("#!/bin/sh\nset -e\n");
@@ -27,7 +30,7 @@ impl Scenario {
             for (number, request) in run {
                 let request = marked(*number, request);
                 if content.takes(&request, &self.config) {
-                    commands.push_str(&command(&request, &content));
+                    commands.push_str(&command(&request, &content, &self.config));
                     content.make(&request, &self.config);
                 } else {
                     let _ = writeln!(script, "# refused: {request}");
@@ -71,7 +74,25 @@ fn cluster_bytes(config: &Config) -> u64 {
     config.options.number("cluster_size").filter(|bytes| *bytes > 0).unwrap_or(64 << 10)
 }
 
+/// The image that a scenario starts from, where that is no new one.
+fn start_image(config: &Config) -> Option<String> {
+    config.options.get("x-image").map(ToString::to_string).filter(|name| name != "off")
+}
+
+/// Unpacks an image that others have made, and makes its disk larger where the scenario's is.
+fn unpack(script: &mut String, name: &str, size: u64) {
+    let _ = writeln!(
+        script,
+        ": \"${{BLK_IMAGES:?names the folder of the images that scenarios start from: blk-testbed/images}}\"\n\
+         zstd -d -q \"$BLK_IMAGES/{name}.qcow2.zst\" -o test.qcow2\n\
+         qemu-img resize -q test.qcow2 {size}"
+    );
+}
+
 fn create(script: &mut String, config: &Config) {
+    if let Some(name) = start_image(config) {
+        return unpack(script, &name, config.size_bytes);
+    }
     let backing_bytes = config.backing_bytes;
     let (clusters, cluster) = (config.backing_bytes / cluster_bytes(config), cluster_bytes(config));
     let options = create_options(config);
@@ -158,12 +179,16 @@ fn marked(number: u64, request: &Request) -> Request {
 }
 
 /// ` -c 'COMMAND'`, or nothing for what ends a run of commands.
-fn command(request: &Request, content: &Content) -> String {
+fn command(request: &Request, content: &Content, config: &Config) -> String {
+    let growth = config.options.get("x-growth").filter(|mode| mode.to_string() != "off");
     let text = match *request {
         Request::Reopen { .. } | Request::Check { .. } => return String::new(),
         // qemu-io's map takes no range.
         Request::Status { .. } => "map".to_owned(),
         Request::Read { offset, length } => return verified_reads(content, offset, length),
+        Request::Resize { size } if size > content.size() && growth.is_some() => {
+            format!("truncate -m {} {size}", growth.expect("there is one"))
+        }
         ref other => other.to_string(),
     };
     format!(" \\\n    -c '{text}'")

@@ -25,6 +25,11 @@ impl Content {
     pub(super) fn of(config: &Config) -> Self {
         let size = config.size_bytes.next_multiple_of(512);
         let mut content = Self { pieces: vec![(0, size, Some(0))], changed: Vec::new() };
+        if super::start_image(config).is_some() {
+            // What it shows is not known here, nor where QEMU takes compressed writes.
+            content.set(0, size, None);
+            content.changed.push((0, size));
+        }
         let shown = config.backing_bytes.min(size);
         if matches!(config.backing, Backing::Raw | Backing::Chain) {
             content.set(0, shown, Some(BASE_BYTE));
