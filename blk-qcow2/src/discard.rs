@@ -36,7 +36,7 @@ impl Qcow2 {
         at: GuestOffset,
         end: GuestOffset,
     ) -> Result<GuestOffset> {
-        let run = metadata.find(at.to(end))?;
+        let run = metadata.find_in_slice(at, end)?;
         let entry = match (metadata.header.version, self.backing.is_none()) {
             (3.., _) => ZERO,
             (_, true) => 0,

@@ -66,6 +66,14 @@ impl Metadata {
         }
     }
 
+    /// As [`Metadata::find`] for `at..end`, but no further than the slice of the L2 table that maps `at`. What changes entries goes slice
+    /// by slice: it would look up a longer run again and again.
+    pub(crate) fn find_in_slice(&mut self, at: GuestOffset, end: GuestOffset) -> Result<Run> {
+        let reach = self.geometry.cluster_bytes() * self.l2.entries_per_slice() as u64;
+        let slice_end = GuestOffset::new((at.get() | (reach - 1)).saturating_add(1));
+        self.find(at.to(end.min(slice_end)))
+    }
+
     /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there would make the
     /// file as long as the entry says.
     #[inline]

@@ -146,7 +146,7 @@ impl Qcow2 {
         end: GuestOffset,
         flags: ZeroFlags,
     ) -> Result<GuestOffset> {
-        let run = metadata.find(at.to(end))?;
+        let run = metadata.find_in_slice(at, end)?;
         let version = metadata.header.version;
         match run.cluster {
             Cluster::Zero { host: None, .. } => return Ok(at + run.length),
