@@ -1,6 +1,8 @@
 //! Runs scenarios: makes the disks, makes the requests through the verifier, asks the oracles.
 
+mod allocation;
 mod cluster_kind;
+mod others;
 mod requests;
 mod soak;
 
@@ -21,7 +23,7 @@ use crate::report::Finding;
 use crate::scenario::Scenario;
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
-use crate::target::{Bench, Target, legal_config};
+use crate::target::{Bench, Kept, SpacePromises, Target, legal_config};
 use crate::verify::{Policy, Verify};
 
 pub use cluster_kind::ClusterKind;
@@ -29,19 +31,30 @@ pub use soak::{Soak, SoakOptions};
 
 /// How a scenario is run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about another oracle")]
 pub struct RunOptions {
     /// Ask for the block status around each request, of the first and the last cluster that it touches, to count kinds of
     /// cluster and transitions.
     pub track_kinds: bool,
     /// Compare the whole disk before it is reopened too, not only after.
     pub compare_before_reopen: bool,
+    /// Write and give back after the last request, to see whether space is used again.
+    pub probes_reuse: bool,
+    /// Ask another program about the image that is left, where the target knows one.
+    pub asks_others: bool,
     /// Largest disk that is run, bytes; a scenario with a larger one is refused.
     pub size_bytes_max: u64,
 }
 
 impl Default for RunOptions {
     fn default() -> Self {
-        Self { track_kinds: true, compare_before_reopen: true, size_bytes_max: 1 << 40 }
+        Self {
+            track_kinds: true,
+            compare_before_reopen: true,
+            probes_reuse: true,
+            asks_others: false,
+            size_bytes_max: 1 << 40,
+        }
     }
 }
 
@@ -72,6 +85,13 @@ struct Run<'a> {
     bench: Box<dyn Bench>,
     journal: Arc<Journal>,
     geometry: Geometry,
+    promises: SpacePromises,
+    /// What others kept in the image before the first request.
+    kept: Vec<Kept>,
+    /// A request has changed content for certain, or the size.
+    has_changed: bool,
+    /// A request may have.
+    may_have_changed: bool,
     /// The verifier over the disks of the bench; absent while they are reopened.
     verify: Option<Verify>,
 }
@@ -116,7 +136,21 @@ impl Engine {
             Err(error) => return Outcome::Refused(format!("the disks cannot be made: {error}")),
         };
         let geometry = target.space().geometry(&config);
-        let mut run = Run { engine: self, bench, journal: Arc::clone(journal), geometry, verify: None };
+        let kept = match bench.kept() {
+            Ok(kept) => kept,
+            Err(error) => return Outcome::Finding(content::failed("reading what others keep", &error)),
+        };
+        let mut run = Run {
+            engine: self,
+            bench,
+            journal: Arc::clone(journal),
+            geometry,
+            promises: target.space_promises(&config),
+            kept,
+            has_changed: false,
+            may_have_changed: false,
+            verify: None,
+        };
         match run.all(scenario) {
             Ok(()) => Outcome::Clean,
             Err(finding) => Outcome::Finding(finding),
@@ -142,7 +176,15 @@ impl Run<'_> {
         }
         inspect::check(&self.bench.test(), RepairMode::None)?;
         self.reopen(false)?;
-        self.compare(&parts)
+        self.compare(&parts)?;
+        self.judge_kept_by_others()?;
+        if self.engine.options.asks_others {
+            self.ask_others()?;
+        }
+        if self.engine.options.probes_reuse {
+            self.judge_reuse()?;
+        }
+        Ok(())
     }
 
     /// Puts a verifier before the disks of the bench.

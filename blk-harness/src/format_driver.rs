@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use crate::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
+use crate::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
 };
@@ -23,6 +23,7 @@ pub struct FormatDriver {
     images: Images,
     create_options: &'static [(&'static str, &'static str)],
     open_options: &'static [(&'static str, &'static str)],
+    space_promises: SpacePromises,
 }
 
 /// How images are made and opened.
@@ -55,7 +56,14 @@ impl FormatDriver {
     }
 
     const fn of(name: &'static str, images: Images) -> Self {
-        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[] }
+        let space_promises = SpacePromises {
+            discard_gives_back: false,
+            unmap_gives_back: false,
+            zeroes_keep_place: false,
+            reuses: false,
+            tells_host_offset: false,
+        };
+        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[], space_promises }
     }
 
     /// The same with a space that scenarios choose options of the format from; it says what a unit of allocation is, and where
@@ -75,6 +83,12 @@ impl FormatDriver {
     #[must_use]
     pub const fn open_options(self, options: &'static [(&'static str, &'static str)]) -> Self {
         Self { open_options: options, ..self }
+    }
+
+    /// The same; it promises this of the space that its images take.
+    #[must_use]
+    pub const fn space_promises(self, promises: SpacePromises) -> Self {
+        Self { space_promises: promises, ..self }
     }
 
     /// Writes a fresh image.
@@ -129,6 +143,10 @@ struct Fresh {
 impl Subject for FormatDriver {
     fn space(&self) -> &'static Space {
         self.space
+    }
+
+    fn space_promises(&self, _config: &Config) -> SpacePromises {
+        self.space_promises
     }
 }
 

@@ -50,6 +50,7 @@ pub mod space;
 pub mod statistics;
 mod status;
 mod suite;
+pub mod tap;
 pub mod target;
 pub mod testing;
 pub mod tests;

@@ -32,6 +32,14 @@ pub enum Promise {
     Surfaces,
     /// What a flush has made durable is there when the image is opened again.
     Durable,
+    /// Space is given back, kept and used again as the driver promises it.
+    Space,
+    /// What a block status tells of the storage is so.
+    Places,
+    /// What others keep in the image stays as it is.
+    Others,
+    /// A handle that refuses requests because of an earlier failure changes nothing any more.
+    Poisoned,
 }
 
 impl Promise {
@@ -66,6 +74,10 @@ impl Promise {
             Self::Repair => "a repair leaves nothing to repair and changes no guest byte",
             Self::Surfaces => "a failure is reported, by the request or by the next flush",
             Self::Durable => "what a flush has made durable is there",
+            Self::Space => "space is given back, kept and used again as promised",
+            Self::Places => "what a block status tells of the storage is so",
+            Self::Others => "what others keep in the image stays as it is",
+            Self::Poisoned => "a handle that has failed changes nothing any more",
         }
     }
 }

@@ -36,8 +36,11 @@ pub trait Runner: fmt::Debug + Send {
     fn missing(&self) -> Option<&'static str>;
 }
 
-/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each.
+/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each, and goes on until it is
+/// seen whether space is used again.
 const WATCH_ONE_IN: u64 = 8;
+/// One in so many is judged by another program too, which takes as long as hundreds of scenarios.
+const ASK_ONE_IN: u64 = 1000;
 /// One race in so many is crashed too, which costs far more than the race.
 const CRASH_ONE_RACE_IN: u64 = 32;
 /// The largest disk that the bytes form of a scenario can ask for.
@@ -47,42 +50,72 @@ const FUZZED_BYTES_MAX: u64 = 1 << 46;
 #[derive(Debug)]
 struct Requests {
     target: &'static dyn Target,
+    purpose: Purpose,
     plain: Engine,
     watching: Engine,
-    /// One scenario in so many is watched; 0 for none.
-    watch_one_in: u64,
+    asking: Engine,
     count: u64,
+    /// While minimising: only the other program finds it.
+    pursues_opinion: bool,
 }
 
 /// Runs scenarios and compares each answer with the reference.
 pub fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
-    let (watch_one_in, size_bytes_max) = match purpose {
-        Purpose::Replay | Purpose::Complete => (1, RunOptions::default().size_bytes_max),
-        Purpose::Minimise => (0, RunOptions::default().size_bytes_max),
-        Purpose::Fuzz => (WATCH_ONE_IN, FUZZED_BYTES_MAX),
-    };
-    let engine =
-        |track_kinds| Engine::new(RunOptions { track_kinds, size_bytes_max, ..RunOptions::default() });
-    Box::new(Requests { target, plain: engine(false), watching: engine(true), watch_one_in, count: 0 })
+    let usual = RunOptions::default();
+    let size_bytes_max = if purpose == Purpose::Fuzz { FUZZED_BYTES_MAX } else { usual.size_bytes_max };
+    let plain = RunOptions { track_kinds: false, probes_reuse: false, size_bytes_max, ..usual };
+    let watching = RunOptions { size_bytes_max, ..usual };
+    let asking = RunOptions { asks_others: true, ..watching };
+    Box::new(Requests {
+        target,
+        purpose,
+        plain: Engine::new(plain),
+        watching: Engine::new(watching),
+        asking: Engine::new(asking),
+        count: 0,
+        pursues_opinion: false,
+    })
+}
+
+impl Requests {
+    /// Minimising takes thousands of runs: another program is asked only if that is what the first run finds something by.
+    fn run_smaller(&mut self, scenario: &Scenario) -> Outcome {
+        if self.pursues_opinion {
+            return self.asking.run(self.target, scenario);
+        }
+        let outcome = self.watching.run(self.target, scenario);
+        if self.count > 1 || outcome != Outcome::Clean {
+            return outcome;
+        }
+        let outcome = self.asking.run(self.target, scenario);
+        self.pursues_opinion = outcome.finding().is_some();
+        outcome
+    }
 }
 
 impl Runner for Requests {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
         self.count += 1;
-        let is_watched = self.watch_one_in > 0 && self.count.is_multiple_of(self.watch_one_in);
-        let engine = if is_watched { &mut self.watching } else { &mut self.plain };
+        let engine = match self.purpose {
+            Purpose::Minimise => return self.run_smaller(scenario),
+            Purpose::Replay | Purpose::Complete => &mut self.asking,
+            Purpose::Fuzz if self.count.is_multiple_of(ASK_ONE_IN) => &mut self.asking,
+            Purpose::Fuzz if self.count.is_multiple_of(WATCH_ONE_IN) => &mut self.watching,
+            Purpose::Fuzz => &mut self.plain,
+        };
         engine.run(self.target, scenario)
     }
 
     fn summary(&self) -> Value {
         let mut stats = self.plain.stats().clone();
         stats.merge(self.watching.stats());
+        stats.merge(self.asking.stats());
         stats.summary()
     }
 
     fn missing(&self) -> Option<&'static str> {
-        let of = |engine: &Engine| engine.stats().get(Counter::BytesCompared);
-        let compared = of(&self.plain) + of(&self.watching);
+        let engines = [&self.plain, &self.watching, &self.asking];
+        let compared: u64 = engines.iter().map(|engine| engine.stats().get(Counter::BytesCompared)).sum();
         (compared == 0).then_some("compared nothing")
     }
 }

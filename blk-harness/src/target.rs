@@ -1,5 +1,7 @@
 //! What a scenario runs on: somebody who makes a reference disk and a disk under test for a configuration.
 
+mod promises;
+
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -7,6 +9,9 @@ use blk_core::{Disk, MemoryStorage, Result, Storage};
 
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
+use crate::tap::Tap;
+
+pub use promises::{Kept, SpacePromises};
 
 /// What scenarios have to know of a driver under test: what it can be made with.
 pub trait Subject: Debug + Send + Sync {
@@ -19,6 +24,12 @@ pub trait Subject: Debug + Send + Sync {
     /// atoms.
     fn image_config(&self) -> Option<&Config> {
         None
+    }
+
+    /// What the driver promises of the space that images of a legal configuration take.
+    fn space_promises(&self, config: &Config) -> SpacePromises {
+        let _ = config;
+        SpacePromises::default()
     }
 }
 
@@ -59,6 +70,24 @@ pub trait Bench: Debug {
     fn kill(&mut self) -> Result<()> {
         self.reopen()
     }
+
+    /// The storage that the image lies on, where it can be looked at.
+    fn storage(&self) -> Option<Arc<Tap>> {
+        None
+    }
+
+    /// What others keep in the image, as it is now; see [`Prepared::kept`].
+    fn kept(&self) -> Result<Vec<Kept>> {
+        Ok(Vec::new())
+    }
+
+    /// What another program says of the image; see [`Prepared::second_opinion`].
+    ///
+    /// # Errors
+    /// What it says against it.
+    fn second_opinion(&self) -> std::result::Result<(), String> {
+        Ok(())
+    }
 }
 
 /// A driver under test, as the oracles of crashes, faults and races see it: they bring the storage that its images lie on.
@@ -85,13 +114,29 @@ pub trait Prepared: Debug + Send + Sync {
 
     /// A trusted disk in memory that shows what a fresh image shows.
     fn reference(&self) -> Result<Disk>;
+
+    /// What others keep in an image, which nothing has open: it has to stay as it is, whatever requests do to the disk.
+    fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
+        let _ = storage;
+        Ok(Vec::new())
+    }
+
+    /// Has another program judge an image that was flushed: whether its metadata is right, and whether it shows what `reference` does.
+    /// Where there is no such program, nothing is wrong.
+    ///
+    /// # Errors
+    /// What the program says against it.
+    fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
+        let _ = (storage, reference);
+        Ok(())
+    }
 }
 
 /// A pair of disks for whatever prepares images: a fresh image on a storage that outlives the handles, and its reference.
 #[derive(Debug)]
 pub struct ImageBench {
     images: Box<dyn Prepared>,
-    storage: Arc<dyn Storage>,
+    storage: Arc<Tap>,
     reference: Arc<Disk>,
     test: Option<Arc<Disk>>,
 }
@@ -104,13 +149,14 @@ impl ImageBench {
     pub fn new(images: Box<dyn Prepared>, storage: Arc<dyn Storage>) -> Result<Self> {
         images.create(&storage)?;
         let reference = Arc::new(images.reference()?);
+        let storage = Arc::new(Tap::new(storage));
         let mut bench = Self { images, storage, reference, test: None };
         bench.open()?;
         Ok(bench)
     }
 
     fn open(&mut self) -> Result<()> {
-        self.test = Some(Arc::new(self.images.open(Arc::clone(&self.storage))?));
+        self.test = Some(Arc::new(self.images.open(self.storage.clone())?));
         Ok(())
     }
 }
@@ -136,5 +182,17 @@ impl Bench for ImageBench {
             old.flush()?;
         }
         self.open()
+    }
+
+    fn storage(&self) -> Option<Arc<Tap>> {
+        Some(Arc::clone(&self.storage))
+    }
+
+    fn kept(&self) -> Result<Vec<Kept>> {
+        self.images.kept(&*self.storage)
+    }
+
+    fn second_opinion(&self) -> std::result::Result<(), String> {
+        self.images.second_opinion(&*self.storage, &self.reference)
     }
 }

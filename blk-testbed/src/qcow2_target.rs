@@ -6,9 +6,9 @@ use blk_core::{
     Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
     Preallocation, Result, Storage,
 };
-use blk_harness::scenario::{Config, Value};
+use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
 
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
@@ -31,6 +31,21 @@ struct Qcow2Images {
 impl Subject for Qcow2Target {
     fn space(&self) -> &'static Space {
         &QCOW2
+    }
+
+    /// Version 2 has nothing but data to hide a backing file with, and what a snapshot has too is not zeroed where it lies. Choices that
+    /// are made otherwise also leave free space where it is.
+    fn space_promises(&self, config: &Config) -> SpacePromises {
+        let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
+        let has_snapshots =
+            config.options.get("x-image").is_some_and(|name| name.to_string().starts_with("snapshots"));
+        SpacePromises {
+            discard_gives_back: config.discard && !hides_by_data,
+            unmap_gives_back: !hides_by_data,
+            zeroes_keep_place: !has_snapshots,
+            reuses: config.control == 0,
+            tells_host_offset: true,
+        }
     }
 }
 

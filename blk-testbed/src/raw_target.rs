@@ -6,7 +6,7 @@ use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
 use blk_harness::scenario::{Config, OLD_OPTIONS};
 use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
 
 use crate::initial;
 
@@ -39,6 +39,16 @@ struct RawImages {
 impl Subject for RawTarget {
     fn space(&self) -> &'static Space {
         &RAW
+    }
+
+    /// All of a raw disk has its place in the file for ever.
+    fn space_promises(&self, _config: &Config) -> SpacePromises {
+        SpacePromises {
+            zeroes_keep_place: true,
+            reuses: true,
+            tells_host_offset: true,
+            ..SpacePromises::default()
+        }
     }
 }
 

@@ -16,13 +16,18 @@ impl Run<'_> {
         let number = self.journal.enter(request);
         self.engine.stats.add(Counter::Requests, 1);
         let before = self.kinds_at(request);
+        let kept = self.before(request);
         let result = match request {
             Request::Reopen { kill } => return self.make_reopen(kill),
             Request::Check { repair } => return self.make_check(number, repair),
             _ => self.perform(number, request),
         };
         match result {
-            Ok(()) => self.engine.stats.add(Counter::Accepted, 1),
+            Ok(()) => {
+                self.engine.stats.add(Counter::Accepted, 1);
+                self.note_change(request);
+                self.judge_space(number, request, &kept)?;
+            }
             Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                 return Err(self.found("a request", &error));
             }
