@@ -1,0 +1,31 @@
+//! What a driver promises of its images beyond what every driver has to, and what of an image is nobody's but others'.
+
+/// What a driver promises of the space that its images take. Nothing is promised by default, and nothing is asked
+/// then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "promises are independent of one another")]
+pub struct SpacePromises {
+    /// Whole units inside of a discard have no place in the storage any more.
+    pub discard_gives_back: bool,
+    /// Nor have whole units inside of zeroes that may unmap.
+    pub unmap_gives_back: bool,
+    /// Whole units that have a place in the storage, and are zeroed and may not be unmapped, have it afterwards too.
+    pub zeroes_keep_place: bool,
+    /// What was given back is used again once a flush has succeeded: to write, to discard and to flush again and
+    /// again makes the storage no longer.
+    pub reuses: bool,
+    /// A block status tells a host offset of all data that is not compressed.
+    pub tells_host_offset: bool,
+}
+
+/// Something that others keep in an image, or that speaks for it, such as the content of a snapshot.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// What it is, for reports.
+    pub name: String,
+    /// A hash of it; 0 for nothing.
+    pub digest: u64,
+    /// It has to be gone once the content of the disk has changed: it vouches for something that only its owner keeps up to date. All
+    /// else has to be as it was, whatever was done to the disk.
+    pub goes_with_change: bool,
+}
