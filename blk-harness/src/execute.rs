@@ -84,7 +84,7 @@ impl Executor {
         fill_bytes: u64,
         reader: &mut dyn Reader,
     ) -> Result<Reply> {
-        progress::step();
+        progress::at_request(number);
         let op = request.op().expect("a reopen is no request of one disk");
         match op {
             Op::Read { extent } => self.read(disk, extent, reader)?,

@@ -8,15 +8,19 @@ use crate::Outcome;
 use crate::scenario::Scenario;
 use serde_json::Value;
 
+use crate::job;
 use crate::repro;
 use crate::runner::{Purpose, Runner};
 use crate::status;
 use crate::suite::Suite;
+use crate::watch::{self, Hang, Watched};
 
 /// An input that the target reproduces instead of fuzzing: an artifact, a trace or a JSON file.
 pub const REPRODUCE: &str = "BLK_REPRODUCE";
 /// An input that the target writes as the bytes that it takes, to [`OUT`], instead of fuzzing.
 pub const TO_BYTES: &str = "BLK_TO_BYTES";
+/// A [`Job`](crate::job::Job) as JSON, done instead of fuzzing.
+pub const JOB: &str = "BLK_JOB";
 /// The folder that a reproduction is written to, or the file.
 pub const OUT: &str = "BLK_OUT";
 /// What a process says of itself is JSON if this is `json`.
@@ -74,9 +78,14 @@ static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(Mutex::default);
 /// What a fuzz target does before its first input: where the environment names one to be reproduced, or to be written as bytes, it
 /// does that, and ends.
 pub fn begin(suite: &Suite) {
-    begin_with(|input, out| repro::reproduce(suite, input, out));
+    if let Some(input) = std::env::var_os(REPRODUCE) {
+        end_with(repro::reproduce(suite, Path::new(&input), &out()));
+    }
     if let Some(input) = std::env::var_os(TO_BYTES) {
         end_with(repro::to_bytes(suite, Path::new(&input), &out()));
+    }
+    if let Ok(job) = std::env::var(JOB) {
+        end_with_code(job::run(suite, &job, &out()));
     }
 }
 
@@ -86,6 +95,9 @@ pub fn begin_with(reproduce: impl FnOnce(&Path, &Path) -> anyhow::Result<bool>) 
     if let Some(input) = std::env::var_os(REPRODUCE) {
         end_with(reproduce(Path::new(&input), &out()));
     }
+    if std::env::var_os(TO_BYTES).or_else(|| std::env::var_os(JOB)).is_some() {
+        end_with(Err(anyhow::anyhow!("the inputs of this target are no scenarios")));
+    }
 }
 
 fn out() -> PathBuf {
@@ -94,13 +106,14 @@ fn out() -> PathBuf {
 
 /// Ends the process: 0 if nothing was found, 1 if something was, 2 if that is not known.
 fn end_with(done: anyhow::Result<bool>) -> ! {
-    let code = match done {
-        Ok(is_found) => i32::from(is_found),
-        Err(error) => {
-            eprintln!("{error:#}");
-            2
-        }
-    };
+    end_with_code(done.map(i32::from))
+}
+
+fn end_with_code(done: anyhow::Result<i32>) -> ! {
+    let code = done.unwrap_or_else(|error| {
+        eprintln!("{error:#}");
+        job::FAILED
+    });
     std::process::exit(code)
 }
 
@@ -109,7 +122,11 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     let scenario = Scenario::decode(suite.space(), data);
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     let Session { runner, speaker } = &mut *session;
-    let runner = runner.get_or_insert_with(|| suite.start(Purpose::Fuzz));
+    let runner = runner.get_or_insert_with(|| {
+        let name = suite.name();
+        let on_hang = move |hang: &Hang| stop(name, &hang.finding().report, &hang.scenario.to_string());
+        Box::new(Watched::new(suite.start(Purpose::Fuzz), watch::limit(), Box::new(on_hang)))
+    });
     let outcome = runner.run(&scenario);
     if speaker.is_due() || outcome.finding().is_some() {
         speaker.say(runner.summary());

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use blk_core::bytes::is_zero;
 use blk_core::{Disk, Extent, MemoryStorage, Storage};
-use blk_sim::{Change, Durability, Host, Operation, SECTOR_BYTES, Settings, States};
+use blk_sim::{Change, Durability, Host, Operation, SECTOR_BYTES, Settings, States, progress};
 
 use crate::follow_up::{FIRST_NUMBER, FollowUps};
 use crate::images::Images;
@@ -101,6 +101,7 @@ impl Judge<'_> {
 
     fn open(&mut self, host: Arc<Host>) -> Kept<Disk> {
         self.stats.add(Counter::Opens, 1);
+        progress::at_request(FIRST_NUMBER);
         let opened = self.images.prepared.open(host);
         opened.map_err(|error| Violation::new(Promise::Opens, format!("the image does not open: {error}")))
     }

@@ -22,6 +22,7 @@ mod checker;
 pub mod crash;
 pub mod engine;
 mod execute;
+pub mod exhaust;
 mod explain;
 pub mod fault;
 mod follow_up;
@@ -30,6 +31,7 @@ pub mod fuzzing;
 pub mod generate;
 mod images;
 mod inspect;
+pub mod job;
 mod judge;
 mod memory;
 pub mod minimise;
@@ -54,6 +56,7 @@ pub mod tap;
 pub mod target;
 pub mod testing;
 pub mod tests;
+pub mod watch;
 
 pub use blk_sim::{progress, random};
 pub use blk_verify::{Finding, RequestKind, Signature, journal, report, stamp, verify};
@@ -73,7 +76,7 @@ macro_rules! suites {
             $crate::suites!(@one $driver, $name, "_sequence", "0", requests),
             $crate::suites!(@one $driver, $name, "_crash", "1", crashes),
             $crate::suites!(@one $driver, $name, "_fault", "2", faults),
-            $crate::suites!(@one $driver, $name, "_race", "3", races),
+            $crate::suites!(@one $driver, $name, "_race", "3", races).within($crate::generate::Limits::racing),
         ]
     };
     (@one $driver:expr, $name:literal, $engine:literal, $index:literal, $start:ident) => {
@@ -92,7 +95,7 @@ macro_rules! suites {
 #[macro_export]
 macro_rules! fuzz_target {
     ($suite:expr) => {
-        $crate::fuzz_target!($suite, $crate::generate::Limits::default());
+        $crate::fuzz_target!($suite, $suite.limits());
     };
     // What mutation makes stays within these limits.
     ($suite:expr, $limits:expr) => {
@@ -150,7 +153,7 @@ macro_rules! conformance {
 #[macro_export]
 macro_rules! explore {
     ($name:ident, $suite:expr, seed $seed:literal, $count:literal scenarios) => {
-        $crate::explore!($name, $suite, $crate::generate::Limits::default(), seed $seed, $count scenarios);
+        $crate::explore!($name, $suite, $suite.limits(), seed $seed, $count scenarios);
     };
     ($name:ident, $suite:expr, $limits:expr, seed $seed:literal, $count:literal scenarios) => {
         #[test]

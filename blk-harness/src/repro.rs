@@ -1,7 +1,8 @@
 //! From an artifact of the fuzzer to a short, readable, deterministic reproduction.
 
 use std::fs;
-use std::path::Path;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
@@ -10,8 +11,10 @@ use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail};
 use blk_verify::Finding;
 
-use crate::runner::Purpose;
+use crate::job::FOUND;
+use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;
+use crate::watch::{self, OnHang, Watched};
 
 /// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
 const MINIMISE_MAX: Duration = Duration::from_mins(1);
@@ -74,23 +77,51 @@ pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
 /// # Errors
 /// That the finding is not deterministic; what cannot be written.
 pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Result<bool> {
-    let Some(finding) = prove(suite, &scenario)? else { return Ok(false) };
+    let Some(finding) = prove(suite, &scenario, out)? else { return Ok(false) };
     println!("proven: {REPLAYS} replays, the same report each time");
-    let (smallest, is_shrunk) = smallest(suite, scenario, &finding);
-    let Some(last) = prove(suite, &smallest)? else {
+    let (smallest, is_shrunk) = smallest(suite, scenario, &finding, out);
+    let Some(last) = prove(suite, &smallest, out)? else {
         bail!("the minimised scenario passes: the finding is not deterministic");
     };
     if !is_shrunk {
         println!("not shrunk: tries with less effort do not find it");
     }
     println!("\n{}\n{smallest}", last.report);
-    write_forms(suite, out, &smallest, &last)?;
+    for path in write_forms(suite, out, &smallest, &last)? {
+        println!("wrote {}", path.display());
+    }
     Ok(true)
 }
 
+/// What a watch does about a hang: writes it to the folder `out`, and ends the process with `code`.
+pub fn on_hang(suite: Suite, out: PathBuf, code: i32) -> OnHang {
+    Box::new(move |hang| {
+        let finding = hang.finding();
+        // Past what collects the output of tests: nobody would print it.
+        let mut stdout = std::io::stdout();
+        let _ = writeln!(stdout, "\n{}\n# target: {}\n{}", finding.report, suite.name(), hang.scenario);
+        match write_forms(&suite, &out, &hang.scenario, &finding) {
+            Ok(written) => written.iter().for_each(|path| {
+                let _ = writeln!(stdout, "wrote {}", path.display());
+            }),
+            Err(error) => {
+                let _ = writeln!(stdout, "{error:#}");
+            }
+        }
+        let _ = stdout.flush();
+        std::process::exit(code)
+    })
+}
+
+/// As [`Suite::replay`], but a driver that hangs ends the process, with what was found in the folder `out`.
+pub fn replay_watched(suite: &Suite, scenario: &Scenario, out: &Path, code: i32) -> Outcome {
+    let on_hang = on_hang(*suite, out.to_owned(), code);
+    Watched::new(suite.start(Purpose::Replay), watch::limit(), on_hang).run(scenario)
+}
+
 /// Replays several times; the reports have to be alike.
-fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
-    match reproduce::prove(|scenario| suite.replay(scenario), scenario) {
+fn prove(suite: &Suite, scenario: &Scenario, out: &Path) -> Result<Option<Finding>> {
+    match reproduce::prove(|scenario| replay_watched(suite, scenario, out, FOUND), scenario) {
         Proof::Same(finding) => Ok(Some(*finding)),
         Proof::Nothing => Ok(None),
         Proof::Refused(why) => bail!("the scenario cannot be run: {why}"),
@@ -102,8 +133,9 @@ fn prove(suite: &Suite, scenario: &Scenario) -> Result<Option<Finding>> {
 }
 
 /// The smallest scenario of the same finding, and whether the minimiser could look for one.
-fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, bool) {
-    let mut runner = suite.start(Purpose::Minimise);
+fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding, out: &Path) -> (Scenario, bool) {
+    let on_hang = on_hang(*suite, out.to_owned(), FOUND);
+    let mut runner = Watched::new(suite.start(Purpose::Minimise), watch::limit(), on_hang);
     let started = Instant::now();
     let judge = |candidate: &Scenario| runner.run(candidate);
     let smallest =
@@ -113,7 +145,8 @@ fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding) -> (Scenario, 
     (smallest.scenario, true)
 }
 
-fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<()> {
+/// Writes a finding in all its forms; returns their files.
+fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let stem = reproduce::file_name(&finding.signature, scenario);
     let story = format!("target: {}\n{}", suite.name(), finding.report);
@@ -122,10 +155,11 @@ fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding
     let rust_test = |expression| ("rs", scenario.to_rust_test(expression, suite.name(), &signature));
     forms.extend(suite.expression().map(rust_test));
     forms.extend(suite.script().map(|(extension, script)| (extension, script(scenario))));
+    let mut written = Vec::new();
     for (extension, content) in forms {
         let path = out.join(format!("{stem}.{extension}"));
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
-        println!("wrote {}", path.display());
+        written.push(path);
     }
-    Ok(())
+    Ok(written)
 }

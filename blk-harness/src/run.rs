@@ -6,8 +6,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use blk_core::{Disk, ErrorKind, Extent, RepairMode, Storage};
-use blk_sim::Host;
 use blk_sim::scheduler::{self, Control, Tasks};
+use blk_sim::{Host, progress};
 
 use crate::checker::{Checker, Ended, LaneReader};
 use crate::execute::{Counting, Executor, Reply};
@@ -94,6 +94,7 @@ impl<'a> Run<'a> {
     pub(crate) fn open(&mut self) -> Kept {
         let failures = self.checker.failures();
         let storage: Arc<dyn Storage> = self.host.clone();
+        progress::step();
         match self.watched(|| self.images.prepared.open(storage)) {
             Ok(disk) => self.disk = Some(Arc::new(disk)),
             Err(error) if self.checker.failures() > failures => {

@@ -4,9 +4,9 @@ use std::fmt;
 
 use crate::crash::{CrashEngine, CrashOptions};
 use crate::fault::{FaultEngine, FaultOptions};
-use crate::race::RaceEngine;
+use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
-use crate::statistics::Counter;
+use crate::statistics::{Counter, Statistics};
 use crate::target::{ImageTarget, Target};
 use crate::{Engine, Outcome, RunOptions};
 use serde_json::Value;
@@ -22,12 +22,27 @@ pub enum Purpose {
     Minimise,
     /// Scenarios without end, as many a second as possible.
     Fuzz,
+    /// All small scenarios, each with every state and every failure.
+    Exhaust,
 }
 
 /// An engine with its target: runs one scenario after the other.
 pub trait Runner: fmt::Debug + Send {
     /// Runs a scenario on a fresh disk. What is found depends on the scenario alone.
     fn run(&mut self, scenario: &Scenario) -> Outcome;
+
+    /// As [`Runner::run`] for a scenario whose requests before number `first`, from 0, another one has judged that begins alike.
+    fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
+        let _judged = first;
+        self.run(scenario)
+    }
+
+    /// Makes the requests from real threads, without a schedule: what is found cannot be replayed. `None` if the engine has no
+    /// requests in flight together.
+    fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
+        let _unused = scenario;
+        None
+    }
 
     /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
     fn summary(&self) -> Value;
@@ -101,7 +116,7 @@ impl Runner for Requests {
             Purpose::Replay | Purpose::Complete => &mut self.asking,
             Purpose::Fuzz if self.count.is_multiple_of(ASK_ONE_IN) => &mut self.asking,
             Purpose::Fuzz if self.count.is_multiple_of(WATCH_ONE_IN) => &mut self.watching,
-            Purpose::Fuzz => &mut self.plain,
+            Purpose::Fuzz | Purpose::Exhaust => &mut self.plain,
         };
         engine.run(self.target, scenario)
     }
@@ -131,6 +146,7 @@ struct Crashes {
 pub fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
     let options = match purpose {
         Purpose::Fuzz => CrashOptions::fuzzing(),
+        Purpose::Exhaust => CrashOptions::exhaustive(),
         _ => CrashOptions::default(),
     };
     Box::new(Crashes { target, engine: CrashEngine::new(options) })
@@ -138,6 +154,11 @@ pub fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Ru
 
 impl Runner for Crashes {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.run_from(scenario, 0)
+    }
+
+    fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
+        self.engine.judge_from(first);
         self.engine.run(self.target, scenario)
     }
 
@@ -168,7 +189,9 @@ pub fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Run
     let thorough = FaultOptions::default();
     let options = match purpose {
         Purpose::Replay => thorough,
-        Purpose::Complete => FaultOptions { faults_max: usize::MAX, operations_max: u64::MAX, ..thorough },
+        Purpose::Complete | Purpose::Exhaust => {
+            FaultOptions { faults_max: usize::MAX, operations_max: u64::MAX, ..thorough }
+        }
         Purpose::Minimise => FaultOptions { pursues: true, ..thorough },
         Purpose::Fuzz => FaultOptions {
             faults_max: FUZZED_FAULTS_MAX,
@@ -199,12 +222,21 @@ impl Runner for Faults {
 struct Races {
     target: &'static dyn ImageTarget,
     engine: RaceEngine,
+    /// What threads did.
+    stressed: Statistics,
 }
 
 /// Runs scenarios with several requests in flight, under a deterministic scheduler.
 pub fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
-    let crash_one_in = if purpose == Purpose::Fuzz { CRASH_ONE_RACE_IN } else { 1 };
-    Box::new(Races { target, engine: RaceEngine::with_crashes(crash_one_in) })
+    let crash_one_in = match purpose {
+        Purpose::Fuzz | Purpose::Exhaust => CRASH_ONE_RACE_IN,
+        _ => 1,
+    };
+    Box::new(Races {
+        target,
+        engine: RaceEngine::with_crashes(crash_one_in),
+        stressed: Statistics::default(),
+    })
 }
 
 impl Runner for Races {
@@ -212,11 +244,29 @@ impl Runner for Races {
         self.engine.run(self.target, scenario)
     }
 
+    fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
+        Some(match stress_with(self.target, scenario) {
+            Ok(stats) => {
+                self.stressed.merge(&stats);
+                Outcome::Clean
+            }
+            Err(finding) => Outcome::Finding(finding),
+        })
+    }
+
     fn summary(&self) -> Value {
-        self.engine.stats().summary()
+        self.stats().summary()
     }
 
     fn missing(&self) -> Option<&'static str> {
-        (self.engine.stats().get(Counter::Interleaved) == 0).then_some("interleaved nothing")
+        (self.stats().get(Counter::Interleaved) == 0).then_some("interleaved nothing")
+    }
+}
+
+impl Races {
+    fn stats(&self) -> Statistics {
+        let mut stats = self.engine.stats().clone();
+        stats.merge(&self.stressed);
+        stats
     }
 }

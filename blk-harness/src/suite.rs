@@ -3,7 +3,8 @@
 use std::fmt;
 
 use crate::Outcome;
-use crate::scenario::Scenario;
+use crate::generate::Limits;
+use crate::scenario::{Config, Scenario};
 use crate::space::{PLAIN, Space};
 
 use crate::runner::{Purpose, Runner};
@@ -17,6 +18,8 @@ pub struct Suite {
     name: &'static str,
     space: fn() -> &'static Space,
     start: fn(Purpose) -> Box<dyn Runner>,
+    limits: fn() -> Limits,
+    configs: Option<fn() -> Vec<Config>>,
     /// Extension and maker of a script that reproduces a scenario with other programs.
     script: Option<(&'static str, Script)>,
     /// What the suite is called in Rust, outside of its crate.
@@ -33,13 +36,26 @@ impl Suite {
     /// The suite `name`; `start` makes an engine with its target. Unless [`Suite::of_space`] says another, its scenarios are of the
     /// space [`PLAIN`].
     pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
-        Self { name, space: || &PLAIN, start, script: None, expression: None }
+        let limits = Limits::default;
+        Self { name, space: || &PLAIN, start, limits, configs: None, script: None, expression: None }
     }
 
     /// The same; its scenarios are of the space of its target.
     #[must_use]
     pub const fn of_space(self, space: fn() -> &'static Space) -> Self {
         Self { space, ..self }
+    }
+
+    /// The same; its scenarios are generated and mutated within these limits, [`Limits::racing`] for requests in flight together.
+    #[must_use]
+    pub const fn within(self, limits: fn() -> Limits) -> Self {
+        Self { limits, ..self }
+    }
+
+    /// The same; these are the configurations of which everything is tried ([`crate::exhaust`]).
+    #[must_use]
+    pub const fn exhausting(self, configs: fn() -> Vec<Config>) -> Self {
+        Self { configs: Some(configs), ..self }
     }
 
     /// The same; its findings are written as a script too, with this extension.
@@ -67,6 +83,16 @@ impl Suite {
     /// What its scenarios choose from.
     pub fn space(&self) -> &'static Space {
         (self.space)()
+    }
+
+    /// What its scenarios are generated and mutated within.
+    pub fn limits(&self) -> Limits {
+        (self.limits)()
+    }
+
+    /// The configurations of which everything is tried, if the suite names any.
+    pub fn configs(&self) -> Option<Vec<Config>> {
+        self.configs.map(|configs| configs())
     }
 
     /// Extension and maker of the script that reproduces a scenario with other programs.

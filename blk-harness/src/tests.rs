@@ -5,14 +5,15 @@ use std::sync::Arc;
 
 use crate::Outcome;
 use crate::generate::{Generator, Limits};
-use crate::scenario::Config;
+use crate::scenario::{Config, Scenario};
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
 
 use crate::format_driver::FormatDriver;
 use crate::repro;
-use crate::runner::Purpose;
+use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;
+use crate::watch::{self, Watched};
 
 /// Replays every `*.trace` of a folder in the suite that its line `# target: NAME` says.
 ///
@@ -43,18 +44,41 @@ fn replay_one(path: &Path, suites: &[Suite]) -> std::result::Result<(), String> 
     let named = named.ok_or("no line '# target: NAME' says what it runs in")?;
     let suite = suites.iter().find(|suite| suite.name() == named);
     let known = || suites.iter().map(Suite::name).collect::<Vec<_>>().join(", ");
-    suite.ok_or_else(|| format!("target '{named}' is unknown; known are {}", known()))?.replay_text(&text)
+    let suite = suite.ok_or_else(|| format!("target '{named}' is unknown; known are {}", known()))?;
+    replay_text(suite, &text)
 }
 
 /// Where a test writes what it has found, from the crate's root.
 const OUT: &str = "repros";
+/// How a test ends that ends its process.
+const TEST_FAILED: i32 = 101;
+
+/// Replays a scenario given as text.
+///
+/// # Panics
+/// With what is found; if the scenario cannot be run. A driver that hangs ends the process.
+pub fn replay(suite: &Suite, text: &str) {
+    if let Err(report) = replay_text(suite, text) {
+        panic!("{report}");
+    }
+}
+
+fn replay_text(suite: &Suite, text: &str) -> std::result::Result<(), String> {
+    let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
+    match repro::replay_watched(suite, &scenario, Path::new(OUT), TEST_FAILED) {
+        Outcome::Clean => Ok(()),
+        Outcome::Finding(finding) => Err(finding.report),
+        Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
+    }
+}
 
 /// Runs so many generated scenarios of a seed; a run that compared, crashed, failed or interleaved nothing is no success.
 ///
 /// # Panics
 /// With the first finding, which is proven, shrunk and written to the folder `repros` before.
 pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
-    let mut runner = suite.start(Purpose::Fuzz);
+    let on_hang = repro::on_hang(*suite, OUT.into(), TEST_FAILED);
+    let mut runner = Watched::new(suite.start(Purpose::Fuzz), watch::limit(), on_hang);
     for scenario in Generator::new(suite.space(), seed, limits.clone()).take(count) {
         if let Outcome::Finding(finding) = runner.run(&scenario) {
             if let Err(error) = repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {

@@ -7,14 +7,16 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, Result, Storage,
     WriteFlags, ZeroFlags,
 };
-use blk_harness::Outcome;
+use blk_harness::exhaust::{Bounds, configs, units};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::minimise::{self, minimise};
 use blk_harness::race::{RaceEngine, StressOptions, stress};
+use blk_harness::runner::races;
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space::PLAIN;
 use blk_harness::statistics::Counter;
 use blk_harness::target::{ImageTarget, Prepared, Subject};
+use blk_harness::{Outcome, Purpose, Suite};
 use blk_verify::Signature;
 use blk_verify::report::OriginClass;
 
@@ -254,4 +256,20 @@ fn threads_pass_on_the_right_driver() {
     let stats =
         stress(&PlainTarget(Race::None), &options).unwrap_or_else(|finding| panic!("{}", finding.report));
     assert!(stats.get(Counter::Requests) == 2000 && stats.get(Counter::BytesCompared) > 1 << 20, "{stats}");
+}
+
+static RIGHT: PlainTarget = PlainTarget(Race::None);
+
+#[test]
+fn everything_small_comes_with_every_schedule() {
+    let suite = Suite::new("plain_race", |purpose| races(&RIGHT, purpose))
+        .within(Limits::racing)
+        .exhausting(|| configs(&PLAIN, 2)[..1].to_vec());
+    let units = units(&suite, &Bounds { units: 2, length: 2, points: 3, step: 1 });
+    assert_eq!(units.len(), 2);
+    let mut runner = suite.start(Purpose::Exhaust);
+    // 17 requests: each alone, and each pair of them under 4 times 4 schedules.
+    assert_eq!(units[0].total(), 17 + 17 * 17);
+    assert_eq!(units[0].run(&mut *runner, 1).unwrap(), 17 + 17 * 17 * 16);
+    assert_eq!(runner.missing(), None);
 }

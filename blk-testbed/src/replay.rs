@@ -1,10 +1,12 @@
 //! The suites that a scenario can run in, known by name: a target, and the engine that judges it.
 
 use blk_harness::Suite;
+use blk_harness::generate::Limits;
 use blk_harness::runner::{crashes, faults, races, requests};
 use blk_harness::scenario::Scenario;
 use blk_harness::testing::CANARY;
 
+use crate::exhaust::configs;
 use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// Everything that a scenario can run in.
@@ -20,6 +22,7 @@ static SUITES: [Suite; 7] = [
         .with_expression("blk_testbed::suite(\"canary\").unwrap()"),
     of_qcow2(
         Suite::new("verify_crash", |purpose| crashes(&Qcow2Target, purpose))
+            .exhausting(configs)
             .with_expression("blk_testbed::suite(\"verify_crash\").unwrap()"),
     ),
     of_qcow2(
@@ -31,6 +34,8 @@ static SUITES: [Suite; 7] = [
         .with_expression("blk_testbed::suite(\"verify_fault_raw\").unwrap()"),
     of_qcow2(
         Suite::new("verify_race", |purpose| races(&Qcow2Target, purpose))
+            .within(Limits::racing)
+            .exhausting(|| configs()[..1].to_vec())
             .with_expression("blk_testbed::suite(\"verify_race\").unwrap()"),
     ),
 ];

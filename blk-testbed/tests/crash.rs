@@ -5,9 +5,11 @@ use blk_harness::Outcome;
 use blk_harness::crash::{CrashEngine, CrashOptions};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::scenario::{Config, Scenario};
-use blk_harness::statistics::{Counter, Statistics, Tally};
+use blk_harness::statistics::{Counter, Tally};
+use blk_harness::{Purpose, exhaust};
 use blk_qcow2::steps;
-use blk_testbed::{QCOW2, Qcow2Target, exhaust};
+use blk_testbed::exhaust::BOUNDS;
+use blk_testbed::{QCOW2, Qcow2Target};
 
 fn run_all(engine: &mut CrashEngine, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {
@@ -73,15 +75,15 @@ const STEP: usize = 401;
 
 #[test]
 fn short_sequences_over_clusters_of_every_kind_survive_every_crash() {
-    let units = exhaust::units();
+    let suite = blk_testbed::suite("verify_crash").unwrap();
+    let units = exhaust::units(suite, &BOUNDS);
     assert_eq!((units.len(), units[0].total()), (5 * 125, 25 + 25 * 25 + 25 * 25 * 25));
-    let mut stats = Statistics::default();
+    let mut runner = suite.start(Purpose::Exhaust);
     for unit in units {
-        match unit.run(STEP) {
-            Ok(counted) => stats.merge(&counted),
-            Err(found) => panic!("{}\n{}", found.0.report, found.1),
+        if let Err(found) = unit.run(&mut *runner, STEP) {
+            panic!("{}\n{}", found.0.report, found.1);
         }
     }
-    println!("{stats}");
-    assert!(stats.get(Counter::Distinct) > 50_000, "{stats}");
+    println!("{}", runner.summary());
+    assert!(runner.summary()["distinct_states"].as_u64().unwrap() > 50_000, "{}", runner.summary());
 }

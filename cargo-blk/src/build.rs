@@ -1,13 +1,17 @@
 //! Building fuzz targets, and what that needs.
 
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use crate::project::MANIFEST;
+
 /// The version of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
+
 /// Where cargo builds the workspace in `folder`.
 pub fn target_folder(folder: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from)
@@ -39,18 +43,79 @@ pub fn host_triple(shell: &Shell) -> Result<String> {
 }
 
 /// Builds a fuzz target in `folder`, a workspace's root, and returns the program.
+///
+/// # Errors
+/// That it cannot be built.
 pub fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> Result<PathBuf> {
+    Ok(build_fuzz_targets(shell, folder, &[target])?.remove(0))
+}
+
+/// Builds fuzz targets in `folder`, a workspace's root, and returns the programs.
+///
+/// # Errors
+/// That one cannot be built.
+pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Result<Vec<PathBuf>> {
+    need_cargo_fuzz(shell)?;
     let _there = shell.push_dir(folder);
-    // No unsafe code of ours runs, so the address sanitizer would find nothing, and it halves the speed.
-    // Comparisons are not traced: half of the time went there, and inputs are made of records, not found byte by byte.
-    cmd!(shell, "cargo fuzz build -s none --no-trace-compares {target}")
+    for target in targets {
+        // No unsafe code of ours runs, so the address sanitizer would find nothing, and it halves the speed.
+        // Comparisons are not traced: half of the time went there, and inputs are made of records, not found
+        // byte by byte.
+        let features = features(&folder.join(MANIFEST), target)?;
+        cmd!(shell, "cargo fuzz build -s none --no-trace-compares {features...} {target}")
+            .quiet()
+            .run()
+            .with_context(|| format!("cannot build the fuzz target {target}"))?;
+    }
+    let built = target_directory(shell)?.join(host_triple(shell)?).join("release");
+    Ok(targets.iter().map(|target| built.join(target)).collect())
+}
+
+/// Builds a target of the project in this folder for long jobs: without what fuzzing needs to see its
+/// coverage, and so faster.
+///
+/// # Errors
+/// That it cannot be built.
+pub(crate) fn build_job_target(shell: &Shell, target: &str) -> Result<PathBuf> {
+    let features = features(Path::new(MANIFEST), target)?;
+    cmd!(shell, "cargo build --release --manifest-path {MANIFEST} {features...} --bin {target}")
         .quiet()
         .run()
-        .with_context(|| format!("cannot build the fuzz target {target}"))?;
-    let metadata = cmd!(shell, "cargo metadata --no-deps --format-version 1 --manifest-path fuzz/Cargo.toml")
+        .with_context(|| format!("cannot build the target {target}"))?;
+    Ok(target_directory(shell)?.join("release").join(target))
+}
+
+/// What a target is built with: the features that the manifest says it requires.
+fn features(manifest: &Path, target: &str) -> Result<Vec<String>> {
+    let text = fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
+    let manifest: toml::Table = text.parse().with_context(|| format!("in {}", manifest.display()))?;
+    let bins = manifest.get("bin").and_then(toml::Value::as_array).into_iter().flatten();
+    let mut named = bins.filter(|bin| bin.get("name").and_then(toml::Value::as_str) == Some(target));
+    let required = named.find_map(|bin| bin.get("required-features")?.as_array());
+    let required: Vec<&str> = required.into_iter().flatten().filter_map(toml::Value::as_str).collect();
+    Ok(if required.is_empty() { Vec::new() } else { vec!["--features".to_owned(), required.join(",")] })
+}
+
+/// Where the targets of the project in this folder are built.
+fn target_directory(shell: &Shell) -> Result<PathBuf> {
+    let metadata = cmd!(shell, "cargo metadata --no-deps --format-version 1 --manifest-path {MANIFEST}")
         .quiet()
         .read()?;
     let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
-    let built = metadata["target_directory"].as_str().context("cargo does not say where it builds")?;
-    Ok(Path::new(built).join(host_triple(shell)?).join("release").join(target))
+    Ok(PathBuf::from(metadata["target_directory"].as_str().context("cargo does not say where it builds")?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_is_built_with_the_features_that_it_requires() {
+        let folder = tempfile::tempdir().unwrap();
+        let manifest = folder.path().join("Cargo.toml");
+        let bins = "[[bin]]\nname = 'a'\n[[bin]]\nname = 'b'\nrequired-features = ['x', 'y']\n";
+        fs::write(&manifest, bins).unwrap();
+        assert_eq!(features(&manifest, "a").unwrap(), [""; 0]);
+        assert_eq!(features(&manifest, "b").unwrap(), ["--features", "x,y"]);
+    }
 }

@@ -3,7 +3,7 @@
 use anyhow::Result;
 
 use crate::project::Project;
-use crate::{fuzz, repro};
+use crate::{corpus, exhaust, fuzz, repro, soak};
 
 /// What to do about fuzz targets.
 #[derive(Debug, clap::Subcommand)]
@@ -12,17 +12,30 @@ pub enum Command {
     Fuzz(fuzz::Arguments),
     /// Turn a finding into a short, readable, deterministic reproduction.
     Repro(repro::Arguments),
+    /// Replay, list, show and add regression traces; keep working corpora small.
+    Corpus(corpus::Arguments),
+    /// Run generated scenarios for a long time; what is found is proven, shrunk and written.
+    Soak(soak::Arguments),
+    /// Run requests in flight together, under generated schedules, every schedule, or with real threads.
+    Race(soak::RaceArguments),
+    /// Run all small scenarios: each with every crash state, every failing operation, or every schedule, as
+    /// the target is.
+    Exhaust(exhaust::Arguments),
 }
 
 impl Command {
     /// Does it. Returns whether all is well.
     ///
     /// # Errors
-    /// Those of [`fuzz::run`] and [`repro::run`].
+    /// Those of what is done.
     pub fn run(&self, project: &Project) -> Result<bool> {
         match self {
             Self::Fuzz(arguments) => fuzz::run(project, arguments),
             Self::Repro(arguments) => repro::run(project, arguments),
+            Self::Corpus(arguments) => corpus::run(project, arguments),
+            Self::Soak(arguments) => soak::run(project, arguments),
+            Self::Race(arguments) => soak::race(project, arguments),
+            Self::Exhaust(arguments) => exhaust::run(project, arguments),
         }
     }
 }

@@ -1,26 +1,24 @@
 //! `cargo blk fuzz TARGET`: the main job.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
-use std::time::{Duration, Instant};
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use xshell::Shell;
 
-use crate::libfuzzer::{self, Process};
+use crate::job::Hang;
+use crate::libfuzzer;
+use crate::process::{self, Watched};
 use crate::project::Project;
 use crate::units::parse_time;
 use crate::{build, kept};
 
-/// An input that a fuzz target turns into bytes instead of fuzzing: `blk_harness::fuzzing` has the same names.
+/// An input that a fuzz target turns into bytes instead of fuzzing: `blk_harness::fuzzing` has the same
+/// names.
 const TO_BYTES: &str = "BLK_TO_BYTES";
 const OUT: &str = "BLK_OUT";
-
-/// How often the status line is shown.
-const SHOW_EVERY: Duration = Duration::from_secs(3);
 
 /// What to fuzz, and how.
 #[derive(Debug, clap::Args)]
@@ -39,6 +37,9 @@ pub struct Arguments {
     /// Start from nothing: neither the kept corpus nor the regression corpus.
     #[arg(long)]
     pub empty_corpus: bool,
+    /// When a driver hangs.
+    #[command(flatten)]
+    pub hang: Hang,
     /// Passed to libFuzzer.
     #[arg(last = true)]
     pub libfuzzer: Vec<String>,
@@ -77,7 +78,6 @@ pub struct Folders {
 pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     project.check(&arguments.target)?;
-    build::need_cargo_fuzz(&shell)?;
     let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
     let folders = prepare(project, &program, arguments)?;
     let keep_small = || match project.corpus_max() {
@@ -163,15 +163,11 @@ pub fn drive(
     arguments: &Arguments,
     show: &mut dyn FnMut(&str),
 ) -> Result<Ended> {
-    let (sender, receiver) = mpsc::channel();
-    let mut children = Children::default();
-    for job in 0..arguments.jobs.max(1) {
-        children.0.push(spawn(program, folders, arguments, job, sender.clone())?);
-    }
-    drop(sender);
-    let watched = watch(&receiver, children.0.len(), arguments.time, show);
-    let codes = children.stop();
-    let (processes, seconds) = watched;
+    let commands = (0..arguments.jobs.max(1)).map(|job| command(program, folders, arguments, job));
+    // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves.
+    let limit = arguments.time.map(|time| time + Duration::from_secs(15));
+    let Watched { processes, codes, seconds } =
+        process::run_all(commands.collect(), process::Ends { limit, with: None }, show)?;
     let found = processes
         .iter()
         .find_map(|process| process.artifact.clone().map(|path| (path, process.report.clone())));
@@ -187,13 +183,7 @@ pub fn drive(
     Ok(Ended { artifact, report, seconds, status })
 }
 
-fn spawn(
-    program: &Path,
-    folders: &Folders,
-    arguments: &Arguments,
-    job: u32,
-    lines: Sender<(usize, Option<String>)>,
-) -> Result<Child> {
+fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -> Command {
     let mut command = Command::new(program);
     command.arg(&folders.corpus).args(&folders.seeds);
     command.arg(format!("-artifact_prefix={}/", folders.artifacts.display()));
@@ -211,77 +201,8 @@ fn spawn(
         // libFuzzer counts whole seconds, and 0 has no end.
         command.arg(format!("-max_total_time={}", time.as_millis().div_ceil(1000).max(1)));
     }
+    arguments.hang.tell(&mut command);
     command.args(&arguments.libfuzzer).env_remove("RUST_BACKTRACE").env("BLK_STATS", "json");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
-    let mut child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
-    let output = child.stderr.take().context("the process has a standard error")?;
-    std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            let text = String::from_utf8_lossy(&line).into_owned();
-            if lines.send((job as usize, Some(text))).is_err() {
-                return;
-            }
-        }
-        let _ = lines.send((job as usize, None));
-    });
-    Ok(child)
-}
-
-fn watch(
-    lines: &Receiver<(usize, Option<String>)>,
-    jobs: usize,
-    time: Option<Duration>,
-    show: &mut dyn FnMut(&str),
-) -> (Vec<Process>, f64) {
-    let started = Instant::now();
-    let mut processes = vec![Process::default(); jobs];
-    let mut running = jobs;
-    let mut shown = Instant::now();
-    // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves.
-    let limit = time.map(|time| time + Duration::from_secs(15));
-    while running > 0 && limit.is_none_or(|limit| started.elapsed() < limit) {
-        match lines.recv_timeout(Duration::from_millis(200)) {
-            Ok((job, Some(line))) => processes[job].line(&line),
-            Ok((job, None)) => {
-                running -= 1;
-                if processes[job].artifact.is_some() {
-                    break;
-                }
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        if shown.elapsed() >= SHOW_EVERY {
-            show(&libfuzzer::status(&processes, started.elapsed().as_secs_f64()));
-            shown = Instant::now();
-        }
-    }
-    (processes, started.elapsed().as_secs_f64())
-}
-
-/// Processes that do not outlive this one's interest in them.
-#[derive(Debug, Default)]
-struct Children(Vec<Child>);
-
-impl Children {
-    /// Stops those that still run; returns the exit codes of the others.
-    fn stop(&mut self) -> Vec<Option<i32>> {
-        let mut codes = Vec::new();
-        for child in &mut self.0 {
-            if let Ok(Some(status)) = child.try_wait() {
-                codes.push(status.code());
-            } else {
-                let _ = child.kill();
-                let _ = child.wait();
-            }
-        }
-        self.0.clear();
-        codes
-    }
-}
-
-impl Drop for Children {
-    fn drop(&mut self) {
-        self.stop();
-    }
+    command
 }

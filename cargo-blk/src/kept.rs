@@ -1,33 +1,49 @@
 //! The working corpus of a fuzz target: what was interesting once, kept small.
 //!
-//! libFuzzer reads all of it before it tries anything new, and it only grows. So whenever it has become large, the inputs are
-//! kept that reach what no smaller ones reach.
+//! libFuzzer reads all of it before it tries anything new, and it only grows. So whenever it has become
+//! large, the inputs are kept that reach what no smaller ones reach.
 
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Makes a corpus small again, if it has more than `most` inputs. `flags` are those that the target needs. Until the small one is whole
-/// and in its place, the large one stays.
+/// Makes a corpus small again, if it has more than `most` inputs. `flags` are those that the target needs.
+/// Until the small one is whole and in its place, the large one stays.
 pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String], most: usize) -> Result<()> {
-    let (smaller, old) = (corpus.with_extension("smaller"), corpus.with_extension("old"));
+    let old = corpus.with_extension("old");
     if old.is_dir() {
         // Somebody has ended us between the two renames.
         let _ = fs::remove_dir_all(corpus);
         fs::rename(&old, corpus).with_context(|| format!("cannot take back {}", old.display()))?;
     }
-    let before = inputs(corpus)?;
-    if before.len() <= most {
+    if inputs(corpus)?.len() <= most {
         return Ok(());
+    }
+    merge(program, corpus, &[], flags, most)
+}
+
+/// Merges the inputs of other folders into a corpus, and keeps at most `most` that reach what no smaller ones
+/// reach. Until the new one is whole and in its place, the old one stays.
+pub(crate) fn merge(
+    program: &Path,
+    corpus: &Path,
+    others: &[PathBuf],
+    flags: &[String],
+    most: usize,
+) -> Result<()> {
+    let (smaller, old) = (corpus.with_extension("smaller"), corpus.with_extension("old"));
+    let mut before = inputs(corpus)?.len();
+    for folder in others {
+        before += inputs(folder)?.len();
     }
     let _ = fs::remove_dir_all(&smaller);
     fs::create_dir_all(&smaller)?;
     // Which lines are reached counts, not how often.
     let merge = ["-merge=1", "-set_cover_merge=0", "-use_counters=0", "-reload=0"];
     let mut command = Command::new(program);
-    command.args(merge).args(flags).arg(&smaller).arg(corpus);
+    command.args(merge).args(flags).arg(&smaller).arg(corpus).args(others);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
     if !status.success() {
@@ -37,7 +53,7 @@ pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String], most: us
     fs::rename(corpus, &old).with_context(|| format!("cannot replace {}", corpus.display()))?;
     fs::rename(&smaller, corpus).with_context(|| format!("cannot replace {}", corpus.display()))?;
     fs::remove_dir_all(&old)?;
-    println!("corpus:    {} inputs, {} of them kept", before.len(), inputs(corpus)?.len());
+    println!("corpus:    {before} inputs, {} of them kept", inputs(corpus)?.len());
     Ok(())
 }
 
@@ -53,7 +69,7 @@ fn thin_out(corpus: &Path, most: usize) -> Result<()> {
 }
 
 /// The files of a corpus, sorted.
-fn inputs(corpus: &Path) -> Result<Vec<std::path::PathBuf>> {
+fn inputs(corpus: &Path) -> Result<Vec<PathBuf>> {
     let mut inputs = Vec::new();
     for entry in fs::read_dir(corpus).with_context(|| format!("cannot read {}", corpus.display()))? {
         inputs.push(entry?.path());

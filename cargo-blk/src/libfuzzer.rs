@@ -43,8 +43,8 @@ pub(crate) struct Process {
 }
 
 impl Process {
-    /// Takes in a line that the process printed.
-    pub(crate) fn line(&mut self, line: &str) {
+    /// Takes in a line that the process printed. Returns whether it is of a known kind.
+    pub(crate) fn line(&mut self, line: &str) -> bool {
         if let Some(json) = line.strip_prefix(STATS_PREFIX) {
             if let Ok(stats) = serde_json::from_str(json) {
                 self.stats = stats;
@@ -55,7 +55,8 @@ impl Process {
             self.in_report = true;
             self.report.push(line.to_owned());
         } else if line.starts_with("==") {
-            // libFuzzer's own words, `==PID== ERROR: ...`, end ours; for a panic or a limit they are all there is.
+            // libFuzzer's own words, `==PID== ERROR: ...`, end ours; for a panic or a limit they are all
+            // there is.
             self.in_report = false;
             if self.report.is_empty() && line.contains("ERROR") {
                 self.report.push(line.to_owned());
@@ -67,7 +68,10 @@ impl Process {
             self.report.push(line.to_owned());
         } else if line.starts_with('#') {
             self.progress(line);
+        } else {
+            return false;
         }
+        true
     }
 
     /// `#1234 NEW cov: 12 ft: 34 corp: ...`
@@ -95,7 +99,12 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     let longest = |count: fn(&Process) -> u64| processes.iter().map(count).max().unwrap_or(0);
     let kinds: BTreeSet<&str> =
         processes.iter().flat_map(|process| process.stats.kinds.iter().map(String::as_str)).collect();
-    let mut line = format!("{seconds:>6.0} s  coverage {}", longest(|process| process.coverage));
+    let mut line = format!("{seconds:>6.0} s");
+    // Processes that do not fuzz count no coverage.
+    let coverage = longest(|process| process.coverage);
+    if coverage > 0 {
+        let _ = write!(line, "  coverage {coverage}");
+    }
     let requests = sum(|process| process.stats.requests);
     if requests > 0 {
         let _ = write!(
@@ -126,6 +135,48 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
         let _ = write!(line, "  {} {count}", name.replace('_', " "));
     }
     line
+}
+
+/// What libFuzzer says before the target has the word.
+pub(crate) fn is_greeting(line: &str) -> bool {
+    line.starts_with("INFO: ") || line.starts_with("WARNING: Failed to find function")
+}
+
+/// All counts of all processes, one a line.
+pub(crate) fn table(processes: &[Process], seconds: f64) -> String {
+    let sum = |count: fn(&Process) -> u64| processes.iter().map(count).sum::<u64>();
+    let (requests, bytes_read) =
+        (sum(|process| process.stats.requests), sum(|process| process.stats.bytes_read));
+    let mut rows = vec![
+        ("scenarios".to_owned(), sum(|process| process.stats.scenarios)),
+        ("requests".to_owned(), requests),
+        ("requests that the driver accepted".to_owned(), sum(|process| process.stats.accepted)),
+    ];
+    if bytes_read > 0 {
+        rows.push(("bytes read".to_owned(), bytes_read));
+        rows.push(("bytes compared".to_owned(), sum(|process| process.stats.bytes_compared)));
+    }
+    rows.extend(others(processes).into_iter().map(|(name, count)| (name.replace('_', " "), count)));
+    let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
+    let mut table = String::new();
+    for (name, count) in rows {
+        let _ = writeln!(table, "{name:width$}  {:>16}", grouped(count));
+    }
+    let _ = write!(table, "{:width$}  {seconds:>16.1}", "seconds");
+    table
+}
+
+/// A number with its digits in groups of three.
+fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::new();
+    for (index, digit) in digits.chars().enumerate() {
+        if index > 0 && (digits.len() - index).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
 }
 
 /// What the status line says, for whoever reads it the first time.
@@ -187,6 +238,18 @@ mod tests {
     fn counts_of_an_image_target_are_passed_through() {
         let line = status(&[fed(&[r#"blk-stats {"images":7,"opened_read_only":5,"elapsed_s":1.5}"#])], 1.0);
         assert!(line.contains("images 7") && line.contains("opened read only 5"), "{line}");
+    }
+
+    #[test]
+    fn counts_are_a_table() {
+        let stats =
+            r#"blk-stats {"scenarios":1234567,"requests":100,"accepted":90,"states_max":7,"elapsed_s":2.0}"#;
+        let table = table(&[fed(&[stats]), fed(&[stats])], 2.0);
+        let rows: Vec<&str> = table.lines().collect();
+        assert_eq!(rows.len(), 5, "{table}");
+        assert!(rows[0].starts_with("scenarios ") && rows[0].ends_with(" 2,469,134"), "{table}");
+        assert!(rows[3].starts_with("states max") && rows[3].ends_with(" 7"), "{table}");
+        assert_eq!(grouped(12), "12");
     }
 
     #[test]

@@ -45,3 +45,13 @@ fn main() -> ExitCode {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn all_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
+    }
+}

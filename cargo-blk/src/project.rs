@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 
-const MANIFEST: &str = "fuzz/Cargo.toml";
-/// A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their time.
-const FLAGS_USUAL: [&str; 2] = ["-max_len=1056", "-timeout=10"];
+pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
+/// A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their
+/// time. A driver that hangs is noticed sooner by the target itself, which can say in which request.
+const FLAGS_USUAL: [&str; 2] = ["-max_len=1056", "-timeout=120"];
 
 /// The project in the current folder.
 #[derive(Debug)]
@@ -75,7 +76,10 @@ impl Project {
     /// Where the regression corpus lies.
     pub fn regressions(&self) -> PathBuf {
         let folder = self.setting("regressions").and_then(toml::Value::as_str).unwrap_or("regressions");
-        Path::new("fuzz").join(folder)
+        match folder.strip_prefix("../") {
+            Some(beside) => PathBuf::from(beside),
+            None => Path::new("fuzz").join(folder),
+        }
     }
 
     /// The traces of the regression corpus, sorted.
@@ -107,7 +111,8 @@ impl Project {
         }
     }
 
-    /// The target that a trace says it belongs to, in a comment `# target: NAME`, or the one of those that say nothing.
+    /// The target that a trace says it belongs to, in a comment `# target: NAME`, or the one of those that
+    /// say nothing.
     ///
     /// # Errors
     /// That it cannot be read; that nobody says its target.
@@ -122,8 +127,8 @@ impl Project {
             .with_context(|| format!("{} has no line '# target: NAME'; give --target", trace.display()))
     }
 
-    /// How many inputs the working corpus keeps, where it is to be kept small: those that reach what no smaller ones reach, and of more
-    /// than these a fair sample. Otherwise nothing is ever removed from it.
+    /// How many inputs the working corpus keeps, where it is to be kept small: those that reach what no
+    /// smaller ones reach, and of more than these a fair sample. Otherwise nothing is ever removed from it.
     pub fn corpus_max(&self) -> Option<usize> {
         usize::try_from(self.setting("corpus-max")?.as_integer()?).ok()
     }
@@ -160,7 +165,7 @@ pub(crate) mod tests {
         let own = project(
             "[package.metadata.blk]\nregressions = '../kept'\n[package.metadata.blk.libfuzzer]\na = ['-x=1']\n",
         );
-        assert_eq!(own.regressions(), Path::new("fuzz/../kept"));
+        assert_eq!(own.regressions(), Path::new("kept"));
         assert_eq!(own.libfuzzer_flags("a"), ["-x=1"]);
         assert_eq!(own.libfuzzer_flags("b"), FLAGS_USUAL);
     }

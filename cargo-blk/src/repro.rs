@@ -2,17 +2,18 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, bail};
 use clap::builder::{PathBufValueParser, TypedValueParser};
-use xshell::{Shell, cmd};
+use xshell::Shell;
 
-use crate::build;
+use crate::job::{Hang, Plain, REPROS};
+use crate::libfuzzer::is_greeting;
 use crate::project::Project;
 
 const ARTIFACTS: &str = "fuzz/artifacts";
-const REPROS: &str = "fuzz/repros";
 
 /// What to reproduce.
 #[derive(Debug, clap::Args)]
@@ -27,12 +28,17 @@ pub struct Arguments {
     /// The fuzz target; default: what the artifact's folder or the trace says.
     #[arg(long)]
     target: Option<String>,
+    #[command(flatten)]
+    plain: Plain,
+    #[command(flatten)]
+    hang: Hang,
 }
 
 /// Returns whether the finding is still there: then everything was written.
 ///
 /// # Errors
-/// What is wrong with the input or its target; that the finding is not deterministic; what cannot be built or written.
+/// What is wrong with the input or its target; that the finding is not deterministic; what cannot be built or
+/// written.
 pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     let input = match &arguments.input {
@@ -48,18 +54,15 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         check_name(name)?;
     }
     println!("{} on {target}", input.display());
-    build::need_cargo_fuzz(&shell)?;
-    let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &target)?;
+    let program = arguments.plain.build(&shell, &[&target])?.remove(0);
     // The target itself proves and shrinks what it has found.
-    let output = cmd!(shell, "{program}")
-        .env("BLK_REPRODUCE", &input)
-        .env("BLK_OUT", REPROS)
-        .quiet()
-        .ignore_status()
-        .output()?;
+    let mut command = Command::new(&program);
+    command.env("BLK_REPRODUCE", &input).env("BLK_OUT", REPROS).env_remove("RUST_BACKTRACE");
+    arguments.hang.tell(&mut command);
+    let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     print!("{text}");
-    for line in String::from_utf8_lossy(&output.stderr).lines().filter(|line| !is_libfuzzers(line)) {
+    for line in String::from_utf8_lossy(&output.stderr).lines().filter(|line| !is_greeting(line)) {
         eprintln!("{line}");
     }
     match output.status.code() {
@@ -71,11 +74,6 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         save(project, name, &text)?;
     }
     Ok(true)
-}
-
-/// What libFuzzer says before the target has the word.
-fn is_libfuzzers(line: &str) -> bool {
-    line.starts_with("INFO: ") || line.starts_with("WARNING: Failed to find function")
 }
 
 /// The trace that the program says that it wrote.
@@ -103,7 +101,7 @@ fn newest_artifact() -> Result<PathBuf> {
 }
 
 /// What follows `fuzz/artifacts` in the path, if it is a target; else what a trace says.
-fn infer_target(project: &Project, input: &Path) -> Result<String> {
+pub(crate) fn infer_target(project: &Project, input: &Path) -> Result<String> {
     let parts: Vec<_> = input.components().map(|part| part.as_os_str().to_string_lossy()).collect();
     let is_artifacts =
         |at: &usize| parts[*at..].len() > 2 && parts[*at] == "fuzz" && parts[at + 1] == "artifacts";
@@ -114,7 +112,7 @@ fn infer_target(project: &Project, input: &Path) -> Result<String> {
     }
 }
 
-fn check_name(name: &str) -> Result<()> {
+pub(crate) fn check_name(name: &str) -> Result<()> {
     let plain = |character: char| character.is_ascii_alphanumeric() || "-_".contains(character);
     if name.is_empty() || !name.chars().all(plain) {
         bail!("'{name}' is not a name: letters, digits, '-' and '_'");

@@ -1,6 +1,7 @@
 //! `cargo xtask bench`: our speed as a ratio to that of peers, measured in the same run.
 //!
-//! Absolute times mean little on a shared machine; so peers and we take turns, and the median of the ratios counts.
+//! Absolute times mean little on a shared machine; so peers and we take turns, and the median of the ratios
+//! counts.
 
 mod content;
 mod programs;

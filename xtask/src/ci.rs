@@ -7,10 +7,11 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use xshell::{Shell, cmd};
 
-use cargo_blk::fuzz;
+use cargo_blk::job::{Hang, Plain};
 use cargo_blk::units::parse_time;
+use cargo_blk::{corpus, fuzz};
 
-use crate::{corpus, tidy, tools};
+use crate::{tidy, tools};
 
 /// The target that has a planted bug.
 const CANARY: &str = "canary";
@@ -39,7 +40,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),
         ("example", Box::new(|| example(&shell))),
         ("test", Box::new(|| Ok(cmd!(shell, "cargo test --workspace").run()?))),
-        ("corpus", Box::new(|| expect(corpus::run()?, "the regression corpus has a finding"))),
+        (
+            "corpus",
+            Box::new(|| {
+                expect(
+                    corpus::check(&crate::project()?, &[], false, Plain::default(), &Hang::default())?,
+                    "the regression corpus has a finding",
+                )
+            }),
+        ),
         ("fuzz", Box::new(|| fuzz_all(arguments.fuzz_time))),
         ("canary", Box::new(canary)),
     ];
@@ -121,7 +130,15 @@ fn rustdoc(shell: &Shell) -> Result<()> {
 
 fn arguments(target: &str, time: Duration, empty_corpus: bool) -> fuzz::Arguments {
     let target = target.to_owned();
-    fuzz::Arguments { target, time: Some(time), jobs: 1, seed: Some(1), empty_corpus, libfuzzer: Vec::new() }
+    fuzz::Arguments {
+        target,
+        time: Some(time),
+        jobs: 1,
+        seed: Some(1),
+        empty_corpus,
+        hang: Hang::default(),
+        libfuzzer: Vec::new(),
+    }
 }
 
 fn fuzz_all(time: Duration) -> Result<()> {

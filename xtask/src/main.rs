@@ -2,11 +2,8 @@
 
 mod bench;
 mod ci;
-mod corpus;
-mod exhaust;
 mod mutants;
 mod power;
-mod replay;
 mod tidy;
 mod tools;
 mod tree;
@@ -27,16 +24,12 @@ struct Arguments {
 enum Command {
     #[command(flatten)]
     Blk(cargo_blk::Command),
-    /// Replay the regression corpus.
-    Corpus,
     /// Set up and pass everything that a change has to pass.
     Ci(ci::Arguments),
-    /// Check the house rules: sizes, dependencies, forbidden words, stories.
+    /// Check the house rules: sizes and widths, dependencies and their licences, forbidden words, stories.
     Tidy,
     /// Compare speed with peers, measured in the same run.
     Bench(bench::Arguments),
-    /// Crash all short sequences over clusters of every kind, everywhere; goes on where it was stopped.
-    Exhaust(exhaust::Arguments),
     /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
     Power(power::Arguments),
     /// Prove the engines' power: break everything that cargo-mutants can break in the drivers, one at a time.
@@ -52,11 +45,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
     tools::enter_root()?;
     match command {
         Command::Blk(command) => command.run(&project()?),
-        Command::Corpus => corpus::run(),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy => tidy::run(),
         Command::Bench(arguments) => bench::run(&arguments),
-        Command::Exhaust(arguments) => exhaust::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
     }
@@ -70,5 +61,15 @@ fn main() -> ExitCode {
             eprintln!("xtask: {error:#}");
             ExitCode::from(2)
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    #[test]
+    fn all_arguments_fit_together() {
+        super::Arguments::command().debug_assert();
     }
 }

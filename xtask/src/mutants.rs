@@ -1,6 +1,7 @@
-//! `cargo xtask mutants`: are the engines any good? cargo-mutants breaks everything in the drivers that it can break, one at a
-//! time, in copies of the workspace; the engines, seeded, have to find each (`blk-testbed/src/gauntlet.rs`), or else the drivers'
-//! own tests. What neither finds is explained in `xtask/mutants.toml`, or it is a defect of the generator or of an oracle.
+//! `cargo xtask mutants`: are the engines any good? cargo-mutants breaks everything in the drivers that it
+//! can break, one at a time, in copies of the workspace; the engines, seeded, have to find each
+//! (`blk-testbed/src/gauntlet.rs`), or else the drivers' own tests. What neither finds is explained in
+//! `xtask/mutants.toml`, or it is a defect of the generator or of an oracle.
 
 mod explained;
 mod list;
@@ -124,7 +125,8 @@ fn tester(shell: &Shell) -> Result<String> {
     Ok(hash.to_string())
 }
 
-/// What the arguments ask for, in an order that depends on the seed alone: whatever part of it is run is a fair sample.
+/// What the arguments ask for, in an order that depends on the seed alone: whatever part of it is run is a
+/// fair sample.
 fn choose<'a>(shell: &Shell, arguments: &Arguments, all: &'a [Mutant]) -> Result<Vec<&'a Mutant>> {
     let in_files: Option<HashSet<String>> = if arguments.file.is_empty() {
         None

@@ -1,5 +1,6 @@
-//! `cargo xtask power`: is the fuzzer any good? Breaks one line of the driver at a time, in a copy of the workspace, and sees
-//! how fast the fuzzer finds it from an empty corpus, and into how few requests the finding shrinks.
+//! `cargo xtask power`: is the fuzzer any good? Breaks one line of the driver at a time, in a copy of the
+//! workspace, and sees how fast the fuzzer finds it from an empty corpus, and into how few requests the
+//! finding shrinks.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -9,6 +10,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
 use cargo_blk::fuzz;
+use cargo_blk::job::Hang;
 use serde::{Deserialize, Serialize};
 use xshell::{Shell, cmd};
 
@@ -169,6 +171,7 @@ fn judge(
         jobs: 1,
         seed: Some(seed),
         empty_corpus: true,
+        hang: Hang::default(),
         libfuzzer: Vec::new(),
     };
     let ended = fuzz::drive(program, &folders, &fuzzing, &mut |_| {})?;
@@ -177,22 +180,14 @@ fn judge(
     };
     let headline = ended.report.iter().find(|line| line.starts_with("blkverify")).or(ended.report.first());
     let headline = headline.cloned().unwrap_or_default();
-    let requests = minimised_requests(shell, tree, &mutant.target, &artifact, &folder)?;
+    let requests = minimised_requests(shell, program, &artifact, &folder)?;
     Ok(Fate { seed, seconds: Some(ended.seconds), requests, headline })
 }
 
 /// Minimises with the broken driver; returns how many requests are left.
-fn minimised_requests(
-    shell: &Shell,
-    tree: &Path,
-    target: &str,
-    artifact: &Path,
-    out: &Path,
-) -> Result<Option<usize>> {
-    let _there = shell.push_dir(tree);
-    let run = "run --release --quiet -p blk-testbed --bin blk-replay --";
-    let words: Vec<&str> = run.split(' ').collect();
-    let minimise = cmd!(shell, "cargo {words...} minimise --target {target} {artifact} --out {out}");
+fn minimised_requests(shell: &Shell, program: &Path, artifact: &Path, out: &Path) -> Result<Option<usize>> {
+    // The target proves and shrinks its own findings.
+    let minimise = cmd!(shell, "{program}").env("BLK_REPRODUCE", artifact).env("BLK_OUT", out);
     let output = minimise.quiet().ignore_status().output()?;
     fs::write(out.join("minimise.txt"), &output.stdout)?;
     let Some(text) = trace_in(out)?.and_then(|trace| fs::read_to_string(trace).ok()) else {

@@ -13,8 +13,8 @@ pub(crate) fn files(shell: &Shell) -> Result<Vec<PathBuf>> {
     Ok(listed.lines().map(PathBuf::from).filter(|file| file.is_file()).collect())
 }
 
-/// Makes `tree` a copy of what git knows or would know, so that nothing that is tried there touches the real tree. What is equal
-/// already is left alone, so that cargo does not build it again; build folders stay.
+/// Makes `tree` a copy of what git knows or would know, so that nothing that is tried there touches the real
+/// tree. What is equal already is left alone, so that cargo does not build it again; build folders stay.
 pub(crate) fn copy(shell: &Shell, tree: &Path) -> Result<()> {
     let files = files(shell)?;
     for file in &files {

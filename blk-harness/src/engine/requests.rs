@@ -1,6 +1,7 @@
 //! Making one request of a scenario.
 
 use blk_core::{Data, Error, Extent, Op, Perform, Reply};
+use blk_sim::progress;
 
 use super::cluster_kind::ClusterKind;
 use super::{Run, Step};
@@ -14,6 +15,7 @@ use crate::verify::Verify;
 impl Run<'_> {
     pub(super) fn make(&mut self, request: Request) -> Step {
         let number = self.journal.enter(request);
+        progress::at_request(number);
         self.engine.stats.add(Counter::Requests, 1);
         let before = self.kinds_at(request);
         let kept = self.before(request);

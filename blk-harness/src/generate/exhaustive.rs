@@ -45,7 +45,7 @@ fn of_cluster(offset: u64, length: u64) -> [Request; 8] {
 }
 
 /// All sequences of 1 to a given number of requests out of an alphabet; the shorter ones first.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Exhaustive {
     alphabet: Vec<Request>,
     config: Config,

@@ -1,7 +1,9 @@
 //! Crashes at every operation of the storage.
 
 use blk_harness::Outcome;
+use blk_harness::Purpose;
 use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::exhaust::units;
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::statistics::Counter;
 
@@ -35,8 +37,10 @@ fn run(first: u64, count: usize) {
 }
 
 pub(super) fn short_sequences() {
-    for unit in exhaust::units() {
-        if let Err(found) = unit.run(STEP) {
+    let suite = crate::suite("verify_crash").expect("the suite of crashes");
+    let mut runner = suite.start(Purpose::Exhaust);
+    for unit in units(suite, &exhaust::BOUNDS) {
+        if let Err(found) = unit.run(&mut *runner, STEP) {
             panic!("{}\n{}", found.0.report, found.1);
         }
     }

@@ -27,7 +27,8 @@ impl Numbers {
     }
 }
 
-/// Writes `bytes` bytes, none of whose blocks is zero: half text, a quarter records of a binary format, a quarter noise.
+/// Writes `bytes` bytes, none of whose blocks is zero: half text, a quarter records of a binary format, a
+/// quarter noise.
 pub(super) fn write(path: &Path, bytes: u64) -> Result<()> {
     let mut numbers = Numbers(1);
     let words: Vec<Vec<u8>> = (0..WORDS)

@@ -1,4 +1,5 @@
-//! `blk img` against cp and qemu-img: times of whole programs, in turns, on a tmpfs and on the file system of the workspace.
+//! `blk img` against cp and qemu-img: times of whole programs, in turns, on a tmpfs and on the file system of
+//! the workspace.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -210,7 +211,8 @@ impl Place {
         Ok(reached)
     }
 
-    /// What 90 times the work takes on top of the smallest, against what 9 times takes: the start of a program does not count.
+    /// What 90 times the work takes on top of the smallest, against what 9 times takes: the start of a
+    /// program does not count.
     fn measure_scale(&self, name: &str, command: &str, rounds: usize) -> Result<bool> {
         let (mut tens, mut hundreds, mut ratios) = (Vec::new(), Vec::new(), Vec::new());
         for _ in 0..rounds {

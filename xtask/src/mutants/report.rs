@@ -106,7 +106,8 @@ impl Row {
         self.tested - self.unviable
     }
 
-    /// A loop that does not end is found by the gauntlet's own watch; what is left of timeouts may be of any judge.
+    /// A loop that does not end is found by the gauntlet's own watch; what is left of timeouts may be of any
+    /// judge.
     fn found(&self) -> usize {
         self.engines + self.own_tests + self.timeouts
     }

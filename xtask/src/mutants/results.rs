@@ -53,8 +53,8 @@ impl Results {
         Ok(Self { path: path.to_owned(), tester: tester.to_owned(), records })
     }
 
-    /// What is known of today's mutant. A catch stands as long as the function stays as it is; a survivor only as long as
-    /// those stay that did not find it.
+    /// What is known of today's mutant. A catch stands as long as the function stays as it is; a survivor
+    /// only as long as those stay that did not find it.
     pub(super) fn get(&self, mutant: &Mutant) -> Option<&Record> {
         let record = self.records.get(&mutant.identity())?;
         let may_be_found_now = record.fate == Fate::Survived && record.tester != self.tester;

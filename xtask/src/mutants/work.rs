@@ -17,10 +17,12 @@ use crate::tree;
 
 /// Mutants that one call of cargo-mutants tests: so many may be begun after the time is over.
 const BATCH: usize = 4;
-/// Tests of the drivers that no survivor is given: the gauntlet has their rules, or they need programs that are not ours.
+/// Tests of the drivers that no survivor is given: the gauntlet has their rules, or they need programs that
+/// are not ours.
 const LEFT_OUT: [&str; 4] = ["conformance", "check_qemu", "interop", "block_device"];
 const PROFILE: &str = "mutant";
-/// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now and then.
+/// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now
+/// and then.
 const TIMEOUT_FACTOR: f64 = 5.0;
 const TIMEOUT_SECONDS_MIN: f64 = 30.0;
 
@@ -205,8 +207,8 @@ impl<'a> Judge<'a> {
     }
 }
 
-/// The tests of a package that are worth the time for each survivor. No documentation tests: they are no judge of a driver, and
-/// are linked one by one.
+/// The tests of a package that are worth the time for each survivor. No documentation tests: they are no
+/// judge of a driver, and are linked one by one.
 fn own_tests(package: &Path) -> Result<Vec<String>> {
     let mut words = vec!["--lib".to_owned()];
     for entry in fs::read_dir(package.join("tests"))? {

@@ -1,9 +1,11 @@
 //! Rules about dependencies: which crate of the workspace may know which.
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use cargo_metadata::{DependencyKind, Metadata, MetadataCommand};
+use serde::Deserialize;
+use xshell::{Shell, cmd};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
 const RULES: [(&str, &[&str]); 8] = [
@@ -17,8 +19,29 @@ const RULES: [(&str, &[&str]); 8] = [
     ("xtask", &["cargo-blk"]),
 ];
 
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<Package>,
+}
+
+#[derive(Deserialize)]
+struct Package {
+    name: String,
+    manifest_path: PathBuf,
+    dependencies: Vec<Dependency>,
+}
+
+#[derive(Deserialize)]
+struct Dependency {
+    name: String,
+    /// None for what the package itself needs.
+    kind: Option<String>,
+}
+
 pub(super) fn check() -> Result<Vec<String>> {
-    let metadata = MetadataCommand::new().no_deps().exec().context("cannot read cargo's metadata")?;
+    let shell = Shell::new()?;
+    let metadata = cmd!(shell, "cargo metadata --no-deps --format-version 1").quiet().read();
+    let metadata: Metadata = serde_json::from_str(&metadata.context("cannot read cargo's metadata")?)?;
     let mut broken = Vec::new();
     let edges = edges(&metadata);
     for (name, allowed) in RULES {
@@ -30,7 +53,8 @@ pub(super) fn check() -> Result<Vec<String>> {
         let inherits =
             table.get("lints").and_then(|lints| lints.get("workspace")).and_then(toml::Value::as_bool);
         if inherits != Some(true) {
-            broken.push(format!("{}: does not inherit the workspace's lints", package.manifest_path));
+            broken
+                .push(format!("{}: does not inherit the workspace's lints", package.manifest_path.display()));
         }
     }
     Ok(broken)
@@ -42,8 +66,8 @@ fn edges(metadata: &Metadata) -> BTreeSet<(String, String)> {
     let mut edges = BTreeSet::new();
     for package in &metadata.packages {
         for dependency in &package.dependencies {
-            if dependency.kind != DependencyKind::Development && members.contains(dependency.name.as_str()) {
-                edges.insert((package.name.to_string(), dependency.name.clone()));
+            if dependency.kind.as_deref() != Some("dev") && members.contains(dependency.name.as_str()) {
+                edges.insert((package.name.clone(), dependency.name.clone()));
             }
         }
     }

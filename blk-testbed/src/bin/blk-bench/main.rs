@@ -4,41 +4,27 @@
 mod files;
 mod memory;
 
-use std::path::PathBuf;
+use std::path::Path;
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
-use clap::{Parser, Subcommand};
+use anyhow::{Result, bail};
 
-#[derive(Parser)]
-#[command(about = "Measures the drivers and the engine")]
-struct Arguments {
-    #[command(subcommand)]
-    command: Command,
-}
+/// Where files are measured unless told otherwise: a tmpfs, so that the disk is not what is measured.
+const FOLDER: &str = "/dev/shm";
 
-#[derive(Subcommand)]
-enum Command {
-    /// The seeded engine in memory.
-    Memory,
-    /// The qcow2 driver over files, beside plain reads and writes of a file.
-    Files {
-        /// The folder for the files: a tmpfs, so that the disk is not what is measured.
-        #[arg(long, default_value = "/dev/shm")]
-        dir: PathBuf,
-    },
-    /// Both.
-    All,
-}
-
+/// `memory` measures the seeded engine in memory, `files [FOLDER]` the qcow2 driver over files, beside plain reads and writes of a
+/// file; `all` does both.
 fn main() -> Result<()> {
-    match Arguments::parse().command {
-        Command::Memory => memory::run(),
-        Command::Files { dir } => files::run(&dir),
-        Command::All => {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
+        ["memory"] => memory::run(),
+        ["files"] => files::run(Path::new(FOLDER)),
+        ["files", folder] => files::run(Path::new(folder)),
+        ["all"] => {
             memory::run()?;
-            files::run(&PathBuf::from("/dev/shm"))
+            files::run(Path::new(FOLDER))
         }
+        _ => bail!("usage: blk-bench memory | files [FOLDER] | all"),
     }
 }
 

@@ -1,0 +1,207 @@
+//! Notices that a driver waits or loops for ever: a run that makes no step for a while is a finding, and the process ends.
+//!
+//! A thread cannot be stopped from outside, so there is no going on after such a finding. This is also the outermost layer of the
+//! harness, which may read a clock: what lies below counts its steps ([`crate::progress`]).
+
+use std::fmt;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use crate::Outcome;
+use crate::progress::{Progress, watched};
+use crate::scenario::Scenario;
+use blk_verify::{Finding, Signature};
+use serde_json::Value;
+
+use crate::runner::Runner;
+
+/// How long no request may complete, seconds, unless the environment says another number.
+pub const HANG: &str = "BLK_HANG_SECONDS";
+const SECONDS_USUAL: u64 = 20;
+/// How often the watch looks. Its own looks are counted: while the process is stopped, no time passes for it.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// A run that does not go on.
+#[derive(Debug, Clone)]
+pub struct Hang {
+    /// What was run.
+    pub scenario: Scenario,
+    /// The number of the request, counted from 1; 0 if there was none yet, more than there are if what is left was judged.
+    pub request: u32,
+    /// How long nothing has been done.
+    pub time: Duration,
+}
+
+impl Hang {
+    /// The finding, with what to do about it.
+    pub fn finding(&self) -> Finding {
+        let number = self.request as usize;
+        let what = match number.checked_sub(1).map(|index| self.scenario.requests.get(index)) {
+            Some(Some(request)) => format!("request #{number} ({request})"),
+            Some(None) => "judging what a crash or a fault has left".to_owned(),
+            None => "opening the image".to_owned(),
+        };
+        let report = format!(
+            "blkverify: the driver hangs: {what} has not completed for {} s\n\
+             \x20 a driver that waits: it must take its locks from blk_core::sync, never hold one of std::sync across a call of its \
+             storage, and\n\x20   wait for nothing but its locks; requests in flight share one thread here, and a lock that the \
+             scheduler does not know stops all of them\n\
+             \x20 a driver that loops: the stack of this process says where (gdb -p, or SIGABRT under a debugger)\n\
+             \x20 a driver that is slow: {HANG} gives it more time\n",
+            self.time.as_secs()
+        );
+        let signature = Signature::Failed { what: "completing a request", error: "Hang".to_owned() };
+        Finding { signature, report, request_number: self.request }
+    }
+}
+
+/// What is done about a hang. It must end the process.
+pub type OnHang = Box<dyn Fn(&Hang) + Send>;
+
+/// How long no request may complete: what the environment says, or 20 seconds.
+pub fn limit() -> Duration {
+    let given = std::env::var(HANG).ok().and_then(|text| text.parse().ok()).filter(|seconds| *seconds > 0);
+    Duration::from_secs(given.unwrap_or(SECONDS_USUAL))
+}
+
+/// A [`Runner`] under watch.
+pub struct Watched {
+    runner: Box<dyn Runner>,
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug, Default)]
+struct Shared {
+    progress: Arc<Progress>,
+    scenario: Mutex<Scenario>,
+    is_running: AtomicBool,
+    has_ended: AtomicBool,
+}
+
+impl Shared {
+    fn scenario(&self) -> MutexGuard<'_, Scenario> {
+        self.scenario.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn look(&self, limit: Duration, on_hang: &dyn Fn(&Hang)) {
+        let (mut seen, mut idle) = (0, Duration::ZERO);
+        while !self.has_ended.load(Ordering::Relaxed) {
+            thread::sleep(LOOK_EVERY);
+            let steps = self.progress.steps();
+            if steps != seen || !self.is_running.load(Ordering::Relaxed) {
+                (seen, idle) = (steps, Duration::ZERO);
+                continue;
+            }
+            idle += LOOK_EVERY;
+            if idle >= limit {
+                let (scenario, request) = (self.scenario().clone(), self.progress.request());
+                return on_hang(&Hang { scenario, request, time: idle });
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Watched {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Watched").field(&self.runner).finish()
+    }
+}
+
+impl Watched {
+    /// Watches what `runner` runs. `on_hang` is called once no step has been made for `limit`.
+    pub fn new(runner: Box<dyn Runner>, limit: Duration, on_hang: OnHang) -> Self {
+        let shared = Arc::new(Shared::default());
+        let watching = Arc::clone(&shared);
+        thread::spawn(move || watching.look(limit, &on_hang));
+        Self { runner, shared }
+    }
+
+    fn watch(&mut self, scenario: &Scenario, run: impl FnOnce(&mut dyn Runner) -> Outcome) -> Outcome {
+        self.shared.scenario().clone_from(scenario);
+        self.shared.is_running.store(true, Ordering::Relaxed);
+        let outcome = watched(&self.shared.progress, || run(&mut *self.runner));
+        self.shared.is_running.store(false, Ordering::Relaxed);
+        outcome
+    }
+}
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        self.shared.has_ended.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Runner for Watched {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        self.watch(scenario, |runner| runner.run(scenario))
+    }
+
+    fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
+        self.watch(scenario, |runner| runner.run_from(scenario, first))
+    }
+
+    /// Threads make their own steps: such a run is not watched.
+    fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
+        self.runner.stress(scenario)
+    }
+
+    fn summary(&self) -> Value {
+        self.runner.summary()
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        self.runner.missing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc::{self, Sender};
+    use std::time::Instant;
+
+    use super::*;
+
+    /// Goes on only after it has been noticed that it does not.
+    #[derive(Debug)]
+    struct Waits(mpsc::Receiver<()>);
+
+    impl Runner for Waits {
+        fn run(&mut self, _scenario: &Scenario) -> Outcome {
+            self.0.recv_timeout(Duration::from_secs(60)).expect("the watch calls");
+            Outcome::Clean
+        }
+
+        fn summary(&self) -> Value {
+            Value::Null
+        }
+
+        fn missing(&self) -> Option<&'static str> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_does_not_go_on_is_noticed_once_it_runs() {
+        let (go, wait) = mpsc::channel();
+        let (told, hears) = mpsc::channel();
+        let on_hang = move |sender: &Sender<()>, hang: &Hang| {
+            told.send(hang.clone()).unwrap();
+            sender.send(()).unwrap();
+        };
+        let on_hang: OnHang = Box::new(move |hang| on_hang(&go, hang));
+        let mut runner = Watched::new(Box::new(Waits(wait)), Duration::from_millis(500), on_hang);
+        // As long as nothing runs, nothing hangs.
+        thread::sleep(Duration::from_secs(1));
+        let begun = Instant::now();
+        let scenario = Scenario::from_text("blk-scenario 1\nread 0 512\n").unwrap();
+        assert_eq!(runner.run(&scenario), Outcome::Clean);
+        assert!(begun.elapsed() >= Duration::from_millis(400));
+        let hang = hears.recv().unwrap();
+        assert_eq!(hang.scenario, scenario);
+        let finding = Hang { request: 1, time: Duration::from_secs(20), ..hang }.finding();
+        assert!(finding.report.contains("request #1 (read 0 512) has not completed for 20 s"), "{finding:?}");
+        assert!(finding.report.contains("blk_core::sync"));
+    }
+}

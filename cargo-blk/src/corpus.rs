@@ -1,0 +1,203 @@
+//! `cargo blk corpus`: the regression corpus, and the working corpora of the fuzz targets.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use anyhow::{Context, Result, bail};
+use clap::builder::{PathBufValueParser, TypedValueParser};
+use serde_json::json;
+use xshell::Shell;
+
+use crate::job::{self, Hang, Plain};
+use crate::project::Project;
+use crate::{build, kept, repro};
+
+/// Inputs that a working corpus is reduced to where the project does not say how many it keeps.
+const INPUTS_USUAL: usize = 1000;
+
+/// What to do with a corpus; the default replays the regression corpus.
+#[derive(Debug, clap::Args)]
+pub struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, clap::Subcommand)]
+enum Command {
+    /// List the traces of the regression corpus.
+    List,
+    /// Replay traces of the regression corpus: nothing that was found once may come back.
+    Check {
+        /// Only these, by name.
+        names: Vec<String>,
+        /// Try everything that can be tried, however long it takes, and say what was.
+        #[arg(long)]
+        complete: bool,
+        #[command(flatten)]
+        plain: Plain,
+        #[command(flatten)]
+        hang: Hang,
+    },
+    /// Print a trace of the regression corpus, an artifact or a JSON file as text.
+    Show {
+        /// A name of the corpus, or a file.
+        input: PathBuf,
+        /// The fuzz target; default: what the artifact's folder or the trace says.
+        #[arg(long)]
+        target: Option<String>,
+        #[command(flatten)]
+        plain: Plain,
+    },
+    /// Put an input into the regression corpus as it is. `repro --save` shrinks it first.
+    Add {
+        /// Its name there.
+        name: String,
+        /// An artifact, a trace or a JSON file.
+        #[arg(value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
+        input: PathBuf,
+        /// The fuzz target; default: what the artifact's folder or the trace says.
+        #[arg(long)]
+        target: Option<String>,
+        #[command(flatten)]
+        plain: Plain,
+    },
+    /// Reduce the working corpus of a fuzz target to inputs that reach what no smaller ones reach.
+    Minimise {
+        /// The fuzz target.
+        target: String,
+        /// Folders whose inputs are merged into it.
+        #[arg(value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
+        folders: Vec<PathBuf>,
+    },
+}
+
+/// Returns whether all is well: every trace that was replayed passed.
+///
+/// # Errors
+/// That an input or a target is unknown; what cannot be built, read or written.
+pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
+    match &arguments.command {
+        None => check(project, &[], false, Plain::default(), &Hang::default()),
+        Some(Command::List) => list(project),
+        Some(Command::Check { names, complete, plain, hang }) => {
+            check(project, names, *complete, *plain, hang)
+        }
+        Some(Command::Show { input, target, plain }) => show(project, input, target.as_deref(), *plain),
+        Some(Command::Add { name, input, target, plain }) => {
+            add(project, name, (input, target.as_deref()), *plain)
+        }
+        Some(Command::Minimise { target, folders }) => minimise(project, target, folders),
+    }
+}
+
+fn name_of(trace: &Path) -> String {
+    trace.file_stem().unwrap_or_default().to_string_lossy().into_owned()
+}
+
+fn list(project: &Project) -> Result<bool> {
+    let traces = project.traces()?;
+    for trace in &traces {
+        let target = project.target_of(trace).unwrap_or_else(|_| "-".to_owned());
+        println!("{target:16} {}", name_of(trace));
+    }
+    println!("{} traces in {}", traces.len(), project.regressions().display());
+    Ok(true)
+}
+
+/// Replays the traces of those names, or all.
+///
+/// # Errors
+/// That there is none of a name, or none at all; what cannot be built; that a process could not replay.
+pub fn check(project: &Project, names: &[String], complete: bool, plain: Plain, hang: &Hang) -> Result<bool> {
+    let mut traces = project.traces()?;
+    if let Some(unknown) = names.iter().find(|name| !traces.iter().any(|trace| name_of(trace) == **name)) {
+        bail!("{} has no trace '{unknown}'", project.regressions().display());
+    }
+    traces.retain(|trace| names.is_empty() || names.contains(&name_of(trace)));
+    if traces.is_empty() {
+        bail!("{} holds no trace: nothing was replayed", project.regressions().display());
+    }
+    let mut of_targets: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    for trace in traces {
+        of_targets.entry(project.target_of(&trace)?).or_default().push(trace);
+    }
+    let shell = Shell::new()?;
+    let targets: Vec<&str> = of_targets.keys().map(String::as_str).collect();
+    targets.iter().try_for_each(|target| project.check(target))?;
+    let programs = plain.build(&shell, &targets)?;
+    let (mut count, mut failed) = (0, Vec::new());
+    for ((target, traces), program) in of_targets.iter().zip(&programs) {
+        count += traces.len();
+        let job = json!({ "job": "replay", "inputs": traces, "complete": complete });
+        match job::run_one(program, &job, hang)? {
+            0 => {}
+            1 => failed.push(target.as_str()),
+            code => bail!("{target}: the replay has ended with {code}"),
+        }
+    }
+    let verdict = if failed.is_empty() { "all pass".to_owned() } else { format!("findings in {failed:?}") };
+    println!("{count} traces of {} targets: {verdict}", of_targets.len());
+    Ok(failed.is_empty())
+}
+
+/// A trace of the corpus by its name, or the file itself.
+fn find(project: &Project, input: &Path) -> Result<PathBuf> {
+    let traces = project.traces()?;
+    let named = traces.into_iter().find(|trace| Path::new(&name_of(trace)) == input);
+    Ok(named.map_or_else(|| std::path::absolute(input), Ok)?)
+}
+
+/// An input as text.
+fn text_of(project: &Project, input: &Path, target: Option<&str>, plain: Plain) -> Result<(String, String)> {
+    let target = match target {
+        Some(target) => target.to_owned(),
+        None => repro::infer_target(project, input)?,
+    };
+    project.check(&target)?;
+    let shell = Shell::new()?;
+    let program = plain.build(&shell, &[&target])?.remove(0);
+    let job = json!({ "job": "show", "input": input });
+    let mut command = job::command(&program, &job, &Hang::default());
+    let output = command.stderr(Stdio::piped()).output()?;
+    if !output.status.success() {
+        bail!("{}: {}", input.display(), String::from_utf8_lossy(&output.stderr).trim());
+    }
+    Ok((target, String::from_utf8(output.stdout)?))
+}
+
+fn show(project: &Project, input: &Path, target: Option<&str>, plain: Plain) -> Result<bool> {
+    let (target, text) = text_of(project, &find(project, input)?, target, plain)?;
+    print!("# target: {target}\n{text}");
+    Ok(true)
+}
+
+fn add(project: &Project, name: &str, (input, target): (&Path, Option<&str>), plain: Plain) -> Result<bool> {
+    repro::check_name(name)?;
+    let (target, text) = text_of(project, input, target, plain)?;
+    let folder = project.regressions();
+    fs::create_dir_all(&folder)?;
+    let trace = folder.join(format!("{name}.trace"));
+    if trace.exists() {
+        bail!("{} exists already", trace.display());
+    }
+    fs::write(&trace, format!("# target: {target}\n{text}"))
+        .with_context(|| format!("cannot write {}", trace.display()))?;
+    let story = trace.with_extension("md");
+    let replay = format!("Replay it with `{} corpus check {name}`.", project.command());
+    fs::write(&story, format!("# {name}\n\nWhat it is kept for: (tell it here)\n\n{replay}\n"))?;
+    println!("saved {} and {}: tell the story there", trace.display(), story.display());
+    Ok(true)
+}
+
+fn minimise(project: &Project, target: &str, folders: &[PathBuf]) -> Result<bool> {
+    project.check(target)?;
+    let shell = Shell::new()?;
+    let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, target)?;
+    let corpus = PathBuf::from(format!("fuzz/corpus/{target}"));
+    fs::create_dir_all(&corpus)?;
+    let most = project.corpus_max().unwrap_or(INPUTS_USUAL);
+    kept::merge(&program, &corpus, folders, &project.libfuzzer_flags(target), most)?;
+    Ok(true)
+}

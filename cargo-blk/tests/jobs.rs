@@ -1,0 +1,199 @@
+//! The long jobs of `cargo blk` on the driver of an outside author, right and with bugs planted in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+/// The example in a folder of its own, where its source can be broken.
+struct Example {
+    folder: tempfile::TempDir,
+    /// The driver as it is right.
+    source: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}
+
+/// Copies a folder but for what is built and found there; manifests find the crates of this workspace.
+fn copy(from: &Path, to: &Path) {
+    fs::create_dir_all(to).unwrap();
+    for entry in fs::read_dir(from).unwrap() {
+        let (path, target) = {
+            let entry = entry.unwrap();
+            (entry.path(), to.join(entry.file_name()))
+        };
+        let name = path.file_name().unwrap().to_str().unwrap();
+        if path.is_dir() {
+            if !["target", "corpus", "artifacts", "repros", "exhaust"].contains(&name) {
+                copy(&path, &target);
+            }
+        } else if name == "Cargo.toml" {
+            let text = fs::read_to_string(&path).unwrap();
+            let crates = format!("\"{}/blk-", root().display());
+            let text = text.replace("\"../../../blk-", &crates).replace("\"../../blk-", &crates);
+            fs::write(target, text).unwrap();
+        } else {
+            fs::copy(&path, target).unwrap();
+        }
+    }
+}
+
+impl Example {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        copy(&root().join("examples/log-disk"), folder.path());
+        let source = fs::read_to_string(folder.path().join("src/disk.rs")).unwrap();
+        Self { folder, source }
+    }
+
+    /// Writes the driver with each of these texts, which stand in it once or more, replaced.
+    fn plant(&self, bug: &[(&str, &str)]) {
+        let mut text = self.source.clone();
+        for (right, wrong) in bug {
+            assert!(text.contains(right), "the driver has no '{right}'");
+            text = text.replacen(right, wrong, 1);
+        }
+        fs::write(self.folder.path().join("src/disk.rs"), text).unwrap();
+    }
+
+    /// Runs `cargo blk` with these words; returns its exit code and all that it says.
+    fn blk(&self, words: &str) -> (Option<i32>, String) {
+        // What is built stays for the next time. It need not be fast.
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("jobs");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-blk"));
+        command.arg("blk").args(words.split(' ')).current_dir(self.folder.path());
+        command.env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
+        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        command.env("CARGO_INCREMENTAL", "0");
+        let Output { status, stdout, stderr } = command.output().unwrap();
+        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+    }
+
+    #[track_caller]
+    fn expect(&self, words: &str, code: i32, texts: &[&str]) {
+        let (ended, said) = self.blk(words);
+        assert_eq!(ended, Some(code), "{words}\n{said}");
+        for text in texts {
+            assert!(said.contains(text), "{words}: no '{text}' in\n{said}");
+        }
+    }
+
+    /// The names of the traces that were written for findings.
+    fn repros(&self) -> Vec<String> {
+        let folder = self.folder.path().join("fuzz/repros");
+        let names = fs::read_dir(folder).into_iter().flatten();
+        let mut names: Vec<String> =
+            names.map(|entry| entry.unwrap().file_name().to_str().unwrap().to_owned()).collect();
+        names.retain(|name| Path::new(name).extension().is_some_and(|extension| extension == "trace"));
+        names
+    }
+
+    fn forget_repros(&self) {
+        fs::remove_dir_all(self.folder.path().join("fuzz/repros")).unwrap();
+    }
+}
+
+/// A partial write forgets the rest of its block.
+const LOST_BLOCK: [(&str, &str); 1] = [("if part.len() < data.len() {", "if part.len() > data.len() {")];
+/// A flush that flushes nothing.
+const NO_FLUSH: [(&str, &str); 1] = [("self.storage.sync().inspect_err(", "Ok(()).inspect_err(")];
+/// A block is read before the lock is taken under which it is written.
+const LOST_UPDATE: [(&str, &str); 2] = [
+    (
+        "        refuse_compressed(flags)?;\n        let mut log = self.log.write();\n",
+        "        refuse_compressed(flags)?;\n",
+    ),
+    (
+        "            self.write_part(&mut log, block, within, &rest[..length])?;\n",
+        "            let mut data = vec![0; self.block_bytes as usize];
+            self.read_block(&self.log.read(), block, 0, &mut data)?;
+            data[within..within + length].copy_from_slice(&rest[..length]);
+            let mut log = self.log.write();
+            let record = Record::write(log.sequence, block);
+            self.append(&mut log, record, &data)?;\n",
+    ),
+];
+const READS: &str = "Some(at) => self.storage.read_at(at + within as u64, buf),";
+/// A read that never ends.
+const ENDLESS: [(&str, &str); 1] = [(READS, "Some(_) => loop { std::thread::yield_now() },")];
+/// A lock that the scheduler does not know, held across a call of the storage.
+const STD_LOCK: [(&str, &str); 2] = [
+    (READS, "Some(at) => { let _held = HELD.lock(); self.storage.read_at(at + within as u64, buf) }"),
+    (
+        "/// An open image.\n",
+        "static HELD: std::sync::Mutex<()> = std::sync::Mutex::new(());\n/// An open image.\n",
+    ),
+];
+
+#[test]
+fn a_right_driver_is_clean() {
+    let example = Example::new();
+    example.expect("soak log_sequence --requests 3k --jobs 2", 0, &["bytes compared", "clean: log_sequence"]);
+    example.expect("soak log_fault --until faults=300 --seed 3", 0, &["clean: log_fault"]);
+    example.expect("soak log_fault --until colours=3", 2, &["does not count 'colours'", "faults"]);
+    example.expect("race log_race --schedules 2k", 0, &["interleaved", "clean: log_race"]);
+    example.expect("race log_race --schedules 20 --threads 3", 0, &["clean: log_race"]);
+    example.expect("race log_sequence --schedules 20", 2, &["no requests in flight together"]);
+    example.expect("exhaust log_crash --length 1 --step 3", 0, &["units done", "clean: log_crash"]);
+    example.expect("exhaust log_crash --length 1 --step 3", 0, &["goes on after", "clean: log_crash"]);
+    example.expect("exhaust log_race --points 2 --step 5", 0, &["clean: log_race"]);
+    example.expect("corpus list", 0, &["race-read-modify-write", "4 traces"]);
+    example.expect("corpus check --plain", 0, &["4 traces of", "all pass"]);
+    example.expect("corpus check nothing", 2, &["no trace 'nothing'"]);
+    example.expect("corpus show --plain race-read-modify-write", 0, &["# target: log_race", "blk-scenario"]);
+    example.expect("soak log_sequences", 2, &["did you mean 'log_sequence'?"]);
+    assert_eq!(example.repros(), [""; 0]);
+}
+
+/// A driver that opens nothing.
+const SHUT: [(&str, &str); 1] = [(
+    "let block_bytes = read_header(&*storage)?;",
+    "if storage.len()? > 0 { return Err(Error::unsupported(\"opening\")); }\n let block_bytes = read_header(&*storage)?;",
+)];
+
+#[test]
+fn a_driver_that_cannot_open_its_own_image_is_never_clean() {
+    let example = Example::new();
+    example.plant(&SHUT);
+    example.expect("soak log_sequence --time 1s", 2, &["prove nothing", "no verdict"]);
+    for job in ["soak log_crash", "race log_race"] {
+        example.expect(job, 1, &["opening the image", "NOT CLEAN"]);
+        example.forget_repros();
+    }
+}
+
+#[test]
+fn planted_bugs_are_found_proven_and_shrunk() {
+    let example = Example::new();
+    example.plant(&LOST_BLOCK);
+    example.expect("soak log_sequence", 1, &["found: blkverify:", "proven:", "shrunk:", "NOT CLEAN"]);
+    let [trace] = &example.repros()[..] else { panic!("one finding: {:?}", example.repros()) };
+    let trace = format!("fuzz/repros/{trace}");
+    example.expect(&format!("corpus add --plain lost-block {trace}"), 0, &["saved"]);
+    example.expect("corpus check --plain lost-block", 1, &["FINDING", "findings in"]);
+    example.forget_repros();
+    example.plant(&NO_FLUSH);
+    example.expect("exhaust log_crash --restart", 1, &["found: blkverify:", "shrunk:", "NOT CLEAN"]);
+    example.forget_repros();
+    example.plant(&LOST_UPDATE);
+    example.expect("race log_race", 1, &["found: blkverify:", "shrunk:", "NOT CLEAN"]);
+    example.expect("race log_race --all", 1, &["found: blkverify:", "NOT CLEAN"]);
+    example.forget_repros();
+}
+
+#[test]
+fn drivers_that_hang_are_findings() {
+    let example = Example::new();
+    example.plant(&ENDLESS);
+    let hangs = ["the driver hangs: request #", "has not completed for 2 s", "blk_core::sync"];
+    example.expect("soak log_sequence --hang 2s", 1, &hangs);
+    let [trace] = &example.repros()[..] else { panic!("one finding: {:?}", example.repros()) };
+    let trace = format!("fuzz/repros/{trace}");
+    example.expect(&format!("repro --plain --hang 2s {trace} --save endless"), 0, &["hangs", "saved"]);
+    example.expect("corpus check --plain --hang 2s endless", 1, &["hangs"]);
+    example.forget_repros();
+    example.plant(&STD_LOCK);
+    example.expect("race log_race --hang 2s", 1, &hangs);
+    assert_eq!(example.repros().len(), 1);
+}
