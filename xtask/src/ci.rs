@@ -34,7 +34,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let steps: Vec<Step<'_>> = vec![
         ("set up", Box::new(|| set_up(&shell))),
         ("format", Box::new(|| format(&shell))),
-        ("tidy", Box::new(|| expect(tidy::run()?, "the house rules are broken"))),
+        ("tidy", Box::new(|| expect(tidy::run(&tidy::Arguments::default())?, "the house rules are broken"))),
         ("clippy", Box::new(|| clippy(&shell))),
         ("rustdoc", Box::new(|| rustdoc(&shell))),
         ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),

@@ -27,7 +27,7 @@ enum Command {
     /// Set up and pass everything that a change has to pass.
     Ci(ci::Arguments),
     /// Check the house rules: sizes and widths, dependencies and their licences, forbidden words, stories.
-    Tidy,
+    Tidy(tidy::Arguments),
     /// Compare speed with peers, measured in the same run.
     Bench(bench::Arguments),
     /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
@@ -46,7 +46,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
     match command {
         Command::Blk(command) => command.run(&project()?),
         Command::Ci(arguments) => ci::run(&arguments),
-        Command::Tidy => tidy::run(),
+        Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),

@@ -1,8 +1,10 @@
 //! `cargo xtask tidy`: the house rules that no other tool checks.
 
+mod crates;
 mod dependencies;
 mod layers;
 mod sources;
+mod width;
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,14 +13,32 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use xshell::{Shell, cmd};
 
-pub(crate) fn run() -> Result<bool> {
+#[derive(Default, clap::Args)]
+pub(crate) struct Arguments {
+    /// Break the lines of comments and documents that are too wide.
+    #[arg(long)]
+    fix: bool,
+}
+
+pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     let mut broken = Vec::new();
     // What git does not ignore: files that are about to be committed count too.
-    let files = cmd!(shell, "git ls-files --cached --others --exclude-standard -- *.rs").quiet().read()?;
+    let kinds = ["*.rs", "*.md", "*.toml"];
+    let files =
+        cmd!(shell, "git ls-files --cached --others --exclude-standard -- {kinds...}").quiet().read()?;
     let read = |path: &str| Ok((path.to_owned(), fs::read_to_string(path)?));
     let files: Result<Vec<_>> = files.lines().filter(|path| Path::new(path).is_file()).map(read).collect();
-    let files = files?;
+    let mut files = files?;
+    for (path, text) in files.iter_mut().filter(|(path, _)| width::holds_for(path)) {
+        let fixed = if arguments.fix { width::fix(path, text) } else { text.clone() };
+        if fixed != *text {
+            fs::write(&*path, &fixed)?;
+            *text = fixed;
+        }
+        broken.extend(width::check(path, text));
+    }
+    files.retain(|(path, _)| Path::new(path).extension().is_some_and(|extension| extension == "rs"));
     let tests: BTreeSet<String> =
         files.iter().flat_map(|(path, text)| sources::test_modules(path, text)).collect();
     for (path, text) in &files {
@@ -26,11 +46,12 @@ pub(crate) fn run() -> Result<bool> {
         broken.extend(layers::check(path, text));
     }
     broken.extend(dependencies::check()?);
+    broken.extend(crates::check(&shell)?);
     broken.extend(without_story(&crate::project()?.traces()?));
     for line in &broken {
         println!("{line}");
     }
-    println!("tidy: {} files, {} broken rules", files.len(), broken.len());
+    println!("tidy: {} source files, {} broken rules", files.len(), broken.len());
     Ok(broken.is_empty())
 }
 

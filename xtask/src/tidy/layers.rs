@@ -1,6 +1,7 @@
 //! Layers inside blk-harness: `model <- execute <- run <- judge <- engines`.
 
-/// Modules of blk-harness, each of which may know those before it alone. What is not listed lies below all of them, or above.
+/// Modules of blk-harness, each of which may know those before it alone. What is not listed lies below all of
+/// them, or above.
 const LAYERS: [&str; 13] = [
     "model",
     "execute",
