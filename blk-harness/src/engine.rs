@@ -23,7 +23,7 @@ use crate::report::Finding;
 use crate::scenario::Scenario;
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
-use crate::target::{Bench, Kept, SpacePromises, Target, legal_config};
+use crate::target::{Bench, Kept, Promises, Target, legal_config};
 use crate::verify::{Policy, Verify};
 
 pub use cluster_kind::ClusterKind;
@@ -85,7 +85,7 @@ struct Run<'a> {
     bench: Box<dyn Bench>,
     journal: Arc<Journal>,
     geometry: Geometry,
-    promises: SpacePromises,
+    promises: Promises,
     /// What others kept in the image before the first request.
     kept: Vec<Kept>,
     /// A request has changed content for certain, or the size.
@@ -145,7 +145,7 @@ impl Engine {
             bench,
             journal: Arc::clone(journal),
             geometry,
-            promises: target.space_promises(&config),
+            promises: target.promises(&config),
             kept,
             has_changed: false,
             may_have_changed: false,

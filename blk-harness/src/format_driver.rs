@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use crate::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
+use crate::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
 };
@@ -23,7 +23,7 @@ pub struct FormatDriver {
     images: Images,
     create_options: &'static [(&'static str, &'static str)],
     open_options: &'static [(&'static str, &'static str)],
-    space_promises: SpacePromises,
+    promises: Promises,
 }
 
 /// How images are made and opened.
@@ -56,14 +56,16 @@ impl FormatDriver {
     }
 
     const fn of(name: &'static str, images: Images) -> Self {
-        let space_promises = SpacePromises {
+        let promises = Promises {
             discard_gives_back: false,
             unmap_gives_back: false,
             zeroes_keep_place: false,
             reuses: false,
             tells_host_offset: false,
+            stops_when_poisoned: false,
+            leaks_nothing: false,
         };
-        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[], space_promises }
+        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[], promises }
     }
 
     /// The same with a space that scenarios choose options of the format from; it says what a unit of allocation is, and where
@@ -85,10 +87,10 @@ impl FormatDriver {
         Self { open_options: options, ..self }
     }
 
-    /// The same; it promises this of the space that its images take.
+    /// The same; it promises this.
     #[must_use]
-    pub const fn space_promises(self, promises: SpacePromises) -> Self {
-        Self { space_promises: promises, ..self }
+    pub const fn promises(self, promises: Promises) -> Self {
+        Self { promises: promises, ..self }
     }
 
     /// Writes a fresh image.
@@ -145,8 +147,8 @@ impl Subject for FormatDriver {
         self.space
     }
 
-    fn space_promises(&self, _config: &Config) -> SpacePromises {
-        self.space_promises
+    fn promises(&self, _config: &Config) -> Promises {
+        self.promises
     }
 }
 

@@ -8,7 +8,7 @@ use crate::Outcome;
 use crate::oracle::content::failed;
 use crate::scenario::Config;
 use crate::space::{Geometry, Space};
-use crate::target::{ImageTarget, Prepared, legal_config};
+use crate::target::{ImageTarget, Prepared, Promises, legal_config};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -19,6 +19,7 @@ pub(crate) struct Images {
     pub(crate) space: &'static Space,
     pub(crate) config: Config,
     pub(crate) geometry: Geometry,
+    pub(crate) promises: Promises,
     pub(crate) prepared: Box<dyn Prepared>,
     pub(crate) fresh: MemoryStorage,
     /// What it shows.
@@ -53,11 +54,12 @@ impl Images {
 
     fn new(target: &dyn ImageTarget, config: Config) -> Result<Self> {
         let (space, geometry) = (target.space(), target.space().geometry(&config));
+        let promises = target.promises(&config);
         let prepared = target.prepare(&config)?;
         let fresh = prepared.fresh()?;
         let reference = prepared.reference()?;
         let (initial, size) = (Arc::new(content_of(&reference)?), reference.size());
-        Ok(Self { space, config, geometry, prepared, fresh, initial, size })
+        Ok(Self { space, config, geometry, promises, prepared, fresh, initial, size })
     }
 
     /// The unit that compressed writes fill in part.

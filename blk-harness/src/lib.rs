@@ -20,6 +20,7 @@
 
 mod checker;
 pub mod crash;
+mod driver_promises;
 pub mod engine;
 mod execute;
 pub mod exhaust;

@@ -1,6 +1,8 @@
 //! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them; and the looks that
 //! settle what a discard or a failure has left open.
 
+mod poison;
+
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -39,6 +41,10 @@ pub(crate) struct Run<'a> {
     pub(crate) places: Vec<Request>,
     /// What the last request has left open and was read.
     pub(crate) settled: Vec<Extent>,
+    /// The handle has refused a change because of an earlier failure.
+    refuses: bool,
+    /// A handle was left without having been closed well, so that something may have leaked.
+    pub(crate) has_lost_handle: bool,
 }
 
 /// Buffers that are kept between runs.
@@ -78,7 +84,18 @@ impl<'a> Run<'a> {
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
         let (places, settled) = (Vec::new(), Vec::new());
         let scratch = Scratch::default();
-        Self { images, host, checker: Arc::new(checker), disk: None, scratch, places, settled }
+        let checker = Arc::new(checker);
+        Self {
+            images,
+            host,
+            checker,
+            disk: None,
+            scratch,
+            places,
+            settled,
+            refuses: false,
+            has_lost_handle: false,
+        }
     }
 
     /// Lets operations of the storage count, and fail, while `run` runs.
@@ -95,6 +112,7 @@ impl<'a> Run<'a> {
         let failures = self.checker.failures();
         let storage: Arc<dyn Storage> = self.host.clone();
         progress::step();
+        self.refuses = false;
         match self.watched(|| self.images.prepared.open(storage)) {
             Ok(disk) => self.disk = Some(Arc::new(disk)),
             Err(error) if self.checker.failures() > failures => {
@@ -122,12 +140,16 @@ impl<'a> Run<'a> {
         let Some(disk) = self.disk.clone() else { return Ok(false) };
         let begun = self.checker.begin(0, number, request, Turn::default());
         let fill_bytes = self.images.fill_bytes();
+        let edits = self.host.edits();
         self.host.watch(true);
         let mut reader = LaneReader::new(&self.checker, begun.number);
         let replied = self.scratch.executor.execute(&*disk, begun.number, request, fill_bytes, &mut reader);
         self.host.watch(false);
+        let stays = self.stays_as_it_is(edits, request.kind().name());
+        self.refuses |= poison::is_refusal(request, &replied);
         let ended = self.checker.end(0, disk.size(), replied);
         self.checker.take_violation()?;
+        stays.map_err(|violation| violation.noticed_by(begun.number))?;
         drop(disk);
         if ended == Ended::Failed || ended == Ended::Refused || matches!(request, Request::Discard { .. }) {
             self.settle().map_err(|violation| violation.noticed_by(begun.number))?;
@@ -262,6 +284,7 @@ impl<'a> Run<'a> {
 
     fn unreadable(&mut self, error: &blk_core::Error) -> Kept {
         if error.kind() == ErrorKind::Poisoned && self.checker.condition().is_faulted {
+            self.try_poisoned()?;
             self.checker.give_up();
             self.disk = None;
             return Ok(());
@@ -308,11 +331,13 @@ impl<'a> Run<'a> {
         let mut is_closed = self.disk.is_some();
         let issued = self.checker.now();
         if let Some(disk) = self.disk.take() {
+            let edits = self.host.edits();
             let ended = self.watched(|| {
                 let ended = if kill { disk.flush() } else { disk.close() };
                 drop(disk);
                 ended
             });
+            self.stays_as_it_is(edits, "the end of the handle")?;
             match ended {
                 Ok(()) => self.checker.closed(issued),
                 Err(error) => {
@@ -325,6 +350,7 @@ impl<'a> Run<'a> {
             }
         }
         let has_lost = self.host.drop_page_cache().map_err(|error| Violation::memory(&error))?;
+        self.has_lost_handle |= !is_closed;
         self.open()?;
         if is_closed {
             self.checker.take_violation()?;

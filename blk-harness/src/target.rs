@@ -1,9 +1,5 @@
 //! What a scenario runs on: somebody who makes a reference disk and a disk under test for a configuration.
 
-// Not in the folder `target`: git has not let such folders in.
-#[path = "promised.rs"]
-mod promises;
-
 use std::fmt::Debug;
 use std::sync::Arc;
 
@@ -13,7 +9,7 @@ use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
 
-pub use promises::{Kept, SpacePromises};
+pub use crate::driver_promises::{Kept, Promises};
 
 /// What scenarios have to know of a driver under test: what it can be made with.
 pub trait Subject: Debug + Send + Sync {
@@ -28,10 +24,10 @@ pub trait Subject: Debug + Send + Sync {
         None
     }
 
-    /// What the driver promises of the space that images of a legal configuration take.
-    fn space_promises(&self, config: &Config) -> SpacePromises {
+    /// What the driver promises for images of a legal configuration.
+    fn promises(&self, config: &Config) -> Promises {
         let _ = config;
-        SpacePromises::default()
+        Promises::default()
     }
 }
 

@@ -75,6 +75,8 @@ struct State {
     is_watched: bool,
     count: u64,
     failures: u64,
+    /// Changes that were asked for, those that failed included.
+    edits: u64,
     /// Changes since the last sync.
     unsynced: u64,
     /// A sync has failed since the image was opened, with changes pending.
@@ -115,6 +117,7 @@ impl Host {
             is_watched: false,
             count: 0,
             failures: 0,
+            edits: 0,
             unsynced: 0,
             is_lossy: false,
             touched: 0,
@@ -160,6 +163,11 @@ impl Host {
     /// Operations that failed.
     pub fn failures(&self) -> u64 {
         self.with(|state| state.failures)
+    }
+
+    /// Changes that were asked for so far, watched or not; a sync is none.
+    pub fn edits(&self) -> u64 {
+        self.with(|state| state.edits)
     }
 
     /// Whether a failed sync has lost something that still shows.
@@ -288,6 +296,7 @@ impl State {
     }
 
     fn issue_edit(&mut self, kind: Kind, range: Extent, edit: Edit<'_>) -> Issue {
+        self.edits += 1;
         let failure = self.arrive(kind, range);
         Issue { time: self.issue(|| edit.change()), failure }
     }

@@ -8,7 +8,7 @@ use blk_core::{
 };
 use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
 
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
@@ -35,16 +35,18 @@ impl Subject for Qcow2Target {
 
     /// Version 2 has nothing but data to hide a backing file with, and what a snapshot has too is not zeroed where it lies. Choices that
     /// are made otherwise also leave free space where it is.
-    fn space_promises(&self, config: &Config) -> SpacePromises {
+    fn promises(&self, config: &Config) -> Promises {
         let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
         let has_snapshots =
             config.options.get("x-image").is_some_and(|name| name.to_string().starts_with("snapshots"));
-        SpacePromises {
+        Promises {
             discard_gives_back: config.discard && !hides_by_data,
             unmap_gives_back: !hides_by_data,
             zeroes_keep_place: !has_snapshots,
             reuses: config.control == 0,
             tells_host_offset: true,
+            stops_when_poisoned: true,
+            leaks_nothing: true,
         }
     }
 }

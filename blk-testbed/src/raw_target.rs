@@ -6,7 +6,7 @@ use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
 use blk_harness::scenario::{Config, OLD_OPTIONS};
 use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, SpacePromises, Subject, Target};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
 
 use crate::initial;
 
@@ -42,13 +42,8 @@ impl Subject for RawTarget {
     }
 
     /// All of a raw disk has its place in the file for ever.
-    fn space_promises(&self, _config: &Config) -> SpacePromises {
-        SpacePromises {
-            zeroes_keep_place: true,
-            reuses: true,
-            tells_host_offset: true,
-            ..SpacePromises::default()
-        }
+    fn promises(&self, _config: &Config) -> Promises {
+        Promises { zeroes_keep_place: true, reuses: true, tells_host_offset: true, ..Promises::default() }
     }
 }
 

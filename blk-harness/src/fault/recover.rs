@@ -30,8 +30,11 @@ impl Recovery<'_, '_> {
         self.place.stage = "by the flush after the fault was cleared";
         self.run.host.clear_fault();
         self.stats.add(Counter::LossySyncs, u64::from(self.run.host.is_lossy()));
-        let bound = self.run.checker.touched();
+        let mut bound = self.run.checker.touched();
         if self.flush()? {
+            if self.setting.images.promises.leaks_nothing && !self.run.has_lost_handle {
+                bound = 0;
+            }
             self.stats.add(Counter::Surfaced, u64::from(self.run.checker.condition().has_surfaced));
             self.judge_what_is_left()?;
         } else {
@@ -66,6 +69,7 @@ impl Recovery<'_, '_> {
                 Ok(true)
             }
             Err(error) if error.kind() == ErrorKind::Poisoned => {
+                self.run.try_poisoned()?;
                 self.run.checker.give_up();
                 if disk.close().is_ok() {
                     let what = "the flush says that the handle has failed, and the close that all is well";

@@ -1,21 +1,25 @@
 //! What a driver promises of its images beyond what every driver has to, and what of an image is nobody's but others'.
 
-/// What a driver promises of the space that its images take. Nothing is promised by default, and nothing is asked
-/// then.
+/// What a driver promises. Nothing is promised by default, and nothing is asked then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "promises are independent of one another")]
-pub struct SpacePromises {
+pub struct Promises {
     /// Whole units inside of a discard have no place in the storage any more.
     pub discard_gives_back: bool,
     /// Nor have whole units inside of zeroes that may unmap.
     pub unmap_gives_back: bool,
     /// Whole units that have a place in the storage, and are zeroed and may not be unmapped, have it afterwards too.
     pub zeroes_keep_place: bool,
-    /// What was given back is used again once a flush has succeeded: to write, to discard and to flush again and
-    /// again makes the storage no longer.
+    /// What was given back is used again once a flush has succeeded: to write, to discard and to flush again and again makes the storage
+    /// no longer.
     pub reuses: bool,
     /// A block status tells a host offset of all data that is not compressed.
     pub tells_host_offset: bool,
+    /// A handle that has answered a change or a flush with [`Poisoned`](blk_core::Error::Poisoned) refuses all changes from then on, and
+    /// changes nothing in the storage any more.
+    pub stops_when_poisoned: bool,
+    /// Where the handle goes on after a failure of the storage, and a flush has succeeded, nothing has leaked.
+    pub leaks_nothing: bool,
 }
 
 /// Something that others keep in an image, or that speaks for it, such as the content of a snapshot.
