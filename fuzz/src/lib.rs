@@ -5,7 +5,6 @@ mod cost;
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-use blk_cli::spec::fuzzing::specification as specification_of;
 use blk_harness::fuzzing::{Speaker, stop};
 use blk_testbed::hostile::{self, ImageStats};
 use cost::Cost;
@@ -41,12 +40,13 @@ pub fn image(data: &[u8]) -> Corpus {
     }
 }
 
-/// Runs an input as an image specification; ends the process with a report if it costs too much.
-pub fn specification(data: &[u8]) -> Corpus {
+/// Runs an input as an image specification; ends the process with a report if it costs too much. `reach` says whether it was
+/// refused (0), parsed (1) or opened (2).
+pub fn specification(data: &[u8], reach: impl Fn(&[u8]) -> usize) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
-    let (reached, cost) = cost::of(|| specification_of(data));
+    let (reached, cost) = cost::of(|| reach(data));
     session.cost_max = session.cost_max.max(cost);
-    session.specifications[reached as usize] += 1;
+    session.specifications[reached] += 1;
     if session.speaker.is_due() {
         session.say_specifications();
     }
@@ -60,10 +60,10 @@ pub fn specification(data: &[u8]) -> Corpus {
 ///
 /// # Errors
 /// That the input cannot be read.
-pub fn reproduce_specification(input: &Path, _out: &Path) -> anyhow::Result<bool> {
+pub fn reproduce_specification(input: &Path, reach: impl Fn(&[u8]) -> usize) -> anyhow::Result<bool> {
     let data = blk_harness::repro::read_input(input)?;
     println!("{}", String::from_utf8_lossy(&data));
-    specification(&data);
+    specification(&data, reach);
     println!("nothing is found");
     Ok(false)
 }
