@@ -9,7 +9,7 @@ use blk_harness::scenario::{Config, RequestKind, Scenario};
 use blk_harness::statistics::{Counter, Tally};
 use blk_testbed::{QCOW2, Qcow2Target};
 
-/// Schedules of the seeded test; more of them are for `blk-race`.
+/// Schedules of the seeded test; more of them are for `cargo xtask race`.
 const SCHEDULES: usize = 20_000;
 
 #[test]
