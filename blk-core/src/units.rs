@@ -1,6 +1,6 @@
 //! Counts and times as people write them: `100k`, `1M`; `30s`, `5m`, `1h`.
 //!
-//! This file uses nothing of the crate, because `xtask`, which depends on no crate of the workspace, compiles it too.
+//! This file uses nothing of the crate, because `cargo-blk`, which depends on no crate of the workspace, has a link to it.
 
 use std::time::Duration;
 

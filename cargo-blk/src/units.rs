@@ -1,0 +1,1 @@
+../../blk-core/src/units.rs
