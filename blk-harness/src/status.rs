@@ -1,6 +1,5 @@
 //! What a process says of itself every few seconds, as text: who runs `cargo fuzz` by hand reads it.
 
-use std::fmt::Write;
 use std::time::Duration;
 
 use serde_json::Value;
@@ -12,30 +11,30 @@ const SHOWN: [&str; 5] = ["scenarios", "requests", "accepted", "bytes_compared",
 pub(crate) fn line(elapsed: Duration, counts: &Value) -> String {
     let count = |name: &str| counts[name].as_u64();
     let seconds = elapsed.as_secs_f64().max(1e-3);
-    let mut line = format!("blk: {:>4} s", elapsed.as_secs());
+    let mut fields = vec![format!("blk: {:>4} s", elapsed.as_secs())];
     for name in ["scenarios", "requests"] {
         if let Some(count) = count(name) {
             #[expect(clippy::cast_precision_loss, reason = "a rate needs no more than a few digits")]
-            let _ = write!(line, "  {:.0} {name}/s", count as f64 / seconds);
+            fields.push(format!("{:.0} {name}/s", count as f64 / seconds));
         }
     }
     for (name, part, whole) in
         [("accepted", "accepted", "requests"), ("compared", "bytes_compared", "bytes_read")]
     {
         if let (Some(part), Some(whole @ 1..)) = (count(part), count(whole)) {
-            let _ = write!(line, "  {name} {} %", part * 100 / whole);
+            fields.push(format!("{name} {} %", part * 100 / whole));
         }
     }
     if let Some(kinds) = counts["kinds"].as_array() {
         let kinds: Vec<&str> = kinds.iter().filter_map(Value::as_str).collect();
-        let _ = write!(line, "  clusters: {}", kinds.join(" "));
+        fields.push(format!("clusters: {}", kinds.join(" ")));
     }
     for (name, value) in counts.as_object().into_iter().flatten() {
         if let Some(count) = value.as_u64().filter(|_| !SHOWN.contains(&name.as_str())) {
-            let _ = write!(line, "  {} {count}", name.replace('_', " "));
+            fields.push(format!("{} {count}", name.replace('_', " ")));
         }
     }
-    line
+    fields.join(" | ")
 }
 
 #[cfg(test)]
@@ -50,7 +49,7 @@ mod tests {
         });
         assert_eq!(
             line(Duration::from_secs(2), &counts),
-            "blk:    2 s  10 scenarios/s  100 requests/s  accepted 95 %  compared 100 %  clusters: data zero  transitions 3"
+            "blk:    2 s | 10 scenarios/s | 100 requests/s | accepted 95 % | compared 100 % | clusters: data zero | transitions 3"
         );
     }
 }

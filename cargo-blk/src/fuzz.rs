@@ -54,8 +54,8 @@ pub struct Ended {
     pub report: Vec<String>,
     /// How long it took.
     pub seconds: f64,
-    /// The last status line.
-    pub status: String,
+    /// What all processes did together, as a table.
+    pub table: String,
 }
 
 /// Where a run reads and writes.
@@ -89,7 +89,7 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let ended = drive(&program, &folders, arguments, &mut |line| println!("{line}"))?;
     keep_small()?;
     let Some(artifact) = ended.artifact else {
-        println!("{}\nnothing found in {:.0} s", ended.status, ended.seconds);
+        println!("\n{}\nnothing found in {:.0} s", ended.table, ended.seconds);
         return Ok(true);
     };
     println!("\n{}\n\nfound after {:.1} s", ended.report.join("\n"), ended.seconds);
@@ -171,7 +171,7 @@ pub fn drive(
     let found = processes
         .iter()
         .find_map(|process| process.artifact.clone().map(|path| (path, process.report.clone())));
-    let status = libfuzzer::status(&processes, seconds);
+    let table = libfuzzer::table(&processes, seconds);
     if found.is_none() && codes.iter().any(|code| code.is_some_and(|code| code != 0)) {
         bail!(
             "the fuzzer ended with {codes:?} without a finding; run the target by hand: {}",
@@ -180,7 +180,7 @@ pub fn drive(
     }
     let (artifact, report) =
         found.map_or((None, Vec::new()), |(path, report)| (Some(PathBuf::from(path)), report));
-    Ok(Ended { artifact, report, seconds, status })
+    Ok(Ended { artifact, report, seconds, table })
 }
 
 fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -> Command {

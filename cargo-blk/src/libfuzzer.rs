@@ -97,44 +97,35 @@ impl Process {
 pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
     let sum = |count: fn(&Process) -> u64| processes.iter().map(count).sum::<u64>();
     let longest = |count: fn(&Process) -> u64| processes.iter().map(count).max().unwrap_or(0);
-    let kinds: BTreeSet<&str> =
-        processes.iter().flat_map(|process| process.stats.kinds.iter().map(String::as_str)).collect();
-    let mut line = format!("{seconds:>6.0} s");
+    let mut fields = vec![format!("{seconds:>6.0} s")];
     // Processes that do not fuzz count no coverage.
     let coverage = longest(|process| process.coverage);
     if coverage > 0 {
-        let _ = write!(line, "  coverage {coverage}");
+        fields.push(format!("coverage {coverage}"));
     }
     let requests = sum(|process| process.stats.requests);
     if requests > 0 {
-        let _ = write!(
-            line,
-            "  {:.0} scenarios/s  {:.0} requests/s  accepted {}",
-            rate(processes, |process| process.stats.scenarios),
-            rate(processes, |process| process.stats.requests),
-            percent(sum(|process| process.stats.accepted), requests)
-        );
-        // Not every engine reads, and not every format has kinds of cluster.
-        let bytes_read = sum(|process| process.stats.bytes_read);
-        if bytes_read > 0 {
-            let _ = write!(
-                line,
-                "  compared {}",
-                percent(sum(|process| process.stats.bytes_compared), bytes_read)
-            );
-        }
-        if !kinds.is_empty() {
-            let kinds = kinds.into_iter().collect::<Vec<_>>().join(" ");
-            let transitions = longest(|process| process.stats.transitions);
-            let _ = write!(line, "  clusters: {kinds}  transitions {transitions}");
-        }
+        fields.push(format!("{:.0} scenarios/s", rate(processes, |process| process.stats.scenarios)));
+        fields.push(format!("{:.0} requests/s", rate(processes, |process| process.stats.requests)));
+        fields.push(format!("accepted {}", percent(sum(|process| process.stats.accepted), requests)));
     } else {
-        let _ = write!(line, "  {} inputs", sum(|process| process.executions));
+        fields.push(format!("{} inputs", sum(|process| process.executions)));
     }
-    for (name, count) in others(processes) {
-        let _ = write!(line, "  {} {count}", name.replace('_', " "));
+    // Not every engine reads, and not every format has kinds of cluster.
+    let bytes_read = sum(|process| process.stats.bytes_read);
+    if bytes_read > 0 {
+        let compared = sum(|process| process.stats.bytes_compared);
+        fields.push(format!("compared {}", percent(compared, bytes_read)));
     }
-    line
+    let kinds: BTreeSet<&str> =
+        processes.iter().flat_map(|process| process.stats.kinds.iter().map(String::as_str)).collect();
+    if !kinds.is_empty() {
+        fields.push(format!("clusters: {}", kinds.into_iter().collect::<Vec<_>>().join(" ")));
+        fields.push(format!("transitions {}", longest(|process| process.stats.transitions)));
+    }
+    let others = others(processes).into_iter();
+    fields.extend(others.map(|(name, count)| format!("{} {count}", name.replace('_', " "))));
+    fields.join(" | ")
 }
 
 /// What libFuzzer says before the target has the word.
@@ -145,16 +136,24 @@ pub(crate) fn is_greeting(line: &str) -> bool {
 /// All counts of all processes, one a line.
 pub(crate) fn table(processes: &[Process], seconds: f64) -> String {
     let sum = |count: fn(&Process) -> u64| processes.iter().map(count).sum::<u64>();
-    let (requests, bytes_read) =
-        (sum(|process| process.stats.requests), sum(|process| process.stats.bytes_read));
-    let mut rows = vec![
-        ("scenarios".to_owned(), sum(|process| process.stats.scenarios)),
-        ("requests".to_owned(), requests),
-        ("requests that the driver accepted".to_owned(), sum(|process| process.stats.accepted)),
+    let (scenarios, requests) =
+        (sum(|process| process.stats.scenarios), sum(|process| process.stats.requests));
+    let counts = [
+        ("inputs", sum(|process| process.executions)),
+        ("coverage", processes.iter().map(|process| process.coverage).max().unwrap_or(0)),
+        ("bytes read", sum(|process| process.stats.bytes_read)),
+        ("bytes compared", sum(|process| process.stats.bytes_compared)),
     ];
-    if bytes_read > 0 {
-        rows.push(("bytes read".to_owned(), bytes_read));
-        rows.push(("bytes compared".to_owned(), sum(|process| process.stats.bytes_compared)));
+    let mut rows: Vec<(String, u64)> = counts
+        .into_iter()
+        .filter(|(_, count)| *count > 0)
+        .map(|(name, count)| (name.to_owned(), count))
+        .collect();
+    if scenarios > 0 {
+        let accepted = sum(|process| process.stats.accepted);
+        let first = [("scenarios", scenarios), ("requests", requests)];
+        let first = first.into_iter().chain([("requests that the driver accepted", accepted)]);
+        rows.splice(..0, first.map(|(name, count)| (name.to_owned(), count)));
     }
     rows.extend(others(processes).into_iter().map(|(name, count)| (name.replace('_', " "), count)));
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
@@ -180,8 +179,14 @@ fn grouped(number: u64) -> String {
 }
 
 /// What the status line says, for whoever reads it the first time.
-pub const LEGEND: &str = "coverage: edges of the code that were reached; accepted: requests that the driver did not refuse; compared: \
-     bytes read that were held against the reference; clusters, transitions: kinds of cluster met, and changes from one to another";
+pub const LEGEND: &str = "\
+status: what an engine does not count is left out
+  coverage       edges of the code that were reached
+  scenarios      sequences of requests, each on a fresh disk
+  accepted       requests that the driver did not refuse
+  compared       bytes read that were held against the reference
+  clusters       kinds of cluster that were met
+  transitions    changes of a cluster from one kind to another, by a kind of request";
 
 /// Counts that only this target has, summed; of those that are a maximum, the largest.
 fn others(processes: &[Process]) -> Vec<(String, u64)> {
@@ -228,10 +233,12 @@ mod tests {
         assert_eq!((one.executions, one.coverage, one.features), (12, 70, 99));
         let line = status(&[one.clone(), one], 4.0);
         assert!(
-            line.contains("coverage 70  10 scenarios/s  100 requests/s  accepted 90.0 %  compared 50.0 %"),
+            line.contains(
+                "coverage 70 | 10 scenarios/s | 100 requests/s | accepted 90.0 % | compared 50.0 %"
+            ),
             "{line}"
         );
-        assert!(line.contains("clusters: data  transitions 3"), "{line}");
+        assert!(line.ends_with(" | clusters: data | transitions 3"), "{line}");
     }
 
     #[test]

@@ -68,7 +68,8 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     match output.status.code() {
         Some(0) => return Ok(false),
         Some(1) => {}
-        _ => bail!("the finding could not be reproduced"),
+        Some(_) => bail!("{}: no verdict, for the reason above", input.display()),
+        None => bail!("{} was killed: {}", program.display(), output.status),
     }
     if let Some(name) = &arguments.save {
         save(project, name, &text)?;

@@ -142,6 +142,11 @@ fn a_right_driver_is_clean() {
     example.expect("corpus check --plain", 0, &["4 traces of", "all pass"]);
     example.expect("corpus check nothing", 2, &["no trace 'nothing'"]);
     example.expect("corpus show --plain race-read-modify-write", 0, &["# target: log_race", "blk-scenario"]);
+    let artifact = "fuzz/artifacts/log_sequences/crash-1";
+    fs::create_dir_all(example.folder.path().join(artifact).parent().unwrap()).unwrap();
+    fs::write(example.folder.path().join(artifact), "x").unwrap();
+    let words = format!("repro --plain {artifact}");
+    example.expect(&words, 2, &["was not tried", "no fuzz target 'log_sequences'", "'log_sequence'?"]);
     example.expect("soak log_sequences", 2, &["did you mean 'log_sequence'?"]);
     assert_eq!(example.repros(), [""; 0]);
 }

@@ -77,7 +77,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 }
 
 fn measure_programs(shell: &Shell, arguments: &Arguments) -> Result<bool> {
-    cmd!(shell, "cargo build --release --quiet -p blk-cli").run()?;
+    println!("building the program blk, then measuring it");
+    cmd!(shell, "cargo build --release -p blk-cli").quiet().run()?;
     let target = cargo_blk::target_folder(&shell.current_dir());
     let folders = match &arguments.dir[..] {
         [] => vec![PathBuf::from("/dev/shm"), target.clone()],
@@ -87,11 +88,14 @@ fn measure_programs(shell: &Shell, arguments: &Arguments) -> Result<bool> {
 }
 
 fn measure_drivers(shell: &Shell, arguments: &Arguments) -> Result<bool> {
-    cmd!(shell, "cargo build --release --quiet -p blk-testbed --bin blk-bench").run()?;
-    cmd!(shell, "cargo build --release --quiet --manifest-path peers/Cargo.toml").run()?;
+    println!("building what measures the drivers, and their peers");
+    cmd!(shell, "cargo build --release -p blk-testbed --bin blk-bench").quiet().run()?;
+    cmd!(shell, "cargo build --release --manifest-path peers/Cargo.toml").quiet().run()?;
     let mut ours = Vec::new();
     let mut peers = Vec::new();
-    for _ in 0..if arguments.quick { 1 } else { 3 } {
+    let rounds = if arguments.quick { 1 } else { 3 };
+    for round in 1..=rounds {
+        println!("round {round} of {rounds}: the peers, then our drivers");
         peers.push(measure(shell, "cargo run --release --quiet --manifest-path peers/Cargo.toml -- all")?);
         ours.push(measure(shell, "cargo run --release --quiet -p blk-testbed --bin blk-bench -- all")?);
     }

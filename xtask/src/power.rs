@@ -91,13 +91,15 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     cargo_blk::need_cargo_fuzz(&shell)?;
     let mutants = read_mutants(&fs::read_to_string(MUTANTS)?, &arguments.names)?;
     let tree = std::env::current_dir()?.join(FOLDER).join("tree");
+    let (count, seeds) = (mutants.len(), arguments.seed.len());
+    println!("{count} broken lines, {seeds} seeds each: built, fuzzed, shrunk in {}", tree.display());
     tree::copy(&shell, &tree)?;
     let mut report =
         String::from("| broken line | found after | requests | what was seen |\n|---|---|---|---|\n");
     let mut all = true;
     let mut fates = BTreeMap::new();
-    for mutant in &mutants {
-        println!("{}: {}", mutant.name, mutant.note);
+    for (number, mutant) in (1..).zip(&mutants) {
+        println!("[{number}/{count}] {}: {}", mutant.name, mutant.note);
         let tried = try_mutant(&shell, &tree, mutant, arguments)
             .with_context(|| format!("mutant {}", mutant.name))?;
         let row = row(mutant, &tried);
@@ -154,6 +156,7 @@ fn judge(
     seed: u32,
     time: Duration,
 ) -> Result<Fate> {
+    println!("    seed {seed}: fuzzing {} for {:.0} s at most", mutant.target, time.as_secs_f64());
     let runs = tree.parent().context("the tree lies in a folder")?.join("runs");
     let folder = runs.join(format!("{}-{seed}", mutant.name));
     let _ = fs::remove_dir_all(&folder);
