@@ -359,6 +359,12 @@ impl Inner {
         self.condition.is_faulted |= failures > 0;
         let Record { request, issued, .. } = self.records[flight.record];
         let size_before = self.model.size();
+        let changes_size = matches!(request, Request::Resize { .. } | Request::Reopen { .. });
+        if !changes_size && size != size_before {
+            let what =
+                format!("the disk has {size} bytes after a {}, and had {size_before}", request.kind().name());
+            return Err(Violation::new(Promise::Size, what));
+        }
         let is_done = replied.is_ok();
         self.tell_model(flight, request, issued, now, size, is_done)?;
         let ended = match replied {

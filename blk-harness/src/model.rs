@@ -218,6 +218,7 @@ impl Model {
     /// A request that puts `source` into `extent` is issued.
     pub(crate) fn begin_write(&mut self, now: Time, extent: Extent, source: Source) -> Write {
         assert!(extent.end() <= self.size(), "{extent:?} on a disk of {} bytes", self.size());
+        assert!(self.keeps_past || self.in_flight.is_empty(), "what is in flight together needs the past");
         let write = Write { value: self.add(extent, source), extent, issued: now };
         self.in_flight.push(write);
         if !extent.is_empty() {
@@ -233,7 +234,9 @@ impl Model {
     /// # Errors
     /// Those of the memory for the content.
     pub(crate) fn end_write(&mut self, now: Time, write: Write, ending: Ending) -> Result<()> {
+        let flying = self.in_flight.len();
         self.in_flight.retain(|other| other.value != write.value);
+        assert_eq!(self.in_flight.len() + 1, flying, "{write:?} is not in flight");
         self.put(now, write, ending);
         if ending != Ending::MayStay {
             self.make_newest(write.value, write.extent)?;
@@ -265,6 +268,23 @@ impl Model {
             piece.entries.push(entry);
             self.is_unsettled |= piece.live().nth(1).is_some();
         }
+        debug_assert!(self.is_sound(), "{:?}", self.pieces);
+    }
+
+    /// What holds between any two calls.
+    fn is_sound(&self) -> bool {
+        let in_order = self.pieces.is_sorted_by(|one, next| one.start < next.start);
+        let in_time = |entry: &Entry| {
+            entry.issued <= entry.completed
+                && entry.issued <= entry.superseded
+                && entry.superseded <= entry.gone
+        };
+        let is_kept = |piece: &Piece| piece.live().next().is_some() && piece.entries.iter().all(in_time);
+        let is_settled = || self.pieces.iter().all(|piece| piece.live().nth(1).is_none());
+        self.pieces.first().is_some_and(|first| first.start == 0)
+            && in_order
+            && self.pieces.iter().all(is_kept)
+            && (self.is_unsettled || is_settled())
     }
 
     /// A flush that was issued at `issued` has completed: what had completed before it is durable.
@@ -280,6 +300,7 @@ impl Model {
             assert!(piece.live().next().is_some(), "a flush leaves something to be there");
         }
         self.sizes.flushed(issued, now);
+        debug_assert!(self.is_sound(), "{:?}", self.pieces);
     }
 
     /// A resize to `size` is issued; others wait.
@@ -305,11 +326,15 @@ impl Model {
         let old = self.size();
         self.sizes.end(now, found);
         self.newest.set_len(found.min(self.newest.len()?))?;
-        // What is cut off is gone too once a flush follows: a disk that grows later does not show it, not even after a crash.
-        let changed = Extent::between(old.min(found), old.max(found));
-        let write = Write { value: self.add(changed, Source::Zeroes), extent: changed, issued };
-        self.put(now, write, Ending::Replaced);
+        self.cut_off(issued, now, Extent::between(old.min(found), old.max(found)));
         Ok(())
+    }
+
+    /// The disk gains or loses `extent`. What is cut off is gone once a flush follows: a disk that grows later does not show it, not
+    /// even after a crash.
+    fn cut_off(&mut self, issued: Time, now: Time, extent: Extent) {
+        let write = Write { value: self.add(extent, Source::Zeroes), extent, issued };
+        self.put(now, write, Ending::Replaced);
     }
 
     /// What is said of a sector that holds what it must not: `values` are those that are possible in a part of a piece, the latest
@@ -327,6 +352,7 @@ impl Model {
                 (part, values(piece, part))
             })
             .collect();
+        assert!(parts.iter().all(|(_, values)| !values.is_empty()), "something is always possible");
         let count = parts.iter().map(|(_, values)| values.len()).max().unwrap_or(0);
         let mut possible = Vec::with_capacity(count);
         for back in (0..count).rev() {
@@ -340,7 +366,6 @@ impl Model {
                 possible.push(bytes);
             }
         }
-        assert!(!possible.is_empty(), "something is always possible");
         Ok(Mismatch { offset: sector.offset, found: found.to_vec(), possible })
     }
 

@@ -305,6 +305,12 @@ impl<'a> Run<'a> {
 
     /// Reads everything, and has it judged.
     pub(crate) fn observe_all(&mut self) -> Kept {
+        let (found, size) =
+            (self.disk.as_ref().map(|disk| disk.size()), self.checker.model(|model, _| model.size()));
+        if let Some(found) = found.filter(|found| *found != size) {
+            let what = format!("the disk has {found} bytes, expected are {size}");
+            return Err(Violation::new(Promise::Size, what));
+        }
         let parts = self.parts();
         self.observe(&parts)
     }

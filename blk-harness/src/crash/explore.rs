@@ -206,6 +206,8 @@ impl<'a> Explorer<'a> {
                 return Ok(found);
             }
         }
+        // A resize that is done has the size that was asked for, and one that is not has changed none.
+        debug_assert_eq!(self.shadow.len() as u64, history.model.size(), "the shadow has followed the disk");
         Ok(None)
     }
 

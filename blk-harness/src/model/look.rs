@@ -138,6 +138,7 @@ impl Model {
 
     /// Of what `extent` may hold, only `shown` is left.
     fn settle(&mut self, now: Time, extent: Extent, shown: &[Id]) {
+        assert!(!shown.is_empty(), "a look shows something");
         let (first, end) = (self.split(extent.offset), self.split(extent.end()));
         for piece in &mut self.pieces[first..end] {
             let others = piece.entries.iter_mut().filter(|entry| !shown.contains(&entry.value));

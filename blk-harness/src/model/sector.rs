@@ -84,12 +84,18 @@ impl Model {
     /// # Errors
     /// Those of the memory for the content.
     pub(crate) fn adopt_size(&mut self, now: Time, size: u64) -> Result<()> {
-        if size == self.size() {
+        let old = self.size();
+        if size == old {
             return Ok(());
         }
         assert!(size <= self.reached(), "{size} bytes were never asked for");
+        assert!(self.in_flight.is_empty(), "a handle is lost with nothing in flight");
         self.sizes.end(now, size);
-        self.newest.set_len(size.min(self.newest.len()?))
+        self.newest.set_len(size.min(self.newest.len()?))?;
+        if size < old {
+            self.cut_off(now, now, Extent::between(size, old));
+        }
+        Ok(())
     }
 
     /// Takes over what the disk shows from `at` on after its handle was lost at `now`: whole sectors, each of which holds what a crash

@@ -25,6 +25,7 @@ impl Sizes {
 
     /// A change to `bytes` is issued.
     pub(super) fn begin(&mut self, now: Time, bytes: u64) {
+        debug_assert!(self.all.iter().all(|size| size.issued <= now), "time goes on");
         // It counts for crashes from now on, and is not live before it has completed.
         self.all.push(Size { bytes, issued: now, superseded: now, gone: NEVER });
     }

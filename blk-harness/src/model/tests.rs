@@ -333,3 +333,22 @@ fn a_random_history_in_order_is_what_a_vector_of_bytes_is() {
         }
     }
 }
+
+/// A growth that was lost is cut off for good by a flush, as one that was taken back.
+#[test]
+fn what_a_lost_growth_held_is_not_back_while_the_disk_grows_again() {
+    let mut bed = Bed::new();
+    bed.resize(2 * SIZE);
+    bed.write(sectors(9, 1), 7);
+    let now = bed.tick();
+    bed.model.adopt_size(now, SIZE).unwrap();
+    assert_eq!(bed.model.size(), SIZE);
+    bed.flush();
+    assert_eq!(bed.model.sizes_after_crash(bed.now), [SIZE]);
+    let issued = bed.tick();
+    bed.model.begin_resize(issued, 2 * SIZE);
+    assert_eq!(bed.left(9, &[7, 0, 0xaa]), [0], "the growth was lost, and that is durable");
+    let now = bed.tick();
+    bed.model.end_resize(issued, now, 2 * SIZE).unwrap();
+    assert_eq!(bed.possible(sectors(9, 1), &[7, 0xaa, 0]), [0]);
+}

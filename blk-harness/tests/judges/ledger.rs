@@ -53,6 +53,10 @@ pub(crate) enum Bug {
     DataAreNotSynced,
     /// The size is written when the image is closed.
     SizeIsNotFlushed,
+    /// A write of a new cluster makes the disk larger.
+    WriteGrows,
+    /// A close makes the disk larger.
+    CloseGrows,
     /// Clusters that are free are marked as used in the file until the image is closed.
     FreedStaysMarked,
     /// A handle that has found leaks when it was opened never gives away again what it frees.
@@ -388,7 +392,10 @@ impl Ledger {
                 drop(state);
                 return self.write_new_unlocked(guest, from, data);
             }
-            0 => self.write_new(&mut state, guest, from, data),
+            0 => {
+                state.size += if self.bug == Bug::WriteGrows { 512 } else { 0 };
+                self.write_new(&mut state, guest, from, data)
+            }
             cluster => {
                 self.storage.step(&DATA_STEP);
                 self.storage.write_at(at(cluster) + from, data)
@@ -417,6 +424,7 @@ impl Ledger {
             state.poison = None;
         }
         self.flush_all(state)?;
+        state.size += if self.bug == Bug::CloseGrows { 512 } else { 0 };
         if state.header() != state.written[0] {
             self.write_header(state)?;
             self.sync(state)?;

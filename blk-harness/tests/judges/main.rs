@@ -137,7 +137,7 @@ fn plain_rows() -> Vec<Row> {
 }
 
 fn ledger_rows() -> Vec<Row> {
-    use By::{Crashes, Faults, Races};
+    use By::{Crashes, Faults, Races, Requests};
     use Promise::{
         Answers, Consistent, Content, Leaks, Opens, Recovery, Repair, Size, Stable, Surfaces, Works,
     };
@@ -153,6 +153,10 @@ fn ledger_rows() -> Vec<Row> {
         row(Bug::TableBeforeMap, Ordered, few, &[Crashes], Consistent),
         row(Bug::DataAreNotSynced, Dirty, rewrite, &[Crashes], Content),
         row(Bug::SizeIsNotFlushed, Ordered, "truncate 32k\nflush\nwrite 0 512", &[Crashes], Size),
+        row(Bug::WriteGrows, Ordered, "write 0 512", &[Crashes, Faults, Races], Size),
+        row(Bug::WriteGrows, Ordered, "write 0 512", &[Requests], Answers),
+        row(Bug::CloseGrows, Ordered, "write 0 512", &[Crashes, Faults, Races], Size),
+        row(Bug::CloseGrows, Ordered, "write 0 512", &[Requests], Answers),
         row(Bug::FreedStaysMarked, Ordered, "write 0 8k\nflush\ndiscard 0 8k\nflush", &[Crashes], Leaks),
         row(Bug::LeakyImageLeaksOn, Ordered, few, &[Crashes], Works),
         row(Bug::RecoveryClearsTheBitFirst, Dirty, few, &[Crashes], Recovery),
