@@ -9,6 +9,7 @@ mod layer;
 mod memory;
 mod step;
 mod strict;
+mod sync_group;
 mod trace;
 
 use std::fmt::Debug;
@@ -25,6 +26,7 @@ pub use layer::PassThrough;
 pub use memory::MemoryStorage;
 pub use step::Step;
 pub use strict::StrictStorage;
+pub use sync_group::SyncGroup;
 pub use trace::{TraceEntry, TraceStorage};
 
 const ZEROES_BYTES: usize = 256 << 10;

@@ -8,6 +8,7 @@
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
+use blk_core::storage::SyncGroup;
 use blk_core::sync::{Mutex, MutexGuard, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use blk_core::{Error, Result};
 
@@ -55,13 +56,18 @@ impl MetadataLock {
     /// Writes all changes and makes them durable. Metadata does not change meanwhile, but is only locked for writes.
     pub(crate) fn flush(&self) -> Result<()> {
         let _changes = self.changes.lock();
-        self.flush_parts().inspect_err(|_| self.metadata.write().is_flushing = false)
+        self.flush_parts()
+    }
+
+    /// The syncs of the image where a flush has nothing to write.
+    pub(crate) fn syncs_of_clean(&self) -> Option<Arc<SyncGroup>> {
+        let metadata = self.read();
+        metadata.is_clean().then(|| Arc::clone(&metadata.syncs))
     }
 
     fn flush_parts(&self) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        metadata.is_flushing = true;
         for part in Part::ORDER {
             if metadata.has_changed(part) {
                 if part.follows_sync() {
@@ -72,9 +78,7 @@ impl MetadataLock {
         }
         assert!(!metadata.changes_references(), "no reference waits after a flush");
         metadata.storage.step(&steps::FLUSH_TO_DISK);
-        let mut metadata = self.sync_unlocked(metadata)?;
-        metadata.is_flushing = false;
-        Ok(())
+        self.sync_unlocked(metadata).map(drop)
     }
 
     /// Makes durable what was written, without the lock. The caller holds the lock of changes.
@@ -82,9 +86,9 @@ impl MetadataLock {
         &'a self,
         metadata: RwLockWriteGuard<'a, Metadata>,
     ) -> Result<RwLockWriteGuard<'a, Metadata>> {
-        let storage = Arc::clone(&metadata.storage);
+        let (storage, syncs) = (Arc::clone(&metadata.storage), Arc::clone(&metadata.syncs));
         drop(metadata);
-        let synced = storage.sync();
+        let synced = syncs.sync(&*storage);
         let mut metadata = self.metadata.write();
         match synced {
             // Another flush may have failed.

@@ -14,6 +14,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::SyncGroup;
 use blk_core::sync::Mutex;
 use blk_core::{Error, Result, Storage};
 
@@ -46,6 +47,8 @@ pub(crate) struct Decompressed {
 #[derive(Debug)]
 pub(crate) struct Metadata {
     pub(crate) storage: Arc<dyn Storage>,
+    /// All syncs that a flush answers for.
+    pub(crate) syncs: Arc<SyncGroup>,
     pub(crate) geometry: Geometry,
     pub(crate) header: Header,
     pub(crate) l1: PointerTable,
@@ -56,8 +59,6 @@ pub(crate) struct Metadata {
     /// The compressed cluster that was read last, valid until a cluster is freed: its bytes may then be overwritten.
     pub(crate) decompressed: Mutex<Option<Decompressed>>,
     pub(crate) options: OpenOptions,
-    /// A flush is in progress, which has given the lock away while it waits for a sync.
-    pub(crate) is_flushing: bool,
     /// Why nothing may be written any more.
     pub(crate) poison: Option<String>,
 }
@@ -84,6 +85,7 @@ impl Metadata {
         let decompressed = Mutex::new(None);
         Ok(Self {
             storage,
+            syncs: Arc::default(),
             geometry,
             header,
             l1,
@@ -93,7 +95,6 @@ impl Metadata {
             free,
             decompressed,
             options,
-            is_flushing: false,
             poison: None,
         })
     }

@@ -128,17 +128,10 @@ impl BlockDriver for Qcow2 {
 
     fn flush(&self) -> Result<()> {
         self.storage.step(&steps::FLUSH_TO_OS);
-        {
-            let metadata = self.metadata.read();
-            if metadata.is_clean() {
-                // Only data was written, in place: reads and such writes may go on meanwhile.
-                self.storage.step(&steps::FLUSH_TO_DISK);
-                let synced = self.storage.sync();
-                drop(metadata);
-                return synced.map_err(|error| self.metadata.poison(error));
-            }
-        }
-        self.metadata.flush()
+        // Where only data was written, all other requests may go on meanwhile.
+        let Some(syncs) = self.metadata.syncs_of_clean() else { return self.metadata.flush() };
+        self.storage.step(&steps::FLUSH_TO_DISK);
+        syncs.sync(&*self.storage).map_err(|error| self.metadata.poison(error))
     }
 
     fn close(&self) -> Result<()> {

@@ -96,13 +96,13 @@ impl Metadata {
     /// Makes durable what was written. A failure, whatever its reason, poisons: what it was to make durable may be lost, and no
     /// later sync says so.
     pub(crate) fn sync(&mut self) -> Result<()> {
-        self.storage.sync().map_err(|error| self.poison(error))
+        self.syncs.sync(&*self.storage).map_err(|error| self.poison(error))
     }
 
-    /// Whether a flush has nothing to write, and none is in progress whose syncs may fail.
+    /// Whether a flush has nothing to write.
     pub(crate) fn is_clean(&self) -> bool {
         let counts_wait = !self.is_lazy() && self.changes_counts();
-        !self.is_flushing && !self.changes_references() && !counts_wait && self.poison.is_none()
+        !self.changes_references() && !counts_wait && self.poison.is_none()
     }
 
     /// Whether references wait to be written, or to be forgotten.

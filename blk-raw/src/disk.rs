@@ -1,9 +1,10 @@
 //! The driver: adds the window's start to every offset, and nothing else.
 
 use std::io::{IoSlice, IoSliceMut};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, OnceLock};
 
+use blk_core::storage::SyncGroup;
 use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, DiscardFlags, Error, Extent, ImageInfo, Info, Limits, NativeFlags,
@@ -35,8 +36,7 @@ pub(crate) struct RawDisk {
     resizing: Mutex<()>,
     /// Other handles on the file may write at the same time: no byte is written back that was only read.
     is_shareable: bool,
-    /// Why a sync failed: what it was to make durable may be lost, and no later sync of the host says so.
-    lost: OnceLock<String>,
+    syncs: SyncGroup,
     /// Something was written after the last flush: only then it tells of its second step, as QEMU's does.
     is_written: AtomicBool,
 }
@@ -52,7 +52,7 @@ impl RawDisk {
             discard_frees,
             resizing: Mutex::new(()),
             is_shareable: true,
-            lost: OnceLock::new(),
+            syncs: SyncGroup::new(),
             is_written: AtomicBool::new(false),
         }
     }
@@ -66,10 +66,6 @@ impl RawDisk {
         Extent::new(self.window.start + extent.offset, extent.length)
     }
 
-    fn check_usable(&self) -> Result<()> {
-        self.lost.get().map_or(Ok(()), |cause| Err(Error::Poisoned { cause: cause.clone() }))
-    }
-
     /// Writes data by `write`.
     #[inline]
     fn write_by(&self, flags: WriteFlags, write: impl FnOnce() -> Result<()>) -> Result<()> {
@@ -80,15 +76,7 @@ impl RawDisk {
         self.is_written.store(true, Ordering::Relaxed);
         written?;
         // A durable write is one step for those who follow the steps.
-        if flags.fua { self.sync() } else { Ok(()) }
-    }
-
-    /// Puts everything on stable storage, without telling of a step.
-    fn sync(&self) -> Result<()> {
-        self.check_usable()?;
-        self.storage.sync().inspect_err(|error| {
-            self.lost.get_or_init(|| error.to_string());
-        })
+        if flags.fua { self.syncs.sync(&*self.storage) } else { Ok(()) }
     }
 }
 
@@ -155,12 +143,12 @@ impl BlockDriver for RawDisk {
         if self.is_written.swap(false, Ordering::Relaxed) {
             self.storage.step(&steps::FLUSH_TO_DISK);
         }
-        self.sync()
+        self.syncs.sync(&*self.storage)
     }
 
     fn close(&self) -> Result<()> {
         // A flush that failed has nothing more to write, and yet not all is well.
-        if self.is_written.load(Ordering::Relaxed) { self.flush() } else { self.check_usable() }
+        if self.is_written.load(Ordering::Relaxed) { self.flush() } else { self.syncs.check() }
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {

@@ -267,29 +267,33 @@ fn arrive(gate: &Gate, count: u64) {
     }
 }
 
-/// What needs no change of metadata goes on side by side: writes in place, reads, and flushes of nothing but data.
+/// What needs no change of metadata goes on side by side: writes in place, reads, and a flush of nothing but data. Flushes wait for
+/// one another: of two syncs in flight only one would hear of a failure.
 #[test]
 fn requests_in_place_do_not_wait_for_one_another() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());
     subject.disk.write(0, &[1; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
     subject.disk.flush().unwrap();
-    let requests: [(Operation, &(dyn Fn(u64) + Sync)); 3] = [
-        (Operation::Write, &|n| subject.disk.write(n * CLUSTER, &[2; 5000], WriteFlags::default()).unwrap()),
-        (Operation::Read, &|n| subject.disk.read(n * CLUSTER, &mut [0; 5000]).unwrap()),
-        (Operation::Sync, &|_| subject.disk.flush().unwrap()),
+    type Request<'a> = (Operation, u64, &'a (dyn Fn(u64) + Sync));
+    let requests: [Request<'_>; 3] = [
+        (Operation::Sync, 1, &|_| subject.disk.flush().unwrap()),
+        (Operation::Write, 2, &|n| {
+            subject.disk.write(n * CLUSTER, &[2; 5000], WriteFlags::default()).unwrap()
+        }),
+        (Operation::Read, 2, &|n| subject.disk.read(n * CLUSTER, &mut [0; 5000]).unwrap()),
     ];
     let gates: Vec<(Operation, Arc<Gate>)> =
-        requests.iter().map(|(operation, _)| (*operation, Arc::new(Gate::new()))).collect();
+        requests.iter().map(|(operation, ..)| (*operation, Arc::new(Gate::new()))).collect();
     std::thread::scope(|scope| {
         let opener = Opener(&gates);
         for (operation, gate) in &gates {
             subject.fault.add_rule(FaultRule::hold(gate).on(*operation).sticky());
         }
-        for ((_, request), (_, gate)) in requests.iter().zip(&gates) {
+        for ((_, together, request), (_, gate)) in requests.iter().zip(&gates) {
             for n in [0, 2] {
                 scope.spawn(move || request(n));
             }
-            arrive(gate, 2);
+            arrive(gate, *together);
         }
         drop(opener);
     });
