@@ -199,7 +199,10 @@ impl Tasks {
             }
             control.switches.fetch_add(u64::from(next != before), Ordering::Relaxed);
             before = next;
+            let points = control.points();
             let stopped = self.resume(control, hook, next);
+            // A task may be blocked at another place than before: what it has released there lets others go on.
+            let is_in_vain = stopped == Stopped::Blocked && is_blocked[next] && control.points() == points;
             let panic = control.panic.lock().take();
             if let Some(payload) = panic {
                 return self.abandon(control, hook, count, Ended::Panic(payload));
@@ -207,7 +210,7 @@ impl Tasks {
             if control.is_livelock() {
                 return self.abandon(control, hook, count, Ended::Livelock);
             }
-            in_vain = if stopped == Stopped::Blocked && is_blocked[next] { in_vain + 1 } else { 0 };
+            in_vain = if is_in_vain { in_vain + 1 } else { 0 };
             is_blocked[next] = stopped == Stopped::Blocked;
             left -= usize::from(stopped == Stopped::Ended);
             if in_vain >= left && left > 0 {
@@ -300,6 +303,27 @@ mod tests {
         });
         assert!(matches!(ended, Ended::Deadlock));
         assert!(LOCKS.iter().all(|lock| lock.try_lock().is_some()), "abandoned tasks hold nothing");
+    }
+
+    #[test]
+    fn a_task_that_goes_from_one_wait_to_another_is_no_deadlock() {
+        static LOCKS: [Mutex<()>; 3] = [Mutex::new(()), Mutex::new(()), Mutex::new(())];
+        let (log, ended) = run(&["@2<", "", "@2<"], |index, log| {
+            // The last task waits for the first lock of the first one; then all wait for what the second one has.
+            let (first, second) = ([0, 1, 2][index], [1, 2, 0][index]);
+            let held = LOCKS[first].lock();
+            if index == 0 {
+                point();
+                drop(held);
+                let _last = LOCKS[second].lock();
+            } else {
+                let other = LOCKS[second].lock();
+                drop((held, other));
+                let _last = LOCKS[1].lock();
+            }
+            say(log, index);
+        });
+        assert!(matches!(ended, Ended::Completed), "{log}");
     }
 
     #[test]
