@@ -4,6 +4,7 @@
 //! what is read is judged transfer by transfer.
 
 mod reader;
+mod record;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -24,55 +25,11 @@ use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics, Tally};
 
 pub(crate) use reader::LaneReader;
+use record::share_a_unit;
+pub(crate) use record::{Begun, Condition, Ended, Record};
 
 /// A time that never comes.
 const NEVER: Time = Time::MAX;
-
-/// A request that is to be made.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Begun {
-    pub(crate) number: u32,
-    pub(crate) request: Request,
-    pub(crate) turn: Turn,
-}
-
-/// What has become of a request.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Ended {
-    InFlight,
-    Done,
-    /// A correct driver may refuse it.
-    Refused,
-    /// It failed, and the storage is to blame.
-    Failed,
-}
-
-/// A request, and when it was in flight.
-#[derive(Debug, Clone)]
-pub(crate) struct Record {
-    pub(crate) number: u32,
-    pub(crate) request: Request,
-    /// What it was to change; empty for one that changes no content.
-    pub(crate) changes: Extent,
-    pub(crate) issued: Time,
-    pub(crate) completed: Time,
-    pub(crate) ended: Ended,
-    /// Requests that were in flight with it.
-    pub(crate) met: Vec<u32>,
-}
-
-/// What failures of the storage have done to the handle.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Condition {
-    /// An operation of the storage has failed, and nothing has made up for it yet: requests may fail as poisoned.
-    pub(crate) is_faulted: bool,
-    /// The disk has refused a request because of an earlier failure.
-    pub(crate) is_poisoned: bool,
-    /// A request or a flush has failed since.
-    pub(crate) has_surfaced: bool,
-    /// Units touched from before the fault to the last flush.
-    pub(crate) touched: u64,
-}
 
 /// A request in flight.
 #[derive(Debug)]
@@ -98,7 +55,10 @@ pub(crate) struct Checker {
 #[derive(Debug)]
 struct Inner {
     model: Model,
-    waiting: VecDeque<(Request, Turn)>,
+    /// Requests that lanes make next, each with its number if it has one already.
+    waiting: VecDeque<(Option<u32>, Request, Turn)>,
+    /// Requests that lanes begin once an operation of the storage has failed; none for all that wait.
+    after_failure: Option<u32>,
     /// One place for each lane.
     flights: Vec<Option<Flight>>,
     records: Vec<Record>,
@@ -123,6 +83,7 @@ impl Checker {
         let inner = Inner {
             model,
             waiting: VecDeque::new(),
+            after_failure: None,
             flights: (0..lanes).map(|_| None).collect(),
             records: Vec::new(),
             condition: Condition::default(),
@@ -206,16 +167,41 @@ impl Checker {
         if self.condition().is_faulted { promise } else { Promise::Answers }
     }
 
-    /// Has lanes make these requests next.
-    pub(crate) fn load(&self, requests: &[(Request, Turn)]) {
-        self.with(|inner| inner.waiting.extend(requests));
+    /// Has lanes make these requests next, numbered from `first` on if they have been numbered already.
+    pub(crate) fn load(&self, first: Option<u32>, requests: &[(Request, Turn)]) {
+        let numbered =
+            (0..).zip(requests).map(|(at, (request, turn))| (first.map(|n| n + at), *request, *turn));
+        self.with(|inner| inner.waiting.extend(numbered));
+    }
+
+    /// Forgets what waits, and returns how many requests that were.
+    pub(crate) fn unload(&self) -> usize {
+        self.with(|inner| std::mem::take(&mut inner.waiting).len())
+    }
+
+    /// Lanes begin only `count` more requests once an operation of the storage has failed.
+    pub(crate) fn end_after_failure(&self, count: u32) {
+        self.with(|inner| inner.after_failure = Some(count));
+    }
+
+    /// Whether an operation of the storage has failed, after which there is an end.
+    pub(crate) fn has_seen_enough(&self) -> bool {
+        self.failures() > 0 && self.with(|inner| inner.after_failure.is_some())
     }
 
     /// Gives `lane` its next request; `None` when there is no more, or a promise was broken.
     pub(crate) fn next(&self, lane: usize) -> Option<Begun> {
-        let (request, turn) =
-            self.with(|inner| if inner.violation.is_some() { None } else { inner.waiting.pop_front() })?;
-        Some(self.begin(lane, None, request, turn))
+        let has_failed = self.failures() > 0;
+        let (number, request, turn) = self.with(|inner| {
+            if inner.violation.is_some() {
+                return None;
+            }
+            if let Some(left) = inner.after_failure.as_mut().filter(|_| has_failed) {
+                *left = left.checked_sub(1)?;
+            }
+            inner.waiting.pop_front()
+        })?;
+        Some(self.begin(lane, number, request, turn))
     }
 
     /// `lane` makes a request, which is numbered here if it has no number.
@@ -242,7 +228,8 @@ impl Checker {
             let record = &mut inner.records[flight.record];
             record.completed = now;
             let ended = record.ended;
-            if ended == Ended::Done && record.request == Request::Flush {
+            // What was in flight with a flush may have come after it.
+            if ended == Ended::Done && record.request == Request::Flush && record.met.is_empty() {
                 self.forget_touched(inner);
             }
             ended
@@ -327,6 +314,8 @@ impl Inner {
         }
         let record =
             Record { number, request, changes, issued: now, completed: NEVER, ended: Ended::InFlight, met };
+        // What fails another request in flight may fail this one: they may wait for the same operation.
+        let failures = self.flights.iter().flatten().map(|other| other.failures).min().unwrap_or(failures);
         self.flights[lane] = Some(Flight { record: self.records.len(), is_inside, write, failures });
         self.records.push(record);
         begun
@@ -485,15 +474,4 @@ impl Inner {
             Violation::bytes(promise, "bytes that cannot be there are read", mismatch)
         })
     }
-}
-
-/// Whether two requests touch the same unit; one without a range touches all.
-fn share_a_unit(first: &Request, second: &Request, unit_bytes: u64) -> bool {
-    let units = |request: &Request| {
-        request.range().map_or(0..u64::MAX, |(offset, length)| {
-            offset / unit_bytes..offset.saturating_add(length).div_ceil(unit_bytes)
-        })
-    };
-    let (first, second) = (units(first), units(second));
-    first.start < second.end && second.start < first.end
 }

@@ -10,7 +10,7 @@ mod explore;
 use std::sync::Arc;
 
 use blk_core::Error;
-use blk_sim::scheduler::{Control, Tasks};
+use blk_sim::scheduler::Tasks;
 use blk_sim::{Host, Settings};
 
 use crate::explain::{Scene, finding};
@@ -20,7 +20,7 @@ use crate::journal::Journal;
 use crate::model::Model;
 use crate::promise::{Kept, Promise, Violation};
 use crate::report::Finding;
-use crate::run::{Run, guarded};
+use crate::run::{Lanes, Run, guarded};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario};
 use crate::statistics::{Counter, Statistics};
@@ -184,7 +184,7 @@ impl CrashEngine {
         if lanes == 1 {
             requests.iter().try_for_each(|(request, _)| run.request(None, *request).map(drop))?;
         } else {
-            run.in_lanes(&mut self.tasks, &Arc::new(Control::default()), lanes, &requests)?;
+            run.in_lanes(&mut Lanes::new(&mut self.tasks, lanes), &requests)?;
         }
         run.request(None, Request::Flush)?;
         run.close()

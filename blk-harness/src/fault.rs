@@ -4,9 +4,10 @@
 //! before any effect, after half and after all of it; with ENOSPC where space can run out; once, or until the fault is cleared
 //! ([`blk_sim::fault`]). The run goes on for two requests more, the fault is cleared, and the [promises](crate::promise::Promise)
 //! hold from then on: what a failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes
-//! on working. A sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so.
+//! on working. A scenario with lanes has its requests in flight together, under its schedule. A sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so.
 
 mod crash;
+mod lanes;
 mod place;
 mod recover;
 mod repair;
@@ -17,6 +18,7 @@ use std::sync::Arc;
 use blk_sim::Fault;
 use blk_sim::fault::faults;
 use blk_sim::random::hash;
+use blk_sim::scheduler::Tasks;
 
 use crate::Outcome;
 use crate::explain::{Scene, finding};
@@ -26,7 +28,8 @@ use crate::journal::Journal;
 use crate::promise::Kept;
 use crate::report::{Finding, Signature};
 use crate::run::guarded;
-use crate::scenario::{Request, Scenario};
+use crate::scenario::bounds::LANES_MAX;
+use crate::scenario::{Request, Scenario, Turn};
 use crate::statistics::{Counter, Statistics, Tally};
 use crate::target::ImageTarget;
 use place::Place;
@@ -57,6 +60,7 @@ impl Default for FaultOptions {
 pub struct FaultEngine {
     options: FaultOptions,
     follow_ups: FollowUps,
+    tasks: Tasks,
     images: Option<Images>,
     stats: Statistics,
     pursued: Option<(Option<Fault>, Signature)>,
@@ -84,15 +88,18 @@ impl FaultEngine {
         };
         self.follow_ups.prepare(images.space, &images.config);
         let size_max = self.options.size_bytes_max;
-        let mut requests = scenario.requests.clone();
-        requests.retain(|request| !matches!(request, Request::Resize { size } if *size > size_max));
-        requests.extend([Request::Flush, Request::Reopen { kill: false }]);
+        let mut turns: Vec<_> = scenario.turns().collect();
+        turns.retain(|(request, _)| !matches!(request, Request::Resize { size } if *size > size_max));
+        turns.extend([Request::Flush, Request::Reopen { kill: false }].map(|last| (last, Turn::default())));
+        let requests: Vec<_> = turns.iter().map(|(request, _)| *request).collect();
         let follow_ups = self.follow_ups.requests(requests.len() as u64).to_vec();
         let (journal, seed) = (Arc::new(Journal::new()), hash(scenario.to_text().as_bytes()));
         let setting = Setting {
             images: &images,
             journal: &journal,
             requests: &requests,
+            turns: &turns,
+            lanes: usize::from(images.config.lanes.clamp(1, LANES_MAX)),
             follow_ups: &follow_ups,
             seed,
         };
@@ -105,13 +112,16 @@ impl FaultEngine {
 
     fn sweep(&mut self, setting: &Setting<'_>, all_follow_ups: &FollowUps) -> Option<Box<Finding>> {
         let mut place = Place::default();
-        let baseline = self.guarded(setting, &mut place, |place, _| setting.baseline(place));
+        let baseline = self.guarded(setting, &mut place, |place, tasks, _| match setting.lanes {
+            1 => setting.baseline(place),
+            _ => setting.baseline_in_lanes(place, tasks),
+        });
         let baseline = match baseline {
             Ok(baseline) => baseline,
             Err(finding) => return self.found(None, finding),
         };
         self.stats.add(Counter::Requests, setting.requests.len() as u64);
-        self.stats.add(Counter::Accepted, baseline.accepted());
+        self.stats.add(Counter::Accepted, baseline.accepted);
         self.stats.add(Counter::Operations, baseline.calls.len() as u64);
         for fault in self.chosen(setting, &baseline) {
             let call = baseline.calls[fault.at as usize];
@@ -119,9 +129,15 @@ impl FaultEngine {
             self.stats.tally(Tally::StepsFaulted, [call.step.name, "", ""]);
             self.stats.tally(Tally::KindsFaulted, [kind_name(fault.operation), "", ""]);
             let operations = baseline.calls.len() as u64;
-            let mut place = Place { fault: Some((fault, call)), operations, ..Place::default() };
-            let swept = self.guarded(setting, &mut place, |place, stats| {
-                setting.with_fault(&baseline, fault, place, (all_follow_ups, stats))
+            let is_in_lanes = setting.lanes > 1;
+            let mut place = Place { fault: Some((fault, call)), operations, is_in_lanes, ..Place::default() };
+            let swept = self.guarded(setting, &mut place, |place, tasks, stats| {
+                let judging = (all_follow_ups, stats);
+                if is_in_lanes {
+                    setting.with_fault_in_lanes(fault, place, tasks, judging)
+                } else {
+                    setting.with_fault(&baseline, fault, place, judging)
+                }
             });
             if let Err(finding) = swept
                 && let Some(found) = self.found(Some(fault), finding)
@@ -161,10 +177,10 @@ impl FaultEngine {
         &mut self,
         setting: &Setting<'_>,
         place: &mut Place,
-        run: impl FnOnce(&mut Place, &mut Statistics) -> Kept<T>,
+        run: impl FnOnce(&mut Place, &mut Tasks, &mut Statistics) -> Kept<T>,
     ) -> Result<T, Box<Finding>> {
-        let stats = &mut self.stats;
-        let guarded = guarded(|| Ok(run(place, stats)), Err);
+        let Self { stats, tasks, .. } = self;
+        let guarded = guarded(|| Ok(run(place, tasks, stats)), Err);
         let number = place.request.map_or(0, |(number, _)| number);
         // Numbers of follow-up requests stand for none of the scenario.
         let number = if number as usize > setting.requests.len() { 0 } else { number };
@@ -194,5 +210,7 @@ fn kind_name(operation: blk_core::storage::Operation) -> &'static str {
         Operation::PunchHole => "punch hole",
         Operation::SetLen => "truncate",
         Operation::Sync => "sync",
+        Operation::Len => "length",
+        Operation::RunAt => "status",
     }
 }

@@ -18,7 +18,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use blk_sim::random::hash;
-use blk_sim::scheduler::{Control, Tasks};
+use blk_sim::scheduler::Tasks;
 use blk_sim::{Host, Settings};
 
 use crate::crash::{CrashOptions, Explorer, History, Place, live, memory};
@@ -27,7 +27,7 @@ use crate::images::Images;
 use crate::journal::Journal;
 use crate::model::Model;
 use crate::promise::Kept;
-use crate::run::{Run, guarded};
+use crate::run::{Lanes, Run, guarded};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario};
 use crate::statistics::{Counter, Statistics};
@@ -111,11 +111,12 @@ impl RaceEngine {
         let journal = Arc::new(Journal::new());
         let mut run = Run::new(images, host, Arc::clone(&journal), model, lanes);
         let checker = Arc::clone(&run.checker);
-        let control = Arc::new(Control::default());
+        let mut lanes = Lanes::new(&mut self.tasks, lanes);
+        let control = Arc::clone(&lanes.control);
         let mut place = Place::default();
         let outcome = guarded(
             || {
-                let ran = all(&mut run, scenario, lanes, &mut self.tasks, &control);
+                let ran = all(&mut run, scenario, &mut lanes);
                 if let Err(violation) = ran {
                     return Ok(Outcome::Finding(live(&run, &journal, &violation)));
                 }
@@ -147,16 +148,10 @@ impl RaceEngine {
     }
 }
 
-fn all(
-    run: &mut Run<'_>,
-    scenario: &Scenario,
-    lanes: usize,
-    tasks: &mut Tasks,
-    control: &Arc<Control>,
-) -> Kept {
+fn all(run: &mut Run<'_>, scenario: &Scenario, lanes: &mut Lanes<'_>) -> Kept {
     run.open()?;
     let is_taken = |request: &Request| !matches!(request, Request::Resize { size } if *size > SIZE_BYTES_MAX);
     let requests: Vec<_> = scenario.turns().filter(|(request, _)| is_taken(request)).collect();
-    run.in_lanes(tasks, control, lanes, &requests)?;
+    run.in_lanes(lanes, &requests)?;
     run.finish()
 }

@@ -47,6 +47,29 @@ pub(crate) struct Run<'a> {
     pub(crate) has_lost_handle: bool,
 }
 
+/// How requests are in flight together.
+#[derive(Debug)]
+pub(crate) struct Lanes<'a> {
+    pub(crate) tasks: &'a mut Tasks,
+    pub(crate) control: Arc<Control>,
+    /// Requests in flight at most.
+    pub(crate) count: usize,
+    /// The number of the first request, where another run of the same scenario has numbered them.
+    pub(crate) first_number: Option<u32>,
+}
+
+impl<'a> Lanes<'a> {
+    /// Requests are numbered as they are begun.
+    pub(crate) fn new(tasks: &'a mut Tasks, count: usize) -> Self {
+        Self { tasks, control: Arc::new(Control::default()), count, first_number: None }
+    }
+
+    /// The number of request `index`, if it has one already.
+    fn number(&self, index: usize) -> Option<u32> {
+        self.first_number.map(|first| first + index as u32)
+    }
+}
+
 /// Buffers that are kept between runs.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
@@ -182,28 +205,22 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes requests, of which `lanes` are in flight at most, under the scheduler. Reopens and resizes happen alone.
-    pub(crate) fn in_lanes(
-        &mut self,
-        tasks: &mut Tasks,
-        control: &Arc<Control>,
-        lanes: usize,
-        requests: &[(Request, Turn)],
-    ) -> Kept {
-        let alone = |(request, _): &(Request, Turn)| {
-            matches!(request, Request::Reopen { .. } | Request::Resize { .. })
-        };
-        let mut rest = requests;
-        while !rest.is_empty() {
-            let together = rest.iter().position(alone).unwrap_or(rest.len());
-            self.together(tasks, control, lanes, &rest[..together])?;
-            rest = &rest[together..];
-            if let Some(((request, _), others)) = rest.split_first() {
-                self.request(None, *request)?;
-                rest = others;
+    /// Makes requests in lanes under the scheduler; reopens and resizes happen alone. Returns how many were begun: not all where the
+    /// handle was given up, or the checker has [seen enough](Checker::end_after_failure).
+    pub(crate) fn in_lanes(&mut self, lanes: &mut Lanes<'_>, requests: &[(Request, Turn)]) -> Kept<usize> {
+        let is_alone = |request: &Request| matches!(request, Request::Reopen { .. } | Request::Resize { .. });
+        let mut begun = 0;
+        while begun < requests.len() && self.disk.is_some() && !self.checker.has_seen_enough() {
+            let rest = &requests[begun..];
+            if is_alone(&rest[0].0) {
+                self.request(lanes.number(begun), rest[0].0)?;
+                begun += 1;
+            } else {
+                let together = rest.iter().position(|(request, _)| is_alone(request)).unwrap_or(rest.len());
+                begun += self.together(lanes, lanes.number(begun), &rest[..together])?;
             }
         }
-        Ok(())
+        Ok(begun)
     }
 
     /// Closes the image.
@@ -216,18 +233,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes requests that may be in flight together, under the scheduler.
-    pub(crate) fn together(
+    /// Makes requests that may be in flight together, under the scheduler. Returns how many were begun.
+    fn together(
         &mut self,
-        tasks: &mut Tasks,
-        control: &Arc<Control>,
-        lanes: usize,
+        lanes: &mut Lanes<'_>,
+        first_number: Option<u32>,
         requests: &[(Request, Turn)],
-    ) -> Kept {
-        let Some(disk) = self.disk.clone().filter(|_| !requests.is_empty()) else { return Ok(()) };
-        self.checker.load(requests);
+    ) -> Kept<usize> {
+        let Some(disk) = self.disk.clone() else { return Ok(0) };
+        let Lanes { tasks, control, count, .. } = lanes;
+        self.checker.load(first_number, requests);
         let fill_bytes = self.images.fill_bytes();
-        let bodies = (0..lanes).map(|lane| {
+        let bodies = (0..*count).map(|lane| {
             let (checker, disk, control) =
                 (Arc::clone(&self.checker), Arc::clone(&disk), Arc::clone(control));
             let body =
@@ -238,8 +255,9 @@ impl<'a> Run<'a> {
         drop(disk);
         let ended = self.watched(|| tasks.run(control, bodies));
         self.checker.take_violation()?;
+        let begun = requests.len() - self.checker.unload();
         match ended {
-            scheduler::Ended::Completed => self.settle_if_failed(),
+            scheduler::Ended::Completed => self.settle_if_failed().map(|()| begun),
             scheduler::Ended::Deadlock => Err(stuck("Deadlock", "no request in flight can go on")),
             scheduler::Ended::Livelock => Err(stuck("Livelock", "the requests in flight go on for ever")),
             scheduler::Ended::Panic(payload) => std::panic::resume_unwind(payload),

@@ -9,6 +9,7 @@ use crate::scenario::Scenario;
 use crate::statistics::{Counter, Statistics};
 use crate::target::{ImageTarget, Target};
 use crate::{Engine, Outcome, RunOptions};
+use blk_sim::random::hash;
 use serde_json::Value;
 
 /// What a run is for: it decides what is counted, and how much is tried.
@@ -58,6 +59,13 @@ const WATCH_ONE_IN: u64 = 8;
 const ASK_ONE_IN: u64 = 1000;
 /// One race in so many is crashed too, which costs far more than the race.
 const CRASH_ONE_RACE_IN: u64 = 32;
+/// One race in so many has operations of its storage failing too, each in a run of its own.
+const FAULT_ONE_RACE_IN: u64 = 32;
+/// Faults of one race while fuzzing, and where it is replayed.
+const FUZZED_RACE_FAULTS_MAX: usize = 4;
+const RACE_FAULTS_MAX: usize = 128;
+/// Larger disks are raced without faults, bytes.
+const RACE_FAULT_BYTES_MAX: u64 = 1 << 20;
 /// The largest disk that the bytes form of a scenario can ask for.
 const FUZZED_BYTES_MAX: u64 = 1 << 46;
 
@@ -217,31 +225,49 @@ impl Runner for Faults {
     }
 }
 
-/// Requests in flight together, under a deterministic scheduler.
+/// Requests in flight together, under a deterministic scheduler; some races are crashed, or have operations failing.
 #[derive(Debug)]
 struct Races {
     target: &'static dyn ImageTarget,
     engine: RaceEngine,
     /// What threads did.
     stressed: Statistics,
+    faults: FaultEngine,
+    fault_one_in: u64,
 }
 
 /// Runs scenarios with several requests in flight, under a deterministic scheduler.
 pub fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
-    let crash_one_in = match purpose {
-        Purpose::Fuzz | Purpose::Exhaust => CRASH_ONE_RACE_IN,
-        _ => 1,
+    let (crash_one_in, fault_one_in, faults_max) = match purpose {
+        Purpose::Fuzz | Purpose::Exhaust => (CRASH_ONE_RACE_IN, FAULT_ONE_RACE_IN, FUZZED_RACE_FAULTS_MAX),
+        Purpose::Complete => (1, 1, usize::MAX),
+        Purpose::Replay | Purpose::Minimise => (1, 1, RACE_FAULTS_MAX),
     };
-    Box::new(Races {
-        target,
-        engine: RaceEngine::with_crashes(crash_one_in),
-        stressed: Statistics::default(),
-    })
+    let options = FaultOptions {
+        faults_max,
+        size_bytes_max: RACE_FAULT_BYTES_MAX,
+        pursues: purpose == Purpose::Minimise,
+        ..FaultOptions::default()
+    };
+    let (engine, faults) = (RaceEngine::with_crashes(crash_one_in), FaultEngine::new(options));
+    Box::new(Races { target, engine, stressed: Statistics::default(), faults, fault_one_in })
+}
+
+impl Races {
+    /// Whether operations fail in a scenario too. The scenario alone decides.
+    fn has_faults(&self, scenario: &Scenario) -> bool {
+        scenario.config.lanes > 1
+            && scenario.config.size_bytes <= RACE_FAULT_BYTES_MAX
+            && hash(scenario.to_text().as_bytes()) % self.fault_one_in == self.fault_one_in / 2
+    }
 }
 
 impl Runner for Races {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
-        self.engine.run(self.target, scenario)
+        match self.engine.run(self.target, scenario) {
+            Outcome::Clean if self.has_faults(scenario) => self.faults.run(self.target, scenario),
+            outcome => outcome,
+        }
     }
 
     fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
@@ -255,7 +281,10 @@ impl Runner for Races {
     }
 
     fn summary(&self) -> Value {
-        self.stats().summary()
+        let (mut summary, faults) = (self.stats().summary(), self.faults.stats());
+        summary[Counter::Faults.key()] = faults.get(Counter::Faults).into();
+        summary[Counter::FaultsInFlight.key()] = faults.get(Counter::FaultsInFlight).into();
+        summary
     }
 
     fn missing(&self) -> Option<&'static str> {

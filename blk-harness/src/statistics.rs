@@ -75,6 +75,8 @@ counters! {
     PossibleFaults = "possible_faults", "possible faults";
     /// Faults that were tried, a run of the scenario each.
     Faults = "faults", "faults";
+    /// Of those, the ones with which requests were in flight together.
+    FaultsInFlight = "faults_in_flight", "faults with requests in flight";
     /// Scenarios of which only a part of the possible faults was tried.
     Sampled = "sampled", "sampled scenarios";
     /// Faults with which some request failed, or a flush did.

@@ -35,21 +35,21 @@ impl Fault {
         if number <= self.at || !self.sticky {
             return number == self.at;
         }
-        let is_read = operation == Operation::Read;
+        let is_query = operation.is_query();
         match (self.operation, self.errno) {
-            (Operation::Read, _) => is_read,
+            (planned, _) if planned.is_query() => is_query,
             (_, ENOSPC) => {
                 operation == self.operation
                     || matches!(operation, Operation::Write | Operation::WriteZeroes)
                     || (operation == Operation::SetLen && grows)
             }
-            _ => !is_read,
+            _ => !is_query,
         }
     }
 
     /// Whether a sync may fail.
     pub fn fails_syncs(self) -> bool {
-        self.operation == Operation::Sync || (self.sticky && self.operation != Operation::Read)
+        self.operation == Operation::Sync || (self.sticky && !self.operation.is_query())
     }
 
     /// Whether both are the same but for the number of the operation.
@@ -76,6 +76,7 @@ fn failures(operation: Operation) -> &'static [(i32, Effect)] {
     const SPACE: [(i32, Effect); 5] = [IO[0], IO[1], IO[2], (ENOSPC, Effect::None), (ENOSPC, Effect::Half)];
     match operation {
         Operation::Read => &[IO[0], IO[2]],
+        Operation::Len | Operation::RunAt => &IO[..1],
         Operation::Write | Operation::WriteZeroes => &SPACE,
         Operation::PunchHole => &IO,
         Operation::SetLen => &[IO[0], IO[2], SPACE[3]],
@@ -122,14 +123,14 @@ mod tests {
         let call = |operation| Call { operation, step: &Step::NONE, extent: Extent::default() };
         let calls: Vec<Call> = Operation::ALL.into_iter().map(call).collect();
         let faults = faults(1, &calls);
-        assert_eq!(faults.len(), 2 * (2 + 5 + 5 + 3 + 3 + 4));
+        assert_eq!(faults.len(), 2 * (2 + 5 + 5 + 3 + 3 + 4 + 1 + 1));
         for (at, operation) in (0..).zip(Operation::ALL) {
             let mine: Vec<&Fault> = faults.iter().filter(|fault| fault.at == at).collect();
             assert!(mine.iter().all(|fault| fault.operation == operation));
             assert_eq!(mine.iter().filter(|fault| fault.sticky).count() * 2, mine.len());
         }
-        let first: HashSet<u64> = faults[..6].iter().map(|fault| fault.at).collect();
-        assert_eq!(first.len(), 6, "each step has its turn");
+        let first: HashSet<u64> = faults[..8].iter().map(|fault| fault.at).collect();
+        assert_eq!(first.len(), 8, "each step has its turn");
     }
 
     #[test]

@@ -237,6 +237,21 @@ impl Host {
         })
     }
 
+    /// Answers a question about the file, which may fail as an operation does.
+    fn ask<R>(
+        &self,
+        kind: Kind,
+        name: &'static str,
+        offset: u64,
+        answer: impl FnOnce(&MemoryStorage) -> Result<R>,
+    ) -> Result<R> {
+        point();
+        self.with(|state| match state.arrive(kind, Extent::new(offset, 0)) {
+            None => answer(&state.live),
+            Some((errno, _)) => Err(failure(name, offset, errno)),
+        })
+    }
+
     /// Issues an edit, makes it, completes it.
     fn edit(&self, kind: Kind, name: &'static str, range: Extent, edit: Edit<'_>) -> Result<()> {
         let issue = self.with(|state| state.issue_edit(kind, range, edit));
@@ -385,7 +400,7 @@ fn units(range: Extent, unit_bytes: u64) -> u64 {
 
 impl Storage for Host {
     fn len(&self) -> Result<u64> {
-        self.with(|state| state.live.len())
+        self.ask(Kind::Len, "length", 0, |live| live.len())
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
@@ -422,7 +437,7 @@ impl Storage for Host {
     }
 
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
-        self.with(|state| state.live.run_at(offset))
+        self.ask(Kind::RunAt, "status", offset, |live| live.run_at(offset))
     }
 
     fn sync(&self) -> Result<()> {

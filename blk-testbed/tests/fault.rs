@@ -42,7 +42,7 @@ fn seeded_scenarios_survive_every_failure() {
     eprintln!("{stats}");
     assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 8, "{stats}");
     // Of each kind of operation, and in each way: the request fails, or only the next flush; the handle is poisoned, or goes on.
-    assert!(stats.different(Tally::KindsFaulted) == 6, "{stats}");
+    assert!(stats.different(Tally::KindsFaulted) == 8, "{stats}");
     assert!(stats.get(Counter::Surfaced) * 100 > stats.get(Counter::Faults) * 95, "{stats}");
     assert!(
         stats.get(Counter::FailedRequests) > 0
@@ -60,6 +60,21 @@ fn seeded_scenarios_survive_every_failure() {
         "{stats}"
     );
     assert!(stats.get(Counter::FollowUps) >= 50 * stats.get(Counter::Faults), "{stats}");
+}
+
+/// Requests are in flight together while an operation fails.
+#[test]
+fn requests_in_flight_survive_every_failure() {
+    let options = FaultOptions { faults_max: 6, ..FaultOptions::default() };
+    let mut engine = FaultEngine::new(options);
+    sweep(&mut engine, &Qcow2Target, Generator::new(&QCOW2, 20_261_128, Limits::racing()).take(400));
+    sweep(&mut engine, &RawTarget, Generator::new(&RAW, 3, Limits::racing()).take(100));
+    let stats = engine.stats();
+    eprintln!("{stats}");
+    assert!(stats.get(Counter::FaultsInFlight) * 3 > stats.get(Counter::Faults), "{stats}");
+    assert!(stats.different(Tally::KindsFaulted) == 8, "{stats}");
+    assert!(stats.get(Counter::Surfaced) * 100 > stats.get(Counter::Faults) * 90, "{stats}");
+    assert!(stats.get(Counter::Poisoned) > 0 && stats.get(Counter::LossySyncs) > 0, "{stats}");
 }
 
 /// All ways in which anything can fail, in scenarios of few requests over few clusters.
@@ -86,7 +101,7 @@ fn raw_disks_survive_every_failure() {
     sweep(&mut engine, &RawTarget, Generator::new(&RAW, 7, limits()).take(300));
     let stats = engine.stats();
     eprintln!("{stats}");
-    assert!(stats.different(Tally::KindsFaulted) == 6, "{stats}");
+    assert!(stats.different(Tally::KindsFaulted) == 8, "{stats}");
     assert!(stats.get(Counter::Poisoned) > 0 && stats.get(Counter::LossySyncs) > 0, "{stats}");
 }
 

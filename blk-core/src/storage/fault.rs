@@ -6,7 +6,7 @@
 use std::io;
 use std::sync::Arc;
 
-use super::{Gate, PassThrough, Storage};
+use super::{Gate, PassThrough, Storage, StorageRun};
 use crate::sync::Mutex;
 use crate::{Error, Extent, Result};
 
@@ -25,12 +25,29 @@ pub enum Operation {
     SetLen,
     /// [`Storage::sync`]
     Sync,
+    /// [`Storage::len`]
+    Len,
+    /// [`Storage::run_at`]
+    RunAt,
 }
 
 impl Operation {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 6] =
-        [Self::Read, Self::Write, Self::WriteZeroes, Self::PunchHole, Self::SetLen, Self::Sync];
+    pub const ALL: [Self; 8] = [
+        Self::Read,
+        Self::Write,
+        Self::WriteZeroes,
+        Self::PunchHole,
+        Self::SetLen,
+        Self::Sync,
+        Self::Len,
+        Self::RunAt,
+    ];
+
+    /// Whether it only asks, and changes nothing.
+    pub const fn is_query(self) -> bool {
+        matches!(self, Self::Read | Self::Len | Self::RunAt)
+    }
 }
 
 /// How much of an operation happens before it fails.
@@ -243,12 +260,12 @@ impl FaultStorage {
     }
 
     /// Makes an operation without a range; half of it is none of it.
-    fn whole(
+    fn whole<R>(
         &self,
         operation: Operation,
         name: &'static str,
-        make: impl FnOnce() -> Result<()>,
-    ) -> Result<()> {
+        make: impl FnOnce() -> Result<R>,
+    ) -> Result<R> {
         let Some((errno, effect)) = self.arrive(operation, None) else { return make() };
         if effect == Effect::All {
             make()?;
@@ -260,6 +277,14 @@ impl FaultStorage {
 impl PassThrough for FaultStorage {
     fn inner(&self) -> &dyn Storage {
         &*self.inner
+    }
+
+    fn len(&self) -> Result<u64> {
+        self.whole(Operation::Len, "length", || self.inner.len())
+    }
+
+    fn run_at(&self, offset: u64) -> Result<Option<StorageRun>> {
+        self.whole(Operation::RunAt, "status", || self.inner.run_at(offset))
     }
 
     fn set_len(&self, length: u64) -> Result<()> {

@@ -17,6 +17,8 @@ pub(super) struct Place {
     pub(super) during: Option<(u32, Request)>,
     /// The request that is made now.
     pub(super) request: Option<(u32, Request)>,
+    /// Requests are in flight together: there is no one request during which it happens.
+    pub(super) is_in_lanes: bool,
     /// What is done after that request.
     pub(super) stage: &'static str,
 }
@@ -42,7 +44,14 @@ impl Place {
                 let _ = write!(text, " at {:#x}, {} bytes", call.extent.offset, call.extent.length);
             }
             let _ = writeln!(text, ", {fault}");
-            let _ = writeln!(text, "  during:    {}", named(self.during));
+            if !self.is_in_lanes {
+                let _ = writeln!(text, "  during:    {}", named(self.during));
+            }
+        }
+        if self.is_in_lanes && self.request.is_none() {
+            let stage = if self.stage.is_empty() { "with requests in flight" } else { self.stage };
+            let _ = writeln!(text, "  noticed:   {stage}");
+            return text;
         }
         let after = if self.stage.is_empty() { String::new() } else { format!(", {}", self.stage) };
         let _ = writeln!(text, "  noticed:   in {}{after}", named(self.request));

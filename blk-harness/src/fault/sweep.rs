@@ -14,11 +14,11 @@ use crate::journal::Journal;
 use crate::model::{Model, Time};
 use crate::promise::Kept;
 use crate::run::Run;
-use crate::scenario::Request;
+use crate::scenario::{Request, Turn};
 use crate::statistics::{Counter, Statistics};
 
 /// Requests that are made after the one in which a fault happens, before it is cleared.
-const AFTER_FAULT: usize = 2;
+pub(super) const AFTER_FAULT: usize = 2;
 
 /// What all runs of a scenario have in common.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,10 @@ pub(super) struct Setting<'a> {
     pub(super) journal: &'a Arc<Journal>,
     /// What is made, and in the end flushed and reopened.
     pub(super) requests: &'a [Request],
+    /// The same, each with its turn.
+    pub(super) turns: &'a [(Request, Turn)],
+    /// Requests in flight at most.
+    pub(super) lanes: usize,
     /// What is made once the fault is gone.
     pub(super) follow_ups: &'a [Request],
     /// What the order of the faults depends on.
@@ -37,13 +41,15 @@ pub(super) struct Setting<'a> {
 #[derive(Debug)]
 pub(super) struct Baseline {
     pub(super) calls: Vec<Call>,
-    /// What was so before each request.
-    moments: Vec<Moment>,
+    /// What was so before each request; none where requests were in flight together.
+    pub(super) moments: Vec<Moment>,
+    /// Requests that were not refused.
+    pub(super) accepted: u64,
 }
 
 /// The state of a run before a request.
 #[derive(Debug)]
-struct Moment {
+pub(super) struct Moment {
     /// Operations of the storage so far; the first is after the open.
     operations: u64,
     model: Model,
@@ -52,28 +58,22 @@ struct Moment {
     touched: u64,
     /// What the request left open and was read.
     settled: Vec<Extent>,
-    has_succeeded: bool,
-}
-
-impl Baseline {
-    /// Requests that were not refused.
-    pub(super) fn accepted(&self) -> u64 {
-        self.moments.iter().filter(|moment| moment.has_succeeded).count() as u64
-    }
 }
 
 /// The number of the request at `index`.
-fn number_of(index: usize) -> u32 {
+pub(super) fn number_of(index: usize) -> u32 {
     crate::stamp::number_of(index as u64 + 1)
 }
 
 impl<'a> Setting<'a> {
-    fn run(&self, fault: Option<Fault>) -> Run<'a> {
+    pub(super) fn run(&self, fault: Option<Fault>) -> Run<'a> {
         let Self { images, .. } = *self;
         let settings = Settings::failing(fault, images.geometry.unit_bytes);
         let host = Arc::new(Host::new(images.fresh.duplicate(), settings));
-        let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), false);
-        let mut run = Run::new(images, host, Arc::clone(self.journal), model, 1);
+        // A read in flight may show what was superseded and flushed meanwhile.
+        let keeps_past = self.lanes > 1;
+        let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), keeps_past);
+        let mut run = Run::new(images, host, Arc::clone(self.journal), model, self.lanes);
         run.places = self.requests.iter().chain(self.follow_ups).copied().collect();
         run
     }
@@ -83,17 +83,18 @@ impl<'a> Setting<'a> {
         let mut run = self.run(None);
         run.open()?;
         let mut moments = Vec::with_capacity(self.requests.len());
+        let mut accepted = 0;
         for (at, request) in self.requests.iter().enumerate() {
             place.request = Some((number_of(at), *request));
             let (model, time) = run.checker.model(|model, now| (model.clone(), now));
             let (operations, touched) = (run.host.count(), run.checker.touched_by_requests());
-            let has_succeeded = run.request(None, *request)?;
+            accepted += u64::from(run.request(None, *request)?);
             let settled = std::mem::take(&mut run.settled);
-            moments.push(Moment { operations, model, time, touched, settled, has_succeeded });
+            moments.push(Moment { operations, model, time, touched, settled });
         }
         place.stage = "at the end";
         run.observe_all()?;
-        Ok(Baseline { calls: run.host.take_calls(), moments })
+        Ok(Baseline { calls: run.host.take_calls(), moments, accepted })
     }
 
     /// Runs the scenario with one fault.
@@ -128,11 +129,22 @@ impl<'a> Setting<'a> {
             place.request = Some((number_of(at), *request));
             run.request(Some(number_of(at)), *request)?;
         }
+        self.judge(run, after, place, (follow_ups, stats))
+    }
+
+    /// Judges a run in which a fault has happened, and of whose requests `begun` were made.
+    pub(super) fn judge(
+        &self,
+        run: Run<'a>,
+        begun: usize,
+        place: &mut Place,
+        (follow_ups, stats): (&FollowUps, &mut Statistics),
+    ) -> Kept {
         if run.host.is_lossy() {
             place.stage = "after a crash that follows the failed sync";
             crash::crash(self, &run, follow_ups, stats)?;
         }
         let mut recovery = Recovery { setting: self, run, place, stats };
-        recovery.recover(&self.requests[after..], number_of(after))
+        recovery.recover(&self.requests[begun..], number_of(begun))
     }
 }

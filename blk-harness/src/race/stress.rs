@@ -101,7 +101,7 @@ pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<Stat
 fn in_threads(run: &mut Run<'_>, lanes: usize, requests: &[(Request, Turn)]) -> Kept {
     run.open()?;
     let disk = run.disk.clone().expect("nothing fails here");
-    run.checker.load(requests);
+    run.checker.load(None, requests);
     let (checker, fill_bytes) = (&run.checker, run.images.fill_bytes());
     let panic = Mutex::new(None);
     std::thread::scope(|scope| {

@@ -1,0 +1,63 @@
+//! What is known of a request, and of the handle that it was made of.
+
+use blk_core::Extent;
+
+use crate::model::Time;
+use crate::scenario::{Request, Turn};
+
+/// A request that is to be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Begun {
+    pub(crate) number: u32,
+    pub(crate) request: Request,
+    pub(crate) turn: Turn,
+}
+
+/// What has become of a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Ended {
+    InFlight,
+    Done,
+    /// A correct driver may refuse it.
+    Refused,
+    /// It failed, and the storage is to blame.
+    Failed,
+}
+
+/// A request, and when it was in flight.
+#[derive(Debug, Clone)]
+pub(crate) struct Record {
+    pub(crate) number: u32,
+    pub(crate) request: Request,
+    /// What it was to change; empty for one that changes no content.
+    pub(crate) changes: Extent,
+    pub(crate) issued: Time,
+    pub(crate) completed: Time,
+    pub(crate) ended: Ended,
+    /// Requests that were in flight with it.
+    pub(crate) met: Vec<u32>,
+}
+
+/// What failures of the storage have done to the handle.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Condition {
+    /// An operation of the storage has failed, and nothing has made up for it yet: requests may fail as poisoned.
+    pub(crate) is_faulted: bool,
+    /// The disk has refused a request because of an earlier failure.
+    pub(crate) is_poisoned: bool,
+    /// A request or a flush has failed since.
+    pub(crate) has_surfaced: bool,
+    /// Units touched from before the fault to the last flush.
+    pub(crate) touched: u64,
+}
+
+/// Whether two requests touch the same unit; one without a range touches all.
+pub(super) fn share_a_unit(first: &Request, second: &Request, unit_bytes: u64) -> bool {
+    let units = |request: &Request| {
+        request.range().map_or(0..u64::MAX, |(offset, length)| {
+            offset / unit_bytes..offset.saturating_add(length).div_ceil(unit_bytes)
+        })
+    };
+    let (first, second) = (units(first), units(second));
+    first.start < second.end && second.start < first.end
+}

@@ -1,0 +1,56 @@
+//! A fault while requests are in flight together.
+//!
+//! The scenario runs under its schedule, so the operations up to the fault are those of the run without faults. Two requests more
+//! begin after it; what is in flight then completes, the fault is cleared, and all that follows is judged one by one.
+
+use blk_sim::Fault;
+use blk_sim::scheduler::Tasks;
+
+use super::place::Place;
+use super::sweep::{AFTER_FAULT, Baseline, Setting, number_of};
+use crate::explain;
+use crate::follow_up::FollowUps;
+use crate::promise::Kept;
+use crate::run::{Lanes, Run};
+use crate::statistics::{Counter, Statistics};
+
+impl Setting<'_> {
+    /// As [`Setting::baseline`], in lanes.
+    pub(super) fn baseline_in_lanes(&self, place: &mut Place, tasks: &mut Tasks) -> Kept<Baseline> {
+        let mut run = self.run(None);
+        run.open()?;
+        let mut lanes = Lanes::new(tasks, self.lanes);
+        run.in_lanes(&mut lanes, self.turns).map_err(|violation| violation.note(listed(&run)))?;
+        place.stage = "at the end";
+        run.observe_all()?;
+        let stats = run.checker.stats();
+        let accepted = stats.get(Counter::Accepted);
+        Ok(Baseline { calls: run.host.take_calls(), moments: Vec::new(), accepted })
+    }
+
+    /// As [`Setting::with_fault`], in lanes.
+    pub(super) fn with_fault_in_lanes(
+        &self,
+        fault: Fault,
+        place: &mut Place,
+        tasks: &mut Tasks,
+        (follow_ups, stats): (&FollowUps, &mut Statistics),
+    ) -> Kept {
+        let mut run = self.run(Some(fault));
+        run.checker.end_after_failure(AFTER_FAULT as u32);
+        run.open()?;
+        let mut lanes = Lanes { first_number: Some(number_of(0)), ..Lanes::new(tasks, self.lanes) };
+        let begun = run.in_lanes(&mut lanes, self.turns);
+        let begun = begun.map_err(|violation| violation.note(listed(&run)))?;
+        let met = run.checker.stats().get(Counter::Met);
+        stats.add(Counter::FaultsInFlight, u64::from(met > 0));
+        let listed = listed(&run);
+        let judged = self.judge(run, begun, place, (follow_ups, stats));
+        judged.map_err(|violation| violation.note(listed))
+    }
+}
+
+/// The requests so far, as a note.
+fn listed(run: &Run<'_>) -> String {
+    explain::list(&run.checker.records()).trim().to_owned()
+}
