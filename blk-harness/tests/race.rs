@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::SyncGroup;
 use blk_core::sync::Mutex;
 use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, Result, Storage,
@@ -40,6 +41,7 @@ enum Race {
 #[derive(Debug)]
 struct Plain {
     storage: Arc<dyn Storage>,
+    syncs: SyncGroup,
     size: u64,
     race: Race,
     locks: [Mutex<()>; 2],
@@ -119,7 +121,7 @@ impl BlockDriver for Plain {
 
     fn flush(&self) -> Result<()> {
         self.settle_late()?;
-        self.storage.sync()
+        self.syncs.sync(&*self.storage)
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -156,8 +158,8 @@ impl Prepared for PlainImages {
         if storage.len()? < size {
             return Err(Error::corrupt("planted disk", 0, "too short"));
         }
-        let (locks, writing, late) = Default::default();
-        Ok(Disk::new(Plain { storage, size, race, locks, writing, late }, Access::ReadWrite))
+        let (syncs, locks, writing, late) = Default::default();
+        Ok(Disk::new(Plain { storage, syncs, size, race, locks, writing, late }, Access::ReadWrite))
     }
 
     fn reference(&self) -> Result<Disk> {
