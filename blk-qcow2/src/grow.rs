@@ -148,7 +148,13 @@ impl Metadata {
             return Err(error);
         }
         // Also with lazy refcounts: the header is about to refer to the new table.
-        self.flush_all()?;
+        if let Err(error) = self.flush_all() {
+            if self.poison.is_none() {
+                // The host is full, and nothing refers to the new table yet.
+                self.give_back(allocation)?;
+            }
+            return Err(error);
+        }
         self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         self.header.l1_table_offset = table_offset;
         self.header.l1_entries = entries as u32;
