@@ -90,7 +90,7 @@ impl FormatDriver {
     /// The same; it promises this.
     #[must_use]
     pub const fn promises(self, promises: Promises) -> Self {
-        Self { promises: promises, ..self }
+        Self { promises, ..self }
     }
 
     /// Writes a fresh image.

@@ -11,6 +11,7 @@ mod records;
 use crate::random::Random;
 
 use crate::generate::{Generator, Limits, random_config, turn};
+use crate::scenario::bounds::FAR_BYTES_MIN;
 use crate::scenario::bytes::{RECORD_BYTES, header_bytes};
 use crate::scenario::{Request, Scenario, Turn, Value};
 use crate::space::{Kind, Space};
@@ -55,6 +56,11 @@ pub fn mutate_within(
         return store(space, Scenario::decode(space, &data[..size]), &mut data[..max_size]);
     }
     let before = Scenario::decode(space, &data[..size]);
+    // What is kept because it is far would breed: most of the time would go to it.
+    if before.config.size_bytes > FAR_BYTES_MIN && rng.chance(3, 4) {
+        let mut made = Generator::new(space, u64::from(seed), limits.clone());
+        return store(space, made.next().expect("there is always another"), &mut data[..max_size]);
+    }
     let mut scenario = before.clone();
     // Some changes change nothing; a few tries make sure that something is.
     for _ in 0..4 {

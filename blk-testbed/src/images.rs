@@ -54,9 +54,9 @@ static UNPACKED: LazyLock<Vec<Image>> = LazyLock::new(|| {
     PACKED.iter().map(image).collect()
 });
 
-/// The image of that name.
-pub(crate) fn image(name: &str) -> Option<&'static Image> {
-    let at = IMAGES.iter().position(|image| image.name == name)?;
+/// The image of that name, for a disk of `size` bytes; none if it shows more than that.
+pub(crate) fn image(name: &str, size: u64) -> Option<&'static Image> {
+    let at = IMAGES.iter().position(|image| image.name == name && image.size_bytes <= size)?;
     Some(&UNPACKED[at])
 }
 

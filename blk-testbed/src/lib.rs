@@ -10,6 +10,8 @@ mod gauntlet;
 pub mod hostile;
 mod images;
 mod initial;
+mod kept;
+mod opinion;
 mod qcow2_space;
 mod qcow2_target;
 mod raw_target;

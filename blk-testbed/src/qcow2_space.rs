@@ -16,7 +16,7 @@ const PREALLOCATED_UNITS_MAX: u64 = 1 << 17;
 pub(crate) struct StartImage {
     pub(crate) name: &'static str,
     options: &'static [(&'static str, Value)],
-    size_bytes: u64,
+    pub(crate) size_bytes: u64,
 }
 
 /// The images, in the order of the words of `x-image`.
@@ -199,6 +199,14 @@ pub static QCOW2: Space = Space {
                 (1, Some(Value::name("preallocated"))),
             ],
         },
+        // What the host demands of offsets, lengths and buffers, as one does that is opened past its page cache; it refuses all else. It is
+        // the target's too.
+        Knob {
+            name: "x-alignment",
+            kind: Kind::PowerOfTwo { min: 1, max: 4096 },
+            usual: Some(Number(1)),
+            drawn: &[(30, None), (1, Some(Number(512))), (1, Some(Number(4096)))],
+        },
     ],
     ignored: &[],
     unit: Some("cluster_size"),
@@ -283,13 +291,22 @@ fn tune(config: &mut Config, rng: &mut Random) {
         return;
     }
     if config.size_bytes > FAR_BYTES_MIN && rng.chance(3, 4) {
-        let cluster = rng.one_of(&[64 << 10, 64 << 10, 1 << 20, 2 << 20]);
+        let cluster =
+            rng.one_of(&[64 << 10, 64 << 10, 64 << 10, 64 << 10, 64 << 10, 64 << 10, 1 << 20, 2 << 20]);
         config.options.set("cluster_size", Some(Number(cluster)).filter(|_| cluster != CLUSTER_BYTES));
-        let preallocation = Some(Value::name("metadata")).filter(|_| rng.chance(1, 2));
+        let preallocation = Some(Value::name("metadata")).filter(|_| rng.chance(1, 4));
         config.options.set("preallocation", preallocation);
     }
     let has_many = cluster_bytes(&config.options) == 512 && config.size_bytes / 512 >= MANY_UNITS;
     if has_many && config.options.get("refcount_bits").is_none() && rng.chance(7, 8) {
         config.options.set("refcount_bits", Some(Value::Number(64)));
+    }
+    if has_many && config.backing == Backing::None && rng.chance(1, 3) {
+        // As many clusters as blocks count that just need a second cluster of the refcount table.
+        let size = (3950 + rng.below(570)) * 512;
+        if config.options.number("refcount_bits") == Some(64) && size <= config.size_bytes {
+            config.size_bytes = size;
+            config.options.set("preallocation", Some(Value::name("metadata")));
+        }
     }
 }

@@ -2,16 +2,19 @@
 
 use std::sync::Arc;
 
+use blk_core::storage::{StorageLimits, StrictStorage};
 use blk_core::{
     Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
     Preallocation, Result, Storage,
 };
 use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
+use blk_harness::target::{Bench, ImageBench, ImageTarget, Kept, Prepared, Promises, Subject, Target};
 
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
+use crate::kept;
+use crate::opinion;
 use crate::qcow2_space::QCOW2;
 
 /// A qcow2 image in memory under test, a raw disk in memory as the reference.
@@ -97,10 +100,11 @@ impl Qcow2Images {
     }
 }
 
-/// The image that disks of this configuration start from, if others have made it.
+/// The image that disks of this configuration start from, if others have made it. A disk that is smaller than the image's, as mutation
+/// makes it, starts from a new image.
 fn start_image(config: &Config) -> Option<&'static Image> {
     match config.options.get("x-image") {
-        Some(Value::Name(name)) => images::image(name),
+        Some(Value::Name(name)) => images::image(name, config.size_bytes),
         _ => None,
     }
 }
@@ -114,6 +118,13 @@ fn growth(config: &Config) -> Preallocation {
     ];
     let of_name = |(name, _): &&(&str, _)| config.options.is("x-growth", name);
     known.iter().find(of_name).map_or(Preallocation::Off, |(_, preallocation)| *preallocation)
+}
+
+/// The storage as a host that refuses what is unaligned, where the configuration asks for one.
+fn demanding(config: &Config, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
+    let alignment = config.options.number("x-alignment").unwrap_or(1);
+    let limits = StorageLimits { alignment, memory_alignment: alignment };
+    if limits.is_free() { storage } else { Arc::new(StrictStorage::new(storage, limits)) }
 }
 
 /// A resize that adds more than this adds it without allocating it, bytes.
@@ -175,6 +186,7 @@ impl Prepared for Qcow2Images {
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         let options = self.open_options.clone();
+        let storage = demanding(&self.config, storage);
         let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, &self.resolver)?;
         Ok(match growth(&self.config) {
             Preallocation::Off => disk,
@@ -187,6 +199,16 @@ impl Prepared for Qcow2Images {
             return initial::raw_over(image.content(self.config.size_bytes)?);
         }
         initial::reference_over(self.config.size_bytes, self.below.as_deref())
+    }
+
+    /// An image that we have made has nothing of others.
+    fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
+        if start_image(&self.config).is_some() { kept::kept(storage) } else { Ok(Vec::new()) }
+    }
+
+    /// `qemu-img check` finds nothing, and `qemu-img compare` no difference.
+    fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
+        opinion::of_qemu(storage, reference, self.below.as_deref())
     }
 }
 

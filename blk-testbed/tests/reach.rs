@@ -51,7 +51,7 @@ fn most_requests_are_legal() {
 #[test]
 fn far_disks_come_and_are_written_far_out() {
     let (mut far, mut beyond, mut long) = (0, 0, 0);
-    for scenario in Generator::new(&QCOW2, 2, Limits::sequential()).take(1000) {
+    for scenario in Generator::new(&QCOW2, 2, Limits::sequential()).take(6000) {
         far += u32::from(scenario.config.size_bytes > FAR_BYTES_MIN);
         let ranges = || scenario.requests.iter().filter_map(Request::range);
         beyond += u32::from(ranges().any(|(offset, length)| length > 0 && offset >= 1 << 32));
@@ -83,7 +83,9 @@ fn templates_are_legal_and_do_what_they_are_there_for() {
                 Template::ZeroOverBacking => {
                     count(|r| matches!(r, Request::Reopen { .. })) == 1 && reads == 2
                 }
-                Template::LongWrite => writes >= 1 && reads == 1,
+                Template::LongWrite | Template::OverEdge => writes >= 1 && reads == 1,
+                Template::TableReuse => writes >= 2 && reads >= 1,
+                Template::FarZeroes => writes == 1 && reads == 1,
             };
             assert!(expected, "{which:?} {seed}: {requests:?}");
             let scenario = Scenario { config, requests, ..Scenario::default() };
@@ -105,13 +107,20 @@ fn every_image_of_others_and_every_growth_is_started_from() {
     assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
 }
 
+fn has_qemu() -> bool {
+    if std::process::Command::new("qemu-io").arg("--version").output().is_ok() {
+        return true;
+    }
+    let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
+    assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
+    eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+    false
+}
+
 /// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own driver takes it.
 #[test]
 fn scripts_of_images_and_growth_run_on_qemu() {
-    if std::process::Command::new("qemu-io").arg("--version").output().is_err() {
-        let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
-        assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
-        eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+    if !has_qemu() {
         return;
     }
     let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images");
@@ -133,5 +142,24 @@ fn scripts_of_images_and_growth_run_on_qemu() {
         let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success() && !said.contains("verification failed"), "{script}\n{said}");
         assert!(script.contains("read -P"), "{script}");
+    }
+}
+
+/// What the driver writes is right for QEMU's tools too: a share of all scenarios, those over images of others and over backing files
+/// among them, is judged by them.
+#[test]
+fn what_is_written_is_right_for_qemu_too() {
+    if !has_qemu() {
+        return;
+    }
+    let options = RunOptions { asks_others: true, ..RunOptions::default() };
+    let mut engine = Engine::new(options);
+    let scenarios = Generator::new(&QCOW2, 5, Limits::default());
+    for scenario in scenarios.take(150) {
+        match engine.run(&Qcow2Target, &scenario) {
+            Outcome::Clean => {}
+            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report),
+            Outcome::Refused(why) => panic!("{why}\n{scenario}"),
+        }
     }
 }

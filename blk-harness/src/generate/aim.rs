@@ -131,6 +131,17 @@ impl Aim {
         self.data_bytes_max
     }
 
+    /// Whether zeroes over more than 4 GiB are possible, and cheap.
+    pub(crate) fn can_zero_far(&self) -> bool {
+        let length = (1 << 32) + 4 * self.cluster;
+        self.starts_far && self.size > length && length <= FAR_UNITS_MAX.saturating_mul(self.cluster)
+    }
+
+    /// Whether the driver stores compressed units.
+    pub(crate) fn compresses(&self) -> bool {
+        self.geometry.compressed_unit_bytes.is_some()
+    }
+
     /// How many tables the disk needs.
     pub(crate) fn tables(&self) -> u64 {
         self.size.div_ceil(self.reach).max(1)

@@ -31,7 +31,8 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     // Sizes go around the geometry of what is legal.
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
-    let is_far = limits.far && rng.chance(1, 16);
+    // One takes as long as twenty others.
+    let is_far = limits.far && rng.chance(1, 64);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
     if config.backing != Backing::None {

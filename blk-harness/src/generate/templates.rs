@@ -21,12 +21,26 @@ pub enum Template {
     ZeroOverBacking,
     /// Copies parts of units around a long write that ends and begins inside of them.
     LongWrite,
+    /// Writes to where one table begins, and then over its edge from the table before, which may not be there yet.
+    OverEdge,
+    /// Writes, gives back, flushes, and writes to where other tables are needed: they may lie where data was.
+    TableReuse,
+    /// Zeroes more than 4 GiB, on disks that are so large; what was written far inside goes.
+    FarZeroes,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::FillUp, Self::LateHole, Self::ManyTables, Self::ZeroOverBacking, Self::LongWrite];
+    pub const ALL: [Self; 8] = [
+        Self::FillUp,
+        Self::LateHole,
+        Self::ManyTables,
+        Self::ZeroOverBacking,
+        Self::LongWrite,
+        Self::OverEdge,
+        Self::TableReuse,
+        Self::FarZeroes,
+    ];
 }
 
 /// Requests that fill a disk at most.
@@ -51,7 +65,11 @@ pub fn template(
 
 /// Adds the requests of one template.
 pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
-    let template = rng.one_of(&Template::ALL);
+    let template = match rng.one_of(&Template::ALL) {
+        // Elsewhere it is nothing.
+        Template::FarZeroes if !aim.can_zero_far() => Template::LongWrite,
+        other => other,
+    };
     push_one(rng, aim, template, requests);
 }
 
@@ -63,6 +81,9 @@ fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut 
         Template::ManyTables => many_tables(rng, aim, requests),
         Template::ZeroOverBacking => zero_over_backing(rng, aim, requests),
         Template::LongWrite => long_write(rng, aim, requests),
+        Template::OverEdge => over_edge(rng, aim, requests),
+        Template::TableReuse => table_reuse(rng, aim, requests),
+        Template::FarZeroes => far_zeroes(rng, aim, requests),
     }
     requests[first..].iter().for_each(|request| aim.note(request));
 }
@@ -138,17 +159,81 @@ fn zero_over_backing(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request
     requests.push(read((offset, length)));
 }
 
+/// A write of more than this is not joined with what is copied around it.
+const LONG_BYTES: u64 = 256 << 10;
+
 fn long_write(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let (at, unit) = (aim.hot_range(rng).0, aim.unit());
-    let whole = aim.inside((at, unit * (2 + rng.below(3))));
-    let is_seen_before = rng.chance(1, 2);
-    if is_seen_before {
-        requests.push(write(rng, whole));
-        requests.push(Request::Discard { offset: at, length: whole.1 });
-        requests.push(Request::Flush);
+    let at = if aim.size() - at > LONG_BYTES + 2 * unit { at } else { at % unit };
+    let long = if rng.chance(1, 2) { LONG_BYTES / unit } else { 0 };
+    let whole = aim.inside((at, unit * (long + 2 + rng.below(3))));
+    match rng.below(4) {
+        0 => {
+            requests.push(write(rng, whole));
+            requests.push(Request::Discard { offset: whole.0, length: whole.1 });
+            requests.push(Request::Flush);
+        }
+        // What is copied in front comes from another kind of unit than what is copied behind.
+        1 | 2 if aim.compresses() => {
+            let (offset, length) = aim.inside((whole.0, unit));
+            let fill = Fill::Byte(1 + rng.below(255) as u8);
+            requests.push(Request::WriteCompressed { offset, length, fill });
+            let last = aim.inside((whole.0 + whole.1.saturating_sub(1) / unit * unit, unit));
+            requests.push(zeroes(rng, last));
+        }
+        _ => {}
     }
     let head = 512.min(unit / 2) * (1 + rng.below(2));
     let middle = whole.1.saturating_sub(head + 1 + rng.below(unit));
     requests.push(write(rng, aim.inside((whole.0 + head, middle.max(1)))));
     requests.push(read(whole));
+}
+
+fn zeroes(rng: &mut Random, (offset, length): (u64, u64)) -> Request {
+    Request::WriteZeroes { offset, length, unmap: rng.chance(1, 2), no_fallback: false, fua: false }
+}
+
+fn over_edge(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let (unit, reach) = (aim.unit(), aim.reach());
+    let edge = if aim.tables() > 1 { (1 + rng.below(aim.tables() - 1)) * reach } else { unit };
+    let behind = aim.inside((edge, unit * (1 + rng.below(2))));
+    requests.push(write(rng, behind));
+    push_pause(rng, requests);
+    let before = unit * (1 + rng.below(3));
+    let over = aim.inside((edge.saturating_sub(before), before + unit));
+    match rng.below(4) {
+        0 => requests.push(write(rng, over)),
+        1 => requests.push(zeroes(rng, over)),
+        2 => requests.push(Request::Status { offset: over.0, length: over.1 }),
+        _ => {}
+    }
+    requests.push(read(over));
+}
+
+fn table_reuse(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let (offset, length) = aim.hot_range(rng);
+    requests.push(write(rng, (offset, length)));
+    if rng.chance(1, 2) {
+        requests.push(Request::Flush);
+    }
+    requests.push(Request::WriteZeroes { offset, length, unmap: true, no_fallback: false, fua: false });
+    requests.push(Request::Flush);
+    let first = rng.below(aim.tables());
+    let nth = |number: u64| aim.inside(((first + number) % aim.tables() * aim.reach(), aim.unit()));
+    for number in 0..aim.tables().min(3) {
+        requests.push(write(rng, nth(number)));
+    }
+    for number in 0..aim.tables().min(3) {
+        requests.push(read(aim.inside((nth(number).0, 2 * aim.unit()))));
+    }
+}
+
+fn far_zeroes(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let unit = aim.unit();
+    let start = rng.below(4) * unit;
+    let inside = aim.inside((start + (1 << 30) + rng.below(8) * unit, unit));
+    requests.push(write(rng, inside));
+    let length = ((1 << 32) + rng.below(4) * unit).min(aim.size().saturating_sub(start));
+    requests.push(zeroes(rng, (start, length)));
+    requests.push(read(inside));
 }

@@ -37,7 +37,7 @@ impl Run<'_> {
             return Ok(());
         };
         let writes = self.places.iter().filter(|place| place.kind().changes_content());
-        let mut offsets: Vec<u64> = writes.filter_map(|write| write.range()).map(|range| range.0).collect();
+        let mut offsets: Vec<u64> = writes.filter_map(Request::range).map(|range| range.0).collect();
         offsets.truncate(PLACES_MAX);
         offsets.push(0);
         for offset in offsets {

@@ -1,0 +1,193 @@
+//! What others keep in a qcow2 image: snapshots, feature bits and header extensions that nobody knows. It is read from the bytes as the
+//! specification has them, without the driver: what both took for right would not be noticed.
+
+use blk_core::{Error, Result, Storage};
+use blk_harness::random::hash;
+use blk_harness::target::Kept;
+
+/// Entries of a snapshot's L1 table that are walked; the images here have a few.
+const L1_ENTRIES_MAX: u32 = 1 << 16;
+const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
+const COMPRESSED: u64 = 1 << 62;
+const ZERO: u64 = 1;
+/// The bit of the compatible features that our driver knows: lazy refcounts, which it sets and clears.
+const COMPATIBLE_KNOWN: u64 = 1;
+/// Header extensions that our driver knows, and may write anew: the end, the backing format, names of features, bitmaps, the data file.
+const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, 0x2385_2875, 0x4441_5441];
+
+/// Reads numbers from an image.
+struct Image<'a> {
+    storage: &'a dyn Storage,
+    version: u32,
+    cluster_bits: u32,
+}
+
+/// What others keep in the image.
+pub(crate) fn kept(storage: &dyn Storage) -> Result<Vec<Kept>> {
+    let mut image = Image { storage, version: 0, cluster_bits: 0 };
+    (image.version, image.cluster_bits) = (image.number32(4)?, image.number32(20)?);
+    if !(9..=21).contains(&image.cluster_bits) {
+        return Err(Error::malformed("qcow2 header", 20, "the cluster size is none"));
+    }
+    let mut kept = image.snapshots()?;
+    if image.version >= 3 {
+        let compatible = image.number64(80)? & !COMPATIBLE_KNOWN;
+        kept.push(always("compatible feature bits that nobody knows", compatible));
+        let autoclear = image.number64(88)?;
+        let name = "the autoclear feature bits".to_owned();
+        kept.push(Kept { name, digest: autoclear, goes_with_change: true });
+        kept.extend(image.extensions()?);
+    }
+    Ok(kept)
+}
+
+fn always(name: impl Into<String>, digest: u64) -> Kept {
+    Kept { name: name.into(), digest, goes_with_change: false }
+}
+
+/// Joins a value to a digest.
+fn joined(digest: u64, value: u64) -> u64 {
+    let mut bytes = [0; 16];
+    bytes[..8].copy_from_slice(&digest.to_le_bytes());
+    bytes[8..].copy_from_slice(&value.to_le_bytes());
+    hash(&bytes)
+}
+
+impl Image<'_> {
+    fn bytes<const N: usize>(&self, at: u64) -> Result<[u8; N]> {
+        let mut bytes = [0; N];
+        self.storage.read_at(at, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    fn number32(&self, at: u64) -> Result<u32> {
+        self.bytes(at).map(u32::from_be_bytes)
+    }
+
+    fn number64(&self, at: u64) -> Result<u64> {
+        self.bytes(at).map(u64::from_be_bytes)
+    }
+
+    fn hashed(&self, at: u64, length: u64) -> Result<u64> {
+        let mut bytes = vec![0; length as usize];
+        self.storage.read_at(at, &mut bytes)?;
+        Ok(hash(&bytes))
+    }
+
+    fn cluster_bytes(&self) -> u64 {
+        1 << self.cluster_bits
+    }
+
+    /// The content of each snapshot.
+    fn snapshots(&self) -> Result<Vec<Kept>> {
+        let (count, mut at) = (self.number32(60)?, self.number64(64)?);
+        let mut kept = vec![always("the number of snapshots", u64::from(count))];
+        for number in 0..count {
+            let (table, entries) = (self.number64(at)?, self.number32(at + 8)?);
+            let (id, name) = (self.bytes::<2>(at + 12)?, self.bytes::<2>(at + 14)?);
+            let lengths = [id, name].map(|length| u64::from(u16::from_be_bytes(length)));
+            let extra = u64::from(self.number32(at + 36)?);
+            kept.push(always(format!("the content of snapshot {number}"), self.content(table, entries)?));
+            at = (at + 40 + extra + lengths[0] + lengths[1]).next_multiple_of(8);
+        }
+        Ok(kept)
+    }
+
+    /// A digest of all that an L1 table shows.
+    fn content(&self, table: u64, entries: u32) -> Result<u64> {
+        if entries > L1_ENTRIES_MAX {
+            return Err(Error::malformed("snapshot table", table, "an L1 table is too long"));
+        }
+        let mut digest = 1;
+        for index in 0..u64::from(entries) {
+            let l2 = self.number64(table + index * 8)? & OFFSET_MASK;
+            if l2 == 0 {
+                continue;
+            }
+            for slot in 0..self.cluster_bytes() / 8 {
+                let found = self.cluster(self.number64(l2 + slot * 8)?)?;
+                if found != 0 {
+                    digest = joined(joined(digest, index << 32 | slot), found);
+                }
+            }
+        }
+        Ok(digest)
+    }
+
+    /// A digest of what an entry of an L2 table shows; 0 where it shows nothing.
+    fn cluster(&self, entry: u64) -> Result<u64> {
+        if entry & COMPRESSED != 0 {
+            let bits = 62 - (self.cluster_bits - 8);
+            let (start, sectors) = (entry & ((1 << bits) - 1), ((entry & !(3 << 62)) >> bits) + 1);
+            // It ends somewhere in its last sector, behind which another may begin.
+            let length = (sectors * 512 - start % 512).saturating_sub(512);
+            return Ok(joined(COMPRESSED, self.hashed(start, length)?));
+        }
+        if self.version >= 3 && entry & ZERO != 0 {
+            return Ok(ZERO);
+        }
+        match entry & OFFSET_MASK {
+            0 => Ok(0),
+            host => self.hashed(host, self.cluster_bytes()),
+        }
+    }
+
+    /// Header extensions that our driver does not know.
+    fn extensions(&self) -> Result<Vec<Kept>> {
+        let mut kept = Vec::new();
+        let mut at = u64::from(self.number32(100)?);
+        loop {
+            let (kind, length) = (self.number32(at)?, u64::from(self.number32(at + 4)?));
+            if kind == 0 || at + 8 + length > self.cluster_bytes() {
+                return Ok(kept);
+            }
+            if !EXTENSIONS_KNOWN.contains(&kind) {
+                let digest = self.hashed(at + 8, length)?;
+                kept.push(always(format!("header extension {kind:#x}"), digest));
+            }
+            at = (at + 8 + length).next_multiple_of(8);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::images;
+    use blk_core::MemoryStorage;
+
+    /// The names of what differs from the image as it was.
+    fn changed(image: &MemoryStorage, at: u64) -> Vec<String> {
+        let before = kept(image).unwrap();
+        let mut byte = [0];
+        image.read_at(at, &mut byte).unwrap();
+        image.write_at(at, &[byte[0] ^ 0x40]).unwrap();
+        let after = kept(image).unwrap();
+        let differs = |(old, new): &(Kept, Kept)| old != new;
+        before.into_iter().zip(after).filter(differs).map(|(old, _)| old.name).collect()
+    }
+
+    #[test]
+    fn what_a_snapshot_shows_is_read_and_a_change_of_it_is_seen() {
+        let image = images::image("snapshots", 1 << 20).unwrap().duplicate();
+        let names: Vec<String> = kept(&image).unwrap().into_iter().map(|kept| kept.name).collect();
+        assert!(names.contains(&"the content of snapshot 1".to_owned()), "{names:?}");
+        // Where the first snapshot's data lies is found by its bytes: 40 KiB of 0x11.
+        let mut bytes = vec![0; image.len().unwrap() as usize];
+        image.read_at(0, &mut bytes).unwrap();
+        let at = bytes.windows(4096).position(|window| window.iter().all(|byte| *byte == 0x11)).unwrap();
+        let seen = changed(&image, at as u64);
+        assert!(seen.contains(&"the content of snapshot 0".to_owned()), "{seen:?}");
+        assert_eq!(changed(&image, 95), ["the autoclear feature bits"]);
+    }
+
+    #[test]
+    fn bits_and_extensions_that_nobody_knows_are_read() {
+        let image = images::image("features", 1 << 20).unwrap().duplicate();
+        let kept = kept(&image).unwrap();
+        let of = |name: &str| kept.iter().find(|kept| kept.name == name).map(|kept| kept.digest);
+        assert_eq!(of("compatible feature bits that nobody knows"), Some(1 << 3));
+        assert_eq!(of("the autoclear feature bits"), Some(1 << 9));
+        assert!(of("header extension 0x2b4c0de5").is_some(), "{kept:?}");
+    }
+}

@@ -1,0 +1,133 @@
+//! What QEMU's tools say of an image, where they are installed: the driver under test, its check and its repair share their code for the
+//! bytes on disk, and so their errors.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::path::Path;
+use std::process::Command;
+
+use blk_core::{Disk, Error, Extent, Result, Storage};
+
+/// Larger disks, and longer images, are not written to files.
+const BYTES_MAX: u64 = 256 << 20;
+/// QEMU counts sectors.
+const SECTOR_BYTES: u64 = 512;
+const PIECE_BYTES: u64 = 1 << 20;
+
+/// Has `qemu-img` check the image, and compare it with `reference`. Where it is not installed, nothing is wrong.
+pub(crate) fn of_qemu(
+    storage: &dyn Storage,
+    reference: &Disk,
+    below: Option<&Disk>,
+) -> std::result::Result<(), String> {
+    let folder = match written(storage, reference, below) {
+        Ok(Some(folder)) => folder,
+        Ok(None) => return Ok(()),
+        Err(error) => return Err(format!("the files for qemu-img cannot be written: {error}")),
+    };
+    let backing = below.map_or("null".to_owned(), |_| node("raw", &folder.path().join("below.raw"), ""));
+    let image = node("qcow2", &folder.path().join("test.qcow2"), &format!(r#","backing":{backing}"#));
+    judge("check", &["check", &format!("json:{image}")])?;
+    if !reference.size().is_multiple_of(SECTOR_BYTES) {
+        return Ok(());
+    }
+    let expected = node("raw", &folder.path().join("reference.raw"), "");
+    judge("compare", &["compare", &format!("json:{expected}"), &format!("json:{image}")])
+}
+
+fn node(driver: &str, path: &Path, more: &str) -> String {
+    let file = format!(r#"{{"driver":"file","filename":"{}"}}"#, path.display());
+    format!(r#"{{"driver":"{driver}","file":{file}{more}}}"#)
+}
+
+/// Runs `qemu-img`; an error is what it says.
+fn judge(what: &str, arguments: &[&str]) -> std::result::Result<(), String> {
+    let output = match Command::new("qemu-img").args(arguments).output() {
+        Ok(output) => output,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(format!("qemu-img cannot be run: {error}")),
+    };
+    if output.status.success() {
+        return Ok(());
+    }
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    Err(format!("qemu-img {what} is not content\n{said}"))
+}
+
+/// The files, in a folder of their own; `None` if they would be too large.
+fn written(
+    storage: &dyn Storage,
+    reference: &Disk,
+    below: Option<&Disk>,
+) -> Result<Option<tempfile::TempDir>> {
+    if storage.len()?.max(reference.size()) > BYTES_MAX {
+        return Ok(None);
+    }
+    let failed = |error| Error::io("write the files for qemu-img", 0, error);
+    let folder = tempfile::tempdir().map_err(failed)?;
+    let create = |name: &str, length: u64| -> Result<File> {
+        let file = File::create(folder.path().join(name)).map_err(failed)?;
+        file.set_len(length).map_err(failed)?;
+        Ok(file)
+    };
+    let image = create("test.qcow2", storage.len()?)?;
+    let mut at = 0;
+    while let Some(run) = storage.run_at(at)? {
+        if run.data {
+            copy(Extent::new(at, run.length), &image, |at, buf| storage.read_at(at, buf))?;
+        }
+        at += run.length;
+    }
+    for (name, disk) in [("reference.raw", Some(reference)), ("below.raw", below)] {
+        if let Some(disk) = disk {
+            let file = create(name, disk.size())?;
+            copy(Extent::new(0, disk.size()), &file, |at, buf| disk.read(at, buf))?;
+        }
+    }
+    Ok(Some(folder))
+}
+
+fn copy(extent: Extent, file: &File, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {
+    let mut buf = vec![0; extent.length.min(PIECE_BYTES) as usize];
+    let mut at = extent.offset;
+    while at < extent.end() {
+        let part = &mut buf[..(extent.end() - at).min(PIECE_BYTES) as usize];
+        read(at, part)?;
+        if part.iter().any(|byte| *byte != 0) {
+            file.write_all_at(part, at).map_err(|error| Error::io("write a file for qemu-img", at, error))?;
+        }
+        at += part.len() as u64;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{images, initial};
+    use blk_core::MemoryStorage;
+
+    #[test]
+    fn qemu_sees_other_bytes_and_wrong_metadata() {
+        if Command::new("qemu-img").arg("--version").output().is_err() {
+            let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
+            assert!(!is_required, "qemu-img is required here and missing: install qemu-utils");
+            eprintln!("SKIPPED: qemu-img is missing (Debian package qemu-utils)");
+            return;
+        }
+        let start = images::image("wide", 1 << 20).unwrap();
+        let reference = |content: MemoryStorage| initial::raw_over(content).unwrap();
+        let content = || start.content(256 << 10).unwrap();
+        assert_eq!(of_qemu(&start.duplicate(), &reference(content()), None), Ok(()));
+        let other = content();
+        other.write_at(1000, &[9]).unwrap();
+        let said = of_qemu(&start.duplicate(), &reference(other), None).unwrap_err();
+        assert!(said.starts_with("qemu-img compare is not content"), "{said}");
+        let torn = start.duplicate();
+        // The offset of the refcount table, in the header.
+        torn.write_at(48, &[0; 8]).unwrap();
+        let said = of_qemu(&torn, &reference(content()), None).unwrap_err();
+        assert!(said.starts_with("qemu-img check is not content"), "{said}");
+    }
+}
