@@ -13,6 +13,7 @@ use blk_core::Error;
 use blk_sim::scheduler::Tasks;
 use blk_sim::{Host, Settings};
 
+use crate::driver::Driver;
 use crate::explain::{Scene, finding};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
@@ -24,7 +25,6 @@ use crate::run::{Lanes, Run, guarded};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario};
 use crate::statistics::{Counter, Statistics};
-use crate::target::ImageTarget;
 use crate::{Outcome, explain};
 pub(crate) use explore::{Explorer, History, Place};
 
@@ -128,7 +128,7 @@ impl CrashEngine {
     }
 
     /// Runs one scenario on a fresh image, and crashes it at every operation. A panic of the driver is a finding.
-    pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
+    pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let prepared = Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max);

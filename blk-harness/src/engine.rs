@@ -14,6 +14,7 @@ use std::sync::Arc;
 use blk_core::{ErrorKind, Extent, RepairMode};
 
 use crate::Outcome;
+use crate::driver::{Bench, Driver, Kept, Promises, legal_config};
 use crate::execute::Executor;
 use crate::inspect;
 use crate::journal::Journal;
@@ -23,7 +24,6 @@ use crate::report::Finding;
 use crate::scenario::Scenario;
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
-use crate::target::{Bench, Kept, Promises, Target, legal_config};
 use crate::verify::{Policy, Verify};
 
 pub use cluster_kind::ClusterKind;
@@ -110,7 +110,7 @@ impl Engine {
     }
 
     /// Runs one scenario on fresh disks of `target`. A panic of the driver is a finding.
-    pub fn run(&mut self, target: &dyn Target, scenario: &Scenario) -> Outcome {
+    pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let journal = Arc::new(Journal::new());
         match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal))) {
@@ -119,7 +119,7 @@ impl Engine {
         }
     }
 
-    fn run_unguarded(&mut self, target: &dyn Target, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {
+    fn run_unguarded(&mut self, target: &dyn Driver, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {
         let config = match legal_config(target, &scenario.config) {
             Ok(config) => config,
             Err(why) => return Outcome::Refused(why),
@@ -127,7 +127,7 @@ impl Engine {
         if config.size_bytes.max(config.backing_bytes) > self.options.size_bytes_max {
             return Outcome::Refused(format!("a disk of {} bytes is too large here", config.size_bytes));
         }
-        let bench = match target.build(&config) {
+        let bench = match target.bench(&config) {
             Ok(bench) => bench,
             // A driver that does not understand what it has just written is no refusal.
             Err(error) if matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Malformed) => {

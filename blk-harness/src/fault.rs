@@ -21,6 +21,7 @@ use blk_sim::random::hash;
 use blk_sim::scheduler::Tasks;
 
 use crate::Outcome;
+use crate::driver::Driver;
 use crate::explain::{Scene, finding};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
@@ -31,7 +32,6 @@ use crate::run::guarded;
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario, Turn};
 use crate::statistics::{Counter, Statistics, Tally};
-use crate::target::ImageTarget;
 use place::Place;
 use sweep::{Baseline, Setting};
 
@@ -78,7 +78,7 @@ impl FaultEngine {
     }
 
     /// Runs a scenario on a fresh image without faults, then with each. A panic of the driver is a finding.
-    pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
+    pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let images = match Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max)

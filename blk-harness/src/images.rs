@@ -5,10 +5,10 @@ use std::sync::Arc;
 use blk_core::{Disk, ErrorKind, Extent, MemoryStorage, Result, Storage};
 
 use crate::Outcome;
+use crate::driver::{Driver, ImageMaker, Promises, legal_config};
 use crate::oracle::content::failed;
 use crate::scenario::Config;
 use crate::space::{Geometry, Space};
-use crate::target::{ImageTarget, Prepared, Promises, legal_config};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -20,7 +20,7 @@ pub(crate) struct Images {
     pub(crate) config: Config,
     pub(crate) geometry: Geometry,
     pub(crate) promises: Promises,
-    pub(crate) prepared: Box<dyn Prepared>,
+    pub(crate) prepared: Box<dyn ImageMaker>,
     pub(crate) fresh: MemoryStorage,
     /// What it shows.
     pub(crate) initial: Arc<MemoryStorage>,
@@ -32,7 +32,7 @@ impl Images {
     /// configuration; they come from the same target: an engine is used with one.
     pub(crate) fn for_scenario(
         before: Option<Self>,
-        target: &dyn ImageTarget,
+        target: &dyn Driver,
         config: &Config,
         size_bytes_max: u64,
     ) -> std::result::Result<Self, Outcome> {
@@ -52,10 +52,10 @@ impl Images {
         })
     }
 
-    fn new(target: &dyn ImageTarget, config: Config) -> Result<Self> {
+    fn new(target: &dyn Driver, config: Config) -> Result<Self> {
         let (space, geometry) = (target.space(), target.space().geometry(&config));
         let promises = target.promises(&config);
-        let prepared = target.prepare(&config)?;
+        let prepared = target.images(&config)?;
         let fresh = prepared.fresh()?;
         let reference = prepared.reference()?;
         let (initial, size) = (Arc::new(content_of(&reference)?), reference.size());

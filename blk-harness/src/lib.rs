@@ -20,14 +20,13 @@
 
 mod checker;
 pub mod crash;
-mod driver_promises;
+pub mod driver;
 pub mod engine;
 mod execute;
 pub mod exhaust;
 mod explain;
 pub mod fault;
 mod follow_up;
-mod format_driver;
 pub mod fuzzing;
 pub mod generate;
 mod images;
@@ -54,15 +53,14 @@ pub mod statistics;
 mod status;
 mod suite;
 pub mod tap;
-pub mod target;
 pub mod testing;
 pub mod tests;
 pub mod watch;
 
 pub use blk_sim::{progress, random};
 pub use blk_verify::{Finding, RequestKind, Signature, journal, report, stamp, verify};
+pub use driver::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
 pub use engine::{Engine, RunOptions};
-pub use format_driver::{CreateFunction, FormatDriver, OpenFunction};
 pub use memory::MemoryDisk;
 pub use outcome::Outcome;
 pub use runner::{Purpose, Runner};
@@ -82,7 +80,7 @@ macro_rules! suites {
     };
     (@one $driver:expr, $name:literal, $engine:literal, $index:literal, $start:ident) => {
         $crate::Suite::new(concat!($name, $engine), |purpose| $crate::runner::$start(&$driver, purpose))
-            .of_space(|| $crate::target::Subject::space(&$driver))
+            .of_space(|| $crate::driver::Driver::space(&$driver))
             .with_expression(concat!(module_path!(), "::SUITES[", $index, "]"))
     };
 }

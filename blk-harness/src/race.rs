@@ -22,6 +22,7 @@ use blk_sim::scheduler::Tasks;
 use blk_sim::{Host, Settings};
 
 use crate::crash::{CrashOptions, Explorer, History, Place, live, memory};
+use crate::driver::Driver;
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
@@ -31,7 +32,6 @@ use crate::run::{Lanes, Run, guarded};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario};
 use crate::statistics::{Counter, Statistics};
-use crate::target::ImageTarget;
 use crate::{Outcome, explain};
 
 pub use stress::{StressOptions, stress, stress_scenario, stress_with};
@@ -80,7 +80,7 @@ impl RaceEngine {
     }
 
     /// Runs one scenario on a fresh image, under its schedule. A panic of the driver is a finding, and so is standing still.
-    pub fn run(&mut self, target: &dyn ImageTarget, scenario: &Scenario) -> Outcome {
+    pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let images = match Images::for_scenario(before, target, &scenario.config, SIZE_BYTES_MAX) {

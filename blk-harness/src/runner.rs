@@ -3,11 +3,11 @@
 use std::fmt;
 
 use crate::crash::{CrashEngine, CrashOptions};
+use crate::driver::Driver;
 use crate::fault::{FaultEngine, FaultOptions};
 use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
 use crate::statistics::{Counter, Statistics};
-use crate::target::{ImageTarget, Target};
 use crate::{Engine, Outcome, RunOptions};
 use blk_sim::random::hash;
 use serde_json::Value;
@@ -72,7 +72,7 @@ const FUZZED_BYTES_MAX: u64 = 1 << 46;
 /// Requests, each compared with a reference.
 #[derive(Debug)]
 struct Requests {
-    target: &'static dyn Target,
+    target: &'static dyn Driver,
     purpose: Purpose,
     plain: Engine,
     watching: Engine,
@@ -83,7 +83,7 @@ struct Requests {
 }
 
 /// Runs scenarios and compares each answer with the reference.
-pub fn requests(target: &'static dyn Target, purpose: Purpose) -> Box<dyn Runner> {
+pub fn requests(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let usual = RunOptions::default();
     let size_bytes_max = if purpose == Purpose::Fuzz { FUZZED_BYTES_MAX } else { usual.size_bytes_max };
     let plain = RunOptions { track_kinds: false, probes_reuse: false, size_bytes_max, ..usual };
@@ -146,12 +146,12 @@ impl Runner for Requests {
 /// Requests, and a crash at every operation of the storage.
 #[derive(Debug)]
 struct Crashes {
-    target: &'static dyn ImageTarget,
+    target: &'static dyn Driver,
     engine: CrashEngine,
 }
 
 /// Runs scenarios and crashes them at each operation of the storage.
-pub fn crashes(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+pub fn crashes(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let options = match purpose {
         Purpose::Fuzz => CrashOptions::fuzzing(),
         Purpose::Exhaust => CrashOptions::exhaustive(),
@@ -188,12 +188,12 @@ const FUZZED_OPERATIONS_MAX: u64 = 20_000;
 /// Requests, with operations of the storage failing.
 #[derive(Debug)]
 struct Faults {
-    target: &'static dyn ImageTarget,
+    target: &'static dyn Driver,
     engine: FaultEngine,
 }
 
 /// Runs scenarios and lets each operation of the storage fail.
-pub fn faults(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+pub fn faults(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let thorough = FaultOptions::default();
     let options = match purpose {
         Purpose::Replay => thorough,
@@ -228,7 +228,7 @@ impl Runner for Faults {
 /// Requests in flight together, under a deterministic scheduler; some races are crashed, or have operations failing.
 #[derive(Debug)]
 struct Races {
-    target: &'static dyn ImageTarget,
+    target: &'static dyn Driver,
     engine: RaceEngine,
     /// What threads did.
     stressed: Statistics,
@@ -237,7 +237,7 @@ struct Races {
 }
 
 /// Runs scenarios with several requests in flight, under a deterministic scheduler.
-pub fn races(target: &'static dyn ImageTarget, purpose: Purpose) -> Box<dyn Runner> {
+pub fn races(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let (crash_one_in, fault_one_in, faults_max) = match purpose {
         Purpose::Fuzz | Purpose::Exhaust => (CRASH_ONE_RACE_IN, FAULT_ONE_RACE_IN, FUZZED_RACE_FAULTS_MAX),
         Purpose::Complete => (1, 1, usize::MAX),

@@ -18,6 +18,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 
 use blk_core::{Disk, Error, Extent, RepairMode};
 
+use crate::driver::Bench;
 use crate::generate::{Generator, Limits};
 use crate::inspect;
 use crate::journal::Journal;
@@ -25,7 +26,6 @@ use crate::oracle::content;
 use crate::report::{self, Finding};
 use crate::scenario::{Config, Request, Scenario, Value};
 use crate::space::{ALIGNMENT, PLAIN, UNIT};
-use crate::target::Bench;
 use crate::verify::{Policy, Verify};
 use history::History;
 use touched::Touched;

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use blk_core::{Disk, Result};
 
+use crate::driver::{Bench, Driver};
 use crate::scenario::Config;
-use crate::target::{Bench, Subject, Target};
 
 pub use blk_verify::testing::{Bug, Flat};
 
@@ -22,14 +22,12 @@ struct FlatBench {
     test: Arc<Disk>,
 }
 
-impl Subject for FlatTarget {}
-
-impl Target for FlatTarget {
+impl Driver for FlatTarget {
     fn name(&self) -> &'static str {
         "canary"
     }
 
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
         let reference = Flat::open(config.size_bytes, Bug::None)?;
         let test = Flat::open(config.size_bytes, self.0)?;
         Ok(Box::new(FlatBench { reference, test }))

@@ -9,7 +9,7 @@ use crate::scenario::{Config, Scenario};
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
 
-use crate::format_driver::FormatDriver;
+use crate::driver::FormatDriver;
 use crate::repro;
 use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;

@@ -9,10 +9,10 @@ mod common;
 use std::sync::Arc;
 
 use blk_core::{Disk, Error, Severity, WriteFlags};
+use blk_harness::driver::{Bench, Driver};
 use blk_harness::engine::{Soak, SoakOptions};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::statistics::{Counter, Tally};
-use blk_harness::target::{Bench, Subject, Target};
 use blk_harness::testing::{Bug, CANARY, Flat, FlatTarget};
 use blk_harness::{Engine, Outcome, RunOptions};
 use blk_verify::stamp;
@@ -49,14 +49,12 @@ struct TroubledBench {
     trouble: Trouble,
 }
 
-impl Subject for TroubledTarget {}
-
-impl Target for TroubledTarget {
+impl Driver for TroubledTarget {
     fn name(&self) -> &'static str {
         "troubled"
     }
 
-    fn build(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {
+    fn bench(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {
         let size = config.size_bytes;
         let (reference, test) = (Flat::open(size, Bug::None)?, Flat::open(size, Bug::None)?);
         let way = if let Trouble::Rough(way) = self.0 { way } else { Way::Plain };
@@ -225,7 +223,7 @@ fn a_request_over_two_clusters_counts_the_transition_of_both() {
     assert_eq!(engine.stats().different(Tally::Transitions), 1);
 }
 
-fn soak(target: &dyn Target, size_bytes: u64) -> blk_core::Result<Soak> {
+fn soak(target: &dyn Driver, size_bytes: u64) -> blk_core::Result<Soak> {
     let config = Config { size_bytes, ..Config::default() };
     Soak::new(target, &config, SoakOptions { seed: 1, requests_per_round: 20_000 })
 }

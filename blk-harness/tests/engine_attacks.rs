@@ -12,9 +12,9 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, Resize, Result, WriteFlags,
     ZeroFlags,
 };
+use blk_harness::driver::{Bench, Driver};
 use blk_harness::engine::{Soak, SoakOptions};
 use blk_harness::scenario::{Config, Scenario};
-use blk_harness::target::{Bench, Subject, Target};
 use blk_harness::testing::{Bug, Flat, FlatTarget};
 use blk_harness::{Engine, Outcome, RunOptions};
 use blk_verify::Signature;
@@ -97,14 +97,12 @@ struct ForgetfulBench {
     forgets: Extent,
 }
 
-impl Subject for Forgetful {}
-
-impl Target for Forgetful {
+impl Driver for Forgetful {
     fn name(&self) -> &'static str {
         "forgetful"
     }
 
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
         let open = || {
             let sectors = Arc::new(Mutex::new(BTreeMap::new()));
             let sparse = Sparse { size: Mutex::new(config.size_bytes), sectors: Arc::clone(&sectors) };
@@ -176,14 +174,12 @@ struct Choosy {
 #[derive(Debug)]
 struct ChoosyBench(Arc<Disk>, Arc<Disk>);
 
-impl Subject for Choosy {}
-
-impl Target for Choosy {
+impl Driver for Choosy {
     fn name(&self) -> &'static str {
         "choosy"
     }
 
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
         let test = Odd::over(Flat::open(config.size_bytes, Bug::None)?)
             .aligned(self.alignment)
             .discards(|_, _| Err(Error::unsupported("discard")));
@@ -205,7 +201,7 @@ impl Bench for ChoosyBench {
     }
 }
 
-fn soak(target: &dyn Target, size_bytes: u64) -> Result<Soak> {
+fn soak(target: &dyn Driver, size_bytes: u64) -> Result<Soak> {
     let config = Config { size_bytes, ..Config::default() };
     Soak::new(target, &config, SoakOptions { seed: 3, requests_per_round: 2000 })
 }

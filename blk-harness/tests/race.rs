@@ -8,6 +8,7 @@ use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, MemoryStorage, Result, Storage,
     WriteFlags, ZeroFlags,
 };
+use blk_harness::driver::{Driver, ImageMaker};
 use blk_harness::exhaust::{Bounds, configs, units};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::minimise::{self, minimise};
@@ -16,7 +17,6 @@ use blk_harness::runner::races;
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space::PLAIN;
 use blk_harness::statistics::Counter;
-use blk_harness::target::{ImageTarget, Prepared, Subject};
 use blk_harness::{Outcome, Purpose, Suite};
 use blk_verify::Signature;
 use blk_verify::report::OriginClass;
@@ -140,15 +140,17 @@ struct PlainTarget(Race);
 #[derive(Debug)]
 struct PlainImages(Race, u64);
 
-impl Subject for PlainTarget {}
+impl Driver for PlainTarget {
+    fn name(&self) -> &'static str {
+        "plain"
+    }
 
-impl ImageTarget for PlainTarget {
-    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
+    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
         Ok(Box::new(PlainImages(self.0, config.size_bytes)))
     }
 }
 
-impl Prepared for PlainImages {
+impl ImageMaker for PlainImages {
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         storage.set_len(self.1)
     }

@@ -1,13 +1,13 @@
 //! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread and with several.
 
+use blk_harness::driver::Driver;
 use blk_harness::scenario::{Config, Fill, Repair, Request};
 use blk_harness::session::{ReplayEnd, Session, SessionOptions};
-use blk_harness::target::Target;
 use blk_harness::testing::{Bug, FlatTarget};
 
 fn session(target: FlatTarget, options: SessionOptions) -> Session {
     let config = Config { size_bytes: 1 << 20, ..Config::default() };
-    Session::new(target.build(&config).unwrap(), options)
+    Session::new(target.bench(&config).unwrap(), options)
 }
 
 #[test]

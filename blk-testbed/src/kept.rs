@@ -2,8 +2,8 @@
 //! specification has them, without the driver: what both took for right would not be noticed.
 
 use blk_core::{Error, Result, Storage};
+use blk_harness::driver::Kept;
 use blk_harness::random::hash;
-use blk_harness::target::Kept;
 
 /// Entries of a snapshot's L1 table that are walked; the images here have a few.
 const L1_ENTRIES_MAX: u32 = 1 << 16;

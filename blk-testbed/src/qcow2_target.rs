@@ -7,9 +7,9 @@ use blk_core::{
     Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
     Preallocation, Result, Storage,
 };
+use blk_harness::driver::{Driver, ImageMaker, Kept, Promises};
 use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Kept, Prepared, Promises, Subject, Target};
 
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
@@ -31,7 +31,11 @@ struct Qcow2Images {
     resolver: MapResolver,
 }
 
-impl Subject for Qcow2Target {
+impl Driver for Qcow2Target {
+    fn name(&self) -> &'static str {
+        "verify_qcow2"
+    }
+
     fn space(&self) -> &'static Space {
         &QCOW2
     }
@@ -52,20 +56,8 @@ impl Subject for Qcow2Target {
             leaks_nothing: true,
         }
     }
-}
 
-impl Target for Qcow2Target {
-    fn name(&self) -> &'static str {
-        "verify_qcow2"
-    }
-
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        Ok(Box::new(ImageBench::new(self.prepare(config)?, Arc::new(MemoryStorage::new()))?))
-    }
-}
-
-impl ImageTarget for Qcow2Target {
-    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
+    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
         Ok(Box::new(Qcow2Images::new(config)?))
     }
 }
@@ -162,7 +154,7 @@ impl PassThrough for Growing {
     }
 }
 
-impl Prepared for Qcow2Images {
+impl ImageMaker for Qcow2Images {
     fn fresh(&self) -> Result<MemoryStorage> {
         let memory = Arc::new(match start_image(&self.config) {
             Some(image) => image.duplicate(),

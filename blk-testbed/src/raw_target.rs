@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
+use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker, Promises};
 use blk_harness::scenario::{Config, OLD_OPTIONS};
 use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
 
 use crate::initial;
 
@@ -36,7 +36,17 @@ struct RawImages {
     config: Config,
 }
 
-impl Subject for RawTarget {
+impl Driver for RawTarget {
+    fn name(&self) -> &'static str {
+        "verify_raw"
+    }
+
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        let file = tempfile::tempfile().map_err(|error| Error::io("create a temporary file", 0, error))?;
+        let storage = Arc::new(FileStorage::from_file(file)?);
+        Ok(Box::new(ImageBench::new(self.images(config)?, storage)?))
+    }
+
     fn space(&self) -> &'static Space {
         &RAW
     }
@@ -45,27 +55,13 @@ impl Subject for RawTarget {
     fn promises(&self, _config: &Config) -> Promises {
         Promises { zeroes_keep_place: true, reuses: true, tells_host_offset: true, ..Promises::default() }
     }
-}
 
-impl Target for RawTarget {
-    fn name(&self) -> &'static str {
-        "verify_raw"
-    }
-
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        let file = tempfile::tempfile().map_err(|error| Error::io("create a temporary file", 0, error))?;
-        let storage = Arc::new(FileStorage::from_file(file)?);
-        Ok(Box::new(ImageBench::new(self.prepare(config)?, storage)?))
-    }
-}
-
-impl ImageTarget for RawTarget {
-    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
+    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
         Ok(Box::new(RawImages { config: config.clone() }))
     }
 }
 
-impl Prepared for RawImages {
+impl ImageMaker for RawImages {
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         blk_raw::FORMAT.create(storage, self.config.size_bytes, Options::new())
     }

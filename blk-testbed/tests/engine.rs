@@ -1,14 +1,14 @@
 //! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
 
+use blk_harness::driver::Driver;
 use blk_harness::engine::{Soak, SoakOptions};
 use blk_harness::generate::{Generator, Limits, exhaustive};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::statistics::{Counter, Tally};
-use blk_harness::target::Target;
 use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget, exhaust};
 
-fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> Engine {
+fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) -> Engine {
     let mut engine = Engine::new(RunOptions::default());
     for scenario in scenarios {
         match engine.run(target, &scenario) {

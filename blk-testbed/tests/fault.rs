@@ -6,15 +6,15 @@ use std::path::PathBuf;
 
 use blk_core::storage::Step;
 use blk_harness::Outcome;
+use blk_harness::driver::Driver;
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::statistics::{Counter, Tally};
-use blk_harness::target::ImageTarget;
 use blk_qcow2::steps;
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
 
-fn sweep(engine: &mut FaultEngine, target: &dyn ImageTarget, scenarios: impl Iterator<Item = Scenario>) {
+fn sweep(engine: &mut FaultEngine, target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) {
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}

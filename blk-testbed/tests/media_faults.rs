@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use blk_core::{DiscardFlags, Disk, Extent, MemoryStorage, Storage, WriteFlags, ZeroFlags};
+use blk_harness::driver::{Driver, ImageMaker};
 use blk_harness::scenario::Config;
-use blk_harness::target::{ImageTarget, Prepared};
 use blk_sim::{Change, Durability, Host, Operation, Settings};
 use blk_testbed::Qcow2Target;
 use blk_testbed::hostile::{self, ImageStats};
@@ -30,7 +30,7 @@ enum Lie {
 const LIES: [Lie; 4] = [Lie::Garbage, Lie::LostFlush, Lie::Misdirected, Lie::Stale];
 
 /// An image in use, and the log of what was done to it.
-fn work(rng: &mut SmallRng, prepared: &dyn Prepared) -> (MemoryStorage, Vec<Operation>) {
+fn work(rng: &mut SmallRng, prepared: &dyn ImageMaker) -> (MemoryStorage, Vec<Operation>) {
     let start = prepared.fresh().unwrap();
     let host = Arc::new(Host::new(start.duplicate(), Settings::crashing()));
     let disk = prepared.open(Arc::clone(&host) as _).unwrap();
@@ -87,7 +87,7 @@ fn a_medium_that_lies_makes_nothing_panic_and_no_repair_lie() {
     };
     let lazy = config("512", 64 << 10).with("lazy_refcounts", "on");
     for config in [config("512", 16 << 10), lazy, config("4096", 256 << 10)] {
-        let prepared = Qcow2Target.prepare(&config).unwrap();
+        let prepared = Qcow2Target.images(&config).unwrap();
         for round in 0..400 {
             let (start, log) = work(&mut rng, &*prepared);
             let lie = LIES[round % LIES.len()];

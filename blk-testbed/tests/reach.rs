@@ -1,17 +1,17 @@
 //! What generated scenarios reach, and how many of their requests are legal.
 
+use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits, Template, template};
 use blk_harness::mutate::mutate_within;
 use blk_harness::scenario::bounds::FAR_BYTES_MIN;
 use blk_harness::scenario::{Backing, Config, Request, Scenario};
 use blk_harness::space::Space;
 use blk_harness::statistics::Counter;
-use blk_harness::target::Target;
 use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// How many of 1000 requests are accepted.
-fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) -> u64 {
+fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) -> u64 {
     let mut engine =
         Engine::new(RunOptions { track_kinds: false, size_bytes_max: 1 << 46, ..RunOptions::default() });
     for scenario in scenarios {

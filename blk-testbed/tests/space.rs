@@ -2,12 +2,12 @@
 
 use std::collections::HashSet;
 
+use blk_harness::driver::{Bench, Driver, legal_config};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::minimise::{Options, minimise};
 use blk_harness::mutate::{crossover, mutate};
 use blk_harness::scenario::{Backing, Config, OptionValues, Request, RequestKind, Scenario, Value, bytes};
 use blk_harness::space::{ALIGNMENT, Geometry, Kind, Knob, PLAIN, Space, UNIT, not_tuned};
-use blk_harness::target::{Bench, Subject, Target, legal_config};
 use blk_harness::testing::{Bug, FlatTarget};
 use blk_harness::{Engine, Outcome, RunOptions};
 use blk_testbed::QCOW2;
@@ -55,19 +55,17 @@ static LOG: Space = Space {
 #[derive(Debug)]
 struct LogTarget;
 
-impl Subject for LogTarget {
-    fn space(&self) -> &'static Space {
-        &LOG
-    }
-}
-
-impl Target for LogTarget {
+impl Driver for LogTarget {
     fn name(&self) -> &'static str {
         "log"
     }
 
-    fn build(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {
-        FlatTarget(Bug::None).build(config)
+    fn bench(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {
+        FlatTarget(Bug::None).bench(config)
+    }
+
+    fn space(&self) -> &'static Space {
+        &LOG
     }
 }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use anyhow::{Context, Result, bail};
 use blk_core::sync::Mutex;
 use blk_core::{Access, CheckReport, Disk, RepairMode, name};
-use blk_harness::target::Bench;
+use blk_harness::driver::Bench;
 
 use super::arguments::Formats;
 use super::outcome::Outcome;

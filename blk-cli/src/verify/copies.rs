@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
 use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Storage};
+use blk_harness::driver::{Driver, ImageMaker};
 use blk_harness::scenario::Config;
 use blk_harness::session;
-use blk_harness::target::{ImageTarget, Prepared, Subject};
 
 use crate::formats::registry;
 use crate::spec::Image;
@@ -62,19 +62,21 @@ impl Copies {
     }
 }
 
-impl Subject for Copies {
+impl Driver for Copies {
+    fn name(&self) -> &'static str {
+        self.0.format
+    }
+
     fn image_config(&self) -> Option<&Config> {
         Some(&self.0.config)
     }
-}
 
-impl ImageTarget for Copies {
-    fn prepare(&self, _config: &Config) -> blk_core::Result<Box<dyn Prepared>> {
+    fn images(&self, _config: &Config) -> blk_core::Result<Box<dyn ImageMaker>> {
         Ok(Box::new(self.clone()))
     }
 }
 
-impl Prepared for Copies {
+impl ImageMaker for Copies {
     fn create(&self, storage: &Arc<dyn Storage>) -> blk_core::Result<()> {
         copy_storage(&self.0.image, &**storage)
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blk_core::{Disk, Extent, RepairMode, Result, Storage};
-use blk_harness::target::Bench;
+use blk_harness::driver::Bench;
 use blk_verify::Signature;
 
 use crate::spec::Layer;

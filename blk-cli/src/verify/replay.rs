@@ -5,11 +5,11 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
 use blk_harness::Outcome as Judged;
+use blk_harness::driver::legal_config;
 use blk_harness::scenario::Scenario;
 use blk_harness::scenario::bounds::DOCUMENT_BYTES_MAX;
 use blk_harness::session::{ReplayEnd, Session, SessionOptions};
 use blk_harness::space::PLAIN;
-use blk_harness::target::legal_config;
 
 use super::arguments::ReplayArguments;
 use super::bench::Pair;

@@ -1,11 +1,11 @@
 //! What others keep in the image, and what another program says of it.
 
 use super::{Run, Step};
+use crate::driver::Kept;
 use crate::explain::{Scene, finding};
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
 use crate::scenario::Request;
-use crate::target::Kept;
 
 impl Run<'_> {
     /// Notes whether a request that has succeeded has changed the disk.

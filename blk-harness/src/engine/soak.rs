@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::random::Random;
 use blk_core::{BlockDriver, Disk, Error, RepairMode};
 
+use crate::driver::{Bench, Driver, legal_config};
 use crate::execute::{Counting, Executor};
 use crate::inspect;
 use crate::journal::Journal;
@@ -16,7 +17,6 @@ use crate::oracle::content::{self, Buffers};
 use crate::report::{Finding, SECTOR_BYTES};
 use crate::scenario::{Config, Fill, Request};
 use crate::stamp;
-use crate::target::{Bench, Target, legal_config};
 use crate::verify::{Policy, Verify};
 
 /// Coarsest request alignment: above it no request is short.
@@ -52,9 +52,9 @@ impl Soak {
     /// # Errors
     /// Those of the target; [`Error::InvalidOption`] for options that the driver does not have, for a disk of fewer than 8 units,
     /// the largest request, and for units above 64 KiB.
-    pub fn new(target: &dyn Target, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
+    pub fn new(target: &dyn Driver, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
         let config = legal_config(target, config).map_err(|why| Error::invalid_option("config", why))?;
-        let bench = target.build(&config)?;
+        let bench = target.bench(&config)?;
         let alignment = |disk: Arc<Disk>| disk.limits().request_alignment;
         let unit = SECTOR_BYTES.max(alignment(bench.reference())).max(alignment(bench.test()));
         let size = bench.reference().size();

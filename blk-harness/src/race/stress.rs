@@ -7,6 +7,7 @@ use blk_core::sync::Mutex;
 use blk_sim::{Host, Settings};
 
 use crate::crash::live;
+use crate::driver::{Driver, legal_config};
 use crate::generate::{Generator, Limits};
 use crate::images::Images;
 use crate::journal::Journal;
@@ -17,7 +18,6 @@ use crate::run::{Run, drive, guarded};
 use crate::scenario::{Config, Request, Scenario, Turn};
 use crate::space::Space;
 use crate::statistics::{Counter, Statistics};
-use crate::target::{ImageTarget, legal_config};
 use crate::{Outcome, explain};
 
 /// What a stress does.
@@ -41,7 +41,7 @@ pub struct StressOptions {
 ///
 /// # Panics
 /// If the image cannot be made.
-pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<Statistics, Box<Finding>> {
+pub fn stress(target: &dyn Driver, options: &StressOptions) -> Result<Statistics, Box<Finding>> {
     stress_with(target, &stress_scenario(target, options))
 }
 
@@ -49,7 +49,7 @@ pub fn stress(target: &dyn ImageTarget, options: &StressOptions) -> Result<Stati
 ///
 /// # Panics
 /// If the configuration has an option that the driver does not have.
-pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Scenario {
+pub fn stress_scenario(target: &dyn Driver, options: &StressOptions) -> Scenario {
     let legal = legal_config(target, &options.config).expect("a configuration of the driver");
     let config = Config { lanes: options.lanes.max(1), ..legal };
     let alone = Config { lanes: options.config.lanes, ..config.clone() };
@@ -65,7 +65,7 @@ pub fn stress_scenario(target: &dyn ImageTarget, options: &StressOptions) -> Sce
 ///
 /// # Panics
 /// If the image cannot be made.
-pub fn stress_with(target: &dyn ImageTarget, scenario: &Scenario) -> Result<Statistics, Box<Finding>> {
+pub fn stress_with(target: &dyn Driver, scenario: &Scenario) -> Result<Statistics, Box<Finding>> {
     let images = match Images::for_scenario(None, target, &scenario.config, u64::MAX) {
         Ok(images) => images,
         Err(Outcome::Finding(finding)) => return Err(finding),

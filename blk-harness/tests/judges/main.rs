@@ -10,14 +10,14 @@ mod plain;
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
 
-use blk_core::{Access, Disk, MemoryStorage, Result, Storage};
+use blk_core::{Access, Disk, Result, Storage};
 use blk_harness::crash::{CrashEngine, CrashOptions};
+use blk_harness::driver::{Driver, ImageMaker};
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::promise::Promise;
 use blk_harness::race::RaceEngine;
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space;
-use blk_harness::target::{Bench, ImageBench, ImageTarget, Prepared, Subject, Target};
 use blk_harness::{Engine, MemoryDisk, Outcome, RunOptions};
 use blk_verify::{Finding, Signature};
 use ledger::{Ledger, Way};
@@ -36,19 +36,21 @@ enum Planted {
 static IMAGE: LazyLock<Config> =
     LazyLock::new(|| Config { size_bytes: SIZE_BYTES, ..Config::default() }.with(space::UNIT, "1k"));
 
-impl Subject for Planted {
+impl Driver for Planted {
+    fn name(&self) -> &'static str {
+        "planted"
+    }
+
     fn image_config(&self) -> Option<&Config> {
         Some(&IMAGE)
     }
-}
 
-impl ImageTarget for Planted {
-    fn prepare(&self, _config: &Config) -> Result<Box<dyn Prepared>> {
+    fn images(&self, _config: &Config) -> Result<Box<dyn ImageMaker>> {
         Ok(Box::new(*self))
     }
 }
 
-impl Prepared for Planted {
+impl ImageMaker for Planted {
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         match self {
             Self::Plain(_) => storage.set_len(SIZE_BYTES),
@@ -65,16 +67,6 @@ impl Prepared for Planted {
 
     fn reference(&self) -> Result<Disk> {
         MemoryDisk::open(SIZE_BYTES)
-    }
-}
-
-impl Target for Planted {
-    fn name(&self) -> &'static str {
-        "planted"
-    }
-
-    fn build(&self, _config: &Config) -> Result<Box<dyn Bench>> {
-        Ok(Box::new(ImageBench::new(Box::new(*self), Arc::new(MemoryStorage::new()))?))
     }
 }
 

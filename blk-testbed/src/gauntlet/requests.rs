@@ -3,11 +3,11 @@
 use std::fs;
 use std::path::Path;
 
+use blk_harness::driver::Driver;
 use blk_harness::engine::{Soak, SoakOptions};
 use blk_harness::generate::{Generator, Limits, exhaustive};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::statistics::Counter;
-use blk_harness::target::Target;
 use blk_harness::{Engine, Outcome, RunOptions};
 
 use blk_harness::Purpose;
@@ -34,7 +34,7 @@ pub(super) fn corpus() {
     assert!(count >= 19, "{count} traces");
 }
 
-fn run_all(target: &dyn Target, scenarios: impl Iterator<Item = Scenario>) {
+fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) {
     let mut engine = Engine::new(RunOptions::default());
     for scenario in scenarios {
         must_be_clean(engine.run(target, &scenario), &scenario);

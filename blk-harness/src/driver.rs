@@ -1,18 +1,29 @@
-//! What a scenario runs on: somebody who makes a reference disk and a disk under test for a configuration.
+//! A driver under test: what it can be made with, how its images are made and opened, and what it is compared with.
+//!
+//! [`FormatDriver`] is one for any [`Format`](blk_core::Format), for two functions, or for a function that makes a disk. Who needs more
+//! implements [`Driver`] and [`ImageMaker`].
+
+mod format;
+mod promises;
 
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::{Disk, MemoryStorage, Result, Storage};
+use blk_core::{Disk, Error, MemoryStorage, Result, Storage};
 
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
 
-pub use crate::driver_promises::{Kept, Promises};
+pub use format::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
+pub use promises::{Kept, Promises};
 
-/// What scenarios have to know of a driver under test: what it can be made with.
-pub trait Subject: Debug + Send + Sync {
+/// A driver under test. It says how images are made over a storage ([`Driver::images`]), or, if it has none, how a pair of disks is
+/// ([`Driver::bench`]): then crashes, faults and races are refused.
+pub trait Driver: Debug + Send + Sync {
+    /// Its name, such as `qcow2`; it stands in reports and traces.
+    fn name(&self) -> &'static str;
+
     /// Where its configurations come from.
     fn space(&self) -> &'static Space {
         &PLAIN
@@ -29,27 +40,39 @@ pub trait Subject: Debug + Send + Sync {
         let _ = config;
         Promises::default()
     }
+
+    /// How images of a legal configuration are made and opened.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] by default: the driver is over no storage that could be simulated.
+    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
+        let _ = config;
+        Err(no_storage(self.name()))
+    }
+
+    /// A fresh pair of disks of a legal configuration: the one under test lies in memory, unless the driver says otherwise.
+    ///
+    /// # Errors
+    /// Those of the driver.
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        Ok(Box::new(ImageBench::new(self.images(config)?, Arc::new(MemoryStorage::new()))?))
+    }
+}
+
+fn no_storage(name: &str) -> Error {
+    Error::unsupported(format!("crashes, faults and races of {name}, which is over no storage"))
 }
 
 /// The configuration that a scenario runs with: that of the image under test, or its own, made legal by the driver's space.
 ///
 /// # Errors
 /// A text that names an option that the driver does not have, or a value that it does not take.
-pub fn legal_config(subject: &dyn Subject, config: &Config) -> std::result::Result<Config, String> {
-    if let Some(image) = subject.image_config() {
+pub fn legal_config(driver: &dyn Driver, config: &Config) -> std::result::Result<Config, String> {
+    if let Some(image) = driver.image_config() {
         return Ok(Config { lanes: config.lanes, atom_bytes: config.atom_bytes, ..image.clone() });
     }
-    subject.space().check(config)?;
-    Ok(subject.space().legal(config))
-}
-
-/// A driver under test, as the engine sees it: makes fresh pairs of disks with equal content.
-pub trait Target: Subject {
-    /// Its name, such as `verify_qcow2`; it stands in reports and traces.
-    fn name(&self) -> &'static str;
-
-    /// Makes a fresh bench for a legal configuration.
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>>;
+    driver.space().check(config)?;
+    Ok(driver.space().legal(config))
 }
 
 /// One pair of disks. Both show the same content when the bench is made.
@@ -74,12 +97,12 @@ pub trait Bench: Debug {
         None
     }
 
-    /// What others keep in the image, as it is now; see [`Prepared::kept`].
+    /// What others keep in the image, as it is now; see [`ImageMaker::kept`].
     fn kept(&self) -> Result<Vec<Kept>> {
         Ok(Vec::new())
     }
 
-    /// What another program says of the image; see [`Prepared::second_opinion`].
+    /// What another program says of the image; see [`ImageMaker::second_opinion`].
     ///
     /// # Errors
     /// What it says against it.
@@ -88,14 +111,8 @@ pub trait Bench: Debug {
     }
 }
 
-/// A driver under test, as the oracles of crashes, faults and races see it: they bring the storage that its images lie on.
-pub trait ImageTarget: Subject {
-    /// Gets ready to make and open images of a legal configuration.
-    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>>;
-}
-
 /// How images of one configuration are made and opened.
-pub trait Prepared: Debug + Send + Sync {
+pub trait ImageMaker: Debug + Send + Sync {
     /// Writes a fresh image to an empty storage.
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()>;
 
@@ -133,7 +150,7 @@ pub trait Prepared: Debug + Send + Sync {
 /// A pair of disks for whatever prepares images: a fresh image on a storage that outlives the handles, and its reference.
 #[derive(Debug)]
 pub struct ImageBench {
-    images: Box<dyn Prepared>,
+    images: Box<dyn ImageMaker>,
     storage: Arc<Tap>,
     reference: Arc<Disk>,
     test: Option<Arc<Disk>>,
@@ -144,7 +161,7 @@ impl ImageBench {
     ///
     /// # Errors
     /// Those of the driver.
-    pub fn new(images: Box<dyn Prepared>, storage: Arc<dyn Storage>) -> Result<Self> {
+    pub fn new(images: Box<dyn ImageMaker>, storage: Arc<dyn Storage>) -> Result<Self> {
         images.create(&storage)?;
         let reference = Arc::new(images.reference()?);
         let storage = Arc::new(Tap::new(storage));

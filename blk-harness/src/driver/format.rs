@@ -3,9 +3,9 @@
 use std::fmt;
 use std::sync::Arc;
 
+use super::{Bench, Driver, ImageBench, ImageMaker, Promises, no_storage};
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use crate::target::{Bench, ImageBench, ImageTarget, Prepared, Promises, Subject, Target};
 use blk_core::{
     Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
 };
@@ -15,7 +15,8 @@ use crate::memory::MemoryDisk;
 /// Images of a driver under test, in memory; a [`MemoryDisk`] is their reference.
 ///
 /// Give it a [`Format`] ([`FormatDriver::new`]), or two functions ([`FormatDriver::of_functions`]): one that writes a fresh image to a
-/// storage, and one that opens it.
+/// storage, and one that opens it. A driver that is over no [`Storage`] is a function that
+/// makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and that is all.
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
     name: &'static str,
@@ -31,12 +32,15 @@ pub struct FormatDriver {
 enum Images {
     Format(&'static dyn Format),
     Functions(CreateFunction, OpenFunction),
+    Disk(DiskFunction),
 }
 
 /// Writes a fresh image of so many bytes to an empty storage.
 pub type CreateFunction = fn(&Arc<dyn Storage>, u64) -> Result<()>;
 /// Opens an image for reading and writing. After a crash it recovers what has to be recovered.
 pub type OpenFunction = fn(Arc<dyn Storage>) -> Result<Disk>;
+/// Makes a fresh disk of so many bytes, all zero.
+pub type DiskFunction = fn(u64) -> Result<Disk>;
 
 impl fmt::Debug for FormatDriver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -53,6 +57,11 @@ impl FormatDriver {
     /// The driver `name` is two functions.
     pub const fn of_functions(name: &'static str, create: CreateFunction, open: OpenFunction) -> Self {
         Self::of(name, Images::Functions(create, open))
+    }
+
+    /// The driver `name` is a function that makes a disk. A reopen flushes it and goes on with it.
+    pub const fn of_disk(name: &'static str, disk: DiskFunction) -> Self {
+        Self::of(name, Images::Disk(disk))
     }
 
     const fn of(name: &'static str, images: Images) -> Self {
@@ -101,6 +110,7 @@ impl FormatDriver {
                 format.create(storage, config.size_bytes, options)
             }
             Images::Functions(create, _) => create(storage, config.size_bytes),
+            Images::Disk(_) => Err(no_storage(self.name)),
         }
     }
 
@@ -113,6 +123,7 @@ impl FormatDriver {
             }
             Images::Functions(_, open) if access == Access::ReadWrite => open(storage),
             Images::Functions(..) => Err(Error::unsupported("opening read-only")),
+            Images::Disk(_) => Err(no_storage(self.name)),
         }
     }
 }
@@ -142,7 +153,19 @@ struct Fresh {
     config: Config,
 }
 
-impl Subject for FormatDriver {
+impl Driver for FormatDriver {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
+        if let Images::Disk(disk) = self.images {
+            let reference = Arc::new(MemoryDisk::open(config.size_bytes)?);
+            return Ok(Box::new(DiskBench { reference, test: Arc::new(disk(config.size_bytes)?) }));
+        }
+        Ok(Box::new(ImageBench::new(self.images(config)?, Arc::new(MemoryStorage::new()))?))
+    }
+
     fn space(&self) -> &'static Space {
         self.space
     }
@@ -150,25 +173,37 @@ impl Subject for FormatDriver {
     fn promises(&self, _config: &Config) -> Promises {
         self.promises
     }
-}
 
-impl Target for FormatDriver {
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn build(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        Ok(Box::new(ImageBench::new(self.prepare(config)?, Arc::new(MemoryStorage::new()))?))
+    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
+        match self.images {
+            Images::Disk(_) => Err(no_storage(self.name)),
+            _ => Ok(Box::new(Fresh { driver: *self, config: config.clone() })),
+        }
     }
 }
 
-impl ImageTarget for FormatDriver {
-    fn prepare(&self, config: &Config) -> Result<Box<dyn Prepared>> {
-        Ok(Box::new(Fresh { driver: *self, config: config.clone() }))
+/// A disk that nothing is known of below.
+#[derive(Debug)]
+struct DiskBench {
+    reference: Arc<Disk>,
+    test: Arc<Disk>,
+}
+
+impl Bench for DiskBench {
+    fn reference(&self) -> Arc<Disk> {
+        Arc::clone(&self.reference)
+    }
+
+    fn test(&self) -> Arc<Disk> {
+        Arc::clone(&self.test)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.test.flush()
     }
 }
 
-impl Prepared for Fresh {
+impl ImageMaker for Fresh {
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         self.driver.create(storage, &self.config)
     }
