@@ -400,7 +400,7 @@ fn units(range: Extent, unit_bytes: u64) -> u64 {
 
 impl Storage for Host {
     fn len(&self) -> Result<u64> {
-        self.ask(Kind::Len, "length", 0, |live| live.len())
+        self.ask(Kind::Len, "length", 0, Storage::len)
     }
 
     fn set_len(&self, length: u64) -> Result<()> {
