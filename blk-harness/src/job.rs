@@ -118,14 +118,14 @@ fn start(suite: &Suite, purpose: Purpose, out: &Path) -> Watched {
 }
 
 /// Proves, shrinks and writes a finding of a long run.
-fn found(suite: &Suite, finding: &Finding, scenario: &Scenario, out: &Path) -> Result<i32> {
+fn found(suite: &Suite, finding: &Finding, scenario: &Scenario, out: &Path) -> i32 {
     println!("found: {}", finding.report.lines().next().unwrap_or_default());
     match repro::reproduce_scenario(suite, scenario.clone(), out) {
         Ok(true) => {}
         Ok(false) => report(finding, scenario, "a replay of the scenario alone finds nothing"),
         Err(error) => report(finding, scenario, &format!("{error:#}")),
     }
-    Ok(FOUND)
+    FOUND
 }
 
 fn report(finding: &Finding, scenario: &Scenario, why: &str) {
@@ -168,7 +168,7 @@ impl Soak {
                 Outcome::Refused(_) => refused += 1,
                 Outcome::Finding(finding) => {
                     say(&mut speaker, &runner, refused);
-                    return found(suite, &finding, &scenario, out);
+                    return Ok(found(suite, &finding, &scenario, out));
                 }
             }
             if speaker.is_due() {
@@ -203,14 +203,11 @@ impl Soak {
             return Ok(false);
         }
         let summary = runner.summary();
-        match summary[self.counter.as_str()].as_u64() {
-            Some(reached) => Ok(reached >= count),
-            None => {
-                let names: Vec<&String> =
-                    summary.as_object().into_iter().flat_map(|all| all.keys()).collect();
-                bail!("this engine does not count '{}'; it counts {names:?}", self.counter)
-            }
-        }
+        let Some(reached) = summary[self.counter.as_str()].as_u64() else {
+            let names: Vec<&String> = summary.as_object().into_iter().flat_map(|all| all.keys()).collect();
+            bail!("this engine does not count '{}'; it counts {names:?}", self.counter)
+        };
+        Ok(reached >= count)
     }
 }
 
@@ -234,21 +231,21 @@ impl Exhaust {
         let (before, waiting): (Vec<usize>, Vec<usize>) = numbers.partition(|number| done.contains(number));
         for number in waiting {
             if let Err(found_here) = units[number].run(&mut runner, self.bounds.step) {
-                self.say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
-                return found(suite, &found_here.0, &found_here.1, out);
+                Self::say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
+                return Ok(found(suite, &found_here.0, &found_here.1, out));
             }
             self.note(number)?;
             finished += 1;
             if speaker.is_due() {
-                self.say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
+                Self::say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
             }
         }
-        self.say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
+        Self::say(&mut speaker, &runner, units.len(), before.len() as u64 + finished);
         // What an earlier process has done was judged there.
         Ok(if finished == 0 && !before.is_empty() { CLEAN } else { verdict(suite, &runner) })
     }
 
-    fn say(&self, speaker: &mut Speaker, runner: &dyn Runner, units: usize, finished: u64) {
+    fn say(speaker: &mut Speaker, runner: &dyn Runner, units: usize, finished: u64) {
         let mut counts = runner.summary();
         counts["units_done"] = finished.into();
         counts["units_max"] = units.into();

@@ -34,14 +34,14 @@ pub trait Runner: fmt::Debug + Send {
 
     /// As [`Runner::run`] for a scenario whose requests before number `first`, from 0, another one has judged that begins alike.
     fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
-        let _judged = first;
+        let _ = first;
         self.run(scenario)
     }
 
     /// Makes the requests from real threads, without a schedule: what is found cannot be replayed. `None` if the engine has no
     /// requests in flight together.
     fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
-        let _unused = scenario;
+        let _ = scenario;
         None
     }
 

@@ -169,7 +169,7 @@ mod tests {
 
     impl Runner for Waits {
         fn run(&mut self, _scenario: &Scenario) -> Outcome {
-            self.0.recv_timeout(Duration::from_secs(60)).expect("the watch calls");
+            self.0.recv_timeout(Duration::from_mins(1)).expect("the watch calls");
             Outcome::Clean
         }
 

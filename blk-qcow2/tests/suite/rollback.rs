@@ -267,6 +267,9 @@ fn arrive(gate: &Gate, count: u64) {
     }
 }
 
+/// What is held at a gate, how many of it are there together, and what makes it.
+type Request<'a> = (Operation, u64, &'a (dyn Fn(u64) + Sync));
+
 /// What needs no change of metadata goes on side by side: writes in place, reads, and a flush of nothing but data. Flushes wait for
 /// one another: of two syncs in flight only one would hear of a failure.
 #[test]
@@ -274,11 +277,10 @@ fn requests_in_place_do_not_wait_for_one_another() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());
     subject.disk.write(0, &[1; 4 * CLUSTER as usize], WriteFlags::default()).unwrap();
     subject.disk.flush().unwrap();
-    type Request<'a> = (Operation, u64, &'a (dyn Fn(u64) + Sync));
     let requests: [Request<'_>; 3] = [
         (Operation::Sync, 1, &|_| subject.disk.flush().unwrap()),
         (Operation::Write, 2, &|n| {
-            subject.disk.write(n * CLUSTER, &[2; 5000], WriteFlags::default()).unwrap()
+            subject.disk.write(n * CLUSTER, &[2; 5000], WriteFlags::default()).unwrap();
         }),
         (Operation::Read, 2, &|n| subject.disk.read(n * CLUSTER, &mut [0; 5000]).unwrap()),
     ];
