@@ -222,8 +222,8 @@ pub fn origin(
 
 /// Where the bytes of `side` around index `at` come from.
 fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Description {
-    let address = sides.offset + at as u64;
-    let Some(origin) = origin_near(side, sides, at).filter(|origin| is_plausible(journal, *origin)) else {
+    let near = origin_near(side, sides, at).filter(|(_, origin)| is_plausible(journal, *origin));
+    let Some((address, origin)) = near else {
         let rest = &side[at..side.len().min(at + SHOWN_BYTES)];
         let (class, text) = if bytes::is_zero(rest) {
             (OriginClass::Zeroes, "zeroes".to_owned())
@@ -234,7 +234,7 @@ fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Desc
         };
         return Description { class, text };
     };
-    let here = origin.address == address & !7;
+    let here = origin.address == address;
     let place = format!("sector {}", origin.address / SECTOR_BYTES);
     let place = if here { place } else { format!("{place} (offset {})", origin.address) };
     match origin.writer {
@@ -267,13 +267,14 @@ fn is_plausible(journal: &Journal, origin: Origin) -> bool {
     }
 }
 
-/// The stamp that covers index `at`, or the next one of the same sector where that word is cut by the compared range.
-fn origin_near(side: &[u8], sides: Sides<'_>, at: usize) -> Option<Origin> {
-    let address = sides.offset + at as u64;
-    let word_start =
-        (address & !7).checked_sub(sides.offset).unwrap_or((address & !7) + 8 - sides.offset) as usize;
-    let bytes = side.get(word_start..word_start + 8)?;
-    stamp::decode(bytes.try_into().expect("eight bytes"), sides.size)
+/// The stamp that covers index `at`, or the next one of the same sector where that word is cut by the compared range; with the
+/// disk address of its word.
+fn origin_near(side: &[u8], sides: Sides<'_>, at: usize) -> Option<(u64, Origin)> {
+    let word = (sides.offset + at as u64) & !7;
+    let address = if word < sides.offset { word + 8 } else { word };
+    let start = (address - sides.offset) as usize;
+    let bytes = side.get(start..start + 8)?;
+    stamp::decode(bytes.try_into().expect("eight bytes"), sides.size).map(|origin| (address, origin))
 }
 
 /// Takes the numbers out of a message, so that two messages about different places are alike.
