@@ -17,7 +17,7 @@ use crate::suite::Suite;
 use crate::watch::{self, OnHang, Watched};
 
 /// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
-const MINIMISE_MAX: Duration = Duration::from_mins(1);
+const MINIMISE_MAX: Duration = Duration::from_secs(30);
 /// Largest input file, bytes.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 

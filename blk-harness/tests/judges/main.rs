@@ -6,6 +6,8 @@
 
 mod ledger;
 mod plain;
+mod shrinking;
+mod verdicts;
 
 use std::collections::HashSet;
 use std::sync::{Arc, LazyLock};
@@ -60,7 +62,7 @@ impl ImageMaker for Planted {
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         match *self {
-            Self::Plain(bug) => Ok(Disk::new(Plain::open(storage, bug), Access::ReadWrite)),
+            Self::Plain(bug) => Ok(Disk::new(Plain::open(storage, bug)?, Access::ReadWrite)),
             Self::Ledger(bug, way) => Ok(Disk::new(Ledger::open(storage, bug, way)?, Access::ReadWrite)),
         }
     }

@@ -8,8 +8,6 @@ use blk_core::{
     ZeroFlags,
 };
 
-use crate::SIZE_BYTES;
-
 /// What is wrong with [`Plain`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
@@ -40,20 +38,22 @@ pub(crate) enum Bug {
 #[derive(Debug)]
 pub(crate) struct Plain {
     storage: Arc<dyn Storage>,
+    size: u64,
     bug: Bug,
     reads: AtomicU64,
     failed: AtomicU64,
 }
 
 impl Plain {
-    pub(crate) fn open(storage: Arc<dyn Storage>, bug: Bug) -> Self {
-        Self { storage, bug, reads: AtomicU64::new(0), failed: AtomicU64::new(0) }
+    pub(crate) fn open(storage: Arc<dyn Storage>, bug: Bug) -> Result<Self> {
+        let size = storage.len()?;
+        Ok(Self { size, storage, bug, reads: AtomicU64::new(0), failed: AtomicU64::new(0) })
     }
 
     fn write_all(&self, offset: u64, buf: &[u8]) -> Result<()> {
         self.storage.write_at(offset, buf)?;
         let end = offset + buf.len() as u64;
-        if self.bug == Bug::WritesOneByteTooMany && buf.len() == 1024 && end < SIZE_BYTES {
+        if self.bug == Bug::WritesOneByteTooMany && buf.len() == 1024 && end < self.size() {
             self.storage.write_at(end, &[0xdb])?;
         }
         Ok(())
@@ -76,7 +76,7 @@ impl Plain {
 
 impl BlockDriver for Plain {
     fn size(&self) -> u64 {
-        SIZE_BYTES
+        self.size
     }
 
     fn limits(&self) -> blk_core::Limits {
@@ -101,7 +101,7 @@ impl BlockDriver for Plain {
         let end = offset + buf.len() as u64;
         match self.bug {
             Bug::FailedWriteIsDone => {}
-            Bug::FailedWriteReachesFurther if written.is_err() && end + 512 <= SIZE_BYTES => {
+            Bug::FailedWriteReachesFurther if written.is_err() && end + 512 <= self.size() => {
                 self.storage.write_at(end, &[0; 512])?;
                 written?;
             }
