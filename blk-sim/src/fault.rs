@@ -144,4 +144,67 @@ mod tests {
         assert!(full.hits(6, Operation::SetLen, true) && !full.hits(6, Operation::SetLen, false));
         assert!(!full.hits(6, Operation::Sync, false) && !full.hits(4, Operation::Write, false));
     }
+
+    /// How each kind of fault goes on, kind by kind.
+    #[test]
+    fn what_stays_broken_depends_on_what_broke() {
+        use Operation::{Len, PunchHole, Read, RunAt, SetLen, Sync, Write, WriteZeroes};
+        let names = |fault: Fault, grows| -> Vec<Operation> {
+            Operation::ALL.into_iter().filter(|kind| fault.hits(9, *kind, grows)).collect()
+        };
+        let fault = |operation, errno| Fault { at: 5, operation, errno, effect: Effect::None, sticky: true };
+        assert_eq!(names(fault(Read, EIO), true), [Read, Len, RunAt], "a medium that cannot be read");
+        assert_eq!(names(fault(Write, ENOSPC), true), [Write, WriteZeroes, SetLen], "a full host");
+        assert_eq!(names(fault(SetLen, ENOSPC), false), [Write, WriteZeroes, SetLen]);
+        assert_eq!(names(fault(Sync, ENOSPC), false), [Write, WriteZeroes, Sync]);
+        for dead in [Write, WriteZeroes, PunchHole, SetLen, Sync] {
+            let hit = names(fault(dead, EIO), false);
+            assert!(!hit.contains(&Read) && hit.contains(&Write) && hit.contains(&Sync), "{dead:?}: {hit:?}");
+        }
+        let once = Fault { sticky: false, ..fault(Write, EIO) };
+        assert!(once.hits(5, Write, false) && !once.hits(6, Write, false) && !once.hits(4, Write, false));
+    }
+
+    #[test]
+    fn syncs_fail_where_one_is_hit_or_the_medium_stays_broken() {
+        let fault = |operation, sticky| Fault { at: 0, operation, errno: EIO, effect: Effect::None, sticky };
+        assert!(fault(Operation::Sync, false).fails_syncs() && fault(Operation::Sync, true).fails_syncs());
+        assert!(!fault(Operation::Write, false).fails_syncs() && fault(Operation::Write, true).fails_syncs());
+        assert!(!fault(Operation::Read, false).fails_syncs() && !fault(Operation::Read, true).fails_syncs());
+    }
+
+    #[test]
+    fn faults_are_alike_whatever_operation_they_hit() {
+        let fault =
+            Fault { at: 1, operation: Operation::Write, errno: EIO, effect: Effect::Half, sticky: true };
+        assert!(fault.is_like(fault) && fault.is_like(Fault { at: 2, ..fault }));
+        for other in [
+            Fault { operation: Operation::Sync, ..fault },
+            Fault { errno: ENOSPC, ..fault },
+            Fault { effect: Effect::All, ..fault },
+            Fault { sticky: false, ..fault },
+        ] {
+            assert!(!fault.is_like(other), "{other:?}");
+        }
+    }
+
+    /// Where only some are tried, a kept trace means those that come first.
+    #[test]
+    fn the_order_of_faults_is_pinned() {
+        static STEPS: [Step; 2] = [Step::new("one", ""), Step::new("two", "")];
+        let call = |at: usize| Call {
+            operation: Operation::ALL[at % 6],
+            step: &STEPS[at / 6 % 2],
+            extent: Extent::default(),
+        };
+        let calls: Vec<Call> = (0..24).map(call).collect();
+        let order = |seed| {
+            let faults = faults(seed, &calls);
+            let text: Vec<String> = faults.iter().map(|fault| format!("{} {fault}", fault.at)).collect();
+            crate::random::hash(text.join(";").as_bytes())
+        };
+        assert_eq!([order(1), order(2)], ORDERS);
+    }
+
+    const ORDERS: [u64; 2] = [0xcbe0_6c5b_7626_7188, 0x5aa7_023e_276e_d978];
 }

@@ -273,7 +273,9 @@ impl Host {
 fn torn_part(edit: Edit<'_>) -> Option<Edit<'_>> {
     let Edit::Write(offset, bytes) = edit else { return None };
     let length = bytes.len() as u64;
-    let middle = (offset + length / 2).next_multiple_of(SECTOR_BYTES).saturating_sub(offset).min(length);
+    // What reaches past any file is for the memory to refuse.
+    let middle = offset.checked_add(length / 2)?.checked_next_multiple_of(SECTOR_BYTES)?;
+    let middle = middle.saturating_sub(offset).min(length);
     (middle < length).then(|| Edit::Write(offset, &bytes[..middle as usize]))
 }
 

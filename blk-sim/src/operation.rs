@@ -131,6 +131,6 @@ impl Edit<'_> {
 
 /// Bytes from `offset` to the last sector boundary up to the middle of a range.
 fn half(offset: u64, length: u64) -> u64 {
-    let middle = (offset + length / 2) & !(SECTOR_BYTES - 1);
+    let middle = offset.saturating_add(length / 2) & !(SECTOR_BYTES - 1);
     middle.saturating_sub(offset)
 }

@@ -81,4 +81,12 @@ mod tests {
         assert_eq!(seen, [true; 5]);
         assert!((0..100).all(|_| !random.chance(0, 3) && random.chance(3, 3)));
     }
+
+    #[test]
+    fn bytes_are_those_of_the_sequence() {
+        let mut bytes = [0; 16];
+        Random::new(1).fill(&mut bytes);
+        let mut random = Random::new(1);
+        assert_eq!(bytes.as_chunks::<8>().0, [random.bits().to_le_bytes(), random.bits().to_le_bytes()]);
+    }
 }

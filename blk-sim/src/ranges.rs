@@ -82,4 +82,14 @@ mod tests {
             );
         }
     }
+
+    #[test]
+    fn what_is_cleared_is_empty() {
+        let mut ranges = Ranges::default();
+        ranges.add(3..9);
+        ranges.clear();
+        assert_eq!((ranges.count(), ranges.contains(4), ranges.iter().count()), (0, false, 0));
+        ranges.add(1..2);
+        assert_eq!((ranges.count(), ranges.contains(1)), (1, true));
+    }
 }

@@ -93,3 +93,87 @@ fn all(count: usize) -> Vec<Kept> {
 fn pairs(number: usize) -> impl Iterator<Item = (usize, usize)> {
     (0..number).rev().flat_map(|second| (0..second).rev().map(move |first| (first, second)))
 }
+
+#[cfg(test)]
+mod tests {
+    use blk_core::{Extent, MemoryStorage, Storage};
+
+    use super::*;
+    use crate::{Host, Settings};
+
+    /// What is pending after writes of so many sectors each.
+    fn pending(writes: &[u64]) -> Durability {
+        let image = MemoryStorage::from_bytes(&[0; 1 << 15]);
+        let host = Host::new(image.duplicate(), Settings::crashing());
+        let mut at = 0;
+        for sectors in writes {
+            host.write_at(at, &vec![7; *sectors as usize * 512]).unwrap();
+            at = Extent::new(at, sectors * 512).end();
+        }
+        let mut durability = Durability::new(image, 512);
+        for operation in host.take_log() {
+            durability.apply(&operation).unwrap();
+        }
+        durability
+    }
+
+    #[test]
+    fn all_subsets_are_tried_while_they_are_few() {
+        for (items, count_max, expected) in
+            [(0, 1, 1), (3, 8, 8), (3, 7, 7), (12, 4096, 4096), (12, 4095, 4095)]
+        {
+            let states = States::new(count_max, false, 1).of(&pending(&vec![1; items]));
+            assert_eq!(states.len(), expected, "{items} items, {count_max}");
+            if expected == 1 << items {
+                let mut distinct = states.clone();
+                distinct.sort_unstable();
+                distinct.dedup();
+                assert_eq!(distinct.len(), expected);
+            }
+            assert!(states[0].iter().all(|kept| *kept), "nothing is lost in the first");
+        }
+    }
+
+    /// The subsets that find most, for operations of one item and of several.
+    #[test]
+    fn prefixes_single_losses_single_survivors_and_pairs_are_tried_first() {
+        let writes = [1, 1, 2, 1, 1, 1, 3, 1, 1, 1, 1, 1];
+        let durability = pending(&writes);
+        let items = durability.items().len();
+        assert_eq!(items, 15);
+        let states = States::new(1200, false, 1).of(&durability);
+        assert_eq!(states.len(), 1200);
+        let has = |is_kept: &dyn Fn(usize) -> bool| {
+            let wanted: Kept = (0..items).map(is_kept).collect();
+            states.contains(&wanted)
+        };
+        let operations: Vec<_> = durability.pending().iter().map(|pending| pending.items.clone()).collect();
+        let single: Vec<_> = (0..items).map(|item| item..item + 1).collect();
+        for units in [&operations, &single] {
+            for one in units {
+                assert!(has(&|item| !one.contains(&item)), "all but {one:?}");
+                assert!(has(&|item| one.contains(&item)), "only {one:?}");
+                assert!(has(&|item| item < one.start), "all before {one:?}");
+                for other in units.iter().filter(|other| *other != one) {
+                    assert!(has(&|item| !one.contains(&item) && !other.contains(&item)), "{one:?} {other:?}");
+                    assert!(has(&|item| one.contains(&item) || other.contains(&item)), "{one:?} {other:?}");
+                }
+            }
+        }
+        let kept: Vec<usize> =
+            states[1000..].iter().map(|kept| kept.iter().filter(|kept| **kept).count()).collect();
+        assert!(kept.iter().any(|count| *count < 4) && kept.iter().any(|count| *count > 11), "{kept:?}");
+    }
+
+    #[test]
+    fn pairs_are_left_out_where_they_are_too_many() {
+        let durability = pending(&[1; 20]);
+        for (count_max, has_pairs) in [(399, false), (400, true)] {
+            let states = States::new(count_max, false, 1).of(&durability);
+            let lost = |kept: &Kept| kept.iter().filter(|kept| !**kept).count();
+            let first = &states[1 + 3 * 20..][..60];
+            assert_eq!(first.iter().step_by(2).all(|kept| lost(kept) == 2), has_pairs, "{count_max}");
+            assert_eq!(states.len(), count_max);
+        }
+    }
+}

@@ -104,6 +104,7 @@ mod tests {
             let turn = Turn::from_byte(byte);
             assert_eq!(turn.is_never(), byte & POINTS_MAX == 0);
             assert_eq!(Turn::from_byte(turn.byte()), turn);
+            assert_eq!((Turn::from(byte), u8::from(turn)), (turn, turn.byte()));
             assert_eq!(Turn::parse(&turn.to_string()), Some(turn).filter(|turn| !turn.is_never()));
         }
         for text in ["", "3", "@", "@0", "@64", "@-1", "@3*<", "@3 "] {

@@ -1,6 +1,8 @@
 use super::*;
+use crate::random::Random;
 use crate::{Host, Kept, Settings, States};
 
+const PINNED: [u64; 3] = [0x0ddb_40cd_57dd_1866, 0x5ba5_f3fe_8bd8_c1d0, 0xaa70_d831_46d4_418c];
 const WRITE: Step = Step::new("write_aio", "data");
 
 fn byte(image: &MemoryStorage, at: u64) -> u8 {
@@ -199,4 +201,117 @@ fn dropped_pages_take_the_length_with_them() {
     }
     assert_eq!(durability.pending().last().unwrap().extent, Extent::new(1536, 512));
     assert_eq!(durability.survivor().unwrap().len().unwrap(), 2048);
+}
+
+/// The operations of a random history: writes, zeroes, discards, truncations and syncs, some of them in flight.
+fn history(random: &mut Random) -> Vec<Operation> {
+    let mut log = Vec::new();
+    for time in 1..12 {
+        let extent = Extent::new(random.below(5000), 1 + random.below(3000));
+        let change = match random.below(8) {
+            0..=2 => Change::Write {
+                offset: extent.offset,
+                bytes: vec![random.below(250) as u8 + 1; extent.length as usize].into(),
+            },
+            3 => Change::Zero(extent),
+            4 => Change::Discard(extent),
+            5 => Change::Truncate(random.below(6000)),
+            6 => Change::LostSync(random.one_of(&[Effect::None, Effect::Half, Effect::All])),
+            _ => Change::Sync,
+        };
+        log.push(other(change, time * 10));
+    }
+    log
+}
+
+/// What is known from the log alone is what reading the whole image gives, and different images have different numbers.
+#[test]
+fn the_hash_of_a_state_is_that_of_its_image() {
+    let mut random = Random::new(17);
+    let mut images = std::collections::HashMap::new();
+    for round in 0..60 {
+        let atom_bytes = [512, 4096][round % 2];
+        let mut durability = Durability::hashing(image(), atom_bytes).unwrap();
+        for operation in history(&mut random) {
+            durability.apply(&operation).unwrap();
+        }
+        for kept in States::new(24, false, 1).of(&durability) {
+            let (state, hash) = durability.image(&kept).unwrap();
+            let fresh = Durability::hashing(state.duplicate(), 512).unwrap();
+            assert_eq!(fresh.image(&[]).unwrap().1, hash, "{round}: {kept:?}");
+            let bytes = state.to_bytes(1 << 20).unwrap();
+            assert_eq!(*images.entry(hash).or_insert_with(|| bytes.clone()), bytes, "two images of one hash");
+        }
+    }
+    let different: std::collections::HashSet<&Vec<u8>> = images.values().collect();
+    assert!(different.len() == images.len() && images.len() > 300, "{}", images.len());
+}
+
+/// Follow-up requests are chosen by it: with another hash, kept traces would mean something else.
+#[test]
+fn the_hash_of_an_image_is_pinned() {
+    let hash = |bytes: &[u8]| {
+        Durability::hashing(MemoryStorage::from_bytes(bytes), 512).unwrap().image(&[]).unwrap().1
+    };
+    let bytes: Vec<u8> = (0..2048_u32).map(|at| (at * 7 / 5) as u8).collect();
+    assert_eq!([hash(&[]), hash(&[0; 512]), hash(&bytes)], PINNED);
+}
+
+#[test]
+fn an_operation_is_cut_into_at_most_eight_pieces_of_whole_atoms() {
+    for (atom_bytes, offset, length, expected) in [
+        (512, 8192, 512, &[512][..]),
+        (512, 8192, 4096, &[512; 8]),
+        (512, 8192, 8192, &[1024; 8]),
+        (512, 8192, 4608, &[1024; 5]),
+        (512, 8100, 600, &[512, 512]),
+        (4096, 8192, 512, &[4096]),
+        (4096, 12_000, 1000, &[4096, 4096]),
+    ] {
+        let mut durability = Durability::new(MemoryStorage::from_bytes(&[9; 1 << 15]), atom_bytes);
+        durability.apply(&write(offset, &vec![1; length], 1)).unwrap();
+        let lengths: Vec<u64> = durability.items().iter().map(|item| item.extent.length).collect();
+        assert_eq!(lengths, expected, "{atom_bytes} {offset} {length}");
+        assert_eq!(durability.items()[0].extent.offset, offset / atom_bytes * atom_bytes);
+    }
+}
+
+/// A part of an atom that is zeroed or discarded leaves the rest of it.
+#[test]
+fn zeroes_and_discards_of_a_part_of_an_atom_leave_the_rest() {
+    let extent = Extent::new(100, 600);
+    for change in [Change::Zero(extent), Change::Discard(extent)] {
+        let mut durability = Durability::new(image(), 512);
+        durability.apply(&other(change.clone(), 1)).unwrap();
+        let (left, _) = durability.image(&[true, true]).unwrap();
+        let bytes = left.to_bytes(2048).unwrap();
+        let is_right = |(at, byte): (usize, &u8)| *byte == if (100..700).contains(&at) { 0 } else { 9 };
+        assert!(bytes.iter().enumerate().all(is_right), "{change:?}");
+    }
+}
+
+/// Where a growth has not persisted, zeroes behind the end extend the image, and a hole does not.
+#[test]
+fn only_zeroes_extend_an_image_whose_growth_was_lost() {
+    let extent = Extent::new(2048, 1024);
+    for (change, length) in [(Change::Zero(extent), 3072), (Change::Discard(extent), 2048)] {
+        let mut durability = Durability::new(image(), 512);
+        durability.apply(&other(Change::Truncate(4096), 1)).unwrap();
+        durability.apply(&other(change.clone(), 3)).unwrap();
+        let (left, _) = durability.image(&[false, true, true]).unwrap();
+        assert_eq!(left.len().unwrap(), length, "{change:?}");
+    }
+}
+
+#[test]
+fn what_stays_pending_keeps_its_items() {
+    let mut durability = Durability::hashing(image(), 512).unwrap();
+    let flying = Operation { issued: 4, completed: Some(9), ..write(1024, &[2; 1024], 0) };
+    for operation in [write(0, &[1; 1024], 1), flying, other(Change::Sync, 5)] {
+        durability.apply(&operation).unwrap();
+    }
+    assert_eq!((durability.pending().len(), durability.items().len()), (1, 2));
+    assert_eq!((durability.pending()[0].items.clone(), durability.pending()[0].number), (0..2, 2));
+    let (left, _) = durability.image(&[false, true]).unwrap();
+    assert_eq!([0, 1024, 1536].map(|at| byte(&left, at)), [1, 9, 2]);
 }

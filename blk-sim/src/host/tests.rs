@@ -1,7 +1,7 @@
 use std::sync::Arc;
 
 use super::*;
-use crate::fault::EIO;
+use crate::fault::{EIO, ENOSPC};
 use crate::scheduler::{Control, Ended, Tasks};
 use crate::turn::Turn;
 
@@ -145,4 +145,164 @@ fn reads_during_a_write(length: usize) -> Vec<(u8, u8)> {
 fn a_read_may_come_between_the_two_halves_of_a_write() {
     assert_eq!(reads_during_a_write(1024), [(1, 1), (2, 1), (2, 2)]);
     assert_eq!(reads_during_a_write(512), [(1, 1), (2, 1)]);
+}
+
+static NAMED: Step = Step::new("named", "");
+
+/// One operation of each kind, by its name, with the fault that hits it.
+fn one_of_each(fault: Option<(Kind, Effect)>) -> (Host, Vec<bool>) {
+    let fault = fault.map(|(operation, effect)| {
+        let at = EDITS.iter().position(|kind| *kind == operation).expect("it is one of them") as u64;
+        Fault { at, operation, errno: EIO, effect, sticky: false }
+    });
+    let settings = Settings { logs_changes: true, lists_calls: true, ..Settings::failing(fault, 512) };
+    let host = Host::new(MemoryStorage::from_bytes(&[1; 4096]), settings);
+    host.watch(true);
+    host.step(&NAMED);
+    let done = vec![
+        host.write_at(0, &[2; 1024]).is_ok(),
+        host.write_zeroes_at(Extent::new(1024, 1024)).is_ok(),
+        host.punch_hole(Extent::new(2048, 1024)).is_ok(),
+        host.set_len(3584).is_ok(),
+        host.read_at(0, &mut [0; 512]).is_ok(),
+        host.sync().is_ok(),
+    ];
+    host.watch(false);
+    (host, done)
+}
+
+const EDITS: [Kind; 6] =
+    [Kind::Write, Kind::WriteZeroes, Kind::PunchHole, Kind::SetLen, Kind::Read, Kind::Sync];
+
+fn firsts(host: &Host) -> Vec<u8> {
+    let image = host.surviving_image().unwrap();
+    let length = image.len().unwrap();
+    image.to_bytes(length).unwrap().chunks(512).map(|sector| sector[0]).collect()
+}
+
+/// What each operation leaves that fails before, in the middle of, and after what it does; the others are done.
+#[test]
+fn an_operation_that_fails_has_done_what_its_effect_says() {
+    let all = [2, 2, 0, 0, 0, 0, 1];
+    for (kind, effect, expected) in [
+        (Kind::Write, Effect::None, vec![1, 1, 0, 0, 0, 0, 1]),
+        (Kind::Write, Effect::Half, vec![2, 1, 0, 0, 0, 0, 1]),
+        (Kind::Write, Effect::All, all.to_vec()),
+        (Kind::WriteZeroes, Effect::None, vec![2, 2, 1, 1, 0, 0, 1]),
+        (Kind::WriteZeroes, Effect::Half, vec![2, 2, 0, 1, 0, 0, 1]),
+        (Kind::PunchHole, Effect::Half, vec![2, 2, 0, 0, 0, 1, 1]),
+        (Kind::SetLen, Effect::None, vec![2, 2, 0, 0, 0, 0, 1, 1]),
+        (Kind::SetLen, Effect::All, all.to_vec()),
+        (Kind::Read, Effect::All, all.to_vec()),
+    ] {
+        let (host, done) = one_of_each(Some((kind, effect)));
+        let failed: Vec<Kind> =
+            EDITS.into_iter().zip(&done).filter(|(_, done)| !**done).map(|(kind, _)| kind).collect();
+        assert_eq!(failed, [kind], "{effect:?}");
+        assert_eq!(firsts(&host), expected, "{kind:?} {effect:?}");
+        assert_eq!((host.failures(), host.count()), (1, 6));
+        // The log says the same as the image.
+        let mut durability = Durability::new(MemoryStorage::from_bytes(&[1; 4096]), 512);
+        for operation in host.log() {
+            durability.apply(&operation).unwrap();
+        }
+        let image = durability.survivor().unwrap();
+        assert!(image.to_bytes(4096).unwrap() == host.surviving_image().unwrap().to_bytes(4096).unwrap());
+    }
+}
+
+#[test]
+fn calls_are_listed_with_their_steps_and_units_are_counted() {
+    let (host, _) = one_of_each(None);
+    let calls = host.take_calls();
+    assert_eq!(calls.iter().map(|call| call.operation).collect::<Vec<_>>(), EDITS);
+    assert!(calls.iter().all(|call| *call.step == NAMED) && calls[2].extent == Extent::new(2048, 1024));
+    assert!(host.take_calls().is_empty() && host.log().iter().all(|operation| *operation.step == NAMED));
+    assert_eq!(host.touched(), 2 + 2 + 2 + 1);
+    host.forget_touched();
+    assert_eq!(host.touched(), 0);
+    host.write_at(100, &[3; 500]).unwrap();
+    assert_eq!(host.touched(), 2, "half of one sector and some of the next");
+    host.write_at(0, &[]).unwrap();
+    assert_eq!(host.touched(), 2);
+}
+
+#[test]
+fn a_clock_goes_on_and_a_log_is_in_the_order_of_completion() {
+    let (host, _) = one_of_each(None);
+    let log = host.log();
+    assert_eq!(log.len(), 5, "reads are not logged");
+    let times: Vec<(u64, u64)> = log.iter().map(|one| (one.issued, one.completed.unwrap())).collect();
+    assert!(times.is_sorted() && times.iter().all(|(issued, completed)| issued < completed), "{times:?}");
+    let now = host.tick();
+    assert!(now > times[4].1 && host.tick() == now + 1);
+    host.advance(now + 100);
+    assert_eq!(host.tick(), now + 101);
+    host.advance(5);
+    assert_eq!(host.tick(), now + 102, "time does not go back");
+    assert_eq!(host.log(), host.take_log());
+    assert!(host.log().is_empty());
+    host.stop_logging();
+    host.write_at(0, &[1; 512]).unwrap();
+    assert!(host.log().is_empty());
+}
+
+#[test]
+fn a_full_host_takes_no_growth_and_lets_shrink() {
+    let fault = Fault { at: 0, operation: Kind::Write, errno: ENOSPC, effect: Effect::None, sticky: true };
+    let host = Host::new(MemoryStorage::from_bytes(&[1; 4096]), Settings::failing(Some(fault), 512));
+    host.watch(true);
+    assert!(host.write_at(0, &[2; 512]).is_err());
+    for (length, is_ok) in [(4097, false), (8192, false), (4096, true), (512, true), (513, false)] {
+        assert_eq!(host.set_len(length).is_ok(), is_ok, "{length}");
+    }
+    assert!(host.punch_hole(Extent::new(0, 512)).is_ok() && host.sync().is_ok());
+    host.clear_fault();
+    assert!(host.write_at(0, &[2; 512]).is_ok() && host.set_len(8192).is_ok());
+}
+
+/// A failed sync with nothing to write has lost nothing, and so has one that had written all.
+#[test]
+fn only_what_was_pending_can_be_lost() {
+    for (writes, effect, is_lossy) in [
+        (false, Effect::None, false),
+        (true, Effect::None, true),
+        (true, Effect::Half, true),
+        (true, Effect::All, false),
+    ] {
+        let fault = Fault { at: u64::from(writes), operation: Kind::Sync, errno: EIO, effect, sticky: false };
+        let host = Host::new(MemoryStorage::from_bytes(&[1; 2048]), Settings::failing(Some(fault), 512));
+        host.watch(true);
+        if writes {
+            host.write_at(0, &[2; 512]).unwrap();
+        }
+        assert!(host.sync().is_err());
+        assert_eq!(host.is_lossy(), is_lossy, "{writes} {effect:?}");
+    }
+}
+
+/// What memory does not take is no change, and nothing that a sync could lose.
+#[test]
+fn an_operation_that_memory_refuses_leaves_no_trace() {
+    let host = Host::new(MemoryStorage::new(), Settings::crashing());
+    assert!(host.write_at(u64::MAX - 100, &[1; 512]).is_err());
+    assert!(host.log().is_empty() && host.len().unwrap() == 0);
+    let fault = Fault { at: 1, operation: Kind::Sync, errno: EIO, effect: Effect::None, sticky: false };
+    let host = Host::new(MemoryStorage::new(), Settings::failing(Some(fault), 512));
+    host.watch(true);
+    assert!(host.write_at(u64::MAX - 100, &[1; 512]).is_err() && host.sync().is_err());
+    assert!(!host.is_lossy(), "nothing was pending");
+}
+
+#[test]
+fn a_read_that_fails_late_has_read() {
+    for (effect, byte) in [(Effect::None, 0), (Effect::All, 1)] {
+        let fault = Fault { at: 0, operation: Kind::Read, errno: EIO, effect, sticky: false };
+        let host = Host::new(MemoryStorage::from_bytes(&[1; 512]), Settings::failing(Some(fault), 512));
+        host.watch(true);
+        let mut found = [0; 512];
+        assert!(host.read_at(0, &mut found).is_err());
+        assert_eq!(found, [byte; 512], "{effect:?}");
+        assert_eq!(host.run_at(0).unwrap().map(|run| (run.length, run.data)), Some((512, true)));
+    }
 }
