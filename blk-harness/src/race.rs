@@ -8,7 +8,8 @@
 //! `config.lanes` requests are in flight at most. They begin in the order of the scenario: a lane takes the next one as soon as
 //! it has completed its last. A request's turn says at which of its points another lane goes on; a point is each acquisition of
 //! a lock ([`blk_core::sync`]) and each issue and completion of an operation of the host. Without turns the scenario runs as if
-//! it had one lane. `reopen` and `truncate` wait until nothing is in flight, and happen alone.
+//! it had one lane. `reopen` waits until nothing is in flight, and happens alone; `truncate` is in flight with what lies inside both
+//! sizes.
 //!
 //! Everything is a pure function of the scenario, so a finding replays and shrinks like any other.
 

@@ -205,18 +205,18 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes requests in lanes under the scheduler; reopens and resizes happen alone. Returns how many were begun: not all where the
-    /// handle was given up, or the checker has [seen enough](Checker::end_after_failure).
+    /// Makes requests in lanes under the scheduler; reopens happen alone. Returns how many were begun: not all where the handle was
+    /// given up, or the checker has [seen enough](Checker::end_after_failure).
     pub(crate) fn in_lanes(&mut self, lanes: &mut Lanes<'_>, requests: &[(Request, Turn)]) -> Kept<usize> {
-        let is_alone = |request: &Request| matches!(request, Request::Reopen { .. } | Request::Resize { .. });
         let mut begun = 0;
         while begun < requests.len() && self.disk.is_some() && !self.checker.has_seen_enough() {
             let rest = &requests[begun..];
-            if is_alone(&rest[0].0) {
+            let size = self.checker.model(|model, _| model.size());
+            let together = together(size, rest);
+            if together == 0 {
                 self.request(lanes.number(begun), rest[0].0)?;
                 begun += 1;
             } else {
-                let together = rest.iter().position(|(request, _)| is_alone(request)).unwrap_or(rest.len());
                 begun += self.together(lanes, lanes.number(begun), &rest[..together])?;
             }
         }
@@ -438,6 +438,32 @@ impl<'a> Run<'a> {
             Trouble::Broken(violation) => violation,
         })
     }
+}
+
+/// How many of `requests` may be in flight together, on a disk of `size` bytes: up to a reopen, and with one resize at most, whose
+/// company lies inside the old and the new size: what is past either may be there or not.
+fn together(size: u64, requests: &[(Request, Turn)]) -> usize {
+    let (mut reached, mut limit) = (0, None);
+    for (at, (request, _)) in requests.iter().enumerate() {
+        match request {
+            Request::Reopen { .. } => return at,
+            Request::Resize { size: new } => {
+                let smaller = size.min(*new);
+                if limit.is_some() || reached > smaller {
+                    return at;
+                }
+                limit = Some(smaller);
+            }
+            _ => {
+                let end = request.range().map_or(0, |(offset, length)| offset.saturating_add(length));
+                reached = reached.max(end);
+                if limit.is_some_and(|limit| end > limit) {
+                    return at;
+                }
+            }
+        }
+    }
+    requests.len()
 }
 
 /// Why reading ended.

@@ -26,9 +26,9 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     println!("{stats}");
     assert!(stats.get(Counter::Interleaved) * 100 >= stats.get(Counter::Scenarios) * 40, "{stats}");
     assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 9, "{stats}");
-    let alone = [RequestKind::Resize, RequestKind::Reopen];
-    let together = || RequestKind::ALL.into_iter().filter(|kind| !alone.contains(kind));
-    for (earlier, later) in together().flat_map(|earlier| together().map(move |later| (earlier, later))) {
+    let together = || RequestKind::ALL.into_iter().filter(|kind| *kind != RequestKind::Reopen);
+    let pairs = together().flat_map(|earlier| together().map(move |later| (earlier, later)));
+    for (earlier, later) in pairs.filter(|pair| *pair != (RequestKind::Resize, RequestKind::Resize)) {
         assert!(
             stats.tallied(Tally::Overlaps, [earlier.name(), later.name(), ""]) > 0,
             "no {later:?} during a {earlier:?}: {stats}"

@@ -134,6 +134,8 @@ pub(crate) struct Explorer<'a> {
     doubtful: Ranges,
     /// Units of the guest and of the host that were touched since the last flush: so many may have leaked.
     touched: [Ranges; 2],
+    /// What operations of the storage have changed since then, and when they completed.
+    changed: Vec<(Time, Extent)>,
     /// Whether crash points are judged now.
     is_judging: bool,
 }
@@ -172,6 +174,7 @@ impl<'a> Explorer<'a> {
             shadow: Vec::new(),
             doubtful: Ranges::default(),
             touched: [Ranges::default(), Ranges::default()],
+            changed: Vec::new(),
             is_judging: true,
         }
     }
@@ -259,8 +262,11 @@ impl<'a> Explorer<'a> {
         {
             self.touched[0].add(units(record.changes, unit));
         }
-        for pending in durability.pending() {
-            self.touched[1].add(units(pending.extent, unit));
+        // What completed while the flush was in flight may belong to requests that came after it.
+        self.changed.retain(|(completed, _)| *completed > issued);
+        let changed = self.changed.iter().map(|(_, extent)| *extent);
+        for extent in durability.pending().iter().map(|pending| pending.extent).chain(changed) {
+            self.touched[1].add(units(extent, unit));
         }
     }
 
@@ -277,6 +283,7 @@ impl<'a> Explorer<'a> {
         let (extent, step) = (newest.extent, newest.step);
         self.stats.tally(Tally::Steps, [step.name, "", ""]);
         self.touched[1].add(units(extent, self.images.geometry.unit_bytes));
+        self.changed.push((time, extent));
         let is_due = self.states_left > 0 && scatter(durability.count()).is_multiple_of(self.stride);
         let is_rare = step.is_rare || extent.offset < SECTOR_BYTES;
         if is_due || (self.is_judging && is_rare && self.is_one_of_the_first(step.name)) {
