@@ -465,9 +465,7 @@ fn a_rust_test() {
         check
         read 0 4k
         "#;
-            if let Err(report) = my_driver::SUITES[0].replay_text(trace) {
-                panic!("{report}");
-            }
+            blk_harness::tests::replay(&my_driver::SUITES[0], trace);
         }
     "##]].assert_eq(&sample().to_rust_test("my_driver::SUITES[0]", "verify_qcow2", "content mismatch\nat a read"));
 }

@@ -7,7 +7,7 @@ use crate::random::hash;
 
 impl Scenario {
     /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found. The Rust
-    /// expression `suite` has a method `replay_text`. `signature_text` says what the scenario once found; it becomes a comment.
+    /// expression `suite` is a [`Suite`](crate::Suite) for whoever depends on the driver's crate and this one. `signature_text` says what the scenario once found; it becomes a comment.
     pub fn to_rust_test(&self, suite: &str, target_name: &str, signature_text: &str) -> String {
         let mut source = format!("//! A finding of {target_name}, replayed.\n//!\n");
         for line in signature_text.lines() {
@@ -22,9 +22,7 @@ impl Scenario {
 fn {name}() {{
     let trace = r#\"
 {trace}\"#;
-    if let Err(report) = {suite}.replay_text(trace) {{
-        panic!(\"{{report}}\");
-    }}
+    blk_harness::tests::replay(&{suite}, trace);
 }}
 "
         );
