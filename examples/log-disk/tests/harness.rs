@@ -8,10 +8,4 @@ regressions!("regressions", SUITES);
 explore!(sequences, SUITES[0], seed 1, 2000 scenarios);
 explore!(crashes, SUITES[1], seed 1, 100 scenarios);
 explore!(faults, SUITES[2], seed 1, 30 scenarios);
-explore!(
-    races,
-    SUITES[3],
-    blk_harness::generate::Limits::racing(),
-    seed 1,
-    500 scenarios
-);
+explore!(races, SUITES[3], seed 1, 500 scenarios);
