@@ -1,6 +1,7 @@
 //! Counts and times as people write them: `100k`, `1M`; `30s`, `5m`, `1h`.
 //!
-//! This file uses nothing of the crate, because `cargo-blk`, which depends on no crate of the workspace, has a link to it.
+//! This file uses nothing of the crate, because `cargo-blk`, which depends on no crate of the workspace, has
+//! a link to it.
 
 use std::time::Duration;
 
@@ -37,7 +38,8 @@ pub fn parse_time(text: &str) -> Result<Duration, String> {
     milliseconds.map(Duration::from_millis).ok_or_else(wrong)
 }
 
-/// A decimal number, which may have a fraction, times what its unit stands for; `None` if that is no number of 64 bits.
+/// A decimal number, which may have a fraction, times what its unit stands for; `None` if that is no number
+/// of 64 bits.
 fn scaled(text: &str, unit: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     const FRACTION_DIGITS_MAX: usize = 9;
     let digits_end = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());

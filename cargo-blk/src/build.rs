@@ -12,6 +12,9 @@ use crate::project::MANIFEST;
 /// The version of cargo-fuzz that is installed where there is none.
 const CARGO_FUZZ_VERSION: &str = "0.13.2";
 
+/// The profile of long jobs, if not `release`.
+const PROFILE: &str = "BLK_PROFILE";
+
 /// Where cargo builds the workspace in `folder`.
 pub fn target_folder(folder: &Path) -> PathBuf {
     std::env::var_os("CARGO_TARGET_DIR").map_or_else(|| folder.join("target"), PathBuf::from)
@@ -78,11 +81,13 @@ pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Res
 /// That it cannot be built.
 pub(crate) fn build_job_target(shell: &Shell, target: &str) -> Result<PathBuf> {
     let features = features(Path::new(MANIFEST), target)?;
-    cmd!(shell, "cargo build --release --manifest-path {MANIFEST} {features...} --bin {target}")
+    let profile = std::env::var(PROFILE).unwrap_or_else(|_| "release".to_owned());
+    cmd!(shell, "cargo build --profile {profile} --manifest-path {MANIFEST} {features...} --bin {target}")
         .quiet()
         .run()
         .with_context(|| format!("cannot build the target {target}"))?;
-    Ok(target_directory(shell)?.join("release").join(target))
+    let folder = if profile == "dev" { "debug" } else { &profile };
+    Ok(target_directory(shell)?.join(folder).join(target))
 }
 
 /// What a target is built with: the features that the manifest says it requires.

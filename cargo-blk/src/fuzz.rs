@@ -76,6 +76,17 @@ pub struct Folders {
 /// # Errors
 /// That there is no such target; what cannot be installed, built, read or written.
 pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
+    project.check(&arguments.target)?;
+    println!("building {}: the first time that takes a while", arguments.target);
+    println!("{}", libfuzzer::LEGEND);
+    run_with(project, arguments, &mut |line| println!("{line}"))
+}
+
+/// As [`run`], and what is said goes to `show`, line by line.
+///
+/// # Errors
+/// As [`run`].
+pub fn run_with(project: &Project, arguments: &Arguments, show: &mut dyn FnMut(&str)) -> Result<bool> {
     let shell = Shell::new()?;
     project.check(&arguments.target)?;
     let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
@@ -85,17 +96,20 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         None => Ok(()),
     };
     keep_small()?;
-    println!("{}", libfuzzer::LEGEND);
-    let ended = drive(&program, &folders, arguments, &mut |line| println!("{line}"))?;
+    let ended = drive(&program, &folders, arguments, show)?;
     keep_small()?;
-    let Some(artifact) = ended.artifact else {
-        println!("\n{}\nnothing found in {:.0} s", ended.table, ended.seconds);
-        return Ok(true);
+    let said = match &ended.artifact {
+        None => format!("\n{}\nnothing found in {:.0} s", ended.table, ended.seconds),
+        Some(artifact) => format!(
+            "\n{}\n\nfound after {:.1} s\nartifact:  {path}\nreproduce: {} repro {path}",
+            ended.report.join("\n"),
+            ended.seconds,
+            project.command(),
+            path = artifact.display()
+        ),
     };
-    println!("\n{}\n\nfound after {:.1} s", ended.report.join("\n"), ended.seconds);
-    println!("artifact:  {}", artifact.display());
-    println!("reproduce: {} repro {}", project.command(), artifact.display());
-    Ok(false)
+    said.lines().for_each(show);
+    Ok(ended.artifact.is_none())
 }
 
 fn prepare(project: &Project, program: &Path, arguments: &Arguments) -> Result<Folders> {
@@ -187,7 +201,8 @@ fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -
     let mut command = Command::new(program);
     command.arg(&folders.corpus).args(&folders.seeds);
     command.arg(format!("-artifact_prefix={}/", folders.artifacts.display()));
-    // The entropic schedule keeps a sorted list of features for each input, which takes as long as half of all scenarios.
+    // The entropic schedule keeps a sorted list of features for each input, which takes as long as half of
+    // all scenarios.
     command.args(&folders.flags).args(["-reload=1", "-len_control=0", "-entropic=0"]);
     let dictionary = format!("fuzz/{}.dict", arguments.target);
     if Path::new(&dictionary).is_file() {

@@ -17,8 +17,8 @@ mod process;
 mod project;
 pub mod repro;
 pub mod soak;
-// A link to the file of blk-core: this crate depends on no other one of the workspace, so that it is built in a
-// moment, and `cargo package` puts the file itself in.
+// A link to the file of blk-core: this crate depends on no other one of the workspace, so that it is built in
+// a moment, and `cargo package` puts the file itself in.
 pub mod units;
 
 pub use build::{build_fuzz_target, build_fuzz_targets, host_triple, need_cargo_fuzz, runs, target_folder};

@@ -40,6 +40,9 @@ fn run(folder: &Path, target: &Path, text: &str) -> (bool, String) {
         .args(["-ec", text])
         .current_dir(folder)
         .env("CARGO_TARGET_DIR", target)
+        .env("CARGO_PROFILE_DEV_OPT_LEVEL", "1")
+        .env("CARGO_PROFILE_DEV_DEBUG", "false")
+        .env("CARGO_INCREMENTAL", "0")
         .env("RUST_BACKTRACE", "0");
     let output = command.output().expect("sh starts");
     let said = [output.stdout, output.stderr].concat();
@@ -51,8 +54,8 @@ fn the_guide_does_what_it_says() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let document = fs::read_to_string(root.join("docs/test-your-driver.md")).unwrap();
     let folder = tempfile::tempdir().unwrap();
-    // What is built stays for the next time.
-    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("guide");
+    // What is built stays for the next time, and for the other tests that build a project.
+    let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("outside");
     let (mut files, mut failing) = (0, 0);
     for Block { head, text, line } in blocks(&document) {
         let text = text.replace("/path/to/blk", root.to_str().unwrap());

@@ -3,6 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::{Mutex, PoisonError};
 
 /// The example in a folder of its own, where its source can be broken.
 struct Example {
@@ -59,12 +60,23 @@ impl Example {
 
     /// Runs `cargo blk` with these words; returns its exit code and all that it says.
     fn blk(&self, words: &str) -> (Option<i32>, String) {
-        // What is built stays for the next time. It need not be fast.
-        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("jobs");
-        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-blk"));
-        command.arg("blk").args(words.split(' ')).current_dir(self.folder.path());
-        command.env("CARGO_TARGET_DIR", target).env("RUST_BACKTRACE", "0");
-        command.env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "1").env("CARGO_PROFILE_RELEASE_DEBUG", "false");
+        self.run(Command::new(env!("CARGO_BIN_EXE_cargo-blk")).arg("blk").args(words.split(' ')))
+    }
+
+    /// Runs a command in the example's folder; returns its exit code and all that it says.
+    fn run(&self, command: &mut Command) -> (Option<i32>, String) {
+        // Programs of the same name, with other bugs in them, lie in the same place.
+        static ALONE: Mutex<()> = Mutex::new(());
+        let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+        // What is built stays for the next time, and for the other tests that build a project. It need not be
+        // fast.
+        let target = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join("outside");
+        command
+            .current_dir(self.folder.path())
+            .env("CARGO_TARGET_DIR", target)
+            .env("RUST_BACKTRACE", "0")
+            .env("BLK_PROFILE", "dev");
+        command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
         command.env("CARGO_INCREMENTAL", "0");
         let Output { status, stdout, stderr } = command.output().unwrap();
         (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
@@ -77,6 +89,20 @@ impl Example {
         for text in texts {
             assert!(said.contains(text), "{words}: no '{text}' in\n{said}");
         }
+    }
+
+    /// The test that was written for a finding compiles in the driver's own crate, fails with the bug that is
+    /// planted now, and passes without.
+    #[track_caller]
+    fn expect_test(&self, written: &str) {
+        fs::copy(self.folder.path().join(written), self.folder.path().join("tests/finding.rs")).unwrap();
+        let broken = fs::read_to_string(self.folder.path().join("src/disk.rs")).unwrap();
+        let (ended, said) = self.run(Command::new("cargo").args(["test", "--test", "finding"]));
+        assert!(ended == Some(101) && said.contains("contents mismatch"), "{said}");
+        self.plant(&[]);
+        let (ended, said) = self.run(Command::new("cargo").args(["test", "--test", "finding"]));
+        assert!(ended == Some(0) && said.contains("1 passed"), "{said}");
+        fs::write(self.folder.path().join("src/disk.rs"), broken).unwrap();
     }
 
     /// The names of the traces that were written for findings.
@@ -175,6 +201,7 @@ fn planted_bugs_are_found_proven_and_shrunk() {
     example.expect("soak log_sequence", 1, &["found: blkverify:", "proven:", "shrunk:", "NOT CLEAN"]);
     let [trace] = &example.repros()[..] else { panic!("one finding: {:?}", example.repros()) };
     let trace = format!("fuzz/repros/{trace}");
+    example.expect_test(&trace.replace(".trace", ".rs"));
     example.expect(&format!("corpus add --plain lost-block {trace}"), 0, &["saved"]);
     example.expect("corpus check --plain lost-block", 1, &["FINDING", "findings in"]);
     example.forget_repros();

@@ -1,7 +1,11 @@
 //! `cargo xtask ci`: sets up and passes everything that a change has to pass.
 
+mod testing;
+
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
@@ -13,6 +17,7 @@ use cargo_blk::{corpus, fuzz};
 
 use crate::{tidy, tools};
 
+const REQUIRE_QEMU: &str = "BLK_REQUIRE_QEMU";
 /// The target that has a planted bug.
 const CANARY: &str = "canary";
 /// How long the canary may take to be found.
@@ -30,7 +35,7 @@ type Step<'a> = (&'static str, Box<dyn Fn() -> Result<()> + 'a>);
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     // Inherited by everything below: a missing tool is a failure here, not a reason to skip.
-    shell.set_var("BLK_REQUIRE_QEMU", "1");
+    shell.set_var(REQUIRE_QEMU, "1");
     let steps: Vec<Step<'_>> = vec![
         ("set up", Box::new(|| set_up(&shell))),
         ("format", Box::new(|| format(&shell))),
@@ -39,7 +44,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("rustdoc", Box::new(|| rustdoc(&shell))),
         ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),
         ("example", Box::new(|| example(&shell))),
-        ("test", Box::new(|| Ok(cmd!(shell, "cargo test --workspace").run()?))),
+        ("test", Box::new(|| testing::run(&shell))),
         (
             "corpus",
             Box::new(|| {
@@ -110,16 +115,33 @@ fn format(shell: &Shell) -> Result<()> {
 
 fn clippy(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
+    let _built = shell.push_env("CARGO_TARGET_DIR", outside(shell));
+    // Nothing is linked: the C++ part of libFuzzer need not be built.
+    let _unlinked = shell.push_env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a");
     for manifest in OTHER_WORKSPACES {
-        cmd!(shell, "cargo clippy --all-targets --manifest-path {manifest} -- -D warnings").run()?;
+        cmd!(shell, "cargo clippy --all-targets --all-features --manifest-path {manifest} -- -D warnings")
+            .run()?;
     }
     Ok(())
 }
 
-/// The driver of an outside author. What it needs that the other workspaces have built is not built again.
+/// Where the other workspaces are built, and the projects that tests of cargo-blk make: what they have in
+/// common is built once.
+fn outside(shell: &Shell) -> PathBuf {
+    cargo_blk::target_folder(&shell.current_dir()).join("tmp/outside")
+}
+
+/// The driver of an outside author.
 fn example(shell: &Shell) -> Result<()> {
-    let _built = shell.push_env("CARGO_TARGET_DIR", std::env::current_dir()?.join("target"));
+    let _built = shell.push_env("CARGO_TARGET_DIR", outside(shell));
+    let _level = shell.push_env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
+    let _debug = shell.push_env("CARGO_PROFILE_DEV_DEBUG", "false");
     Ok(cmd!(shell, "cargo test --quiet --manifest-path examples/log-disk/Cargo.toml").run()?)
+}
+
+/// What a thread came to. All of them have ended before the first failure is told.
+fn joined(thread: ScopedJoinHandle<'_, Result<()>>) -> Result<()> {
+    thread.join().unwrap_or_else(|_| bail!("a thread has panicked"))
 }
 
 fn rustdoc(shell: &Shell) -> Result<()> {
@@ -141,13 +163,27 @@ fn arguments(target: &str, time: Duration, empty_corpus: bool) -> fuzz::Argument
     }
 }
 
+/// All targets, as many at a time as there are processors: while one is built, another one runs.
 fn fuzz_all(time: Duration) -> Result<()> {
     let project = crate::project()?;
-    for target in project.targets()?.iter().filter(|target| *target != CANARY) {
-        println!("--- {target}");
-        expect(fuzz::run(&project, &arguments(target, time, false))?, "a fuzz target has a finding")?;
-    }
-    Ok(())
+    let mut targets = project.targets()?;
+    targets.retain(|target| *target != CANARY);
+    println!("{}", cargo_blk::libfuzzer::LEGEND);
+    let next = AtomicUsize::new(0);
+    let work = || -> Result<()> {
+        while let Some(target) = targets.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let show = &mut |line: &str| println!("{target:16} {line}");
+            let good = fuzz::run_with(&project, &arguments(target, time, false), show)?;
+            expect(good, &format!("{target} has a finding"))?;
+        }
+        Ok(())
+    };
+    let workers = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..workers).map(|_| scope.spawn(work)).collect();
+        let ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
+        ended.into_iter().collect()
+    })
 }
 
 /// The canary has to be found: otherwise every green run of the other targets means nothing.

@@ -51,7 +51,8 @@ struct Mutant {
     /// The fuzz target that has to find it.
     #[serde(default = "usual_target")]
     target: String,
-    /// What no oracle looks at yet: the line is reached and cannot be found. It is tried only where it is named.
+    /// What no oracle looks at yet: the line is reached and cannot be found. It is tried only where it is
+    /// named.
     waits_for: Option<String>,
 }
 
