@@ -5,6 +5,8 @@
 
 mod reader;
 mod record;
+#[cfg(test)]
+mod tests;
 
 use std::collections::VecDeque;
 use std::sync::Arc;

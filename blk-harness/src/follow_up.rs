@@ -63,3 +63,49 @@ fn usable(requests: Vec<Request>) -> Vec<Request> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::{Fill, Repair};
+    use crate::space::PLAIN;
+
+    #[test]
+    fn the_image_stays_open_and_one_write_is_compressed() {
+        let compressed = |offset| Request::WriteCompressed { offset, length: 512, fill: Fill::Stamp };
+        let plain = |offset| Request::Write { offset, length: 512, fill: Fill::Stamp, fua: false };
+        let (reopen, check) = (Request::Reopen { kill: true }, Request::Check { repair: Repair::All });
+        let read = Request::Read { offset: 0, length: 1 };
+        let made = usable(vec![compressed(0), reopen, compressed(512), read, check, compressed(1024)]);
+        assert_eq!(made, [compressed(0), Request::Flush, plain(512), read, Request::Flush, plain(1024)]);
+    }
+
+    /// The crash model wants 50 of them, on the disk as it is and a little beyond.
+    #[test]
+    fn each_list_is_long_enough_and_fits_the_disk() {
+        let config = Config { size_bytes: 256 << 10, ..Config::default() };
+        let mut follow_ups = FollowUps::default();
+        follow_ups.prepare(&PLAIN, &config);
+        let unit_bytes = PLAIN.geometry(&config).unit_bytes;
+        let lists: Vec<Vec<Request>> = (0..LISTS).map(|hash| follow_ups.requests(hash).to_vec()).collect();
+        let mut largest = 0;
+        for list in &lists {
+            assert_eq!(list.len(), REQUESTS);
+            for request in list {
+                let (_, length) = request.range().unwrap_or_default();
+                if request.kind().moves_data() {
+                    assert!(length <= DATA_BYTES_MAX.min(4 * unit_bytes), "{request}");
+                }
+                if let Request::Resize { size } = request {
+                    largest = largest.max(*size);
+                }
+            }
+        }
+        assert!((256 << 10..=(256 << 10) + 2 * unit_bytes).contains(&largest), "{largest}");
+        assert_ne!(lists[0], lists[1], "different lists for different images");
+        assert_eq!(follow_ups.requests(LISTS + 3), lists[3]);
+        let before = lists[0].clone();
+        follow_ups.prepare(&PLAIN, &Config { size_bytes: 64 << 10, ..config });
+        assert_ne!(follow_ups.requests(0), before, "made anew for another configuration");
+    }
+}

@@ -250,3 +250,32 @@ fn unreadable(error: &blk_core::Error) -> Box<Violation> {
 pub(crate) fn quiet(image: MemoryStorage) -> Arc<dyn Storage> {
     Arc::new(Host::new(image, Settings::default()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn contents_differ_in_the_first_sector_that_does() {
+        let bytes: Vec<u8> = (0..4096_u32).map(|at| (at / 512 + 1) as u8).collect();
+        let content = Content { bytes: MemoryStorage::from_bytes(&bytes), size: 4096 };
+        let mismatch = |at: u64, found: &[u8]| content.first_mismatch(at, found).unwrap();
+        assert_eq!(mismatch(512, &bytes[512..3000]), None);
+        let mut found = bytes.clone();
+        (found[2000], found[2600]) = (99, 99);
+        for at in [0, 512, 1536] {
+            let mismatch = mismatch(at as u64, &found[at..3000]).expect("two sectors differ");
+            assert_eq!(mismatch.offset, 1536, "{at}");
+            assert!(mismatch.found == found[1536..2048] && mismatch.possible == [&bytes[1536..2048]]);
+        }
+        let cut = mismatch(2560, &found[2560..2700]).expect("a part of a sector differs");
+        assert!(cut.offset == 2560 && cut.found.len() == 140);
+        let other = Content { bytes: MemoryStorage::from_bytes(&found), size: 4096 };
+        let promise =
+            |one: &Content, other: &Content| one.compare(other, "differs").map_err(|broken| broken.promise);
+        assert_eq!(promise(&content, &content), Ok(()));
+        assert_eq!(promise(&content, &other), Err(Promise::Recovery));
+        let longer = Content { bytes: MemoryStorage::from_bytes(&bytes), size: 4608 };
+        assert_eq!(promise(&content, &longer), Err(Promise::Recovery));
+    }
+}

@@ -49,7 +49,20 @@ mod tests {
         assert!(!may_refuse(WRITE, 1024, ErrorKind::OutOfRange), "the write fits");
         assert!(may_refuse(WRITE, 1023, ErrorKind::OutOfRange));
         assert!(!may_refuse(WRITE, 1024, ErrorKind::NoSpace), "memory does not run out");
-        assert!(may_refuse(Request::Resize { size: 1 << 60 }, 1024, ErrorKind::NoSpace));
+        let resize = Request::Resize { size: 1 << 60 };
+        let kinds =
+            [ErrorKind::NoSpace, ErrorKind::OutOfRange, ErrorKind::Misaligned, ErrorKind::Unsupported];
+        assert!(kinds.into_iter().all(|error| may_refuse(resize, 1024, error)));
+        assert!(
+            may_refuse(WRITE, 1024, ErrorKind::Misaligned)
+                && may_refuse(WRITE, 1024, ErrorKind::InvalidOption)
+        );
+        assert!(!may_refuse(Request::Flush, 1024, ErrorKind::Misaligned));
+        assert!(!may_refuse(Request::Flush, 1024, ErrorKind::OutOfRange));
+        for (length, may_be) in [(0, true), (1, false)] {
+            let status = Request::Status { offset: 0, length };
+            assert_eq!(may_refuse(status, 1024, ErrorKind::InvalidOption), may_be, "{length}");
+        }
         for request in [Request::Flush, Request::Read { offset: 0, length: 512 }] {
             assert!(!may_refuse(request, 1024, ErrorKind::Unsupported), "{request}");
         }

@@ -352,3 +352,164 @@ fn what_a_lost_growth_held_is_not_back_while_the_disk_grows_again() {
     bed.model.end_resize(issued, now, 2 * SIZE).unwrap();
     assert_eq!(bed.possible(sectors(9, 1), &[7, 0xaa, 0]), [0]);
 }
+
+#[test]
+fn a_sector_that_differs_is_said_with_what_it_should_be() {
+    let mut bed = Bed::new();
+    bed.write(sectors(5, 1), 5);
+    let whole: Vec<u8> = (0..8).flat_map(|sector| [if sector == 5 { 5 } else { 0xaa }; 512]).collect();
+    for start in [0, 512, 2048, 2560] {
+        let mut found = whole[start..].to_vec();
+        assert_eq!(bed.model.compare(start as u64, &found).unwrap(), None);
+        found[5 * 512 + 300 - start] ^= 1;
+        let found_sector = found[5 * 512 - start..][..512].to_vec();
+        let mismatch = bed.model.compare(start as u64, &found).unwrap().expect("a byte differs");
+        let expected = Mismatch { offset: 5 * 512, found: found_sector, possible: vec![vec![5; 512]] };
+        assert_eq!(mismatch, expected, "{start}");
+        let look = bed.begin_look(Extent::between(start as u64, SIZE));
+        assert_eq!(bed.look(look, &found), Err(expected), "{start}");
+    }
+}
+
+/// A look that began before a write had completed may show what was there before, and says nothing about what is there now.
+#[test]
+fn a_look_that_something_disturbs_settles_nothing() {
+    let mut bed = Bed::new();
+    bed.write(sectors(0, 1), 1);
+    let look = bed.begin_look(sectors(0, 1));
+    bed.write(sectors(0, 1), 2);
+    assert_eq!(bed.look(look, &[1; 512]), Ok(()));
+    assert_eq!(bed.possible(sectors(0, 1), &[1, 2]), [2]);
+    assert_eq!(bed.model.compare(0, &[2; 512]).unwrap(), None);
+    // In flight over it: old or new, and after it has failed still either.
+    let flying = bed.begin(sectors(0, 1), 3);
+    let look = bed.begin_look(sectors(0, 1));
+    assert_eq!(bed.look(look, &[2; 512]), Ok(()));
+    bed.end(flying, Ending::MayStay);
+    assert_eq!(bed.model.unsettled(), [sectors(0, 1)]);
+    assert_eq!(bed.possible(sectors(0, 1), &[1, 3]), [3]);
+    assert!(bed.model.unsettled().is_empty());
+    let look = bed.begin_look(sectors(0, 1));
+    let flying = bed.begin(sectors(0, 1), 4);
+    assert_eq!(bed.look(look, &[4; 512]), Ok(()), "it may have happened");
+    bed.end(flying, Ending::Replaced);
+    assert_eq!(bed.possible(sectors(0, 1), &[3, 4]), [4]);
+}
+
+#[test]
+fn what_is_unsettled_is_told_in_whole_sectors_that_meet() {
+    let mut bed = Bed::new();
+    bed.discard(Extent::new(100, 100));
+    bed.discard(Extent::new(700, 10));
+    bed.discard(Extent::new(2048, 512));
+    bed.discard(Extent::new(4000, 96));
+    assert_eq!(bed.model.unsettled(), [sectors(0, 2), sectors(4, 1), sectors(7, 1)]);
+    bed.write(sectors(0, 8), 1);
+    assert!(bed.model.unsettled().is_empty() && bed.model.is_settled());
+    let mut bed = Bed::new();
+    bed.resize(1000);
+    bed.discard(Extent::new(600, 400));
+    assert_eq!(bed.model.unsettled(), [Extent::between(512, 1000)], "no further than the disk");
+}
+
+#[test]
+fn a_sector_is_uncertain_from_a_write_to_the_flush_after_it() {
+    let mut bed = Bed::new();
+    bed.write(sectors(1, 1), 1);
+    let written = bed.now;
+    bed.flush();
+    let flushed = bed.now;
+    let uncertain = |sector, time| bed.model.is_uncertain(sectors(sector, 1), time);
+    assert!(!uncertain(1, 0) && uncertain(1, written) && uncertain(1, flushed - 1));
+    assert!(!uncertain(1, flushed) && !uncertain(0, written) && !uncertain(2, written));
+    assert!(bed.model.is_uncertain(sectors(0, 3), written));
+}
+
+/// The shadow that whole ranges of a crashed disk are compared with, and the sectors in which it may be wrong.
+#[test]
+fn the_shadow_is_what_was_there_at_a_time() {
+    let mut bed = Bed::new();
+    bed.write(sectors(2, 2), 1);
+    let first = bed.now;
+    bed.write(sectors(3, 2), 2);
+    let second = bed.now;
+    bed.discard(sectors(5, 2));
+    let show = |time, extent| {
+        let (mut shadow, mut doubtful) = (vec![0xee; SIZE as usize], Ranges::default());
+        bed.model.show(extent, time, &mut shadow, &mut doubtful).unwrap();
+        let sectors: Vec<u8> = shadow.chunks(512).map(|sector| sector[0]).collect();
+        (sectors, doubtful.iter().cloned().collect::<Vec<_>>())
+    };
+    let (sectors_then, doubtful) = show(first, sectors(0, 6));
+    assert_eq!(sectors_then, [0xaa, 0xaa, 1, 1, 0xaa, 0xaa, 0xee, 0xee]);
+    assert!(doubtful.is_empty());
+    assert_eq!(show(second, sectors(2, 3)).0, [0xee, 0xee, 1, 2, 2, 0xee, 0xee, 0xee]);
+    let (sectors_now, doubtful) = show(bed.now, sectors(4, 4));
+    assert_eq!(sectors_now, [0xee, 0xee, 0xee, 0xee, 2, 0xee, 0xee, 0xaa]);
+    assert_eq!(doubtful, [5..7], "a discard may have left what was there");
+}
+
+/// Whatever happens, each sector may hold something, live and at every time since.
+#[test]
+fn something_is_always_possible() {
+    let mut random = blk_sim::random::Random::new(23);
+    for _ in 0..150 {
+        let mut bed = Bed::new();
+        for step in 1..14_u8 {
+            let size = bed.model.size();
+            let start = random.below(size.max(1)).min(size);
+            let extent = Extent::between(start, start + random.below(size - start + 1));
+            match random.below(8) {
+                0 => bed.resize(random.below(2 * SIZE)),
+                1 => bed.flush(),
+                2 => {
+                    let now = bed.tick();
+                    let sizes = bed.model.sizes_after_crash(now);
+                    bed.model.adopt_size(now, random.one_of(&sizes)).unwrap();
+                }
+                3 => bed.discard(extent),
+                4 => {
+                    let (one, two) = (bed.begin(extent, step), bed.begin(extent, step + 100));
+                    bed.end(two, Ending::Replaced);
+                    bed.end(one, random.one_of(&[Ending::MayStay, Ending::Durable, Ending::Replaced]));
+                }
+                5 => {
+                    let write = bed.begin(extent, step);
+                    bed.end(write, Ending::Durable);
+                }
+                _ => bed.write(extent, step),
+            }
+            // What is not possible is told with what is: never nothing, never a panic.
+            for time in (0..=bed.now).step_by(3).chain([bed.now]) {
+                for size in bed.model.sizes_after_crash(time) {
+                    let found = MemoryStorage::from_bytes(&vec![0xdb; size as usize]);
+                    let judged = bed.model.judge_crash((&found, size), time, &[], &Ranges::default());
+                    let mismatch = judged.unwrap();
+                    assert_eq!(mismatch.is_some(), size > 0, "{size}");
+                    assert!(mismatch.is_none_or(|mismatch| !mismatch.possible.is_empty()));
+                }
+            }
+            let look = bed.begin_look(Extent::new(0, bed.model.size()));
+            let found = vec![0xdb; look.extent.length as usize];
+            assert_eq!(bed.look(look, &found).is_err(), !found.is_empty());
+        }
+    }
+}
+
+/// The first quarter of each unit is stamped, the rest is zero: also of a write that begins or ends within a unit.
+#[test]
+fn compressed_writes_are_stamped_in_the_first_quarter_of_each_unit() {
+    for (offset, length) in [(0, 8192), (4096, 4096), (1024, 4096), (0, 1024), (3000, 6000)] {
+        let request = Request::WriteCompressed { offset, length, fill: Fill::Stamp };
+        let mut bytes = vec![0xee; length as usize];
+        fill(&mut bytes, offset, 9, request, 4096);
+        for unit in offset / 4096..(offset + length).div_ceil(4096) {
+            let part = Extent::new(unit * 4096, 4096).intersection(Extent::new(offset, length));
+            let kept = part.length.div_ceil(4);
+            let found = &bytes[(part.offset - offset) as usize..][..part.length as usize];
+            let mut expected = vec![0; part.length as usize];
+            crate::stamp::fill(&mut expected[..kept as usize], part.offset, 9);
+            assert!(found == expected, "{offset} {length}: unit {unit}");
+        }
+    }
+}

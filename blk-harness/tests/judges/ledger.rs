@@ -27,6 +27,7 @@ const TABLE: u64 = 2;
 const DATA: usize = 4;
 const HOST_CLUSTERS: usize = 1024;
 const GUEST_CLUSTERS: usize = 256;
+const MANY: usize = 24;
 const MAGIC: u64 = u64::from_le_bytes(*b"ledger 1");
 
 static HEADER_STEP: Step = Step::rare("ledger_header", "header");
@@ -83,8 +84,12 @@ pub(crate) enum Bug {
     LastSyncIsIgnored,
     /// A close writes what a flush could not write, although the flush has said that the handle is poisoned.
     PoisonedCloseSucceeds,
-    /// A flush in which a write fails marks all clusters as used in the file.
-    FailedFlushMarksAll,
+    /// A flush in which a write fails marks some clusters more as used in the file: more than it could have touched.
+    FailedFlushMarksMany,
+    /// What a discard frees is lost.
+    DiscardLeaks,
+    /// A check takes what waits to be free for leaked.
+    CheckForgetsWhatWaits,
     /// A flush that fails writes half a header.
     FailedFlushBreaksTheHeader,
     /// A sync that fails is tried once more.
@@ -164,12 +169,12 @@ impl State {
     }
 
     /// Clusters that are used and belong to nobody, and those that are not used and belong to somebody.
-    fn wrong(&self) -> (Vec<usize>, Vec<usize>) {
+    fn wrong(&self, is_told_what_waits: bool) -> (Vec<usize>, Vec<usize>) {
         let mut owners = vec![0; HOST_CLUSTERS];
         for cluster in self.table.iter().filter(|cluster| **cluster != 0) {
             owners[*cluster as usize] += 1;
         }
-        let waits = |cluster: &usize| self.freed.contains(cluster);
+        let waits = |cluster: &usize| is_told_what_waits && self.freed.contains(cluster);
         let of = |is_wrong: &dyn Fn(&usize) -> bool| (DATA..HOST_CLUSTERS).filter(is_wrong).collect();
         (
             of(&|cluster| self.used[*cluster] != 0 && owners[*cluster] == 0 && !waits(cluster)),
@@ -205,7 +210,7 @@ impl Ledger {
         let written = [header, used.clone(), table];
         let mut state =
             State { size, table: entries, used, is_dirty: dirty == 1, written, ..State::default() };
-        state.had_leaks = !state.wrong().0.is_empty();
+        state.had_leaks = !state.wrong(true).0.is_empty();
         let ledger = Self { storage, bug, way, state: Mutex::new(state) };
         ledger.recover(&mut ledger.state.lock())?;
         Ok(ledger)
@@ -330,8 +335,8 @@ impl Ledger {
         if written.is_err() {
             state.poison.get_or_insert(Poison::Write);
             match self.bug {
-                Bug::FailedFlushMarksAll if state.poison == Some(Poison::Write) => {
-                    let _ = self.storage.write_at(MAP * CLUSTER_BYTES, &[1; HOST_CLUSTERS]);
+                Bug::FailedFlushMarksMany if state.poison == Some(Poison::Write) => {
+                    let _ = self.storage.write_at(MAP * CLUSTER_BYTES + 900, &[1; MANY]);
                 }
                 Bug::FailedFlushBreaksTheHeader => {
                     let _ = self.storage.write_at(8, &[0xdb; 8]);

@@ -22,6 +22,10 @@ pub(crate) enum Bug {
     DiscardsLeaveAByte,
     /// A write of 1 KiB writes one byte too many.
     WritesOneByteTooMany,
+    /// The status says zero everywhere.
+    StatusLies,
+    /// A close does nothing.
+    CloseIsForgotten,
     /// A flush does nothing.
     FlushIsForgotten,
     /// A write with FUA is not forced.
@@ -130,8 +134,12 @@ impl BlockDriver for Plain {
         if self.bug == Bug::FlushIsForgotten { Ok(()) } else { self.sync() }
     }
 
+    fn close(&self) -> Result<()> {
+        if self.bug == Bug::CloseIsForgotten { Ok(()) } else { self.flush() }
+    }
+
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        let length = extent.length;
-        Ok(BlockStatus { length, allocated: true, zero: false, compressed: false, host_offset: None })
+        let (length, zero) = (extent.length, self.bug == Bug::StatusLies);
+        Ok(BlockStatus { length, allocated: true, zero, compressed: false, host_offset: None })
     }
 }

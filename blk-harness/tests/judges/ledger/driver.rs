@@ -49,6 +49,9 @@ impl Ledger {
             let cluster = state.table[guest] as usize;
             if part == whole {
                 state.release(guest);
+                if self.bug == Bug::DiscardLeaks && !is_exact {
+                    state.freed.clear();
+                }
                 if self.bug == Bug::ReadsAreUnlocked {
                     let freed = std::mem::take(&mut state.freed);
                     for cluster in &freed {
@@ -149,7 +152,7 @@ impl Resize for Ledger {
 impl Check for Ledger {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
         let mut state = self.state.lock();
-        let (leaks, corruptions) = state.wrong();
+        let (leaks, corruptions) = state.wrong(self.bug != Bug::CheckForgetsWhatWaits);
         let repaired = repair != RepairMode::None;
         if repaired && !leaks.is_empty() {
             self.repair(&mut state, &leaks)?;
