@@ -134,7 +134,11 @@ impl Generator {
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
         let swarm = swarm.on(&geometry);
         let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
-        let template_at = if rng.chance(1, 5) { rng.below(count as u64 + 1) as usize } else { count };
+        let template_at = if rng.chance(1, if aim.can_zero_far() { 2 } else { 5 }) {
+            rng.below(count as u64 + 1) as usize
+        } else {
+            count
+        };
         while scenario.requests.len() < count {
             if scenario.requests.len() == template_at {
                 templates::push(&mut rng, &mut aim, &mut scenario.requests);

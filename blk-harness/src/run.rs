@@ -105,17 +105,14 @@ impl<'a> Run<'a> {
         lanes: usize,
     ) -> Self {
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
-        let (places, settled) = (Vec::new(), Vec::new());
-        let scratch = Scratch::default();
-        let checker = Arc::new(checker);
         Self {
             images,
             host,
-            checker,
+            checker: Arc::new(checker),
             disk: None,
-            scratch,
-            places,
-            settled,
+            scratch: Scratch::default(),
+            places: Vec::new(),
+            settled: Vec::new(),
             refuses: false,
             has_lost_handle: false,
         }

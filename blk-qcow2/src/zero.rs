@@ -7,7 +7,7 @@ use crate::geometry::Geometry;
 use crate::l2::{Cluster, ZERO, data_entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
-use crate::offset::{ClusterCount, GuestOffset};
+use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
 
@@ -194,13 +194,17 @@ impl Qcow2 {
     }
 }
 
-/// Marks the first clusters of the unallocated run of `length` bytes at `at`, as many as one slice of the L2 table has. Returns
+/// Marks the clusters of the unallocated run of `length` bytes at `at`, which ends with its slice of the L2 table at the latest. Returns
 /// where to go on.
 pub(crate) fn mark_run(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<GuestOffset> {
     assert!(metadata.header.version >= 3, "version 2 has no mark for zero clusters");
     let slot = metadata.l2_for_write(at)?;
-    let left = ClusterCount::new((metadata.l2.entries_per_slice() - slot.index) as u64);
-    let clusters = metadata.geometry.clusters_of(length).min(left);
+    let clusters = metadata.geometry.clusters_of(length);
+    let left = metadata.l2.entries_per_slice() - slot.index;
+    assert!(
+        clusters.get() <= left as u64,
+        "a run of {clusters:?} ends where its slice does: {left} are left"
+    );
     for number in 0..clusters.get() as usize {
         metadata.set_l2_entry(slot.after(number), ZERO);
     }

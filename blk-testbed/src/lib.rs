@@ -16,6 +16,7 @@ mod qcow2_space;
 mod qcow2_target;
 mod raw_target;
 mod replay;
+mod shared_host;
 
 pub use qcow2_space::QCOW2;
 pub use qcow2_target::Qcow2Target;

@@ -16,6 +16,7 @@ use crate::initial::{self, BACKING_NAME};
 use crate::kept;
 use crate::opinion;
 use crate::qcow2_space::QCOW2;
+use crate::shared_host;
 
 /// A qcow2 image in memory under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
@@ -81,6 +82,14 @@ impl Qcow2Images {
 }
 
 impl Qcow2Images {
+    /// What resolves to the backing file on the host of the image, where the configuration puts it there.
+    fn resolver_on(&self, host: &Arc<dyn Storage>) -> Option<MapResolver> {
+        let below = self.below.as_ref().filter(|_| self.config.options.is_on("x-backing-on-host"))?;
+        let mut resolver = MapResolver::default();
+        resolver.insert(BACKING_NAME, shared_host::on_host(below, host));
+        Some(resolver)
+    }
+
     /// A disk that is to be larger than the image's grows.
     fn grow_to_size(&self, storage: &Arc<dyn Storage>) -> Result<()> {
         let disk =
@@ -178,8 +187,10 @@ impl ImageMaker for Qcow2Images {
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         let options = self.open_options.clone();
+        let resolver = self.resolver_on(&storage);
+        let resolver = resolver.as_ref().unwrap_or(&self.resolver);
         let storage = demanding(&self.config, storage);
-        let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, &self.resolver)?;
+        let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, resolver)?;
         Ok(match growth(&self.config) {
             Preallocation::Off => disk,
             preallocation => Disk::new(Growing { inner: disk, preallocation }, Access::ReadWrite),

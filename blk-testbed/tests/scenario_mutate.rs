@@ -130,7 +130,7 @@ fn every_part_can_change() {
         note("another range", kinds(&mutant) == kinds(&scenario) && mutant.requests != scenario.requests);
     }
     // Compression, preallocation and backing depend on one another; this input allows all of them.
-    assert_eq!(seen.len(), 21, "{seen:?} of {}", scenario.config);
+    assert_eq!(seen.len(), 22, "{seen:?} of {}", scenario.config);
 }
 
 #[test]

@@ -65,6 +65,9 @@ pub fn template(
 
 /// Adds the requests of one template.
 pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    if aim.can_zero_far() && rng.chance(1, 3) {
+        return push_one(rng, aim, Template::FarZeroes, requests);
+    }
     let template = match rng.one_of(&Template::ALL) {
         // Elsewhere it is nothing.
         Template::FarZeroes if !aim.can_zero_far() => Template::LongWrite,
@@ -165,9 +168,12 @@ const LONG_BYTES: u64 = 256 << 10;
 fn long_write(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let (at, unit) = (aim.hot_range(rng).0, aim.unit());
     let at = if aim.size() - at > LONG_BYTES + 2 * unit { at } else { at % unit };
-    let long = if rng.chance(1, 2) { LONG_BYTES / unit } else { 0 };
+    let kind = rng.below(4);
+    // Of two kinds of unit, the copied parts of a long write tell the most.
+    let is_long = kind == 1 || kind == 2 || rng.chance(1, 2);
+    let long = if is_long { LONG_BYTES / unit } else { 0 };
     let whole = aim.inside((at, unit * (long + 2 + rng.below(3))));
-    match rng.below(4) {
+    match kind {
         0 => {
             requests.push(write(rng, whole));
             requests.push(Request::Discard { offset: whole.0, length: whole.1 });
