@@ -116,6 +116,9 @@ fn format(shell: &Shell) -> Result<()> {
 fn clippy(shell: &Shell) -> Result<()> {
     cmd!(shell, "cargo clippy --workspace --all-targets --all-features -- -D warnings").run()?;
     let _built = shell.push_env("CARGO_TARGET_DIR", outside(shell));
+    // With the same settings, what they have in common is checked once.
+    let _level = shell.push_env("CARGO_PROFILE_DEV_OPT_LEVEL", "0");
+    let _debug = shell.push_env("CARGO_PROFILE_DEV_DEBUG", "false");
     // Nothing is linked: the C++ part of libFuzzer need not be built.
     let _unlinked = shell.push_env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a");
     for manifest in OTHER_WORKSPACES {
