@@ -15,6 +15,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, bail};
+use clap::builder::PossibleValuesParser;
 use xshell::Shell;
 
 use crate::{tools, tree};
@@ -25,8 +26,12 @@ use results::Results;
 
 const EXPLAINED: &str = "xtask/mutants.toml";
 const FOLDER: &str = "target/mutants";
-/// The packages that are broken.
-const PACKAGES: [&str; 2] = ["blk-qcow2", "blk-raw"];
+/// The packages that are broken unless others are named. The gauntlet judges them, and their own tests.
+const DRIVERS: [&str; 2] = ["blk-qcow2", "blk-raw"];
+/// What judges drivers. The tests of each judge it, and those of blk-harness, whose planted drivers it has to
+/// find wrong.
+const JUDGES: [&str; 4] = ["blk-core", "blk-verify", "blk-sim", "blk-harness"];
+const PACKAGES: [&str; 6] = [DRIVERS[0], DRIVERS[1], JUDGES[0], JUDGES[1], JUDGES[2], JUDGES[3]];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -36,6 +41,9 @@ pub(crate) struct Arguments {
     /// Copies of the workspace that are tested in at the same time.
     #[arg(long, default_value_t = 1)]
     jobs: usize,
+    /// Packages that are broken.
+    #[arg(long, value_name = "NAME", default_values = DRIVERS, value_parser = PossibleValuesParser::new(PACKAGES))]
+    package: Vec<String>,
     /// Only mutants of these files.
     #[arg(long, value_name = "GLOB")]
     file: Vec<String>,
@@ -75,12 +83,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let started = Instant::now();
     let shell = Shell::new()?;
     tools::need_cargo_mutants(&shell)?;
-    let all = list::all(&shell, &[])?;
+    let mut all = list::all(&shell, &[])?;
     let explained = Explained::read(&fs::read_to_string(EXPLAINED)?)?;
     let stale = explained.stale(&all);
     if !stale.is_empty() {
         bail!("{EXPLAINED} explains what does not exist:\n{}", stale.join("\n"));
     }
+    all.retain(|mutant| arguments.package.contains(&mutant.package));
     let mut results = Results::load(&Path::new(FOLDER).join("results.json"), &tester(&shell)?)?;
     let chosen = choose(&shell, arguments, &all)?;
     let waiting: Vec<&Mutant> = chosen.into_iter().filter(|m| arguments.again || !results.knows(m)).collect();
@@ -99,25 +108,27 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
 
 /// A hash of everything that judges: where it changes, survivors are tested again.
 fn tester(shell: &Shell) -> Result<String> {
-    const PARTS: [&str; 9] = [
+    const PARTS: [&str; 11] = [
         "xtask/src/mutants/work.rs",
         "blk-core/src",
         "blk-verify/src",
         "blk-sim/src",
         "blk-harness/src",
         "blk-testbed/src",
+        "blk-verify/tests",
+        "blk-harness/tests",
         "fuzz/regressions",
         "blk-qcow2/tests",
         "blk-raw/tests",
     ];
-    const DRIVERS: [&str; 2] = ["blk-qcow2/src", "blk-raw/src"];
+    const SOURCES: [&str; 2] = ["blk-qcow2/src", "blk-raw/src"];
     let files = tree::files(shell)?;
     let mut hash = list::Hash::default();
     for file in files.iter().filter(|file| PARTS.iter().any(|part| file.starts_with(part))) {
         hash.add(file.to_string_lossy().as_bytes());
         hash.add(&fs::read(file)?);
     }
-    for file in files.iter().filter(|file| DRIVERS.iter().any(|part| file.starts_with(part))) {
+    for file in files.iter().filter(|file| SOURCES.iter().any(|part| file.starts_with(part))) {
         let text = fs::read_to_string(file)?;
         // Unit tests stand at the end of what they test.
         hash.add(text.rsplit_once("\n#[cfg(test)]\n").map_or("", |(_, tests)| tests).as_bytes());

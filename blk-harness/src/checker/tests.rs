@@ -124,14 +124,11 @@ fn a_failure_excuses_leaks_and_no_corruption() {
 
 #[test]
 fn a_failure_is_excused_by_one_of_the_storage_until_that_is_made_up_for() {
-    let (checker, host) = checker();
+    let (checker, _) = checker();
     assert_eq!(make(&checker, write(0, 512), Err(io())), Ended::InFlight, "not judged to the end");
     assert_eq!(promise(checker.take_violation()), Some(Promise::Answers));
     assert!(checker.condition().has_surfaced && !checker.condition().is_faulted);
-    let (checker, _) = {
-        let _unused = host;
-        self::checker()
-    };
+    let (checker, _) = self::checker();
     let poisoned = || Error::Poisoned { cause: "planted".to_owned() };
     make(&checker, Request::Flush, Err(poisoned()));
     assert_eq!(promise(checker.take_violation()), Some(Promise::Answers), "nothing has failed");

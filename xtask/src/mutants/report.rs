@@ -3,9 +3,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use super::JUDGES;
 use super::explained::Explained;
 use super::list::Mutant;
 use super::results::{Fate, Results};
+
+/// So many of the viable mutants of what judges drivers have to be found.
+const FOUND_PERCENT_MIN: usize = 90;
 
 /// Mutants by what became of them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -71,9 +75,13 @@ impl Report {
         }
     }
 
-    /// Whether every survivor is explained, and every explanation right.
+    /// Whether every survivor of a driver is explained, every explanation right, and enough of each judge is
+    /// found.
     pub(super) fn is_good(&self) -> bool {
-        self.survivors.is_empty() && self.wrong.is_empty()
+        let is_of_judge = |survivor: &String| JUDGES.iter().any(|package| survivor.starts_with(package));
+        self.survivors.iter().all(is_of_judge)
+            && self.wrong.is_empty()
+            && JUDGES.iter().all(|package| self.total(package).is_enough())
     }
 
     fn total(&self, package: &str) -> Row {
@@ -104,6 +112,11 @@ impl Report {
 impl Row {
     fn viable(&self) -> usize {
         self.tested - self.unviable
+    }
+
+    /// Whether enough of a judge is found.
+    fn is_enough(&self) -> bool {
+        self.found() * 100 >= self.viable() * FOUND_PERCENT_MIN
     }
 
     /// A loop that does not end is found by the gauntlet's own watch; what is left of timeouts may be of any
@@ -163,7 +176,7 @@ impl fmt::Display for Report {
             }
         }
         writeln!(f)?;
-        for package in super::PACKAGES {
+        for package in super::PACKAGES.into_iter().filter(|package| self.total(package).mutants > 0) {
             writeln!(f, "{}", self.total(package).score(package))?;
         }
         Ok(())
@@ -191,6 +204,16 @@ mod tests {
         assert!(report(fates, Some(1)).is_good());
         assert!(!report(fates, Some(0)).is_good());
         assert!(report([None, None, Some(Fate::OwnTests)], Some(0)).is_good());
+    }
+
+    #[test]
+    fn of_a_judge_nine_in_ten_are_enough() {
+        for (found, is_good) in [(89, false), (90, true)] {
+            let row = Row { mutants: 110, tested: 110, own_tests: found, unviable: 10, ..Row::default() };
+            let rows = BTreeMap::from([("blk-sim/src/host.rs".to_owned(), row)]);
+            let survivors = vec!["blk-sim/src/host.rs:1:1: replace f with ()".to_owned()];
+            assert_eq!(Report { rows, survivors, ..Report::default() }.is_good(), is_good, "{found}");
+        }
     }
 
     #[test]

@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 use super::list::{Listed, Mutant};
 use super::results::{Fate, Results};
-use super::{FOLDER, PACKAGES};
+use super::{DRIVERS, FOLDER, JUDGES, PACKAGES};
 use crate::tree;
 
 /// Mutants that one call of cargo-mutants tests: so many may be begun after the time is over.
@@ -20,7 +20,11 @@ const BATCH: usize = 4;
 /// Tests of the drivers that no survivor is given: the gauntlet has their rules, or they need programs that
 /// are not ours.
 const LEFT_OUT: [&str; 4] = ["conformance", "check_qemu", "interop", "block_device"];
+/// Of drivers: what they rest on is built once, and fast.
 const PROFILE: &str = "mutant";
+/// Of what judges them, which is built for each mutant.
+const JUDGES_PROFILE: &str = "dev";
+const HARNESS: &str = "blk-harness";
 /// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now
 /// and then.
 const TIMEOUT_FACTOR: f64 = 5.0;
@@ -69,7 +73,7 @@ pub(super) fn test(
         fs::create_dir_all(tree)?;
         tree::copy(shell, tree)?;
     }
-    let timeouts = time_judges(shell, &trees[0])?;
+    let timeouts = time_judges(shell, &trees[0], &waiting)?;
     println!("without a mutant: {timeouts:?} (seconds, times {TIMEOUT_FACTOR})");
     let total = waiting.len();
     let (waiting, results) = (Mutex::new(waiting.into()), Mutex::new(results));
@@ -92,12 +96,12 @@ fn tree_path(index: usize) -> Result<PathBuf> {
 }
 
 /// All judges have to pass without a mutant, or what they find means nothing.
-fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
+fn time_judges(shell: &Shell, tree: &Path, mutants: &[&Mutant]) -> Result<Timeouts> {
     let judge = |judge: Judge<'_>| -> Result<f64> {
         let _there = shell.push_dir(tree);
         let (cargo, tests) = judge.words(tree)?;
         let package = judge.package();
-        let words = ["--profile", PROFILE, "--package", package];
+        let words = ["--profile", judge.profile(), "--package", package];
         let building = &cargo;
         let build = cmd!(shell, "cargo test --quiet {words...} {building...} --no-run");
         build.env_remove("CARGO_TARGET_DIR").run().context("the judge cannot be built")?;
@@ -109,9 +113,19 @@ fn time_judges(shell: &Shell, tree: &Path) -> Result<Timeouts> {
         }
         Ok((begun.elapsed().as_secs_f64() * TIMEOUT_FACTOR).max(TIMEOUT_SECONDS_MIN))
     };
-    let (short, long) = (judge(Judge::ShortGauntlet)?, judge(Judge::LongGauntlet)?);
-    let own: Result<_> =
-        PACKAGES.iter().map(|package| Ok((*package, judge(Judge::OwnTests(package))?))).collect();
+    let is_asked = |package: &str| {
+        let breaks = |mutant: &&Mutant| {
+            mutant.package == package || (package == HARNESS && JUDGES.contains(&mutant.package.as_str()))
+        };
+        mutants.iter().any(breaks)
+    };
+    let (short, long) = if DRIVERS.into_iter().any(is_asked) {
+        (judge(Judge::ShortGauntlet)?, judge(Judge::LongGauntlet)?)
+    } else {
+        (0.0, 0.0)
+    };
+    let asked = PACKAGES.into_iter().filter(|package| is_asked(package));
+    let own: Result<_> = asked.map(|package| Ok((package, judge(Judge::OwnTests(package))?))).collect();
     Ok(Timeouts { short, long, own: own? })
 }
 
@@ -137,19 +151,58 @@ fn work(tree: &Path, shared: &Shared<'_>) -> Result<()> {
 
 /// Asks one judge after the other about what the ones before have not found: the cheapest first.
 fn judge(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
+    let is_driver = |mutant: &&Mutant| DRIVERS.contains(&mutant.package.as_str());
+    let (drivers, judges): (Vec<&Mutant>, Vec<&Mutant>) = batch.iter().copied().partition(is_driver);
+    let mut fates = judge_drivers(shell, tree, &drivers, timeouts)?;
+    fates.extend(judge_judges(shell, tree, &judges, timeouts)?);
+    Ok(fates)
+}
+
+/// What judges drivers is judged by its own tests, then by the planted drivers of blk-harness.
+fn judge_judges(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
+    let mut fates = Fates::new();
+    for package in JUDGES {
+        let own: Vec<&Mutant> = batch.iter().filter(|mutant| mutant.package == package).copied().collect();
+        if own.is_empty() {
+            continue;
+        }
+        let asked = own_tests_of(shell, tree, package, &own, timeouts)?;
+        let survivors = of_fate(&own, &asked, Fate::Survived);
+        merge(&mut fates, asked);
+        if package != HARNESS && !survivors.is_empty() {
+            merge(&mut fates, own_tests_of(shell, tree, HARNESS, &survivors, timeouts)?);
+        }
+    }
+    Ok(fates)
+}
+
+/// What the tests of `package` find.
+fn own_tests_of(
+    shell: &Shell,
+    tree: &Path,
+    package: &'static str,
+    mutants: &[&Mutant],
+    timeouts: &Timeouts,
+) -> Result<Fates> {
+    let mut own = ask_patiently(shell, tree, Judge::OwnTests(package), mutants, timeouts.own[package])?;
+    for (fate, _) in own.values_mut().filter(|(fate, _)| *fate == Fate::Engines) {
+        *fate = Fate::OwnTests;
+    }
+    Ok(own)
+}
+
+fn judge_drivers(shell: &Shell, tree: &Path, batch: &[&Mutant], timeouts: &Timeouts) -> Result<Fates> {
+    if batch.is_empty() {
+        return Ok(Fates::new());
+    }
     let mut fates = ask_patiently(shell, tree, Judge::ShortGauntlet, batch, timeouts.short)?;
-    for package in PACKAGES {
+    for package in DRIVERS {
         let mut survivors = of_fate(batch, &fates, Fate::Survived);
         survivors.retain(|mutant| mutant.package == package);
         if !survivors.is_empty() {
-            let (judge, timeout) = (Judge::OwnTests(package), timeouts.own[package]);
-            let mut own = ask_patiently(shell, tree, judge, &survivors, timeout)?;
-            for (name, (fate, _)) in &mut own {
-                match *fate {
-                    Fate::Engines => *fate = Fate::OwnTests,
-                    Fate::Unviable => bail!("{name}: the driver is built, its own tests are not"),
-                    _ => {}
-                }
+            let own = own_tests_of(shell, tree, package, &survivors, timeouts)?;
+            if let Some((name, _)) = own.iter().find(|(_, (fate, _))| *fate == Fate::Unviable) {
+                bail!("{name}: the driver is built, its own tests are not");
             }
             merge(&mut fates, own);
         }
@@ -197,6 +250,13 @@ impl<'a> Judge<'a> {
         }
     }
 
+    fn profile(self) -> &'static str {
+        match self {
+            Self::OwnTests(package) if JUDGES.contains(&package) => JUDGES_PROFILE,
+            _ => PROFILE,
+        }
+    }
+
     /// Arguments for cargo whenever it builds, and those for running alone.
     fn words(self, tree: &Path) -> Result<(Vec<String>, Vec<String>)> {
         match self {
@@ -211,7 +271,9 @@ impl<'a> Judge<'a> {
 /// judge of a driver, and are linked one by one.
 fn own_tests(package: &Path) -> Result<Vec<String>> {
     let mut words = vec!["--lib".to_owned()];
-    for entry in fs::read_dir(package.join("tests"))? {
+    let folder = package.join("tests");
+    let entries = if folder.is_dir() { Some(fs::read_dir(folder)?) } else { None };
+    for entry in entries.into_iter().flatten() {
         let path = entry?.path();
         let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let is_test = path.is_file() || path.join("main.rs").is_file();
@@ -253,7 +315,7 @@ fn ask(shell: &Shell, tree: &Path, judge: Judge<'_>, mutants: &[&Mutant], timeou
     words.extend(PACKAGES.iter().flat_map(|package| ["--package".to_owned(), (*package).to_owned()]));
     words.extend(cargo.iter().map(|word| format!("--cargo-arg={word}")));
     words.extend(["--test-package".to_owned(), judge.package().to_owned()]);
-    words.extend(["--profile".to_owned(), PROFILE.to_owned(), format!("--timeout={timeout}")]);
+    words.extend(["--profile".to_owned(), judge.profile().to_owned(), format!("--timeout={timeout}")]);
     let _there = shell.push_dir(tree);
     let fixed = ["--in-place", "--baseline=skip", "--no-shuffle", "--build-timeout=900", "--colors=never"];
     let asked = cmd!(shell, "cargo mutants {fixed...} --output {out} {words...} -- {tests...}");
