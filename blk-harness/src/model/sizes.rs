@@ -8,6 +8,8 @@ struct Size {
     issued: Time,
     superseded: Time,
     gone: Time,
+    /// The change to it has not completed: a crash may find it, the live disk does not have it.
+    in_flight: bool,
 }
 
 /// The sizes that a disk has had and may have.
@@ -20,22 +22,22 @@ pub(super) struct Sizes {
 impl Sizes {
     /// A disk of `bytes` bytes, for certain.
     pub(super) fn new(bytes: u64) -> Self {
-        Self { all: vec![Size { bytes, issued: 0, superseded: NEVER, gone: NEVER }] }
+        Self { all: vec![Size { bytes, issued: 0, superseded: NEVER, gone: NEVER, in_flight: false }] }
     }
 
     /// A change to `bytes` is issued.
     pub(super) fn begin(&mut self, now: Time, bytes: u64) {
         debug_assert!(self.all.iter().all(|size| size.issued <= now), "time goes on");
-        // It counts for crashes from now on, and is not live before it has completed.
-        self.all.push(Size { bytes, issued: now, superseded: now, gone: NEVER });
+        self.all.push(Size { bytes, issued: now, superseded: NEVER, gone: NEVER, in_flight: true });
     }
 
     /// It has completed: the live disk has `bytes` bytes.
     pub(super) fn end(&mut self, now: Time, bytes: u64) {
         for size in &mut self.all {
             size.superseded = size.superseded.min(now);
+            size.in_flight = false;
         }
-        self.all.push(Size { bytes, issued: now, superseded: NEVER, gone: NEVER });
+        self.all.push(Size { bytes, issued: now, superseded: NEVER, gone: NEVER, in_flight: false });
     }
 
     /// A flush that was issued at `issued` has completed.
@@ -46,7 +48,7 @@ impl Sizes {
     }
 
     pub(super) fn live(&self) -> u64 {
-        let live = self.all.iter().rfind(|size| size.superseded == NEVER);
+        let live = self.all.iter().rfind(|size| size.superseded == NEVER && !size.in_flight);
         live.expect("a disk has a size").bytes
     }
 
@@ -84,5 +86,15 @@ mod tests {
         sizes.begin(5, 50);
         sizes.end(6, 200);
         assert_eq!((sizes.live(), sizes.after_crash(6)), (200, vec![200, 50, 200]));
+    }
+
+    #[test]
+    fn a_flush_beside_a_change_does_not_decide_it() {
+        let mut sizes = Sizes::new(100);
+        sizes.begin(1, 200);
+        sizes.flushed(2, 3);
+        assert_eq!((sizes.live(), sizes.after_crash(3)), (100, vec![100, 200]));
+        sizes.end(4, 200);
+        assert_eq!((sizes.live(), sizes.after_crash(4)), (200, vec![100, 200]));
     }
 }
