@@ -217,8 +217,8 @@ impl Resize for RawDisk {
 }
 
 impl RawDisk {
-    /// A write that was under way while the disk became smaller may have made the file longer again; a larger disk must not
-    /// show it.
+    /// A write that was under way while the disk became smaller may have made the file longer again; a larger
+    /// disk must not show it.
     fn clear_behind_the_end(&self) -> Result<()> {
         let end = self.window.start + self.size();
         let length = self.storage.len()?;

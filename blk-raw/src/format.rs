@@ -79,8 +79,8 @@ impl Format for RawFormat {
         Ok(Disk::new(if is_shareable { disk } else { disk.unshareable() }, access))
     }
 
-    /// On storage of fixed length, as a block device, the disk is as long as the storage, and its first `size` bytes are
-    /// zeroed.
+    /// On storage of fixed length, as a block device, the disk is as long as the storage, and its first
+    /// `size` bytes are zeroed.
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
         let options = options.typed(self.name(), CREATE_OPTIONS)?;
         let preallocation = options.choice("preallocation").map_or(Ok(Preallocation::Off), str::parse)?;
@@ -132,7 +132,8 @@ fn window(options: &TypedOptions, length: u64) -> Result<Window> {
     }
 }
 
-/// Makes the storage `size` zero bytes long. A size that the storage cannot have is refused before anything is lost.
+/// Makes the storage `size` zero bytes long. A size that the storage cannot have is refused before anything
+/// is lost.
 fn replace(storage: &dyn Storage, size: u64) -> Result<()> {
     let old = storage.len()?;
     match storage.set_len(size) {

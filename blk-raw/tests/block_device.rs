@@ -1,4 +1,5 @@
-//! Block devices, where a loop device can be made: as root on Linux. `BLK_REQUIRE_LOOP=1` turns a skip into a failure.
+//! Block devices, where a loop device can be made: as root on Linux. `BLK_REQUIRE_LOOP=1` turns a skip into a
+//! failure.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
@@ -109,8 +110,8 @@ fn a_device_keeps_its_length_and_is_zeroed_in_place() {
     assert!(open(&device.path, Access::ReadWrite, Options::new()).unwrap().resize(8192).is_err());
 }
 
-/// Zeroes that are not aligned to the device's sectors are zeroes in the midst and data at the edges; what is asked for
-/// without data is refused there.
+/// Zeroes that are not aligned to the device's sectors are zeroes in the midst and data at the edges; what is
+/// asked for without data is refused there.
 #[test]
 fn unaligned_zeroes_on_a_device() {
     if !available() {

@@ -138,8 +138,8 @@ fn preallocation_takes_the_space_at_once() {
     for (preallocation, some) in [("off", false), ("falloc", true), ("full", true)] {
         let (file, storage) = file_with(preallocation);
         assert_eq!(occupied(&file) >= 3 << 20, some, "{preallocation}");
-        // What was written is data; what the host promised reads as zeroes, and the driver knows. Asked before the bytes are
-        // read: what Linux has in its cache it calls data.
+        // What was written is data; what the host promised reads as zeroes, and the driver knows. Asked
+        // before the bytes are read: what Linux has in its cache it calls data.
         let status = open(&storage, Options::new()).unwrap().block_status(Extent::new(0, 3 << 20)).unwrap();
         assert_eq!(status.zero, preallocation != "full", "{preallocation}: {status:?}");
         assert!(bytes(&storage).iter().all(|byte| *byte == 0));

@@ -1,5 +1,5 @@
-//! Against QEMU's real tools: what qemu-io wrote reads the same here, and the other way round. `BLK_REQUIRE_QEMU=1`, as in CI,
-//! turns a skip into a failure.
+//! Against QEMU's real tools: what qemu-io wrote reads the same here, and the other way round.
+//! `BLK_REQUIRE_QEMU=1`, as in CI, turns a skip into a failure.
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};

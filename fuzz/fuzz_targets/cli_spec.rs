@@ -1,4 +1,5 @@
-//! Image specifications, opened where only a few files in memory exist. Nothing may panic, hang or grow without bound.
+//! Image specifications, opened where only a few files in memory exist. Nothing may panic, hang or grow
+//! without bound.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

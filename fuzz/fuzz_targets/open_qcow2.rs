@@ -1,4 +1,5 @@
-//! Hostile qcow2 images: opened, read, checked, repaired, checked again. Nothing may panic, hang or grow without bound.
+//! Hostile qcow2 images: opened, read, checked, repaired, checked again. Nothing may panic, hang or grow
+//! without bound.
 #![no_main]
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};

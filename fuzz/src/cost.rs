@@ -1,7 +1,7 @@
 //! What one input costs: memory and processor time.
 //!
-//! libFuzzer's own limits count other things too: the corpus that it keeps in memory, and the time in which others had the
-//! processor. So both are taken for each input, from Linux's counters of this process.
+//! libFuzzer's own limits count other things too: the corpus that it keeps in memory, and the time in which
+//! others had the processor. So both are taken for each input, from Linux's counters of this process.
 
 use std::fs;
 use std::time::Duration;
@@ -31,8 +31,8 @@ pub(crate) struct Cost {
     pub(crate) time: Duration,
 }
 
-/// How often an input that takes too long is run again: the clock of a virtual machine's processor also runs while the host has
-/// taken it away. What an input costs is the least of what it cost.
+/// How often an input that takes too long is run again: the clock of a virtual machine's processor also runs
+/// while the host has taken it away. What an input costs is the least of what it cost.
 const REPEATS: u32 = 2;
 
 /// Runs an input, and again where that seems to take too long.

@@ -1,4 +1,5 @@
-//! What the fuzz targets share that blk-harness does not have: hostile images, image specifications, what one costs.
+//! What the fuzz targets share that blk-harness does not have: hostile images, image specifications, what one
+//! costs.
 
 mod cost;
 
@@ -40,8 +41,8 @@ pub fn image(data: &[u8]) -> Corpus {
     }
 }
 
-/// Runs an input as an image specification; ends the process with a report if it costs too much. `reach` says whether it was
-/// refused (0), parsed (1) or opened (2).
+/// Runs an input as an image specification; ends the process with a report if it costs too much. `reach` says
+/// whether it was refused (0), parsed (1) or opened (2).
 pub fn specification(data: &[u8], reach: impl Fn(&[u8]) -> usize) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     let (reached, cost) = cost::of(|| reach(data));
@@ -56,7 +57,8 @@ pub fn specification(data: &[u8], reach: impl Fn(&[u8]) -> usize) -> Corpus {
     Corpus::Keep
 }
 
-/// Runs an input as an image specification once more. A panic, a hang or too high a cost ends the process; else nothing is found.
+/// Runs an input as an image specification once more. A panic, a hang or too high a cost ends the process;
+/// else nothing is found.
 ///
 /// # Errors
 /// That the input cannot be read.

@@ -1,5 +1,5 @@
-//! Measures our peers: prints a JSON line for each measure. README.md beside this defines the workloads, which `blk-bench` of
-//! blk-testbed runs on our side.
+//! Measures our peers: prints a JSON line for each measure. README.md beside this defines the workloads,
+//! which `blk-bench` of blk-testbed runs on our side.
 
 mod files;
 mod measure;

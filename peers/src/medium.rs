@@ -1,8 +1,9 @@
 //! What imago's images of the short workloads lie on.
 //!
-//! A file without a name in the given folder. imago's own storage in memory is private to its tests, and its `Storage` trait can be
-//! implemented only with `unsafe fn`, which this project does not write. So each access that misses imago's caches costs a
-//! system call, and the measures are named after that: they are not what imago does in bare memory.
+//! A file without a name in the given folder. imago's own storage in memory is private to its tests, and its
+//! `Storage` trait can be implemented only with `unsafe fn`, which this project does not write. So each
+//! access that misses imago's caches costs a system call, and the measures are named after that: they are not
+//! what imago does in bare memory.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

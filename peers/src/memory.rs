@@ -1,4 +1,5 @@
-//! Short requests on a small image, compared with a flat model: what the seeded engine does on our side, here with a bare driver.
+//! Short requests on a small image, compared with a flat model: what the seeded engine does on our side, here
+//! with a bare driver.
 
 use std::path::Path;
 use std::time::Duration;

@@ -11,7 +11,8 @@ use crate::measure::{median, print, rate};
 
 const REQUESTS: u64 = 30_000;
 const ROUNDS: usize = 3;
-/// From one request to the next, blocks: it has no random order, and a large odd step visits the disk in one that is close.
+/// From one request to the next, blocks: it has no random order, and a large odd step visits the disk in one
+/// that is close.
 const STEP_BLOCKS: u64 = 100_003;
 
 pub(crate) fn run(image: &Path) -> Result<()> {

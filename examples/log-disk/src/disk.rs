@@ -42,7 +42,8 @@ impl LogDisk {
             return Err(Error::malformed("log", HEADER_BYTES, "it does not begin with a size"));
         }
         if access == Access::ReadWrite && storage.len()? > log.end {
-            // A record that a crash has torn, and what follows it: a later record of the same number must not revive it.
+            // A record that a crash has torn, and what follows it: a later record of the same number must not
+            // revive it.
             storage.set_len(log.end)?;
             storage.sync()?;
         }

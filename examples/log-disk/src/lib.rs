@@ -5,8 +5,9 @@
 //! 512  records, one after the other, each 512 bytes, followed by a block of data where it is a write:
 //!      magic | kind | sequence number | first block, or size | count of blocks | CRC-32 of record and data
 //! ```
-//! The index from blocks to records lives in memory and is made anew at each open, by reading the log to its first record that is
-//! not whole. What follows that record was never flushed; an open for writing cuts it off, so that it never comes back.
+//! The index from blocks to records lives in memory and is made anew at each open, by reading the log to its
+//! first record that is not whole. What follows that record was never flushed; an open for writing cuts it
+//! off, so that it never comes back.
 //!
 //! A block without a record reads as zeroes. Space is never reclaimed.
 

@@ -10,7 +10,8 @@ const BLOCK_SIZE: &str = "block_size";
 /// What a disk has whose creation says nothing.
 const BLOCK_BYTES_USUAL: u64 = 4096;
 
-/// What the format can be made with, and where its edges are. Small blocks are drawn most: few bytes are many of them then.
+/// What the format can be made with, and where its edges are. Small blocks are drawn most: few bytes are many
+/// of them then.
 pub static SPACE: Space = Space {
     name: "log",
     knobs: &[Knob {

@@ -6,7 +6,21 @@ use std::path::Path;
 const COLUMNS_MAX: usize = 110;
 
 /// Where the rule holds so far: files and folders.
-const SCOPE: [&str; 3] = ["cargo-blk/", "deny.toml", "xtask/src/"];
+const SCOPE: [&str; 13] = [
+    ".cargo/",
+    "ARCHITECTURE.md",
+    "CONTRIBUTING.md",
+    "Cargo.toml",
+    "README.md",
+    "blk-raw/",
+    "cargo-blk/",
+    "deny.toml",
+    "docs/",
+    "examples/",
+    "fuzz/",
+    "peers/",
+    "xtask/src/",
+];
 
 /// What lines begin with that are not filled with the words of the line before.
 const ITEMS: [&str; 8] = ["- ", "* ", "| ", "#", "```", "> ", "<", "["];
