@@ -112,9 +112,9 @@ pub(crate) fn status(processes: &[Process], seconds: f64) -> String {
         fields.push(format!("{} inputs", sum(|process| process.executions)));
     }
     // Not every engine reads, and not every format has kinds of cluster.
-    let bytes_read = sum(|process| process.stats.bytes_read);
-    if bytes_read > 0 {
-        let compared = sum(|process| process.stats.bytes_compared);
+    let (bytes_read, compared) =
+        (sum(|process| process.stats.bytes_read), sum(|process| process.stats.bytes_compared));
+    if bytes_read > 0 && (requests > 0 || compared > 0) {
         fields.push(format!("compared {}", percent(compared, bytes_read)));
     }
     let kinds: BTreeSet<&str> =
@@ -243,7 +243,9 @@ mod tests {
 
     #[test]
     fn counts_of_an_image_target_are_passed_through() {
-        let line = status(&[fed(&[r#"blk-stats {"images":7,"opened_read_only":5,"elapsed_s":1.5}"#])], 1.0);
+        let stats = r#"blk-stats {"images":7,"opened_read_only":5,"bytes_read":9,"elapsed_s":1.5}"#;
+        let line = status(&[fed(&[stats])], 1.0);
+        assert!(!line.contains("compared"), "nothing is compared, and nothing was to be: {line}");
         assert!(line.contains("images 7") && line.contains("opened read only 5"), "{line}");
     }
 
