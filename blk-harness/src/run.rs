@@ -1,10 +1,10 @@
 //! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them; and the looks that
 //! settle what a discard or a failure has left open.
 
+mod guard;
 mod poison;
+mod reading;
 
-use std::any::Any;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use blk_core::{Disk, ErrorKind, Extent, RepairMode, Storage};
@@ -19,8 +19,10 @@ use crate::journal::Journal;
 use crate::model::Model;
 use crate::oracle::touched::touched;
 use crate::promise::{Evidence, Kept, Promise, Violation};
-use crate::report::{self, SECTOR_BYTES};
 use crate::scenario::{Request, Turn};
+
+pub(crate) use guard::{guarded, panic_finding};
+pub(crate) use reading::{Trouble, read_parts};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -463,64 +465,7 @@ fn together(size: u64, requests: &[(Request, Turn)]) -> usize {
     requests.len()
 }
 
-/// Why reading ended.
-pub(crate) enum Trouble {
-    Unread(blk_core::Error),
-    Broken(Box<Violation>),
-}
-
-/// Reads these parts of a disk in pieces, as whole units of what it takes, and has each judged.
-pub(crate) fn read_parts(
-    disk: &Disk,
-    parts: &[Extent],
-    buf: &mut Vec<u8>,
-    judge: &mut dyn FnMut(u64, &[u8]) -> Kept,
-) -> Result<(), Trouble> {
-    let alignment = disk.limits().request_alignment.max(SECTOR_BYTES);
-    // What the disk has after its last whole unit no request can reach, unless it takes any.
-    let size = if disk.limits().request_alignment > SECTOR_BYTES {
-        disk.size() & !(alignment - 1)
-    } else {
-        disk.size()
-    };
-    let length = PIECE_BYTES.max(alignment).min(size.next_multiple_of(alignment)) as usize;
-    if buf.len() < length {
-        buf.resize(length, 0);
-    }
-    for part in parts {
-        let end = part.end().next_multiple_of(alignment).min(size);
-        let mut at = (part.offset & !(alignment - 1)).min(end);
-        while at < end {
-            let piece = &mut buf[..(end - at).min(PIECE_BYTES.max(alignment)) as usize];
-            piece.fill(crate::verify::UNREAD);
-            disk.read(at, piece).map_err(Trouble::Unread)?;
-            judge(at, piece).map_err(Trouble::Broken)?;
-            at += piece.len() as u64;
-        }
-    }
-    Ok(())
-}
-
 fn stuck(error: &str, what: &str) -> Box<Violation> {
     let evidence = Evidence::Failure("completing what is in flight", error.to_owned());
     Violation::with(Promise::Answers, what, evidence)
-}
-
-/// Runs `run`; a panic, which is always a driver's, is a finding.
-pub(crate) fn guarded<T>(run: impl FnOnce() -> T, found: impl FnOnce(report::Finding) -> T) -> T {
-    match catch_unwind(AssertUnwindSafe(run)) {
-        Ok(result) => result,
-        Err(payload) => found(panic_finding(payload.as_ref())),
-    }
-}
-
-/// The finding for a panic, from what it carries.
-pub(crate) fn panic_finding(payload: &(dyn Any + Send)) -> report::Finding {
-    let text = payload
-        .downcast_ref::<String>()
-        .map(String::as_str)
-        .or_else(|| payload.downcast_ref::<&str>().copied())
-        .unwrap_or("a panic without a message");
-    let signature = report::Signature::Panic { message: report::without_numbers(text) };
-    report::oracle_finding(signature, "the driver panicked", text)
 }
