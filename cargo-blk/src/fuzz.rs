@@ -204,6 +204,8 @@ fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -
     // The entropic schedule keeps a sorted list of features for each input, which takes as long as half of
     // all scenarios.
     command.args(&folders.flags).args(["-reload=1", "-len_control=0", "-entropic=0"]);
+    // A scenario that takes long on a busy machine is no finding: what hangs, the target says itself.
+    command.arg("-report_slow_units=3600");
     let dictionary = format!("fuzz/{}.dict", arguments.target);
     if Path::new(&dictionary).is_file() {
         command.arg(format!("-dict={dictionary}"));
