@@ -228,6 +228,7 @@ impl Checker {
                 }
             }
             let record = &mut inner.records[flight.record];
+            assert!(record.issued < now && record.completed == NEVER, "a request ends once: {record:?}");
             record.completed = now;
             let ended = record.ended;
             // What was in flight with a flush may have come after it.
@@ -318,6 +319,7 @@ impl Inner {
             Record { number, request, changes, issued: now, completed: NEVER, ended: Ended::InFlight, met };
         // What fails another request in flight may fail this one: they may wait for the same operation.
         let failures = self.flights.iter().flatten().map(|other| other.failures).min().unwrap_or(failures);
+        assert!(self.flights[lane].is_none(), "a lane makes one request at a time");
         self.flights[lane] = Some(Flight { record: self.records.len(), is_inside, write, failures });
         self.records.push(record);
         begun

@@ -103,6 +103,7 @@ impl Executor {
 
     fn read(&mut self, disk: &dyn Perform, extent: Extent, reader: &mut dyn Reader) -> Result<()> {
         for part in transfers(disk, extent)? {
+            debug_assert!(part.length <= TRANSFER_BYTES, "{part:?}");
             let buf = self.buffer(part.length);
             if reader.begin(part) {
                 buf.fill(UNREAD);

@@ -115,6 +115,8 @@ impl Durability {
     /// # Errors
     /// Those of memory that cannot grow so far.
     pub fn apply(&mut self, operation: &Operation) -> Result<bool> {
+        let in_time = operation.completed.is_none_or(|completed| completed > operation.issued);
+        assert!(in_time, "an operation completes after its issue: {operation:?}");
         self.count += 1;
         let old_length = self.live.len()?;
         let (name, extent) = match &operation.change {
@@ -149,6 +151,7 @@ impl Durability {
             items: first..self.items.len(),
             completed: operation.completed.unwrap_or(u64::MAX),
         });
+        debug_assert!(self.is_sound(), "each item belongs to one pending operation");
         Ok(true)
     }
 
@@ -255,7 +258,19 @@ impl Durability {
             self.touch(rest.extent)?;
             self.pending.push(Pending { items: first..self.items.len(), ..rest });
         }
+        debug_assert!(self.is_sound(), "each item belongs to one pending operation");
         Ok(())
+    }
+
+    /// What holds between any two operations: the items are those of the pending operations, one after the other.
+    fn is_sound(&self) -> bool {
+        let mut end = 0;
+        self.pending.iter().all(|pending| {
+            let follows = pending.items.start == end && pending.items.len() as u64 <= PIECES_MAX;
+            end = pending.items.end;
+            follows
+        }) && end == self.items.len()
+            && self.pending.is_sorted_by_key(|pending| pending.number)
     }
 }
 

@@ -106,6 +106,7 @@ pub fn faults(seed: u64, calls: &[Call]) -> Vec<Fault> {
         *turn += 1;
     }
     faults.sort_by_key(|(turn, _)| *turn);
+    debug_assert!(faults.iter().all(|(_, fault)| calls[fault.at as usize].operation == fault.operation));
     faults.into_iter().map(|(_, fault)| fault).collect()
 }
 

@@ -309,6 +309,7 @@ impl State {
             return None;
         }
         self.failures += 1;
+        debug_assert!(self.failures <= self.count, "only what counts fails");
         Some((fault.errno, fault.effect))
     }
 
@@ -356,6 +357,7 @@ impl State {
     /// Logs that an operation has completed, after `adapt` has said what of it has happened; it is removed where nothing has.
     fn complete(&mut self, issue: &Issue, adapt: impl FnOnce(&mut Change) -> bool) {
         let completed = self.tick();
+        assert!(completed > issue.time, "an operation completes after its issue");
         // The latest operations complete first, mostly.
         let Some(place) = self.log.iter().rposition(|operation| operation.issued == issue.time) else {
             return;

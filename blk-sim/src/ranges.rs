@@ -25,6 +25,7 @@ impl Ranges {
         let before: u64 = replaced.iter().map(|other| other.end - other.start).sum();
         self.count = self.count - before + (merged.end - merged.start);
         self.ranges.splice(first..end, [merged]);
+        debug_assert!(self.ranges.is_sorted_by(|one, next| one.end < next.start), "apart and in order");
     }
 
     /// How many numbers there are.

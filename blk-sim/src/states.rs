@@ -45,6 +45,7 @@ impl States {
             found.retain(|kept| kept[newest.clone()].iter().any(|kept| *kept));
         }
         found.truncate(self.count_max.min(self.tries_max).max(1));
+        debug_assert!(found.iter().all(|kept| kept.len() == count), "one answer for each item");
         found
     }
 

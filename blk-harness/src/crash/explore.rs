@@ -57,6 +57,7 @@ impl History {
         for (index, record) in self.records.iter().enumerate() {
             events.push((record.issued, Event::Begun(index)));
             if record.ended != Ended::InFlight {
+                assert!(record.issued < record.completed, "a request ends after it has begun: {record:?}");
                 events.push((record.completed, Event::Ended(index)));
             }
         }
