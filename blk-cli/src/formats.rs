@@ -1,7 +1,8 @@
 //! The formats that the program knows: everything else asks here, and names none.
 //!
-//! What stays special to a format because QEMU's tools have it so: `spec/node/qemu.rs`, names of options that differ from the
-//! driver's; `io/snapshot.rs`, a temporary overlay is a qcow2 image. Bytes without a format are read by the raw driver.
+//! What stays special to a format because QEMU's tools have it so: `spec/node/qemu.rs`, names of options that
+//! differ from the driver's; `io/snapshot.rs`, a temporary overlay is a qcow2 image. Bytes without a format
+//! are read by the raw driver.
 
 use std::sync::OnceLock;
 

@@ -1,8 +1,8 @@
 //! `blk io`, also called `qemu-io`: reads, writes and explores one image, command by command.
 //!
-//! Commands stand behind `-c` on the command line, or on standard input. One that fails does not stop those behind it; the exit
-//! code tells. What the commands print is what qemu-io 10.0 prints, byte for byte, except for the explanations of `help` and
-//! for errors that stand behind the program's name.
+//! Commands stand behind `-c` on the command line, or on standard input. One that fails does not stop those
+//! behind it; the exit code tells. What the commands print is what qemu-io 10.0 prints, byte for byte, except
+//! for the explanations of `help` and for errors that stand behind the program's name.
 
 mod arguments;
 mod commands;

@@ -58,8 +58,8 @@ fn definition() -> clap::Command {
         .mut_subcommand("img", |_| crate::img::definition().mut_subcommands(with_formats))
 }
 
-/// The same with the names of the formats wherever one is expected: completions and the manual show them. What is given is judged
-/// where it is used.
+/// The same with the names of the formats wherever one is expected: completions and the manual show them.
+/// What is given is judged where it is used.
 fn with_formats(command: clap::Command) -> clap::Command {
     let is_format = |arg: &clap::Arg| {
         arg.get_value_names().is_some_and(|names| names.iter().any(|name| name.ends_with("FORMAT")))
@@ -69,7 +69,8 @@ fn with_formats(command: clap::Command) -> clap::Command {
     })
 }
 
-/// Runs the program `blk`, as the process was called, with these formats: for a program of its own that has other formats besides
+/// Runs the program `blk`, as the process was called, with these formats: for a program of its own that has
+/// other formats besides
 /// [`crate::formats::ours`]. Formats come in the order in which they are preferred when an image is probed.
 ///
 /// Nothing of this crate may have been used before: a process has one list of formats.

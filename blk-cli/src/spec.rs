@@ -3,14 +3,17 @@
 //! What it can say, with or without a format (`-f`):
 //!
 //! - the name of a file, `file:NAME`, `json:{...}`, and with `--image-opts` a list `key=value,...`;
-//! - `blkverify:RAW:TEST`: two images that must answer the same, RAW a raw one, TEST of a format to be found out;
+//! - `blkverify:RAW:TEST`: two images that must answer the same, RAW a raw one, TEST of a format to be found
+//!   out;
 //! - `blkdebug:RULES:FILE`: a file whose operations fail as the rules say; RULES may be empty;
 //! - `null-co://`: a gigabyte of nothing.
 //!
-//! Options alone reach the filters over an image: `compress`, `copy-on-read`, `throttle` with the image as `file`.
+//! Options alone reach the filters over an image: `compress`, `copy-on-read`, `throttle` with the image as
+//! `file`.
 //!
 //! Nodes and options have the names that QEMU gives them. Reading a specification touches nothing; only
-//! [`Request::open`] does. A backing file's name may be any specification; relative names count from the image's folder.
+//! [`Request::open`] does. A backing file's name may be any specification; relative names count from the
+//! image's folder.
 
 mod backing;
 mod breakpoints;
@@ -65,13 +68,15 @@ pub use verify::{OnMismatch, mismatch_line};
 #[derive(Debug, Clone, Default)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Request {
-    /// A file name with or without protocol, `json:{...}`, or with `image_opts` the option string `key=value,...`.
+    /// A file name with or without protocol, `json:{...}`, or with `image_opts` the option string
+    /// `key=value,...`.
     pub name: String,
     /// `name` is an option string (`--image-opts`).
     pub image_opts: bool,
     /// The format (`-f`); probed where it is not given.
     pub format: Option<String>,
-    /// Options besides those in `name`, which they replace, as `open -o` gives them. With an empty name they are all.
+    /// Options besides those in `name`, which they replace, as `open -o` gives them. With an empty name they
+    /// are all.
     pub options: Options,
     /// Whether it may be written. The option `read-only` in the specification counts more.
     pub access: Access,
@@ -83,7 +88,8 @@ pub struct Request {
     pub cache: CacheMode,
     /// Whether discards do anything (`-d`); `None` for what the drivers do, which is to give space back.
     pub discard: Option<bool>,
-    /// Short ranges of files are zeroed by writing, so that many requests on few places do not wait for the host.
+    /// Short ranges of files are zeroed by writing, so that many requests on few places do not wait for the
+    /// host.
     pub writes_short_zeroes: bool,
     /// What follows where the two disks of a `blkverify` node differ.
     pub on_mismatch: OnMismatch,
@@ -141,10 +147,11 @@ pub struct Image {
     pub disk: Arc<Disk>,
     /// The name that reports show: a file name where one says the same, else a `json:` name.
     pub name: String,
-    /// The format, or the driver where there is none: `qcow2`, `raw`, `blkverify`, `blkdebug`, `null-co`, `file`.
+    /// The format, or the driver where there is none: `qcow2`, `raw`, `blkverify`, `blkdebug`, `null-co`,
+    /// `file`.
     pub format: &'static str,
-    /// No format was given, and nothing but raw fits: if it is written, a warning is due. Writes that would make the start
-    /// of the disk look like another format are refused.
+    /// No format was given, and nothing but raw fits: if it is written, a warning is due. Writes that would
+    /// make the start of the disk look like another format are refused.
     pub guessed_raw: bool,
     /// Where requests can be stopped, if there is a `blkdebug` node.
     pub breakpoints: Option<Arc<dyn Breakpoints>>,
@@ -175,8 +182,8 @@ impl Request {
     /// Opens the image.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] names the key; [`Error::Unresolved`] the file that cannot be opened, or that somebody else
-    /// has locked; and whatever the drivers say.
+    /// [`Error::InvalidOption`] names the key; [`Error::Unresolved`] the file that cannot be opened, or that
+    /// somebody else has locked; and whatever the drivers say.
     pub fn open(&self) -> Result<Image> {
         self.open_image().map_err(text::shortened)
     }
@@ -255,8 +262,9 @@ pub fn path_of(name: &str) -> Option<PathBuf> {
 }
 
 impl Layer {
-    /// Opens the layer once more, for writing: its content becomes that of the image above. The layer stays open, and locks the
-    /// file for both. What else is open must be another file; `backing` is the layer's own backing file, which is open.
+    /// Opens the layer once more, for writing: its content becomes that of the image above. The layer stays
+    /// open, and locks the file for both. What else is open must be another file; `backing` is the layer's
+    /// own backing file, which is open.
     ///
     /// # Errors
     /// [`Error::Unresolved`] if others use the file, or rely on its length; and as [`Request::open`].
@@ -277,7 +285,8 @@ impl Layer {
         opener.disk(node, Access::ReadWrite, inherited).map(|opened| Arc::new(opened.disk))
     }
 
-    /// Claims that nobody reads the layer: a layer below it changes, and what it shows is not consistent meanwhile.
+    /// Claims that nobody reads the layer: a layer below it changes, and what it shows is not consistent
+    /// meanwhile.
     ///
     /// # Errors
     /// [`Error::Unresolved`] if somebody does.

@@ -38,8 +38,8 @@ impl Drop for Loops {
     }
 }
 
-/// `DEVICE` has 4 MiB, `SMALL` 100 KiB, and `LOCKED` is read-only, over the same file as `DEVICE`. Several commands go together
-/// with `;`.
+/// `DEVICE` has 4 MiB, `SMALL` 100 KiB, and `LOCKED` is read-only, over the same file as `DEVICE`. Several
+/// commands go together with `;`.
 const COMMANDS: [&str; 36] = [
     "img create -q -f qcow2 DEVICE 2M; img check DEVICE",
     "img convert -f raw -O qcow2 data DEVICE; img compare -f raw -F qcow2 data DEVICE",
@@ -105,7 +105,8 @@ fn commands_on_block_devices_end_as_qemus_do() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
-/// Runs the commands of a line, over old content that no new image may show. The exit code of each, and what it said.
+/// Runs the commands of a line, over old content that no new image may show. The exit code of each, and what
+/// it said.
 fn run(folder: &Path, line: &str, device: &str, is_ours: bool) -> Vec<(Option<i32>, String)> {
     // Through the device, because what it has cached need not follow its file.
     fs::write(device, vec![0xaa; 4 << 20]).unwrap();

@@ -1,4 +1,5 @@
-//! `convert` over grids of inputs: what it makes is read back by us and by qemu-img, and is no larger than what qemu-img makes.
+//! `convert` over grids of inputs: what it makes is read back by us and by qemu-img, and is no larger than
+//! what qemu-img makes.
 
 mod qemu;
 
@@ -24,7 +25,8 @@ fn blk_img(folder: &Path, arguments: &[&str]) {
     assert!(output.status.success() && said.is_empty(), "blk img {arguments:?}: {}, {said}", output.status);
 }
 
-/// Of so many cells one is tried, unless `BLK_GRID=all`; prime, so that every value of every dimension is met.
+/// Of so many cells one is tried, unless `BLK_GRID=all`; prime, so that every value of every dimension is
+/// met.
 const SAMPLE: usize = 5;
 
 /// Gives each cell a folder of its own, and uses all processors.

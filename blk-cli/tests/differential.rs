@@ -1,8 +1,10 @@
-//! The same scripts for QEMU's real tools and for ours: output, exit codes and what is left in the folder have to be the same.
+//! The same scripts for QEMU's real tools and for ours: output, exit codes and what is left in the folder
+//! have to be the same.
 //!
-//! A script is plain sh in `tests/scripts/`, run in an empty folder with `qemu-io` and `qemu-img` on its path: the real ones, then
-//! links to `blk`. Times and rates are masked; the wording of errors is ours, so of a line that begins with a program's name only the
-//! name counts. `BLK_SCRIPTS=check cargo test -p blk-cli --test differential` runs those with that text in their path.
+//! A script is plain sh in `tests/scripts/`, run in an empty folder with `qemu-io` and `qemu-img` on its
+//! path: the real ones, then links to `blk`. Times and rates are masked; the wording of errors is ours, so of
+//! a line that begins with a program's name only the name counts. `BLK_SCRIPTS=check cargo test -p blk-cli
+//! --test differential` runs those with that text in their path.
 
 #[path = "common/left.rs"]
 mod left;

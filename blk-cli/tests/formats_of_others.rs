@@ -1,4 +1,5 @@
-//! The program `blk` with a format of somebody else: this file is what its author would write, a driver and a `main`.
+//! The program `blk` with a format of somebody else: this file is what its author would write, a driver and a
+//! `main`.
 //!
 //! The program is the test itself, called by the name `blk`.
 
@@ -137,7 +138,8 @@ fn names_and_nodes_know_the_format(blk: &Blk) {
     blk.fails(&["io", "-f", "tail", "b"], "no footer");
 }
 
-/// What is written through a guess must not be found to be another format next time, wherever that has its header.
+/// What is written through a guess must not be found to be another format next time, wherever that has its
+/// header.
 fn a_guest_cannot_make_a_raw_disk_an_image(blk: &Blk) {
     let image = std::fs::read(blk.folder().join("a")).unwrap();
     std::fs::write(blk.folder().join("footer"), &image[image.len() - 512..]).unwrap();

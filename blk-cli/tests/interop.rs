@@ -1,4 +1,5 @@
-//! Against the real qemu-img and qemu-io: what they write we read, what we write they read, and both check clean.
+//! Against the real qemu-img and qemu-io: what they write we read, what we write they read, and both check
+//! clean.
 
 mod qemu;
 
@@ -230,7 +231,8 @@ fn version_2_all_cluster_sizes() {
     }
 }
 
-/// Snapshots that QEMU took: shared tables and clusters are copied on write, and the snapshot stays as it was.
+/// Snapshots that QEMU took: shared tables and clusters are copied on write, and the snapshot stays as it
+/// was.
 #[test]
 fn snapshots_of_qemu_survive_our_writes() {
     if !qemu::available() {

@@ -12,7 +12,8 @@ fn blk(folder: &Path) -> Command {
     command
 }
 
-/// As [`blk`], with ctrl-C doing what it does at a terminal: a shell that runs tests in the background has it ignored.
+/// As [`blk`], with ctrl-C doing what it does at a terminal: a shell that runs tests in the background has it
+/// ignored.
 fn interruptible(folder: &Path) -> Command {
     let mut command = Command::new("env");
     command.args(["--default-signal=INT", env!("CARGO_BIN_EXE_blk")]).current_dir(folder);
@@ -36,7 +37,8 @@ fn interrupt(command: &mut Command, after: Duration) -> bool {
     killed.success() && status.code().is_none_or(|code| code != 0)
 }
 
-/// The metadata are whole whenever it happens: at worst, clusters that were about to be used are lost, and a repair gets them back.
+/// The metadata are whole whenever it happens: at worst, clusters that were about to be used are lost, and a
+/// repair gets them back.
 #[test]
 fn ctrl_c_leaves_a_consistent_image() {
     let folder = tempfile::tempdir().unwrap();

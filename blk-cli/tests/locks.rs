@@ -1,4 +1,5 @@
-//! Who may use a file that somebody else has in use: the same answers as QEMU's tools give, whoever of the two programs holds it.
+//! Who may use a file that somebody else has in use: the same answers as QEMU's tools give, whoever of the
+//! two programs holds it.
 
 #[path = "locks/holder.rs"]
 mod holder;
@@ -11,7 +12,8 @@ use std::sync::Mutex;
 
 use holder::{Holder, Mode};
 
-/// A folder with chains over a qcow2 and over a raw base, which every cell of the grid finds as they were made.
+/// A folder with chains over a qcow2 and over a raw base, which every cell of the grid finds as they were
+/// made.
 struct Images {
     folder: tempfile::TempDir,
     saved: Vec<(PathBuf, Vec<u8>)>,
@@ -68,7 +70,8 @@ impl Images {
         let _ = fs::remove_file(self.path().join("new"));
     }
 
-    /// Runs a line such as `img info top` as one of the two programs, then puts everything back. Whether it succeeded.
+    /// Runs a line such as `img info top` as one of the two programs, then puts everything back. Whether it
+    /// succeeded.
     fn run(&self, line: &str, is_ours: bool) -> (bool, String) {
         let mut words = line.split_whitespace().map(|word| word.replace('_', " "));
         let program = words.next().unwrap();
@@ -147,7 +150,8 @@ const HOLDERS: [Option<(&str, Mode)>; 10] = [
     Some(("top", Mode::Daemon)),
 ];
 
-/// Every command against every kind of holder, QEMU's commands against our holders too. 39 commands, 10 holders.
+/// Every command against every kind of holder, QEMU's commands against our holders too. 39 commands, 10
+/// holders.
 #[test]
 fn a_file_in_use_is_refused_and_shared_as_qemu_does() {
     if !qemu::available() {
@@ -227,7 +231,8 @@ fn a_new_image_does_not_take_the_place_of_one_in_use() {
     }
 }
 
-/// Two commits of two overlays of one base at the same time: each one is done whole, or refused and changes nothing.
+/// Two commits of two overlays of one base at the same time: each one is done whole, or refused and changes
+/// nothing.
 #[test]
 fn two_commits_to_one_base_do_not_meet() {
     let folder = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! Names that are not UTF-8 in `blk verify` and `blk replay`, readers that go away, and words that are nearly right.
+//! Names that are not UTF-8 in `blk verify` and `blk replay`, readers that go away, and words that are nearly
+//! right.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};

@@ -1,7 +1,8 @@
 //! README's console blocks, from top to bottom, with the program of this build.
 //!
-//! Plain `cargo test`, as in CI, shortens the times and leaves out what cargo is called for: that builds for minutes, and CI runs
-//! every fuzz target itself. With `BLK_README=all` nothing is left out but the installation.
+//! Plain `cargo test`, as in CI, shortens the times and leaves out what cargo is called for: that builds for
+//! minutes, and CI runs every fuzz target itself. With `BLK_README=all` nothing is left out but the
+//! installation.
 
 use std::path::Path;
 use std::process::Command;

@@ -1,4 +1,5 @@
-//! The program and image specifications: what only shows from outside, by exit codes, output and other processes.
+//! The program and image specifications: what only shows from outside, by exit codes, output and other
+//! processes.
 
 mod qemu;
 
@@ -231,7 +232,8 @@ fn a_verified_disk_grows_in_the_modes_that_the_disk_under_test_knows() {
     assert_eq!(grow("metadata", "raw"), (false, "1 MiB".to_owned(), 1 << 20));
 }
 
-/// A copy is left to the host by default, as qemu-img leaves it. A flush that fails when the target is closed fails the copy.
+/// A copy is left to the host by default, as qemu-img leaves it. A flush that fails when the target is closed
+/// fails the copy.
 #[test]
 fn convert_asks_for_a_flush_only_where_the_cache_mode_does() {
     let folder = Folder::new();

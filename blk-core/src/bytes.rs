@@ -13,12 +13,14 @@ pub fn is_zero(bytes: &[u8]) -> bool {
     or(head) == 0 && blocks.iter().all(|block| or(block) == 0) && or(tail) == 0
 }
 
-/// The index of the first byte in which `a` and `b` differ, as far as both reach. `None` where they are the same that far.
+/// The index of the first byte in which `a` and `b` differ, as far as both reach. `None` where they are the
+/// same that far.
 pub fn first_difference(a: &[u8], b: &[u8]) -> Option<usize> {
     const BLOCK: usize = SECTOR_BYTES as usize;
     let length = a.len().min(b.len());
     let (a, b) = (&a[..length], &b[..length]);
-    // Most often nothing differs. Else whole blocks are compared fast, and only the one that differs byte by byte.
+    // Most often nothing differs. Else whole blocks are compared fast, and only the one that differs byte by
+    // byte.
     if a == b {
         return None;
     }
@@ -34,8 +36,8 @@ pub const fn sector_of(offset: u64) -> u64 {
     offset / SECTOR_BYTES
 }
 
-/// A number of which each bit depends on each bit of `number`: the finaliser of `SplitMix64`. It is the same for ever, so that
-/// what is chosen by it can be chosen again.
+/// A number of which each bit depends on each bit of `number`: the finaliser of `SplitMix64`. It is the same
+/// for ever, so that what is chosen by it can be chosen again.
 #[inline]
 pub const fn mix(number: u64) -> u64 {
     let mixed = number.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -1,4 +1,5 @@
-//! Compressed writes in two steps, so that several threads may compress while the order of what is written is kept.
+//! Compressed writes in two steps, so that several threads may compress while the order of what is written is
+//! kept.
 
 use crate::{Disk, Error, Result, WriteFlags};
 
@@ -10,7 +11,8 @@ pub trait Compress {
     /// Compresses one unit. `None` where it does not become smaller. Neither reads nor changes the disk.
     fn compress(&self, unit: &[u8]) -> Result<Option<Vec<u8>>>;
 
-    /// Writes one unit as [`crate::WriteFlags::compressed`] does; `packed` is what [`Compress::compress`] has made of it.
+    /// Writes one unit as [`crate::WriteFlags::compressed`] does; `packed` is what [`Compress::compress`] has
+    /// made of it.
     fn write_packed(&self, offset: u64, unit: &[u8], packed: Option<&[u8]>) -> Result<()>;
 }
 
@@ -24,8 +26,8 @@ pub struct Compressed {
 }
 
 impl Disk {
-    /// Compresses one unit for [`Disk::write_compressed`] of the same disk. It is at most as long as the driver's unit, where
-    /// the driver has [`Compress`]; another one compresses while it writes.
+    /// Compresses one unit for [`Disk::write_compressed`] of the same disk. It is at most as long as the
+    /// driver's unit, where the driver has [`Compress`]; another one compresses while it writes.
     pub fn compress(&self, unit: &[u8]) -> Result<Compressed> {
         let Some(ability) = self.driver().as_compress() else {
             return Ok(Compressed { packed: None, is_tried: false });

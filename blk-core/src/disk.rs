@@ -1,7 +1,8 @@
 //! The front door to every driver.
 //!
-//! Callers talk to a [`Disk`], never to a driver. It checks each request once (range, overflow, alignment, access), splits what
-//! is too large, emulates what the driver lacks (zeroes by writing them, FUA by flushing), and asserts what the driver owes.
+//! Callers talk to a [`Disk`], never to a driver. It checks each request once (range, overflow, alignment,
+//! access), splits what is too large, emulates what the driver lacks (zeroes by writing them, FUA by
+//! flushing), and asserts what the driver owes.
 
 mod abilities;
 mod transfer;
@@ -35,12 +36,14 @@ pub struct Disk {
     driver: Box<dyn BlockDriver>,
     access: Access,
     limits: Limits,
-    /// Reads and writes up to this size go to the driver as they are; 0 where every buffer has to be looked at. Bytes.
+    /// Reads and writes up to this size go to the driver as they are; 0 where every buffer has to be looked
+    /// at. Bytes.
     direct_bytes_max: u64,
     /// Held while the size changes: what the driver reports afterwards is compared with what was asked.
     resizing: Mutex<()>,
     watchers: Mutex<Vec<Weak<SizeWatcher>>>,
-    /// Somebody has asked to be told of another size. Without that the lock is not taken: it is a point of a model's schedule.
+    /// Somebody has asked to be told of another size. Without that the lock is not taken: it is a point of a
+    /// model's schedule.
     is_watched: AtomicBool,
 }
 
@@ -124,7 +127,8 @@ impl Disk {
         self.write_parts(offset, buf, flags)
     }
 
-    /// Fills the pieces of `bufs`, in order, with the bytes from `offset` on: as [`Disk::read`] into one buffer.
+    /// Fills the pieces of `bufs`, in order, with the bytes from `offset` on: as [`Disk::read`] into one
+    /// buffer.
     pub fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
         let length = vectored::bytes_of_mut(bufs)?;
         self.check_range(offset, length)?;
@@ -187,7 +191,8 @@ impl Disk {
         if self.access == Access::ReadOnly { Ok(()) } else { self.driver.flush() }
     }
 
-    /// Tells that `extent` will be read soon, so that it is kept at hand. Nothing changes, and nothing need happen.
+    /// Tells that `extent` will be read soon, so that it is kept at hand. Nothing changes, and nothing need
+    /// happen.
     pub fn prefetch(&self, extent: Extent) -> Result<()> {
         self.check_range(extent.offset, extent.length)?;
         if extent.is_empty() { Ok(()) } else { self.driver.prefetch(extent) }
@@ -201,8 +206,8 @@ impl Disk {
         Ok(status)
     }
 
-    /// What the top layer alone knows about the first runs of `extent`, which must not be empty: at least one and at most
-    /// `runs_max`, one after another from the start. They may end before the extent does.
+    /// What the top layer alone knows about the first runs of `extent`, which must not be empty: at least one
+    /// and at most `runs_max`, one after another from the start. They may end before the extent does.
     pub fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
         self.check_status(extent)?;
         if runs_max == 0 {
@@ -219,8 +224,8 @@ impl Disk {
         Ok(runs)
     }
 
-    /// What the host has for the start of `extent`, which must not be empty and which [`Disk::block_status`] calls stored as plain
-    /// bytes: see [`BlockDriver::host_run`].
+    /// What the host has for the start of `extent`, which must not be empty and which [`Disk::block_status`]
+    /// calls stored as plain bytes: see [`BlockDriver::host_run`].
     pub fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
         self.check_status(extent)?;
         let run = self.driver.host_run(extent)?;
@@ -235,7 +240,8 @@ impl Disk {
         let BlockStatus { length, allocated, zero, compressed, host_offset } = status;
         let unit = self.limits.request_alignment;
         assert!(length > 0 && length <= extent.length, "block status of {extent:?} covers {length} bytes");
-        // The extent is whole units, so whoever asks on from where the status ends asks for whole units again.
+        // The extent is whole units, so whoever asks on from where the status ends asks for whole units
+        // again.
         assert!(length.is_multiple_of(unit), "block status of {extent:?} ends inside a unit: {status:?}");
         assert!(!compressed || (allocated && host_offset.is_none()), "compressed, not plain: {status:?}");
         assert!(!(compressed && zero), "what reads as zeroes by a mark is not compressed: {status:?}");

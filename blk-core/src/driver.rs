@@ -1,8 +1,8 @@
 //! What a block driver is: the contract that every format and protocol implements.
 //!
 //! A driver sees only requests that [`crate::Disk`] has checked: inside the disk, aligned to
-//! [`Limits::request_alignment`], not empty, and not writing when the disk is read-only. It answers with its result; it
-//! never panics because of a request or because of bytes in an image.
+//! [`Limits::request_alignment`], not empty, and not writing when the disk is read-only. It answers with its
+//! result; it never panics because of a request or because of bytes in an image.
 
 use std::fmt::{self, Debug};
 use std::io::{IoSlice, IoSliceMut};
@@ -31,10 +31,12 @@ pub struct ZeroFlags {
     pub fua: bool,
     /// Storage may be given back; without it an allocated range stays allocated.
     pub may_unmap: bool,
-    /// Fail with [`Error::Unsupported`] rather than write zeroes as data. A part of the range may be zero then.
+    /// Fail with [`Error::Unsupported`] rather than write zeroes as data. A part of the range may be zero
+    /// then.
     pub no_fallback: bool,
-    /// Fail with [`Error::Unsupported`], having changed nothing, unless the request is faster than a write of as many bytes:
-    /// NBD's `NBD_CMD_FLAG_FAST_ZERO`. A caller that is refused writes the zeroes itself, and has lost no time.
+    /// Fail with [`Error::Unsupported`], having changed nothing, unless the request is faster than a write of
+    /// as many bytes: NBD's `NBD_CMD_FLAG_FAST_ZERO`. A caller that is refused writes the zeroes itself, and
+    /// has lost no time.
     pub fast_only: bool,
 }
 
@@ -48,8 +50,8 @@ impl ZeroFlags {
 /// Modifiers of a discard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct DiscardFlags {
-    /// What the discard has changed must be on stable storage before the request succeeds: what reads as zero then reads so
-    /// after a crash, too.
+    /// What the discard has changed must be on stable storage before the request succeeds: what reads as zero
+    /// then reads so after a crash, too.
     pub fua: bool,
 }
 
@@ -80,20 +82,23 @@ impl NativeFlags {
 pub struct Limits {
     /// Offset and length of every request must be multiples of this. Bytes, a power of two.
     pub request_alignment: u64,
-    /// The first byte of a buffer must lie at a multiple of this in memory; [`Disk`] copies others. Bytes, a power of two.
+    /// The first byte of a buffer must lie at a multiple of this in memory; [`Disk`] copies others. Bytes, a
+    /// power of two.
     pub memory_alignment: u64,
     /// The largest read or write, in bytes; [`Disk`] splits larger ones. A multiple of the alignment.
     pub transfer_bytes_max: u64,
-    /// Requests that start at a multiple of this and are a multiple of this long are the fastest. Bytes, a power of two; where it
-    /// is less than the alignment, [`Disk`] says the alignment.
+    /// Requests that start at a multiple of this and are a multiple of this long are the fastest. Bytes, a
+    /// power of two; where it is less than the alignment, [`Disk`] says the alignment.
     pub preferred_bytes: u64,
     /// The unit in which zeroes cost no data, in bytes: the cluster size of a format that has clusters.
     pub zero_granularity: u64,
-    /// The largest [`BlockDriver::write_zeroes`], in bytes; [`Disk`] splits larger ones. A multiple of the alignment.
+    /// The largest [`BlockDriver::write_zeroes`], in bytes; [`Disk`] splits larger ones. A multiple of the
+    /// alignment.
     pub zero_bytes_max: u64,
     /// The unit in which a discard has an effect, in bytes.
     pub discard_granularity: u64,
-    /// The largest [`BlockDriver::discard`], in bytes; [`Disk`] splits larger ones. A multiple of the alignment.
+    /// The largest [`BlockDriver::discard`], in bytes; [`Disk`] splits larger ones. A multiple of the
+    /// alignment.
     pub discard_bytes_max: u64,
     /// Whether [`BlockDriver::write_zeroes`] may be called; if not, [`Disk`] writes zeroes as data.
     pub can_write_zeroes: bool,
@@ -101,8 +106,8 @@ pub struct Limits {
     pub can_discard: bool,
     /// Which flags the driver honours itself.
     pub native: NativeFlags,
-    /// Several handles on the image, in this process or others, show one another's completed writes, and a flush of one covers
-    /// what the others have completed.
+    /// Several handles on the image, in this process or others, show one another's completed writes, and a
+    /// flush of one covers what the others have completed.
     pub multi_conn: bool,
     /// Distances between requests cost time.
     pub rotational: bool,
@@ -112,7 +117,8 @@ pub struct Limits {
 const REQUEST_BYTES_MAX: u64 = 1 << 30;
 
 impl Default for Limits {
-    /// Byte-aligned requests of up to 1 GiB from buffers anywhere; zeroes and discards are supported, flags are emulated.
+    /// Byte-aligned requests of up to 1 GiB from buffers anywhere; zeroes and discards are supported, flags
+    /// are emulated.
     fn default() -> Self {
         Self {
             request_alignment: 1,
@@ -161,22 +167,25 @@ const MEMORY_ALIGNMENT_MAX: u64 = 1 << 20;
 /// What the layer itself knows about the first `length` bytes of the extent that was asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BlockStatus {
-    /// How many bytes, from the start of the extent, the answer holds for; at least 1, at most the extent, and a multiple of
+    /// How many bytes, from the start of the extent, the answer holds for; at least 1, at most the extent,
+    /// and a multiple of
     /// [`Limits::request_alignment`].
     pub length: u64,
     /// This layer determines the content; if not, the backing file does (or zeroes where there is none).
     pub allocated: bool,
-    /// The bytes read as zeroes, and the driver knows without looking at them. Said of unallocated bytes only where there is
-    /// no backing file.
+    /// The bytes read as zeroes, and the driver knows without looking at them. Said of unallocated bytes only
+    /// where there is no backing file.
     pub zero: bool,
     /// The bytes are stored compressed; they are allocated then, and have no `host_offset`.
     pub compressed: bool,
-    /// Where the first byte lies in the layer's own storage, if it is allocated and lies there as plain bytes.
+    /// Where the first byte lies in the layer's own storage, if it is allocated and lies there as plain
+    /// bytes.
     pub host_offset: Option<u64>,
 }
 
 impl BlockStatus {
-    /// Whether reading the bytes reads this layer's storage: it determines the content, and not by a mere mark.
+    /// Whether reading the bytes reads this layer's storage: it determines the content, and not by a mere
+    /// mark.
     pub fn has_data(&self) -> bool {
         self.allocated && !self.zero
     }
@@ -198,8 +207,9 @@ pub trait BlockDriver: Debug + Send + Sync {
     /// Writes `buf` at `offset`. On failure each of its bytes is old or new; all others are untouched.
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()>;
 
-    /// As [`BlockDriver::read`] into one buffer, which the pieces of `bufs` make up in order. They have at least a byte together;
-    /// a single one may be empty, and of any length. By default they are read into one buffer first.
+    /// As [`BlockDriver::read`] into one buffer, which the pieces of `bufs` make up in order. They have at
+    /// least a byte together; a single one may be empty, and of any length. By default they are read into one
+    /// buffer first.
     fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
         vectored::read_joined(bufs, |buf| self.read(offset, buf))
     }
@@ -210,14 +220,15 @@ pub trait BlockDriver: Debug + Send + Sync {
         vectored::write_joined(bufs, |buf| self.write(offset, buf, flags))
     }
 
-    /// Makes `extent` read as zeroes. On failure as for a write. A driver without it, as this default, has zeroes written to
-    /// it as data.
+    /// Makes `extent` read as zeroes. On failure as for a write. A driver without it, as this default, has
+    /// zeroes written to it as data.
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let _ = (extent, flags);
         Err(Error::unsupported("write zeroes without writing data"))
     }
 
-    /// Tells that the bytes are no longer needed: each reads as it did, or as zero, and stays so until it is written.
+    /// Tells that the bytes are no longer needed: each reads as it did, or as zero, and stays so until it is
+    /// written.
     fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         let _ = (extent, flags);
         Err(Error::unsupported("discard"))
@@ -229,23 +240,27 @@ pub trait BlockDriver: Debug + Send + Sync {
     /// What this layer, without the layers below, knows about the start of `extent`.
     fn block_status(&self, extent: Extent) -> Result<BlockStatus>;
 
-    /// What this layer knows about the first runs of `extent`: at least one and at most `runs_max` (not 0), each as
-    /// [`BlockDriver::block_status`] tells it of what the one before leaves. They may end before the extent does.
+    /// What this layer knows about the first runs of `extent`: at least one and at most `runs_max` (not 0),
+    /// each as
+    /// [`BlockDriver::block_status`] tells it of what the one before leaves. They may end before the extent
+    /// does.
     ///
-    /// The runs come back as a list and not to a callback, so that no driver calls others while it holds a lock; `runs_max`
-    /// bounds the list.
+    /// The runs come back as a list and not to a callback, so that no driver calls others while it holds a
+    /// lock; `runs_max` bounds the list.
     fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
         status_runs(extent, runs_max, |rest| self.block_status(rest))
     }
 
-    /// Tells that `extent` will be read soon. Nothing changes; a driver that keeps nothing at hand, as this default, does nothing.
+    /// Tells that `extent` will be read soon. Nothing changes; a driver that keeps nothing at hand, as this
+    /// default, does nothing.
     fn prefetch(&self, extent: Extent) -> Result<()> {
         let _ = extent;
         Ok(())
     }
 
-    /// What the host has for the start of `extent`, which [`BlockDriver::block_status`] calls stored as plain bytes: a hole there
-    /// reads as zeroes although the format says data. `None` where it need not be asked, as nothing is likely to be a hole.
+    /// What the host has for the start of `extent`, which [`BlockDriver::block_status`] calls stored as plain
+    /// bytes: a hole there reads as zeroes although the format says data. `None` where it need not be asked,
+    /// as nothing is likely to be a hole.
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
         let _ = extent;
         Ok(None)
@@ -256,8 +271,8 @@ pub trait BlockDriver: Debug + Send + Sync {
         None
     }
 
-    /// Writes all back and leaves the image as a clean one; called once, before the driver is dropped. A driver that is
-    /// dropped without it leaves what a killed process leaves.
+    /// Writes all back and leaves the image as a clean one; called once, before the driver is dropped. A
+    /// driver that is dropped without it leaves what a killed process leaves.
     fn close(&self) -> Result<()> {
         self.flush()
     }
@@ -374,15 +389,15 @@ pub trait Resize {
     /// Makes the disk `size` bytes long. Bytes that are gained read as zeroes.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the driver cannot have that size; nothing has changed then. After any other error the
-    /// disk has its old size or the new one, and says which.
+    /// [`Error::Unsupported`] where the driver cannot have that size; nothing has changed then. After any
+    /// other error the disk has its old size or the new one, and says which.
     fn resize(&self, size: u64) -> Result<()>;
 
     /// Makes the disk `size` bytes long, which is not less than it has, and allocates what it gains.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] where the driver cannot allocate in that way; nothing has changed then. After any other error
-    /// the disk has its old size, or the new one if the host does not let it go back.
+    /// [`Error::Unsupported`] where the driver cannot allocate in that way; nothing has changed then. After
+    /// any other error the disk has its old size, or the new one if the host does not let it go back.
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
         match preallocation {
             Preallocation::Off => self.resize(size),

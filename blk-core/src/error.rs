@@ -1,7 +1,7 @@
 //! The one error type of the workspace.
 //!
-//! Fields are structured so that the verifier can compare what two drivers answered ([`Error::kind`]), NBD and the
-//! command line can report it ([`Error::errno`]), and a reader learns what, where and which value.
+//! Fields are structured so that the verifier can compare what two drivers answered ([`Error::kind`]), NBD
+//! and the command line can report it ([`Error::errno`]), and a reader learns what, where and which value.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -83,16 +83,16 @@ pub enum Error {
         /// What the host said.
         source: io::Error,
     },
-    /// A server refused a request with an error number that says no more than that. What it says in a number that has a kind here
-    /// is that kind: see [`Error::from_errno`].
+    /// A server refused a request with an error number that says no more than that. What it says in a number
+    /// that has a kind here is that kind: see [`Error::from_errno`].
     Remote {
         /// The Linux error number that it sent.
         errno: i32,
         /// Which request, and what else it said.
         what: Cow<'static, str>,
     },
-    /// The connection to a server is gone, and with it the answers to all requests that were in flight: each was done, in part or
-    /// as a whole, or not at all.
+    /// The connection to a server is gone, and with it the answers to all requests that were in flight: each
+    /// was done, in part or as a whole, or not at all.
     Disconnected {
         /// From what, and why.
         what: Cow<'static, str>,
@@ -116,10 +116,11 @@ pub enum Error {
     },
 }
 
-/// The kind of an [`Error`], for comparing answers: details such as offsets legitimately differ between drivers.
+/// The kind of an [`Error`], for comparing answers: details such as offsets legitimately differ between
+/// drivers.
 ///
-/// It is written out and not derived from the variants: several of them are one kind, and what a server said has the kind that its
-/// number has here.
+/// It is written out and not derived from the variants: several of them are one kind, and what a server said
+/// has the kind that its number has here.
 #[non_exhaustive]
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorKind {
@@ -205,11 +206,11 @@ impl Error {
         }
     }
 
-    /// The error that a server means by a Linux error number: the inverse of [`Error::errno`] as far as there is one. `what` says
-    /// which request was refused, and what else the server said.
+    /// The error that a server means by a Linux error number: the inverse of [`Error::errno`] as far as there
+    /// is one. `what` says which request was refused, and what else the server said.
     ///
-    /// A number of which one kind of error is meant becomes that one, so that the answers of a disk here and of a disk over there
-    /// can be compared; all others, EINVAL and EIO among them, become [`Error::Remote`].
+    /// A number of which one kind of error is meant becomes that one, so that the answers of a disk here and
+    /// of a disk over there can be compared; all others, EINVAL and EIO among them, become [`Error::Remote`].
     pub fn from_errno(errno: i32, what: impl Into<Cow<'static, str>>) -> Self {
         use errno::{EDQUOT, ENOSPC, ENOSYS, ENOTSUP, EPERM, EROFS, ESHUTDOWN};
         let what = what.into();

@@ -2,7 +2,8 @@
 
 use std::ops::Range;
 
-/// `length` bytes from `offset` on. May be empty; the end never overflows once [`Extent::checked_end`] said so.
+/// `length` bytes from `offset` on. May be empty; the end never overflows once [`Extent::checked_end`] said
+/// so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct Extent {
     /// First byte.

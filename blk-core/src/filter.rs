@@ -1,8 +1,9 @@
 //! Filters: drivers over one disk that change some of its requests.
 //!
-//! A filter implements [`PassThrough`] and is a [`BlockDriver`] by that. What it does not change goes to the inner disk, through
-//! the inner disk's own front door. A method that [`BlockDriver`] gains is forwarded here, once for all filters: clippy's
-//! `missing_trait_methods` refuses an implementation that leaves it to the trait's default.
+//! A filter implements [`PassThrough`] and is a [`BlockDriver`] by that. What it does not change goes to the
+//! inner disk, through the inner disk's own front door. A method that [`BlockDriver`] gains is forwarded
+//! here, once for all filters: clippy's `missing_trait_methods` refuses an implementation that leaves it to
+//! the trait's default.
 
 use std::fmt::Debug;
 use std::io::{IoSlice, IoSliceMut};
@@ -14,11 +15,13 @@ use crate::{
     vectored,
 };
 
-/// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's by default.
+/// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's
+/// by default.
 ///
-/// Abilities that work on the image rather than on the disk (check, info, overlay), and a queue, would leave the filter out, so
-/// there are none by default; compressed and vectored writes go through [`PassThrough::write`]. A filter that does not mind hands
-/// on the inner disk's: `self.inner().as_check()`.
+/// Abilities that work on the image rather than on the disk (check, info, overlay), and a queue, would leave
+/// the filter out, so there are none by default; compressed and vectored writes go
+/// through [`PassThrough::write`]. A filter that does not mind hands on the inner disk's:
+/// `self.inner().as_check()`.
 pub trait PassThrough: Debug + Send + Sync {
     /// The disk that gets what this filter does not change.
     fn inner(&self) -> &Disk;
@@ -29,8 +32,8 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().size()
     }
 
-    /// As [`BlockDriver::limits`]. The inner disk emulates what its driver lacks: zeroes can always be written, every request be
-    /// made durable, and buffers lie anywhere.
+    /// As [`BlockDriver::limits`]. The inner disk emulates what its driver lacks: zeroes can always be
+    /// written, every request be made durable, and buffers lie anywhere.
     fn limits(&self) -> Limits {
         let inner = self.inner().limits();
         let native = NativeFlags { fast_zero: inner.native.fast_zero, ..NativeFlags::FUA };
@@ -49,8 +52,9 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().write(offset, buf, flags)
     }
 
-    /// As [`BlockDriver::read_vectored`]. It is the filter's own [`PassThrough::read`] of one buffer by default, so that no filter
-    /// is left out; one that changes no reads hands it on: `self.inner().read_vectored(offset, bufs)`.
+    /// As [`BlockDriver::read_vectored`]. It is the filter's own [`PassThrough::read`] of one buffer by
+    /// default, so that no filter is left out; one that changes no reads hands it on:
+    /// `self.inner().read_vectored(offset, bufs)`.
     fn read_vectored(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
         vectored::read_joined(bufs, |buf| PassThrough::read(self, offset, buf))
     }
@@ -80,7 +84,8 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().block_status(extent)
     }
 
-    /// As [`BlockDriver::block_status_runs`], by [`PassThrough::block_status`]: a filter that changes one changes both.
+    /// As [`BlockDriver::block_status_runs`], by [`PassThrough::block_status`]: a filter that changes one
+    /// changes both.
     fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
         status_runs(extent, runs_max, |rest| PassThrough::block_status(self, rest))
     }
@@ -90,7 +95,8 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().prefetch(extent)
     }
 
-    /// As [`BlockDriver::host_run`]. A filter may show other bytes than the host has, so nobody knows by default.
+    /// As [`BlockDriver::host_run`]. A filter may show other bytes than the host has, so nobody knows by
+    /// default.
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
         let _ = extent;
         Ok(None)

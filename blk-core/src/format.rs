@@ -30,7 +30,8 @@ pub trait Resolver: Debug + Send + Sync {
         Err(denied(name))
     }
 
-    /// The secret that the caller knows as `id`: the passphrase of an encrypted image. Options name it and never hold it.
+    /// The secret that the caller knows as `id`: the passphrase of an encrypted image. Options name it and
+    /// never hold it.
     ///
     /// # Errors
     /// [`Error::Unresolved`] where there is none, as by this default.
@@ -116,8 +117,8 @@ impl Resolver for MapResolver {
 pub struct Probe<'a> {
     /// The first sector; zeroes follow where the file is shorter.
     pub start: &'a [u8],
-    /// The last 512 bytes of the file, for formats that have a footer; empty where the file is shorter, or where only the start
-    /// has been looked at so far.
+    /// The last 512 bytes of the file, for formats that have a footer; empty where the file is shorter, or
+    /// where only the start has been looked at so far.
     pub end: &'a [u8],
     /// Length of the file in bytes.
     pub length: u64,
@@ -134,8 +135,8 @@ impl<'a> Probe<'a> {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct Features {
-    /// The bytes of the file are the bytes of the disk: without metadata, a file of this format is open to programs that share
-    /// it, and needs no other length than the disk's.
+    /// The bytes of the file are the bytes of the disk: without metadata, a file of this format is open to
+    /// programs that share it, and needs no other length than the disk's.
     pub is_raw: bool,
     /// An image may lie over a backing file.
     pub backing: bool,
@@ -165,10 +166,11 @@ pub trait Format: Debug + Send + Sync {
     /// Its name, as on a command line.
     fn name(&self) -> &'static str;
 
-    /// How sure the format is, 0 to 100, that an image is its own. A format that takes any bytes, as raw, says 1: it gets only
-    /// what looks like no other format.
+    /// How sure the format is, 0 to 100, that an image is its own. A format that takes any bytes, as raw,
+    /// says 1: it gets only what looks like no other format.
     ///
-    /// It is asked by the start of the file first, and with its end only where no format is surer than 1 of the start.
+    /// It is asked by the start of the file first, and with its end only where no format is surer than 1 of
+    /// the start.
     fn probe(&self, probe: &Probe<'_>) -> u8;
 
     /// Opens the image on `storage`.
@@ -203,9 +205,9 @@ pub trait Format: Debug + Send + Sync {
         Features::default()
     }
 
-    /// Checks the metadata of the image on `storage`, whoever has made it and whether or not it can be opened, and repairs what
-    /// `repair` allows. `None` where the format has nothing to check. No disk that is open over the storage makes a request, or is
-    /// closed, after a repair.
+    /// Checks the metadata of the image on `storage`, whoever has made it and whether or not it can be
+    /// opened, and repairs what `repair` allows. `None` where the format has nothing to check. No disk that
+    /// is open over the storage makes a request, or is closed, after a repair.
     ///
     /// # Errors
     /// [`Error::Malformed`] or [`Error::Unsupported`] where the header says too little to begin with.
@@ -214,11 +216,12 @@ pub trait Format: Debug + Send + Sync {
         Ok(None)
     }
 
-    /// How large a new image of `size` bytes would be. It takes the options of [`Format::create`], and those that it knows
-    /// without having built them.
+    /// How large a new image of `size` bytes would be. It takes the options of [`Format::create`], and those
+    /// that it knows without having built them.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] as for [`Format::create`]; [`Error::Unsupported`] where the format cannot tell.
+    /// [`Error::InvalidOption`] as for [`Format::create`]; [`Error::Unsupported`] where the format cannot
+    /// tell.
     fn measure(&self, size: u64, options: Options) -> Result<Measure> {
         let _ = (size, options);
         Err(Error::unsupported(format!("measuring images of format '{}'", self.name())))
@@ -265,11 +268,12 @@ impl Registry {
         self.find(name).map_or_else(|_| Features::default(), Format::features)
     }
 
-    /// The format that claims the content of `storage` most surely; the first of equals. The end of the file is looked at only
-    /// where its start says nothing.
+    /// The format that claims the content of `storage` most surely; the first of equals. The end of the file
+    /// is looked at only where its start says nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownFormat`] if it looks like another format, and so the one that takes anything must not have it.
+    /// [`Error::UnknownFormat`] if it looks like another format, and so the one that takes anything must not
+    /// have it.
     pub fn probe(&self, storage: &dyn Storage) -> Result<&'static dyn Format> {
         let mut start = [0; PROBED_BYTES];
         storage.read_at(0, &mut start)?;
@@ -298,7 +302,8 @@ impl Registry {
         self.surest(probe).map(|(_, format)| format)
     }
 
-    /// What an image is taken for, other than the format that takes anything: a format here, or one that others know.
+    /// What an image is taken for, other than the format that takes anything: a format here, or one that
+    /// others know.
     pub fn claimed_by(&self, probe: &Probe<'_>) -> Option<&'static str> {
         let claimed = self.surest(probe).filter(|(sure, _)| *sure > TAKES_ANYTHING);
         claimed.map(|(_, format)| format.name()).or_else(|| signature::format_of(probe))

@@ -55,7 +55,8 @@ pub struct ImageInfo {
     pub format: &'static str,
     /// The unit in which the format allocates; `None` where it has none.
     pub cluster_bytes: Option<u64>,
-    /// Where the format keeps the state of a machine, in bytes from the start of the disk, past its end; 0 where it keeps none.
+    /// Where the format keeps the state of a machine, in bytes from the start of the disk, past its end; 0
+    /// where it keeps none.
     pub machine_state_offset: u64,
     /// The backing file, whether or not it is open.
     pub backing: Option<BackingFile>,
@@ -75,8 +76,8 @@ pub trait Info {
 
 /// What only a disk over another one can do.
 pub trait Overlay {
-    /// Writes another name for the backing file into the image, or none, and makes it durable. The open disk goes on with the
-    /// disk that it has: the new name counts from the next open on.
+    /// Writes another name for the backing file into the image, or none, and makes it durable. The open disk
+    /// goes on with the disk that it has: the new name counts from the next open on.
     fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()>;
 
     /// Gives up everything that this layer stores: the backing file shows everywhere.

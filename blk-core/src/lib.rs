@@ -1,8 +1,8 @@
 //! The contract between disk-image drivers and everything that uses them.
 //!
-//! A driver implements [`BlockDriver`] over a [`Storage`]; callers talk to it through a [`Disk`], which checks every request
-//! once for all drivers. A driver crate plugs in with one [`Format`]. Everything is synchronous, takes `&self`, and fails with
-//! one [`Error`].
+//! A driver implements [`BlockDriver`] over a [`Storage`]; callers talk to it through a [`Disk`], which
+//! checks every request once for all drivers. A driver crate plugs in with one [`Format`]. Everything is
+//! synchronous, takes `&self`, and fails with one [`Error`].
 
 mod buffer;
 pub mod bytes;

@@ -1,8 +1,8 @@
 //! File names as text, whatever bytes they have.
 //!
-//! Names of files are bytes, everything else on a command line and in a specification is text. So a name is carried as a
-//! text, in which each byte that is no UTF-8 is a character of the last private plane: byte `xx` is U+10FFxx. The way there and
-//! back loses nothing: those characters themselves are carried byte for byte.
+//! Names of files are bytes, everything else on a command line and in a specification is text. So a name is
+//! carried as a text, in which each byte that is no UTF-8 is a character of the last private plane: byte `xx`
+//! is U+10FFxx. The way there and back loses nothing: those characters themselves are carried byte for byte.
 
 use std::borrow::Cow;
 use std::ffi::{OsStr, OsString};

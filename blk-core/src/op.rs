@@ -5,8 +5,8 @@
 //! Op + Vec  ── Queue::submit ──► Completion later, in a buffer that comes back
 //! ```
 //!
-//! Whoever keeps, counts, repeats or shows requests speaks of [`Op`]: journals, verifiers, queues, servers. It is performed in one
-//! place, [`Disk::perform`].
+//! Whoever keeps, counts, repeats or shows requests speaks of [`Op`]: journals, verifiers, queues, servers.
+//! It is performed in one place, [`Disk::perform`].
 
 use std::fmt;
 
@@ -15,7 +15,8 @@ use crate::{
     Result, WriteFlags, ZeroFlags,
 };
 
-/// One request of a disk. Nothing about it has been checked: an extent may lie anywhere, and end past 64 bits.
+/// One request of a disk. Nothing about it has been checked: an extent may lie anywhere, and end past 64
+/// bits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Op {
     /// [`Disk::read`]
@@ -192,8 +193,8 @@ impl Op {
         self
     }
 
-    /// What it costs, as the bytes that it moves between caller and disk: the length of a read or a write, and 0 for all else.
-    /// It is also the length of its buffer.
+    /// What it costs, as the bytes that it moves between caller and disk: the length of a read or a write,
+    /// and 0 for all else. It is also the length of its buffer.
     pub const fn data_bytes(&self) -> u64 {
         match self {
             Self::Read { extent } | Self::Write { extent, .. } => extent.length,
@@ -309,10 +310,12 @@ impl Perform for Disk {
 }
 
 impl Disk {
-    /// Makes the request `op`, whose bytes are in `data`. This is the one place where an [`Op`] becomes a call.
+    /// Makes the request `op`, whose bytes are in `data`. This is the one place where an [`Op`] becomes a
+    /// call.
     ///
     /// # Errors
-    /// Those of the request. [`Error::InvalidOption`] if `data` is not what the request needs, or has another length.
+    /// Those of the request. [`Error::InvalidOption`] if `data` is not what the request needs, or has another
+    /// length.
     #[inline]
     pub fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply> {
         let done = |result: Result<()>| result.map(|()| Reply::Done);

@@ -1,8 +1,8 @@
 //! Options as data: what an option is called, which values it takes, and what contradicts what.
 //!
-//! A [`crate::Format`] lists its options once, as [`OptionSpec`]s. Parsing and its errors, help texts, completion and the space
-//! that generators draw from all come from that list. Programs collect what a user gives in [`Options`]; a driver turns them
-//! into [`TypedOptions`] by its list, and takes typed values out.
+//! A [`crate::Format`] lists its options once, as [`OptionSpec`]s. Parsing and its errors, help texts,
+//! completion and the space that generators draw from all come from that list. Programs collect what a user
+//! gives in [`Options`]; a driver turns them into [`TypedOptions`] by its list, and takes typed values out.
 
 mod spec;
 mod typed;
@@ -75,9 +75,9 @@ impl Options {
     /// Reads all values by the list of what `format` takes.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] names the option, its value and what is allowed: for a name that the list does not have, a
-    /// value that is illegal, or two options that contradict each other. [`Error::Unsupported`] for what is known but not
-    /// built.
+    /// [`Error::InvalidOption`] names the option, its value and what is allowed: for a name that the list
+    /// does not have, a value that is illegal, or two options that contradict each
+    /// other. [`Error::Unsupported`] for what is known but not built.
     pub fn typed(self, format: &str, specs: &'static [OptionSpec]) -> Result<TypedOptions> {
         TypedOptions::read(self, format, specs, Support::Built)
     }

@@ -8,7 +8,8 @@
 //!                               completion(result, buffer), once
 //! ```
 //!
-//! A buffer is owned by whoever works on it, and comes back with the answer: so a kernel may write into it while nobody here can.
+//! A buffer is owned by whoever works on it, and comes back with the answer: so a kernel may write into it
+//! while nobody here can.
 
 mod pool;
 
@@ -23,8 +24,8 @@ use pool::Pool;
 /// Called with the answer to a request, and with its buffer.
 type Callback = Box<dyn FnOnce(Result<Reply>, Buffer) + Send>;
 
-/// The right and the duty to answer a request, once. Whoever drops it instead breaks the contract: the caller is told that the
-/// request is lost, then the thread panics.
+/// The right and the duty to answer a request, once. Whoever drops it instead breaks the contract: the caller
+/// is told that the request is lost, then the thread panics.
 pub struct Completion(Option<Callback>);
 
 impl Completion {
@@ -75,12 +76,12 @@ impl fmt::Debug for Completion {
 
 /// The ability of a driver to take requests and answer them later.
 ///
-/// It gets reads, writes, discards, flushes and prefetches that [`Disk`] has checked, with flags that the driver honours and
-/// buffers that it can use; what has to be split or emulated is made by calls.
+/// It gets reads, writes, discards, flushes and prefetches that [`Disk`] has checked, with flags that the
+/// driver honours and buffers that it can use; what has to be split or emulated is made by calls.
 pub trait Queue: Send + Sync {
-    /// Takes a request. It is answered once by `completion`, from any thread, also from this one before the call returns.
-    /// Requests in flight together are not ordered; a flush covers those that were answered before it was submitted. The call may
-    /// wait while too many requests are in flight.
+    /// Takes a request. It is answered once by `completion`, from any thread, also from this one before the
+    /// call returns. Requests in flight together are not ordered; a flush covers those that were answered
+    /// before it was submitted. The call may wait while too many requests are in flight.
     fn submit(&self, op: Op, buffer: Buffer, completion: Completion);
 }
 
@@ -104,8 +105,8 @@ pub struct DiskQueue {
 }
 
 impl DiskQueue {
-    /// A queue for `disk`. Where the driver has none, `threads` threads make the requests, and at most `depth` of these are waiting
-    /// or being made at a time: [`DiskQueue::submit`] waits for room.
+    /// A queue for `disk`. Where the driver has none, `threads` threads make the requests, and at most
+    /// `depth` of these are waiting or being made at a time: [`DiskQueue::submit`] waits for room.
     ///
     /// # Panics
     /// If there are to be no threads, or no requests in flight.
@@ -123,12 +124,12 @@ impl DiskQueue {
         &self.disk
     }
 
-    /// Submits a request with its buffer, which has to be as long as [`Op::data_bytes`] says. `completion` is called once, by any
-    /// thread, with the answer and the buffer. It may submit others.
+    /// Submits a request with its buffer, which has to be as long as [`Op::data_bytes`] says. `completion` is
+    /// called once, by any thread, with the answer and the buffer. It may submit others.
     ///
     /// # Errors
-    /// [`Refused`] with the error that [`Disk::perform`] would give without having asked the driver: then `completion` is never
-    /// called.
+    /// [`Refused`] with the error that [`Disk::perform`] would give without having asked the driver: then
+    /// `completion` is never called.
     pub fn submit(
         &self,
         op: Op,
@@ -149,7 +150,8 @@ impl DiskQueue {
         Ok(())
     }
 
-    /// Waits until no request of the pool is in flight. A driver's own queue is waited for by a flush, or by one's own count.
+    /// Waits until no request of the pool is in flight. A driver's own queue is waited for by a flush, or by
+    /// one's own count.
     ///
     /// # Panics
     /// With the panic of a completion, if there was one: once.
@@ -176,7 +178,8 @@ impl Disk {
         op.extent().map_or(Ok(()), |extent| self.check_range(extent.offset, extent.length))
     }
 
-    /// Whether an admitted request can go to the driver's queue: nothing is to be split or emulated, nor an answer to be checked.
+    /// Whether an admitted request can go to the driver's queue: nothing is to be split or emulated, nor an
+    /// answer to be checked.
     fn takes_as_it_is(&self, op: Op, buffer: &Buffer) -> bool {
         let limits = self.limits();
         let fits = |max: u64| (1..=max).contains(&op.extent().map_or(1, |extent| extent.length));

@@ -4,7 +4,8 @@ use std::fmt;
 
 use zeroize::Zeroizing;
 
-/// A passphrase or a key. It cannot be shown, is compared with nothing, and is overwritten when it is dropped.
+/// A passphrase or a key. It cannot be shown, is compared with nothing, and is overwritten when it is
+/// dropped.
 #[derive(Clone)]
 pub struct Secret(Zeroizing<Vec<u8>>);
 

@@ -1,7 +1,8 @@
-//! How images of formats begin: so that an image of a format that nobody here opens is not taken for a raw one.
+//! How images of formats begin: so that an image of a format that nobody here opens is not taken for a raw
+//! one.
 //!
-//! Each format's magic number, and what else of its header QEMU looks at when it finds out a format. What begins otherwise may
-//! still be an image of the format; what begins so is taken for one by somebody.
+//! Each format's magic number, and what else of its header QEMU looks at when it finds out a format. What
+//! begins otherwise may still be an image of the format; what begins so is taken for one by somebody.
 
 use std::ops::Range;
 
@@ -40,8 +41,8 @@ const BOCHS: Part = (0, b"Bochs Virtual HD Image");
 /// The first line of a text that names the files of a vmdk image.
 const VMDK_DESCRIPTOR: &[u8] = b"# Disk DescriptorFile";
 
-/// The format that `start`, an image's first sector, says it is; `None` where it is no known format's. Of images whose format
-/// is qcow2, or any other that a [`crate::Registry`] has, it says so too.
+/// The format that `start`, an image's first sector, says it is; `None` where it is no known format's. Of
+/// images whose format is qcow2, or any other that a [`crate::Registry`] has, it says so too.
 pub fn format_of_start(start: &[u8]) -> Option<&'static str> {
     let start = &start[..start.len().min(PROBED_BYTES)];
     let has = |(offset, bytes): &Part| start.get(*offset..).is_some_and(|rest| rest.starts_with(bytes));
@@ -89,7 +90,8 @@ fn is_qcow2(start: &[u8]) -> bool {
         .is_some_and(|version| u32::from_be_bytes(*version) >= 2)
 }
 
-/// A text that says its version behind comments and lines of blanks, or that says in its first line what it is.
+/// A text that says its version behind comments and lines of blanks, or that says in its first line what it
+/// is.
 fn is_vmdk_descriptor(start: &[u8]) -> bool {
     let lines = start.split_inclusive(|byte| *byte == b'\n');
     let mut others = lines.skip_while(|line| line.starts_with(b"#") || is_blank(line));

@@ -1,4 +1,5 @@
-//! Sizes and whole numbers as people write them, by the rules of QEMU's tools: one parser for everything that reads any.
+//! Sizes and whole numbers as people write them, by the rules of QEMU's tools: one parser for everything that
+//! reads any.
 
 use std::fmt;
 
@@ -22,9 +23,9 @@ impl fmt::Display for SizeError {
 
 impl std::error::Error for SizeError {}
 
-/// Reads a size in bytes: decimal with an optional fraction and one of the units `b k M G T P E` (powers of 1024, either
-/// case), or hexadecimal after `0x`, which takes neither. White space before it and a `+` are skipped; a leading zero does not
-/// make it octal.
+/// Reads a size in bytes: decimal with an optional fraction and one of the units `b k M G T P E` (powers of
+/// 1024, either case), or hexadecimal after `0x`, which takes neither. White space before it and a `+` are
+/// skipped; a leading zero does not make it octal.
 ///
 /// A fraction is a double of C, rounded to the nearest byte; of a single byte there is none.
 ///
@@ -123,8 +124,8 @@ fn fraction_bytes(fraction: f64, unit_bytes: u64) -> u64 {
     if bytes.fract() == 0.0 { bytes as u64 } else { (bytes + 0.5) as u64 }
 }
 
-/// Reads a whole number as C does: decimal, octal after `0`, hexadecimal after `0x`, white space before it skipped. `None`
-/// where anything else is in it.
+/// Reads a whole number as C does: decimal, octal after `0`, hexadecimal after `0x`, white space before it
+/// skipped. `None` where anything else is in it.
 pub fn parse_integer(text: &str) -> Option<i128> {
     let text = text.trim_start_matches(is_space);
     let (negative, digits) = match text.strip_prefix('-') {
@@ -143,7 +144,8 @@ pub fn parse_integer(text: &str) -> Option<i128> {
     Some(if negative { -value } else { value })
 }
 
-/// A number of bytes in the form that [`parse_size`] reads, with the largest unit that divides it: `64k`, `1T`, `1025`.
+/// A number of bytes in the form that [`parse_size`] reads, with the largest unit that divides it: `64k`,
+/// `1T`, `1025`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ExactSize(pub u64);
 

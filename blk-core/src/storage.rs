@@ -58,8 +58,8 @@ pub struct StorageRun {
 /// What a host demands of reads and writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct StorageLimits {
-    /// Offset and length of what is read, written or zeroed must be multiples of this. Bytes, a power of two. Lengths of the
-    /// storage as a whole may be any; [`Storage::run_at`] takes any offset.
+    /// Offset and length of what is read, written or zeroed must be multiples of this. Bytes, a power of two.
+    /// Lengths of the storage as a whole may be any; [`Storage::run_at`] takes any offset.
     pub alignment: u64,
     /// The first byte of a buffer must lie at a multiple of this in memory. Bytes, a power of two.
     pub memory_alignment: u64,
@@ -101,14 +101,14 @@ pub trait Storage: Debug + Send + Sync {
     /// Writes `buf` at `offset`, extending the storage where needed; a gap reads as zeroes.
     fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()>;
 
-    /// As [`Storage::read_at`] into one buffer, which the pieces of `bufs` make up in order. By default they are read into one
-    /// buffer first.
+    /// As [`Storage::read_at`] into one buffer, which the pieces of `bufs` make up in order. By default they
+    /// are read into one buffer first.
     fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
         vectored::read_joined(bufs, |buf| self.read_at(offset, buf))
     }
 
-    /// As [`Storage::write_at`] of one buffer, which the pieces of `bufs` make up in order. By default they are joined in one
-    /// buffer first: it stays one write.
+    /// As [`Storage::write_at`] of one buffer, which the pieces of `bufs` make up in order. By default they
+    /// are joined in one buffer first: it stays one write.
     fn write_vectored_at(&self, offset: u64, bufs: &[IoSlice<'_>]) -> Result<()> {
         vectored::write_joined(bufs, |buf| self.write_at(offset, buf))
     }
@@ -116,23 +116,26 @@ pub trait Storage: Debug + Send + Sync {
     /// Makes `extent` read as zeroes, extending the storage where needed.
     fn write_zeroes_at(&self, extent: Extent) -> Result<()>;
 
-    /// Makes the part of `extent` that lies inside the storage read as zeroes and gives its space back where the host can.
-    /// Never changes the length.
+    /// Makes the part of `extent` that lies inside the storage read as zeroes and gives its space back where
+    /// the host can. Never changes the length.
     fn punch_hole(&self, extent: Extent) -> Result<()>;
 
-    /// As [`Storage::punch_hole`] if `unmap`, else as [`Storage::write_zeroes_at`], but never by writing zeroes as data.
+    /// As [`Storage::punch_hole`] if `unmap`, else as [`Storage::write_zeroes_at`], but never by writing
+    /// zeroes as data.
     ///
     /// # Errors
-    /// [`crate::Error::Unsupported`] where the host cannot do that; nothing has changed then. A storage that has no such
-    /// host, as memory, does what the two do.
+    /// [`crate::Error::Unsupported`] where the host cannot do that; nothing has changed then. A storage that
+    /// has no such host, as memory, does what the two do.
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         if unmap { self.punch_hole(extent) } else { self.write_zeroes_at(extent) }
     }
 
-    /// Whether the bytes at `offset` are data or a hole, and for how far at least. `None` at and past the end.
+    /// Whether the bytes at `offset` are data or a hole, and for how far at least. `None` at and past the
+    /// end.
     fn run_at(&self, offset: u64) -> Result<Option<StorageRun>>;
 
-    /// How many bytes the host has set aside for the storage, also where they read as holes; `None` where nobody knows.
+    /// How many bytes the host has set aside for the storage, also where they read as holes; `None` where
+    /// nobody knows.
     fn allocated_bytes(&self) -> Result<Option<u64>> {
         Ok(None)
     }
@@ -150,8 +153,8 @@ pub trait Storage: Debug + Send + Sync {
     /// Puts everything written so far on stable storage, the length included.
     fn sync(&self) -> Result<()>;
 
-    /// The driver is about to take `step`; the operations that follow belong to it. May wait, never fails: a storage that
-    /// injects errors does so in the operation. Most storages ignore it.
+    /// The driver is about to take `step`; the operations that follow belong to it. May wait, never fails: a
+    /// storage that injects errors does so in the operation. Most storages ignore it.
     #[inline]
     fn step(&self, step: &'static Step) {
         let _ = step;

@@ -1,9 +1,10 @@
 //! All locks of the workspace come from here.
 //!
-//! They are `parking_lot`'s: small, fair enough, and without the poisoning that would turn one panic of a test into a second
-//! one elsewhere. A task of a deterministic [`model`] run takes the same locks, but never waits in one: each acquisition is a
-//! point at which the model's scheduler may let another task go on, and a lock that is held gives way until it is not. That is
-//! decided at run time, by one relaxed load and a branch, so that every build can run models.
+//! They are `parking_lot`'s: small, fair enough, and without the poisoning that would turn one panic of a
+//! test into a second one elsewhere. A task of a deterministic [`model`] run takes the same locks, but never
+//! waits in one: each acquisition is a point at which the model's scheduler may let another task go on, and a
+//! lock that is held gives way until it is not. That is decided at run time, by one relaxed load and a
+//! branch, so that every build can run models.
 
 pub mod model;
 mod range_lock;
@@ -17,8 +18,8 @@ pub use parking_lot::{MutexGuard, RwLockReadGuard, RwLockWriteGuard};
 pub use std::sync::Arc;
 pub use std::sync::atomic;
 
-/// A point at which the scheduler of a [`model`] run may let another task go on; otherwise nothing. Simulated hardware calls it
-/// where an operation is issued and where it completes.
+/// A point at which the scheduler of a [`model`] run may let another task go on; otherwise nothing. Simulated
+/// hardware calls it where an operation is issued and where it completes.
 #[inline]
 pub fn point() {
     if model::is_running() {
@@ -144,8 +145,8 @@ impl Condvar {
         self.0.wait(guard);
     }
 
-    /// As [`Condvar::wait`], until `time` at the longest. Returns whether that has come; in a model run, where no time passes,
-    /// it never does.
+    /// As [`Condvar::wait`], until `time` at the longest. Returns whether that has come; in a model run,
+    /// where no time passes, it never does.
     #[inline]
     pub fn wait_until<T: ?Sized>(&self, guard: &mut MutexGuard<'_, T>, time: Instant) -> bool {
         if model::is_running() && model::wait(guard) {

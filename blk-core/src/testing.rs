@@ -4,10 +4,12 @@
 //! blk_core::testing::conformance(&MyMaker);
 //! ```
 //!
-//! Each rule is a function that panics where the driver breaks it; all are tried, and those that are broken are named. What a driver need not have (sizes of any byte, resize,
-//! discard, compressed writes, zeroes without data) it refuses with [`crate::Error::Unsupported`],
-//! [`crate::Error::InvalidOption`] or [`crate::Error::Misaligned`]; then the rule asks that nothing has changed. The suite is itself tested by drivers with a planted bug
-//! each, which the rule that is meant for it has to catch.
+//! Each rule is a function that panics where the driver breaks it; all are tried, and those that are broken
+//! are named. What a driver need not have (sizes of any byte, resize, discard, compressed writes, zeroes
+//! without data) it refuses with [`crate::Error::Unsupported`],
+//! [`crate::Error::InvalidOption`] or [`crate::Error::Misaligned`]; then the rule asks that nothing has
+//! changed. The suite is itself tested by drivers with a planted bug each, which the rule that is meant for
+//! it has to catch.
 
 mod content;
 mod durable;
@@ -31,8 +33,8 @@ pub trait Maker {
     /// A medium with a fresh disk of `size` zero bytes.
     ///
     /// # Errors
-    /// [`crate::Error::InvalidOption`], [`crate::Error::Unsupported`] or [`crate::Error::Misaligned`] if the format has no
-    /// disks of that size.
+    /// [`crate::Error::InvalidOption`], [`crate::Error::Unsupported`] or [`crate::Error::Misaligned`] if the
+    /// format has no disks of that size.
     fn make(&self, size: u64) -> Result<Self::Medium>;
 
     /// Opens the disk; an earlier handle has been dropped, closed before or not.
@@ -43,8 +45,8 @@ pub trait Maker {
         (1 << 33) + 513
     }
 
-    /// Whether bytes that were flushed are there when the disk is opened anew without having been closed. Not so for a disk
-    /// whose medium lives and dies with the handle.
+    /// Whether bytes that were flushed are there when the disk is opened anew without having been closed. Not
+    /// so for a disk whose medium lives and dies with the handle.
     fn survives(&self) -> bool {
         true
     }

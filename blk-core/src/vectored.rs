@@ -1,7 +1,7 @@
 //! Buffers in several pieces: what is contiguous on a disk need not be so in memory.
 //!
-//! A vectored request is one request. Where nothing below takes the pieces as they are, they are joined in one buffer first, so
-//! that nobody sees it done in part.
+//! A vectored request is one request. Where nothing below takes the pieces as they are, they are joined in
+//! one buffer first, so that nobody sees it done in part.
 
 use std::io::{IoSlice, IoSliceMut};
 

@@ -1,7 +1,8 @@
-//! The history checker: hears of every request when it begins and when it ends, tells the model, and judges the reply.
+//! The history checker: hears of every request when it begins and when it ends, tells the model, and judges
+//! the reply.
 //!
-//! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply to [`Checker::end`];
-//! what is read is judged transfer by transfer.
+//! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply
+//! to [`Checker::end`]; what is read is judged transfer by transfer.
 
 mod reader;
 mod record;
@@ -164,7 +165,8 @@ impl Checker {
         self.with(|inner| inner.condition.touched + inner.touched) + self.host.touched()
     }
 
-    /// The promise that is broken by what must not happen: none but that answers are right, where nothing was provoked.
+    /// The promise that is broken by what must not happen: none but that answers are right, where nothing was
+    /// provoked.
     pub(crate) fn provoked(&self, promise: Promise) -> Promise {
         if self.condition().is_faulted { promise } else { Promise::Answers }
     }
@@ -279,8 +281,8 @@ impl Checker {
         self.with(|inner| inner.excuse(what, has_failed, error))
     }
 
-    /// Judges `found`, which the disk shows from `at` on with nothing in flight; what it decides is decided. Its reading was
-    /// issued at `issued`.
+    /// Judges `found`, which the disk shows from `at` on with nothing in flight; what it decides is decided.
+    /// Its reading was issued at `issued`.
     pub(crate) fn observe(&self, issued: Time, at: u64, found: &[u8]) -> Kept {
         let now = self.tick();
         self.with(|inner| {

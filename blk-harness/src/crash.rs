@@ -1,8 +1,9 @@
 //! Crashes: after every operation of the storage, what may be left is opened and judged.
 //!
-//! A scenario runs on a [`Host`] that keeps a log. The log is then gone through: at each operation, the images that a crash
-//! may leave are made from the durable one and subsets of what is pending ([`blk_sim::States`]); each distinct image is opened,
-//! checked, repaired and used once (`judge`); then what its guest sees is held against what the model allows at that time.
+//! A scenario runs on a [`Host`] that keeps a log. The log is then gone through: at each operation, the
+//! images that a crash may leave are made from the durable one and subsets of what is pending
+//! ([`blk_sim::States`]); each distinct image is opened, checked, repaired and used once (`judge`); then what
+//! its guest sees is held against what the model allows at that time.
 
 mod cache;
 mod explore;
@@ -37,7 +38,8 @@ pub enum Profile {
     /// Ours: all of the model.
     #[default]
     Strict,
-    /// What QEMU 10 gives: sectors that were not flushed may show other addresses' data. These are counted, not found.
+    /// What QEMU 10 gives: sectors that were not flushed may show other addresses' data. These are counted,
+    /// not found.
     Qemu,
 }
 
@@ -54,7 +56,8 @@ pub struct CrashOptions {
     pub size_bytes_max: u64,
     /// Crash points before this request, counted from 0, are judged in another scenario that begins alike.
     pub from_request: usize,
-    /// One distinct image in so many gets follow-up requests; at least 1, which is all of them. They take most of the time.
+    /// One distinct image in so many gets follow-up requests; at least 1, which is all of them. They take
+    /// most of the time.
     pub follow_up_one_in: u64,
     /// Which promises are judged.
     pub profile: Profile,
@@ -127,7 +130,8 @@ impl CrashEngine {
         self.options.from_request = index;
     }
 
-    /// Runs one scenario on a fresh image, and crashes it at every operation. A panic of the driver is a finding.
+    /// Runs one scenario on a fresh image, and crashes it at every operation. A panic of the driver is a
+    /// finding.
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();

@@ -1,7 +1,8 @@
-//! A driver under test: what it can be made with, how its images are made and opened, and what it is compared with.
+//! A driver under test: what it can be made with, how its images are made and opened, and what it is compared
+//! with.
 //!
-//! [`FormatDriver`] is one for any [`Format`](blk_core::Format), for two functions, or for a function that makes a disk. Who needs more
-//! implements [`Driver`] and [`ImageMaker`].
+//! [`FormatDriver`] is one for any [`Format`](blk_core::Format), for two functions, or for a function that
+//! makes a disk. Who needs more implements [`Driver`] and [`ImageMaker`].
 
 mod format;
 mod promises;
@@ -18,8 +19,8 @@ use crate::tap::Tap;
 pub use format::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
 pub use promises::{Kept, Promises};
 
-/// A driver under test. It says how images are made over a storage ([`Driver::images`]), or, if it has none, how a pair of disks is
-/// ([`Driver::bench`]): then crashes, faults and races are refused.
+/// A driver under test. It says how images are made over a storage ([`Driver::images`]), or, if it has none,
+/// how a pair of disks is ([`Driver::bench`]): then crashes, faults and races are refused.
 pub trait Driver: Debug + Send + Sync {
     /// Its name, such as `qcow2`; it stands in reports and traces.
     fn name(&self) -> &'static str;
@@ -29,8 +30,8 @@ pub trait Driver: Debug + Send + Sync {
         &PLAIN
     }
 
-    /// The configuration of the image under test, where there is one already: then scenarios have no choice but of lanes and
-    /// atoms.
+    /// The configuration of the image under test, where there is one already: then scenarios have no choice
+    /// but of lanes and atoms.
     fn image_config(&self) -> Option<&Config> {
         None
     }
@@ -50,7 +51,8 @@ pub trait Driver: Debug + Send + Sync {
         Err(no_storage(self.name()))
     }
 
-    /// A fresh pair of disks of a legal configuration: the one under test lies in memory, unless the driver says otherwise.
+    /// A fresh pair of disks of a legal configuration: the one under test lies in memory, unless the driver
+    /// says otherwise.
     ///
     /// # Errors
     /// Those of the driver.
@@ -63,7 +65,8 @@ fn no_storage(name: &str) -> Error {
     Error::unsupported(format!("crashes, faults and races of {name}, which is over no storage"))
 }
 
-/// The configuration that a scenario runs with: that of the image under test, or its own, made legal by the driver's space.
+/// The configuration that a scenario runs with: that of the image under test, or its own, made legal by the
+/// driver's space.
 ///
 /// # Errors
 /// A text that names an option that the driver does not have, or a value that it does not take.
@@ -83,11 +86,12 @@ pub trait Bench: Debug {
     /// The disk under test.
     fn test(&self) -> Arc<Disk>;
 
-    /// Closes the disk under test and opens the same image again. The caller has dropped its handles to the old one.
+    /// Closes the disk under test and opens the same image again. The caller has dropped its handles to the
+    /// old one.
     fn reopen(&mut self) -> Result<()>;
 
-    /// Flushes the disk under test, drops it without a close, as a killed process does, and opens what is left. A bench that
-    /// cannot let go of its disk so closes it.
+    /// Flushes the disk under test, drops it without a close, as a killed process does, and opens what is
+    /// left. A bench that cannot let go of its disk so closes it.
     fn kill(&mut self) -> Result<()> {
         self.reopen()
     }
@@ -130,14 +134,15 @@ pub trait ImageMaker: Debug + Send + Sync {
     /// A trusted disk in memory that shows what a fresh image shows.
     fn reference(&self) -> Result<Disk>;
 
-    /// What others keep in an image, which nothing has open: it has to stay as it is, whatever requests do to the disk.
+    /// What others keep in an image, which nothing has open: it has to stay as it is, whatever requests do to
+    /// the disk.
     fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
         let _ = storage;
         Ok(Vec::new())
     }
 
-    /// Has another program judge an image that was flushed: whether its metadata is right, and whether it shows what `reference` does.
-    /// Where there is no such program, nothing is wrong.
+    /// Has another program judge an image that was flushed: whether its metadata is right, and whether it
+    /// shows what `reference` does. Where there is no such program, nothing is wrong.
     ///
     /// # Errors
     /// What the program says against it.
@@ -147,7 +152,8 @@ pub trait ImageMaker: Debug + Send + Sync {
     }
 }
 
-/// A pair of disks for whatever prepares images: a fresh image on a storage that outlives the handles, and its reference.
+/// A pair of disks for whatever prepares images: a fresh image on a storage that outlives the handles, and
+/// its reference.
 #[derive(Debug)]
 pub struct ImageBench {
     images: Box<dyn ImageMaker>,

@@ -33,8 +33,8 @@ pub use soak::{Soak, SoakOptions};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each is about another oracle")]
 pub struct RunOptions {
-    /// Ask for the block status around each request, of the first and the last cluster that it touches, to count kinds of
-    /// cluster and transitions.
+    /// Ask for the block status around each request, of the first and the last cluster that it touches, to
+    /// count kinds of cluster and transitions.
     pub track_kinds: bool,
     /// Compare the whole disk before it is reopened too, not only after.
     pub compare_before_reopen: bool,
@@ -58,7 +58,8 @@ impl Default for RunOptions {
     }
 }
 
-/// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in time, and is.
+/// Disks up to this size are compared whole at the end; on larger ones only what was touched can be read in
+/// time, and is.
 pub(crate) const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
 
 /// Runs scenarios, keeping its buffers between them.
@@ -224,7 +225,8 @@ impl Run<'_> {
     }
 }
 
-/// The finding for a panic, naming the request that was made, or had been made last, when the driver panicked.
+/// The finding for a panic, naming the request that was made, or had been made last, when the driver
+/// panicked.
 fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) -> Finding {
     let mut finding = crate::run::panic_finding(payload);
     if journal.request_count() > 0 {

@@ -54,8 +54,8 @@ impl Reader for Counting {
 #[derive(Default)]
 pub(crate) struct Executor {
     data: Vec<u8>,
-    /// Of a compressed unit, this many bytes have stamps at most, but in every eighth unit of the disk: compressing stamps
-    /// takes more time than all else. `None` for what [`fill`] says.
+    /// Of a compressed unit, this many bytes have stamps at most, but in every eighth unit of the disk:
+    /// compressing stamps takes more time than all else. `None` for what [`fill`] says.
     hurry_bytes: Option<usize>,
 }
 
@@ -152,7 +152,8 @@ fn blank_most(buf: &mut [u8], offset: u64, unit_bytes: u64, kept_bytes: usize) {
     }
 }
 
-/// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does not.
+/// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does
+/// not.
 fn transfers(disk: &dyn Perform, extent: Extent) -> Result<impl Iterator<Item = Extent> + use<>> {
     let Extent { offset, length } = extent;
     let size = disk.size();

@@ -1,8 +1,10 @@
-//! All small scenarios of a driver: every sequence of a few requests over a few units of allocation, on top of every kind of unit.
-//! Of drivers whose requests are in flight together, each sequence comes with every schedule up to a bound.
+//! All small scenarios of a driver: every sequence of a few requests over a few units of allocation, on top
+//! of every kind of unit. Of drivers whose requests are in flight together, each sequence comes with every
+//! schedule up to a bound.
 //!
-//! A unit of work is one way to make the units of allocation, in one configuration, and all sequences on top. A sequence is judged
-//! from its last request on: what happens before it is judged in the shorter sequence that it begins with.
+//! A unit of work is one way to make the units of allocation, in one configuration, and all sequences on top.
+//! A sequence is judged from its last request on: what happens before it is judged in the shorter sequence
+//! that it begins with.
 
 use crate::Outcome;
 use crate::generate::{Exhaustive, alphabet, setups};
@@ -62,7 +64,8 @@ pub fn units(suite: &Suite, bounds: &Bounds) -> Vec<Unit> {
     units.collect()
 }
 
-/// The configurations of a driver that names none: the usual one, and one for each other value that an option is drawn with.
+/// The configurations of a driver that names none: the usual one, and one for each other value that an option
+/// is drawn with.
 pub fn configs(space: &'static Space, units: u64) -> Vec<Config> {
     let mut all: Vec<Config> = Vec::new();
     let mut add = |config: Config| {
@@ -97,7 +100,8 @@ pub fn configs(space: &'static Space, units: u64) -> Vec<Config> {
     all
 }
 
-/// All sequences over a disk of `config`. A read leaves nothing that could be judged later; a flush leaves everything.
+/// All sequences over a disk of `config`. A read leaves nothing that could be judged later; a flush leaves
+/// everything.
 fn sequences(space: &Space, config: &Config, length: u32) -> Exhaustive {
     let mut requests = alphabet(space, config);
     requests.retain(|request| !matches!(request, Request::Read { .. }));

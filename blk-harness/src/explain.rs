@@ -30,7 +30,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) journal: &'a Journal,
     /// Size of the disk, bytes.
     pub(crate) size: u64,
-    /// What was provoked: the step of the driver whose operation failed. None for crashes and where nothing was.
+    /// What was provoked: the step of the driver whose operation failed. None for crashes and where nothing
+    /// was.
     pub(crate) faulted_step: Option<&'static str>,
     /// Lines that say where it happened.
     pub(crate) place: &'a str,

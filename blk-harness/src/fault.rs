@@ -1,10 +1,13 @@
-//! Failing storage: every operation of a scenario fails in turn, and what the disk then says and shows is judged.
+//! Failing storage: every operation of a scenario fails in turn, and what the disk then says and shows is
+//! judged.
 //!
-//! A run without faults counts the operations of the storage, from the open to the close at the end. Then each one fails: with EIO
-//! before any effect, after half and after all of it; with ENOSPC where space can run out; once, or until the fault is cleared
-//! ([`blk_sim::fault`]). The run goes on for two requests more, the fault is cleared, and the [promises](crate::promise::Promise)
-//! hold from then on: what a failed request touched is old or new, all else is exact, no failure is swallowed, and the disk goes
-//! on working. A scenario with lanes has its requests in flight together, under its schedule. A sync that fails is taken as Linux takes it: what it was to write is lost, and no later sync says so.
+//! A run without faults counts the operations of the storage, from the open to the close at the end. Then
+//! each one fails: with EIO before any effect, after half and after all of it; with ENOSPC where space can
+//! run out; once, or until the fault is cleared ([`blk_sim::fault`]). The run goes on for two requests more,
+//! the fault is cleared, and the [promises](crate::promise::Promise) hold from then on: what a failed request
+//! touched is old or new, all else is exact, no failure is swallowed, and the disk goes on working. A
+//! scenario with lanes has its requests in flight together, under its schedule. A sync that fails is taken as
+//! Linux takes it: what it was to write is lost, and no later sync says so.
 
 mod crash;
 mod lanes;
@@ -38,14 +41,16 @@ use sweep::{Baseline, Setting};
 /// How a scenario is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FaultOptions {
-    /// Faults tried in one scenario; all that are possible where these are fewer. What is tried with a smaller number is tried
-    /// first with a larger one.
+    /// Faults tried in one scenario; all that are possible where these are fewer. What is tried with a
+    /// smaller number is tried first with a larger one.
     pub faults_max: usize,
-    /// Operations of the storage that the sweep of one scenario may take, about; it bounds the faults further.
+    /// Operations of the storage that the sweep of one scenario may take, about; it bounds the faults
+    /// further.
     pub operations_max: u64,
     /// Largest disk that is run, bytes.
     pub size_bytes_max: u64,
-    /// Once something was found, only faults like that one are tried, and only the same finding counts: for a minimiser.
+    /// Once something was found, only faults like that one are tried, and only the same finding counts: for a
+    /// minimiser.
     pub pursues: bool,
 }
 

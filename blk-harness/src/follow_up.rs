@@ -48,7 +48,8 @@ impl FollowUps {
     }
 }
 
-/// The image stays open, and is checked at the end. One write is compressed: compressing costs more than all else together.
+/// The image stays open, and is checked at the end. One write is compressed: compressing costs more than all
+/// else together.
 fn usable(requests: Vec<Request>) -> Vec<Request> {
     let mut compressed = 0;
     requests

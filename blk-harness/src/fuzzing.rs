@@ -1,4 +1,5 @@
-//! What a fuzz target does with an input: runs it as a scenario, reports a finding, says every few seconds what was reached.
+//! What a fuzz target does with an input: runs it as a scenario, reports a finding, says every few seconds
+//! what was reached.
 
 use std::path::{Path, PathBuf};
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -75,8 +76,8 @@ struct Session {
 
 static SESSION: LazyLock<Mutex<Session>> = LazyLock::new(Mutex::default);
 
-/// What a fuzz target does before its first input: where the environment names one to be reproduced, or to be written as bytes, it
-/// does that, and ends.
+/// What a fuzz target does before its first input: where the environment names one to be reproduced, or to be
+/// written as bytes, it does that, and ends.
 pub fn begin(suite: &Suite) {
     if let Some(input) = std::env::var_os(REPRODUCE) {
         end_with(repro::reproduce(suite, Path::new(&input), &out()));
@@ -89,8 +90,8 @@ pub fn begin(suite: &Suite) {
     }
 }
 
-/// As [`begin`] for a target whose inputs are no scenarios; `reproduce` gets the input and the folder to write to, and returns whether
-/// something is found.
+/// As [`begin`] for a target whose inputs are no scenarios; `reproduce` gets the input and the folder to
+/// write to, and returns whether something is found.
 pub fn begin_with(reproduce: impl FnOnce(&Path, &Path) -> anyhow::Result<bool>) {
     if let Some(input) = std::env::var_os(REPRODUCE) {
         end_with(reproduce(Path::new(&input), &out()));
@@ -117,7 +118,8 @@ fn end_with_code(done: anyhow::Result<i32>) -> ! {
     std::process::exit(code)
 }
 
-/// Runs an input as a scenario; ends the process with a report if something is found. Returns whether the input is worth keeping.
+/// Runs an input as a scenario; ends the process with a report if something is found. Returns whether the
+/// input is worth keeping.
 pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     let scenario = Scenario::decode(suite.space(), data);
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,12 +1,14 @@
 //! Scenarios out of numbers: seeded random ones without end, and all short ones.
 //!
-//! Where corruption hides decides what is made. Many requests go to few clusters, so that each of them changes its kind again
-//! and again; ranges begin and end at clusters' edges, at the reach of a table and at the end of the disk, or one byte beside;
-//! what was written is read. Where these edges are is said by the geometry of the [`Space`] under test. Each scenario leaves out some kinds of requests and has more of others (swarm testing): a
-//! scenario without flushes or with discards everywhere goes where an even mixture never does.
+//! Where corruption hides decides what is made. Many requests go to few clusters, so that each of them
+//! changes its kind again and again; ranges begin and end at clusters' edges, at the reach of a table and at
+//! the end of the disk, or one byte beside; what was written is read. Where these edges are is said by the
+//! geometry of the [`Space`] under test. Each scenario leaves out some kinds of requests and has more of
+//! others (swarm testing): a scenario without flushes or with discards everywhere goes where an even mixture
+//! never does.
 //!
-//! Numbers come from [`crate::random`]. A scenario is a pure function of seed, index and limits, within one version of this
-//! crate; what is to be kept is kept as text.
+//! Numbers come from [`crate::random`]. A scenario is a pure function of seed, index and limits, within one
+//! version of this crate; what is to be kept is kept as text.
 
 mod aim;
 mod config;
@@ -37,13 +39,14 @@ pub struct Limits {
     pub requests_min: usize,
     /// Most requests of a scenario; not less than the fewest.
     pub requests_max: usize,
-    /// Largest disk, in bytes, at creation and after a resize. A disk of one unit may be larger, and one that a single table
-    /// would fill is up to twice as large, so that it needs two.
+    /// Largest disk, in bytes, at creation and after a resize. A disk of one unit may be larger, and one that
+    /// a single table would fill is up to twice as large, so that it needs two.
     pub disk_bytes_max: u64,
-    /// Largest read or write, in bytes. What is compressed as one may be larger, and, from 1 MiB on, a write that fills a disk.
+    /// Largest read or write, in bytes. What is compressed as one may be larger, and, from 1 MiB on, a write
+    /// that fills a disk.
     pub data_bytes_max: u64,
-    /// Some disks are larger than 1 GiB, up to some TiB, and some requests longer than 4 GiB: for engines that compare only what
-    /// requests have touched of so large a disk.
+    /// Some disks are larger than 1 GiB, up to some TiB, and some requests longer than 4 GiB: for engines
+    /// that compare only what requests have touched of so large a disk.
     pub far: bool,
     /// Most lanes of a scenario, which has two at least; below two, no scenario has lanes.
     pub lanes_max: u8,
@@ -52,7 +55,8 @@ pub struct Limits {
 }
 
 impl Default for Limits {
-    /// 1 to 40 requests, half of the scenarios at most 20; disks up to 4 MiB, requests up to 1 MiB; all configurations.
+    /// 1 to 40 requests, half of the scenarios at most 20; disks up to 4 MiB, requests up to 1 MiB; all
+    /// configurations.
     fn default() -> Self {
         Self {
             requests_min: 1,
@@ -72,8 +76,8 @@ impl Limits {
         Self { far: true, ..Self::default() }
     }
 
-    /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB: few clusters, so that
-    /// what one request frees is soon another's.
+    /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB:
+    /// few clusters, so that what one request frees is soon another's.
     pub fn racing() -> Self {
         Self {
             requests_min: 2,
@@ -222,7 +226,8 @@ pub(crate) fn aligned(rng: &mut Random, geometry: &Geometry, size: u64, range: (
     if fits && offset <= end { (offset, length.min(end - offset)) } else { (offset, length) }
 }
 
-/// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what it gets.
+/// A seed for one scenario. Neighbouring indices give unrelated numbers because `seed_from_u64` hashes what
+/// it gets.
 fn mix(seed: u64, index: u64) -> u64 {
     seed.rotate_left(32).wrapping_mul(0x9E37_79B9_7F4A_7C15) ^ index
 }

@@ -28,8 +28,8 @@ pub(crate) struct Images {
 }
 
 impl Images {
-    /// Images for a scenario's configuration, or why it cannot be run. Those of `before` are taken if they are of the same
-    /// configuration; they come from the same target: an engine is used with one.
+    /// Images for a scenario's configuration, or why it cannot be run. Those of `before` are taken if they
+    /// are of the same configuration; they come from the same target: an engine is used with one.
     pub(crate) fn for_scenario(
         before: Option<Self>,
         target: &dyn Driver,

@@ -6,8 +6,8 @@ use crate::journal::Journal;
 use crate::promise::{Kept, Promise, Violation};
 use crate::report::Finding;
 
-/// Flushes and checks the image, with a repair that has nothing to do if all is right. Leaks count: between requests there is no
-/// reason for one.
+/// Flushes and checks the image, with a repair that has nothing to do if all is right. Leaks count: between
+/// requests there is no reason for one.
 pub(crate) fn clean(disk: &Disk, promise: Promise, repair: RepairMode) -> Kept {
     disk.flush().map_err(|error| Violation::failed(promise, "flushing at the end", &error))?;
     if disk.as_check().is_none() {

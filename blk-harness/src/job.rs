@@ -1,5 +1,6 @@
-//! Longer jobs of a fuzz target's process: it has the driver and the engines already, so nothing else has to be built for them.
-//! `cargo blk soak`, `race`, `exhaust` and `corpus` describe a job to it in the environment ([`JOB`](crate::fuzzing::JOB)).
+//! Longer jobs of a fuzz target's process: it has the driver and the engines already, so nothing else has to
+//! be built for them. `cargo blk soak`, `race`, `exhaust` and `corpus` describe a job to it in the
+//! environment ([`JOB`](crate::fuzzing::JOB)).
 
 use std::fs::{self, OpenOptions};
 use std::io::Write;

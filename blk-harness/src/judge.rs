@@ -1,4 +1,5 @@
-//! Opens an image that was left, by a crash or by a fault that is gone, and judges it: what is promised whatever was asked before.
+//! Opens an image that was left, by a crash or by a fault that is gone, and judges it: what is promised
+//! whatever was asked before.
 //!
 //! | promise | what is done |
 //! |---|---|
@@ -8,7 +9,8 @@
 //! | C6 | it is read twice |
 //! | recovery | one that writes is crashed at each of its operations, and must come to the same |
 //!
-//! C3 and C4, what the guest may see, depend on what was asked before: the model is asked about the content that is found here.
+//! C3 and C4, what the guest may see, depend on what was asked before: the model is asked about the content
+//! that is found here.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -106,7 +108,8 @@ impl Judge<'_> {
         opened.map_err(|error| Violation::new(Promise::Opens, format!("the image does not open: {error}")))
     }
 
-    /// Crashes the recovery `log` of `image` at each of its operations: what is left recovers to the same `content`.
+    /// Crashes the recovery `log` of `image` at each of its operations: what is left recovers to the same
+    /// `content`.
     fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &Content) -> Kept {
         let memory = |error| Violation::memory(&error);
         let mut durability = Durability::hashing(image.duplicate(), SECTOR_BYTES).map_err(memory)?;

@@ -11,12 +11,13 @@
 //! static DRIVER: FormatDriver = FormatDriver::of_functions("mine", create, open);
 //! ```
 //!
-//! [`suites!`] gives it the four engines by name: `mine_sequence` compares each answer with a disk in memory, `mine_crash` crashes the
-//! host at each operation of the storage, `mine_fault` lets each of them fail, and `mine_race` has several requests in flight under a
-//! deterministic scheduler. [`fuzz_target!`] makes a fuzz target of one; [`regressions!`], [`conformance!`] and [`explore!`] make tests.
+//! [`suites!`] gives it the four engines by name: `mine_sequence` compares each answer with a disk in memory,
+//! `mine_crash` crashes the host at each operation of the storage, `mine_fault` lets each of them fail, and
+//! `mine_race` has several requests in flight under a deterministic scheduler. [`fuzz_target!`] makes a fuzz
+//! target of one; [`regressions!`], [`conformance!`] and [`explore!`] make tests.
 //!
-//! Locks of the driver come from [`blk_core::sync`]: the scheduler of races cannot see others, and a thread that waits in one stops
-//! all of them.
+//! Locks of the driver come from [`blk_core::sync`]: the scheduler of races cannot see others, and a thread
+//! that waits in one stops all of them.
 
 mod checker;
 pub mod crash;
@@ -66,8 +67,9 @@ pub use outcome::Outcome;
 pub use runner::{Purpose, Runner};
 pub use suite::{Script, Suite};
 
-/// The suites of a driver, one for each engine: `suites!(DRIVER, "mine")` is an array of [`Suite`]s named `mine_sequence`,
-/// `mine_crash`, `mine_fault` and `mine_race`. It is meant for a `pub static SUITES`: tests that are written for a finding use that name.
+/// The suites of a driver, one for each engine: `suites!(DRIVER, "mine")` is an array of [`Suite`]s named
+/// `mine_sequence`, `mine_crash`, `mine_fault` and `mine_race`. It is meant for a `pub static SUITES`: tests
+/// that are written for a finding use that name.
 #[macro_export]
 macro_rules! suites {
     ($driver:expr, $name:literal) => {
@@ -85,8 +87,8 @@ macro_rules! suites {
     };
 }
 
-/// A fuzz target: its entry point, mutator and crossover. The crate that uses it depends on `libfuzzer-sys` and begins with
-/// `#![no_main]`; the suite is an expression, the limits of mutation are optional.
+/// A fuzz target: its entry point, mutator and crossover. The crate that uses it depends on `libfuzzer-sys`
+/// and begins with `#![no_main]`; the suite is an expression, the limits of mutation are optional.
 ///
 /// ```text
 /// blk_harness::fuzz_target!(log_disk_tests::SUITES[1]);
@@ -125,7 +127,8 @@ macro_rules! fuzz_target {
     };
 }
 
-/// A test that replays every trace of a folder, given from the crate's root: `regressions!("regressions", SUITES)`.
+/// A test that replays every trace of a folder, given from the crate's root: `regressions!("regressions",
+/// SUITES)`.
 #[macro_export]
 macro_rules! regressions {
     ($folder:literal, $suites:expr) => {
@@ -148,7 +151,8 @@ macro_rules! conformance {
     };
 }
 
-/// A test named `name` that runs so many generated scenarios of a seed: `explore!(crashes, SUITES[1], seed 1, 100 scenarios)`.
+/// A test named `name` that runs so many generated scenarios of a seed: `explore!(crashes, SUITES[1], seed 1,
+/// 100 scenarios)`.
 #[macro_export]
 macro_rules! explore {
     ($name:ident, $suite:expr, seed $seed:literal, $count:literal scenarios) => {

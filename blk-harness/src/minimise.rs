@@ -1,10 +1,10 @@
 //! Makes a failing scenario as small and plain as it can be, as long as it fails **in the same way**.
 //!
-//! A smaller scenario counts only if the judge gives the same signature as for the first: otherwise a search for one bug ends
-//! at another. What "smaller" means is one total order (`cost`): fewer requests, then plainer kinds, then a configuration nearer to the
-//! usual one, then smaller geometry, lengths and offsets, then fewer flags. Each accepted step goes down in it, so the search
-//! ends; it ends at a fixed point of all passes, or when the tries are used up. Nothing is random: the same judge gives the
-//! same result.
+//! A smaller scenario counts only if the judge gives the same signature as for the first: otherwise a search
+//! for one bug ends at another. What "smaller" means is one total order (`cost`): fewer requests, then
+//! plainer kinds, then a configuration nearer to the usual one, then smaller geometry, lengths and offsets,
+//! then fewer flags. Each accepted step goes down in it, so the search ends; it ends at a fixed point of all
+//! passes, or when the tries are used up. Nothing is random: the same judge gives the same result.
 
 mod configuration;
 mod cost;
@@ -22,7 +22,8 @@ use search::Search;
 pub struct Options {
     /// How often the judge may be asked.
     pub tries_max: u64,
-    /// The index of the request at which the scenario fails, if known: what comes after it is dropped at once.
+    /// The index of the request at which the scenario fails, if known: what comes after it is dropped at
+    /// once.
     pub failing_request: Option<usize>,
 }
 
@@ -46,7 +47,8 @@ pub struct Minimised<S> {
     pub is_fixed_point: bool,
 }
 
-/// Minimises `scenario`, which is for a driver of `space`. `judge` runs a scenario and returns the signature of its failure, or `None` if it passes.
+/// Minimises `scenario`, which is for a driver of `space`. `judge` runs a scenario and returns the signature
+/// of its failure, or `None` if it passes.
 ///
 /// Returns `None` if `scenario` itself passes.
 pub fn minimise<S: Eq>(
@@ -58,7 +60,8 @@ pub fn minimise<S: Eq>(
     minimise_until(space, scenario, judge, options, || false)
 }
 
-/// As [`minimise`], and ends with what it has as soon as `should_stop`, which is asked before each try, returns true.
+/// As [`minimise`], and ends with what it has as soon as `should_stop`, which is asked before each try,
+/// returns true.
 pub fn minimise_until<S: Eq>(
     space: &'static Space,
     scenario: &Scenario,

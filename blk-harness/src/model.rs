@@ -1,18 +1,19 @@
 //! What each sector of a disk may hold, and why: the history of a disk, as its requests tell it.
 //!
-//! A *value* is what one request writes (or what was there at first), with the times at which the request was issued and
-//! completed. No bytes of it are stored: stamps are made again from the request and the address. In a *piece* of the disk, a value
-//! is possible from the issue of its request until it is **superseded**: another request, issued after it had completed, has
-//! completed over it, or a read has shown that it is not there. It is **gone** for good once a flush that was issued after
-//! that has completed. A discard, and a request that failed, supersede nothing for certain.
+//! A *value* is what one request writes (or what was there at first), with the times at which the request was
+//! issued and completed. No bytes of it are stored: stamps are made again from the request and the address.
+//! In a *piece* of the disk, a value is possible from the issue of its request until it is **superseded**:
+//! another request, issued after it had completed, has completed over it, or a read has shown that it is not
+//! there. It is **gone** for good once a flush that was issued after that has completed. A discard, and a
+//! request that failed, supersede nothing for certain.
 //!
 //! | view | the values that a sector may hold |
 //! |---|---|
 //! | live | between the issue and the completion of a look: those issued by then and not superseded before |
 //! | after a crash at a time, or after the handle was lost | those issued by then and not gone; a sector is all of one moment |
 //!
-//! A size is a register of the same kind. What a disk gains by a resize is zero; what it loses stays known, because a
-//! crash may bring the old size back.
+//! A size is a register of the same kind. What a disk gains by a resize is zero; what it loses stays known,
+//! because a crash may bring the old size back.
 //!
 //! The model knows requests, numbers, bytes and times: no disk, no report.
 
@@ -71,7 +72,8 @@ impl Entry {
 /// Most pieces have one value, and had one before.
 type Entries = SmallVec<[Entry; 2]>;
 
-/// A part of the disk all of whose sectors may hold the same values, the latest last. It reaches up to the next piece.
+/// A part of the disk all of whose sectors may hold the same values, the latest last. It reaches up to the
+/// next piece.
 #[derive(Debug, Clone)]
 struct Piece {
     start: u64,
@@ -332,15 +334,16 @@ impl Model {
         Ok(())
     }
 
-    /// The disk gains or loses `extent`. What is cut off is gone once a flush follows: a disk that grows later does not show it, not
-    /// even after a crash.
+    /// The disk gains or loses `extent`. What is cut off is gone once a flush follows: a disk that grows
+    /// later does not show it, not even after a crash.
     fn cut_off(&mut self, issued: Time, now: Time, extent: Extent) {
         let write = Write { value: self.add(extent, Source::Zeroes), extent, issued };
         self.put(now, write, Ending::Replaced);
     }
 
-    /// What is said of a sector that holds what it must not: `values` are those that are possible in a part of a piece, the latest
-    /// last. Where there are several parts, the latest values of all are put together, then those before them.
+    /// What is said of a sector that holds what it must not: `values` are those that are possible in a part
+    /// of a piece, the latest last. Where there are several parts, the latest values of all are put together,
+    /// then those before them.
     fn mismatch(
         &self,
         sector: Extent,

@@ -1,8 +1,10 @@
-//! Mutates and crosses scenarios for a fuzzer that hands out bytes: what libFuzzer's custom mutator and crossover call.
+//! Mutates and crosses scenarios for a fuzzer that hands out bytes: what libFuzzer's custom mutator and
+//! crossover call.
 //!
-//! libFuzzer's own mutators know bytes; most of what they do to an input is lost on offsets. These know records: they take an
-//! input apart, change requests the way bugs need them (the same cluster again, an edge, another kind, a read of what was
-//! written), and put it together again. Inputs stay canonical: the encoding of a legal scenario.
+//! libFuzzer's own mutators know bytes; most of what they do to an input is lost on offsets. These know
+//! records: they take an input apart, change requests the way bugs need them (the same cluster again, an
+//! edge, another kind, a read of what was written), and put it together again. Inputs stay canonical: the
+//! encoding of a legal scenario.
 //!
 //! All is a pure function of the arguments; the randomness is `seed`.
 
@@ -16,11 +18,11 @@ use crate::scenario::bytes::{RECORD_BYTES, header_bytes};
 use crate::scenario::{Request, Scenario, Turn, Value};
 use crate::space::{Kind, Space};
 
-/// Changes the input `data[..size]`, a scenario for drivers of `space`, in place and returns its new size: at most `max_size`,
-/// and at most `data.len()`.
+/// Changes the input `data[..size]`, a scenario for drivers of `space`, in place and returns its new size: at
+/// most `max_size`, and at most `data.len()`.
 ///
-/// `default_mutate(data, size, max_size)` is the fuzzer's own mutator; one in sixteen mutations is left to it. What it makes
-/// is made canonical.
+/// `default_mutate(data, size, max_size)` is the fuzzer's own mutator; one in sixteen mutations is left to
+/// it. What it makes is made canonical.
 pub fn mutate(
     space: &'static Space,
     data: &mut [u8],
@@ -32,8 +34,8 @@ pub fn mutate(
     mutate_within(space, &Limits::default(), data, size, max_size, seed, default_mutate)
 }
 
-/// As [`mutate`], for inputs whose new requests, disks and lanes stay within `limits`; racing ones have no more requests than
-/// these allow.
+/// As [`mutate`], for inputs whose new requests, disks and lanes stay within `limits`; racing ones have no
+/// more requests than these allow.
 pub fn mutate_within(
     space: &'static Space,
     limits: &Limits,
@@ -71,8 +73,8 @@ pub fn mutate_within(
             break;
         }
     }
-    // What races has to be short: each request more is a thousand interleavings more. Others do not become longer than what is made
-    // whole: many short scenarios reach more than a few long ones.
+    // What races has to be short: each request more is a thousand interleavings more. Others do not become
+    // longer than what is made whole: many short scenarios reach more than a few long ones.
     let longest = if limits.lanes_max >= 2 { 0 } else { before.requests.len() }.max(limits.requests_max);
     while scenario.requests.len() > longest {
         let at = rng.below(scenario.requests.len() as u64) as usize;
@@ -81,7 +83,8 @@ pub fn mutate_within(
     store(space, scenario, &mut data[..max_size])
 }
 
-/// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most `out.len()`.
+/// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most
+/// `out.len()`.
 pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
     let mut rng = Random::new(u64::from(seed));
     let (mut scenario, other_scenario) = (Scenario::decode(space, first), Scenario::decode(space, second));
@@ -123,7 +126,8 @@ pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], see
     store(space, scenario, out)
 }
 
-/// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something off.
+/// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something
+/// off.
 fn store(space: &Space, mut scenario: Scenario, out: &mut [u8]) -> usize {
     scenario.requests.truncate(out.len().saturating_sub(header_bytes(space)) / RECORD_BYTES);
     scenario.trim_schedule();

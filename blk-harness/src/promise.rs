@@ -5,7 +5,8 @@ use blk_core::{CheckReport, Error};
 use crate::model::Mismatch;
 use crate::report;
 
-/// The promises of the crash model (C1 to C6, docs/crashes.md), and those about failures of the storage (docs/faults.md).
+/// The promises of the crash model (C1 to C6, docs/crashes.md), and those about failures of the storage
+/// (docs/faults.md).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Promise {
     /// With nothing provoked, every answer is right.
@@ -14,7 +15,8 @@ pub enum Promise {
     Opens,
     /// The metadata is consistent.
     Consistent,
-    /// Each sector holds its last durable value, or a later one; what no request in doubt has touched is exact.
+    /// Each sector holds its last durable value, or a later one; what no request in doubt has touched is
+    /// exact.
     Content,
     /// The size is the old or the new one.
     Size,

@@ -5,11 +5,11 @@
 //!          └─ turns ───────────────► scheduler: which lane goes on        │
 //!                                    checker: may it have answered that? ◄┘
 //! ```
-//! `config.lanes` requests are in flight at most. They begin in the order of the scenario: a lane takes the next one as soon as
-//! it has completed its last. A request's turn says at which of its points another lane goes on; a point is each acquisition of
-//! a lock ([`blk_core::sync`]) and each issue and completion of an operation of the host. Without turns the scenario runs as if
-//! it had one lane. `reopen` waits until nothing is in flight, and happens alone; `truncate` is in flight with what lies inside both
-//! sizes.
+//! `config.lanes` requests are in flight at most. They begin in the order of the scenario: a lane takes the
+//! next one as soon as it has completed its last. A request's turn says at which of its points another lane
+//! goes on; a point is each acquisition of a lock ([`blk_core::sync`]) and each issue and completion of an
+//! operation of the host. Without turns the scenario runs as if it had one lane. `reopen` waits until nothing
+//! is in flight, and happens alone; `truncate` is in flight with what lies inside both sizes.
 //!
 //! Everything is a pure function of the scenario, so a finding replays and shrinks like any other.
 
@@ -80,7 +80,8 @@ impl RaceEngine {
         &self.stats
     }
 
-    /// Runs one scenario on a fresh image, under its schedule. A panic of the driver is a finding, and so is standing still.
+    /// Runs one scenario on a fresh image, under its schedule. A panic of the driver is a finding, and so is
+    /// standing still.
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
@@ -93,7 +94,8 @@ impl RaceEngine {
         outcome
     }
 
-    /// Whether a scenario is crashed too. The scenario alone decides: asked again, the engine answers the same.
+    /// Whether a scenario is crashed too. The scenario alone decides: asked again, the engine answers the
+    /// same.
     fn is_crashed(&self, scenario: &Scenario) -> bool {
         match self.crash_one_in {
             0 => false,

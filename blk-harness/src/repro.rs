@@ -55,8 +55,8 @@ pub fn to_bytes(suite: &Suite, input: &Path, output: &Path) -> Result<bool> {
     Ok(false)
 }
 
-/// Proves that what an input finds is found each time, makes it as small as it can be, and writes it to the folder `out` in
-/// readable forms. Returns whether something is found.
+/// Proves that what an input finds is found each time, makes it as small as it can be, and writes it to the
+/// folder `out` in readable forms. Returns whether something is found.
 ///
 /// # Errors
 /// What is wrong with the input; that the finding is not deterministic; what cannot be written.

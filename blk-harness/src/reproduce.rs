@@ -40,8 +40,8 @@ pub fn prove(mut judge: impl FnMut(&Scenario) -> Outcome, scenario: &Scenario) -
     }
 }
 
-/// Makes a scenario for a driver of `space` that was proven as small as it can be; `None` if it finds something else than `finding` now. `should_stop`
-/// is asked before each try.
+/// Makes a scenario for a driver of `space` that was proven as small as it can be; `None` if it finds
+/// something else than `finding` now. `should_stop` is asked before each try.
 pub fn shrink(
     space: &'static Space,
     mut judge: impl FnMut(&Scenario) -> Outcome,
@@ -71,7 +71,8 @@ pub fn shrunk<S>(before: &Scenario, after: &Minimised<S>, time: Duration) -> Str
     )
 }
 
-/// A short name for a finding, fit for a file: what noticed it and what it is, such as `read-shows-zeroes-4k`.
+/// A short name for a finding, fit for a file: what noticed it and what it is, such as
+/// `read-shows-zeroes-4k`.
 pub fn file_name(signature: &Signature, scenario: &Scenario) -> String {
     let what = match signature {
         Signature::Content { request, found, .. } => {

@@ -1,5 +1,5 @@
-//! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them; and the looks that
-//! settle what a discard or a failure has left open.
+//! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them;
+//! and the looks that settle what a discard or a failure has left open.
 
 mod guard;
 mod poison;
@@ -148,8 +148,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes one request, and settles what it leaves open. Returns whether it succeeded. `number` is its stamp number, if it is not to
-    /// be numbered in its turn.
+    /// Makes one request, and settles what it leaves open. Returns whether it succeeded. `number` is its
+    /// stamp number, if it is not to be numbered in its turn.
     pub(crate) fn request(&mut self, number: Option<u32>, request: Request) -> Kept<bool> {
         self.settled.clear();
         if let Request::Reopen { kill } = request {
@@ -179,8 +179,9 @@ impl<'a> Run<'a> {
         Ok(ended == Ended::Done)
     }
 
-    /// Makes a request as [`Run::request`] does, without judging it: the answer is known from a run without faults, in which `settled`
-    /// was read after it. That is read again: it changes what the driver has cached.
+    /// Makes a request as [`Run::request`] does, without judging it: the answer is known from a run without
+    /// faults, in which `settled` was read after it. That is read again: it changes what the driver has
+    /// cached.
     pub(crate) fn repeat(&mut self, number: u32, request: Request, settled: &[Extent]) -> Kept {
         let Some(disk) = self.disk.clone() else { return Ok(()) };
         if let Request::Reopen { kill } = request {
@@ -204,8 +205,8 @@ impl<'a> Run<'a> {
         Ok(())
     }
 
-    /// Makes requests in lanes under the scheduler; reopens happen alone. Returns how many were begun: not all where the handle was
-    /// given up, or the checker has [seen enough](Checker::end_after_failure).
+    /// Makes requests in lanes under the scheduler; reopens happen alone. Returns how many were begun: not
+    /// all where the handle was given up, or the checker has [seen enough](Checker::end_after_failure).
     pub(crate) fn in_lanes(&mut self, lanes: &mut Lanes<'_>, requests: &[(Request, Turn)]) -> Kept<usize> {
         let mut begun = 0;
         while begun < requests.len() && self.disk.is_some() && !self.checker.has_seen_enough() {
@@ -268,7 +269,8 @@ impl<'a> Run<'a> {
         if self.checker.condition().is_faulted { self.settle() } else { Ok(()) }
     }
 
-    /// Reads what may be one thing or another: it is what is found from then on. After a failure it is read twice.
+    /// Reads what may be one thing or another: it is what is found from then on. After a failure it is read
+    /// twice.
     pub(crate) fn settle(&mut self) -> Kept {
         let parts =
             self.checker.model(|model, _| if model.is_settled() { Vec::new() } else { model.unsettled() });
@@ -332,7 +334,8 @@ impl<'a> Run<'a> {
         self.observe(&parts)
     }
 
-    /// What is looked at when all requests have been made: everything, the image, and everything once more after a reopen.
+    /// What is looked at when all requests have been made: everything, the image, and everything once more
+    /// after a reopen.
     pub(crate) fn finish(&mut self) -> Kept {
         self.settle()?;
         self.observe_all()?;
@@ -341,13 +344,15 @@ impl<'a> Run<'a> {
         self.observe_all()
     }
 
-    /// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no reason for one.
+    /// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no
+    /// reason for one.
     pub(crate) fn check(&mut self) -> Kept {
         let Some(disk) = &self.disk else { return Ok(()) };
         inspect::clean(disk, self.checker.provoked(Promise::Consistent), RepairMode::None)
     }
 
-    /// Closes the image, or leaves it as a killed process does, and opens it. Returns whether it was closed well.
+    /// Closes the image, or leaves it as a killed process does, and opens it. Returns whether it was closed
+    /// well.
     pub(crate) fn reopen(&mut self, kill: bool) -> Kept<bool> {
         let failures = self.checker.failures();
         // A handle that was given up is not closed.
@@ -383,7 +388,8 @@ impl<'a> Run<'a> {
         Ok(is_closed)
     }
 
-    /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may leave.
+    /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may
+    /// leave.
     pub(crate) fn adopt(&mut self, has_lost: bool) -> Kept {
         let Some(disk) = self.disk.clone() else { return Ok(()) };
         let size = disk.size();
@@ -439,8 +445,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// How many of `requests` may be in flight together, on a disk of `size` bytes: up to a reopen, and with one resize at most, whose
-/// company lies inside the old and the new size: what is past either may be there or not.
+/// How many of `requests` may be in flight together, on a disk of `size` bytes: up to a reopen, and with one
+/// resize at most, whose company lies inside the old and the new size: what is past either may be there or
+/// not.
 fn together(size: u64, requests: &[(Request, Turn)]) -> usize {
     let (mut reached, mut limit) = (0, None);
     for (at, (request, _)) in requests.iter().enumerate() {

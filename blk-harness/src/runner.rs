@@ -32,14 +32,15 @@ pub trait Runner: fmt::Debug + Send {
     /// Runs a scenario on a fresh disk. What is found depends on the scenario alone.
     fn run(&mut self, scenario: &Scenario) -> Outcome;
 
-    /// As [`Runner::run`] for a scenario whose requests before number `first`, from 0, another one has judged that begins alike.
+    /// As [`Runner::run`] for a scenario whose requests before number `first`, from 0, another one has judged
+    /// that begins alike.
     fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
         let _ = first;
         self.run(scenario)
     }
 
-    /// Makes the requests from real threads, without a schedule: what is found cannot be replayed. `None` if the engine has no
-    /// requests in flight together.
+    /// Makes the requests from real threads, without a schedule: what is found cannot be replayed. `None` if
+    /// the engine has no requests in flight together.
     fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
         let _ = scenario;
         None
@@ -48,12 +49,13 @@ pub trait Runner: fmt::Debug + Send {
     /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
     fn summary(&self) -> Value;
 
-    /// What the engine is there for and has not done in any run so far, such as `compared nothing`: such runs prove nothing.
+    /// What the engine is there for and has not done in any run so far, such as `compared nothing`: such runs
+    /// prove nothing.
     fn missing(&self) -> Option<&'static str>;
 }
 
-/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests each, and goes on until it is
-/// seen whether space is used again.
+/// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests
+/// each, and goes on until it is seen whether space is used again.
 const WATCH_ONE_IN: u64 = 8;
 /// One in so many is judged by another program too, which takes as long as hundreds of scenarios.
 const ASK_ONE_IN: u64 = 1000;
@@ -101,7 +103,8 @@ pub fn requests(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner
 }
 
 impl Requests {
-    /// Minimising takes thousands of runs: another program is asked only if that is what the first run finds something by.
+    /// Minimising takes thousands of runs: another program is asked only if that is what the first run finds
+    /// something by.
     fn run_smaller(&mut self, scenario: &Scenario) -> Outcome {
         if self.pursues_opinion {
             return self.asking.run(self.target, scenario);
@@ -116,7 +119,8 @@ impl Requests {
     }
 }
 
-/// A number of a scenario that chooses how it is judged: the same for the same requests, whatever was run before.
+/// A number of a scenario that chooses how it is judged: the same for the same requests, whatever was run
+/// before.
 fn number(scenario: &Scenario) -> u64 {
     scenario.requests.iter().fold(mix(scenario.config.size_bytes), |number, request| {
         let (offset, length) = request.range().unwrap_or_default();
@@ -233,7 +237,8 @@ impl Runner for Faults {
     }
 }
 
-/// Requests in flight together, under a deterministic scheduler; some races are crashed, or have operations failing.
+/// Requests in flight together, under a deterministic scheduler; some races are crashed, or have operations
+/// failing.
 #[derive(Debug)]
 struct Races {
     target: &'static dyn Driver,

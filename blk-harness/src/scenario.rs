@@ -1,11 +1,12 @@
-//! A scenario: a configuration and the requests that are made of it. One value, three forms: bytes, text, JSON.
+//! A scenario: a configuration and the requests that are made of it. One value, three forms: bytes, text,
+//! JSON.
 //!
 //! - [bytes](mod@bytes): what a fuzzer mutates. Every byte string is a scenario.
 //! - [text](mod@text): what is kept in git and shown to people; requests in qemu-io's grammar.
 //! - [JSON](mod@json): what other programs read.
 //!
-//! Two more forms are only written: a shell script for QEMU's tools ([`Scenario::to_qemu_io_script`]) and a Rust test
-//! ([`Scenario::to_rust_test`]).
+//! Two more forms are only written: a shell script for QEMU's tools ([`Scenario::to_qemu_io_script`]) and a
+//! Rust test ([`Scenario::to_rust_test`]).
 
 mod aliases;
 pub mod bounds;
@@ -56,14 +57,16 @@ pub enum Backing {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Fill {
-    /// Each 8 bytes tell the number of the request and their own address, so that misplaced data names its origin.
+    /// Each 8 bytes tell the number of the request and their own address, so that misplaced data names its
+    /// origin.
     #[default]
     Stamp,
     /// The same byte everywhere, as qemu-io's `-P`.
     Byte(u8),
 }
 
-/// One request to a disk. Offsets and lengths in bytes; a scenario may hold requests that a disk has to refuse.
+/// One request to a disk. Offsets and lengths in bytes; a scenario may hold requests that a disk has to
+/// refuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(tag = "do", rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Request {
@@ -87,7 +90,8 @@ pub enum Request {
         #[serde(default)]
         fua: bool,
     },
-    /// `write -c [-P BYTE] OFFSET LENGTH`: stored compressed. Only a stamp's leading part is used where it must shrink.
+    /// `write -c [-P BYTE] OFFSET LENGTH`: stored compressed. Only a stamp's leading part is used where it
+    /// must shrink.
     WriteCompressed {
         /// First byte, a multiple of the unit that is compressed.
         offset: u64,
@@ -134,7 +138,8 @@ pub enum Request {
         /// The new size.
         size: u64,
     },
-    /// `reopen`: closes and opens the disk under test. `kill`: flushes it, drops it without a close, and opens what is left.
+    /// `reopen`: closes and opens the disk under test. `kill`: flushes it, drops it without a close, and
+    /// opens what is left.
     Reopen {
         /// Without a close.
         #[serde(default)]
@@ -192,7 +197,8 @@ pub struct Scenario {
     /// What is asked of it, in order.
     #[serde(default)]
     pub requests: Vec<Request>,
-    /// When each request gives way to those in flight with it, where there are lanes. What is missing never does.
+    /// When each request gives way to those in flight with it, where there are lanes. What is missing never
+    /// does.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub schedule: Vec<Turn>,
 }
@@ -200,8 +206,9 @@ pub struct Scenario {
 impl Scenario {
     /// Reads a scenario in whichever of its three forms `input` is; bytes have the options of `space`.
     ///
-    /// Bytes that a fuzzer has written begin with [`bytes::MAGIC`] and are never mistaken for the others, whose first byte
-    /// is printable. Input that is wholly printable is JSON if it begins with `{`, else text; all other input is bytes.
+    /// Bytes that a fuzzer has written begin with [`bytes::MAGIC`] and are never mistaken for the others,
+    /// whose first byte is printable. Input that is wholly printable is JSON if it begins with `{`, else
+    /// text; all other input is bytes.
     ///
     /// # Errors
     /// Text or JSON that is malformed; the bytes form has no errors.

@@ -1,13 +1,16 @@
-//! A long run over two disks that somebody has opened already: generated requests, from one thread or several, then the oracles.
+//! A long run over two disks that somebody has opened already: generated requests, from one thread or
+//! several, then the oracles.
 //!
-//! Unlike the [`engine`](crate::engine), a session does not make its disks: it goes on from the content that they have, which has
-//! to be the same on both. Reports name requests by number; with several threads a number can be off by as many as there are
-//! threads, because requests are numbered in the order in which the verifier gets them.
+//! Unlike the [`engine`](crate::engine), a session does not make its disks: it goes on from the content that
+//! they have, which has to be the same on both. Reports name requests by number; with several threads a
+//! number can be off by as many as there are threads, because requests are numbered in the order in which the
+//! verifier gets them.
 //!
-//! What is compared when: every answer at once, by the verifier. After each round, a check and a reopen, then all places where
-//! requests of the round have been, with what surrounds them; instead of that the whole disks once the requests have moved as
-//! many bytes as the disk has, after a resize, and at the end ([`Session::finish`]). So what goes wrong elsewhere is found too,
-//! by then at the latest, and comparing never costs more than the requests.
+//! What is compared when: every answer at once, by the verifier. After each round, a check and a reopen, then
+//! all places where requests of the round have been, with what surrounds them; instead of that the whole
+//! disks once the requests have moved as many bytes as the disk has, after a resize, and at the end
+//! ([`Session::finish`]). So what goes wrong elsewhere is found too, by then at the latest, and comparing
+//! never costs more than the requests.
 
 mod history;
 mod touched;
@@ -156,8 +159,9 @@ impl Session {
         &self.shared.counts
     }
 
-    /// All requests so far, with the checks and reopens between them: what [`Session::replay`] makes again. `None` if they were too
-    /// many: more than 8,388,608 of one thread, whose generator makes them again; of several, more than 2,097,152.
+    /// All requests so far, with the checks and reopens between them: what [`Session::replay`] makes again.
+    /// `None` if they were too many: more than 8,388,608 of one thread, whose generator makes them again; of
+    /// several, more than 2,097,152.
     pub fn history(&self) -> Option<Scenario> {
         let first = Generator::new(&PLAIN, self.options.seed, self.limits.clone());
         let requests = self.shared.history.requests(&self.generators[0], first, self.takes())?;
@@ -184,8 +188,9 @@ impl Session {
         &*self.bench
     }
 
-    /// Makes about `requests` requests, then asks the oracles: a check, a reopen, a comparison of what the requests have touched,
-    /// or of everything where that is due. Ends early once `stop` says so; that is asked after each scenario.
+    /// Makes about `requests` requests, then asks the oracles: a check, a reopen, a comparison of what the
+    /// requests have touched, or of everything where that is due. Ends early once `stop` says so; that is
+    /// asked after each scenario.
     ///
     /// # Errors
     /// What was found. The session is of no further use then.
@@ -202,8 +207,9 @@ impl Session {
         })
     }
 
-    /// Compares everything that both disks show, unless the last round has ended with that. Returns how many bytes of the disks were
-    /// compared: fewer than they have if `stop`, which is asked after each piece, has ended it.
+    /// Compares everything that both disks show, unless the last round has ended with that. Returns how many
+    /// bytes of the disks were compared: fewer than they have if `stop`, which is asked after each piece, has
+    /// ended it.
     ///
     /// # Errors
     /// The first difference.
@@ -220,8 +226,8 @@ impl Session {
         Ok(compared)
     }
 
-    /// Makes these requests, in order, then asks the oracles. Those that reopen or check are made too. Several threads take them from
-    /// one queue, and meet before each reopen and check.
+    /// Makes these requests, in order, then asks the oracles. Those that reopen or check are made too.
+    /// Several threads take them from one queue, and meet before each reopen and check.
     ///
     /// # Errors
     /// What was found.
@@ -229,7 +235,8 @@ impl Session {
         self.replay_until(requests, end, &|| false).map(drop)
     }
 
-    /// As [`Session::replay`], but ends early once `stop` says so, which is asked every few requests. Returns whether all were made.
+    /// As [`Session::replay`], but ends early once `stop` says so, which is asked every few requests. Returns
+    /// whether all were made.
     ///
     /// # Errors
     /// What was found.
@@ -307,8 +314,8 @@ impl Session {
         Ok(())
     }
 
-    /// Compares these parts; where `skips_zeroes`, without what both disks know to be zero. Returns where it has ended: at the end of
-    /// the last part, or where it was when `stop` said so.
+    /// Compares these parts; where `skips_zeroes`, without what both disks know to be zero. Returns where it
+    /// has ended: at the end of the last part, or where it was when `stop` said so.
     fn compare_parts(
         &self,
         parts: &[Extent],
@@ -408,8 +415,8 @@ fn found(journal: &Journal, what: &'static str, error: &Error) -> Box<Finding> {
     journal.findings().into_iter().next().map_or_else(|| content::failed(what, error), Box::new)
 }
 
-/// What scenarios have to know about open disks of one size, in the space [`PLAIN`]: the unit of the first one, and the coarsest
-/// alignment.
+/// What scenarios have to know about open disks of one size, in the space [`PLAIN`]: the unit of the first
+/// one, and the coarsest alignment.
 ///
 /// # Panics
 /// If there are none.

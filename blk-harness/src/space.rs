@@ -1,8 +1,8 @@
-//! What a driver under test can be made with, as data: its options, what values scenarios draw for them, and the geometry that
-//! follows from them.
+//! What a driver under test can be made with, as data: its options, what values scenarios draw for them, and
+//! the geometry that follows from them.
 //!
-//! A driver describes itself once, as a [`Space`]. Out of it scenarios are generated, mutated, shrunk, written as text and as
-//! bytes; requests and sizes go around the edges that [`Geometry`] names.
+//! A driver describes itself once, as a [`Space`]. Out of it scenarios are generated, mutated, shrunk,
+//! written as text and as bytes; requests and sizes go around the edges that [`Geometry`] names.
 
 mod knob;
 mod plain;
@@ -27,8 +27,8 @@ pub struct Space {
     pub unit: Option<&'static str>,
     /// Whether a disk can lie over a backing file.
     pub has_backing: bool,
-    /// Resolves contradictions between options, and with what the rest of the configuration says. All values are ones that
-    /// the options take. It must change nothing the second time.
+    /// Resolves contradictions between options, and with what the rest of the configuration says. All values
+    /// are ones that the options take. It must change nothing the second time.
     pub legalize: fn(&mut OptionValues, &Config),
     /// The geometry of a legal configuration.
     pub geometry: fn(&Config) -> Geometry,
@@ -47,7 +47,8 @@ pub struct Geometry {
     pub compressed_unit_bytes: Option<u64>,
     /// Requests, and the size of the disk, have to be multiples of this power of two; 1 for any.
     pub alignment_bytes: u64,
-    /// Whether the size of the disk is the length of its file, as for raw: a failed sync that loses a growth makes it smaller.
+    /// Whether the size of the disk is the length of its file, as for raw: a failed sync that loses a growth
+    /// makes it smaller.
     pub size_is_file_length: bool,
 }
 
@@ -117,8 +118,8 @@ impl Space {
         format!("{} has no option '{name}'; known are {known}", self.name)
     }
 
-    /// Makes a configuration legal, changing nothing that already is. Sizes stay: what is too large for the format is for
-    /// the driver to refuse. Options that the driver does not have are dropped.
+    /// Makes a configuration legal, changing nothing that already is. Sizes stay: what is too large for the
+    /// format is for the driver to refuse. Options that the driver does not have are dropped.
     pub fn legalize(&self, config: &mut Config) {
         config.lanes = config.lanes.min(LANES_MAX);
         config.atom_bytes = if config.atom_bytes == 4096 { 4096 } else { 512 };

@@ -1,4 +1,5 @@
-//! What runs have reached: named counters, and tallies of what was met. A new statistic is one line of [`Counter`].
+//! What runs have reached: named counters, and tallies of what was met. A new statistic is one line
+//! of [`Counter`].
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -33,8 +33,8 @@ impl fmt::Debug for Suite {
 }
 
 impl Suite {
-    /// The suite `name`; `start` makes an engine with its target. Unless [`Suite::of_space`] says another, its scenarios are of the
-    /// space [`PLAIN`].
+    /// The suite `name`; `start` makes an engine with its target. Unless [`Suite::of_space`] says another,
+    /// its scenarios are of the space [`PLAIN`].
     pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
         let limits = Limits::default;
         Self { name, space: || &PLAIN, start, limits, configs: None, script: None, expression: None }
@@ -46,7 +46,8 @@ impl Suite {
         Self { space, ..self }
     }
 
-    /// The same; its scenarios are generated and mutated within these limits, [`Limits::racing`] for requests in flight together.
+    /// The same; its scenarios are generated and mutated within these limits, [`Limits::racing`] for requests
+    /// in flight together.
     #[must_use]
     pub const fn within(self, limits: fn() -> Limits) -> Self {
         Self { limits, ..self }

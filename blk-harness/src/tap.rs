@@ -8,8 +8,8 @@ use blk_core::storage::PassThrough;
 use blk_core::sync::Mutex;
 use blk_core::{Extent, Result, Storage};
 
-/// A storage over another one that notes, while it listens, where bytes are written as data: by writes, and by zeroes that the host may
-/// have to write.
+/// A storage over another one that notes, while it listens, where bytes are written as data: by writes, and
+/// by zeroes that the host may have to write.
 #[derive(Debug)]
 pub struct Tap {
     inner: Arc<dyn Storage>,

@@ -1,4 +1,5 @@
-//! What [`regressions!`](crate::regressions), [`conformance!`](crate::conformance) and [`explore!`](crate::explore) make tests of.
+//! What [`regressions!`](crate::regressions), [`conformance!`](crate::conformance)
+//! and [`explore!`](crate::explore) make tests of.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -72,7 +73,8 @@ fn replay_text(suite: &Suite, text: &str) -> std::result::Result<(), String> {
     }
 }
 
-/// Runs so many generated scenarios of a seed; a run that compared, crashed, failed or interleaved nothing is no success.
+/// Runs so many generated scenarios of a seed; a run that compared, crashed, failed or interleaved nothing is
+/// no success.
 ///
 /// # Panics
 /// With the first finding, which is proven, shrunk and written to the folder `repros` before.

@@ -1,7 +1,9 @@
-//! Notices that a driver waits or loops for ever: a run that makes no step for a while is a finding, and the process ends.
+//! Notices that a driver waits or loops for ever: a run that makes no step for a while is a finding, and the
+//! process ends.
 //!
-//! A thread cannot be stopped from outside, so there is no going on after such a finding. This is also the outermost layer of the
-//! harness, which may read a clock: what lies below counts its steps ([`crate::progress`]).
+//! A thread cannot be stopped from outside, so there is no going on after such a finding. This is also the
+//! outermost layer of the harness, which may read a clock: what lies below counts its steps
+//! ([`crate::progress`]).
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,7 +30,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 pub struct Hang {
     /// What was run.
     pub scenario: Scenario,
-    /// The number of the request, counted from 1; 0 if there was none yet, more than there are if what is left was judged.
+    /// The number of the request, counted from 1; 0 if there was none yet, more than there are if what is
+    /// left was judged.
     pub request: u32,
     /// How long nothing has been done.
     pub time: Duration,

@@ -1,4 +1,5 @@
-//! A driver that is over no storage: its requests are compared, and whatever else is asked for is refused and says why.
+//! A driver that is over no storage: its requests are compared, and whatever else is asked for is refused and
+//! says why.
 
 use blk_core::{Access, Disk, PassThrough, Result, WriteFlags};
 use blk_harness::generate::{Generator, Limits};

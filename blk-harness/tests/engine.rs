@@ -1,4 +1,5 @@
-//! The engine, its oracles and the soak over targets that misbehave: each kind of finding, and what is counted.
+//! The engine, its oracles and the soak over targets that misbehave: each kind of finding, and what is
+//! counted.
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 

@@ -85,7 +85,8 @@ impl Resize for Sparse {
     }
 }
 
-/// Two large disks, of which the one under test loses the sectors from this address on, so many bytes, when it is reopened.
+/// Two large disks, of which the one under test loses the sectors from this address on, so many bytes, when
+/// it is reopened.
 #[derive(Debug, Clone, Copy)]
 struct Forgetful(u64, u64);
 

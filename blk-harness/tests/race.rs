@@ -1,4 +1,5 @@
-//! The race engine on drivers with planted races: each is found, shrinks, and replays; the right driver passes.
+//! The race engine on drivers with planted races: each is found, shrinks, and replays; the right driver
+//! passes.
 
 use std::sync::Arc;
 
@@ -201,7 +202,8 @@ fn a_lost_update_shrinks_to_two_writes_and_one_turn() {
     let (scenario, signature) = smallest(Race::LostUpdate);
     let Signature::Content { found, .. } = signature else { panic!("{signature:?}") };
     let turns = scenario.schedule.iter().filter(|turn| !turn.is_never()).count();
-    // Where the bytes that come back were written by a request, that is one more: another finding has another signature.
+    // Where the bytes that come back were written by a request, that is one more: another finding has another
+    // signature.
     let writes = if found == OriginClass::Written { 3 } else { 2 };
     assert_eq!((scenario.requests.len(), turns, scenario.config.lanes), (writes, 1, 2), "{scenario}");
     let mut in_order = scenario.clone();

@@ -1,4 +1,5 @@
-//! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread and with several.
+//! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread
+//! and with several.
 
 use blk_harness::driver::Driver;
 use blk_harness::scenario::{Config, Fill, Repair, Request};

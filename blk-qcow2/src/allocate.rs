@@ -1,7 +1,7 @@
 //! Allocating host clusters: searching for counts of 0, and counting the first reference.
 //!
-//! Write order: the count of a new cluster is durable before the entry that refers to it (see `metadata`). A refcount block that is
-//! missing is made first; it counts itself.
+//! Write order: the count of a new cluster is durable before the entry that refers to it (see `metadata`). A
+//! refcount block that is missing is made first; it counts itself.
 
 use blk_core::{Error, Result};
 
@@ -12,7 +12,8 @@ use crate::offset::{ClusterCount, HostCluster, HostOffset};
 use crate::roles::Role;
 use crate::steps;
 
-/// How many clusters may be pending before a write-back is forced, so that the file does not grow without need.
+/// How many clusters may be pending before a write-back is forced, so that the file does not grow without
+/// need.
 const PENDING_MAX: usize = 1024;
 
 impl Metadata {
@@ -71,12 +72,14 @@ impl Metadata {
             }
         }
         self.take_clusters(first, count)?;
-        // Callers that need several clusters in a row write all of them: whether they read as zeroes does not matter.
+        // Callers that need several clusters in a row write all of them: whether they read as zeroes does not
+        // matter.
         Ok(Allocation { first, count, fresh: false })
     }
 
-    /// As [`Metadata::allocate_contiguous`], for more clusters than lie between two blocks that count themselves in their own ranges:
-    /// the blocks that are missing lie before all of them, past the end of what is in use.
+    /// As [`Metadata::allocate_contiguous`], for more clusters than lie between two blocks that count
+    /// themselves in their own ranges: the blocks that are missing lie before all of them, past the end of
+    /// what is in use.
     fn allocate_after_blocks(&mut self, count: ClusterCount) -> Result<Allocation> {
         let geometry = self.geometry;
         // A block for each range that is touched, at most.
@@ -126,7 +129,8 @@ impl Metadata {
         Ok(())
     }
 
-    /// Cuts free clusters off the end of the file, where its length can change. Everything has been written back.
+    /// Cuts free clusters off the end of the file, where its length can change. Everything has been written
+    /// back.
     pub(crate) fn trim_file(&mut self) -> Result<()> {
         let header = HostCluster::default();
         let mut end = self.free.end();
@@ -172,7 +176,8 @@ impl Metadata {
         self.refcounts.set(&*self.storage, cluster, count - 1)
     }
 
-    /// In debug builds: a cluster that an entry is about to refer to has a reference, as far as its count is in memory.
+    /// In debug builds: a cluster that an entry is about to refer to has a reference, as far as its count is
+    /// in memory.
     pub(crate) fn debug_assert_counted(&self, cluster: HostCluster) {
         debug_assert!(
             self.refcounts.cached(cluster) != Some(0) || !self.roles.protects_refcounts(),
@@ -199,7 +204,8 @@ impl Metadata {
         Ok(limit)
     }
 
-    /// Counts one reference to each cluster of a free run, unless metadata lies there: then the counts are wrong.
+    /// Counts one reference to each cluster of a free run, unless metadata lies there: then the counts are
+    /// wrong.
     fn take_clusters(&mut self, first: HostCluster, count: ClusterCount) -> Result<()> {
         let end = first + count;
         if end >= self.geometry.cluster_of(HOST_OFFSET_END) {
@@ -240,13 +246,14 @@ impl Metadata {
         Ok(true)
     }
 
-    /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes: without a
-    /// block, all of that range is free.
+    /// Makes the block number `index`. It counts itself, in the first cluster of the range that it describes:
+    /// without a block, all of that range is free.
     fn add_refcount_block(&mut self, index: u64) -> Result<()> {
         self.add_refcount_block_at(index, self.geometry.block_start(index))
     }
 
-    /// Makes the block number `index` in `cluster`, which it counts itself or which another block counts as free.
+    /// Makes the block number `index` in `cluster`, which it counts itself or which another block counts as
+    /// free.
     fn add_refcount_block_at(&mut self, index: u64, cluster: HostCluster) -> Result<()> {
         self.storage.step(&steps::REFBLOCK_ALLOC);
         let extent = self.geometry.extent_of(cluster, ClusterCount::ONE);

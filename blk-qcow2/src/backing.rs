@@ -11,8 +11,8 @@ impl Qcow2 {
         self.backing.as_deref().is_none_or(|backing| offset.get() >= backing.size())
     }
 
-    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the backing files for their marks and
-    /// holes. A status that fails counts as data.
+    /// Whether the bytes of `extent` read as zeroes if they are unallocated here, asking the backing files
+    /// for their marks and holes. A status that fails counts as data.
     pub(crate) fn backing_reads_as_zeroes(&self, extent: Extent) -> bool {
         self.backing.as_deref().is_none_or(|backing| reads_as_zeroes(backing, extent))
     }

@@ -27,7 +27,8 @@ const GRANULARITY_BITS_MAX: u32 = 63;
 const IN_USE: u32 = 1;
 const AUTO: u32 = 1 << 1;
 
-/// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters` bounds the work.
+/// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters`
+/// bounds the work.
 ///
 /// # Errors
 /// [`Error::Malformed`] if a structure is outside what the specification or the file allows.

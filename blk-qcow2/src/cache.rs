@@ -1,9 +1,9 @@
 //! A bounded cache of metadata slices: parts of L2 tables and of refcount blocks.
 //!
-//! A slice is found by its host offset. Looking one up needs only `&self`, so that readers share the metadata lock; loading,
-//! changing and evicting need `&mut self`. The victim is chosen by the clock algorithm among clean slices. A dirty slice is
-//! never dropped: when there is no clean one, [`SliceCache::has_room`] says no, and the owner writes back in the order that the
-//! format requires, which cleans all of them.
+//! A slice is found by its host offset. Looking one up needs only `&self`, so that readers share the metadata
+//! lock; loading, changing and evicting need `&mut self`. The victim is chosen by the clock algorithm among
+//! clean slices. A dirty slice is never dropped: when there is no clean one, [`SliceCache::has_room`] says
+//! no, and the owner writes back in the order that the format requires, which cleans all of them.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -88,7 +88,8 @@ impl SliceCache {
         Some(slice)
     }
 
-    /// As [`SliceCache::get`], for assertions: it does not count as a look-up, so that debug builds evict the same slices.
+    /// As [`SliceCache::get`], for assertions: it does not count as a look-up, so that debug builds evict the
+    /// same slices.
     pub(crate) fn peek(&self, host_offset: HostOffset) -> Option<&Slice> {
         self.index.get(&host_offset).map(|slot| &self.slices[*slot])
     }
@@ -215,7 +216,8 @@ impl SliceCache {
 }
 
 fn no_room() -> Error {
-    // Owners ask `has_room` and write back first; this is for an owner whose write-back dirtied the cache again.
+    // Owners ask `has_room` and write back first; this is for an owner whose write-back dirtied the cache
+    // again.
     Error::NoSpace { what: "the metadata cache holds only unwritten slices".into() }
 }
 
@@ -275,7 +277,8 @@ mod tests {
         assert!(cache.has_dirty());
     }
 
-    /// The slices of a full cache of three, after those of 0, 1, 2 and then 3 were loaded and `looked_up` was looked up.
+    /// The slices of a full cache of three, after those of 0, 1, 2 and then 3 were loaded and `looked_up` was
+    /// looked up.
     fn cached_after(looked_up: u64, turn: u64) -> Vec<u64> {
         let storage = MemoryStorage::new();
         let mut cache = SliceCache::new(512, 3);

@@ -1,17 +1,20 @@
 //! Checking an image's metadata, and repairing it.
 //!
-//! Two inspections look at an image. The plain one ([`Walk::plain`]) counts references as `qemu-img check` does, and reports in
-//! the same words: programs read them. What it does not look for, such as guest data on a table, the strict one finds: where
-//! two structures claim a cluster, it keeps the one that guests and snapshots depend on, and notes a fix for each broken entry. It is
-//! made only where the plain one has found nothing wrong but something unusual, and after a plain repair.
+//! Two inspections look at an image. The plain one ([`Walk::plain`]) counts references as `qemu-img check`
+//! does, and reports in the same words: programs read them. What it does not look for, such as guest data on
+//! a table, the strict one finds: where two structures claim a cluster, it keeps the one that guests and
+//! snapshots depend on, and notes a fix for each broken entry. It is made only where the plain one has found
+//! nothing wrong but something unusual, and after a plain repair.
 //!
-//! Both are a pipeline over one state, [`Walk`], and change nothing. A repair applies what they noted, rewrites refcounts and
-//! flags, and inspects again: only an inspection that is clean makes a repair a success.
+//! Both are a pipeline over one state, [`Walk`], and change nothing. A repair applies what they noted,
+//! rewrites refcounts and flags, and inspects again: only an inspection that is clean makes a repair a
+//! success.
 //!
-//! Works on the storage alone: the driver has written its caches back before, and reads everything again after a repair.
+//! Works on the storage alone: the driver has written its caches back before, and reads everything again
+//! after a repair.
 //!
-//! **Invariant:** time and memory are bounded by the length of the image file, whatever its tables say: every table is read
-//! a fixed number of times, however often it is referred to.
+//! **Invariant:** time and memory are bounded by the length of the image file, whatever its tables say: every
+//! table is read a fixed number of times, however often it is referred to.
 
 mod bulk;
 mod entries;
@@ -34,8 +37,8 @@ use walk::Walk;
 /// Inspects the image, and repairs what `repair` allows.
 ///
 /// # Errors
-/// What the storage reports; `Unsupported` for an image of more clusters than can be counted. Whatever is wrong with the image
-/// is no error but a finding.
+/// What the storage reports; `Unsupported` for an image of more clusters than can be counted. Whatever is
+/// wrong with the image is no error but a finding.
 pub(crate) fn check(storage: &dyn Storage, header: &Header, repair: RepairMode) -> Result<CheckReport> {
     match repair {
         RepairMode::None => inspect(storage, header),

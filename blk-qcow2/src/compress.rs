@@ -1,7 +1,7 @@
 //! Compressed clusters: raw deflate with a 4 KiB window, or a zstd frame.
 //!
-//! The stored length is known only up to the end of a sector, so what follows the stream has to be ignored; and the output is
-//! exactly one cluster, so nothing larger is ever allocated.
+//! The stored length is known only up to the end of a sector, so what follows the stream has to be ignored;
+//! and the output is exactly one cluster, so nothing larger is ever allocated.
 
 use std::cell::RefCell;
 
@@ -14,8 +14,8 @@ use crate::ondisk::CompressionType;
 
 /// Readers inflate with a window of 2^12 bytes, so no stream may refer back further.
 const DEFLATE_WINDOW_BITS: u8 = 12;
-/// The only level at which zlib-rs looks for matches of 3 bytes, as zlib does at every level. Without them executables become 3 %
-/// larger than other writers make them; with them they take twice the time.
+/// The only level at which zlib-rs looks for matches of 3 bytes, as zlib does at every level. Without them
+/// executables become 3 % larger than other writers make them; with them they take twice the time.
 const DEFLATE_LEVEL: i32 = 9;
 /// The most, so that a cluster becomes few blocks with a code table each.
 const DEFLATE_MEM_LEVEL: i32 = 9;
@@ -108,8 +108,9 @@ pub(crate) fn compress(kind: CompressionType, cluster: &[u8]) -> Result<Option<V
     Ok(packed.filter(|packed| packed.len() < cluster.len()))
 }
 
-/// A stream that does not end leaves output in the deflater which a reset does not clear, and which a later stream cannot hold:
-/// zlib-rs 0.6.8 panics then. So every stream gets the room that it may need, and a deflater whose stream has not ended is replaced.
+/// A stream that does not end leaves output in the deflater which a reset does not clear, and which a later
+/// stream cannot hold: zlib-rs 0.6.8 panics then. So every stream gets the room that it may need, and a
+/// deflater whose stream has not ended is replaced.
 fn deflate(cluster: &[u8]) -> Result<Option<Vec<u8>>> {
     DEFLATER.with_borrow_mut(|deflater| {
         DEFLATED.with_borrow_mut(|packed| {
@@ -138,7 +139,8 @@ fn new_deflater() -> Deflate {
     })
 }
 
-/// The longest that a raw deflate stream of so many bytes becomes, as zlib's `deflateBound` has it for any parameters.
+/// The longest that a raw deflate stream of so many bytes becomes, as zlib's `deflateBound` has it for any
+/// parameters.
 const fn deflated_bytes_max(bytes: usize) -> usize {
     bytes + bytes.div_ceil(8) + bytes.div_ceil(64) + 5
 }

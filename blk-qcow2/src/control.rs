@@ -1,5 +1,5 @@
-//! Choices that the driver is free to make otherwise: tests make them otherwise, from a seed, to go where the usual ones never
-//! lead. Without the feature `control` this is nothing at all.
+//! Choices that the driver is free to make otherwise: tests make them otherwise, from a seed, to go where the
+//! usual ones never lead. Without the feature `control` this is nothing at all.
 
 use blk_core::TypedOptions;
 

@@ -14,8 +14,9 @@ use crate::steps;
 const JOINED_BYTES_MAX: usize = 256 << 10;
 
 impl Qcow2 {
-    /// Fills host clusters from `host` on: `buf` for guest offset `at`, and around it, up to the cluster boundaries, what
-    /// `old` (a cluster each, in guest order) held. `fresh` host clusters read as zeroes already.
+    /// Fills host clusters from `host` on: `buf` for guest offset `at`, and around it, up to the cluster
+    /// boundaries, what `old` (a cluster each, in guest order) held. `fresh` host clusters read as zeroes
+    /// already.
     pub(crate) fn write_with_copied_parts(
         &self,
         metadata: &Metadata,

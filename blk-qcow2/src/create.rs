@@ -4,8 +4,8 @@
 //! header | refcount table | refcount blocks | L1 table | (preallocation: L2 tables | data)
 //! ```
 //!
-//! Everything is laid out and counted in advance. Write order: the header comes last, so that an interrupted create leaves no
-//! image rather than half of one.
+//! Everything is laid out and counted in advance. Write order: the header comes last, so that an interrupted
+//! create leaves no image rather than half of one.
 
 use std::sync::Arc;
 
@@ -81,8 +81,8 @@ pub(crate) fn create(storage: &Arc<dyn Storage>, size: u64, options: Options) ->
     storage.sync()
 }
 
-/// Makes the first `length` bytes zeroes, and the file as long as that where its length can change. On a block device, the
-/// rest stays what it was: clusters that nothing refers to.
+/// Makes the first `length` bytes zeroes, and the file as long as that where its length can change. On a
+/// block device, the rest stays what it was: clusters that nothing refers to.
 fn make_room(storage: &dyn Storage, length: u64) -> Result<()> {
     match storage.set_len(0) {
         Ok(()) => storage.set_len(length),

@@ -11,8 +11,9 @@ use crate::write::{check_old_freeable, free_old};
 use crate::zero::mark_run;
 
 impl Qcow2 {
-    /// Frees what the whole clusters inside `extent` occupy. They read as zeroes afterwards, except on version 2 over a
-    /// backing file, where nothing could hide that file's older bytes: there they stay as they are.
+    /// Frees what the whole clusters inside `extent` occupy. They read as zeroes afterwards, except on
+    /// version 2 over a backing file, where nothing could hide that file's older bytes: there they stay as
+    /// they are.
     pub(crate) fn discard_guest(&self, extent: Extent) -> Result<()> {
         let inner = self.whole_clusters(extent);
         if inner.is_empty() || !self.options.discard_frees {

@@ -84,7 +84,8 @@ impl Extensions {
         Ok(())
     }
 
-    /// The incompatible features `bits`, of which there are some: first those that the image names, then a mask of the others.
+    /// The incompatible features `bits`, of which there are some: first those that the image names, then a
+    /// mask of the others.
     pub(crate) fn describe_incompatible(&self, storage: &dyn Storage, bits: u64) -> Result<String> {
         let mut unnamed = bits;
         let mut names = Vec::new();

@@ -78,7 +78,8 @@ impl Format for Qcow2Format {
         Features { is_raw: false, backing: true, compression: true, bitmaps: true, has_footer: false }
     }
 
-    /// The image need not be one that can be opened for writing: marks of damage are what a check is there for.
+    /// The image need not be one that can be opened for writing: marks of damage are what a check is there
+    /// for.
     fn check(&self, storage: &Arc<dyn Storage>, repair: RepairMode) -> Result<Option<CheckReport>> {
         let storage = for_any_alignment(Arc::clone(storage));
         let header = Header::read_for(&*storage, true)?;
@@ -90,7 +91,8 @@ impl Format for Qcow2Format {
     }
 }
 
-/// What has to be right before an image may be written: not marked corrupt, and refcounts that can be trusted.
+/// What has to be right before an image may be written: not marked corrupt, and refcounts that can be
+/// trusted.
 fn make_writable(storage: &dyn Storage, header: Header) -> Result<Header> {
     if header.is_corrupt() {
         return Err(Error::corrupt(

@@ -1,6 +1,7 @@
 //! Freeing host clusters: first in memory, then, once that is durable, in the counts.
 //!
-//! Write order: an entry that no longer refers to a cluster is durable before the cluster's hole is punched and its count falls.
+//! Write order: an entry that no longer refers to a cluster is durable before the cluster's hole is punched
+//! and its count falls.
 
 use blk_core::{Error, Result};
 
@@ -11,8 +12,8 @@ use crate::roles::Role;
 use crate::steps;
 
 impl Metadata {
-    /// Fails if the clusters of `extent` cannot be freed: they hold metadata other than `expected`, or their count is 0. Asked
-    /// before anything is changed.
+    /// Fails if the clusters of `extent` cannot be freed: they hold metadata other than `expected`, or their
+    /// count is 0. Asked before anything is changed.
     pub(crate) fn check_freeable(&mut self, extent: HostExtent, expected: Option<Role>) -> Result<()> {
         for cluster in self.geometry.touched(extent) {
             let offset = self.geometry.offset_of(cluster);
@@ -28,7 +29,8 @@ impl Metadata {
         Ok(())
     }
 
-    /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is durable.
+    /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is
+    /// durable.
     pub(crate) fn free_later(&mut self, host_offset: HostOffset, reason: FreeReason) {
         self.free.add_pending(self.geometry.cluster_of(host_offset), reason);
     }
@@ -40,7 +42,8 @@ impl Metadata {
         }
     }
 
-    /// Lowers the counts of all clusters whose dereference has become durable, and punches those that become free.
+    /// Lowers the counts of all clusters whose dereference has become durable, and punches those that become
+    /// free.
     pub(crate) fn apply_frees(&mut self) -> Result<()> {
         assert!(!self.l2.has_dirty() && !self.l1.is_dirty(), "counts fall after the dereference is written");
         *self.decompressed.get_mut() = None;
@@ -72,8 +75,8 @@ impl Metadata {
         Ok(())
     }
 
-    /// Punches, in as few pieces as possible, every cluster that loses its last reference and is to be punched. `pending` is
-    /// sorted.
+    /// Punches, in as few pieces as possible, every cluster that loses its last reference and is to be
+    /// punched. `pending` is sorted.
     fn punch_unreferenced(&mut self, pending: &[PendingFree]) -> Result<()> {
         debug_assert!(pending.is_sorted(), "references to a cluster stand together");
         let policy = self.options.discard_policy;
@@ -91,7 +94,8 @@ impl Metadata {
         self.punch(hole)
     }
 
-    /// Adds a cluster to the hole that is being collected; punches it first where the cluster does not follow it.
+    /// Adds a cluster to the hole that is being collected; punches it first where the cluster does not follow
+    /// it.
     fn extend_hole(&mut self, hole: HostExtent, cluster: HostCluster) -> Result<HostExtent> {
         let extent = self.geometry.extent_of(cluster, ClusterCount::ONE);
         if !hole.is_empty() && hole.end() == extent.start {

@@ -1,12 +1,13 @@
-//! Which host clusters are free for the next allocation, as far as refcounts do not say: where a search begins, where the file
-//! ends, and which clusters are pending.
+//! Which host clusters are free for the next allocation, as far as refcounts do not say: where a search
+//! begins, where the file ends, and which clusters are pending.
 //!
 //! ```text
 //! in use -- reference removed in memory --> pending -- dereference durable, hole punched, count 0 --> free
 //! ```
 //!
-//! **Invariant:** a cluster that loses its last reference is not free yet. It is pending, with its count unchanged, until nothing
-//! durable refers to it, so that no search finds it before. Searching and counting are `allocate`'s, freeing is `free`'s.
+//! **Invariant:** a cluster that loses its last reference is not free yet. It is pending, with its count
+//! unchanged, until nothing durable refers to it, so that no search finds it before. Searching and counting
+//! are `allocate`'s, freeing is `free`'s.
 
 use crate::geometry::Geometry;
 use crate::offset::{ClusterCount, HostCluster, HostOffset};

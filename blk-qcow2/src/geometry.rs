@@ -5,8 +5,8 @@
 //! host offset  = | refcount table index | refcount block index (block_bits) | offset in cluster |
 //! ```
 //!
-//! Both fields are validated here, once: `cluster_bits` 9 to 21, `refcount_order` 0 to 6. So no shift below overflows, and an
-//! L2 table has 64 to 262,144 entries.
+//! Both fields are validated here, once: `cluster_bits` 9 to 21, `refcount_order` 0 to 6. So no shift below
+//! overflows, and an L2 table has 64 to 262,144 entries.
 
 use blk_core::{Error, Result};
 
@@ -185,7 +185,8 @@ impl Geometry {
         HostCluster::new(table_index << self.block_bits())
     }
 
-    /// Position of the sector count in a compressed cluster's descriptor: its host offset takes the bits below.
+    /// Position of the sector count in a compressed cluster's descriptor: its host offset takes the bits
+    /// below.
     pub(crate) const fn compressed_offset_bits(self) -> u32 {
         62 - (self.cluster_bits - 8)
     }

@@ -1,7 +1,7 @@
 //! Moving a table that has become too small: the refcount table and the L1 table.
 //!
-//! Write order: the new table, with everything it points to, is durable before the header points to it; the header names it
-//! in one write inside its first sector; the old one is freed after that is durable.
+//! Write order: the new table, with everything it points to, is durable before the header points to it; the
+//! header names it in one write inside its first sector; the old one is freed after that is durable.
 
 use blk_core::{Error, Result};
 
@@ -15,8 +15,8 @@ use crate::refcount::set_count_at;
 use crate::roles::Role;
 use crate::steps;
 
-/// Where a larger refcount table goes: after everything that the old one counts, followed by the blocks that count the table
-/// and themselves.
+/// Where a larger refcount table goes: after everything that the old one counts, followed by the blocks that
+/// count the table and themselves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct TablePlan {
     first_cluster: HostCluster,
@@ -200,7 +200,8 @@ mod tests {
         ] {
             assert_eq!(plan(9, 6, old), made(old * 64, table_clusters, block_count));
         }
-        // The table has to hold the entries of the blocks too, which half as much again may not be enough for.
+        // The table has to hold the entries of the blocks too, which half as much again may not be enough
+        // for.
         assert_eq!(plan(9, 6, 1), made(64, 1, 1));
         assert_eq!(plan(16, 4, 8192), made(8192 << 15, 2, 1));
         for bits in [9, 12, 21] {

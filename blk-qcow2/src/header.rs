@@ -1,7 +1,7 @@
 //! The header: read into a validated type once, so that no later arithmetic on it can overflow.
 //!
-//! Write order: a field that points somewhere is written after what it points to is durable, and all of them lie inside the
-//! first sector, so that one write changes them together.
+//! Write order: a field that points somewhere is written after what it points to is durable, and all of them
+//! lie inside the first sector, so that one write changes them together.
 
 mod fixed;
 
@@ -25,8 +25,8 @@ pub(crate) const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
 /// Most snapshots: what other implementations accept.
 pub(crate) const SNAPSHOTS_MAX: u32 = 65536;
 const SECTOR_BYTES: usize = 512;
-/// Images of smaller clusters have no feature name table, as with other implementations: it would take the room that the name of
-/// a backing file needs.
+/// Images of smaller clusters have no feature name table, as with other implementations: it would take the
+/// room that the name of a backing file needs.
 const FEATURE_NAMES_CLUSTER_BYTES_MIN: u64 = 8192;
 /// Longest name of a backing file, in bytes.
 pub(crate) const BACKING_NAME_BYTES_MAX: u64 = 1023;
@@ -54,7 +54,8 @@ impl BackingName {
     }
 }
 
-/// A validated header: offsets are cluster-aligned and below 2^62, tables bounded, the L1 table large enough for the size.
+/// A validated header: offsets are cluster-aligned and below 2^62, tables bounded, the L1 table large enough
+/// for the size.
 #[derive(Debug, Clone)]
 pub(crate) struct Header {
     pub(crate) version: u32,
@@ -82,7 +83,8 @@ impl Header {
     /// Reads and validates the header.
     ///
     /// # Errors
-    /// [`Error::Malformed`] names the field, its value and what is allowed; [`Error::Unsupported`] the feature.
+    /// [`Error::Malformed`] names the field, its value and what is allowed; [`Error::Unsupported`] the
+    /// feature.
     pub(crate) fn read(storage: &dyn Storage) -> Result<Self> {
         Self::read_for(storage, false)
     }
@@ -248,8 +250,8 @@ impl Header {
     }
 }
 
-/// From the end of the header to the backing file's name, or to the end of the first cluster where `name_at` is 0; nothing where
-/// the header reaches further.
+/// From the end of the header to the backing file's name, or to the end of the first cluster where `name_at`
+/// is 0; nothing where the header reaches further.
 fn area(header_length: u32, name_at: u64, geometry: Geometry) -> Extent {
     let start = u64::from(header_length);
     let end = if name_at == 0 { geometry.cluster_bytes() } else { name_at };
@@ -309,7 +311,8 @@ mod tests {
         assert_eq!(header.incompatible, 0);
     }
 
-    /// A header is written as it was read, whatever it says: with another value of one field, others mean something else.
+    /// A header is written as it was read, whatever it says: with another value of one field, others mean
+    /// something else.
     #[test]
     fn every_header_that_is_read_is_written_as_it_was() {
         let mut accepted = 0;

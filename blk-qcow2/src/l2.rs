@@ -17,7 +17,8 @@ pub(crate) const COPIED: u64 = 1 << 63;
 pub(crate) const COMPRESSED: u64 = 1 << 62;
 pub(crate) const ZERO: u64 = 1;
 pub(crate) const OFFSET_MASK: u64 = 0x00ff_ffff_ffff_fe00;
-/// No entry of the L1 table has these bits, nor has one of an L2 table that is not compressed, save for [`ZERO`].
+/// No entry of the L1 table has these bits, nor has one of an L2 table that is not compressed, save
+/// for [`ZERO`].
 pub(crate) const RESERVED: u64 = 0x7f00_0000_0000_01ff;
 
 /// What an L2 entry says about a guest cluster.
@@ -53,7 +54,8 @@ impl Cluster {
     }
 }
 
-/// The offset in an entry of an L1 table, or of an L2 table that is not compressed: all its bits fit into a file.
+/// The offset in an entry of an L1 table, or of an L2 table that is not compressed: all its bits fit into a
+/// file.
 #[inline]
 pub(crate) const fn entry_offset(entry: u64) -> HostOffset {
     HostOffset::new(entry & OFFSET_MASK)

@@ -4,8 +4,8 @@
 //! L1 entry -> L2 table (a cluster) = slices; a slice is cached and written as a whole
 //! ```
 //!
-//! Write order: data and counts are durable before the L2 entry that refers to the data is written, and an L2 table is durable
-//! before the L1 entry that refers to it (see `write_back`).
+//! Write order: data and counts are durable before the L2 entry that refers to the data is written, and an L2
+//! table is durable before the L1 entry that refers to it (see `write_back`).
 
 use blk_core::{Error, Result};
 
@@ -87,7 +87,8 @@ impl Metadata {
         self.l2.load(&*self.storage, slot.slice)
     }
 
-    /// The place of an entry in a table that may be changed, in the cache, making or copying the table as needed.
+    /// The place of an entry in a table that may be changed, in the cache, making or copying the table as
+    /// needed.
     pub(crate) fn l2_for_write(&mut self, guest_offset: GuestOffset) -> Result<L2Slot> {
         let table = match self.l2_table(guest_offset)? {
             Some((table, true)) => table,

@@ -1,9 +1,11 @@
 //! Lazy refcounts: counts on disk are brought up to date when the image is closed, not with each change.
 //!
-//! Write order: the dirty bit is durable before the first reference whose count is not; it is cleared after all counts are durable.
-//! An image that is opened with the dirty bit set is repaired first, which counts all references again.
+//! Write order: the dirty bit is durable before the first reference whose count is not; it is cleared after
+//! all counts are durable. An image that is opened with the dirty bit set is repaired first, which counts all
+//! references again.
 //!
-//! Everything else keeps its order: data before the reference to it, the dereference before the cluster's reuse.
+//! Everything else keeps its order: data before the reference to it, the dereference before the cluster's
+//! reuse.
 
 use blk_core::Result;
 

@@ -1,10 +1,11 @@
 //! The qcow2 disk-image format, versions 2 and 3.
 //!
-//! [`FORMAT`] is all that a program needs: it opens and creates images over any [`blk_core::Storage`]. What the format is can
-//! be read in QEMU's `docs/interop/qcow2.txt`; each module of this crate is a noun of that document.
+//! [`FORMAT`] is all that a program needs: it opens and creates images over any [`blk_core::Storage`]. What
+//! the format is can be read in QEMU's `docs/interop/qcow2.txt`; each module of this crate is a noun of that
+//! document.
 //!
-//! **Invariant:** a crash at any point leaves an image without corruption; at worst clusters have leaked. The module `metadata`
-//! states the order of writes that guarantees this.
+//! **Invariant:** a crash at any point leaves an image without corruption; at worst clusters have leaked. The
+//! module `metadata` states the order of writes that guarantees this.
 
 mod allocate;
 mod backing;

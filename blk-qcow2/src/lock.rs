@@ -1,9 +1,10 @@
 //! The lock around the metadata of an open image.
 //!
-//! Shared for reads and in-place writes, from mapping to the end of the data I/O, so that no cluster is freed while it is used;
-//! exclusive for everything that changes metadata. A second lock, of changes, is taken before the exclusive one. A flush keeps
-//! that from its first write to its last sync and takes the exclusive one for each write only: reads and in-place writes go on
-//! while it waits for the disk, and yet nothing changes between its writes.
+//! Shared for reads and in-place writes, from mapping to the end of the data I/O, so that no cluster is freed
+//! while it is used; exclusive for everything that changes metadata. A second lock, of changes, is taken
+//! before the exclusive one. A flush keeps that from its first write to its last sync and takes the exclusive
+//! one for each write only: reads and in-place writes go on while it waits for the disk, and yet nothing
+//! changes between its writes.
 
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
@@ -53,7 +54,8 @@ impl MetadataLock {
         self.metadata.write().poison(error)
     }
 
-    /// Writes all changes and makes them durable. Metadata does not change meanwhile, but is only locked for writes.
+    /// Writes all changes and makes them durable. Metadata does not change meanwhile, but is only locked for
+    /// writes.
     pub(crate) fn flush(&self) -> Result<()> {
         let _changes = self.changes.lock();
         self.flush_parts()

@@ -6,8 +6,8 @@ use crate::l2::{self, Cluster};
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 
-/// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's cluster, and the clusters
-/// that follow lie next to one another on the host.
+/// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's cluster,
+/// and the clusters that follow lie next to one another on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) cluster: Cluster,
@@ -66,16 +66,16 @@ impl Metadata {
         }
     }
 
-    /// As [`Metadata::find`] for `at..end`, but no further than the slice of the L2 table that maps `at`. What changes entries goes slice
-    /// by slice: it would look up a longer run again and again.
+    /// As [`Metadata::find`] for `at..end`, but no further than the slice of the L2 table that maps `at`.
+    /// What changes entries goes slice by slice: it would look up a longer run again and again.
     pub(crate) fn find_in_slice(&mut self, at: GuestOffset, end: GuestOffset) -> Result<Run> {
         let reach = self.geometry.cluster_bytes() * self.l2.entries_per_slice() as u64;
         let slice_end = GuestOffset::new((at.get() | (reach - 1)).saturating_add(1));
         self.find(at.to(end.min(slice_end)))
     }
 
-    /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there would make the
-    /// file as long as the entry says.
+    /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there
+    /// would make the file as long as the entry says.
     #[inline]
     fn check_inside(&self, cluster: Cluster, guest_offset: GuestOffset) -> Result<()> {
         let first = match cluster {

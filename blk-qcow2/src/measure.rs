@@ -8,7 +8,8 @@ use crate::options::CREATE_OPTIONS;
 /// Bytes of a cluster from which on L2 entries may be extended ones.
 const EXTENDED_CLUSTER_BYTES_MIN: u64 = 16384;
 
-/// What decides how much metadata an image has. Extended L2 entries too: images that have them can be measured, not made.
+/// What decides how much metadata an image has. Extended L2 entries too: images that have them can be
+/// measured, not made.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     cluster_bytes: u64,

@@ -1,6 +1,7 @@
 //! All metadata of an open image, and the order in which changes of it reach the storage.
 //!
-//! The driver's one lock guards all of it. Lookups need `&Metadata` and are shared; changes need `&mut Metadata`.
+//! The driver's one lock guards all of it. Lookups need `&Metadata` and are shared; changes need `&mut
+//! Metadata`.
 //!
 //! Write order (each arrow is a sync, left out where one of its sides has nothing to write):
 //!
@@ -8,9 +9,9 @@
 //! refcount blocks (counts up), guest data  ->  refcount table  ->  L2 tables  ->  L1 table  ->  counts down, holes punched
 //! ```
 //!
-//! So a reference on disk always has its count, its target is always complete, and a cluster is free for reuse only after
-//! nothing on disk refers to it. A crash between two steps leaks clusters, and does nothing worse. With lazy refcounts the
-//! counts are left out of it (see `lazy`).
+//! So a reference on disk always has its count, its target is always complete, and a cluster is free for
+//! reuse only after nothing on disk refers to it. A crash between two steps leaks clusters, and does nothing
+//! worse. With lazy refcounts the counts are left out of it (see `lazy`).
 
 use std::sync::Arc;
 
@@ -56,7 +57,8 @@ pub(crate) struct Metadata {
     pub(crate) refcounts: Refcounts,
     pub(crate) roles: Roles,
     pub(crate) free: FreeSpace,
-    /// The compressed cluster that was read last, valid until a cluster is freed: its bytes may then be overwritten.
+    /// The compressed cluster that was read last, valid until a cluster is freed: its bytes may then be
+    /// overwritten.
     pub(crate) decompressed: Mutex<Option<Decompressed>>,
     pub(crate) options: OpenOptions,
     /// Why nothing may be written any more.
@@ -123,7 +125,8 @@ impl Metadata {
     pub(crate) fn poison_corrupt(&mut self, error: Error) -> Error {
         if self.poison.is_none() && self.header.version >= 3 {
             self.header.set_corrupt(true);
-            // The mark is a warning for other programs; the request fails with the corruption whether or not it can be written.
+            // The mark is a warning for other programs; the request fails with the corruption whether or not
+            // it can be written.
             let _ = self.header.write_fixed(&*self.storage);
         }
         self.poison(error)

@@ -4,12 +4,13 @@
 //! guest offset  -- L1 table, L2 table -->  host offset  =  host cluster * cluster size  +  offset in cluster
 //! ```
 //!
-//! Only [`crate::geometry::Geometry`] converts between bytes and clusters. A plain [`Extent`] is one of the guest, as
+//! Only [`crate::geometry::Geometry`] converts between bytes and clusters. A plain [`Extent`] is one of the
+//! guest, as
 //! [`blk_core::Disk`] hands it in; one of the host is a [`HostExtent`] until it reaches the storage.
 //!
-//! **Invariant:** a [`HostOffset`] is at most 2^63 - 1. Numbers from an image become one through [`HostOffset::try_new`], after
-//! a check of their own (header fields), or with the mask of an entry's offset bits; so no sum of an offset and a length that
-//! fits into a file overflows.
+//! **Invariant:** a [`HostOffset`] is at most 2^63 - 1. Numbers from an image become one
+//! through [`HostOffset::try_new`], after a check of their own (header fields), or with the mask of an
+//! entry's offset bits; so no sum of an offset and a length that fits into a file overflows.
 
 use std::fmt;
 use std::ops::{Add, AddAssign, Sub};

@@ -27,8 +27,8 @@ pub(crate) struct OpenOptions {
     pub(crate) discard_policy: DiscardPolicy,
     /// What writes are checked against.
     pub(crate) overlap_check: Parts,
-    /// Refcounts on disk are brought up to date at the close only; the dirty bit says so until then. Without a value the image
-    /// decides.
+    /// Refcounts on disk are brought up to date at the close only; the dirty bit says so until then. Without
+    /// a value the image decides.
     lazy_refcounts: Option<bool>,
     /// Makes the driver's free choices.
     pub(crate) control: Control,

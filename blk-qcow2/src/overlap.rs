@@ -1,4 +1,5 @@
-//! Against which structures writes are checked, so that a wrong table entry does not destroy them: the option `overlap-check`.
+//! Against which structures writes are checked, so that a wrong table entry does not destroy them: the option
+//! `overlap-check`.
 
 use blk_core::TypedOptions;
 
@@ -45,7 +46,8 @@ impl Parts {
         Self(parts.map(|(bit, _)| 1 << bit).sum())
     }
 
-    /// What the options of an open say: the level, and its details, `overlap-check.active-l2=off` and the like.
+    /// What the options of an open say: the level, and its details, `overlap-check.active-l2=off` and the
+    /// like.
     pub(crate) fn of(options: &TypedOptions) -> Self {
         let mut parts = match options.choice("overlap-check") {
             Some("none") => Self::up_to(Level::None),
@@ -63,7 +65,8 @@ impl Parts {
         parts
     }
 
-    /// Whether writes are checked against structures of that role. Where two claim a cluster, any check will do.
+    /// Whether writes are checked against structures of that role. Where two claim a cluster, any check will
+    /// do.
     pub(crate) fn has(self, role: Role) -> bool {
         match PARTS.iter().position(|(_, of, _)| *of == role) {
             Some(bit) => self.0 & 1 << bit != 0,

@@ -1,10 +1,11 @@
 //! What a disk over another one can do: name another backing file, and drop its own content.
 //!
-//! Write order for the name: the new name goes to a place that nothing in use occupies, and is durable before the header
-//! points to it; header and extensions follow in one write. It is one sector, and so all or nothing, unless the extensions
-//! are long.
+//! Write order for the name: the new name goes to a place that nothing in use occupies, and is durable before
+//! the header points to it; header and extensions follow in one write. It is one sector, and so all or
+//! nothing, unless the extensions are long.
 //!
-//! Write order for the content: the L1 table without its entries is durable before any count falls, as in `metadata`.
+//! Write order for the content: the L1 table without its entries is durable before any count falls, as in
+//! `metadata`.
 
 use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage, name};
 
@@ -58,7 +59,8 @@ fn check_name(backing: &BackingFile) -> Result<BackingName> {
     BackingName::new(backing.name.clone(), backing.format.clone())
 }
 
-/// Drops an L1 entry, and frees its table and all that the table refers to. Nothing changes if one of them cannot be freed.
+/// Drops an L1 entry, and frees its table and all that the table refers to. Nothing changes if one of them
+/// cannot be freed.
 fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     let geometry = metadata.geometry;
     let guest = GuestOffset::new(index as u64 * geometry.l2_table_reach_bytes());
@@ -84,8 +86,8 @@ fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
 }
 
 impl Header {
-    /// The same header over another disk, and the bytes from the image's start that say so: the fixed part, all extensions,
-    /// and the name unless it lies further on.
+    /// The same header over another disk, and the bytes from the image's start that say so: the fixed part,
+    /// all extensions, and the name unless it lies further on.
     pub(crate) fn with_backing(
         &self,
         storage: &dyn Storage,

@@ -4,8 +4,8 @@
 //! host offset + 8 * index: big-endian entry
 //! ```
 //!
-//! Changes stay in memory until they are written sector by sector. Write order: what an entry points to is durable before
-//! the entry is written, and an entry never spans two sectors.
+//! Changes stay in memory until they are written sector by sector. Write order: what an entry points to is
+//! durable before the entry is written, and an entry never spans two sectors.
 
 use std::collections::BTreeSet;
 
@@ -28,7 +28,8 @@ pub(crate) struct PointerTable {
 }
 
 impl PointerTable {
-    /// Reads `count` entries, which the caller has bounded. What lies past the end of the file is 0, and takes no time.
+    /// Reads `count` entries, which the caller has bounded. What lies past the end of the file is 0, and
+    /// takes no time.
     pub(crate) fn read(storage: &dyn Storage, host_offset: HostOffset, count: usize) -> Result<Self> {
         let mut entries = vec![0; count];
         let stored = storage.len()?.saturating_sub(host_offset.get()).div_ceil(8).min(count as u64) as usize;

@@ -10,7 +10,8 @@ use crate::offset::{ClusterCount, GuestOffset};
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
-    /// Allocates all clusters of `extent`, which a disk that grows is about to gain: all of it reads as zeroes already.
+    /// Allocates all clusters of `extent`, which a disk that grows is about to gain: all of it reads as
+    /// zeroes already.
     pub(crate) fn preallocate(&self, extent: Extent, preallocation: Preallocation) -> Result<()> {
         if preallocation == Preallocation::Off || extent.is_empty() {
             return Ok(());

@@ -68,7 +68,8 @@ impl Qcow2 {
         self.size_bytes.store(size, Ordering::Relaxed);
     }
 
-    /// Before the first change: autoclear bits are cleared, because the structures that they stand for become stale with it.
+    /// Before the first change: autoclear bits are cleared, because the structures that they stand for become
+    /// stale with it.
     #[inline]
     pub(crate) fn begin_write(&self) -> Result<()> {
         if self.autoclear_pending.load(Ordering::Acquire) { self.clear_autoclear() } else { Ok(()) }

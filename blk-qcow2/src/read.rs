@@ -13,7 +13,8 @@ use crate::qcow2::Qcow2;
 use crate::steps;
 
 impl Qcow2 {
-    /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is read.
+    /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is
+    /// read.
     pub(crate) fn read_guest(&self, offset: GuestOffset, buf: &mut [u8]) -> Result<()> {
         let mut done = 0;
         while done < buf.len() {
@@ -105,7 +106,8 @@ impl Qcow2 {
             (from + buf.len()) as u64 <= metadata.geometry.cluster_bytes(),
             "it is read cluster by cluster"
         );
-        // A large cluster is mostly read in small pieces: it is inflated once for all of them. Other requests may inflate meanwhile.
+        // A large cluster is mostly read in small pieces: it is inflated once for all of them. Other requests
+        // may inflate meanwhile.
         let kept = metadata.decompressed.lock().take();
         let content = match kept {
             Some(same) if same.descriptor == descriptor => same.content,
@@ -141,7 +143,8 @@ impl Qcow2 {
         })
     }
 
-    /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes past the end of the disk.
+    /// The content of one guest cluster from `at` on, for copying it elsewhere; zeroes past the end of the
+    /// disk.
     pub(crate) fn read_for_copy(
         &self,
         metadata: &Metadata,

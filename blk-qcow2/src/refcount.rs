@@ -4,8 +4,9 @@
 //! refcount table[cluster / block_entries] -> refcount block[cluster % block_entries], 1 to 64 bits, sub-byte: low bits first
 //! ```
 //!
-//! Write order: a dirty block may be written at any time, because counts rise before the reference is written and fall only
-//! after the dereference is durable (see `metadata`). A new block is durable before the table points to it.
+//! Write order: a dirty block may be written at any time, because counts rise before the reference is written
+//! and fall only after the dereference is durable (see `metadata`). A new block is durable before the table
+//! points to it.
 
 use blk_core::{Error, Result, Storage};
 
@@ -56,7 +57,8 @@ impl Refcounts {
         Ok(count_at(slice.bytes(), index, self.geometry.refcount_order()))
     }
 
-    /// The count of `cluster` as far as it is in memory, for assertions; `None` where it would have to be read, or cannot be.
+    /// The count of `cluster` as far as it is in memory, for assertions; `None` where it would have to be
+    /// read, or cannot be.
     pub(crate) fn cached(&self, cluster: HostCluster) -> Option<u64> {
         let block = self.block_offset(cluster).ok()??;
         let (slice, index) = self.locate(block, cluster);
@@ -83,8 +85,9 @@ impl Refcounts {
         Ok(())
     }
 
-    /// Enters a new, empty block, whose cluster holds zeroes, into the table. The part of it that counts the first cluster of its
-    /// range is in the cache afterwards: setting that count, as the caller has to, cannot fail.
+    /// Enters a new, empty block, whose cluster holds zeroes, into the table. The part of it that counts the
+    /// first cluster of its range is in the cache afterwards: setting that count, as the caller has to,
+    /// cannot fail.
     pub(crate) fn add_block(&mut self, storage: &dyn Storage, index: usize, block: HostOffset) -> Result<()> {
         self.forget_block(block);
         self.ensure_loaded(storage, block)?;

@@ -1,7 +1,7 @@
 //! Growing the disk.
 //!
-//! Write order: the L1 table that the new size needs, zeroes over the range that the disk gains, and clusters that are allocated
-//! at once, are durable before the header says the new size.
+//! Write order: the L1 table that the new size needs, zeroes over the range that the disk gains, and clusters
+//! that are allocated at once, are durable before the header says the new size.
 
 use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
 
@@ -46,7 +46,8 @@ impl Qcow2 {
         if entries > metadata.l1.len() as u64 { metadata.grow_l1_table(entries) } else { Ok(()) }
     }
 
-    /// Bytes of the backing file, and of the last cluster, past the old end must read as zeroes once the disk is larger.
+    /// Bytes of the backing file, and of the last cluster, past the old end must read as zeroes once the disk
+    /// is larger.
     fn zero_grown_range(&self, old: u64, size: u64) -> Result<()> {
         let cluster_bytes = self.geometry.cluster_bytes();
         let backing_end = self.backing.as_deref().map_or(0, |backing| backing.size().min(size));
@@ -62,7 +63,8 @@ impl Qcow2 {
         debug_assert!(old <= rest_end && rest_end <= size, "{old} {rest_end} {size}");
         let mut rest = Extent::between(rest_end, size);
         if backing_end > rest_end {
-            // Marks cost little, and hide what is past the end of the backing file too, should that grow one day.
+            // Marks cost little, and hide what is past the end of the backing file too, should that grow one
+            // day.
             let has_marks = self.metadata.read().header.version >= 3;
             let end = if has_marks { size } else { backing_end };
             let hidden = Extent::between(rest_end, end.next_multiple_of(cluster_bytes));
@@ -72,8 +74,8 @@ impl Qcow2 {
         self.clear_stray_entries(rest)
     }
 
-    /// What tables hold past the end (the machine's state of a snapshot that was applied, or the rest of a disk that was made
-    /// smaller by hand) is no content of the larger disk.
+    /// What tables hold past the end (the machine's state of a snapshot that was applied, or the rest of a
+    /// disk that was made smaller by hand) is no content of the larger disk.
     fn clear_stray_entries(&self, extent: Extent) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;

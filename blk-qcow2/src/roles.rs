@@ -1,4 +1,5 @@
-//! Which host clusters hold metadata: asked before every write, so that a wrong table entry never destroys another table.
+//! Which host clusters hold metadata: asked before every write, so that a wrong table entry never destroys
+//! another table.
 
 use std::fmt;
 
@@ -79,8 +80,8 @@ pub(crate) struct Roles {
 const KEPT_MAX: usize = 1 << 18;
 
 impl Roles {
-    /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are left out: using
-    /// them fails on its own.
+    /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are
+    /// left out: using them fails on its own.
     pub(crate) fn collect(geometry: Geometry, l1: &[u64], refcount_table: &[u64]) -> Self {
         let mut roles = Self::default();
         for entry in l1.iter().filter(|entry| **entry != 0) {
@@ -94,8 +95,8 @@ impl Roles {
         roles
     }
 
-    /// From now on, writes are checked against `parts`. Of snapshots and bitmaps, what cannot be read is left out: it is a check's
-    /// business.
+    /// From now on, writes are checked against `parts`. Of snapshots and bitmaps, what cannot be read is left
+    /// out: it is a check's business.
     pub(crate) fn guard(&mut self, parts: Parts, storage: &dyn Storage, header: &Header) {
         self.checked = parts;
         let geometry = header.geometry;
@@ -130,7 +131,8 @@ impl Roles {
         }
     }
 
-    /// `length` bytes from `start` on are never written here. An image may say any length: more than a file has is ignored.
+    /// `length` bytes from `start` on are never written here. An image may say any length: more than a file
+    /// has is ignored.
     fn keep(&mut self, start: HostOffset, length: u64, geometry: Geometry, role: Role) {
         let is_in_a_file = start.get().checked_add(length).and_then(HostOffset::try_new).is_some();
         if length == 0 || !is_in_a_file {
@@ -189,8 +191,9 @@ impl Roles {
         debug_assert!(is_table || !self.protects_refcounts(), "only what is an L2 table alone is released");
     }
 
-    /// Whether writes are checked against everything that says which clusters are free, so that what is in memory of it can be
-    /// trusted: with options that leave a check out, an image whose tables are wrong can change it.
+    /// Whether writes are checked against everything that says which clusters are free, so that what is in
+    /// memory of it can be trusted: with options that leave a check out, an image whose tables are wrong can
+    /// change it.
     pub(crate) fn protects_refcounts(&self) -> bool {
         [Role::Header, Role::RefcountTable, Role::RefcountBlock]
             .into_iter()

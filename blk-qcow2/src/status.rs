@@ -14,7 +14,8 @@ impl Qcow2 {
         Ok(self.status_of_run(extent.offset, self.run_of(extent)?))
     }
 
-    /// The status of the first runs of `extent`, `runs_max` at most: those that are known at once. The lock is taken once for all.
+    /// The status of the first runs of `extent`, `runs_max` at most: those that are known at once. The lock
+    /// is taken once for all.
     pub(crate) fn statuses_of(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
         let cached = self.cached_statuses(&self.metadata.read(), extent, runs_max)?;
         if !cached.is_empty() {
@@ -70,8 +71,9 @@ impl Qcow2 {
         }
     }
 
-    /// What the host has for the data at the start of `extent`. It is asked only for an image of which it has much less than that
-    /// uses, as with preallocated metadata: elsewhere holes are few, and asking for each run costs more than it saves.
+    /// What the host has for the data at the start of `extent`. It is asked only for an image of which it has
+    /// much less than that uses, as with preallocated metadata: elsewhere holes are few, and asking for each
+    /// run costs more than it saves.
     pub(crate) fn host_run_of(&self, extent: Extent) -> Result<Option<StorageRun>> {
         let is_sparse = if let Some(known) = self.is_sparse.get() {
             *known
@@ -95,8 +97,9 @@ impl Qcow2 {
 }
 
 impl Metadata {
-    /// Whether the host has fewer clusters of the image than are in use, by a ninth and by 2 at least, because some were never
-    /// written. An image of ours has holes in clusters that were written in part, which alone do not make it sparse.
+    /// Whether the host has fewer clusters of the image than are in use, by a ninth and by 2 at least,
+    /// because some were never written. An image of ours has holes in clusters that were written in part,
+    /// which alone do not make it sparse.
     fn is_sparse(&mut self) -> Result<bool> {
         let Some(allocated) = self.storage.allocated_bytes()? else { return Ok(false) };
         let stored = allocated / self.geometry.cluster_bytes();

@@ -1,4 +1,5 @@
-//! The driver's steps, which it names to its storage. Where QEMU's `blkdebug` has an event for a step, it has that name.
+//! The driver's steps, which it names to its storage. Where QEMU's `blkdebug` has an event for a step, it has
+//! that name.
 
 use blk_core::storage::Step;
 

@@ -1,4 +1,5 @@
-//! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated clusters.
+//! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated
+//! clusters.
 
 use blk_core::{Error, Result};
 
@@ -21,7 +22,8 @@ struct Replaced {
 }
 
 impl Qcow2 {
-    /// Writes `buf`. In-place writes share the lock; the first byte that needs an allocation makes it exclusive.
+    /// Writes `buf`. In-place writes share the lock; the first byte that needs an allocation makes it
+    /// exclusive.
     pub(crate) fn write_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
         let mut done = self.write_in_place(offset, buf)?;
         if done == buf.len() {
@@ -61,7 +63,8 @@ impl Qcow2 {
         self.storage.write_at(host_offset.get(), buf)
     }
 
-    /// Writes a first part of `buf` under the exclusive lock, allocating as needed. Returns the bytes written.
+    /// Writes a first part of `buf` under the exclusive lock, allocating as needed. Returns the bytes
+    /// written.
     ///
     /// Where the host is full, clusters that are waiting to become free are freed first.
     pub(crate) fn write_exclusively(

@@ -7,7 +7,8 @@ use crate::offset::HostOffset;
 use crate::roles::Role;
 use crate::steps;
 
-/// A part of the changes. Each is written after a sync, which makes those before durable; the first needs none.
+/// A part of the changes. Each is written after a sync, which makes those before durable; the first needs
+/// none.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
     /// The blocks of refcounts; with lazy refcounts, the dirty bit.
@@ -34,8 +35,8 @@ impl Part {
 }
 
 impl Metadata {
-    /// Writes all changes in the order that keeps a crash harmless; everything is in the storage's hands afterwards, and
-    /// everything but the last part is durable.
+    /// Writes all changes in the order that keeps a crash harmless; everything is in the storage's hands
+    /// afterwards, and everything but the last part is durable.
     pub(crate) fn write_back(&mut self) -> Result<()> {
         self.check_usable()?;
         for part in Part::ORDER {
@@ -64,8 +65,8 @@ impl Metadata {
     /// Writes `part`. The parts before are durable if it follows a sync.
     ///
     /// # Errors
-    /// [`Error::NoSpace`] loses nothing: what could not be written is still dirty, and is written again when there is room. Any
-    /// other error poisons.
+    /// [`Error::NoSpace`] loses nothing: what could not be written is still dirty, and is written again when
+    /// there is room. Any other error poisons.
     pub(crate) fn write_part(&mut self, part: Part) -> Result<()> {
         let written = match part {
             Part::Counts if self.is_lazy() => self.begin_lazy(),
@@ -93,8 +94,8 @@ impl Metadata {
         self.sync()
     }
 
-    /// Makes durable what was written. A failure, whatever its reason, poisons: what it was to make durable may be lost, and no
-    /// later sync says so.
+    /// Makes durable what was written. A failure, whatever its reason, poisons: what it was to make durable
+    /// may be lost, and no later sync says so.
     pub(crate) fn sync(&mut self) -> Result<()> {
         self.syncs.sync(&*self.storage).map_err(|error| self.poison(error))
     }

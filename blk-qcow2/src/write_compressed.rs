@@ -1,5 +1,5 @@
-//! Writing compressed clusters: they lie byte to byte, several in a host cluster and across the border to the next one, and each
-//! counts one reference to every host cluster that it touches.
+//! Writing compressed clusters: they lie byte to byte, several in a host cluster and across the border to the
+//! next one, and each counts one reference to every host cluster that it touches.
 
 use std::borrow::Cow;
 
@@ -18,7 +18,8 @@ impl Qcow2 {
     /// Writes whole guest clusters compressed; one that does not become smaller is written as plain data.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] unless the request covers whole clusters (the last one of the disk up to its end).
+    /// [`Error::Misaligned`] unless the request covers whole clusters (the last one of the disk up to its
+    /// end).
     pub(crate) fn write_compressed_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
         let alignment = self.geometry.cluster_bytes();
         let length = buf.len() as u64;
@@ -87,8 +88,8 @@ impl Compress for Qcow2 {
     }
 }
 
-/// Space for `length` bytes, fewer than a cluster, after what was packed last. Each host cluster that it touches gains a
-/// reference.
+/// Space for `length` bytes, fewer than a cluster, after what was packed last. Each host cluster that it
+/// touches gains a reference.
 fn allocate_bytes(metadata: &mut Metadata, length: u64) -> Result<HostExtent> {
     metadata.storage.step(&steps::CLUSTER_ALLOC_BYTES);
     let geometry = metadata.geometry;

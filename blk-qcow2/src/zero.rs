@@ -11,7 +11,8 @@ use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
 
-/// As many as the largest cluster has: none is filled from the backing file first, only to be overwritten by a second piece.
+/// As many as the largest cluster has: none is filled from the backing file first, only to be overwritten by
+/// a second piece.
 static ZEROES: [u8; 1 << Geometry::CLUSTER_BITS_MAX] = [0; 1 << Geometry::CLUSTER_BITS_MAX];
 
 /// What becomes of a whole cluster that is to read as zeroes.
@@ -28,8 +29,8 @@ enum Plan {
 impl Qcow2 {
     /// Makes `extent` read as zeroes.
     ///
-    /// Whole clusters of version 3 are marked, also without a backing file: a mark says that they were written. A part of a
-    /// cluster makes all of it a marked one if the rest reads as zeroes too.
+    /// Whole clusters of version 3 are marked, also without a backing file: a mark says that they were
+    /// written. A part of a cluster makes all of it a marked one if the rest reads as zeroes too.
     pub(crate) fn zero_guest(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         let inner = self.whole_clusters(extent);
         let (head, tail) = if inner.is_empty() {
@@ -46,8 +47,8 @@ impl Qcow2 {
         self.zero_parts(tail, flags)
     }
 
-    /// The whole clusters inside `extent`. The last cluster of the disk counts as whole once all of it that belongs to the
-    /// disk is covered.
+    /// The whole clusters inside `extent`. The last cluster of the disk counts as whole once all of it that
+    /// belongs to the disk is covered.
     pub(crate) fn whole_clusters(&self, extent: Extent) -> Extent {
         let cluster_bytes = self.geometry.cluster_bytes();
         let at_end = extent.end() == self.size_bytes();
@@ -99,8 +100,8 @@ impl Qcow2 {
         self.parts(extent).try_for_each(|part| self.zero_part(part, flags))
     }
 
-    /// Zeroes a part of a cluster: all of the cluster becomes a marked one where that shows in `part` alone, else data is
-    /// written.
+    /// Zeroes a part of a cluster: all of the cluster becomes a marked one where that shows in `part` alone,
+    /// else data is written.
     fn zero_part(&self, part: Extent, flags: ZeroFlags) -> Result<()> {
         let found = self.metadata.read().lookup(part)?;
         if !matches!(found, Lookup::Found(Run { cluster: Cluster::Data { .. }, .. })) {
@@ -194,8 +195,8 @@ impl Qcow2 {
     }
 }
 
-/// Marks the clusters of the unallocated run of `length` bytes at `at`, which ends with its slice of the L2 table at the latest. Returns
-/// where to go on.
+/// Marks the clusters of the unallocated run of `length` bytes at `at`, which ends with its slice of the L2
+/// table at the latest. Returns where to go on.
 pub(crate) fn mark_run(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<GuestOffset> {
     assert!(metadata.header.version >= 3, "version 2 has no mark for zero clusters");
     let slot = metadata.l2_for_write(at)?;

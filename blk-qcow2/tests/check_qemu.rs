@@ -1,4 +1,5 @@
-//! Our check against `qemu-img check`: on images that QEMU made, on images that were damaged, on images that we repaired.
+//! Our check against `qemu-img check`: on images that QEMU made, on images that were damaged, on images that
+//! we repaired.
 
 #[path = "suite/common/mod.rs"]
 mod common;
@@ -157,7 +158,8 @@ fn qemu_agrees_that_refcounts_are_repaired() {
     }
 }
 
-/// One wrong 8-byte entry at a time, in every table: after our repair, QEMU finds nothing, and can read everything.
+/// One wrong 8-byte entry at a time, in every table: after our repair, QEMU finds nothing, and can read
+/// everything.
 #[test]
 fn qemu_agrees_that_entries_are_repaired() {
     let Some(folder) = Folder::for_qemu("entries") else { return };

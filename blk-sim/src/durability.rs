@@ -1,7 +1,8 @@
 //! What of a log is durable, and what is pending.
 //!
-//! An operation is durable when a sync that was issued after it had completed has itself completed. All others are pending:
-//! after a crash each atom of the image holds its durable value, or its value after any pending operation that touches it.
+//! An operation is durable when a sync that was issued after it had completed has itself completed. All
+//! others are pending: after a crash each atom of the image holds its durable value, or its value after any
+//! pending operation that touches it.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -110,7 +111,8 @@ impl Durability {
         &self.durable
     }
 
-    /// Goes on by one operation. Returns whether something is pending because of it: a sync makes things durable instead.
+    /// Goes on by one operation. Returns whether something is pending because of it: a sync makes things
+    /// durable instead.
     ///
     /// # Errors
     /// Those of memory that cannot grow so far.
@@ -155,7 +157,8 @@ impl Durability {
         Ok(true)
     }
 
-    /// What is left when nothing crashes: the durable image and all that is pending, without what a failed sync has lost.
+    /// What is left when nothing crashes: the durable image and all that is pending, without what a failed
+    /// sync has lost.
     ///
     /// # Errors
     /// Those of memory.
@@ -165,7 +168,8 @@ impl Durability {
         Ok(image)
     }
 
-    /// The image in which only the items for which `kept` says so have persisted, and its hash: 0 unless it is
+    /// The image in which only the items for which `kept` says so have persisted, and its hash: 0 unless it
+    /// is
     /// [`Durability::hashing`].
     ///
     /// # Errors
@@ -227,7 +231,8 @@ impl Durability {
         Ok(())
     }
 
-    /// A sync: of what had completed before it was issued, as much as it had an effect on is durable now. The rest of that is lost.
+    /// A sync: of what had completed before it was issued, as much as it had an effect on is durable now. The
+    /// rest of that is lost.
     fn sync(&mut self, operation: &Operation, effect: Effect) -> Result<()> {
         if operation.completed.is_none() {
             return Ok(());
@@ -262,7 +267,8 @@ impl Durability {
         Ok(())
     }
 
-    /// What holds between any two operations: the items are those of the pending operations, one after the other.
+    /// What holds between any two operations: the items are those of the pending operations, one after the
+    /// other.
     fn is_sound(&self) -> bool {
         let mut end = 0;
         self.pending.iter().all(|pending| {

@@ -30,7 +30,8 @@ pub struct Fault {
 impl Fault {
     /// Whether operation `number` fails. `grows` says of a change of length that it needs space.
     ///
-    /// A fault that stays is a medium that cannot be read any more, one that takes nothing any more, or one that is full.
+    /// A fault that stays is a medium that cannot be read any more, one that takes nothing any more, or one
+    /// that is full.
     pub fn hits(self, number: u64, operation: Operation, grows: bool) -> bool {
         if number <= self.at || !self.sticky {
             return number == self.at;
@@ -85,8 +86,9 @@ fn failures(operation: Operation) -> &'static [(i32, Effect)] {
     }
 }
 
-/// Every way in which one of `calls` can fail, in the order in which they are tried: one that depends on `seed`, and takes
-/// turns among the steps of the driver, so that the first few of them have the rare ones too.
+/// Every way in which one of `calls` can fail, in the order in which they are tried: one that depends on
+/// `seed`, and takes turns among the steps of the driver, so that the first few of them have the rare ones
+/// too.
 pub fn faults(seed: u64, calls: &[Call]) -> Vec<Fault> {
     let mut faults = Vec::new();
     for (at, call) in (0..).zip(calls) {

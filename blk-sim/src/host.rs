@@ -1,14 +1,19 @@
-//! The host under an image: one [`Storage`] that can be crashed, that fails by plan, and whose operations race.
+//! The host under an image: one [`Storage`] that can be crashed, that fails by plan, and whose operations
+//! race.
 //!
-//! Every operation is issued, happens, and completes; where requests race, others go on in between ([`blk_core::sync::point`]),
-//! and a write of several sectors happens in two parts. What is done is logged if the [`Settings`] say so: of the log
-//! [`Durability`] says what is durable and what a crash may leave. A [`Fault`] lets one operation fail, or all from one on.
+//! Every operation is issued, happens, and completes; where requests race, others go on in between
+//! ([`blk_core::sync::point`]), and a write of several sectors happens in two parts. What is done is logged
+//! if the [`Settings`] say so: of the log
+//! [`Durability`] says what is durable and what a crash may leave. A [`Fault`] lets one operation fail, or
+//! all from one on.
 //!
-//! When a sync fails, Linux reports it once and takes the pages for clean: a later sync neither writes them nor complains. So what
-//! was pending is lost here. It still shows while the image stays open, and is gone when it is opened again
-//! ([`Host::drop_page_cache`]). That is why this is not [`blk_core::storage::FaultStorage`], which leaves what it wraps alone.
+//! When a sync fails, Linux reports it once and takes the pages for clean: a later sync neither writes them
+//! nor complains. So what was pending is lost here. It still shows while the image stays open, and is gone
+//! when it is opened again ([`Host::drop_page_cache`]). That is why this is
+//! not [`blk_core::storage::FaultStorage`], which leaves what it wraps alone.
 //!
-//! Any thread may call it, of this process or serving another one; it needs no scheduler and no points of its driver.
+//! Any thread may call it, of this process or serving another one; it needs no scheduler and no points of its
+//! driver.
 
 use std::fmt;
 use std::io;
@@ -26,7 +31,8 @@ use crate::operation::{Call, Change, Edit, Operation};
 /// What a host does besides storing bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Settings {
-    /// Keeps a log of changes: for crashes, and for what a failed sync loses. It costs a copy of all that is written.
+    /// Keeps a log of changes: for crashes, and for what a failed sync loses. It costs a copy of all that is
+    /// written.
     pub logs_changes: bool,
     /// Keeps a list of all calls that are watched, reads too.
     pub lists_calls: bool,
@@ -185,8 +191,9 @@ impl Host {
         self.with(|state| state.touched = 0);
     }
 
-    /// The changes since the last call, in the order in which they completed; those in flight come last. What a failed sync has lost
-    /// is known from the whole log alone: there is no [`Host::surviving_image`] after one.
+    /// The changes since the last call, in the order in which they completed; those in flight come last. What
+    /// a failed sync has lost is known from the whole log alone: there is no [`Host::surviving_image`] after
+    /// one.
     pub fn take_log(&self) -> Vec<Operation> {
         self.with(|state| {
             state.base = None;
@@ -210,7 +217,8 @@ impl Host {
         self.with(|state| (state.is_logging, state.base) = (false, None));
     }
 
-    /// What would be found by who opened the image after its pages were dropped: without what a failed sync has lost.
+    /// What would be found by who opened the image after its pages were dropped: without what a failed sync
+    /// has lost.
     ///
     /// # Errors
     /// Those of memory that cannot grow so far.
@@ -218,8 +226,8 @@ impl Host {
         self.with(|state| state.surviving_image())
     }
 
-    /// The image has been closed and is about to be opened: what a failed sync has lost does not show any more. Returns whether that
-    /// is anything.
+    /// The image has been closed and is about to be opened: what a failed sync has lost does not show any
+    /// more. Returns whether that is anything.
     ///
     /// # Errors
     /// Those of memory that cannot grow so far.
@@ -354,7 +362,8 @@ impl State {
         made
     }
 
-    /// Logs that an operation has completed, after `adapt` has said what of it has happened; it is removed where nothing has.
+    /// Logs that an operation has completed, after `adapt` has said what of it has happened; it is removed
+    /// where nothing has.
     fn complete(&mut self, issue: &Issue, adapt: impl FnOnce(&mut Change) -> bool) {
         let completed = self.tick();
         assert!(completed > issue.time, "an operation completes after its issue");

@@ -9,8 +9,8 @@
 //! requests in flight ──► Scheduler: coroutines of one thread; each Turn names the point at which one gives way
 //! ```
 //!
-//! Crashes, faults and races are settings of one [`Host`], and combine. Everything is a pure function of its inputs: no clock,
-//! no thread, no global random generator. The crate knows neither scenarios nor reports.
+//! Crashes, faults and races are settings of one [`Host`], and combine. Everything is a pure function of its
+//! inputs: no clock, no thread, no global random generator. The crate knows neither scenarios nor reports.
 
 pub mod durability;
 pub mod fault;

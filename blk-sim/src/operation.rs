@@ -36,8 +36,9 @@ pub enum Change {
     Truncate(u64),
     /// Everything before became durable.
     Sync,
-    /// A sync that failed. What it made durable is said by the effect: nothing, the older half of the operations, or all. The others
-    /// it has lost: Linux takes their pages for clean, so no later sync writes them nor complains. They still show until
+    /// A sync that failed. What it made durable is said by the effect: nothing, the older half of the
+    /// operations, or all. The others it has lost: Linux takes their pages for clean, so no later sync writes
+    /// them nor complains. They still show until
     /// [`Change::Evict`].
     LostSync(Effect),
     /// The image was closed and its pages were dropped: what a failed sync has lost does not show any more.
@@ -105,7 +106,8 @@ impl Edit<'_> {
         }
     }
 
-    /// As much of it as a host can have done that fails in its middle: whole sectors of the first half. `None` for nothing.
+    /// As much of it as a host can have done that fails in its middle: whole sectors of the first half.
+    /// `None` for nothing.
     pub(crate) fn first_half(self) -> Option<Self> {
         let halved = |extent: Extent| Extent::new(extent.offset, half(extent.offset, extent.length));
         let first = match self {

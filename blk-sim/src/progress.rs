@@ -1,5 +1,6 @@
-//! How far a run has come, for a watch outside of it. A driver that waits or loops for ever never returns to its engine, and no
-//! engine reads a clock: so engines count their steps here, and whoever may read a clock notices that the count stands still.
+//! How far a run has come, for a watch outside of it. A driver that waits or loops for ever never returns to
+//! its engine, and no engine reads a clock: so engines count their steps here, and whoever may read a clock
+//! notices that the count stands still.
 
 use std::cell::RefCell;
 use std::sync::Arc;
@@ -18,7 +19,8 @@ impl Progress {
         self.steps.load(Ordering::Relaxed)
     }
 
-    /// The number of the request that runs, or has run last, counted from 1 in the order of the scenario; 0 before the first.
+    /// The number of the request that runs, or has run last, counted from 1 in the order of the scenario; 0
+    /// before the first.
     pub fn request(&self) -> u32 {
         self.request.load(Ordering::Relaxed)
     }

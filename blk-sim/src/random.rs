@@ -1,8 +1,8 @@
 //! Random numbers and hashes that are the same on every machine, with every compiler, for ever.
 //!
-//! A kept seed, a kept trace and a corpus mean what they meant when they were made. So the generator is one whose sequence
-//! is promised (xoshiro256++, Blackman and Vigna 2018), and neither rand's distributions nor std's hashers, both of which
-//! may change between versions, decide anything here.
+//! A kept seed, a kept trace and a corpus mean what they meant when they were made. So the generator is one
+//! whose sequence is promised (xoshiro256++, Blackman and Vigna 2018), and neither rand's distributions nor
+//! std's hashers, both of which may change between versions, decide anything here.
 
 use rand_xoshiro::Xoshiro256PlusPlus;
 use rand_xoshiro::rand_core::{RngCore, SeedableRng};
@@ -22,7 +22,8 @@ impl Random {
         self.0.next_u64()
     }
 
-    /// A number below `count`, nearly even (the bias is below `count` / 2^64): one multiplication, no rejection.
+    /// A number below `count`, nearly even (the bias is below `count` / 2^64): one multiplication, no
+    /// rejection.
     ///
     /// # Panics
     /// If `count` is 0.

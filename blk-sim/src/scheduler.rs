@@ -1,8 +1,9 @@
 //! A deterministic scheduler: tasks are coroutines of one thread, of which one runs at a time.
 //!
-//! A task runs on until it gives way: at a point that its request's [`Turn`] names, where a lock is held by another task, or at
-//! its end. Then the next task in a circle goes on (or the one before, where the turn says so). So a schedule is a pure
-//! function of the turns, and without turns everything happens in order. Points that are no turn cost a few nanoseconds.
+//! A task runs on until it gives way: at a point that its request's [`Turn`] names, where a lock is held by
+//! another task, or at its end. Then the next task in a circle goes on (or the one before, where the turn
+//! says so). So a schedule is a pure function of the turns, and without turns everything happens in order.
+//! Points that are no turn cost a few nanoseconds.
 
 use std::any::Any;
 use std::fmt;
@@ -162,7 +163,8 @@ impl Hook for Points {
 }
 
 impl Tasks {
-    /// Runs one task for each of `bodies`, at most eight, until all have ended or nothing more can come of it.
+    /// Runs one task for each of `bodies`, at most eight, until all have ended or nothing more can come of
+    /// it.
     pub fn run(&mut self, control: &Arc<Control>, bodies: Vec<Box<dyn FnOnce() + Send>>) -> Ended {
         let count = bodies.len();
         for (index, body) in bodies.into_iter().enumerate() {
@@ -201,7 +203,8 @@ impl Tasks {
             before = next;
             let points = control.points();
             let stopped = self.resume(control, hook, next);
-            // A task may be blocked at another place than before: what it has released there lets others go on.
+            // A task may be blocked at another place than before: what it has released there lets others go
+            // on.
             let is_in_vain = stopped == Stopped::Blocked && is_blocked[next] && control.points() == points;
             let panic = control.panic.lock().take();
             if let Some(payload) = panic {
@@ -309,7 +312,8 @@ mod tests {
     fn a_task_that_goes_from_one_wait_to_another_is_no_deadlock() {
         static LOCKS: [Mutex<()>; 3] = [Mutex::new(()), Mutex::new(()), Mutex::new(())];
         let (log, ended) = run(&["@2<", "", "@2<"], |index, log| {
-            // The last task waits for the first lock of the first one; then all wait for what the second one has.
+            // The last task waits for the first lock of the first one; then all wait for what the second one
+            // has.
             let (first, second) = ([0, 1, 2][index], [1, 2, 0][index]);
             let held = LOCKS[first].lock();
             if index == 0 {

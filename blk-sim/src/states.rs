@@ -1,7 +1,8 @@
 //! Which subsets of what is pending are tried.
 //!
-//! All of them while there are few items; else those that find most: prefixes, single drops, single keeps, pairs of both, first
-//! by whole operations (a crash between writes), then by items (torn writes), then seeded random ones.
+//! All of them while there are few items; else those that find most: prefixes, single drops, single keeps,
+//! pairs of both, first by whole operations (a crash between writes), then by items (torn writes), then
+//! seeded random ones.
 
 use crate::random::Random;
 
@@ -20,7 +21,8 @@ pub struct States {
     pub count_max: usize,
     /// So many of them are tried, at least 1: fewer tries are the first ones of more.
     pub tries_max: usize,
-    /// Only those in which something of the newest operation has persisted: the others have been tried before it.
+    /// Only those in which something of the newest operation has persisted: the others have been tried before
+    /// it.
     pub newest_only: bool,
     /// Seed of the random ones.
     pub seed: u64,

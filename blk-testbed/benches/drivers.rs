@@ -1,5 +1,5 @@
-//! What a request costs, layer by layer, in memory: the raw driver, the qcow2 driver, the verifier over both; and what a
-//! whole scenario costs. `cargo bench -p blk-testbed`; ratios against peers: `cargo xtask bench`.
+//! What a request costs, layer by layer, in memory: the raw driver, the qcow2 driver, the verifier over both;
+//! and what a whole scenario costs. `cargo bench -p blk-testbed`; ratios against peers: `cargo xtask bench`.
 
 use std::hint::black_box;
 use std::sync::Arc;

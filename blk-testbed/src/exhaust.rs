@@ -1,5 +1,5 @@
-//! The small disks of which everything is tried: all sequences of up to three requests over three clusters of every kind
-//! (`cargo xtask exhaust`).
+//! The small disks of which everything is tried: all sequences of up to three requests over three clusters of
+//! every kind (`cargo xtask exhaust`).
 
 use blk_harness::exhaust::Bounds;
 use blk_harness::scenario::{Backing, Config};
@@ -10,7 +10,8 @@ const CLUSTERS: u64 = 3;
 /// All sequences of up to three requests.
 pub const BOUNDS: Bounds = Bounds { units: CLUSTERS, length: 3, points: 0, step: 1 };
 
-/// What is run on: the usual configuration, the smallest caches, lazy refcounts, a backing file, and version 2 over one.
+/// What is run on: the usual configuration, the smallest caches, lazy refcounts, a backing file, and version
+/// 2 over one.
 pub fn configs() -> Vec<Config> {
     let usual = Config { size_bytes: CLUSTERS << 9, ..Config::default() }.with("cluster_size", "512");
     let below = Config { backing: Backing::Raw, backing_bytes: 1100, ..usual.clone() };
@@ -27,7 +28,8 @@ fn small_caches(config: Config) -> Config {
     config.with("l2-cache-slices", "1").with("refcount-cache-slices", "1")
 }
 
-/// Disks of three clusters, the last of them cut off, on each layout that differs in what a request has to do.
+/// Disks of three clusters, the last of them cut off, on each layout that differs in what a request has to
+/// do.
 pub fn layouts() -> [Config; 4] {
     let small = Config { size_bytes: (CLUSTERS << 9) - 100, ..Config::default() }.with("cluster_size", "512");
     [

@@ -1,9 +1,11 @@
-//! The gauntlet: every engine, seeded, over both drivers, in two tests that `cargo xtask mutants` sends each mutant through.
+//! The gauntlet: every engine, seeded, over both drivers, in two tests that `cargo xtask mutants` sends each
+//! mutant through.
 //!
-//! The short one has the cheapest and most telling stages and finds nearly all that there is to find; a mutant that neither it
-//! nor the drivers' own tests find runs the long one too. The first stage that finds something ends it: most mutants die within
-//! a fraction of a second. It stands in the library rather than in `tests/`, because cargo would link the programs of this
-//! package for an integration test, which costs more than most mutants live.
+//! The short one has the cheapest and most telling stages and finds nearly all that there is to find; a
+//! mutant that neither it nor the drivers' own tests find runs the long one too. The first stage that finds
+//! something ends it: most mutants die within a fraction of a second. It stands in the library rather than in
+//! `tests/`, because cargo would link the programs of this package for an integration test, which costs more
+//! than most mutants live.
 
 mod crashes;
 mod damage;
@@ -44,7 +46,8 @@ const LONG: [Stage; 7] = [
     ("soak", requests::soak),
 ];
 
-/// A stage that takes so much time of the processor does not end: the longest of either part takes an eighth of it.
+/// A stage that takes so much time of the processor does not end: the longest of either part takes an eighth
+/// of it.
 const SHORT_TIME_MAX: Duration = Duration::from_secs(8);
 const LONG_TIME_MAX: Duration = Duration::from_secs(20);
 
@@ -76,8 +79,8 @@ fn run(stages: &[Stage], time_max: Duration) {
     }
 }
 
-/// Ends the process with a failure once a stage has run for too long. Time of the processor is counted, not of the clock: a busy
-/// machine makes nobody late.
+/// Ends the process with a failure once a stage has run for too long. Time of the processor is counted, not
+/// of the clock: a busy machine makes nobody late.
 fn watch(now: &Mutex<(&str, Duration)>, ended: &Receiver<()>, time_max: Duration) {
     while ended.recv_timeout(Duration::from_millis(100)) == Err(RecvTimeoutError::Timeout) {
         let (name, begun) = *now.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,5 @@
-//! Images that QEMU's tools have made: `images/make.sh` says how. Each is unpacked once and shared by all its copies.
+//! Images that QEMU's tools have made: `images/make.sh` says how. Each is unpacked once and shared by all its
+//! copies.
 
 use std::sync::{Arc, LazyLock};
 

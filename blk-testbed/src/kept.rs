@@ -1,5 +1,6 @@
-//! What others keep in a qcow2 image: snapshots, feature bits and header extensions that nobody knows. It is read from the bytes as the
-//! specification has them, without the driver: what both took for right would not be noticed.
+//! What others keep in a qcow2 image: snapshots, feature bits and header extensions that nobody knows. It is
+//! read from the bytes as the specification has them, without the driver: what both took for right would not
+//! be noticed.
 
 use blk_core::{Error, Result, Storage};
 use blk_harness::driver::Kept;
@@ -12,7 +13,8 @@ const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
 /// The bit of the compatible features that our driver knows: lazy refcounts, which it sets and clears.
 const COMPATIBLE_KNOWN: u64 = 1;
-/// Header extensions that our driver knows, and may write anew: the end, the backing format, names of features, bitmaps, the data file.
+/// Header extensions that our driver knows, and may write anew: the end, the backing format, names of
+/// features, bitmaps, the data file.
 const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, 0x2385_2875, 0x4441_5441];
 
 /// Reads numbers from an image.

@@ -1,8 +1,8 @@
 //! Drivers and verifier wired together.
 //!
-//! This is the one library that sees every driver: it makes pairs of disks for the verifier ([`Qcow2Target`], [`RawTarget`]),
-//! knows the suites by name ([`suite`]), and replays traces ([`replay_text`]). The fuzz targets, the tests and the benches are
-//! thin shells around it.
+//! This is the one library that sees every driver: it makes pairs of disks for the verifier
+//! ([`Qcow2Target`], [`RawTarget`]), knows the suites by name ([`suite`]), and replays traces
+//! ([`replay_text`]). The fuzz targets, the tests and the benches are thin shells around it.
 
 pub mod exhaust;
 #[cfg(test)]

@@ -1,5 +1,5 @@
-//! What QEMU's tools say of an image, where they are installed: the driver under test, its check and its repair share their code for the
-//! bytes on disk, and so their errors.
+//! What QEMU's tools say of an image, where they are installed: the driver under test, its check and its
+//! repair share their code for the bytes on disk, and so their errors.
 
 use std::fs::File;
 use std::io;
@@ -15,7 +15,8 @@ const BYTES_MAX: u64 = 256 << 20;
 const SECTOR_BYTES: u64 = 512;
 const PIECE_BYTES: u64 = 1 << 20;
 
-/// Has `qemu-img` check the image, and compare it with `reference`. Where it is not installed, nothing is wrong.
+/// Has `qemu-img` check the image, and compare it with `reference`. Where it is not installed, nothing is
+/// wrong.
 pub(crate) fn of_qemu(
     storage: &dyn Storage,
     reference: &Disk,

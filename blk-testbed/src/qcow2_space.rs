@@ -1,4 +1,5 @@
-//! What qcow2 images can be made with, as scenarios choose it. It names no driver: the tests of the verifier use it as well.
+//! What qcow2 images can be made with, as scenarios choose it. It names no driver: the tests of the verifier
+//! use it as well.
 
 use blk_harness::generate::MANY_UNITS;
 use blk_harness::random::Random;
@@ -190,7 +191,8 @@ pub static QCOW2: Space = Space {
                 (1, Some(Value::name("snapshots"))),
                 (1, Some(Value::name("snapshots-v2"))),
                 (1, Some(Value::name("snapshots-lazy"))),
-                // Not bitmaps: the first write clears the bit that vouches for them, and the check says that their clusters leak.
+                // Not bitmaps: the first write clears the bit that vouches for them, and the check says that
+                // their clusters leak.
                 (1, Some(Value::name("compressed"))),
                 (1, Some(Value::name("compressed-zstd"))),
                 (1, Some(Value::name("features"))),
@@ -199,8 +201,8 @@ pub static QCOW2: Space = Space {
                 (1, Some(Value::name("preallocated"))),
             ],
         },
-        // What the host demands of offsets, lengths and buffers, as one does that is opened past its page cache; it refuses all else. It is
-        // the target's too.
+        // What the host demands of offsets, lengths and buffers, as one does that is opened past its page
+        // cache; it refuses all else. It is the target's too.
         Knob {
             name: "x-alignment",
             kind: Kind::PowerOfTwo { min: 1, max: 4096 },
@@ -230,9 +232,10 @@ fn cluster_bytes(options: &OptionValues) -> u64 {
     options.number("cluster_size").unwrap_or(CLUSTER_BYTES)
 }
 
-/// Version 2 has 16-bit refcounts and zlib alone, and no lazy refcounts; a slice is no larger than a cluster; over a backing
-/// file nothing is preallocated (it would hide it), nor where that takes long; a cache holds something.
-/// A far disk is of version 3, whose zeroes are marks: those of version 2 are data over a backing file.
+/// Version 2 has 16-bit refcounts and zlib alone, and no lazy refcounts; a slice is no larger than a cluster;
+/// over a backing file nothing is preallocated (it would hide it), nor where that takes long; a cache holds
+/// something. A far disk is of version 3, whose zeroes are marks: those of version 2 are data over a backing
+/// file.
 ///
 /// An image of others has its own options, and no backing file.
 fn legalize(options: &mut OptionValues, config: &Config) {
@@ -284,8 +287,8 @@ fn geometry(config: &Config) -> Geometry {
     }
 }
 
-/// Large clusters make few of far disks, so that all can be preallocated: then their host offsets are far too. Wide refcounts make
-/// the blocks and tables of a disk of many clusters grow soonest.
+/// Large clusters make few of far disks, so that all can be preallocated: then their host offsets are far
+/// too. Wide refcounts make the blocks and tables of a disk of many clusters grow soonest.
 ///
 /// A disk that an image of others has is as large as it is, or larger: then it grows first.
 fn tune(config: &mut Config, rng: &mut Random) {

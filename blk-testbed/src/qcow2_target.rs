@@ -41,8 +41,8 @@ impl Driver for Qcow2Target {
         &QCOW2
     }
 
-    /// Version 2 has nothing but data to hide a backing file with, and what a snapshot has too is not zeroed where it lies. Choices that
-    /// are made otherwise also leave free space where it is.
+    /// Version 2 has nothing but data to hide a backing file with, and what a snapshot has too is not zeroed
+    /// where it lies. Choices that are made otherwise also leave free space where it is.
     fn promises(&self, config: &Config) -> Promises {
         let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
         let has_snapshots =
@@ -101,8 +101,8 @@ impl Qcow2Images {
     }
 }
 
-/// The image that disks of this configuration start from, if others have made it. A disk that is smaller than the image's, as mutation
-/// makes it, starts from a new image.
+/// The image that disks of this configuration start from, if others have made it. A disk that is smaller than
+/// the image's, as mutation makes it, starts from a new image.
 fn start_image(config: &Config) -> Option<&'static Image> {
     match config.options.get("x-image") {
         Some(Value::Name(name)) => images::image(name, config.size_bytes),

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use blk_core::{Access, Disk, PassThrough, Result, Storage};
 
-/// A backing disk whose reads are reads of the image's host as well: what is planned to fail there can be one of them.
+/// A backing disk whose reads are reads of the image's host as well: what is planned to fail there can be one
+/// of them.
 #[derive(Debug)]
 struct OnHost {
     inner: Arc<Disk>,

@@ -42,11 +42,12 @@ fn every_trace_has_a_story() {
     }
 }
 
-/// What QEMU's own driver fails, to this day: the script shows it. A compressed write takes the rest of a cluster that was freed and
-/// is another's by then (`qemu-img` 10.0.2).
+/// What QEMU's own driver fails, to this day: the script shows it. A compressed write takes the rest of a
+/// cluster that was freed and is another's by then (`qemu-img` 10.0.2).
 const QEMU_FAILS: [&str; 1] = ["known-11-compressed-freed"];
 
-/// The script that a finding comes with says the same of QEMU's own driver: it passes there, its patterns included.
+/// The script that a finding comes with says the same of QEMU's own driver: it passes there, its patterns
+/// included.
 #[test]
 fn scripts_for_qemu_s_tools_pass_on_qemu() {
     let runs =

@@ -1,4 +1,5 @@
-//! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is reached.
+//! The crash oracle on the unbroken driver: nothing is found at any crash point, and what is claimed is
+//! reached.
 
 use blk_core::storage::Step;
 use blk_harness::Outcome;

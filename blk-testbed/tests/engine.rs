@@ -1,4 +1,5 @@
-//! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is reached.
+//! The seeded engine on the unbroken drivers, and all short sequences: no false alarm, and everything is
+//! reached.
 
 use blk_harness::driver::Driver;
 use blk_harness::engine::{Soak, SoakOptions};
@@ -41,7 +42,8 @@ fn seeded_scenarios_find_nothing_on_raw_files() {
     );
 }
 
-/// Every sequence of up to 3 requests over 3 clusters, on each layout that differs in what a request has to do.
+/// Every sequence of up to 3 requests over 3 clusters, on each layout that differs in what a request has to
+/// do.
 #[test]
 fn all_short_sequences_find_nothing() {
     for config in exhaust::layouts() {

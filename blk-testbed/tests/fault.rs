@@ -41,8 +41,8 @@ fn seeded_scenarios_survive_every_failure() {
     let stats = engine.stats();
     eprintln!("{stats}");
     assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 8, "{stats}");
-    // Of each kind of operation but one (the driver asks for no status of its file), and in each way: the request fails, or only the
-    // next flush; the handle is poisoned, or goes on.
+    // Of each kind of operation but one (the driver asks for no status of its file), and in each way: the
+    // request fails, or only the next flush; the handle is poisoned, or goes on.
     assert!(stats.different(Tally::KindsFaulted) == 7, "{stats}");
     assert!(stats.get(Counter::Surfaced) * 100 > stats.get(Counter::Faults) * 95, "{stats}");
     assert!(
@@ -106,8 +106,8 @@ fn raw_disks_survive_every_failure() {
     assert!(stats.get(Counter::Poisoned) > 0 && stats.get(Counter::LossySyncs) > 0, "{stats}");
 }
 
-/// Steps that the driver tells right before an operation of the storage, as far as its own images have what it takes: nothing
-/// is copied from plain clusters where there are no snapshots.
+/// Steps that the driver tells right before an operation of the storage, as far as its own images have what
+/// it takes: nothing is copied from plain clusters where there are no snapshots.
 const STEPS: [&Step; 19] = [
     &steps::L1_UPDATE,
     &steps::L1_GROW_WRITE_TABLE,

@@ -1,11 +1,12 @@
-//! Every field of a qcow2 header, its legal values, and some that the specification forbids: those are refused by name, never by a panic,
-//! whichever way the image is opened.
+//! Every field of a qcow2 header, its legal values, and some that the specification forbids: those are
+//! refused by name, never by a panic, whichever way the image is opened.
 
 use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, ErrorKind, MemoryStorage, Options, Storage};
 
-/// A field, where it lies, its bytes, and values that are to be taken or to be refused in an otherwise right image.
+/// A field, where it lies, its bytes, and values that are to be taken or to be refused in an otherwise right
+/// image.
 struct Field {
     name: &'static str,
     offset: u64,
@@ -24,7 +25,8 @@ const fn field(
     Field { name, offset, bytes, legal, illegal }
 }
 
-/// Clusters of 64 KiB, a disk of 1 MiB: the header, the refcount table, a block and the L1 table are the first four clusters.
+/// Clusters of 64 KiB, a disk of 1 MiB: the header, the refcount table, a block and the L1 table are the
+/// first four clusters.
 const FIELDS: [Field; 19] = [
     field("magic", 0, 4, &[0x5146_49fb], &[0, 0x5146_49fa, 0xfb49_4651]),
     field("version", 4, 4, &[3], &[0, 1, 4, u32::MAX as u64]),

@@ -1,5 +1,5 @@
-//! Level 3 of the crash model: a medium that lies. qcow2 has no checksums, so a driver owes only this: no panic, no endless
-//! work, and no repair that calls a broken image whole.
+//! Level 3 of the crash model: a medium that lies. qcow2 has no checksums, so a driver owes only this: no
+//! panic, no endless work, and no repair that calls a broken image whole.
 
 use std::sync::Arc;
 
@@ -19,7 +19,8 @@ const ATOM_BYTES: u64 = 512;
 enum Lie {
     /// An atom holds garbage.
     Garbage,
-    /// A flush was answered and not done: of what was pending, any part was lost, and what came later was not.
+    /// A flush was answered and not done: of what was pending, any part was lost, and what came later was
+    /// not.
     LostFlush,
     /// A write went to another atom.
     Misdirected,

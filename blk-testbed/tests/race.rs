@@ -67,7 +67,8 @@ fn a_schedule_is_a_pure_function_of_the_scenario() {
     }
 }
 
-/// Which races are crashed depends on the race, not on how many came before it: else a finding would not replay.
+/// Which races are crashed depends on the race, not on how many came before it: else a finding would not
+/// replay.
 #[test]
 fn the_order_of_scenarios_does_not_decide_which_are_crashed() {
     let scenarios: Vec<Scenario> = Generator::new(&QCOW2, 9, Limits::racing()).take(40).collect();

@@ -117,7 +117,8 @@ fn has_qemu() -> bool {
     false
 }
 
-/// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own driver takes it.
+/// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own
+/// driver takes it.
 #[test]
 fn scripts_of_images_and_growth_run_on_qemu() {
     if !has_qemu() {
@@ -145,8 +146,8 @@ fn scripts_of_images_and_growth_run_on_qemu() {
     }
 }
 
-/// What the driver writes is right for QEMU's tools too: a share of all scenarios, those over images of others and over backing files
-/// among them, is judged by them.
+/// What the driver writes is right for QEMU's tools too: a share of all scenarios, those over images of
+/// others and over backing files among them, is judged by them.
 #[test]
 fn what_is_written_is_right_for_qemu_too() {
     if !has_qemu() {

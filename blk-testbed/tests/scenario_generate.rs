@@ -111,7 +111,8 @@ fn ranges_have_every_shape() {
     assert!(empty * 400 > all && empty * 20 < all, "{empty} of {all} are empty");
 }
 
-/// Bugs are in what happens to the same cluster again: half of what changes a cluster must find it changed before.
+/// Bugs are in what happens to the same cluster again: half of what changes a cluster must find it changed
+/// before.
 #[test]
 fn clusters_are_changed_again_and_again() {
     let (mut again, mut all) = (0, 0);

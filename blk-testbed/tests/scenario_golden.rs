@@ -1,7 +1,8 @@
-//! What old bytes decode to. Everything that fuzzing has collected is bytes, and loses its meaning when this changes.
+//! What old bytes decode to. Everything that fuzzing has collected is bytes, and loses its meaning when this
+//! changes.
 //!
-//! **Do not update these expectations.** A change that needs it needs a new version of the form instead (the low nibble of the
-//! first byte), with the old version still decoded as it is here.
+//! **Do not update these expectations.** A change that needs it needs a new version of the form instead (the
+//! low nibble of the first byte), with the old version still decoded as it is here.
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
@@ -9,8 +10,8 @@ use blk_harness::scenario::Scenario;
 use blk_testbed::QCOW2;
 use expect_test::{Expect, expect};
 
-/// Decodes hexadecimal digits (blanks between them are ignored) and compares with the text form. Texts of version 1 have the keys
-/// of their time, which are read as what they meant.
+/// Decodes hexadecimal digits (blanks between them are ignored) and compares with the text form. Texts of
+/// version 1 have the keys of their time, which are read as what they meant.
 fn decodes_to(hex: &str, expected: &Expect) {
     let text = read(hex).to_text();
     let is_expected = Scenario::from_text(expected.data()).is_ok_and(|scenario| scenario == read(hex));

@@ -138,7 +138,8 @@ fn configuration_goes_back_to_the_default_as_far_as_it_may() {
     }
 }
 
-/// Two clusters at a distance, not at the beginning: geometry must come down without losing who is whose neighbour.
+/// Two clusters at a distance, not at the beginning: geometry must come down without losing who is whose
+/// neighbour.
 #[test]
 fn geometry_comes_down() {
     let judge = |scenario: &Scenario| {

@@ -1,4 +1,5 @@
-//! Mutation and crossover: inputs stay canonical and within their room, and every part of a scenario can change.
+//! Mutation and crossover: inputs stay canonical and within their room, and every part of a scenario can
+//! change.
 
 use std::collections::HashSet;
 

@@ -14,7 +14,8 @@ use blk_testbed::QCOW2;
 
 const REACH: u64 = 4 << 20;
 
-/// Blocks of a size that can be chosen, tables that map 4 MiB whatever it is, no backing file, no compression.
+/// Blocks of a size that can be chosen, tables that map 4 MiB whatever it is, no backing file, no
+/// compression.
 static LOG: Space = Space {
     name: "log",
     knobs: &[
@@ -277,8 +278,8 @@ fn version_2_of_the_bytes_is_read_as_ever() {
              01 00 00 00  01 00 00 00  06 00 00 00 00",
             "config size-bytes=256k cluster_size=512 compat=0.10\nflush\n",
         ),
-        // More than there are: they are ignored. The count is that of today's options and one, since each option that is appended gives
-        // a meaning to a place that no scenario was ever written to.
+        // More than there are: they are ignored. The count is that of today's options and one, since each
+        // option that is appended gives a meaning to a place that no scenario was ever written to.
         (
             "b2 00 00 00  00 00 00 00  00 00 04 00 00 00  00 00 00 00 00 00  00 00 00 0e \
              00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00 \

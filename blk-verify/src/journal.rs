@@ -1,4 +1,5 @@
-//! What a run has done so far: the requests, for reports, and the findings. It outlives a reopen of the disks.
+//! What a run has done so far: the requests, for reports, and the findings. It outlives a reopen of the
+//! disks.
 
 use std::fmt;
 

@@ -21,7 +21,8 @@ pub const SECTOR_BYTES: u64 = bytes::SECTOR_BYTES;
 /// Bytes of each side that a report shows.
 const SHOWN_BYTES: usize = 16;
 
-/// What kind of failure it is. Offsets and numbers are left out, so that a smaller scenario can have the same signature.
+/// What kind of failure it is. Offsets and numbers are left out, so that a smaller scenario can have the same
+/// signature.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Signature {
     /// A read returned other bytes.
@@ -63,7 +64,8 @@ pub enum Signature {
     Broken {
         /// Its name.
         promise: &'static str,
-        /// How, with its numbers taken out; where an operation failed, the step of the driver that it belonged to.
+        /// How, with its numbers taken out; where an operation failed, the step of the driver that it
+        /// belonged to.
         how: String,
     },
     /// The driver panicked.
@@ -131,7 +133,8 @@ impl Sides<'_> {
     }
 }
 
-/// The finding for differing content. `request` is the one that noticed, with its number; `None` at the end of a run.
+/// The finding for differing content. `request` is the one that noticed, with its number; `None` at the end
+/// of a run.
 pub fn content_finding(
     journal: &Journal,
     request: Option<(u32, Entry)>,
@@ -207,7 +210,8 @@ struct Description {
     text: String,
 }
 
-/// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index `at`.
+/// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index
+/// `at`.
 pub fn origin(
     journal: &Journal,
     side: &[u8],
@@ -254,7 +258,8 @@ fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Desc
     }
 }
 
-/// Whether a request of that number was made: a word of which only a part was overwritten looks like the stamp of another one.
+/// Whether a request of that number was made: a word of which only a part was overwritten looks like the
+/// stamp of another one.
 fn is_plausible(journal: &Journal, origin: Origin) -> bool {
     let count = journal.request_count();
     match origin.writer {
@@ -267,8 +272,8 @@ fn is_plausible(journal: &Journal, origin: Origin) -> bool {
     }
 }
 
-/// The stamp that covers index `at`, or the next one of the same sector where that word is cut by the compared range; with the
-/// disk address of its word.
+/// The stamp that covers index `at`, or the next one of the same sector where that word is cut by the
+/// compared range; with the disk address of its word.
 fn origin_near(side: &[u8], sides: Sides<'_>, at: usize) -> Option<(u64, Origin)> {
     let word = (sides.offset + at as u64) & !7;
     let address = if word < sides.offset { word + 8 } else { word };

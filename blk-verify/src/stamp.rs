@@ -4,8 +4,8 @@
 //! each aligned 8 bytes of a disk, little-endian:  (request number, 24 bits | address / 8, 40 bits)  xor  a constant
 //! ```
 //!
-//! So wrong data in a read names the request that it comes from and the place that it was meant for. The constant keeps
-//! single bytes from being zero by habit, so that a lost byte shows.
+//! So wrong data in a read names the request that it comes from and the place that it was meant for. The
+//! constant keeps single bytes from being zero by habit, so that a lost byte shows.
 
 const MASK: u64 = 0xa5c3_96e1_5a3c_69d2;
 const ADDRESS_BITS: u32 = 40;
@@ -13,7 +13,8 @@ const ADDRESS_MASK: u64 = (1 << ADDRESS_BITS) - 1;
 
 /// Request numbers are below this; a longer run starts again at 1.
 pub const NUMBERS_END: u32 = 0xff_ff00;
-/// Requests that are made of a disk after a crash or a fault have numbers from here on, far from those before.
+/// Requests that are made of a disk after a crash or a fault have numbers from here on, far from those
+/// before.
 pub const FOLLOW_UPS: std::ops::Range<u32> = 0x80_0000..0x80_1000;
 /// Initial content of layer `n` has this number plus `n`.
 const INITIAL: u32 = 0xff_ff00;
@@ -86,9 +87,9 @@ pub fn fill_initial(buf: &mut [u8], address: u64, layer: u8) {
     fill(buf, address, INITIAL + u32::from(layer));
 }
 
-/// Reads a stamp from eight bytes that lie at a disk address which is a multiple of 8; `address` is that address, and makes
-/// the origin's address exact as far as the stamp can tell. `None` for bytes that are no plausible stamp on a disk of `size`
-/// bytes.
+/// Reads a stamp from eight bytes that lie at a disk address which is a multiple of 8; `address` is that
+/// address, and makes the origin's address exact as far as the stamp can tell. `None` for bytes that are no
+/// plausible stamp on a disk of `size` bytes.
 pub fn decode(bytes: [u8; 8], size: u64) -> Option<Origin> {
     let plain = u64::from_le_bytes(bytes) ^ MASK;
     let number = (plain >> ADDRESS_BITS) as u32;

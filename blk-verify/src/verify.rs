@@ -1,14 +1,15 @@
 //! The verifier: a block driver over two disks that must always answer the same.
 //!
-//! Every request goes to both disks, the one under test first; results, data and status are compared. It is a driver itself,
-//! so it nests, and anything that speaks to a disk can be verified while it runs.
+//! Every request goes to both disks, the one under test first; results, data and status are compared. It is a
+//! driver itself, so it nests, and anything that speaks to a disk can be verified while it runs.
 //!
-//! Three verdicts are possible for a request. *Match*: both agree. *Mismatch*: a [`Finding`]; the [`Policy`] says what
-//! follows. *Permitted*: the disks may differ (a discard leaves old bytes or zeroes, a request that failed has written any
-//! part of itself): the disk under test is read back, held against what is allowed, and the reference brought to the same.
-//! docs/permitted-differences.md lists them all.
+//! Three verdicts are possible for a request. *Match*: both agree. *Mismatch*: a [`Finding`]; the [`Policy`]
+//! says what follows. *Permitted*: the disks may differ (a discard leaves old bytes or zeroes, a request that
+//! failed has written any part of itself): the disk under test is read back, held against what is allowed,
+//! and the reference brought to the same. docs/permitted-differences.md lists them all.
 //!
-//! Requests that overlap while in flight are ordered by a range lock, so both disks see them in the same order.
+//! Requests that overlap while in flight are ordered by a range lock, so both disks see them in the same
+//! order.
 
 mod execute;
 mod permitted;
@@ -98,7 +99,8 @@ pub struct Verify {
     alignment: u64,
     /// Bytes that are compared at a time: a multiple of the alignment.
     chunk_bytes: usize,
-    /// Bytes that are read back at a time where neither disk can read more at once: a multiple of the alignment.
+    /// Bytes that are read back at a time where neither disk can read more at once: a multiple of the
+    /// alignment.
     small_bytes: u64,
     /// Buffers for both sides' data, used again where one request comes after another.
     buffers: Mutex<[Vec<u8>; 2]>,
@@ -174,8 +176,8 @@ impl Verify {
         Self { ranges: None, ..self }
     }
 
-    /// The verifier for the requests of stamp number `number`, which the caller has entered into the journal: that is what reports
-    /// call them, whatever else is in flight.
+    /// The verifier for the requests of stamp number `number`, which the caller has entered into the journal:
+    /// that is what reports call them, whatever else is in flight.
     pub fn numbered(&self, number: u32) -> Numbered<'_> {
         Numbered { verify: self, number }
     }

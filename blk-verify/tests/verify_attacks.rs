@@ -1,5 +1,5 @@
-//! Attacks on the verifier: disks that are wrong in ways that are easily missed, and disks that are right in ways that are
-//! easily taken for wrong.
+//! Attacks on the verifier: disks that are wrong in ways that are easily missed, and disks that are right in
+//! ways that are easily taken for wrong.
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;

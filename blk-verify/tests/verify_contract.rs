@@ -1,5 +1,5 @@
-//! What the verifier promises to the disks below it and to whoever is above: which requests reach which disk with which flags,
-//! what its limits are, and what the journal and reports say.
+//! What the verifier promises to the disks below it and to whoever is above: which requests reach which disk
+//! with which flags, what its limits are, and what the journal and reports say.
 
 use std::sync::Arc;
 
@@ -275,7 +275,8 @@ fn a_buffer_that_is_not_the_extent_is_refused() {
     }
 }
 
-/// Compressed writes are a matter of units: that one is refused as misaligned is the driver's right, for no other write.
+/// Compressed writes are a matter of units: that one is refused as misaligned is the driver's right, for no
+/// other write.
 #[test]
 fn only_compressed_writes_may_be_refused_as_misaligned() {
     let (verify, _) = pair(PLAIN, Traits { takes_compressed: true, ..PLAIN });
@@ -427,7 +428,8 @@ fn the_journal_keeps_a_thousand_findings() {
     assert!(journal.has_findings() && journal.findings()[999].request_number == 999);
 }
 
-/// A word that looks like the stamp of a request that was never made is none, but for follow-up requests, which no journal has.
+/// A word that looks like the stamp of a request that was never made is none, but for follow-up requests,
+/// which no journal has.
 #[test]
 fn only_requests_that_were_made_are_named() {
     let journal = Journal::new();

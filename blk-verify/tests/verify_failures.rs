@@ -1,4 +1,5 @@
-//! The verifier over disks that fail: what is a finding, what is a failure that both share, and what is true afterwards.
+//! The verifier over disks that fail: what is a finding, what is a failure that both share, and what is true
+//! afterwards.
 
 #[expect(dead_code, reason = "shared with other tests")]
 mod common;

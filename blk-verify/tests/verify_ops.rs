@@ -110,7 +110,8 @@ fn a_refusal_of_fast_zeroes_that_changes_something_is_found() {
     assert!(journal.findings()[0].report.contains("#4 write -z --fast 0 512"), "{:?}", journal.findings());
 }
 
-/// What a disk in front of the verifier would refuse is refused: neither disk is asked, which might answer differently.
+/// What a disk in front of the verifier would refuse is refused: neither disk is asked, which might answer
+/// differently.
 #[test]
 fn a_change_of_the_size_is_refused_as_by_a_disk() {
     let (verify, journal) = pair(Bug::None, Policy::Fail);

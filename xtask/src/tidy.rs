@@ -30,7 +30,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let read = |path: &str| Ok((path.to_owned(), fs::read_to_string(path)?));
     let files: Result<Vec<_>> = files.lines().filter(|path| Path::new(path).is_file()).map(read).collect();
     let mut files = files?;
-    for (path, text) in files.iter_mut().filter(|(path, _)| width::holds_for(path)) {
+    for (path, text) in &mut files {
         let fixed = if arguments.fix { width::fix(path, text) } else { text.clone() };
         if fixed != *text {
             fs::write(&*path, &fixed)?;

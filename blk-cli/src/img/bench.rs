@@ -191,7 +191,8 @@ impl Load {
         }
     }
 
-    /// Where a request goes. The first may lie anywhere, and fail; later ones wrap around at the end of the disk.
+    /// Where a request goes. The first may lie anywhere, and fail; later ones wrap around at the end of the
+    /// disk.
     fn place(&self, size: u64, number: u64) -> u64 {
         let room = size.saturating_sub(self.buffer_bytes);
         let straight = u128::from(self.offset) + u128::from(number) * u128::from(self.step_bytes);

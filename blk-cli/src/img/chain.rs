@@ -61,8 +61,8 @@ impl Chain {
         whole_sectors(self.layers[0].disk.size())
     }
 
-    /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk; the layers from `end`
-    /// on are not asked.
+    /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk; the
+    /// layers from `end` on are not asked.
     pub(crate) fn status_above(&self, extent: Extent, end: usize) -> Result<Status> {
         let mut rest = extent;
         let mut status = nobody(0, extent.length);
@@ -111,7 +111,8 @@ impl Chain {
     }
 }
 
-/// The status of `extent`, the rest of the last sector of a disk, which its file does not have: zeroes of that disk.
+/// The status of `extent`, the rest of the last sector of a disk, which its file does not have: zeroes of
+/// that disk.
 fn behind_last_byte(disk: &Disk, extent: Extent) -> Result<Status> {
     let last = Extent::new(disk.size() - 1, 1);
     let host_offset = disk.block_status(last)?.host_offset.map(|at| at + (extent.offset - last.offset));

@@ -96,7 +96,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     Ok(exit_code(&report))
 }
 
-/// Asks the open disk, which knows what it has in memory; where it has no check, its format, which judges an image by its storage.
+/// Asks the open disk, which knows what it has in memory; where it has no check, its format, which judges an
+/// image by its storage.
 fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
     let checked = match storage_of(image) {
         _ if image.disk.as_check().is_some() => image.disk.check(repair).map(Some),
@@ -112,7 +113,8 @@ fn check(image: &Image, repair: RepairMode) -> Outcome<CheckReport> {
     }
 }
 
-/// Makes what a repair has done durable. A disk that was not asked knows nothing of it, and is not closed over it.
+/// Makes what a repair has done durable. A disk that was not asked knows nothing of it, and is not closed
+/// over it.
 fn finish(image: &Image) -> Outcome<()> {
     match storage_of(image) {
         Some((_, storage)) if image.disk.as_check().is_none() => {
@@ -122,7 +124,8 @@ fn finish(image: &Image) -> Outcome<()> {
     }
 }
 
-/// The format of the image and what it lies in; none where a filter lies over it: QEMU checks no image through one.
+/// The format of the image and what it lies in; none where a filter lies over it: QEMU checks no image
+/// through one.
 fn storage_of(image: &Image) -> Option<(&'static str, &Arc<dyn Storage>)> {
     let Layer { format, storage, .. } = image.layers.first()?;
     let is_own = |info: &dyn Info| info.info().is_ok_and(|info| info.format == *format);
@@ -140,7 +143,8 @@ fn exit_code(report: &CheckReport) -> ExitCode {
     }
 }
 
-/// What was found goes to standard error, so that standard output is the result alone. Programs read these lines.
+/// What was found goes to standard error, so that standard output is the result alone. Programs read these
+/// lines.
 fn print_findings(report: &CheckReport) {
     for finding in &report.findings {
         output::error_line(&finding.message);

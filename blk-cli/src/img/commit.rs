@@ -28,8 +28,8 @@ pub(super) struct Args {
     /// Cache mode of the image
     #[arg(short = 't', long, value_name = "MODE")]
     cache: Option<String>,
-    /// The image of the chain that is written, by any of its names; the backing file where it is not given. The
-    /// overlay keeps its content
+    /// The image of the chain that is written, by any of its names; the backing file where it is not given.
+    /// The overlay keeps its content
     #[arg(short, long, value_name = "FILE")]
     base: Option<String>,
     /// The image keeps its content

@@ -56,7 +56,8 @@ const CANNOT_OPEN: u8 = 2;
 const CANNOT_ASK: u8 = 3;
 const CANNOT_READ: u8 = 4;
 
-/// How many bytes of each image a thread compares at once: what it has read is still in its processor's cache then.
+/// How many bytes of each image a thread compares at once: what it has read is still in its processor's cache
+/// then.
 const BUFFER_BYTES: u64 = 256 << 10;
 /// The progress is shown in steps of so many percent.
 const STEP_PERCENT: f64 = 2.0;

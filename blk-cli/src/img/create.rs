@@ -100,7 +100,8 @@ pub(crate) fn check_format(format: &str) -> Outcome<()> {
     formats::registry().find(format).map(|_| ()).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// The size that was given, or that of the backing file, which has to exist in any case. Returns the files of its chain.
+/// The size that was given, or that of the backing file, which has to exist in any case. Returns the files of
+/// its chain.
 fn settle_size(
     program: &str,
     name: &str,
@@ -148,8 +149,8 @@ pub(crate) fn files_of_backing(name: &str, given: &Given) -> Outcome<FilesInUse>
     Ok(backing.open("", LOOK)?.files())
 }
 
-/// Makes the image; its size stands among the options. What a file of that name held is lost only if the options are right, and
-/// if it is none of `in_use`, whatever name it has there.
+/// Makes the image; its size stands among the options. What a file of that name held is lost only if the
+/// options are right, and if it is none of `in_use`, whatever name it has there.
 pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse) -> Outcome<()> {
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
     let driver = formats::registry().find(format).map_err(failed)?;
@@ -194,7 +195,8 @@ fn remove_half(name: &str) {
     }
 }
 
-/// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is large.
+/// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is
+/// large.
 fn has_known_preallocation(format: &dyn Format, value: Option<&str>) -> bool {
     let Some(value) = value else { return true };
     let mut specs = format.create_options().iter();

@@ -1,7 +1,8 @@
-//! Work in pieces by several threads: what can be done of a piece at any time, then what has to keep the order of the pieces.
+//! Work in pieces by several threads: what can be done of a piece at any time, then what has to keep the
+//! order of the pieces.
 //!
-//! What is done ahead is kept until its turn comes, so nobody waits for a thread that has lost its processor while there is a
-//! buffer to go on with.
+//! What is done ahead is kept until its turn comes, so nobody waits for a thread that has lost its processor
+//! while there is a buffer to go on with.
 
 use std::collections::BTreeMap;
 use std::num::NonZero;
@@ -30,7 +31,8 @@ pub(crate) trait Job: Sync {
 
 /// A thread more is not worth its start for fewer bytes.
 const THREAD_BYTES_MIN: u64 = 1 << 20;
-/// One thread waits for the host while another one works. More than one for a processor contend for the file that they write.
+/// One thread waits for the host while another one works. More than one for a processor contend for the file
+/// that they write.
 const THREADS_MIN: usize = 2;
 /// How many pieces a thread may be ahead, and one more that it works on.
 const BUFFERS_PER_THREAD: usize = 4;
@@ -42,8 +44,8 @@ pub(crate) fn thread_count(bytes: u64, most: usize) -> usize {
     most.min(processors.max(THREADS_MIN)).min(worth).max(1)
 }
 
-/// Does all pieces of `plan`, by so many threads. They are finished in their order unless `any_order`. What goes wrong is said when
-/// all before it is finished; nothing after it is.
+/// Does all pieces of `plan`, by so many threads. They are finished in their order unless `any_order`. What
+/// goes wrong is said when all before it is finished; nothing after it is.
 pub(crate) fn work<J: Job>(
     job: &J,
     plan: impl Iterator<Item = Outcome<J::Piece>> + Send,
@@ -107,7 +109,8 @@ impl<J: Job, P: Iterator<Item = Outcome<J::Piece>>> Crew<'_, J, P> {
 
     fn work(&self) {
         let _guard = StopsOnPanic(self);
-        // Who takes a piece has its buffer already: the next one to be finished is never kept waiting by those after it.
+        // Who takes a piece has its buffer already: the next one to be finished is never kept waiting by
+        // those after it.
         while let Some(mut buffer) = self.take_buffer() {
             let Some((number, piece)) = self.take_piece() else { break };
             let prepared = piece.and_then(|piece| self.job.prepare(piece, &mut buffer));

@@ -86,7 +86,8 @@ impl Operands {
         }
     }
 
-    /// Where the copied part starts and ends. The blocks that are skipped count among those that `count` limits.
+    /// Where the copied part starts and ends. The blocks that are skipped count among those that `count`
+    /// limits.
     fn range(&self, size: u64) -> (u64, u64) {
         let limit = self.count.map_or(u64::MAX, |count| count.saturating_mul(self.block_bytes));
         (self.skip.saturating_mul(self.block_bytes), size.min(limit))

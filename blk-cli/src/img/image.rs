@@ -31,8 +31,8 @@ pub(crate) struct Purpose {
     pub(crate) alone: bool,
     /// A check follows, so damage is no reason to refuse.
     pub(crate) check: bool,
-    /// Others may do with the files whatever they want, and are not told that we read: either the program has locked the image
-    /// already, or it only looks whether there is one.
+    /// Others may do with the files whatever they want, and are not told that we read: either the program has
+    /// locked the image already, or it only looks whether there is one.
     pub(crate) unlocked: bool,
     /// The content is copied as it is now: nobody may write it meanwhile, not even where it is raw.
     pub(crate) unwritten: bool,
@@ -178,8 +178,8 @@ pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()
     if inner.is_empty() { Ok(()) } else { disk.read(offset, inner) }
 }
 
-/// The file name that `backing` has for a program which has opened the image that names it as `image`: a name with a
-/// protocol, `file:` too, does not depend on the image's folder.
+/// The file name that `backing` has for a program which has opened the image that names it as `image`: a name
+/// with a protocol, `file:` too, does not depend on the image's folder.
 pub(crate) fn backing_path(image: &str, backing: &str) -> String {
     match image.rsplit_once('/') {
         Some((folder, _)) if !backing.starts_with('/') && !has_protocol(backing) => {

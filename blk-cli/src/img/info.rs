@@ -50,7 +50,8 @@ struct FileInfo {
 struct Report {
     name: String,
     size: u64,
-    /// The format was not given, and nothing but raw fits: whoever writes the image decides what it is next time.
+    /// The format was not given, and nothing but raw fits: whoever writes the image decides what it is next
+    /// time.
     is_guess: bool,
     image: ImageInfo,
     /// The name that the backing file is opened by.

@@ -86,7 +86,8 @@ fn end(text: &mut String, bracket: char, level: usize) {
     text.push(bracket);
 }
 
-/// A text between quotes; everything but printable ASCII is escaped, and what is no UTF-8 in a file name is replaced.
+/// A text between quotes; everything but printable ASCII is escaped, and what is no UTF-8 in a file name is
+/// replaced.
 pub(crate) fn quoted(value: &str) -> String {
     let mut text = String::from("\"");
     for chunk in name::to_bytes(value).utf8_chunks() {

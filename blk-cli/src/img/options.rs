@@ -1,4 +1,5 @@
-//! Options of a new image, `-o name=value,...`: how they are given and shown. What there are, the lists of the formats say.
+//! Options of a new image, `-o name=value,...`: how they are given and shown. What there are, the lists of
+//! the formats say.
 
 use blk_core::{Format, OptionKind, OptionSpec, Options, Range, Step, Support};
 
@@ -66,7 +67,8 @@ impl Given {
         Ok(())
     }
 
-    /// `name=value` of all that is given or has a default that is shown, in the order in which formats list them.
+    /// `name=value` of all that is given or has a default that is shown, in the order in which formats list
+    /// them.
     pub(crate) fn shown(&self, format: &str) -> Outcome<String> {
         let default = |spec: &OptionSpec| spec.default.filter(|_| spec.shows_default);
         let shown = all_of(find(format)?).into_iter().filter_map(|spec| {
@@ -76,7 +78,8 @@ impl Given {
         Ok(shown.collect::<Vec<_>>().join(" "))
     }
 
-    /// The options as `format` takes them: without the size, and without those of the file below, which nobody takes.
+    /// The options as `format` takes them: without the size, and without those of the file below, which
+    /// nobody takes.
     pub(crate) fn for_format(&self, format: &dyn Format) -> Outcome<Options> {
         let (options, of_file) = self.split(format);
         let refused = of_file.typed("file", blk_raw::FORMAT.create_options());
@@ -105,8 +108,8 @@ fn find(format: &str) -> Outcome<&'static dyn Format> {
     registry().find(format).map_err(|error| Failure::new(error.to_string()))
 }
 
-/// Options of the file below, which QEMU's tools show with those of every format: they stand in the list of raw, which is all that
-/// a plain file has.
+/// Options of the file below, which QEMU's tools show with those of every format: they stand in the list of
+/// raw, which is all that a plain file has.
 fn of_files() -> impl Iterator<Item = &'static OptionSpec> {
     blk_raw::FORMAT.create_options().iter().filter(|spec| spec.support == Support::NotBuilt)
 }

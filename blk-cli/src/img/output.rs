@@ -1,5 +1,5 @@
-//! Writing to standard output and standard error, in the order of events, without panic where nobody reads, and names as the
-//! bytes that they are.
+//! Writing to standard output and standard error, in the order of events, without panic where nobody reads,
+//! and names as the bytes that they are.
 
 use std::fmt::{self, Write as _};
 use std::io::{self, Write};

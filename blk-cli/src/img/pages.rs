@@ -1,7 +1,7 @@
 //! Buffers that start at a page.
 //!
-//! The kernel copies to and from such a buffer several times faster on some hosts, a tmpfs among them; and a buffer that is used
-//! again costs no page faults.
+//! The kernel copies to and from such a buffer several times faster on some hosts, a tmpfs among them; and a
+//! buffer that is used again costs no page faults.
 
 use std::ops::{Deref, DerefMut};
 

@@ -130,7 +130,8 @@ impl Rebase<'_> {
         Ok(())
     }
 
-    /// Writes those clusters of a range that the image does not hold, and that differ between the two backing files.
+    /// Writes those clusters of a range that the image does not hold, and that differ between the two backing
+    /// files.
     fn keep(&self, at: u64, length: u64, unit: u64) -> Result<()> {
         let shows = |disk: Option<&Disk>| disk.is_some_and(|disk| at < disk.size());
         let new = self.new.as_ref().map(|new| &*new.disk);

@@ -6,7 +6,8 @@ use super::failure::{Failure, Outcome};
 
 /// Bytes of a sector: sizes of images are multiples of it.
 pub(crate) const SECTOR_BYTES: u64 = 512;
-/// The largest disk that any tool takes, bytes: what 63 bits hold, in whole units of the coarsest alignment, 1 GiB.
+/// The largest disk that any tool takes, bytes: what 63 bits hold, in whole units of the coarsest alignment,
+/// 1 GiB.
 pub(crate) const DISK_BYTES_MAX: u64 = i64::MAX as u64 & !((1 << 30) - 1);
 
 /// Reads a size of at most `i64::MAX` bytes; `what` names it in the error.

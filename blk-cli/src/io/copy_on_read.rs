@@ -1,7 +1,7 @@
 //! A disk that keeps what it reads from below.
 //!
-//! A read of a part that the top layer does not determine reads whole clusters from below and writes them into the top layer.
-//! Nobody writes to these clusters between the two: requests that touch them wait.
+//! A read of a part that the top layer does not determine reads whole clusters from below and writes them
+//! into the top layer. Nobody writes to these clusters between the two: requests that touch them wait.
 
 use std::sync::Arc;
 
@@ -26,7 +26,8 @@ pub(crate) struct CopyOnRead {
 }
 
 impl CopyOnRead {
-    /// Keeps in `inner` what it reads from below it. `debug` is what `inner` is, where that is a `blkdebug` node.
+    /// Keeps in `inner` what it reads from below it. `debug` is what `inner` is, where that is a `blkdebug`
+    /// node.
     pub(crate) fn new(inner: Arc<Disk>, debug: Option<&DebugNode>) -> Self {
         Self { inner, debug: debug.cloned(), busy: RangeLock::default() }
     }
@@ -61,7 +62,8 @@ impl CopyOnRead {
         Ok(true)
     }
 
-    /// Copies what the top layer does not determine of `whole`, and fills `buf` with the bytes from `offset` on.
+    /// Copies what the top layer does not determine of `whole`, and fills `buf` with the bytes from `offset`
+    /// on.
     fn copy(&self, whole: Extent, offset: u64, buf: &mut [u8]) -> Result<()> {
         let wanted = Extent::new(offset, buf.len() as u64);
         let mut at = whole.offset;

@@ -1,8 +1,9 @@
 //! Requests in flight: a thread for each, and reports in the order of completion.
 //!
-//! A report is not printed when its request completes but when the program next looks, as an event loop does: while a
-//! synchronous request runs, while it sleeps, while it waits for input, and before it closes the image. Requests that have just
-//! been sent off are given a moment then, so that the order of reports is that of the commands, unless something holds one up.
+//! A report is not printed when its request completes but when the program next looks, as an event loop does:
+//! while a synchronous request runs, while it sleeps, while it waits for input, and before it closes the
+//! image. Requests that have just been sent off are given a moment then, so that the order of reports is that
+//! of the commands, unless something holds one up.
 
 use std::any::Any;
 use std::collections::BTreeMap;
@@ -18,7 +19,8 @@ use super::console::Console;
 /// How many may be in flight: each has a thread and a buffer.
 const FLIGHTS_MAX: usize = 256;
 
-/// How long the next command waits for a request that has just been sent off: most are done then, in the order of the commands.
+/// How long the next command waits for a request that has just been sent off: most are done then, in the
+/// order of the commands.
 const HEAD_START: Duration = Duration::from_millis(1);
 
 /// How long a request counts as one that has just been sent off.

@@ -2,8 +2,8 @@
 
 use super::refusal::Refusal;
 
-/// The words behind a command's name, taken apart one option at a time, so that what is wrong with an earlier one is said
-/// first. What is left are the operands.
+/// The words behind a command's name, taken apart one option at a time, so that what is wrong with an earlier
+/// one is said first. What is left are the operands.
 #[derive(Debug)]
 pub(crate) struct Words<'a> {
     /// The command, as it was typed.

@@ -1,4 +1,5 @@
-//! How an image is opened: what the options of the program and of the command `open` say besides name and format.
+//! How an image is opened: what the options of the program and of the command `open` say besides name and
+//! format.
 
 use super::refusal::{Done, Refusal};
 use crate::spec::CacheMode;

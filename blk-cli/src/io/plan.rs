@@ -104,7 +104,8 @@ pub(crate) struct Opening {
     pub(crate) guessed_raw: bool,
 }
 
-/// Takes an option string apart: `key=value,...`, where two commas stand for one inside a value. A key alone is switched on.
+/// Takes an option string apart: `key=value,...`, where two commas stand for one inside a value. A key alone
+/// is switched on.
 pub(crate) fn parse_options(text: &str) -> NamedOptions {
     split_at_single_commas(text)
         .into_iter()

@@ -49,7 +49,8 @@ pub(crate) fn system_text(error: &std::io::Error) -> String {
     text
 }
 
-/// Whether the reason leaves out what somebody has to know: where an image is damaged, or how two disks differ.
+/// Whether the reason leaves out what somebody has to know: where an image is damaged, or how two disks
+/// differ.
 pub(crate) fn deserves_detail(error: &Error) -> bool {
     matches!(
         error,

@@ -9,10 +9,12 @@ use blk_core::{Access, Disk, Error, FileStorage, Format, MapResolver, Options, R
 /// The name under which the overlay knows the disk below it; nothing looks for a file of this name.
 const BELOW: &str = "below";
 
-/// The format of the overlay: QEMU's, which shows it as the format of the disk, whatever other formats the program has.
+/// The format of the overlay: QEMU's, which shows it as the format of the disk, whatever other formats the
+/// program has.
 pub(crate) static OVERLAY: &dyn Format = blk_qcow2::FORMAT;
 
-/// Puts a temporary image over `below`. Its file has no name: the host removes it when the last user closes it.
+/// Puts a temporary image over `below`. Its file has no name: the host removes it when the last user closes
+/// it.
 pub(crate) fn overlay(below: Arc<Disk>, access: Access) -> Result<Disk> {
     let size = below.size();
     let storage: Arc<dyn Storage> = Arc::new(nameless_file()?);

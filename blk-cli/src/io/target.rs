@@ -19,7 +19,8 @@ pub(crate) struct Run {
     pub(crate) is_allocated: bool,
 }
 
-/// An open disk. A last sector that is not whole reads as zeroes behind its end, and grows when it is written there.
+/// An open disk. A last sector that is not whole reads as zeroes behind its end, and grows when it is written
+/// there.
 #[derive(Debug)]
 pub(crate) struct Target {
     disk: Arc<Disk>,
@@ -95,8 +96,8 @@ impl Target {
         self.disk.write(offset, data, flags)
     }
 
-    /// Fills `buf` with the bytes from `offset` on. It is one request with a buffer for each of `parts`, lengths that make up that
-    /// of `buf`; with one buffer where there are none.
+    /// Fills `buf` with the bytes from `offset` on. It is one request with a buffer for each of `parts`,
+    /// lengths that make up that of `buf`; with one buffer where there are none.
     pub(crate) fn read(&self, offset: u64, buf: &mut [u8], parts: &[u64]) -> Result<()> {
         self.check(offset, buf.len() as u64)?;
         let stored = self.stored(offset, buf.len() as u64);
@@ -140,7 +141,8 @@ impl Target {
         self.disk.write_zeroes(extent, ZeroFlags { may_unmap, ..flags })
     }
 
-    /// Tells that the bytes are no longer needed. Where that is switched off, or the disk has no use for it, it is done.
+    /// Tells that the bytes are no longer needed. Where that is switched off, or the disk has no use for it,
+    /// it is done.
     pub(crate) fn discard(&self, extent: Extent) -> Result<()> {
         self.check(extent.offset, extent.length)?;
         let stored = Extent::new(extent.offset, self.stored(extent.offset, extent.length));

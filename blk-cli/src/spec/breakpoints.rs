@@ -4,7 +4,8 @@ use std::fmt::Debug;
 
 use blk_core::{Error, Result};
 
-/// What can be stopped and let go on: `blkdebug`. Tags name break points, and the requests that they have stopped.
+/// What can be stopped and let go on: `blkdebug`. Tags name break points, and the requests that they have
+/// stopped.
 pub trait Breakpoints: Debug + Send + Sync {
     /// Stops the next request that takes the step `event`. A break point stops one request and is gone then.
     ///

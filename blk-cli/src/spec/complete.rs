@@ -1,7 +1,8 @@
 //! What a name says, filled in where the options beside it leave it open.
 //!
-//! A name goes to the driver that the options give, or down to the file that the driver lies over; a `json:` name is a set of
-//! options. Options that are given count more, and a name that would say what an option says already is refused.
+//! A name goes to the driver that the options give, or down to the file that the driver lies over; a `json:`
+//! name is a set of options. Options that are given count more, and a name that would say what an option says
+//! already is refused.
 
 use blk_core::Result;
 

@@ -1,7 +1,7 @@
 //! `blkdebug`: operations fail as [`Rules`] say, and requests stop at break points.
 //!
-//! Over bytes, such as a file, the node is a storage; over an image it is a filter, through which what the image knows of
-//! itself can be seen. Both share an [`Engine`], and [`super::limits`] lie before both.
+//! Over bytes, such as a file, the node is a storage; over an image it is a filter, through which what the
+//! image knows of itself can be seen. Both share an [`Engine`], and [`super::limits`] lie before both.
 
 mod disk;
 mod engine;

@@ -1,4 +1,5 @@
-//! The names of steps in rules and break points: QEMU's `BlkdebugEvent`, and what the formats call steps of their own.
+//! The names of steps in rules and break points: QEMU's `BlkdebugEvent`, and what the formats call steps of
+//! their own.
 
 use blk_core::storage::Step;
 
@@ -23,7 +24,8 @@ pub(crate) static COR_WRITE: Step = Step::new("cor_write", "data");
 /// The step in which a format asks the host to put everything on stable storage.
 pub(crate) const FLUSH_TO_DISK: &str = "flush_to_disk";
 
-/// All events that QEMU knows, in its order. Rules may name each, whether or not a driver of ours takes that step.
+/// All events that QEMU knows, in its order. Rules may name each, whether or not a driver of ours takes that
+/// step.
 pub(crate) static QEMU_EVENTS: [&str; 48] = [
     "l1_update",
     "l1_grow_alloc_table",

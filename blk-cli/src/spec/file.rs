@@ -121,8 +121,8 @@ pub fn is_same_file(one: &Path, other: &Path) -> bool {
 /// Never waits for somebody at the other end, should a name have come to mean a pipe.
 const NONBLOCK: i32 = nix::libc::O_NONBLOCK;
 
-/// Opens the file of that name to put a new image of `format` into it, or makes it. It is locked as QEMU locks it, it is none
-/// of `in_use`, and only then it is emptied; a block device keeps what it holds.
+/// Opens the file of that name to put a new image of `format` into it, or makes it. It is locked as QEMU
+/// locks it, it is none of `in_use`, and only then it is emptied; a block device keeps what it holds.
 ///
 /// # Errors
 /// [`Error::Unresolved`] says why not; then the file holds what it held.
@@ -148,8 +148,8 @@ pub fn new_file(
     Ok((storage, Arc::new(file)))
 }
 
-/// A new file is given a length, which nobody else may change meanwhile; what the format writes into it afterwards is an
-/// image in use.
+/// A new file is given a length, which nobody else may change meanwhile; what the format writes into it
+/// afterwards is an image in use.
 fn new_claim(format: &str, is_device: bool) -> Claim {
     let file = Claim { uses: Permissions::CHANGES, unshared: Permissions::RESIZE };
     let device = Claim { uses: Permissions::ALL, unshared: Permissions::NONE };

@@ -1,4 +1,5 @@
-//! What can be asked of any disk: zeroes that are written become requests to zero, and writes that are durable at once.
+//! What can be asked of any disk: zeroes that are written become requests to zero, and writes that are
+//! durable at once.
 
 use blk_core::{
     Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags, bytes,
@@ -57,7 +58,8 @@ impl PassThrough for Filter {
         self.inner.discard(extent, flags)
     }
 
-    // None of these changes the content that a guest sees, so there is nothing for the filter to do about them.
+    // None of these changes the content that a guest sees, so there is nothing for the filter to do about
+    // them.
 
     fn as_check(&self) -> Option<&dyn Check> {
         self.inner.as_check()

@@ -31,8 +31,9 @@ pub enum Reached {
 
 /// Takes bytes for a specification and opens it. Nothing of the host is opened.
 ///
-/// Parts are separated by zero bytes: a name, or `opts:` and a list of options; options beside the name; the content of the
-/// file `rules`; the backing name in the image `overlay`. The files `raw`, `qcow2`, `overlay` and `rules` exist.
+/// Parts are separated by zero bytes: a name, or `opts:` and a list of options; options beside the name; the
+/// content of the file `rules`; the backing name in the image `overlay`. The files `raw`, `qcow2`, `overlay`
+/// and `rules` exist.
 ///
 /// # Panics
 /// If a message is too long, or more files are opened than an image may have.

@@ -1,8 +1,9 @@
 //! The guard of a disk whose format was guessed as raw: its first sector stays that of a raw image.
 //!
-//! A guest that may write its disk's first sector could make an image of it that names any file of the host as its backing
-//! file, and would be shown that file once the format is guessed again. So each request that changes the first sector is judged
-//! by what the sector will hold, whatever the request is and however the bytes come together.
+//! A guest that may write its disk's first sector could make an image of it that names any file of the host
+//! as its backing file, and would be shown that file once the format is guessed again. So each request that
+//! changes the first sector is judged by what the sector will hold, whatever the request is and however the
+//! bytes come together.
 
 use blk_core::sync::Mutex;
 use blk_core::{
@@ -24,7 +25,8 @@ const SECTOR_BYTES: u64 = PROBED_BYTES as u64;
 #[derive(Debug)]
 pub(crate) struct RawGuard {
     inner: Disk,
-    /// Held while the first sector changes: two requests could each leave a raw image, and both together another one.
+    /// Held while the first sector changes: two requests could each leave a raw image, and both together
+    /// another one.
     changing: Mutex<()>,
     /// A format that could be opened has its header in the last sector.
     has_footers: bool,
@@ -71,8 +73,9 @@ impl RawGuard {
         request()
     }
 
-    /// Refuses what a probe of the disk, `size` bytes long then, would take for another format than raw. Of formats that cannot
-    /// be opened, only what the start says counts: there is no disk that a footer could make them show.
+    /// Refuses what a probe of the disk, `size` bytes long then, would take for another format than raw. Of
+    /// formats that cannot be opened, only what the start says counts: there is no disk that a footer could
+    /// make them show.
     fn check(&self, extent: Extent, content: Content<'_>, size: u64) -> Result<()> {
         let start = self.sector_after(0, extent, content)?;
         let claimed = registry().claimed_by(&Probe { start: &start, end: &[], length: size });

@@ -1,5 +1,5 @@
-//! What the cache mode and the discard mode change about a file: flushes that do nothing, space that is kept. And how it is
-//! zeroed without waiting.
+//! What the cache mode and the discard mode change about a file: flushes that do nothing, space that is kept.
+//! And how it is zeroed without waiting.
 
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
@@ -14,12 +14,13 @@ pub(crate) struct HostWishes {
     pub(crate) no_flush: bool,
     /// Ranges are zeroed, but never given back.
     pub(crate) keep_space: bool,
-    /// Short ranges are zeroed by writing. A file system that makes a hole, or zeroes a range, first writes back what it has
-    /// cached of it: many requests on few places wait for the disk each time.
+    /// Short ranges are zeroed by writing. A file system that makes a hole, or zeroes a range, first writes
+    /// back what it has cached of it: many requests on few places wait for the disk each time.
     pub(crate) writes_short_zeroes: bool,
 }
 
-/// A range up to this size is short: it takes less time to write than the file system takes to zero it. Bytes.
+/// A range up to this size is short: it takes less time to write than the file system takes to zero it.
+/// Bytes.
 const SHORT_BYTES: u64 = 256 << 10;
 static ZEROES: [u8; SHORT_BYTES as usize] = [0; SHORT_BYTES as usize];
 

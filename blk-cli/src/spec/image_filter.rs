@@ -50,7 +50,8 @@ impl Opener {
     }
 }
 
-/// A disk that calls itself by the filter's name. A check would be one of the image below, which is not what was named.
+/// A disk that calls itself by the filter's name. A check would be one of the image below, which is not what
+/// was named.
 #[derive(Debug)]
 struct Named {
     inner: Disk,

@@ -1,7 +1,8 @@
 //! The JSON of `json:` names: RFC 8259, and what QEMU takes besides.
 //!
-//! Strings may stand in single quotes, `\'` is an escape in both kinds, and a key occurs once in an object. A number is kept
-//! as the text that it stands for as an option: a whole one as it is, another in the shortest form of 17 digits.
+//! Strings may stand in single quotes, `\'` is an escape in both kinds, and a key occurs once in an object. A
+//! number is kept as the text that it stands for as an option: a whole one as it is, another in the shortest
+//! form of 17 digits.
 
 use std::collections::HashSet;
 
@@ -250,7 +251,8 @@ impl Reader<'_> {
     }
 }
 
-/// A number as C prints it for `%.17g`: 17 digits without zeroes at the end, with an exponent where it is far from 1.
+/// A number as C prints it for `%.17g`: 17 digits without zeroes at the end, with an exponent where it is far
+/// from 1.
 fn shortest(number: f64) -> String {
     let scientific = format!("{number:.16e}");
     let Some((mantissa, exponent)) = scientific.split_once('e') else { return scientific };

@@ -1,9 +1,9 @@
-//! The limits that `blkdebug` puts on the requests it gets: `align`, `max-transfer`, and sizes for zeroes and discards.
-//! What lies behind them hears of the steps of each request.
+//! The limits that `blkdebug` puts on the requests it gets: `align`, `max-transfer`, and sizes for zeroes and
+//! discards. What lies behind them hears of the steps of each request.
 //!
-//! They try out what a driver above makes of a demanding device. Requests are widened to the alignment (which reads what a
-//! write does not cover, and writes it back) and cut at the largest size. Zeroes and holes that are no whole units of the
-//! preferred size are written as data, as they would be on such a device.
+//! They try out what a driver above makes of a demanding device. Requests are widened to the alignment (which
+//! reads what a write does not cover, and writes it back) and cut at the largest size. Zeroes and holes that
+//! are no whole units of the preferred size are written as data, as they would be on such a device.
 
 mod storage;
 
@@ -22,8 +22,8 @@ use storage::LimitedStorage;
 const SIZE_END: u64 = i32::MAX as u64;
 /// As good as no limit, and far from an overflow.
 const MAX: u64 = u64::MAX / 2;
-/// Reads are widened to units of at most this: the name of a backing file in an image may ask for units of 1 GiB, and each small
-/// read would take as much memory.
+/// Reads are widened to units of at most this: the name of a backing file in an image may ask for units of 1
+/// GiB, and each small read would take as much memory.
 const READ_UNIT_MAX: u64 = 4 << 20;
 
 /// Sizes in bytes. What is not given has no effect.
@@ -59,7 +59,8 @@ impl Limits {
 
     /// Puts the limits before a storage. It is told of all steps of a request too.
     pub(crate) fn over(self, inner: Arc<dyn Storage>) -> Arc<dyn Storage> {
-        // What the host itself demands is met below: these limits are those that a driver is to be tried with.
+        // What the host itself demands is met below: these limits are those that a driver is to be tried
+        // with.
         Arc::new(LimitedStorage(Limited::new(self, for_any_alignment(inner))))
     }
 
@@ -124,7 +125,8 @@ struct Part {
     is_whole: bool,
 }
 
-/// The units at both ends of a request that covers them in part only. Where nothing lies between, all is `head`.
+/// The units at both ends of a request that covers them in part only. Where nothing lies between, all is
+/// `head`.
 #[derive(Debug, Default)]
 struct Edges {
     head: Vec<u8>,
@@ -137,7 +139,8 @@ pub(crate) type Whole<'a> = &'a dyn Fn(Extent) -> Result<()>;
 /// As much as is zeroed by one write; a multiple of all alignments up to this.
 static ZEROES: [u8; 1 << 20] = [0; 1 << 20];
 
-/// Cuts `extent` into a part before the first whole unit, whole units of at most `max` bytes, and a part behind them.
+/// Cuts `extent` into a part before the first whole unit, whole units of at most `max` bytes, and a part
+/// behind them.
 fn parts(extent: Extent, unit: u64, max: u64) -> impl Iterator<Item = Part> {
     let first = extent.offset.next_multiple_of(unit);
     let last = extent.end() / unit * unit;
@@ -209,13 +212,14 @@ impl<B: Bytes> Limited<B> {
         })
     }
 
-    /// As [`Limited::write_zeroes`], in the pieces in which a discard is taken, and without telling of a request to zero.
+    /// As [`Limited::write_zeroes`], in the pieces in which a discard is taken, and without telling of a
+    /// request to zero.
     fn punch(&self, extent: Extent, whole: Whole<'_>) -> Result<()> {
         self.zero(extent, &|middle| self.zero_units(middle, self.limits.discard, whole))
     }
 
-    /// Discards what is made of whole units of the alignment, in pieces that the limits allow; the rest is left as it is. Pieces
-    /// end between units of `unit` bytes where they can.
+    /// Discards what is made of whole units of the alignment, in pieces that the limits allow; the rest is
+    /// left as it is. Pieces end between units of `unit` bytes where they can.
     pub(crate) fn discard(&self, extent: Extent, unit: u64, whole: Whole<'_>) -> Result<()> {
         let align = self.limits.align();
         let inside = extent.align_inward(align);
@@ -251,7 +255,8 @@ impl<B: Bytes> Limited<B> {
         self.limits.align() > 1
     }
 
-    /// The units of `align` bytes that `extent` touches. The bytes may end inside the last one, and do not become more by it.
+    /// The units of `align` bytes that `extent` touches. The bytes may end inside the last one, and do not
+    /// become more by it.
     fn widened(&self, extent: Extent, align: u64) -> Result<Extent> {
         let start = extent.offset & !(align - 1);
         let end = extent.checked_end().and_then(|end| end.checked_next_multiple_of(align));
@@ -349,7 +354,8 @@ impl<B: Bytes> Limited<B> {
         Ok(())
     }
 
-    /// Does `whole` for what is made of whole units of the preferred size, and writes zeroes as data elsewhere.
+    /// Does `whole` for what is made of whole units of the preferred size, and writes zeroes as data
+    /// elsewhere.
     fn zero_units(&self, extent: Extent, unit: Unit, whole: Whole<'_>) -> Result<()> {
         let preferred = unit.preferred.unwrap_or(self.limits.align());
         let max = unit.max.unwrap_or(MAX / preferred * preferred);

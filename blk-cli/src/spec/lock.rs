@@ -1,9 +1,10 @@
 //! Locks that keep other programs from an image, and us from theirs.
 //!
-//! They are QEMU's, so both refuse each other: byte-range locks of the open file description, all of them shared. Whoever
-//! *uses* a permission locks byte 100 + n, whoever cannot bear that others use it byte 200 + n; n is 0 for reading content
-//! that is consistent, 1 for writing, 3 for changing the length. First one's own bytes are locked, then it is looked whether
-//! others hold bytes that contradict: two that come at once may both be refused, but never both go on.
+//! They are QEMU's, so both refuse each other: byte-range locks of the open file description, all of them
+//! shared. Whoever *uses* a permission locks byte 100 + n, whoever cannot bear that others use it byte 200 +
+//! n; n is 0 for reading content that is consistent, 1 for writing, 3 for changing the length. First one's
+//! own bytes are locked, then it is looked whether others hold bytes that contradict: two that come at once
+//! may both be refused, but never both go on.
 //!
 //! Who uses what, all of it found by watching QEMU's tools:
 //!
@@ -99,8 +100,8 @@ impl Claim {
     }
 }
 
-/// What a commit does with its base, besides reading it. A file with metadata grows anyway; a raw one only if the base becomes
-/// larger.
+/// What a commit does with its base, besides reading it. A file with metadata grows anyway; a raw one only if
+/// the base becomes larger.
 pub(crate) fn base_claim(format: &str, grows: bool) -> Claim {
     if has_metadata(format) {
         return Claim { uses: Permissions::ALL, unshared: Permissions::CHANGES };
@@ -128,7 +129,8 @@ impl Locks {
     /// Claims more of `file`, called `name` in messages, than is claimed already.
     ///
     /// # Errors
-    /// [`Error::Unresolved`] if somebody else's use of the file contradicts the claim: then nothing more is held than before.
+    /// [`Error::Unresolved`] if somebody else's use of the file contradicts the claim: then nothing more is
+    /// held than before.
     pub(crate) fn claim(&self, file: &impl AsFd, name: &str, claim: Claim) -> Result<()> {
         if self.locking == Locking::Off {
             return Ok(());
@@ -172,7 +174,8 @@ fn try_lock(file: &impl AsFd, name: &str, claim: Claim) -> Result<()> {
     Ok(())
 }
 
-/// Gives up what a refused claim has locked; the refusal is reported, and what cannot be unlocked ends with the file.
+/// Gives up what a refused claim has locked; the refusal is reported, and what cannot be unlocked ends with
+/// the file.
 fn unlock(file: &impl AsFd, bytes: impl Iterator<Item = u8>) {
     for byte in bytes {
         let _ = fcntl(file, FcntlArg::F_OFD_SETLK(&range(libc::F_UNLCK, byte)));

@@ -187,7 +187,8 @@ impl Format {
         Ok(Self { driver: format.name(), options: passed, file, backing })
     }
 
-    /// Whether the options decide what the disk shows, so that the name of the file alone would be another disk.
+    /// Whether the options decide what the disk shows, so that the name of the file alone would be another
+    /// disk.
     fn selects_content(&self) -> bool {
         let has_backing = matches!(&self.backing, Backing::FromImage(options) if !options.is_empty());
         let selects =
@@ -288,8 +289,8 @@ impl Common {
         if detect_zeroes == DetectZeroes::Unmap && discard == Some(false) {
             return Err(options.bad("detect-zeroes", "unmap needs discard=unmap"));
         }
-        // Going past the host's cache changes speed, not content: it is accepted and left to the host. A node's name is for
-        // others to refer to it, and there are none.
+        // Going past the host's cache changes speed, not content: it is accepted and left to the host. A
+        // node's name is for others to refer to it, and there are none.
         options.take_switch("cache.direct")?;
         options.take_text("node-name");
         let read_only = options.take_switch("read-only")?;

@@ -56,7 +56,8 @@ pub(super) struct Inherited {
     pub(super) fixed_length: bool,
 }
 
-/// Opens nodes. Each step down a chain of backing files has an opener of its own, which knows what lies above.
+/// Opens nodes. Each step down a chain of backing files has an opener of its own, which knows what lies
+/// above.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Opener {
     /// The files of the images above, which must not come again.
@@ -75,7 +76,8 @@ pub(super) struct Opener {
     pub(super) is_explained: Arc<AtomicBool>,
     /// How many files have been opened for the topmost image.
     pub(super) files_opened: Arc<AtomicUsize>,
-    /// The only files that there are, by name, instead of those of the host: nothing of the host is opened, and nobody waits.
+    /// The only files that there are, by name, instead of those of the host: nothing of the host is opened,
+    /// and nobody waits.
     pub(super) memory: Option<Arc<BTreeMap<String, Vec<u8>>>>,
 }
 
@@ -238,8 +240,8 @@ impl Opener {
         })
     }
 
-    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at each level; only
-    /// when the format is known, its file is locked.
+    /// Finds out the format. What the image lies in is opened once, or nested nodes would be opened again at
+    /// each level; only when the format is known, its file is locked.
     fn probe(
         &self,
         common: &Common,
@@ -414,8 +416,8 @@ fn check_is_device(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise itself. And it is
-/// the format that minds others.
+/// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise
+/// itself. And it is the format that minds others.
 fn below_format(inherited: Inherited) -> Inherited {
     Inherited { discard: None, ..inherited }
 }

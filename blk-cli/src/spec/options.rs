@@ -1,4 +1,5 @@
-//! Options of a node and of the nodes below it: one flat table, with dots between the levels (`file.filename`).
+//! Options of a node and of the nodes below it: one flat table, with dots between the levels
+//! (`file.filename`).
 
 use std::collections::BTreeMap;
 

@@ -61,7 +61,8 @@ impl OverlayStorage {
         Ok(Self { inner, state: RwLock::new(state), memory_bytes_max, failure })
     }
 
-    /// Keeps what `inner` holds in `extent`: it may change there from now on. Returns how many bytes were not kept before.
+    /// Keeps what `inner` holds in `extent`: it may change there from now on. Returns how many bytes were not
+    /// kept before.
     pub(super) fn pin(&self, extent: Extent) -> Result<u64> {
         let state = &mut *self.state.write();
         let end = extent.checked_end().unwrap_or(u64::MAX).min(state.inner_end);

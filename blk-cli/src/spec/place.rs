@@ -1,9 +1,9 @@
 //! Where the bytes of an open file lie, whatever name it was opened by.
 //!
-//! A regular file is its device and inode: hard links, symbolic links and mounts lead to the same. A block device is its
-//! number, and besides what it is made of, as the kernel tells in /sys: a loop device is a range of its file, a partition
-//! a range of its disk, and a mapped device takes all of the devices below it. Two places overlap when they share a byte
-//! of anything.
+//! A regular file is its device and inode: hard links, symbolic links and mounts lead to the same. A block
+//! device is its number, and besides what it is made of, as the kernel tells in /sys: a loop device is a
+//! range of its file, a partition a range of its disk, and a mapped device takes all of the devices below it.
+//! Two places overlap when they share a byte of anything.
 
 use std::ffi::OsString;
 use std::fs::{self, Metadata};
@@ -83,7 +83,8 @@ impl Place {
     }
 }
 
-/// Whether it is a block device that the kernel does not let anybody write, though it lets them open it for that.
+/// Whether it is a block device that the kernel does not let anybody write, though it lets them open it for
+/// that.
 pub(crate) fn is_read_only_device(metadata: &Metadata) -> bool {
     let device = metadata.rdev();
     metadata.file_type().is_block_device() && number(&folder_of(device).join("ro")) == Some(1)

@@ -83,7 +83,8 @@ impl InjectError {
             ],
         )?;
         let once = options.take_switch("once")?.unwrap_or(false);
-        // How a failure reaches the caller, at once or later, is one and the same for drivers that wait for it.
+        // How a failure reaches the caller, at once or later, is one and the same for drivers that wait for
+        // it.
         options.take_switch("immediately")?;
         options.finish("blkdebug, rule inject-error")?;
         Ok(Self { event, state, errno, offset: sector, io_type, once })

@@ -10,8 +10,9 @@ use super::file::FileId;
 use super::overlay::OverlayStorage;
 use super::start::Origins;
 
-/// What is written to the files of one image, by file. The files themselves are opened read-only, and stay open and locked
-/// until the last image over them and this are dropped; so an image that is closed and opened again shows what was written.
+/// What is written to the files of one image, by file. The files themselves are opened read-only, and stay
+/// open and locked until the last image over them and this are dropped; so an image that is closed and opened
+/// again shows what was written.
 #[derive(Debug)]
 pub struct Scratch {
     memory_bytes_max: u64,

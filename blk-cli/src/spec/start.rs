@@ -5,7 +5,8 @@
 //!                                  └────── then the operation ──────► the file
 //! ```
 //!
-//! Invariant: a byte of a file changes only after it is kept, unless keeping has failed; then nothing is read as it was.
+//! Invariant: a byte of a file changes only after it is kept, unless keeping has failed; then nothing is read
+//! as it was.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -37,7 +38,8 @@ pub struct Origin {
 }
 
 impl Origins {
-    /// Reads a file instead of another: each pair is the file that images name, and the one that has its first content.
+    /// Reads a file instead of another: each pair is the file that images name, and the one that has its
+    /// first content.
     ///
     /// # Errors
     /// [`blk_core::Error::Unresolved`] names the file that cannot be opened.
@@ -79,7 +81,8 @@ struct Kept {
 }
 
 impl Start {
-    /// Up to `memory_bytes_max` bytes of each file are kept in memory, more in a temporary file; `bytes_max` of all files.
+    /// Up to `memory_bytes_max` bytes of each file are kept in memory, more in a temporary file; `bytes_max`
+    /// of all files.
     pub fn new(memory_bytes_max: u64, bytes_max: u64) -> Self {
         let (bytes, failure) = (AtomicU64::new(0), Arc::default());
         Self { memory_bytes_max, bytes_max, files: Mutex::default(), bytes, failure }

@@ -120,7 +120,8 @@ fn chains_that_come_back_or_never_end_are_refused() {
         folder.qcow2(&format!("{number}"), Some((&format!("{}", number + 1), "qcow2")));
     }
     folder.qcow2(&format!("{last}"), None);
-    // The program opens images on its main thread, which has this much, and reads them on threads with what is usual.
+    // The program opens images on its main thread, which has this much, and reads them on threads with what
+    // is usual.
     let opened = std::thread::Builder::new().stack_size(8 << 20);
     let opened = opened
         .spawn(move || {

@@ -1,4 +1,5 @@
-//! What stands on a command line, or in an image's header, as options: file names, `json:` names, `key=value,...`.
+//! What stands on a command line, or in an image's header, as options: file names, `json:` names,
+//! `key=value,...`.
 
 use std::borrow::Cow;
 
@@ -114,8 +115,8 @@ fn flatten(options: &mut NodeOptions, key: &str, value: Json) -> Result<()> {
     }
 }
 
-/// The options of `--image-opts`: `key=value,...`, a comma inside a value doubled. A later value replaces an earlier one;
-/// a key alone is switched on, one that starts with `no` off.
+/// The options of `--image-opts`: `key=value,...`, a comma inside a value doubled. A later value replaces an
+/// earlier one; a key alone is switched on, one that starts with `no` off.
 pub(crate) fn key_values(text: &str) -> Result<NodeOptions> {
     check_length("--image-opts", text)?;
     let mut options = NodeOptions::default();

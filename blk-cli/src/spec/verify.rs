@@ -8,8 +8,8 @@ use blk_verify::{Finding, Policy};
 /// What follows a mismatch of a `blkverify` node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnMismatch {
-    /// The report goes to standard error and the process ends with exit code 1 at once, as QEMU's programs do: what ran
-    /// until then is in the past, and nothing may be built on wrong data.
+    /// The report goes to standard error and the process ends with exit code 1 at once, as QEMU's programs
+    /// do: what ran until then is in the past, and nothing may be built on wrong data.
     #[default]
     Exit,
     /// The request fails, and all later ones are refused.

@@ -17,18 +17,22 @@ use crate::spec::{CacheMode, Origins};
 /// How long a run takes that is limited by nothing else.
 const USUAL_TIME: Duration = Duration::from_mins(1);
 
-/// Compares every answer of two images to generated requests. Neither image is changed, unless --in-place is given.
+/// Compares every answer of two images to generated requests. Neither image is changed, unless --in-place is
+/// given.
 ///
-/// Both images have the same content. They are opened read-only and locked against writers; the requests are made of copies: what is
-/// written is kept in memory, or in an unnamed temporary file, and is gone at the end. With --in-place the images themselves
-/// are overwritten with random data; what they held is kept until the end of the run, so that a finding can be replayed.
+/// Both images have the same content. They are opened read-only and locked against writers; the requests are
+/// made of copies: what is written is kept in memory, or in an unnamed temporary file, and is gone at the
+/// end. With --in-place the images themselves are overwritten with random data; what they held is kept until
+/// the end of the run, so that a finding can be replayed.
 ///
-/// The image under test is checked first. A finding is proven by replays on fresh copies, shrunk, and written to NAME.trace with
-/// the line that replays it.
+/// The image under test is checked first. A finding is proven by replays on fresh copies, shrunk, and written
+/// to NAME.trace with the line that replays it.
 ///
-/// --crash, --faults and --race try copies in memory of the image under test, a small one, and share the time.
+/// --crash, --faults and --race try copies in memory of the image under test, a small one, and share the
+/// time.
 ///
-/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be tried.
+/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be
+/// tried.
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
     /// The image that is trusted: any image specification
@@ -64,12 +68,14 @@ pub struct VerifyArguments {
     pub(super) common: Common,
 }
 
-/// Makes the requests of a trace of two images, and compares every answer. Neither image is changed, unless --in-place is given.
+/// Makes the requests of a trace of two images, and compares every answer. Neither image is changed, unless
+/// --in-place is given.
 ///
-/// The trace is a scenario as text, JSON or a fuzzer's bytes, or a pasted report. With --crash, --faults or --race it is run by
-/// those on copies of the image under test.
+/// The trace is a scenario as text, JSON or a fuzzer's bytes, or a pasted report. With --crash, --faults or
+/// --race it is run by those on copies of the image under test.
 ///
-/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be tried.
+/// Exit code: 0 nothing found; 1 the images differ, or the image under test is not clean; 2 it could not be
+/// tried.
 #[derive(Debug, Args)]
 pub struct ReplayArguments {
     /// A scenario: text in qemu-io's grammar, a pasted report, JSON, or a fuzzer's bytes
@@ -137,7 +143,8 @@ pub(super) struct Formats {
     /// Both names are option strings, key=value,...
     #[arg(long)]
     pub(super) image_opts: bool,
-    /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would show
+    /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would
+    /// show
     #[arg(short = 't', long, default_value = "unsafe")]
     pub(super) cache: CacheMode,
 }

@@ -53,7 +53,8 @@ impl Pair {
         self.start.borrow().clone()
     }
 
-    /// Both images as they were before they were written in place, to be opened as copies. Nothing may have them open.
+    /// Both images as they were before they were written in place, to be opened as copies. Nothing may have
+    /// them open.
     pub(super) fn as_at_first(&self) -> Self {
         Self {
             in_place: false,

@@ -1,5 +1,5 @@
-//! An image as the oracles of crashes, faults and races take it: copies of it in memory, which they break, and the image itself
-//! untouched.
+//! An image as the oracles of crashes, faults and races take it: copies of it in memory, which they break,
+//! and the image itself untouched.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! A finding becomes something that others can run: it is proven and shrunk on fresh copies (see `proof`), and written.
+//! A finding becomes something that others can run: it is proven and shrunk on fresh copies (see `proof`),
+//! and written.
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -57,7 +58,8 @@ pub(super) enum Effort {
 
 /// Runs scenarios as the run did in which something was found.
 pub(super) trait Judge {
-    /// Runs a scenario from the images as they were at first. One that does not end before `until` is refused as [`NO_TIME`].
+    /// Runs a scenario from the images as they were at first. One that does not end before `until` is refused
+    /// as [`NO_TIME`].
     fn judge(&mut self, scenario: &Scenario, effort: Effort, until: Instant) -> Outcome;
 
     /// What follows `blk replay NAME.trace`.
@@ -229,8 +231,8 @@ fn start_name(stem: &str, name: &str) -> std::ffi::OsString {
     made
 }
 
-/// Writes a file whose name is not taken yet by another content, or by any if it is to be new. Returns its path, and its name without
-/// the end.
+/// Writes a file whose name is not taken yet by another content, or by any if it is to be new. Returns its
+/// path, and its name without the end.
 fn write_new(
     folder: &Path,
     stem: &str,

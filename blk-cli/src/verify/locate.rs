@@ -1,4 +1,5 @@
-//! Where two disks differ, and where the bytes are: in the guest, in the host file, and what a check says of that.
+//! Where two disks differ, and where the bytes are: in the guest, in the host file, and what a check says of
+//! that.
 
 use std::fmt::Write;
 use std::sync::Arc;
@@ -22,7 +23,8 @@ pub(super) fn is_about_content(signature: &Signature) -> bool {
     matches!(signature, Signature::Content { .. })
 }
 
-/// What there is to say about how two disks differ; nothing if they do not. `layers` are those of the disk under test.
+/// What there is to say about how two disks differ; nothing if they do not. `layers` are those of the disk
+/// under test.
 pub(super) fn difference(bench: &dyn Bench, layers: &[Layer]) -> String {
     let (reference, test) = (bench.reference(), bench.test());
     let search = Search { reference, test, layers, until: Instant::now() + SEARCH_MAX };

@@ -1,5 +1,5 @@
-//! `blk verify --crash --faults --race`: scenarios over copies of the image under test, each judged by the oracles that were asked
-//! for, which share the time.
+//! `blk verify --crash --faults --race`: scenarios over copies of the image under test, each judged by the
+//! oracles that were asked for, which share the time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

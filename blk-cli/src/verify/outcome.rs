@@ -1,4 +1,5 @@
-//! What a run came to, and how that is printed: a report on standard error, facts on standard output, one a line or as JSON.
+//! What a run came to, and how that is printed: a report on standard error, facts on standard output, one a
+//! line or as JSON.
 
 use std::io::Write;
 use std::process::ExitCode;

@@ -1,7 +1,7 @@
 //! `blk verify` without oracles: one long session of generated requests, in rounds.
 //!
-//! Copies begin anew after [`EPOCH_REQUESTS`] requests, then after twice as many each time, so that what led to a finding can be
-//! replayed and shrunk. In place, what the images hold then is kept as another start.
+//! Copies begin anew after [`EPOCH_REQUESTS`] requests, then after twice as many each time, so that what led
+//! to a finding can be replayed and shrunk. In place, what the images hold then is kept as another start.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -176,7 +176,8 @@ impl Run<'_> {
         }
     }
 
-    /// How many requests the next round makes; 0 when the run is over. It is to end in time, with its comparison.
+    /// How many requests the next round makes; 0 when the run is over. It is to end in time, with its
+    /// comparison.
     fn next_round(&self) -> u64 {
         let made = self.counts.requests();
         let left = self.clock.until.requests.saturating_sub(made);

@@ -1,4 +1,5 @@
-//! Replays of a finding on fresh copies: they prove it, or tell how often chance lets it happen, and shrink it.
+//! Replays of a finding on fresh copies: they prove it, or tell how often chance lets it happen, and shrink
+//! it.
 //!
 //! ```text
 //! requests of one thread ──► 3 replays, the same report each time ──► shrunk
@@ -19,7 +20,8 @@ use blk_verify::Finding;
 use super::keep::{Effort, Judge, Keeping, Kept, NO_TIME};
 use super::progress::Progress;
 
-/// How often requests of threads are replayed at least, and at most where that finds it less often than [`CHANCE_FOUND`].
+/// How often requests of threads are replayed at least, and at most where that finds it less often
+/// than [`CHANCE_FOUND`].
 const CHANCE_REPLAYS: u32 = 20;
 const CHANCE_REPLAYS_MAX: u32 = 2000;
 const CHANCE_FOUND: u32 = 5;
@@ -107,7 +109,8 @@ impl<'a> Prover<'a> {
         scenario
     }
 
-    /// Requests of threads, which sometimes come to it; `in_order` is what is known of the same by one thread.
+    /// Requests of threads, which sometimes come to it; `in_order` is what is known of the same by one
+    /// thread.
     fn by_chance(&mut self, kept: &mut Kept, scenario: Scenario, in_order: &str) -> Scenario {
         let (found, replays, _) = self.count(kept, &scenario);
         let lanes = scenario.config.lanes;
@@ -178,8 +181,8 @@ impl<'a> Prover<'a> {
         }
     }
 
-    /// Makes it smaller. Where chance decides, what is smaller has to be found about as often: [`CHANCE_HITS`] times among that many
-    /// times `tries` replays.
+    /// Makes it smaller. Where chance decides, what is smaller has to be found about as
+    /// often: [`CHANCE_HITS`] times among that many times `tries` replays.
     fn shrunk(&mut self, kept: &mut Kept, scenario: Scenario, tries: Option<u32>) -> Scenario {
         let (started, until) = (Instant::now(), self.until);
         let signature = kept.finding.signature.clone();

@@ -53,7 +53,8 @@ fn read(path: &Path) -> Result<Scenario> {
     Ok(scenario)
 }
 
-/// Requests of several lanes are made by threads, again and again until chance has it that something is found; in place only once.
+/// Requests of several lanes are made by threads, again and again until chance has it that something is
+/// found; in place only once.
 fn plain(pair: &Pair, scenario: &Scenario) -> Result<Outcome> {
     let lanes = scenario.config.lanes.max(1);
     let (started, mut made) = (Instant::now(), 1);

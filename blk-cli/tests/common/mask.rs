@@ -1,4 +1,5 @@
-//! What legitimately differs between two runs of a script: times, rates, dates, the folder, and the wording of errors.
+//! What legitimately differs between two runs of a script: times, rates, dates, the folder, and the wording
+//! of errors.
 
 use std::path::Path;
 
@@ -40,7 +41,8 @@ fn rates(line: &str) -> Option<String> {
     rest.ends_with("ops/sec)").then(|| format!("{before} ops; RATES"))
 }
 
-/// The machine-readable form, `-C`: `512,1,0.000067,7.248e+06,14925.3731`, in which the first two fields are no times.
+/// The machine-readable form, `-C`: `512,1,0.000067,7.248e+06,14925.3731`, in which the first two fields are
+/// no times.
 fn statistics(line: &str) -> Option<String> {
     let fields: Vec<&str> = line.split(',').collect();
     let is_number =

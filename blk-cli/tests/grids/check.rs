@@ -1,4 +1,5 @@
-//! Damage of every kind, checked and repaired: the same lines in the same order, the same summary, the same exit code.
+//! Damage of every kind, checked and repaired: the same lines in the same order, the same summary, the same
+//! exit code.
 
 use std::fmt;
 use std::fs;
@@ -21,10 +22,10 @@ const MODES: [&[&str]; 6] = [
 /// Without `BLK_GRID=all`, every other form is asked about so many kinds only.
 const SAMPLED: usize = 5;
 
-/// What we say more of, or do more about, without a repair: structures that no table may be are not read as tables
-/// (`l1-unaligned`, `snapshot-l1-entry-unaligned`), an unaligned refcount block does not make us mark the image
-/// (`table-unaligned`), a copied flag without a cluster is wrong (`l2-copied-alone`), and in version 2 so is a cluster that reads
-/// as zeroes (`0.10 l2-zero-data`).
+/// What we say more of, or do more about, without a repair: structures that no table may be are not read as
+/// tables (`l1-unaligned`, `snapshot-l1-entry-unaligned`), an unaligned refcount block does not make us mark
+/// the image (`table-unaligned`), a copied flag without a cluster is wrong (`l2-copied-alone`), and in
+/// version 2 so is a cluster that reads as zeroes (`0.10 l2-zero-data`).
 const SAYS_MORE: [&str; 7] = [
     "l1-unaligned",
     "l2-copied-alone",
@@ -45,7 +46,8 @@ const KEEPS_MORE: [&str; 6] = [
     "table-unaligned",
 ];
 
-/// Kinds that we repair whole, and `qemu-img check -r all` in part or not at all, or only by making the file longer.
+/// Kinds that we repair whole, and `qemu-img check -r all` in part or not at all, or only by making the file
+/// longer.
 const REPAIRS_MORE: [&str; 32] = [
     "l2-shifted",
     "l2-unaligned",

@@ -1,4 +1,5 @@
-//! Every field of a qcow2 header at its limits: what one program opens, checks or refuses, the other does too.
+//! Every field of a qcow2 header at its limits: what one program opens, checks or refuses, the other does
+//! too.
 
 use std::fmt;
 use std::fs;
@@ -33,8 +34,9 @@ impl fmt::Debug for Cell {
 }
 
 impl Cell {
-    /// Whether it is known to differ: QEMU does not open an image whose bitmaps are broken, that names a raw data file without
-    /// having one, or whose snapshots have too much extra data. Guest data is not touched by any of these.
+    /// Whether it is known to differ: QEMU does not open an image whose bitmaps are broken, that names a raw
+    /// data file without having one, or whose snapshots have too much extra data. Guest data is not touched
+    /// by any of these.
     fn is_known(&self) -> bool {
         let is = |start: &str| self.what.starts_with(start);
         let refuses = is("bitmaps") || is("autoclear 0x2") || is("autoclear 0x3") || is("autoclear 0xf");
@@ -140,7 +142,8 @@ impl List<'_> {
         let cluster = self.made.cluster();
         self.field("magic", 0, 4, &[0, 0x5146_49fa]);
         self.field("version", 4, 4, &[0, 1, 4, MAX_32]);
-        // An image whose clusters have another size than they had is a mess that each judges as it likes, where it opens.
+        // An image whose clusters have another size than they had is a mess that each judges as it likes,
+        // where it opens.
         let bits: Vec<u64> = [8, 0, 1, 63, 64, MAX_32].into_iter().chain(22..33).collect();
         self.field("cluster_bits", 20, 4, &bits);
         let large = [1 << 40, i64::MAX as u64 - 511, i64::MAX as u64, 1 << 63, u64::MAX];

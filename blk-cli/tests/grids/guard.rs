@@ -11,7 +11,8 @@ use crate::tools::{Tools, compare};
 
 const LENGTH: usize = 64 << 10;
 
-/// A format that is attacked with, besides those that we do not know: the one that names other files of the host.
+/// A format that is attacked with, besides those that we do not know: the one that names other files of the
+/// host.
 const QCOW2: Header = Header { format: "qcow2", parts: &[(0, b"QFI\xfb\0\0\0\x03")] };
 const QCOW2_LATER: Header = Header { format: "qcow2", parts: &[(0, b"QFI\xfb\x01\0\0\0")] };
 
@@ -66,7 +67,8 @@ struct Cell {
     /// The byte that is missing.
     at: usize,
     way: Way,
-    /// Whether the guest writes through a format that does not know of the header: `blkdebug` with an empty list of rules.
+    /// Whether the guest writes through a format that does not know of the header: `blkdebug` with an empty
+    /// list of rules.
     debug: bool,
 }
 
@@ -128,7 +130,8 @@ impl Cell {
     }
 }
 
-/// Makes the requests; how many of them are refused as not permitted, and what the image is taken for afterwards.
+/// Makes the requests; how many of them are refused as not permitted, and what the image is taken for
+/// afterwards.
 fn attack(tools: &Tools, cell: &Cell) -> (usize, Option<&'static str>) {
     fs::write(tools.path("image"), cell.before()).unwrap();
     fs::write(tools.path("whole"), [&cell.header.sector()[..], &[0; 4096 - 512]].concat()).unwrap();

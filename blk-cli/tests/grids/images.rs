@@ -13,7 +13,8 @@ const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
 pub(crate) struct Bytes(pub(crate) Vec<u8>);
 
 impl Bytes {
-    /// Plain data in one piece and apart, a compressed cluster, data in a second L2 table; with `snapshot`, also that.
+    /// Plain data in one piece and apart, a compressed cluster, data in a second L2 table; with `snapshot`,
+    /// also that.
     pub(crate) fn made_by_qemu(folder: &Path, compat: &str, cluster: u64, snapshot: bool) -> Self {
         let options = format!("compat={compat},cluster_size={cluster}");
         let reach = cluster / 8 * cluster;

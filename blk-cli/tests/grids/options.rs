@@ -1,4 +1,5 @@
-//! Options of new images: each with values of every form, and pairs of options that may contradict each other.
+//! Options of new images: each with values of every form, and pairs of options that may contradict each
+//! other.
 
 use crate::qemu;
 use crate::tools::{Tools, compare};

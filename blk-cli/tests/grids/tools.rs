@@ -67,8 +67,8 @@ fn printed(output: &Output) -> Option<String> {
     output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
 }
 
-/// Asks both about every cell, from two threads, each with tools of its own. What differs is listed, except for `known`
-/// differences; those must differ.
+/// Asks both about every cell, from two threads, each with tools of its own. What differs is listed, except
+/// for `known` differences; those must differ.
 pub(crate) fn compare<Cell, Answer>(
     cells: Vec<Cell>,
     prepare: impl Fn(&Tools) + Sync,

@@ -23,7 +23,8 @@ pub(crate) enum Mode {
 pub(crate) struct Holder(Child);
 
 impl Holder {
-    /// Opens an image, and waits until it is open. `None`, and a word about it, if there is no such program here.
+    /// Opens an image, and waits until it is open. `None`, and a word about it, if there is no such program
+    /// here.
     pub(crate) fn new(folder: &Path, file: &str, format: &str, mode: Mode, is_ours: bool) -> Option<Self> {
         if mode == Mode::Daemon {
             return Self::daemon(folder, file, format);

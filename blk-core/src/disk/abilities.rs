@@ -1,4 +1,5 @@
-//! What a disk can do besides reading and writing, where its driver can: changing its size, checks, what it says about itself.
+//! What a disk can do besides reading and writing, where its driver can: changing its size, checks, what it
+//! says about itself.
 
 use std::sync::{Arc, Weak};
 
@@ -59,9 +60,9 @@ impl Disk {
         changed
     }
 
-    /// Has `watcher` called whenever the size has changed through this disk, also where a change of size failed midway, as long
-    /// as the caller keeps it. It is called by the thread that has changed the size, after that, with the size that the disk has
-    /// then. It may make requests.
+    /// Has `watcher` called whenever the size has changed through this disk, also where a change of size
+    /// failed midway, as long as the caller keeps it. It is called by the thread that has changed the size,
+    /// after that, with the size that the disk has then. It may make requests.
     pub fn watch_size(&self, watcher: &Arc<SizeWatcher>) {
         let mut watchers = self.watchers.lock();
         watchers.retain(|watcher| watcher.strong_count() > 0);

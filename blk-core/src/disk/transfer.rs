@@ -1,5 +1,5 @@
-//! Reads, writes and zeroes that a driver does not take as they are: too large, from buffers at odd addresses, or of zeroes that
-//! it can only have as data.
+//! Reads, writes and zeroes that a driver does not take as they are: too large, from buffers at odd
+//! addresses, or of zeroes that it can only have as data.
 
 use super::{Disk, parts};
 use crate::buffer::is_aligned;

@@ -73,7 +73,8 @@ pub enum Step {
 pub enum Support {
     /// The driver.
     Built,
-    /// Nobody yet: other programs know it. Switching it off, or 0, is the same as not giving it; all else is refused by name.
+    /// Nobody yet: other programs know it. Switching it off, or 0, is the same as not giving it; all else is
+    /// refused by name.
     NotBuilt,
     /// It is an argument of its own where the option stands in a list: the size of a new disk.
     Argument,
@@ -177,7 +178,8 @@ impl OptionSpec {
         }
     }
 
-    /// The size of a new disk, which is an argument of [`crate::Format::create`]: its place in the list, and which sizes there are.
+    /// The size of a new disk, which is an argument of [`crate::Format::create`]: its place in the list, and
+    /// which sizes there are.
     pub const fn disk_size(range: Range) -> Self {
         let size = Self::new("size", OptionKind::Size(range), "Virtual disk size");
         Self { support: Support::Argument, weight: 0, ..size }
@@ -230,7 +232,8 @@ impl OptionSpec {
         Self { selects_content: true, ..self }
     }
 
-    /// Reads a value as far as it has a form: a number, a size, a switch. Whether it is legal is another question.
+    /// Reads a value as far as it has a form: a number, a size, a switch. Whether it is legal is another
+    /// question.
     ///
     /// # Errors
     /// What is wrong with it.
@@ -279,7 +282,8 @@ impl OptionSpec {
         self.aliases.iter().find(|(alias, _)| *alias == text).map_or(text, |(_, value)| value)
     }
 
-    /// Legal values: all of a switch and of a choice, and of a number the least, the greatest and some between; none of a text.
+    /// Legal values: all of a switch and of a choice, and of a number the least, the greatest and some
+    /// between; none of a text.
     pub fn samples(&self) -> Vec<String> {
         match self.kind {
             OptionKind::Switch => vec!["on".to_owned(), "off".to_owned()],

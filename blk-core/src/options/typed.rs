@@ -32,7 +32,8 @@ impl fmt::Display for TypedValue {
     }
 }
 
-/// Options with legal values that do not contradict each other. Each value is the one that was given, or the default.
+/// Options with legal values that do not contradict each other. Each value is the one that was given, or the
+/// default.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TypedOptions {
     specs: &'static [OptionSpec],

@@ -1,7 +1,7 @@
 //! Threads that make requests: any driver gets a queue by them.
 //!
-//! Invariant: `waiting` and `running` together are the requests that were accepted and not answered; each is counted until its
-//! completion has returned.
+//! Invariant: `waiting` and `running` together are the requests that were accepted and not answered; each is
+//! counted until its completion has returned.
 
 use std::any::Any;
 use std::collections::VecDeque;
@@ -99,7 +99,8 @@ impl Drop for Pool {
         self.shared.state.lock().is_closed = true;
         self.shared.work.notify_all();
         for thread in self.threads.drain(..) {
-            // A completion that drops the queue runs in one of its threads, which answers what is left and ends by itself.
+            // A completion that drops the queue runs in one of its threads, which answers what is left and
+            // ends by itself.
             if thread.thread().id() == this {
                 is_worker = true;
             } else {

@@ -15,8 +15,9 @@ use crate::buffer::is_aligned;
 use crate::sync::RwLock;
 use crate::{Buffer, Error, Extent, Result};
 
-/// `storage` for whoever makes requests of any alignment, from buffers anywhere: itself where the host demands nothing, else a
-/// layer that reads, changes and writes back what is unaligned, and copies what lies elsewhere in memory.
+/// `storage` for whoever makes requests of any alignment, from buffers anywhere: itself where the host
+/// demands nothing, else a layer that reads, changes and writes back what is unaligned, and copies what lies
+/// elsewhere in memory.
 ///
 /// The length stays what the requests make it, also where it is no multiple of the alignment.
 pub fn for_any_alignment(storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
@@ -32,8 +33,8 @@ const PIECE_BYTES: u64 = 1 << 20;
 struct AligningStorage {
     inner: Arc<dyn Storage>,
     limits: StorageLimits,
-    /// Requests that write whole units share it. Those that write back bytes which they have only read, or that change the
-    /// length, are alone, or they would undo what others write at the same time.
+    /// Requests that write whole units share it. Those that write back bytes which they have only read, or
+    /// that change the length, are alone, or they would undo what others write at the same time.
     order: RwLock<()>,
 }
 
@@ -54,7 +55,8 @@ impl AligningStorage {
         Ok(Extent::between(offset & !(self.unit() - 1), end))
     }
 
-    /// The unaligned start of `extent`, the whole units in it, and its unaligned end. Without a whole unit all is start.
+    /// The unaligned start of `extent`, the whole units in it, and its unaligned end. Without a whole unit
+    /// all is start.
     fn cut(&self, extent: Extent) -> [Extent; 3] {
         let middle = extent.align_inward(self.unit());
         if middle.is_empty() {
@@ -99,8 +101,8 @@ impl AligningStorage {
         Ok(())
     }
 
-    /// Changes an extent that is no whole units, or leaves it where it is empty. It is short: at most two units. The caller is
-    /// alone.
+    /// Changes an extent that is no whole units, or leaves it where it is empty. It is short: at most two
+    /// units. The caller is alone.
     fn change(&self, extent: Extent, change: impl FnOnce(&mut [u8])) -> Result<()> {
         if extent.is_empty() {
             return Ok(());
@@ -114,8 +116,8 @@ impl AligningStorage {
         self.inner.write_at(wide.offset, bytes)
     }
 
-    /// Runs `aligned` beside others where `extent` is whole units; anything else runs `alone`. The storage is as long afterwards
-    /// as the request makes it, whatever was written to fill a unit.
+    /// Runs `aligned` beside others where `extent` is whole units; anything else runs `alone`. The storage is
+    /// as long afterwards as the request makes it, whatever was written to fill a unit.
     fn write_or_change(
         &self,
         extent: Extent,
@@ -132,7 +134,8 @@ impl AligningStorage {
         let _alone = self.order.write();
         let length = self.inner.len()?.max(extent.end());
         let done = alone(self.cut(extent));
-        // Also after a failure, which may have come after the unit was filled. What somebody else has appended stays.
+        // Also after a failure, which may have come after the unit was filled. What somebody else has
+        // appended stays.
         let found = self.inner.len()?;
         if found <= length || found != length.next_multiple_of(self.unit()) {
             return done;

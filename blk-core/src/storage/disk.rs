@@ -8,17 +8,18 @@ use crate::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
 /// A disk that serves as storage, growing where it is written past its end if its driver can, and else full.
 ///
-/// What is not aligned to the disk's request alignment is read, changed and written back. The size of such a disk is a
-/// multiple of its alignment; so is any length that it is extended to.
+/// What is not aligned to the disk's request alignment is read, changed and written back. The size of such a
+/// disk is a multiple of its alignment; so is any length that it is extended to.
 #[derive(Debug)]
 pub struct DiskStorage {
     disk: Arc<Disk>,
-    /// Requests that write aligned bytes inside the disk share it. Those that write back bytes which they have only read, or
-    /// change the size, are alone, or they would undo what others write at the same time.
+    /// Requests that write aligned bytes inside the disk share it. Those that write back bytes which they
+    /// have only read, or change the size, are alone, or they would undo what others write at the same time.
     order: RwLock<()>,
 }
 
-/// An extent cut at the disk's alignment: only `inner` is aligned. Where no aligned byte is in it, all of it is `head`.
+/// An extent cut at the disk's alignment: only `inner` is aligned. Where no aligned byte is in it, all of it
+/// is `head`.
 #[derive(Debug, Clone, Copy)]
 struct Cut {
     head: Extent,
@@ -71,7 +72,8 @@ impl DiskStorage {
         })
     }
 
-    /// Reads what an unaligned extent touches, which is little: the edges are shorter than two units of alignment.
+    /// Reads what an unaligned extent touches, which is little: the edges are shorter than two units of
+    /// alignment.
     fn read_around(&self, extent: Extent) -> Result<(Extent, Vec<u8>)> {
         let wide = self.widened(extent)?;
         assert!(wide.length <= 2 * self.alignment(), "an edge is short: {extent:?}");
@@ -91,8 +93,8 @@ impl DiskStorage {
         self.disk.write(wide.offset, &bytes, WriteFlags::default())
     }
 
-    /// Runs `aligned` on an extent that is aligned and inside the disk, beside others that do the same; anything else runs
-    /// `alone`, with the disk grown as far as needed.
+    /// Runs `aligned` on an extent that is aligned and inside the disk, beside others that do the same;
+    /// anything else runs `alone`, with the disk grown as far as needed.
     fn write_or_grow(
         &self,
         extent: Extent,

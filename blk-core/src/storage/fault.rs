@@ -1,7 +1,7 @@
 //! Storage that fails on purpose.
 //!
-//! Rules say which operation fails, with which error, and how much of it happens before, or at which [`Gate`] it waits. A
-//! run without rules counts the operations, so that a test can let each of them fail in turn.
+//! Rules say which operation fails, with which error, and how much of it happens before, or at which [`Gate`]
+//! it waits. A run without rules counts the operations, so that a test can let each of them fail in turn.
 
 use std::io;
 use std::sync::Arc;
@@ -198,7 +198,8 @@ impl FaultStorage {
         self.state.lock().rules.clear();
     }
 
-    /// Operations so far, failed ones included: after a run without rules, how many there are to let fail in turn.
+    /// Operations so far, failed ones included: after a run without rules, how many there are to let fail in
+    /// turn.
     pub fn operation_count(&self) -> u64 {
         self.state.lock().counts.iter().sum()
     }

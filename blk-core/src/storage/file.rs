@@ -1,7 +1,7 @@
 //! Storage in a regular file or on a block device.
 //!
-//! One system call for each read and write, and more where that one did not do all of it (`transfer`). Holes are what the file system makes of them: where it cannot punch or zero a
-//! range, zeroes are written.
+//! One system call for each read and write, and more where that one did not do all of it (`transfer`). Holes
+//! are what the file system makes of them: where it cannot punch or zero a range, zeroes are written.
 
 mod transfer;
 
@@ -95,7 +95,8 @@ impl FileStorage {
         }
     }
 
-    /// Zeroes a range that stays allocated. `Ok(false)` if the host cannot without data; zeroes may be there already.
+    /// Zeroes a range that stays allocated. `Ok(false)` if the host cannot without data; zeroes may be there
+    /// already.
     fn try_zero(&self, extent: Extent) -> Result<bool> {
         if !self.lacks_zero_range.load(Ordering::Relaxed) {
             if self.ask("zero", FallocateFlags::ZERO_RANGE, extent)? {
@@ -121,7 +122,8 @@ impl FileStorage {
         self.ask("punch", FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, extent)
     }
 
-    /// Lets `attempt` zero a range. What it cannot do, and the edges that are not aligned to a device's blocks, are written.
+    /// Lets `attempt` zero a range. What it cannot do, and the edges that are not aligned to a device's
+    /// blocks, are written.
     fn zero_or_write(&self, extent: Extent, attempt: impl Fn(Extent) -> Result<bool>) -> Result<()> {
         let inner = extent.align_inward(self.block_bytes());
         if inner.is_empty() || !attempt(inner)? {
@@ -136,7 +138,8 @@ impl FileStorage {
         self.device.map_or(1, |device| device.block_bytes)
     }
 
-    /// The part of `extent` that the host can be asked to punch: all of it for a file, where nothing past the end changes.
+    /// The part of `extent` that the host can be asked to punch: all of it for a file, where nothing past the
+    /// end changes.
     fn punchable(&self, extent: Extent) -> Extent {
         let size = self.device.map_or(OFFSET_MAX, |device| device.size);
         let start = extent.offset.min(size);

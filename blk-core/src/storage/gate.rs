@@ -1,4 +1,5 @@
-//! A point at which operations can be stopped and let go again: how tests put two threads into a chosen order without a clock.
+//! A point at which operations can be stopped and let go again: how tests put two threads into a chosen order
+//! without a clock.
 
 use crate::sync::{Condvar, Mutex};
 

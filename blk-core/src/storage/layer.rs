@@ -6,10 +6,12 @@ use std::io::{IoSlice, IoSliceMut};
 use super::{Step, Storage, StorageLimits, StorageRun};
 use crate::{Extent, Result, vectored};
 
-/// A storage over another one. Every method does what [`Storage`] says, and is the inner storage's by default.
+/// A storage over another one. Every method does what [`Storage`] says, and is the inner storage's by
+/// default.
 ///
-/// A layer implements this trait and is a [`Storage`] by that. A method that [`Storage`] gains is forwarded here, once for all
-/// layers: clippy's `missing_trait_methods` refuses an implementation that leaves it to the trait's default.
+/// A layer implements this trait and is a [`Storage`] by that. A method that [`Storage`] gains is forwarded
+/// here, once for all layers: clippy's `missing_trait_methods` refuses an implementation that leaves it to
+/// the trait's default.
 #[expect(clippy::len_without_is_empty, reason = "as for Storage")]
 pub trait PassThrough: Debug + Send + Sync {
     /// The storage that gets what this layer does not change.
@@ -37,8 +39,9 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().write_at(offset, buf)
     }
 
-    /// As [`Storage::read_vectored_at`]. It is the layer's own [`PassThrough::read_at`] of one buffer by default, so that no layer
-    /// is left out; one that changes no reads hands it on: `self.inner().read_vectored_at(offset, bufs)`.
+    /// As [`Storage::read_vectored_at`]. It is the layer's own [`PassThrough::read_at`] of one buffer by
+    /// default, so that no layer is left out; one that changes no reads hands it on:
+    /// `self.inner().read_vectored_at(offset, bufs)`.
     fn read_vectored_at(&self, offset: u64, bufs: &mut [IoSliceMut<'_>]) -> Result<()> {
         vectored::read_joined(bufs, |buf| PassThrough::read_at(self, offset, buf))
     }
@@ -58,8 +61,8 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().punch_hole(extent)
     }
 
-    /// As [`Storage::zero_fast`]. It asks the inner storage, not the layer's own [`PassThrough::punch_hole`]: a layer that
-    /// changes one of the two mostly has to change both.
+    /// As [`Storage::zero_fast`]. It asks the inner storage, not the layer's own [`PassThrough::punch_hole`]:
+    /// a layer that changes one of the two mostly has to change both.
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         self.inner().zero_fast(extent, unmap)
     }
@@ -74,7 +77,8 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().allocated_bytes()
     }
 
-    /// As [`Storage::limits`]. A layer that joins its inner storage's bytes in another way keeps to them itself.
+    /// As [`Storage::limits`]. A layer that joins its inner storage's bytes in another way keeps to them
+    /// itself.
     fn limits(&self) -> StorageLimits {
         self.inner().limits()
     }

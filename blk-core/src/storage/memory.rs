@@ -1,7 +1,7 @@
 //! Storage in memory: sparse, and fast enough not to be what a fuzzer waits for.
 //!
-//! Pages are allocated when they are first written. Those of the first [`DENSE_PAGES`] are found by index; the rare ones
-//! beyond, as an image with host offsets of many gigabytes has, in a tree.
+//! Pages are allocated when they are first written. Those of the first [`DENSE_PAGES`] are found by index;
+//! the rare ones beyond, as an image with host offsets of many gigabytes has, in a tree.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -16,13 +16,15 @@ const PAGE_BYTES: usize = 4096;
 /// Pages that are found by index: 1 GiB of storage costs at most 2 MiB of index.
 const DENSE_PAGES: u64 = 1 << 18;
 
-/// How far a run of data is followed at most, so that walking a storage takes linear time however small the steps.
+/// How far a run of data is followed at most, so that walking a storage takes linear time however small the
+/// steps.
 const RUN_PAGES_MAX: u64 = 4096;
 
 /// Duplicates share their pages until one of them writes.
 type Page = Arc<[u8; PAGE_BYTES]>;
 
-/// A sparse array of bytes in memory. Its `sync` has nothing to do: what a crash would leave is simulated elsewhere.
+/// A sparse array of bytes in memory. Its `sync` has nothing to do: what a crash would leave is simulated
+/// elsewhere.
 #[derive(Default)]
 pub struct MemoryStorage {
     pages: RwLock<Pages>,
@@ -84,7 +86,8 @@ impl MemoryStorage {
         Self { pages: RwLock::new(self.pages.read().clone()), capacity_bytes: self.capacity_bytes }
     }
 
-    /// Whether the bytes from `offset` on are those of `expected`; past the end there are zeroes. Nothing is copied.
+    /// Whether the bytes from `offset` on are those of `expected`; past the end there are zeroes. Nothing is
+    /// copied.
     pub fn holds(&self, offset: u64, expected: &[u8]) -> bool {
         let pages = self.pages.read();
         let mut is_same = true;
@@ -119,7 +122,8 @@ fn end_of(offset: u64, length: u64) -> Result<u64> {
     }
 }
 
-/// Calls `each` with the page index, the offset in the page and the part of `0..length` for each page of a range.
+/// Calls `each` with the page index, the offset in the page and the part of `0..length` for each page of a
+/// range.
 #[inline]
 fn for_each_page(offset: u64, length: usize, mut each: impl FnMut(u64, usize, std::ops::Range<usize>)) {
     let mut done = 0;
@@ -186,8 +190,8 @@ impl Pages {
         }
     }
 
-    /// Zeroes a range, which ends inside the storage. Whole pages are dropped; an absent page is zero already. Takes as long
-    /// as there are pages stored, however long the range is.
+    /// Zeroes a range, which ends inside the storage. Whole pages are dropped; an absent page is zero
+    /// already. Takes as long as there are pages stored, however long the range is.
     fn clear(&mut self, extent: Extent) {
         assert!(extent.end() <= self.length, "{extent:?} of {} bytes", self.length);
         let inner = extent.align_inward(PAGE_BYTES as u64);

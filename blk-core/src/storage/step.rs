@@ -6,9 +6,10 @@ use std::hash::{Hash, Hasher};
 
 /// A step that a driver names to [`crate::Storage::step`] right before the operations that belong to it.
 ///
-/// Each driver lists its own, and its [`crate::Format::steps`] returns them. Reports of crashes say with their text what an
-/// operation was for, the crash and fault engines spread their effort over them, and rules for injecting errors refer to them by
-/// name. Where QEMU's `blkdebug` has an event for the same step, use its name, so that its rules mean the same here.
+/// Each driver lists its own, and its [`crate::Format::steps`] returns them. Reports of crashes say with
+/// their text what an operation was for, the crash and fault engines spread their effort over them, and rules
+/// for injecting errors refer to them by name. Where QEMU's `blkdebug` has an event for the same step, use
+/// its name, so that its rules mean the same here.
 ///
 /// Two steps are the same if their names are.
 #[derive(Clone, Copy)]
@@ -17,8 +18,8 @@ pub struct Step {
     pub name: &'static str,
     /// What is read or written, for reports: `L2 table`.
     pub text: &'static str,
-    /// Whether the step is rare, and everything written before depends on it, as where a table moves: its crash points are
-    /// judged even where most others are left out.
+    /// Whether the step is rare, and everything written before depends on it, as where a table moves: its
+    /// crash points are judged even where most others are left out.
     pub is_rare: bool,
 }
 

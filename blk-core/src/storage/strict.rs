@@ -7,7 +7,8 @@ use super::{PassThrough, Storage, StorageLimits};
 use crate::buffer::is_aligned;
 use crate::{Error, Extent, Result};
 
-/// A storage over another one that has [`StorageLimits`] and keeps to them: a request of another alignment fails with
+/// A storage over another one that has [`StorageLimits`] and keeps to them: a request of another alignment
+/// fails with
 /// [`Error::Misaligned`] and does nothing. For tests of drivers.
 #[derive(Debug)]
 pub struct StrictStorage {

@@ -8,9 +8,10 @@ use crate::{Error, Result};
 
 /// Makes a storage durable for several callers: one sync at a time, and none after one that failed.
 ///
-/// When a sync fails, Linux drops what it could not write and tells one caller. Of two syncs in flight the other one then succeeds,
-/// although its data is lost. So a driver that lets flushes run together must not let their syncs: whoever waits here hears of
-/// the failure of the one before. A sync that has begun after its caller came serves that caller too.
+/// When a sync fails, Linux drops what it could not write and tells one caller. Of two syncs in flight the
+/// other one then succeeds, although its data is lost. So a driver that lets flushes run together must not
+/// let their syncs: whoever waits here hears of the failure of the one before. A sync that has begun after
+/// its caller came serves that caller too.
 #[derive(Debug, Default)]
 pub struct SyncGroup {
     /// Syncs that have begun.

@@ -1,7 +1,9 @@
-//! How a deterministic scheduler takes part: tasks that are coroutines of one thread, of which one runs at a time.
+//! How a deterministic scheduler takes part: tasks that are coroutines of one thread, of which one runs at a
+//! time.
 //!
-//! A task never blocks its thread. Where it would, it tells its [`Hook`], which lets others run and comes back later. The locks
-//! of a model run must not be shared with other threads: the scheduler would take their turn for a deadlock.
+//! A task never blocks its thread. Where it would, it tells its [`Hook`], which lets others run and comes
+//! back later. The locks of a model run must not be shared with other threads: the scheduler would take their
+//! turn for a deadlock.
 
 use std::cell::RefCell;
 use std::rc::Rc;
@@ -60,7 +62,8 @@ pub fn with_hook<R>(hook: Rc<dyn Hook>, run: impl FnOnce() -> R) -> R {
     run()
 }
 
-/// Runs `run`, which is one step for the scheduler: no point of it lets others go on. Everything that it locks must be free.
+/// Runs `run`, which is one step for the scheduler: no point of it lets others go on. Everything that it
+/// locks must be free.
 pub fn in_one_step<R>(run: impl FnOnce() -> R) -> R {
     if !is_running() {
         return run();
@@ -89,7 +92,8 @@ pub(super) fn acquire<G>(attempt: impl Fn() -> Option<G>, wait: impl FnOnce() ->
     }
 }
 
-/// Gives the lock of `guard` away until others have gone on and it is free again. False where no scheduler is in charge.
+/// Gives the lock of `guard` away until others have gone on and it is free again. False where no scheduler is
+/// in charge.
 #[cold]
 pub(super) fn wait<T: ?Sized>(guard: &mut MutexGuard<'_, T>) -> bool {
     let Some(hook) = hook() else { return false };

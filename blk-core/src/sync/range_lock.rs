@@ -5,7 +5,8 @@
 use super::{Condvar, Mutex};
 use crate::Extent;
 
-/// A fair lock on ranges of bytes: requests that conflict are served in FIFO order, so a writer cannot starve.
+/// A fair lock on ranges of bytes: requests that conflict are served in FIFO order, so a writer cannot
+/// starve.
 #[derive(Debug, Default)]
 pub struct RangeLock {
     queue: Mutex<Queue>,
@@ -48,7 +49,8 @@ impl RangeLock {
     /// All bytes there are, for a request that concerns a whole disk.
     pub const EVERYTHING: Extent = Extent { offset: 0, length: u64::MAX };
 
-    /// Waits until no earlier request uses a part of `extent` in a way that conflicts. An empty extent conflicts with none.
+    /// Waits until no earlier request uses a part of `extent` in a way that conflicts. An empty extent
+    /// conflicts with none.
     pub fn lock(&self, extent: Extent, mode: RangeMode) -> RangeGuard<'_> {
         let mut queue = self.queue.lock();
         let ticket = queue.tickets;

@@ -57,7 +57,8 @@ pub(super) fn requests_across_the_edges_of_units<M: Maker>(maker: &M) {
     subject.compare_all("after opening again");
 }
 
-/// A compressed write is refused and changes nothing, or reads back as what was written; either way its neighbours stay.
+/// A compressed write is refused and changes nothing, or reads back as what was written; either way its
+/// neighbours stay.
 pub(super) fn compressed_writes_are_right_or_refused<M: Maker>(maker: &M) {
     let flags = WriteFlags { compressed: true, fua: false };
     for mut subject in [Subject::usual(maker), Subject::full(maker, 23)] {

@@ -131,7 +131,8 @@ pub(super) fn a_read_only_disk_refuses_to_change<M: Maker>(maker: &M) {
     subject.compare_all("after it was open read-only");
 }
 
-/// The status of every byte is known, wherever one asks; what is called zero is zero, and what was written is allocated.
+/// The status of every byte is known, wherever one asks; what is called zero is zero, and what was written is
+/// allocated.
 pub(super) fn status_covers_the_disk_and_agrees<M: Maker>(maker: &M) {
     let mut subject = Subject::usual(maker);
     subject.walk_status(subject.size());

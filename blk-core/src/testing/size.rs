@@ -4,7 +4,8 @@ use super::Maker;
 use super::subject::Subject;
 use crate::{Access, Extent, Preallocation, WriteFlags};
 
-/// What a larger disk gains reads as zeroes, also behind what was written at the old end, and is there for use.
+/// What a larger disk gains reads as zeroes, also behind what was written at the old end, and is there for
+/// use.
 pub(super) fn growing_shows_only_zeroes<M: Maker>(maker: &M) {
     for reopened in [false, true] {
         let mut subject = Subject::full(maker, 17);
@@ -47,8 +48,8 @@ pub(super) fn what_was_cut_off_does_not_come_back<M: Maker>(maker: &M) {
     subject.compare_all("after resizing, opened again");
 }
 
-/// What is allocated at once reads as zeroes like all that a disk gains, and is the layer's own; a driver that cannot do it
-/// changes nothing.
+/// What is allocated at once reads as zeroes like all that a disk gains, and is the layer's own; a driver
+/// that cannot do it changes nothing.
 pub(super) fn what_is_gained_can_be_allocated<M: Maker>(maker: &M) {
     for preallocation in [Preallocation::Metadata, Preallocation::Falloc, Preallocation::Full] {
         let mut subject = Subject::full(maker, 23);

@@ -77,8 +77,8 @@ impl<'m, M: Maker> Subject<'m, M> {
         Extent::between(start, end)
     }
 
-    /// Reads the bytes, over two different fillings of the buffer so that none that is left out goes unnoticed, and into buffers
-    /// at an even and at an odd address.
+    /// Reads the bytes, over two different fillings of the buffer so that none that is left out goes
+    /// unnoticed, and into buffers at an even and at an odd address.
     pub(super) fn bytes(&self, extent: Extent) -> Vec<u8> {
         let [first, second] = [(0xee, 0), (0x11, 1)].map(|(filling, shift)| {
             let mut bytes = vec![filling; extent.length as usize + shift];

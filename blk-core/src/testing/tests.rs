@@ -1,4 +1,5 @@
-//! The suite itself is tested: right drivers of every shape pass, each planted bug is caught by the rule that is meant for it.
+//! The suite itself is tested: right drivers of every shape pass, each planted bug is caught by the rule that
+//! is meant for it.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 

@@ -1,4 +1,5 @@
-//! Rules about requests whose buffers are in pieces, about several runs a block status, and about what changes nothing.
+//! Rules about requests whose buffers are in pieces, about several runs a block status, and about what
+//! changes nothing.
 
 use std::io::{IoSlice, IoSliceMut};
 

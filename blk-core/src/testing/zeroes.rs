@@ -13,7 +13,8 @@ fn every_flag() -> impl Iterator<Item = ZeroFlags> {
     })
 }
 
-/// Zeroes of every alignment, with every flag; refused only where `no_fallback` allows it. What is written over them shows.
+/// Zeroes of every alignment, with every flag; refused only where `no_fallback` allows it. What is written
+/// over them shows.
 pub(super) fn zeroes_are_zeroes_with_every_flag<M: Maker>(maker: &M) {
     for flags in every_flag() {
         let mut subject = Subject::full(maker, 11);
@@ -60,8 +61,8 @@ pub(super) fn zeroes_that_may_not_unmap_stay_allocated<M: Maker>(maker: &M) {
     }
 }
 
-/// Zeroes that have to be fast are zeroes, or are refused with nothing changed, whatever lies there and wherever they are; what is
-/// written over them shows.
+/// Zeroes that have to be fast are zeroes, or are refused with nothing changed, whatever lies there and
+/// wherever they are; what is written over them shows.
 pub(super) fn refused_fast_zeroes_change_nothing<M: Maker>(maker: &M) {
     for no_fallback in [false, true] {
         let flags = ZeroFlags { fast_only: true, no_fallback, ..ZeroFlags::default() };
@@ -85,7 +86,8 @@ pub(super) fn refused_fast_zeroes_change_nothing<M: Maker>(maker: &M) {
     }
 }
 
-/// Each discarded byte is old or zero and stays so, also when the disk is opened again; its neighbours are as they were.
+/// Each discarded byte is old or zero and stays so, also when the disk is opened again; its neighbours are as
+/// they were.
 pub(super) fn a_discard_leaves_old_bytes_or_zeroes<M: Maker>(maker: &M) {
     let mut subject = Subject::full(maker, 13);
     // What is on stable storage must not come back either.

@@ -41,7 +41,8 @@ pub(crate) struct Record {
 /// What failures of the storage have done to the handle.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Condition {
-    /// An operation of the storage has failed, and nothing has made up for it yet: requests may fail as poisoned.
+    /// An operation of the storage has failed, and nothing has made up for it yet: requests may fail as
+    /// poisoned.
     pub(crate) is_faulted: bool,
     /// The disk has refused a request because of an earlier failure.
     pub(crate) is_poisoned: bool,

@@ -14,9 +14,9 @@ use crate::memory::MemoryDisk;
 
 /// Images of a driver under test, in memory; a [`MemoryDisk`] is their reference.
 ///
-/// Give it a [`Format`] ([`FormatDriver::new`]), or two functions ([`FormatDriver::of_functions`]): one that writes a fresh image to a
-/// storage, and one that opens it. A driver that is over no [`Storage`] is a function that
-/// makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and that is all.
+/// Give it a [`Format`] ([`FormatDriver::new`]), or two functions ([`FormatDriver::of_functions`]): one that
+/// writes a fresh image to a storage, and one that opens it. A driver that is over no [`Storage`] is a
+/// function that makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and that is all.
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
     name: &'static str,
@@ -77,8 +77,9 @@ impl FormatDriver {
         Self { name, space: &PLAIN, images, create_options: &[], open_options: &[], promises }
     }
 
-    /// The same with a space that scenarios choose options of the format from; it says what a unit of allocation is, and where
-    /// tables end. Two functions get the size alone: of their space only the geometry counts.
+    /// The same with a space that scenarios choose options of the format from; it says what a unit of
+    /// allocation is, and where tables end. Two functions get the size alone: of their space only the
+    /// geometry counts.
     #[must_use]
     pub const fn space(self, space: &'static Space) -> Self {
         Self { space, ..self }

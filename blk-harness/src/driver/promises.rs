@@ -1,4 +1,5 @@
-//! What a driver promises of its images beyond what every driver has to, and what of an image is nobody's but others'.
+//! What a driver promises of its images beyond what every driver has to, and what of an image is nobody's but
+//! others'.
 
 /// What a driver promises. Nothing is promised by default, and nothing is asked then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -8,17 +9,19 @@ pub struct Promises {
     pub discard_gives_back: bool,
     /// Nor have whole units inside of zeroes that may unmap.
     pub unmap_gives_back: bool,
-    /// Whole units that have a place in the storage, and are zeroed and may not be unmapped, have it afterwards too.
+    /// Whole units that have a place in the storage, and are zeroed and may not be unmapped, have it
+    /// afterwards too.
     pub zeroes_keep_place: bool,
-    /// What was given back is used again once a flush has succeeded: to write, to discard and to flush again and again makes the storage
-    /// no longer.
+    /// What was given back is used again once a flush has succeeded: to write, to discard and to flush again
+    /// and again makes the storage no longer.
     pub reuses: bool,
     /// A block status tells a host offset of all data that is not compressed.
     pub tells_host_offset: bool,
-    /// A handle that has answered a change or a flush with [`Poisoned`](blk_core::Error::Poisoned) refuses all changes from then on, and
-    /// changes nothing in the storage any more.
+    /// A handle that has answered a change or a flush with [`Poisoned`](blk_core::Error::Poisoned) refuses
+    /// all changes from then on, and changes nothing in the storage any more.
     pub stops_when_poisoned: bool,
-    /// Where the handle goes on after a failure of the storage, and a flush has succeeded, nothing has leaked.
+    /// Where the handle goes on after a failure of the storage, and a flush has succeeded, nothing has
+    /// leaked.
     pub leaks_nothing: bool,
 }
 
@@ -29,7 +32,7 @@ pub struct Kept {
     pub name: String,
     /// A hash of it; 0 for nothing.
     pub digest: u64,
-    /// It has to be gone once the content of the disk has changed: it vouches for something that only its owner keeps up to date. All
-    /// else has to be as it was, whatever was done to the disk.
+    /// It has to be gone once the content of the disk has changed: it vouches for something that only its
+    /// owner keeps up to date. All else has to be as it was, whatever was done to the disk.
     pub goes_with_change: bool,
 }

@@ -1,5 +1,6 @@
-//! Space: what is given back, what keeps its place, what is used again, and what a block status tells of a place. It is asked of drivers
-//! that promise it ([`Promises`](crate::driver::Promises)), by their own block status and behind their back in the storage.
+//! Space: what is given back, what keeps its place, what is used again, and what a block status tells of a
+//! place. It is asked of drivers that promise it ([`Promises`](crate::driver::Promises)), by their own block
+//! status and behind their back in the storage.
 
 use blk_core::{BlockStatus, DiscardFlags, Extent, Storage, WriteFlags, ZeroFlags};
 

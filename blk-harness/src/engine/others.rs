@@ -20,7 +20,8 @@ impl Run<'_> {
         }
     }
 
-    /// After the last reopen: what others kept in the image is there, and what has to go with a change has gone.
+    /// After the last reopen: what others kept in the image is there, and what has to go with a change has
+    /// gone.
     pub(super) fn judge_kept_by_others(&self) -> Step {
         if self.kept.is_empty() {
             return Ok(());

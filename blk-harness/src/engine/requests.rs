@@ -90,7 +90,8 @@ impl Run<'_> {
         replied.map(drop)
     }
 
-    /// The kinds of the clusters in which a request starts and ends; the second only where that is another one.
+    /// The kinds of the clusters in which a request starts and ends; the second only where that is another
+    /// one.
     fn kinds_at(&self, request: Request) -> [Option<ClusterKind>; 2] {
         let range = request.range().filter(|(_, length)| self.engine.options.track_kinds && *length > 0);
         let Some((first, length)) = range else { return [None; 2] };

@@ -1,7 +1,8 @@
 //! A long run over one pair of disks: many short requests without rebuilding anything between them.
 //!
-//! Requests are of 1 to 8 units: 40 % reads, which are compared, 40 % writes, 10 % zeroes, 10 % discards. A unit is a sector of
-//! 512 bytes, or what the disks take at least. What both disks refuse, or the one under test alone may, is no finding. After every so many requests, the oracles are asked.
+//! Requests are of 1 to 8 units: 40 % reads, which are compared, 40 % writes, 10 % zeroes, 10 % discards. A
+//! unit is a sector of 512 bytes, or what the disks take at least. What both disks refuse, or the one under
+//! test alone may, is no finding. After every so many requests, the oracles are asked.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -50,8 +51,8 @@ impl Soak {
     /// Makes the disks.
     ///
     /// # Errors
-    /// Those of the target; [`Error::InvalidOption`] for options that the driver does not have, for a disk of fewer than 8 units,
-    /// the largest request, and for units above 64 KiB.
+    /// Those of the target; [`Error::InvalidOption`] for options that the driver does not have, for a disk of
+    /// fewer than 8 units, the largest request, and for units above 64 KiB.
     pub fn new(target: &dyn Driver, config: &Config, options: SoakOptions) -> blk_core::Result<Self> {
         let config = legal_config(target, config).map_err(|why| Error::invalid_option("config", why))?;
         let bench = target.bench(&config)?;
@@ -97,8 +98,8 @@ impl Soak {
             .collect()
     }
 
-    /// Makes one round of requests, then asks the oracles. A panic of the driver is a finding; nothing can be asked of the
-    /// soak after one.
+    /// Makes one round of requests, then asks the oracles. A panic of the driver is a finding; nothing can be
+    /// asked of the soak after one.
     ///
     /// # Errors
     /// What was found.

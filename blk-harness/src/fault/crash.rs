@@ -1,7 +1,7 @@
 //! A crash after a failed sync: what the sync was to write is lost, and what came later may be.
 //!
-//! The run is over two requests after the fault; the handle may be poisoned. Nothing that was durable before may be missing, and what
-//! is left has to open, whatever of the later changes has persisted.
+//! The run is over two requests after the fault; the handle may be poisoned. Nothing that was durable before
+//! may be missing, and what is left has to open, whatever of the later changes has persisted.
 
 use blk_sim::{Durability, Ranges, States};
 

@@ -1,7 +1,8 @@
 //! A fault while requests are in flight together.
 //!
-//! The scenario runs under its schedule, so the operations up to the fault are those of the run without faults. Two requests more
-//! begin after it; what is in flight then completes, the fault is cleared, and all that follows is judged one by one.
+//! The scenario runs under its schedule, so the operations up to the fault are those of the run without
+//! faults. Two requests more begin after it; what is in flight then completes, the fault is cleared, and all
+//! that follows is judged one by one.
 
 use blk_sim::Fault;
 use blk_sim::scheduler::Tasks;

@@ -25,7 +25,8 @@ pub(super) struct Recovery<'a, 'p> {
 }
 
 impl Recovery<'_, '_> {
-    /// Clears the fault and judges all that follows. `rest` is what is left of the scenario, with its first number.
+    /// Clears the fault and judges all that follows. `rest` is what is left of the scenario, with its first
+    /// number.
     pub(super) fn recover(&mut self, rest: &[Request], number: u32) -> Kept {
         self.place.stage = "by the flush after the fault was cleared";
         self.run.host.clear_fault();

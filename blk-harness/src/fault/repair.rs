@@ -15,7 +15,8 @@ use crate::statistics::{Counter, Statistics};
 /// Failures that are tried in one repair.
 const FAULTS_MAX: usize = 2;
 
-/// Repairs `image` with each of some operations failing: the next repair finishes, and the guest sees the same throughout.
+/// Repairs `image` with each of some operations failing: the next repair finishes, and the guest sees the
+/// same throughout.
 pub(super) fn sweep(
     setting: &Setting<'_>,
     run: &Run<'_>,

@@ -10,8 +10,8 @@ use crate::space::Geometry;
 /// Clusters that are hit often. More would dilute what happens to each.
 const HOT_CLUSTERS: usize = 4;
 
-/// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what the smallest refcount
-/// table of qcow2 counts.
+/// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what
+/// the smallest refcount table of qcow2 counts.
 pub const MANY_UNITS: u64 = 2048;
 
 /// Where offsets stop to fit into 31 and 32 bits, and indices of clusters of 2 MiB into 16, bytes.
@@ -90,7 +90,8 @@ impl Aim {
         self.is_unread && rng.chance(1, 6)
     }
 
-    /// Offset and length for a request of this kind. It mostly lies in the disk, and rarely sticks out, to be refused.
+    /// Offset and length for a request of this kind. It mostly lies in the disk, and rarely sticks out, to be
+    /// refused.
     pub(crate) fn range(&mut self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         let range = self.any_range(rng, kind);
         aligned(rng, &self.geometry, self.size, range)
@@ -208,8 +209,9 @@ impl Aim {
         }
     }
 
-    /// The first two hot clusters lie anywhere, so that they often belong to different tables, the second one at an edge of a
-    /// table's reach where there is one; the others beside the first, at such an edge, or at the end.
+    /// The first two hot clusters lie anywhere, so that they often belong to different tables, the second one
+    /// at an edge of a table's reach where there is one; the others beside the first, at such an edge, or at
+    /// the end.
     fn hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
         if self.is_far() && at < 3 {
             return self.far_hot_cluster(rng, at);
@@ -231,8 +233,8 @@ impl Aim {
         }
     }
 
-    /// Near the beginning; where an offset or index that has lost its high bits would take that for; and where those begin, or the
-    /// unit before.
+    /// Near the beginning; where an offset or index that has lost its high bits would take that for; and
+    /// where those begin, or the unit before.
     fn far_hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
         let edge = rng.one_of(&FAR_EDGES);
         let edge = if edge < self.size { edge } else { self.size / 2 / self.cluster * self.cluster };

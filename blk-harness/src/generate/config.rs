@@ -1,4 +1,5 @@
-//! Random configurations: small disks of small units mostly, for speed, with every value of every option coming up.
+//! Random configurations: small disks of small units mostly, for speed, with every value of every option
+//! coming up.
 
 use crate::random::Random;
 

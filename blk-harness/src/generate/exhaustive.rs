@@ -1,10 +1,11 @@
-//! All short scenarios over a few clusters. Most bugs need few requests, in the right order: here all orders come.
+//! All short scenarios over a few clusters. Most bugs need few requests, in the right order: here all orders
+//! come.
 
 use crate::scenario::{Config, Fill, Request, Scenario};
 use crate::space::Space;
 
-/// All sequences of 1 to `length` requests out of the [`alphabet`] for `units` units of allocation. The disk has that many:
-/// `config`'s size stays if it does (a partial last one, too), else it is set.
+/// All sequences of 1 to `length` requests out of the [`alphabet`] for `units` units of allocation. The disk
+/// has that many: `config`'s size stays if it does (a partial last one, too), else it is set.
 pub fn exhaustive(space: &Space, units: u64, length: u32, config: Config) -> Exhaustive {
     let mut config = config;
     let unit_bytes = space.geometry(&config).unit_bytes;
@@ -14,8 +15,8 @@ pub fn exhaustive(space: &Space, units: u64, length: u32, config: Config) -> Exh
     Exhaustive::new(alphabet(space, &config), length, config)
 }
 
-/// What can be done to each unit of a disk: a full write, its head, its tail, its middle, zeroes without and with unmap,
-/// a discard, a compressed write; and one read of the whole disk.
+/// What can be done to each unit of a disk: a full write, its head, its tail, its middle, zeroes without and
+/// with unmap, a discard, a compressed write; and one read of the whole disk.
 pub fn alphabet(space: &Space, config: &Config) -> Vec<Request> {
     let cluster = space.geometry(config).unit_bytes;
     let mut requests = Vec::new();

@@ -30,8 +30,8 @@ impl Kind {
     }
 }
 
-/// The requests that make each combination of kinds out of a fresh disk of `config`, a flush at the end: five to
-/// the power of the number of units of allocation. Meant for disks of a few.
+/// The requests that make each combination of kinds out of a fresh disk of `config`, a flush at the end: five
+/// to the power of the number of units of allocation. Meant for disks of a few.
 pub fn setups(space: &Space, config: &Config) -> Vec<Vec<Request>> {
     let cluster_bytes = space.geometry(config).unit_bytes;
     let clusters = config.size_bytes.div_ceil(cluster_bytes);

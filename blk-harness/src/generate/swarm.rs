@@ -8,7 +8,8 @@ use crate::space::Geometry;
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
 const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1];
 
-/// How often each kind comes in scenarios whose requests race: more discards, and flushes that let freed clusters be found.
+/// How often each kind comes in scenarios whose requests race: more discards, and flushes that let freed
+/// clusters be found.
 const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1];
 
 /// The mixture of one scenario: some kinds are missing, some come three times as often.
@@ -21,7 +22,8 @@ pub(crate) struct Swarm {
 }
 
 impl Swarm {
-    /// Each kind is left out with probability 1/4 and tripled with probability 1/4. Something is always written.
+    /// Each kind is left out with probability 1/4 and tripled with probability 1/4. Something is always
+    /// written.
     pub(crate) fn random(rng: &mut Random) -> Self {
         Self::random_of(rng, USUAL)
     }

@@ -1,5 +1,5 @@
-//! Sequences that cost users of shipped drivers their disks, as public reports tell them. Random requests rarely come in such an
-//! order.
+//! Sequences that cost users of shipped drivers their disks, as public reports tell them. Random requests
+//! rarely come in such an order.
 
 use crate::random::Random;
 
@@ -10,10 +10,11 @@ use crate::scenario::{Fill, Request, RequestKind};
 /// A sequence of requests that a scenario may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Template {
-    /// Writes one range after the other until the disk is full, as far as requests go; closes or goes on; writes; reads all. A host
-    /// may run out of space midway.
+    /// Writes one range after the other until the disk is full, as far as requests go; closes or goes on;
+    /// writes; reads all. A host may run out of space midway.
     FillUp,
-    /// Writes, discards, flushes elsewhere, and writes elsewhere what may take the space that was given back; reads both.
+    /// Writes, discards, flushes elsewhere, and writes elsewhere what may take the space that was given back;
+    /// reads both.
     LateHole,
     /// Writes a unit in each of many tables, more than caches hold, and reads them in another order.
     ManyTables,
@@ -21,7 +22,8 @@ pub enum Template {
     ZeroOverBacking,
     /// Copies parts of units around a long write that ends and begins inside of them.
     LongWrite,
-    /// Writes to where one table begins, and then over its edge from the table before, which may not be there yet.
+    /// Writes to where one table begins, and then over its edge from the table before, which may not be there
+    /// yet.
     OverEdge,
     /// Writes, gives back, flushes, and writes to where other tables are needed: they may lie where data was.
     TableReuse,
@@ -48,7 +50,8 @@ const FILLING_MAX: u64 = 6;
 /// Tables that are written to at most.
 const TABLES_MAX: u64 = 12;
 
-/// The requests of `template` on a disk of `space`'s geometry for `config`; within `limits`, a pure function of the seed.
+/// The requests of `template` on a disk of `space`'s geometry for `config`; within `limits`, a pure function
+/// of the seed.
 pub fn template(
     space: &crate::space::Space,
     config: &crate::scenario::Config,

@@ -4,8 +4,8 @@ use crate::random::Random;
 
 use crate::scenario::{POINTS_MAX, Scenario, Turn};
 
-/// Gives the requests of a scenario turns: one in many scenarios, so that all others happen while one request stands still;
-/// few or nearly all in others.
+/// Gives the requests of a scenario turns: one in many scenarios, so that all others happen while one request
+/// stands still; few or nearly all in others.
 pub(super) fn fill(rng: &mut Random, scenario: &mut Scenario) {
     let count = scenario.requests.len() as u64;
     let eighths = [0, 0, 0, 1, 2, 4, 7][rng.below(7) as usize];

@@ -65,7 +65,8 @@ fn points(scenario: &Scenario) -> impl Iterator<Item = u64> {
     ends.chain([scenario.config.size_bytes, scenario.config.backing_bytes])
 }
 
-/// Moves everything from some offset on down together, towards what lies before: what overlaps goes on to overlap.
+/// Moves everything from some offset on down together, towards what lies before: what overlaps goes on to
+/// overlap.
 fn close_gaps(search: &mut Search) {
     let mut before = 0;
     while !search.is_over()

@@ -19,8 +19,8 @@ fn keep_first(scenario: &mut Scenario, count: usize) {
     scenario.trim_schedule();
 }
 
-/// Brings a scenario of very many requests down in few tries: each of those takes long. What is tried are the last requests alone,
-/// those near the last, and those without one kind.
+/// Brings a scenario of very many requests down in few tries: each of those takes long. What is tried are the
+/// last requests alone, those near the last, and those without one kind.
 pub(super) fn shorten_long(search: &mut Search) {
     let mut last = SHORT_REQUESTS;
     while last < search.best.requests.len() {
@@ -65,7 +65,8 @@ fn keep_only(search: &mut Search, is_wanted: impl Fn(&Request) -> bool) {
     });
 }
 
-/// Looks for the shortest beginning that fails, by halving. It is found if longer beginnings fail as well, as they nearly always do.
+/// Looks for the shortest beginning that fails, by halving. It is found if longer beginnings fail as well, as
+/// they nearly always do.
 pub(super) fn shortest_prefix(search: &mut Search) {
     let count = search.best.requests.len();
     // Where the last request is needed, no beginning fails.
@@ -81,7 +82,8 @@ pub(super) fn shortest_prefix(search: &mut Search) {
     }
 }
 
-/// Delta debugging: removes runs of requests, long ones first, from the end; until no single one can be removed.
+/// Delta debugging: removes runs of requests, long ones first, from the end; until no single one can be
+/// removed.
 pub(super) fn remove(search: &mut Search) {
     let mut run = search.best.requests.len().div_ceil(2);
     while run > 0 && !search.is_over() {

@@ -16,8 +16,8 @@ pub(super) struct Search<'a> {
     tries: u64,
     tries_max: u64,
     stopped: bool,
-    /// Hashes of what does not fail in the same way: passes come to the same candidates again. A collision costs a
-    /// chance to shrink, never a wrong result.
+    /// Hashes of what does not fail in the same way: passes come to the same candidates again. A collision
+    /// costs a chance to shrink, never a wrong result.
     rejected: HashSet<u64, BuildHasherDefault<DefaultHasher>>,
 }
 
@@ -95,7 +95,8 @@ impl<'a> Search<'a> {
         self.accepts_change(|scenario| scenario.requests[index] = request)
     }
 
-    /// Brings a number down in steps of `unit`, by halves: from all of it to one unit. `set` puts the number into a scenario.
+    /// Brings a number down in steps of `unit`, by halves: from all of it to one unit. `set` puts the number
+    /// into a scenario.
     pub(super) fn lower(&mut self, mut number: u64, unit: u64, set: impl Fn(&mut Scenario, u64)) {
         let mut step = number / unit;
         while step > 0 {

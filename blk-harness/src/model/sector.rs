@@ -15,8 +15,8 @@ struct Part {
 }
 
 impl Model {
-    /// Holds `found`, a whole disk of one of [`Model::sizes_after_crash`], against what a crash at `time` may leave. `shadow` is
-    /// one content that is possible then, mostly the only one, but in `doubtful` sectors.
+    /// Holds `found`, a whole disk of one of [`Model::sizes_after_crash`], against what a crash at `time` may
+    /// leave. `shadow` is one content that is possible then, mostly the only one, but in `doubtful` sectors.
     ///
     /// # Errors
     /// Those of the memory for the content.
@@ -51,8 +51,8 @@ impl Model {
         })
     }
 
-    /// Writes to `shadow` what the disk shows in `extent` at `time`, and adds to `doubtful` the sectors in which that may be one thing
-    /// or another.
+    /// Writes to `shadow` what the disk shows in `extent` at `time`, and adds to `doubtful` the sectors in
+    /// which that may be one thing or another.
     ///
     /// # Errors
     /// Those of the memory for the content.
@@ -98,8 +98,8 @@ impl Model {
         Ok(())
     }
 
-    /// Takes over what the disk shows from `at` on after its handle was lost at `now`: whole sectors, each of which holds what a crash
-    /// may leave. It is what the live disk shows from then on.
+    /// Takes over what the disk shows from `at` on after its handle was lost at `now`: whole sectors, each of
+    /// which holds what a crash may leave. It is what the live disk shows from then on.
     ///
     /// # Errors
     /// Those of the memory for the content.
@@ -196,8 +196,8 @@ fn is_as(found: &MemoryStorage, shadow: &[u8], doubtful: &Ranges, extent: Extent
     !doubtful.overlaps(sectors) && shadow.is_some_and(|shadow| found.holds(extent.offset, shadow))
 }
 
-/// Chooses one of the values of each part so that all were there at one moment: a sector is written whole. None of them may have
-/// been superseded before another was issued.
+/// Chooses one of the values of each part so that all were there at one moment: a sector is written whole.
+/// None of them may have been superseded before another was issued.
 fn choose(parts: &[Part], chosen: &mut Vec<Entry>) -> bool {
     let Some(part) = parts.get(chosen.len()) else { return true };
     for entry in &part.shown {

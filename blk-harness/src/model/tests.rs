@@ -373,7 +373,8 @@ fn a_sector_that_differs_is_said_with_what_it_should_be() {
     }
 }
 
-/// A look that began before a write had completed may show what was there before, and says nothing about what is there now.
+/// A look that began before a write had completed may show what was there before, and says nothing about what
+/// is there now.
 #[test]
 fn a_look_that_something_disturbs_settles_nothing() {
     let mut bed = Bed::new();
@@ -427,7 +428,8 @@ fn a_sector_is_uncertain_from_a_write_to_the_flush_after_it() {
     assert!(bed.model.is_uncertain(sectors(0, 3), written));
 }
 
-/// The shadow that whole ranges of a crashed disk are compared with, and the sectors in which it may be wrong.
+/// The shadow that whole ranges of a crashed disk are compared with, and the sectors in which it may be
+/// wrong.
 #[test]
 fn the_shadow_is_what_was_there_at_a_time() {
     let mut bed = Bed::new();

@@ -28,7 +28,8 @@ pub(super) struct Value {
     pub(super) source: Source,
 }
 
-/// Fills `buf` with what a write of stamp number `number` puts at `address`, bytes; a part of it gives the same bytes as the whole.
+/// Fills `buf` with what a write of stamp number `number` puts at `address`, bytes; a part of it gives the
+/// same bytes as the whole.
 ///
 /// # Panics
 /// If the request is no write.

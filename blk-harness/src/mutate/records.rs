@@ -45,8 +45,8 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geome
     }
 }
 
-/// Brings the requests that a change has made, those outside of what `before` begins and ends with too, to the disk and its alignment,
-/// but for a few: what a driver refuses teaches little.
+/// Brings the requests that a change has made, those outside of what `before` begins and ends with too, to
+/// the disk and its alignment, but for a few: what a driver refuses teaches little.
 pub(super) fn bring_inside(
     rng: &mut Random,
     geometry: &Geometry,

@@ -34,8 +34,8 @@ impl Buffers {
     }
 }
 
-/// Compares both disks whole. Returns the number of bytes, or the first difference. What lies behind the last whole unit of
-/// the coarser request alignment no request can reach.
+/// Compares both disks whole. Returns the number of bytes, or the first difference. What lies behind the last
+/// whole unit of the coarser request alignment no request can reach.
 pub(crate) fn compare(
     journal: &Journal,
     reference: &Disk,
@@ -45,8 +45,8 @@ pub(crate) fn compare(
     compare_parts(journal, reference, test, buffers, &[Extent::new(0, reference.size())])
 }
 
-/// As [`compare`], for these parts of the disks alone: they come in order and do not overlap. What lies past the end is no
-/// part of the disks.
+/// As [`compare`], for these parts of the disks alone: they come in order and do not overlap. What lies past
+/// the end is no part of the disks.
 pub(crate) fn compare_parts(
     journal: &Journal,
     reference: &Disk,
@@ -78,8 +78,8 @@ pub(crate) fn compare_parts(
     Ok(compared)
 }
 
-/// Compares what both disks, reference and test, have from `at` on, as far as the buffers reach. `reading` is what a failure
-/// of the disk under test is said of.
+/// Compares what both disks, reference and test, have from `at` on, as far as the buffers reach. `reading` is
+/// what a failure of the disk under test is said of.
 pub(crate) fn compare_piece(
     journal: &Journal,
     [reference, test]: [&Disk; 2],

@@ -5,7 +5,8 @@ use blk_core::{CheckReport, Disk, RepairMode};
 use super::content::failed;
 use crate::report::{self, Finding, Signature};
 
-/// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no reason for one.
+/// Flushes and checks the image, if its format can be checked. Leaks count: between requests there is no
+/// reason for one.
 pub(crate) fn check(test: &Disk) -> Result<(), Box<Finding>> {
     check_and_repair(test, RepairMode::None)
 }

@@ -4,15 +4,16 @@ use blk_core::Extent;
 
 use crate::scenario::Request;
 
-/// What is compared on either side of a place where a request starts, ends, or puts the end of the disk, in bytes.
+/// What is compared on either side of a place where a request starts, ends, or puts the end of the disk, in
+/// bytes.
 const AROUND_BYTES: u64 = 64 << 10;
 /// A request up to this size is compared whole, in bytes.
 const REQUEST_BYTES: u64 = 4 << 20;
 /// Parts that are compared: with [`REQUEST_BYTES`] it bounds the bytes.
 const PARTS_MAX: usize = 1 << 10;
 
-/// The parts of a disk of `size` bytes that `requests` and their surroundings touch, in order, apart from one another. Of
-/// very many requests, the last ones count.
+/// The parts of a disk of `size` bytes that `requests` and their surroundings touch, in order, apart from one
+/// another. Of very many requests, the last ones count.
 pub(crate) fn touched(requests: &[Request], size: u64) -> Vec<Extent> {
     let mut parts: Vec<Extent> =
         requests.iter().rev().flat_map(|request| parts_of(*request)).take(PARTS_MAX).collect();

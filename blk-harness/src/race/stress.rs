@@ -1,4 +1,5 @@
-//! The same judgement with real threads: no schedule, no replay, but the memory model and the locks of the machine.
+//! The same judgement with real threads: no schedule, no replay, but the memory model and the locks of the
+//! machine.
 
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::Arc;
@@ -33,8 +34,8 @@ pub struct StressOptions {
     pub config: Config,
 }
 
-/// Makes random requests from several threads at once, judges each answer and in the end the whole disk, checks the image,
-/// and reopens it.
+/// Makes random requests from several threads at once, judges each answer and in the end the whole disk,
+/// checks the image, and reopens it.
 ///
 /// # Errors
 /// What was found.
@@ -57,8 +58,8 @@ pub fn stress_scenario(target: &dyn Driver, options: &StressOptions) -> Scenario
     Scenario { config, requests, schedule: Vec::new() }
 }
 
-/// As [`stress`], with the requests of a scenario, from as many threads as it has lanes. Those that have to happen alone are
-/// left out.
+/// As [`stress`], with the requests of a scenario, from as many threads as it has lanes. Those that have to
+/// happen alone are left out.
 ///
 /// # Errors
 /// What was found.

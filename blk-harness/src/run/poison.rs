@@ -29,8 +29,8 @@ impl Run<'_> {
         Err(Violation::new(Promise::Poisoned, what))
     }
 
-    /// Asks a handle that says it has failed for changes, where something is written in place too: it refuses them all, and changes
-    /// nothing in the storage.
+    /// Asks a handle that says it has failed for changes, where something is written in place too: it refuses
+    /// them all, and changes nothing in the storage.
     pub(crate) fn try_poisoned(&mut self) -> Kept {
         self.refuses = true;
         let Some(disk) = self.disk.clone().filter(|_| self.images.promises.stops_when_poisoned) else {

@@ -1,4 +1,5 @@
-//! The keys that configurations had before options had the names of the driver: they are read as what they meant.
+//! The keys that configurations had before options had the names of the driver: they are read as what they
+//! meant.
 //!
 //! Nothing writes them. Kept traces have them, and mean the same for ever.
 

@@ -1,5 +1,5 @@
-//! The bytes form: what a fuzzer mutates. Every byte string is a scenario, and decoding is a pure function of the bytes and
-//! the space of the driver under test.
+//! The bytes form: what a fuzzer mutates. Every byte string is a scenario, and decoding is a pure function of
+//! the bytes and the space of the driver under test.
 //!
 //! ```text
 //!  0  MAGIC: 0xB2, high nibble a mark, low nibble the version of this form
@@ -14,22 +14,25 @@
 //!  1  flags                          4  ON: the disk that the request goes to; reserved, all others are brought to 0
 //!  2  byte to write                  5..11  offset, or the new size      11..17  length
 //! ```
-//! All numbers are little-endian, all units bytes. What is missing of the header has the default's values; what is missing of
-//! the last record is zero. The value of an option has the place that its kind gives it: `off`, `on`; the words of a choice in
-//! their order; powers of two from the smallest; numbers from 0. A space only ever adds options at the end, and so old bytes
-//! keep their meaning: options beyond those that are there have their usual values, and options beyond those that the space has
-//! are ignored. Opcodes: 1 read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen,
-//! 10 check, 11 kill, 12 check and repair leaks, 13 check and repair all; all others are ignored, so that a later opcode cannot
-//! change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the byte is written
-//! rather than stamps; others are ignored. Where there are two lanes or more, the high nibbles of opcode and flags are the low
-//! and high half of the request's turn ([`super::Turn`]).
+//! All numbers are little-endian, all units bytes. What is missing of the header has the default's values;
+//! what is missing of the last record is zero. The value of an option has the place that its kind gives it:
+//! `off`, `on`; the words of a choice in their order; powers of two from the smallest; numbers from 0. A
+//! space only ever adds options at the end, and so old bytes keep their meaning: options beyond those that
+//! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
+//! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
+//! check, 11 kill, 12 check and repair leaks, 13 check and repair all; all others are ignored, so that a
+//! later opcode cannot change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no
+//! fallback, bit 3 the byte is written rather than stamps; others are ignored. Where there are two lanes or
+//! more, the high nibbles of opcode and flags are the low and high half of the request's turn
+//! ([`super::Turn`]).
 //!
-//! MODE 0xEE of the header's size, or of a resize, takes a size from 1 GiB on as it is, up to 64 TiB: of such a disk only what
-//! requests have touched is compared, and what would take long is ignored ([`super::bounds`]).
+//! MODE 0xEE of the header's size, or of a resize, takes a size from 1 GiB on as it is, up to 64 TiB: of such
+//! a disk only what requests have touched is compared, and what would take long is ignored
+//! ([`super::bounds`]).
 //!
-//! Values that are illegal, and ranges that do not lie in the disk, are brought there ([`Scenario::decode`]); a request that
-//! is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero, so that they can get a meaning
-//! whose zero is what was meant before.
+//! Values that are illegal, and ranges that do not lie in the disk, are brought there ([`Scenario::decode`]);
+//! a request that is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero,
+//! so that they can get a meaning whose zero is what was meant before.
 //!
 //! Any other first byte is version 1, which knew the options of qcow2 alone; `v1` says how it is read.
 
@@ -52,8 +55,8 @@ const COMMON_BYTES: usize = 24;
 /// Bytes of an option.
 const OPTION_BYTES: usize = 4;
 
-/// In a record's fourth byte: offset and length are meant as they are, wherever they lie. There, and in the header, it also
-/// marks the size of a far disk.
+/// In a record's fourth byte: offset and length are meant as they are, wherever they lie. There, and in the
+/// header, it also marks the size of a far disk.
 const MODE_EXACT: u8 = 0xEE;
 
 const FLAG_FUA: u8 = 1;
@@ -76,8 +79,8 @@ pub fn header_bytes(space: &Space) -> usize {
 type Record = [u8; RECORD_BYTES - 1];
 
 impl Scenario {
-    /// The scenario that `bytes` stand for, for drivers of `space`. Any bytes do; the result is legal and bounded
-    /// ([`super::bounds`]).
+    /// The scenario that `bytes` stand for, for drivers of `space`. Any bytes do; the result is legal and
+    /// bounded ([`super::bounds`]).
     pub fn decode(space: &Space, bytes: &[u8]) -> Self {
         if bytes.first() != Some(&MAGIC) {
             return v1::decode(space, bytes);
@@ -94,8 +97,8 @@ impl Scenario {
         decode_records(config, frame, records)
     }
 
-    /// The bytes that stand for this scenario. [`Scenario::fits_bytes`] tells whether they say all of it: what exceeds
-    /// the form's bounds is cut to them, and options that the space does not have are left out.
+    /// The bytes that stand for this scenario. [`Scenario::fits_bytes`] tells whether they say all of it:
+    /// what exceeds the form's bounds is cut to them, and options that the space does not have are left out.
     pub fn encode(&self, space: &Space) -> Vec<u8> {
         let count = self.requests.len().min(REQUESTS_MAX);
         let mut bytes = Vec::with_capacity(header_bytes(space) + count * RECORD_BYTES);
@@ -119,7 +122,8 @@ impl Scenario {
         bytes
     }
 
-    /// Whether the bytes form says all of this scenario: `decode(encode(s)) == s`, where its configuration is legal.
+    /// Whether the bytes form says all of this scenario: `decode(encode(s)) == s`, where its configuration is
+    /// legal.
     pub fn fits_bytes(&self, space: &Space) -> bool {
         let legal = Self { config: space.legal(&self.config), ..self.clone() };
         space.check(&self.config).is_ok() && Self::decode(space, &legal.encode(space)) == legal
@@ -127,8 +131,8 @@ impl Scenario {
 }
 
 impl<'a> arbitrary::Arbitrary<'a> for Scenario {
-    /// Decodes all the bytes that are left, for a driver without options. It is ours, so inputs keep their meaning when the
-    /// types are edited.
+    /// Decodes all the bytes that are left, for a driver without options. It is ours, so inputs keep their
+    /// meaning when the types are edited.
     fn arbitrary(u: &mut arbitrary::Unstructured<'a>) -> arbitrary::Result<Self> {
         let bytes = u.bytes(u.len())?;
         Ok(Self::decode(&PLAIN, bytes))
@@ -323,7 +327,8 @@ fn opcode(request: &Request) -> u8 {
     }
 }
 
-/// The disk as it is made. What is over a backing file does not become far: a driver may have to hide all that it gains.
+/// The disk as it is made. What is over a backing file does not become far: a driver may have to hide all
+/// that it gains.
 fn frame_of(space: &Space, config: &Config) -> Frame {
     let frame = Frame::of(&space.geometry(config), config.size_bytes);
     if config.backing == Backing::None { frame } else { frame.without_far() }

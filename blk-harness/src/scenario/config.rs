@@ -8,7 +8,8 @@ use super::{Backing, OptionValues, ParseError, ParseResult, Value};
 
 /// How the disk under test is made: what all drivers have in common, and the options of its format by name.
 ///
-/// Which options there are, and what they take, is said by the [`Space`](crate::space::Space) of the driver under test.
+/// Which options there are, and what they take, is said by the [`Space`](crate::space::Space) of the driver
+/// under test.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", try_from = "Document")]
 pub struct Config {
@@ -28,7 +29,8 @@ pub struct Config {
     /// Bytes of the storage that a crash leaves old or new as one: 512 or 4096.
     #[serde(skip_serializing_if = "is_usual_atom")]
     pub atom_bytes: u16,
-    /// Requests that are in flight at most, begun in order: each lane takes the next one. 0 and 1: one after the other.
+    /// Requests that are in flight at most, begun in order: each lane takes the next one. 0 and 1: one after
+    /// the other.
     #[serde(skip_serializing_if = "is_sequential")]
     pub lanes: u8,
 }
@@ -71,7 +73,8 @@ impl Config {
         self
     }
 
-    /// Refuses values that no document may hold: those outside the ranges that the fields' documentation gives.
+    /// Refuses values that no document may hold: those outside the ranges that the fields' documentation
+    /// gives.
     pub(super) fn check_ranges(&self) -> ParseResult<()> {
         let wrong = match self {
             _ if self.lanes > LANES_MAX => format!("lanes is {}, and must be 0 to {LANES_MAX}", self.lanes),

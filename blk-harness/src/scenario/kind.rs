@@ -50,7 +50,8 @@ impl Request {
         }
     }
 
-    /// Offset and length in bytes, of requests that have them. The range may wrap around: nothing has been checked.
+    /// Offset and length in bytes, of requests that have them. The range may wrap around: nothing has been
+    /// checked.
     pub fn range(&self) -> Option<(u64, u64)> {
         match *self {
             Self::Read { offset, length }

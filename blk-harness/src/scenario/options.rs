@@ -24,8 +24,8 @@ impl Value {
         Self::Name(Cow::Borrowed(word))
     }
 
-    /// The value that a word stands for: `on` and `off` are switches, digits with an optional unit (`64k`) or `0x` are
-    /// numbers. `None` if it is no word: empty, or with blanks, control characters or `#`.
+    /// The value that a word stands for: `on` and `off` are switches, digits with an optional unit (`64k`) or
+    /// `0x` are numbers. `None` if it is no word: empty, or with blanks, control characters or `#`.
     pub fn parse(text: &str) -> Option<Self> {
         match text {
             "on" => return Some(Self::Switch(true)),

@@ -9,14 +9,16 @@ use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 use super::{Backing, Config, Fill, Repair, Request, Scenario};
 
 impl Scenario {
-    /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`, in the current
-    /// directory. Stamps become `-P` with a byte that tells the request: its number from 1, modulo 255, never zero.
+    /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`,
+    /// in the current directory. Stamps become `-P` with a byte that tells the request: its number from 1,
+    /// modulo 255, never zero.
     ///
-    /// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`), piece by piece, but for what
-    /// a discard or a resize leaves open. So the script fails where QEMU's driver does.
+    /// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`),
+    /// piece by piece, but for what a discard or a resize leaves open. So the script fails where QEMU's
+    /// driver does.
     ///
-    /// An image that scenarios start from (the option `x-image`) is unpacked from the folder that `BLK_IMAGES` names; what it shows is
-    /// not known here, and not compared.
+    /// An image that scenarios start from (the option `x-image`) is unpacked from the folder that
+    /// `BLK_IMAGES` names; what it shows is not known here, and not compared.
     ///
     /// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
     pub fn to_qemu_io_script(&self) -> String {
@@ -129,7 +131,8 @@ fn create(script: &mut String, config: &Config) {
         writeln!(script, "qemu-img create -q -f qcow2{below} -o {options}{preallocation} test.qcow2 {size}");
 }
 
-/// Options that images under the one of the scenario have too, named as the driver under test names them: as QEMU does.
+/// Options that images under the one of the scenario have too, named as the driver under test names them: as
+/// QEMU does.
 fn create_options(config: &Config) -> String {
     let given = &config.options;
     let compat = given.get("compat").map_or_else(|| "1.1".to_owned(), ToString::to_string);

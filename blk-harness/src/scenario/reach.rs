@@ -1,8 +1,10 @@
-//! Brings raw numbers to where they matter: a 48-bit offset that fuzzing made up would nearly always be past the end.
+//! Brings raw numbers to where they matter: a 48-bit offset that fuzzing made up would nearly always be past
+//! the end.
 //!
-//! Numbers that are legal already stay as they are, so that a scenario means what it says. All others are reduced by plain
-//! arithmetic on their own bits: the top three bits choose a place (a cluster's edge, a sector, the end of the disk...), the
-//! low bits choose which. Golden tests pin it: **a change here changes the meaning of every corpus that fuzzing has built.**
+//! Numbers that are legal already stay as they are, so that a scenario means what it says. All others are
+//! reduced by plain arithmetic on their own bits: the top three bits choose a place (a cluster's edge, a
+//! sector, the end of the disk...), the low bits choose which. Golden tests pin it: **a change here changes
+//! the meaning of every corpus that fuzzing has built.**
 
 use super::RequestKind;
 use super::bounds::{DISK_BYTES_MAX, FAR_BYTES_MAX, FAR_BYTES_MIN, FAR_READ_BYTES_MAX, FAR_UNITS_MAX};
@@ -53,7 +55,8 @@ impl Frame {
         Self { takes_far: false, ..self }
     }
 
-    /// Brings the range of a request of `kind` to the disk; most results lie in it, a few reach slightly past its end.
+    /// Brings the range of a request of `kind` to the disk; most results lie in it, a few reach slightly past
+    /// its end.
     pub(super) fn range(self, kind: RequestKind, offset: u64, length: u64) -> (u64, u64) {
         if self.is_legal(kind, offset, length) {
             return (offset, length);
@@ -65,7 +68,8 @@ impl Frame {
         self.geometry.align((offset, self.extend(kind, offset, length)))
     }
 
-    /// Brings the size that a resize asks for to what the bytes form allows: near the present size, unless it is meant as it is.
+    /// Brings the size that a resize asks for to what the bytes form allows: near the present size, unless it
+    /// is meant as it is.
     pub(super) fn resize(self, raw: u64, is_exact: bool) -> u64 {
         if let Some(far) = far_size(raw).filter(|_| is_exact && self.takes_far) {
             return far;
@@ -173,8 +177,8 @@ pub(super) fn far_size(raw: u64) -> Option<u64> {
     (FAR_BYTES_MIN + 1..=FAR_BYTES_MAX).contains(&raw).then_some(raw)
 }
 
-/// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several tables of `reach` bytes, some
-/// odd tails.
+/// The size of a disk, in bytes, from a raw number: mostly 1 to 64 clusters, sometimes several tables of
+/// `reach` bytes, some odd tails.
 pub(super) fn disk_size(raw: u64, cluster: u64, reach: u64) -> u64 {
     if raw <= DISK_BYTES_MAX {
         return raw;

@@ -4,8 +4,9 @@ use super::{Request, Scenario};
 use crate::space::Space;
 
 impl Scenario {
-    /// This scenario with another value of the option that decides the unit of allocation; unchanged if the space has none. Each
-    /// offset stays in its unit (by number), at the same distance from the unit's beginning, or from its end if that is nearer.
+    /// This scenario with another value of the option that decides the unit of allocation; unchanged if the
+    /// space has none. Each offset stays in its unit (by number), at the same distance from the unit's
+    /// beginning, or from its end if that is nearer.
     #[must_use]
     pub fn rescale(&self, space: &Space, value: u64) -> Self {
         let Some(unit) = space.unit(&self.config) else { return self.clone() };
@@ -25,7 +26,8 @@ impl Scenario {
 }
 
 impl Request {
-    /// This request with its beginning and end, or its size, put elsewhere. `place` must keep the order of points.
+    /// This request with its beginning and end, or its size, put elsewhere. `place` must keep the order of
+    /// points.
     pub(crate) fn map_points(&self, place: impl Fn(u64) -> u64) -> Self {
         if let Self::Resize { size } = *self {
             return Self::Resize { size: place(size) };

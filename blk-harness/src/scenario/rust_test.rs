@@ -6,8 +6,9 @@ use super::Scenario;
 use crate::random::hash;
 
 impl Scenario {
-    /// The source of a Rust test that replays this scenario on the target `target_name` and passes when nothing is found. The Rust
-    /// expression `suite` is a [`Suite`](crate::Suite) for whoever depends on the driver's crate and this one. `signature_text` says what the scenario once found; it becomes a comment.
+    /// The source of a Rust test that replays this scenario on the target `target_name` and passes when
+    /// nothing is found. The Rust expression `suite` is a [`Suite`](crate::Suite) for whoever depends on the
+    /// driver's crate and this one. `signature_text` says what the scenario once found; it becomes a comment.
     pub fn to_rust_test(&self, suite: &str, target_name: &str, signature_text: &str) -> String {
         let mut source = format!("//! A finding of {target_name}, replayed.\n//!\n");
         for line in signature_text.lines() {

@@ -16,12 +16,13 @@
 //! check
 //! @3 write 0 4k             # gives way to the next lane after 3 points, where `config` has lanes=2 or more
 //! ```
-//! The keys of `config` are the names of [`Config`]'s fields as JSON has them, and the options of the format under their own
-//! names; what is not written has the usual value. Sizes take a unit (`k`, `M`, `G`...: powers of 1024) or `0x`. Which
-//! options there are is asked when the scenario runs. The requests are in qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t`
-//! are understood too. A request may have a number, `#12 write 0 4k`, as reports show it, and a report that was pasted as it
-//! is, without the first line, is read as the requests that it shows. What is printed is canonical: reading it back gives the
-//! same scenario, and printing that the same text.
+//! The keys of `config` are the names of [`Config`]'s fields as JSON has them, and the options of the format
+//! under their own names; what is not written has the usual value. Sizes take a unit (`k`, `M`, `G`...:
+//! powers of 1024) or `0x`. Which options there are is asked when the scenario runs. The requests are in
+//! qemu-io's grammar, whose `r`, `w`, `d`, `f` and `t` are understood too. A request may have a number, `#12
+//! write 0 4k`, as reports show it, and a report that was pasted as it is, without the first line, is read as
+//! the requests that it shows. What is printed is canonical: reading it back gives the same scenario, and
+//! printing that the same text.
 
 mod parse;
 mod pasted;

@@ -1,7 +1,7 @@
 //! The requests of a session, so that it can be made again.
 //!
-//! What one thread asks is its generator's, so only where rounds ended is kept. What several threads ask has an order that nothing
-//! else tells: it is kept as it is.
+//! What one thread asks is its generator's, so only where rounds ended is kept. What several threads ask has
+//! an order that nothing else tells: it is kept as it is.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -69,7 +69,8 @@ impl History {
         self.count.load(Ordering::Relaxed)
     }
 
-    /// All of them; `None` if they were too many. `generator` has made them; `first` is as it was at the start.
+    /// All of them; `None` if they were too many. `generator` has made them; `first` is as it was at the
+    /// start.
     pub(super) fn requests(
         &self,
         generator: &Generator,

@@ -48,8 +48,8 @@ impl Touched {
         }
     }
 
-    /// The places, in order and apart from one another, which are forgotten then; `None` where everything is to be compared.
-    /// No request is under way.
+    /// The places, in order and apart from one another, which are forgotten then; `None` where everything is
+    /// to be compared. No request is under way.
     pub(super) fn take(&self) -> Option<Vec<Extent>> {
         if self.all.load(Ordering::Relaxed) || self.moved.load(Ordering::Relaxed) >= self.size {
             return None;

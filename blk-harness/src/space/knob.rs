@@ -35,7 +35,8 @@ pub struct Knob {
     pub kind: Kind,
     /// The value that it has where none is given; `None` where that is the driver's own choice.
     pub usual: Option<Value>,
-    /// What scenarios draw, each with its weight; `None` gives no value. Empty: all values of the kind, evenly.
+    /// What scenarios draw, each with its weight; `None` gives no value. Empty: all values of the kind,
+    /// evenly.
     pub drawn: &'static [(u32, Option<Value>)],
 }
 
@@ -71,8 +72,8 @@ impl Knob {
         drawn.expect("the dice lies below the sum").1.clone()
     }
 
-    /// The number that stands for a value in the bytes form: 0 for the usual one, else its place among all, from 1. A value
-    /// that the option does not take, and one beyond 32 bits, is 0 too.
+    /// The number that stands for a value in the bytes form: 0 for the usual one, else its place among all,
+    /// from 1. A value that the option does not take, and one beyond 32 bits, is 0 too.
     pub(crate) fn code(&self, value: Option<&Value>) -> u32 {
         let place = match (self.kind, value) {
             (_, Some(value)) if !self.takes(value) => return 0,
@@ -90,7 +91,8 @@ impl Knob {
         u32::try_from(place.saturating_add(1)).unwrap_or(0)
     }
 
-    /// The value that a number stands for. Numbers beyond the last value stand for one of the first, or of small ones.
+    /// The value that a number stands for. Numbers beyond the last value stand for one of the first, or of
+    /// small ones.
     pub(crate) fn value_of(&self, code: u32) -> Option<Value> {
         let place = u64::from(code.checked_sub(1)?);
         let count = self.count();

@@ -11,7 +11,8 @@ pub const ALIGNMENT: &str = "request_alignment";
 
 const UNIT_BYTES: u64 = 64 << 10;
 
-/// A driver without options of its own. Both options of this space are not the driver's: they say where requests go.
+/// A driver without options of its own. Both options of this space are not the driver's: they say where
+/// requests go.
 pub static PLAIN: Space = Space {
     name: "a plain disk",
     knobs: &[

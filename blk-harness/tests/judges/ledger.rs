@@ -5,11 +5,13 @@
 //! magic, size,    a byte for each    a host cluster for each  data
 //! ~size, dirty    host cluster       guest cluster; 0: zeroes
 //! ```
-//! Metadata stay in memory until a flush. [`Way::Ordered`] writes them in an order that leaks and does nothing worse: map,
-//! sync, table, sync, header, sync, what is free now, sync. [`Way::Dirty`] writes no map before the close: a dirty bit is durable
-//! before the first table that the map does not know, and an open that finds it makes the map anew.
+//! Metadata stay in memory until a flush. [`Way::Ordered`] writes them in an order that leaks and does
+//! nothing worse: map, sync, table, sync, header, sync, what is free now, sync. [`Way::Dirty`] writes no map
+//! before the close: a dirty bit is durable before the first table that the map does not know, and an open
+//! that finds it makes the map anew.
 //!
-//! A cluster that is freed is given away again after the next flush. What fails in a flush poisons the handle.
+//! A cluster that is freed is given away again after the next flush. What fails in a flush poisons the
+//! handle.
 
 mod driver;
 
@@ -84,7 +86,8 @@ pub(crate) enum Bug {
     LastSyncIsIgnored,
     /// A close writes what a flush could not write, although the flush has said that the handle is poisoned.
     PoisonedCloseSucceeds,
-    /// A flush in which a write fails marks some clusters more as used in the file: more than it could have touched.
+    /// A flush in which a write fails marks some clusters more as used in the file: more than it could have
+    /// touched.
     FailedFlushMarksMany,
     /// What a discard frees is lost.
     DiscardLeaks,
@@ -410,7 +413,8 @@ impl Ledger {
         written
     }
 
-    /// What is left of the last cluster of a disk that shrinks goes to a new one, with zeroes behind: a failure changes nothing.
+    /// What is left of the last cluster of a disk that shrinks goes to a new one, with zeroes behind: a
+    /// failure changes nothing.
     fn cut(&self, state: &mut State, size: u64) -> Result<()> {
         let (guest, length) = ((size / CLUSTER_BYTES) as usize, (size % CLUSTER_BYTES) as usize);
         if size < state.size && length > 0 && state.table[guest] != 0 {

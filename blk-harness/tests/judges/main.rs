@@ -1,8 +1,9 @@
-//! The judges judged: drivers that are wrong in one place only, each given to every engine that promises to notice.
+//! The judges judged: drivers that are wrong in one place only, each given to every engine that promises to
+//! notice.
 //!
-//! Each bug is the smallest that a judge can miss: one byte at the end of a read, a buffer that is left as it was, a sync that is
-//! left out. A judge that looks a little less closely fails here. The table says which promise of the judges a bug breaks, and no
-//! other promise may be the one that notices.
+//! Each bug is the smallest that a judge can miss: one byte at the end of a read, a buffer that is left as it
+//! was, a sync that is left out. A judge that looks a little less closely fails here. The table says which
+//! promise of the judges a bug breaks, and no other promise may be the one that notices.
 
 mod ledger;
 mod plain;

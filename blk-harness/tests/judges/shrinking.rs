@@ -72,7 +72,8 @@ impl Long {
     }
 }
 
-/// Shrinks what `runner` finds in the first long scenario in which it does, and says how far and in how many replays.
+/// Shrinks what `runner` finds in the first long scenario in which it does, and says how far and in how many
+/// replays.
 fn shrunk(name: &str, start: impl Fn() -> Box<dyn Runner>, long: &Long) {
     let scenario = long.scenarios().find(|scenario| start().run(scenario).finding().is_some());
     let scenario = scenario.unwrap_or_else(|| panic!("{name} finds nothing"));

@@ -1,4 +1,5 @@
-//! What an engine says depends on the scenario and its options alone, and nothing that was not done counts as clean.
+//! What an engine says depends on the scenario and its options alone, and nothing that was not done counts as
+//! clean.
 
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::runner::{self, Purpose, Runner};

@@ -1,5 +1,5 @@
-//! Many entries at once, where they are what most are: preallocated and sequential images have little else. What is found here
-//! to be right needs no look at each entry; everything else is looked at entry by entry.
+//! Many entries at once, where they are what most are: preallocated and sequential images have little else.
+//! What is found here to be right needs no look at each entry; everything else is looked at entry by entry.
 
 use std::ops::Range;
 
@@ -11,8 +11,9 @@ use crate::offset::{ClusterCount, HostOffset};
 pub(super) const GROUP_ENTRIES: usize = 64;
 
 impl Walk<'_> {
-    /// Counts what a group of L2 entries refers to, if that is nothing, or clusters in a row that nothing else refers to. `false`
-    /// where it is not, and nothing is counted. `times` is how often the table is used, and `active` by the active L1 table.
+    /// Counts what a group of L2 entries refers to, if that is nothing, or clusters in a row that nothing
+    /// else refers to. `false` where it is not, and nothing is counted. `times` is how often the table is
+    /// used, and `active` by the active L1 table.
     pub(super) fn count_group(
         &mut self,
         group: &[[u8; 8]],
@@ -56,16 +57,16 @@ impl Walk<'_> {
         true
     }
 
-    /// Whether the copied flags of the L2 table at `table` are known to be right: nothing at all was found, no cluster has several
-    /// references, and no entry lacks the flag.
+    /// Whether the copied flags of the L2 table at `table` are known to be right: nothing at all was found,
+    /// no cluster has several references, and no entry lacks the flag.
     pub(super) fn has_right_flags(&self, table: HostOffset, shares_clusters: bool) -> bool {
         let report = &self.report;
         let is_clean = (report.corruptions, report.leaks, report.check_errors) == (0, 0, 0);
         is_clean && !shares_clusters && !self.unflagged.contains(&table)
     }
 
-    /// Whether a refcount block stores just what was counted for `clusters`. `false` may mean that this is not
-    /// known: only counts of 16 bits, as nearly all images have, are looked at.
+    /// Whether a refcount block stores just what was counted for `clusters`. `false` may mean that this is
+    /// not known: only counts of 16 bits, as nearly all images have, are looked at.
     pub(super) fn stores_what_is_counted(&self, clusters: Range<usize>, block: &[u8]) -> bool {
         if self.geometry.refcount_order() != 4 {
             return false;

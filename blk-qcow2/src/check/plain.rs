@@ -1,8 +1,9 @@
 //! The inspection that `qemu-img check` makes, whose output other programs read line by line.
 //!
-//! Every reference counts, whatever lies at its target; what is wrong with an entry is reported and left alone. Whether the counts
-//! are right shows in the comparison with the stored ones, and the copied flags are compared with the stored ones too. An image
-//! that is clean here, and in which no two structures share a cluster, is clean under the strict inspection as well.
+//! Every reference counts, whatever lies at its target; what is wrong with an entry is reported and left
+//! alone. Whether the counts are right shows in the comparison with the stored ones, and the copied flags are
+//! compared with the stored ones too. An image that is clean here, and in which no two structures share a
+//! cluster, is clean under the strict inspection as well.
 
 use blk_core::{Error, RepairMode, Result, Storage};
 
@@ -17,8 +18,8 @@ use crate::ondisk::CompressedDescriptor;
 use crate::snapshot::{self, SnapshotL1, SnapshotTable};
 
 impl<'a> Walk<'a> {
-    /// Counts all references, and compares them with the stored counts. With [`RepairMode::All`], entries that can be fixed
-    /// before that are noted as fixes and not counted.
+    /// Counts all references, and compares them with the stored counts. With [`RepairMode::All`], entries
+    /// that can be fixed before that are noted as fixes and not counted.
     pub(super) fn plain(storage: &'a dyn Storage, header: &Header, repair: RepairMode) -> Result<Self> {
         let mut walk = Self { prefix: "ERROR ", ..Self::new(storage, header)? };
         let fixes = repair == RepairMode::All;
@@ -37,7 +38,8 @@ impl<'a> Walk<'a> {
         Ok(walk)
     }
 
-    /// Counts a reference to every cluster of `extent`. `false`, and a finding, if it reaches a cluster or more past the end.
+    /// Counts a reference to every cluster of `extent`. `false`, and a finding, if it reaches a cluster or
+    /// more past the end.
     fn refer(&mut self, place: Place, extent: HostExtent, role: u8) -> bool {
         if extent.is_empty() {
             return true;
@@ -56,8 +58,9 @@ impl<'a> Walk<'a> {
         extent.end().get().saturating_sub(self.file_bytes) >= self.geometry.cluster_bytes()
     }
 
-    /// Counts `times` references to what `extent`, which does not reach too far, touches. Returns the host offset of a cluster with
-    /// more references than a refcount can say, and how many they are too many; those are not counted.
+    /// Counts `times` references to what `extent`, which does not reach too far, touches. Returns the host
+    /// offset of a cluster with more references than a refcount can say, and how many they are too many;
+    /// those are not counted.
     #[inline]
     fn count_role(&mut self, extent: HostExtent, times: u32, role: u8) -> Option<(HostOffset, u32)> {
         let range = self.touched(extent);
@@ -194,7 +197,8 @@ impl<'a> Walk<'a> {
                 self.report_at(place, at, || {
                     format!("ERROR l2_offset={table:x}: Table is not cluster aligned; L1 entry corrupted")
                 });
-                // What lies there is not read: it is no table, and findings in it could be as many as there are entries.
+                // What lies there is not read: it is no table, and findings in it could be as many as there
+                // are entries.
                 self.incomplete = true;
             } else if is_inside {
                 let cluster = self.geometry.cluster_of(table).index() as u32;

@@ -9,7 +9,8 @@ use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, entry_offset};
 use crate::offset::HostOffset;
 
 impl Walk<'_> {
-    /// Reports every copied flag that is not set exactly where the stored refcount is 1. With `fixes`, what would be right is noted.
+    /// Reports every copied flag that is not set exactly where the stored refcount is 1. With `fixes`, what
+    /// would be right is noted.
     pub(super) fn compare_plain_flags(&mut self, fixes: bool) -> Result<()> {
         let fixes = fixes && self.l1_is_own;
         let l1 = std::mem::take(&mut self.l1);

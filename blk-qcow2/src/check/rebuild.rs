@@ -44,15 +44,16 @@ impl Rebuilt {
         Ok(rebuilt)
     }
 
-    /// Makes the structures durable, and then the header point to them. What a failed sync leaves is not known: its error is no
-    /// reason to go on with the old structures.
+    /// Makes the structures durable, and then the header point to them. What a failed sync leaves is not
+    /// known: its error is no reason to go on with the old structures.
     pub(super) fn activate(&self, walk: &Walk<'_>, header: &mut Header) -> Result<()> {
         walk.storage.sync()?;
         self.publish(walk, header)
     }
 
-    /// Chooses where everything goes, one cluster after another, until the new structures count themselves. With `may_fill`, gaps
-    /// are filled; else, when what seems to be free may be in use, all is put past the end.
+    /// Chooses where everything goes, one cluster after another, until the new structures count themselves.
+    /// With `may_fill`, gaps are filled; else, when what seems to be free may be in use, all is put past the
+    /// end.
     fn plan(geometry: Geometry, counts: &[u32], may_fill: bool) -> Result<Self> {
         let file_end = HostCluster::new(counts.len() as u64);
         let mut free = Free { counts, next: if may_fill { HostCluster::default() } else { file_end } };

@@ -11,8 +11,8 @@ use crate::offset::{HostCluster, HostOffset};
 use crate::refcount::count_at;
 
 impl Walk<'_> {
-    /// Counts the refcount table and the blocks; finds out whether they can be used. They are counted last: where they
-    /// overlap something else they are rebuilt, and the other is left alone.
+    /// Counts the refcount table and the blocks; finds out whether they can be used. They are counted last:
+    /// where they overlap something else they are rebuilt, and the other is left alone.
     pub(super) fn count_refcount_structures(&mut self) -> Result<()> {
         let extent = self.header.refcount_table();
         self.refcounts_unusable = !self.claim("the refcount table", extent, FIXED) || extent.is_empty();
@@ -39,8 +39,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// Compares every stored count with the counted references, up to the end of the file. With `explains`, a block that cannot be
-    /// read is reported before the counts that this hides.
+    /// Compares every stored count with the counted references, up to the end of the file. With `explains`, a
+    /// block that cannot be read is reported before the counts that this hides.
     pub(super) fn compare_refcounts(&mut self, explains: bool) -> Result<()> {
         // The header's cluster is there in any case.
         self.end_cluster = HostCluster::new(1);

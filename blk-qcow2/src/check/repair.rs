@@ -1,10 +1,10 @@
 //! Repairing what an inspection found.
 //!
-//! Write order: counts rise, then entries and flags are fixed, then counts fall, each durable before the next; marks in the
-//! header go last. A crash in between leaves an image that the same repair finishes.
+//! Write order: counts rise, then entries and flags are fixed, then counts fall, each durable before the
+//! next; marks in the header go last. A crash in between leaves an image that the same repair finishes.
 //!
-//! First the counts and flags are made to agree with what the plain inspection has counted; then, if something is still wrong,
-//! entries are fixed as the strict inspection says.
+//! First the counts and flags are made to agree with what the plain inspection has counted; then, if
+//! something is still wrong, entries are fixed as the strict inspection says.
 
 use std::collections::HashSet;
 
@@ -79,8 +79,9 @@ pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckRep
     fix_strictly(storage, header, report)
 }
 
-/// Writes entries that were counted as they should be. What looks like an entry of an L2 table may be a field of the header or
-/// an entry of another table: where two structures share a cluster, the strict inspection says which one gives way.
+/// Writes entries that were counted as they should be. What looks like an entry of an L2 table may be a field
+/// of the header or an entry of another table: where two structures share a cluster, the strict inspection
+/// says which one gives way.
 fn fix_noted(walk: &mut Walk<'_>) -> Result<()> {
     let mut fixes = std::mem::take(&mut walk.fixes);
     let noted = fixes.len();
@@ -152,7 +153,8 @@ fn fix_strictly(storage: &dyn Storage, header: &mut Header, mut report: CheckRep
     finish(storage, header, report, found)
 }
 
-/// What is left after a repair, compared with what was found: `more` corruptions were found that `report` does not count.
+/// What is left after a repair, compared with what was found: `more` corruptions were found that `report`
+/// does not count.
 fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more: u64) -> Result<CheckReport> {
     let last = inspect(storage, header)?;
     report.corruptions += more;
@@ -170,7 +172,8 @@ fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more:
     Ok(report)
 }
 
-/// Marks the findings that are not there any more. Both reports may be as long as reports get: each is gone through once.
+/// Marks the findings that are not there any more. Both reports may be as long as reports get: each is gone
+/// through once.
 fn mark_repaired(findings: &mut [Finding], last: &CheckReport) {
     let is_clean = last.is_clean();
     let left: HashSet<&Finding> = last.findings.iter().collect();
@@ -216,7 +219,8 @@ fn report_fixed(report: &mut CheckReport, found: &CheckReport, next: &CheckRepor
     is_changed
 }
 
-/// Reports every stored count that differs, in order: as repaired where `is_repaired` of stored and counted says so.
+/// Reports every stored count that differs, in order: as repaired where `is_repaired` of stored and counted
+/// says so.
 fn report_counts(walk: &mut Walk<'_>, is_repaired: impl Fn(u64, u64) -> bool) {
     let mut differing: Vec<(HostCluster, u64)> =
         walk.differing.iter().map(|(cluster, stored)| (*cluster, *stored)).collect();

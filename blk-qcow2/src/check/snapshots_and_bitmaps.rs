@@ -29,8 +29,8 @@ impl Walk<'_> {
         }
     }
 
-    /// Claims the snapshots' L1 tables, and collects the L2 tables. All are claimed before the first is walked, so that no L1
-    /// entry may refer to one of them.
+    /// Claims the snapshots' L1 tables, and collects the L2 tables. All are claimed before the first is
+    /// walked, so that no L1 entry may refer to one of them.
     pub(super) fn collect_snapshots(&mut self) -> Result<()> {
         let mut owned = Vec::new();
         // Tables that do not overlap fit into the file; more are not worth the time.
@@ -66,7 +66,8 @@ impl Walk<'_> {
     fn claim_snapshot(&mut self, extent: HostExtent, entry_offset: HostOffset) -> bool {
         let is_own = self.claim("a snapshot's L1 table", extent, FIXED);
         if !is_own {
-            // Its entries belong to another structure too: none of them may be fixed before the table has been moved.
+            // Its entries belong to another structure too: none of them may be fixed before the table has
+            // been moved.
             self.cannot_walk();
             if self.is_inside(extent) {
                 self.overlapping_l1.push(OverlappingL1 { extent, entry_offset });

@@ -1,7 +1,8 @@
 //! What the L1 and L2 tables refer to.
 //!
-//! A snapshot and the active table, or two snapshots, may share an L2 table. Each of them then counts once for everything in
-//! it; so tables are collected first, and each is read once and counted as often as it is referred to.
+//! A snapshot and the active table, or two snapshots, may share an L2 table. Each of them then counts once
+//! for everything in it; so tables are collected first, and each is read once and counted as often as it is
+//! referred to.
 
 use blk_core::Result;
 
@@ -66,7 +67,8 @@ impl Walk<'_> {
         Ok(())
     }
 
-    /// The bytes of an L2 table, for the caller to put back: with one table, as small disks have, it is read once.
+    /// The bytes of an L2 table, for the caller to put back: with one table, as small disks have, it is read
+    /// once.
     pub(super) fn read_l2(&mut self, host_offset: HostOffset) -> Result<Vec<u8>> {
         let (held, mut bytes) = std::mem::take(&mut self.l2_read);
         if held != Some(host_offset) {
@@ -117,8 +119,8 @@ impl Walk<'_> {
         self.fixes.push(Fix { host_offset, entry: right });
     }
 
-    /// Statistics as `qemu-img check` reports them: how much is allocated, compressed, out of sequence inside its L2 table.
-    /// `times` is how often the table is used.
+    /// Statistics as `qemu-img check` reports them: how much is allocated, compressed, out of sequence inside
+    /// its L2 table. `times` is how often the table is used.
     pub(super) fn count_allocation(
         &mut self,
         entry: u64,

@@ -1,8 +1,8 @@
 //! Clusters that cannot be shared: some of the entries that refer to them get a copy of their own.
 //!
-//! A snapshot's L1 table cannot share clusters with anything. Other clusters cannot have more references than a refcount can
-//! say, which with 1 bit is one. Write order: copies are durable before an entry refers to them; their counts are corrected
-//! in the next round.
+//! A snapshot's L1 table cannot share clusters with anything. Other clusters cannot have more references than
+//! a refcount can say, which with 1 bit is one. Write order: copies are durable before an entry refers to
+//! them; their counts are corrected in the next round.
 
 use blk_core::Result;
 
@@ -13,8 +13,8 @@ use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::pointer_table;
 
-/// Moves snapshots' L1 tables that overlap something else to the end of the file, while at most `copies_max` clusters are needed.
-/// `false` if there are none that can be moved.
+/// Moves snapshots' L1 tables that overlap something else to the end of the file, while at most `copies_max`
+/// clusters are needed. `false` if there are none that can be moved.
 pub(super) fn relocate_overlapping_l1(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
     let mut end = walk.file_end();
     let mut fixes = Vec::new();
@@ -54,8 +54,8 @@ struct Unsharing<'a> {
     fixes: Vec<Fix>,
 }
 
-/// Gives references that are too many a cluster of their own, at most `copies_max` of them; the others are dropped. `false` if
-/// there are none.
+/// Gives references that are too many a cluster of their own, at most `copies_max` of them; the others are
+/// dropped. `false` if there are none.
 pub(super) fn unshare(walk: &Walk<'_>, copies_max: &mut u64) -> Result<bool> {
     let max = u32::try_from(walk.geometry.refcount_max()).unwrap_or(u32::MAX);
     if walk.counts.iter().all(|count| *count <= max) {

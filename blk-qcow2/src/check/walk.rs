@@ -29,14 +29,15 @@ pub(super) const DATA: u8 = 1 << 2;
 /// Two structures share the cluster: nothing in it may be fixed before one of them has been moved or dropped.
 pub(super) const CONTESTED: u8 = 1 << 3;
 
-/// Stored refcounts that are remembered because they are wrong; of more the counted references are taken for them.
+/// Stored refcounts that are remembered because they are wrong; of more the counted references are taken for
+/// them.
 const DIFFERING_MAX: usize = 1 << 20;
 
 /// How many stored refcounts are looked up past the end of the file.
 const READS_PAST_END_MAX: u32 = 1 << 16;
 
-/// Where a finding stands in the order of `qemu-img check`: what refers to the table, index in the L1 table plus one, index in
-/// the L2 table plus one.
+/// Where a finding stands in the order of `qemu-img check`: what refers to the table, index in the L1 table
+/// plus one, index in the L2 table plus one.
 pub(super) type Place = [u32; 3];
 /// The snapshot table.
 pub(super) const IN_SNAPSHOT_TABLE: u32 = 0;
@@ -92,7 +93,8 @@ pub(super) struct Walk<'a> {
     pub(super) geometry: Geometry,
     /// Length of the file, in bytes, up to the end of its last sector.
     pub(super) file_bytes: u64,
-    /// Counted references by host cluster; as long as the file, or a cluster longer where something reaches past its end.
+    /// Counted references by host cluster; as long as the file, or a cluster longer where something reaches
+    /// past its end.
     pub(super) counts: Vec<u32>,
     pub(super) roles: Vec<u8>,
     /// The active L1 table.
@@ -102,7 +104,8 @@ pub(super) struct Walk<'a> {
     /// Where the L2 tables lie that have an entry without the copied flag.
     pub(super) unflagged: BTreeSet<HostOffset>,
     pub(super) tables: Vec<TableUse>,
-    /// The L2 table that was read last, and its host offset; `None` before the first. The buffer is kept for the next.
+    /// The L2 table that was read last, and its host offset; `None` before the first. The buffer is kept for
+    /// the next.
     pub(super) l2_read: (Option<HostOffset>, Vec<u8>),
     pub(super) report: CheckReport,
     /// Findings that have not been brought into their order yet.
@@ -110,7 +113,8 @@ pub(super) struct Walk<'a> {
     /// Stored refcounts that are wrong, by host cluster.
     pub(super) differing: FxHashMap<HostCluster, u64>,
     pub(super) reads_past_end: u32,
-    /// Two structures share a cluster, or an entry is unusual in another way that only the strict inspection judges.
+    /// Two structures share a cluster, or an entry is unusual in another way that only the strict inspection
+    /// judges.
     pub(super) is_suspicious: bool,
     pub(super) fixes: Vec<Fix>,
     pub(super) snapshots: Vec<SnapshotL1>,
@@ -281,13 +285,15 @@ impl<'a> Walk<'a> {
         index(extent.start)..=index(extent.end() - 1)
     }
 
-    /// Two structures share the cluster at `host_offset`, or it lies outside the file: nothing there may be fixed.
+    /// Two structures share the cluster at `host_offset`, or it lies outside the file: nothing there may be
+    /// fixed.
     pub(super) fn is_contested(&self, host_offset: HostOffset) -> bool {
         let cluster = self.geometry.cluster_of(host_offset).index() as usize;
         self.roles.get(cluster).is_none_or(|role| role & CONTESTED != 0)
     }
 
-    /// Counts `times` references to each cluster that `extent`, which lies inside the file and is not empty, touches.
+    /// Counts `times` references to each cluster that `extent`, which lies inside the file and is not empty,
+    /// touches.
     pub(super) fn count(&mut self, extent: HostExtent, times: u32) {
         let range = self.touched(extent);
         for count in &mut self.counts[range] {
@@ -295,8 +301,8 @@ impl<'a> Walk<'a> {
         }
     }
 
-    /// Counts a structure that needs its clusters for itself. `false`, and a finding, if they lie outside the file or are in
-    /// use already.
+    /// Counts a structure that needs its clusters for itself. `false`, and a finding, if they lie outside the
+    /// file or are in use already.
     pub(super) fn claim(&mut self, what: &str, extent: HostExtent, role: u8) -> bool {
         if extent.is_empty() {
             return true;

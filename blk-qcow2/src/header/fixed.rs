@@ -121,7 +121,8 @@ impl Fixed {
         )
     }
 
-    /// Where the backing file's name lies; there is none at offset 0. It may overlap the header: any bytes can be a name. An empty one keeps its offset, which ends the area for extensions.
+    /// Where the backing file's name lies; there is none at offset 0. It may overlap the header: any bytes
+    /// can be a name. An empty one keeps its offset, which ends the area for extensions.
     pub(super) fn backing_extent(&self, geometry: Geometry) -> Result<Extent> {
         let offset = self.v2.backing_file_offset.get();
         let length = u64::from(self.v2.backing_file_size.get());
@@ -193,8 +194,8 @@ impl Fixed {
     }
 }
 
-/// A table of `bytes` bytes at `offset` lies at a cluster boundary, and no arithmetic on it overflows. It may lie past the end
-/// of the file, where it reads as zeroes: the head of an image can be looked at.
+/// A table of `bytes` bytes at `offset` lies at a cluster boundary, and no arithmetic on it overflows. It may
+/// lie past the end of the file, where it reads as zeroes: the head of an image can be looked at.
 fn check_table(field: &str, field_offset: u64, offset: u64, bytes: u64, geometry: Geometry) -> Result<()> {
     // Where there is nothing, any offset will do that a file could have.
     let most = if bytes == 0 { i64::MAX as u64 } else { TABLE_END_MAX };

@@ -1,5 +1,5 @@
-//! Dirty bitmaps that other programs have made: what they occupy is counted, their names are listed, and what is wrong with them
-//! is found.
+//! Dirty bitmaps that other programs have made: what they occupy is counted, their names are listed, and what
+//! is wrong with them is found.
 
 use crate::common::Image;
 use crate::common::handmade::Handmade;
@@ -198,7 +198,8 @@ fn what_is_wrong_with_a_bitmap_is_found_and_all_are_given_up() {
     }
 }
 
-/// A directory may end where the file does, and with the fixed part of an entry; a table may end with the file too.
+/// A directory may end where the file does, and with the fixed part of an entry; a table may end with the
+/// file too.
 #[test]
 fn bitmaps_may_end_with_the_file() {
     let Bitmaps { made: intact, first, second, .. } = bitmaps();

@@ -1,4 +1,5 @@
-//! The largest and the smallest that an option, a name or a size may be: both are taken, and the next one is refused.
+//! The largest and the smallest that an option, a name or a size may be: both are taken, and the next one is
+//! refused.
 
 use crate::common::Image;
 use blk_core::{BackingFile, DenyResolver, Disk, Options, Result};

@@ -44,7 +44,8 @@ fn content(image: &Image) -> Vec<u8> {
     content
 }
 
-/// Damages the image at `offset`; checks, repairs, checks again. With `keeps_content` no guest byte may change.
+/// Damages the image at `offset`; checks, repairs, checks again. With `keeps_content` no guest byte may
+/// change.
 fn damaged(offset: usize, bytes: &[u8], keeps_content: bool, expected: &Expect) {
     let image = healthy();
     let before = content(&image);
@@ -254,8 +255,8 @@ fn a_lost_refcount_block_is_made_anew() {
     );
 }
 
-/// Where something is counted that has no reference, leaks can be freed; where nothing is counted that has one, it is not known
-/// what else is missing.
+/// Where something is counted that has no reference, leaks can be freed; where nothing is counted that has
+/// one, it is not known what else is missing.
 #[test]
 fn repairing_leaks_leaves_corruptions_alone() {
     for (counts, is_repaired) in [([0, 0, 0, 5], false), ([0, 1, 0, 5], true)] {

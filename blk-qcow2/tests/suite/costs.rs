@@ -1,5 +1,5 @@
-//! What requests cost on the host: operations, and bytes of the file. The content does not show that a cache, a hint or a hole
-//! has stopped working.
+//! What requests cost on the host: operations, and bytes of the file. The content does not show that a cache,
+//! a hint or a hole has stopped working.
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 

@@ -1,7 +1,8 @@
-//! Requests to images with one wrong entry: what they say, what they do to the file before they notice, and whether they mark it
-//! as corrupt.
+//! Requests to images with one wrong entry: what they say, what they do to the file before they notice, and
+//! whether they mark it as corrupt.
 //!
-//! `steps/damage.txt` has three lines for each: the damage and the request, the answer, and the operations on the file.
+//! `steps/damage.txt` has three lines for each: the damage and the request, the answer, and the operations on
+//! the file.
 
 use std::fmt::Write;
 use std::sync::Arc;

@@ -46,8 +46,8 @@ fn a_full_host_fails_the_request_and_nothing_else() {
     assert!(checked.is_clean(), "{checked}");
 }
 
-/// Every operation on the storage fails in turn, before it does anything and after all of it: no panic, no corruption, and
-/// after a reopen each cluster holds its old or its new bytes.
+/// Every operation on the storage fails in turn, before it does anything and after all of it: no panic, no
+/// corruption, and after a reopen each cluster holds its old or its new bytes.
 #[test]
 fn no_failing_operation_corrupts_the_image() {
     let run = |disk: &blk_core::Disk| -> Vec<blk_core::Result<()>> {

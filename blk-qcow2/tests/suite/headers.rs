@@ -1,4 +1,5 @@
-//! Every bound of the header and its extensions: what is just allowed is taken, and the next one is refused by name.
+//! Every bound of the header and its extensions: what is just allowed is taken, and the next one is refused
+//! by name.
 
 use std::sync::Arc;
 
@@ -219,7 +220,8 @@ fn feature_names_end_with_their_extension() {
     must_fail(small(), &changes, 0, "Unknown incompatible feature: 80");
 }
 
-/// QEMU's images have the table from clusters of 8 KiB on; with smaller ones the backing file's name needs the room.
+/// QEMU's images have the table from clusters of 8 KiB on; with smaller ones the backing file's name needs
+/// the room.
 #[test]
 fn new_images_name_their_features() {
     for (cluster_bytes, compat, has_names) in [

@@ -10,9 +10,9 @@ fn write(disk: &Disk, cluster: u64) {
     disk.write(cluster * CLUSTER as u64, &[cluster as u8 + 1; CLUSTER], WriteFlags::default()).unwrap();
 }
 
-/// KNOWN-BUGS 9: a handle that was dropped cleared the dirty bit while another one went on writing; after a crash the image looked
-/// clean, with stale refcounts. Clones of a handle are one disk here, and dropping a disk writes nothing; a second one that only
-/// reads leaves the bit alone, open and dropped.
+/// KNOWN-BUGS 9: a handle that was dropped cleared the dirty bit while another one went on writing; after a
+/// crash the image looked clean, with stale refcounts. Clones of a handle are one disk here, and dropping a
+/// disk writes nothing; a second one that only reads leaves the bit alone, open and dropped.
 #[test]
 fn a_second_handle_leaves_the_dirty_bit() {
     let create = Options::new().with("cluster_size", CLUSTER as u64).with("lazy_refcounts", "on");

@@ -1,4 +1,5 @@
-//! The driver's own tests that need nothing but memory, in one program: it is linked once, for every change and every mutant.
+//! The driver's own tests that need nothing but memory, in one program: it is linked once, for every change
+//! and every mutant.
 
 mod bitmaps;
 mod bounds;

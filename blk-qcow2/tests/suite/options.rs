@@ -1,4 +1,5 @@
-//! Options of an open that govern what happens to the host file: which freed clusters are punched, and what writes may destroy.
+//! Options of an open that govern what happens to the host file: which freed clusters are punched, and what
+//! writes may destroy.
 
 use std::sync::Arc;
 

@@ -1,4 +1,5 @@
-//! Disks that grow with all of their new clusters allocated: what is written for it, and what is read afterwards.
+//! Disks that grow with all of their new clusters allocated: what is written for it, and what is read
+//! afterwards.
 
 use std::sync::Arc;
 
@@ -37,7 +38,8 @@ fn clean(disk: &Disk) -> CheckReport {
     checked
 }
 
-/// Writes and zeroes of growing from `old` to `new`, as far as they are about data: how many of each, and their bytes.
+/// Writes and zeroes of growing from `old` to `new`, as far as they are about data: how many of each, and
+/// their bytes.
 fn cost(old: u64, new: u64, preallocation: Preallocation) -> ([u64; 2], [u64; 2]) {
     let image = create(old);
     let trace = Arc::new(TraceStorage::new(image.storage(), 100_000));

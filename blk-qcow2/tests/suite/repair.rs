@@ -1,4 +1,5 @@
-//! Repairs of images of every width of counts: references that are too many, refcount structures that are lost, marks that go.
+//! Repairs of images of every width of counts: references that are too many, refcount structures that are
+//! lost, marks that go.
 
 use std::sync::Arc;
 
@@ -71,7 +72,8 @@ fn repair(image: &Image) -> CheckReport {
     report
 }
 
-/// With one bit a cluster has one reference. Those that are too many get a copy: of the same bytes, past the end.
+/// With one bit a cluster has one reference. Those that are too many get a copy: of the same bytes, past the
+/// end.
 #[test]
 fn clusters_that_cannot_be_shared_are_copied() {
     let mut bytes = image(1).bytes();
@@ -93,7 +95,8 @@ fn clusters_that_cannot_be_shared_are_copied() {
     assert_eq!(image.bytes().len() as u64, end + 4 * CLUSTER, "four copies");
 }
 
-/// Nothing has to be copied for what reads as zeroes, and a compressed cluster keeps its place in the sectors.
+/// Nothing has to be copied for what reads as zeroes, and a compressed cluster keeps its place in the
+/// sectors.
 #[test]
 fn zero_and_compressed_clusters_are_separated_too() {
     let image = image(1);
@@ -392,7 +395,8 @@ fn marks_go_with_the_last_finding() {
     }
 }
 
-/// Every write of a repair, and every sync: entries that lead to something follow it, and are followed by what they no longer use.
+/// Every write of a repair, and every sync: entries that lead to something follow it, and are followed by
+/// what they no longer use.
 fn writes(bytes: &[u8]) -> String {
     let memory = Arc::new(MemoryStorage::from_bytes(bytes));
     let trace = Arc::new(TraceStorage::new(memory, 10_000));

@@ -1,4 +1,5 @@
-//! Requests that are refused or fail half-way: what they have allocated is freed, and no other request waits or pays for them.
+//! Requests that are refused or fail half-way: what they have allocated is freed, and no other request waits
+//! or pays for them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -270,8 +271,8 @@ fn arrive(gate: &Gate, count: u64) {
 /// What is held at a gate, how many of it are there together, and what makes it.
 type Request<'a> = (Operation, u64, &'a (dyn Fn(u64) + Sync));
 
-/// What needs no change of metadata goes on side by side: writes in place, reads, and a flush of nothing but data. Flushes wait for
-/// one another: of two syncs in flight only one would hear of a failure.
+/// What needs no change of metadata goes on side by side: writes in place, reads, and a flush of nothing but
+/// data. Flushes wait for one another: of two syncs in flight only one would hear of a failure.
 #[test]
 fn requests_in_place_do_not_wait_for_one_another() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());
@@ -301,8 +302,8 @@ fn requests_in_place_do_not_wait_for_one_another() {
     });
 }
 
-/// A flush that has metadata to write waits for the disk several times. It keeps other changes of metadata waiting, and nothing
-/// else.
+/// A flush that has metadata to write waits for the disk several times. It keeps other changes of metadata
+/// waiting, and nothing else.
 #[test]
 fn reads_and_writes_in_place_go_on_while_a_flush_waits_for_the_disk() {
     let subject = Subject::new(1 << 20, 1 << 30, Options::new());

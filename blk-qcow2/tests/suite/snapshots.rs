@@ -1,4 +1,5 @@
-//! Snapshots that others have made: they are described, what they use is counted and guarded, and what is wrong is found.
+//! Snapshots that others have made: they are described, what they use is counted and guarded, and what is
+//! wrong is found.
 
 use std::sync::Arc;
 
@@ -328,7 +329,8 @@ fn what_no_snapshot_uses_is_not_guarded() {
     }
 }
 
-/// What lies past the end of the disk is taken out of its tables when it grows, not out of those of a snapshot.
+/// What lies past the end of the disk is taken out of its tables when it grows, not out of those of a
+/// snapshot.
 #[test]
 fn a_growing_disk_leaves_a_snapshot_what_it_shares() {
     let mut made = snapshots().made;

@@ -1,8 +1,9 @@
 //! What requests do to the host, operation by operation, on layouts that differ in what a request has to do.
 //!
-//! Each file in `steps/` has a line for each request: the operations on the image's file, in hexadecimal, `offset+length`. Their
-//! order is what keeps a crash harmless (see the module `metadata`), their number is what a request costs, their offsets are
-//! where the allocator puts things. Whoever blesses a change of them has looked at all three.
+//! Each file in `steps/` has a line for each request: the operations on the image's file, in hexadecimal,
+//! `offset+length`. Their order is what keeps a crash harmless (see the module `metadata`), their number is
+//! what a request costs, their offsets are where the allocator puts things. Whoever blesses a change of them
+//! has looked at all three.
 
 use std::fmt::Write;
 use std::ops::Range;
@@ -36,7 +37,8 @@ struct Subject {
 }
 
 impl Subject {
-    /// A disk of some 100 clusters that ends inside of one, over a disk of `backing` clusters that ends inside of one too.
+    /// A disk of some 100 clusters that ends inside of one, over a disk of `backing` clusters that ends
+    /// inside of one too.
     fn new(cluster: u64, backing: Option<u64>, create: Options, open: Options) -> Self {
         Self::sized(100 * cluster - 1000 % cluster, cluster, backing, create, open)
     }
@@ -131,7 +133,8 @@ impl Subject {
         self.note(&format!("resize to {size:x}"));
     }
 
-    /// Runs of the disk from the second quarter of its first cluster on: length, what it is, and where it lies.
+    /// Runs of the disk from the second quarter of its first cluster on: length, what it is, and where it
+    /// lies.
     fn map(&mut self) {
         let mut at = self.at(1);
         let mut text = String::new();
@@ -275,8 +278,8 @@ fn lazy_refcounts() {
     life(Subject::new(1024, None, create, caches(2)), true, &expect_file!["steps/lazy.txt"]);
 }
 
-/// Tables that become too small: the refcount table, whose blocks count 64 clusters each, and the L1 table, for which a gap of the
-/// right length has to be found.
+/// Tables that become too small: the refcount table, whose blocks count 64 clusters each, and the L1 table,
+/// for which a gap of the right length has to be found.
 #[test]
 fn tables_grow() {
     let create = Options::new().with("refcount_bits", 64);

@@ -1,4 +1,5 @@
-//! What shows of a disk: runs that end where tables begin, bytes that come to light when it grows, what it says about itself.
+//! What shows of a disk: runs that end where tables begin, bytes that come to light when it grows, what it
+//! says about itself.
 
 #![expect(clippy::needless_raw_string_hashes, reason = "as expect-test writes them")]
 
@@ -38,7 +39,8 @@ fn runs_and_reads_end_where_tables_begin() {
     FORMAT.create(&storage, 8 * TABLE, Options::new().with("cluster_size", 512)).unwrap();
     let caches = Options::new().with("l2-cache-slices", 1).with("refcount-cache-slices", 1);
     let disk = open(storage, None, caches);
-    // The last cluster of table 2 and the first of table 3, next to one another on the host; and the end of the disk.
+    // The last cluster of table 2 and the first of table 3, next to one another on the host; and the end of
+    // the disk.
     write(&disk, 3 * TABLE - 512, 1024);
     write(&disk, 8 * TABLE - 512, 512);
     disk.flush().unwrap();
@@ -68,7 +70,8 @@ fn runs_and_reads_end_where_tables_begin() {
     write(&disk, 3 * TABLE - 300, 400);
     disk.read(3 * TABLE - 300, &mut read).unwrap();
     assert_eq!(read, [7; 700]);
-    // The size is a whole number of clusters: nothing of the old disk can come to light, and nothing is looked for.
+    // The size is a whole number of clusters: nothing of the old disk can come to light, and nothing is
+    // looked for.
     disk.resize(8 * TABLE + 512).unwrap();
     write(&disk, 8 * TABLE, 512);
     disk.flush().unwrap();
@@ -79,7 +82,8 @@ fn runs_and_reads_end_where_tables_begin() {
     assert_eq!(log.take(), "read 600+200, sync, read 0+200, write 0+200, sync");
 }
 
-/// Host clusters in the order of their first writes: 0, 5, and then 1 to 4 and 6 to 8 in a row; 6 keeps its own as zeroes.
+/// Host clusters in the order of their first writes: 0, 5, and then 1 to 4 and 6 to 8 in a row; 6 keeps its
+/// own as zeroes.
 #[test]
 fn writes_in_place_and_reads_stay_inside_what_was_asked_for() {
     const CLUSTER: u64 = 4096;
@@ -125,8 +129,9 @@ fn map(disk: &Disk, mut at: u64) -> String {
     text
 }
 
-/// An image that holds data, compressed data and marks past the end of its disk, also past the new size: no byte
-/// of them is content of the larger disk, whatever the backing file has, and no cluster of theirs is lost.
+/// An image that holds data, compressed data and marks past the end of its disk, also past the new size: no
+/// byte of them is content of the larger disk, whatever the backing file has, and no cluster of theirs is
+/// lost.
 #[test]
 fn entries_behind_the_end_are_cleared_when_a_disk_grows() {
     const CLUSTER: u64 = 4096;
@@ -173,8 +178,8 @@ fn entries_behind_the_end_are_cleared_when_a_disk_grows() {
     }
 }
 
-/// A disk of 10 and a half clusters becomes one of 13 and a quarter, over disks of all lengths that matter. In an image that lies,
-/// cluster 12 has data already.
+/// A disk of 10 and a half clusters becomes one of 13 and a quarter, over disks of all lengths that matter.
+/// In an image that lies, cluster 12 has data already.
 #[test]
 fn nothing_comes_to_light_when_a_disk_grows() {
     const CLUSTER: u64 = 4096;

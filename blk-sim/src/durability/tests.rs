@@ -52,7 +52,8 @@ fn an_operation_in_flight_at_a_sync_stays_pending() {
         Operation { change: write(512, 2), step, issued: 2, completed: Some(3) },
         Operation { change: Change::Sync, step, issued: 3, completed: Some(5) },
     ];
-    // The second completed at 3, before no sync was issued at 3 either: only what completed before its issue is durable.
+    // The second completed at 3, before no sync was issued at 3 either: only what completed before its issue
+    // is durable.
     for operation in &ops {
         durability.apply(operation).unwrap();
     }
@@ -169,7 +170,8 @@ fn other(change: Change, issued: u64) -> Operation {
     Operation { change, step: &WRITE, issued, completed: Some(issued + 1) }
 }
 
-/// What a failed sync has lost is part of a sector that is written in part later, until the pages are dropped.
+/// What a failed sync has lost is part of a sector that is written in part later, until the pages are
+/// dropped.
 #[test]
 fn dropped_pages_are_read_again_from_what_survived() {
     for (is_dropped, rest) in [(false, 2), (true, 9)] {
@@ -185,7 +187,8 @@ fn dropped_pages_are_read_again_from_what_survived() {
     }
 }
 
-/// A growth that a failed sync has lost is gone when the pages are dropped: a discard finds no more than what survived.
+/// A growth that a failed sync has lost is gone when the pages are dropped: a discard finds no more than what
+/// survived.
 #[test]
 fn dropped_pages_take_the_length_with_them() {
     let mut durability = Durability::hashing(image(), 512).unwrap();
@@ -203,7 +206,8 @@ fn dropped_pages_take_the_length_with_them() {
     assert_eq!(durability.survivor().unwrap().len().unwrap(), 2048);
 }
 
-/// The operations of a random history: writes, zeroes, discards, truncations and syncs, some of them in flight.
+/// The operations of a random history: writes, zeroes, discards, truncations and syncs, some of them in
+/// flight.
 fn history(random: &mut Random) -> Vec<Operation> {
     let mut log = Vec::new();
     for time in 1..12 {
@@ -224,7 +228,8 @@ fn history(random: &mut Random) -> Vec<Operation> {
     log
 }
 
-/// What is known from the log alone is what reading the whole image gives, and different images have different numbers.
+/// What is known from the log alone is what reading the whole image gives, and different images have
+/// different numbers.
 #[test]
 fn the_hash_of_a_state_is_that_of_its_image() {
     let mut random = Random::new(17);

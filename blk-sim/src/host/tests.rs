@@ -180,7 +180,8 @@ fn firsts(host: &Host) -> Vec<u8> {
     image.to_bytes(length).unwrap().chunks(512).map(|sector| sector[0]).collect()
 }
 
-/// What each operation leaves that fails before, in the middle of, and after what it does; the others are done.
+/// What each operation leaves that fails before, in the middle of, and after what it does; the others are
+/// done.
 #[test]
 fn an_operation_that_fails_has_done_what_its_effect_says() {
     let all = [2, 2, 0, 0, 0, 0, 1];

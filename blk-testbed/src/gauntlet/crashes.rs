@@ -10,7 +10,8 @@ use blk_harness::statistics::Counter;
 use crate::{QCOW2, Qcow2Target, exhaust};
 
 const SEED: u64 = 4;
-/// One sequence in so many of each unit of the exhaustive run; a prime, so that all requests come up in all places.
+/// One sequence in so many of each unit of the exhaustive run; a prime, so that all requests come up in all
+/// places.
 const STEP: usize = 2503;
 
 pub(super) fn scenarios() {

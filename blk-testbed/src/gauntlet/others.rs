@@ -1,4 +1,5 @@
-//! Images with a snapshot and a bitmap: they are described, counted, and outlive whatever is done to the disk.
+//! Images with a snapshot and a bitmap: they are described, counted, and outlive whatever is done to the
+//! disk.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ pub(super) fn snapshots_and_bitmaps() {
         let disk = open(Arc::clone(&memory) as _, Access::ReadWrite);
         action(&disk);
         let checked = disk.check(RepairMode::None).expect(name);
-        // Nobody vouches for a bitmap that does not follow the writes: what it occupied is of no use to anybody.
+        // Nobody vouches for a bitmap that does not follow the writes: what it occupied is of no use to
+        // anybody.
         let leaks = if name == NOTHING { 0 } else { BITMAP_CLUSTERS };
         assert_eq!(
             (checked.corruptions, checked.check_errors, checked.leaks),

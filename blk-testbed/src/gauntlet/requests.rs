@@ -51,7 +51,8 @@ fn must_be_clean(outcome: Outcome, scenario: &Scenario) {
     }
 }
 
-/// All sequences of so many requests over a few clusters, on each layout that differs in what a request has to do.
+/// All sequences of so many requests over a few clusters, on each layout that differs in what a request has
+/// to do.
 fn sequences(requests: u32, step: usize) {
     for config in exhaust::layouts() {
         run_all(&Qcow2Target, exhaustive(&QCOW2, 3, requests, config).step_by(step));

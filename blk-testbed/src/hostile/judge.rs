@@ -1,4 +1,5 @@
-//! What a hostile image must not do: make anything panic, hang or allocate without bound; and what a repair owes.
+//! What a hostile image must not do: make anything panic, hang or allocate without bound; and what a repair
+//! owes.
 
 use std::sync::Arc;
 

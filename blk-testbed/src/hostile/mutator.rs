@@ -1,6 +1,7 @@
 //! Mutates images where it hurts: header fields, table entries, refcounts.
 //!
-//! An input that is no image any more becomes a template again, so that little work is spent on what fails at the magic.
+//! An input that is no image any more becomes a template again, so that little work is spent on what fails at
+//! the magic.
 
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};

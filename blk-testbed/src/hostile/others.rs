@@ -1,6 +1,8 @@
-//! What other programs put into an image, and our driver only keeps: a snapshot of all of the disk, and a dirty bitmap.
+//! What other programs put into an image, and our driver only keeps: a snapshot of all of the disk, and a
+//! dirty bitmap.
 //!
-//! Made by hand, from the specification, for an image of version 3 with 16-bit refcounts, whose counts all lie in one block.
+//! Made by hand, from the specification, for an image of version 3 with 16-bit refcounts, whose counts all
+//! lie in one block.
 
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
@@ -58,7 +60,8 @@ impl Bytes {
         self.put(at, 2, self.get(at, 2) + 1);
     }
 
-    /// The snapshot refers to the tables of the disk: each cluster has one more reference, and none is the disk's alone.
+    /// The snapshot refers to the tables of the disk: each cluster has one more reference, and none is the
+    /// disk's alone.
     fn add_snapshot(&mut self) {
         let (l1, l1_entries) = (self.get(40, 8) as usize, self.get(36, 4) as usize);
         for index in 0..l1_entries {
@@ -76,7 +79,8 @@ impl Bytes {
         entry.extend((l1_entries as u32).to_be_bytes());
         entry.extend(1u16.to_be_bytes());
         entry.extend((SNAPSHOT.len() as u16).to_be_bytes());
-        // Seconds and nanoseconds of the date, the machine's clock, the size of its state, bytes of extra data.
+        // Seconds and nanoseconds of the date, the machine's clock, the size of its state, bytes of extra
+        // data.
         entry.extend(1_700_000_000u32.to_be_bytes());
         entry.extend(5u32.to_be_bytes());
         entry.extend(7u64.to_be_bytes());

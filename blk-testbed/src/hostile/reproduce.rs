@@ -9,8 +9,8 @@ use blk_harness::reproduce::{self, REPLAYS};
 
 use super::{ImageStats, judge, nearest_template};
 
-/// Proves a finding of an image, makes the image plain, and writes it: each byte that differs from the nearest template and does not
-/// matter becomes that of the template. Returns whether something is found.
+/// Proves a finding of an image, makes the image plain, and writes it: each byte that differs from the
+/// nearest template and does not matter becomes that of the template. Returns whether something is found.
 ///
 /// # Errors
 /// What is wrong with the input; that the finding is not deterministic; what cannot be written.

@@ -13,8 +13,8 @@ pub struct Shrunk {
 
 const WORD_BYTES: usize = 8;
 
-/// Finds the template that most bytes agree with, and takes back every difference that `still_fails` does not need. Returns
-/// the template's name too.
+/// Finds the template that most bytes agree with, and takes back every difference that `still_fails` does not
+/// need. Returns the template's name too.
 pub fn nearest_template(image: &[u8], still_fails: &mut dyn FnMut(&[u8]) -> bool) -> (&'static str, Shrunk) {
     let nearest = templates()
         .iter()

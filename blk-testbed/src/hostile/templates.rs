@@ -1,7 +1,7 @@
 //! Valid images of every configuration, small enough to be mutated: what hostile images start from.
 //!
-//! Each holds data, zero clusters (version 3), compressed clusters and holes, so that every structure of the format is there.
-//! They are made when they are needed, so nothing is read from a source tree.
+//! Each holds data, zero clusters (version 3), compressed clusters and holes, so that every structure of the
+//! format is there. They are made when they are needed, so nothing is read from a source tree.
 
 use std::sync::{Arc, LazyLock};
 

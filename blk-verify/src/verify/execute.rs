@@ -20,7 +20,8 @@ impl Perform for Numbered<'_> {
     }
 
     /// # Errors
-    /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not what the request needs.
+    /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not
+    /// what the request needs.
     fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply> {
         self.verify.execute(self.number, op, data)
     }

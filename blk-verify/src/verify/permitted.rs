@@ -98,8 +98,8 @@ impl<'a> Permitted<'a> {
         if is_refusal && !self.refusal_changes { Self { new: New::Nothing, ..self } } else { self }
     }
 
-    /// Makes `old`, the reference's bytes from disk address `at` on, what is allowed and nearest to `found`, the bytes of
-    /// the disk under test.
+    /// Makes `old`, the reference's bytes from disk address `at` on, what is allowed and nearest to `found`,
+    /// the bytes of the disk under test.
     fn choose(&self, at: u64, found: &[u8], old: &mut [u8]) {
         match self.new {
             New::Nothing => {}
@@ -133,8 +133,9 @@ struct Piece<'a> {
 type ReadBoth = (Result<()>, Result<()>);
 
 impl Verify {
-    /// Reads `extent` from both disks, piece by piece: small pieces where neither can read a large one, so that a bad sector
-    /// hides no more than itself. What both can read is for `visit`, the rest for `unreadable`.
+    /// Reads `extent` from both disks, piece by piece: small pieces where neither can read a large one, so
+    /// that a bad sector hides no more than itself. What both can read is for `visit`, the rest for
+    /// `unreadable`.
     #[inline]
     fn for_pieces(
         &self,
@@ -168,8 +169,8 @@ impl Verify {
         Ok(())
     }
 
-    /// Reads back what the disk under test has where it was free to choose, holds each byte against what is allowed, and
-    /// brings the reference to the same.
+    /// Reads back what the disk under test has where it was free to choose, holds each byte against what is
+    /// allowed, and brings the reference to the same.
     pub(super) fn adopt(&self, number: u32, request: Op, permitted: Permitted<'_>) -> Result<()> {
         let adopt = |piece: Piece<'_>| {
             if piece.found == piece.old {
@@ -181,7 +182,8 @@ impl Verify {
         self.for_pieces(permitted.extent, adopt, |read| self.judge_unreadable(number, request, read))
     }
 
-    /// Looks for a byte that is neither old nor new on the disk under test, while the reference still has the old ones.
+    /// Looks for a byte that is neither old nor new on the disk under test, while the reference still has the
+    /// old ones.
     pub(super) fn third_value(&self, number: u32, request: Op, permitted: Permitted<'_>) -> Option<Finding> {
         let mut third = None;
         let look = |Piece { at, found, old }: Piece<'_>| {
@@ -198,7 +200,8 @@ impl Verify {
         third
     }
 
-    /// Brings the reference to what the disk under test holds, after a request of which both may have done any part.
+    /// Brings the reference to what the disk under test holds, after a request of which both may have done
+    /// any part.
     pub(super) fn copy_to_reference(&self, number: u32, request: Op, extent: Extent) -> Result<()> {
         let copy = |Piece { at, found, old }: Piece<'_>| {
             if found == old { Ok(()) } else { self.write_back(at, found) }

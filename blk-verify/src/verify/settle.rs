@@ -1,4 +1,5 @@
-//! Comparing the results of a request: whether both disks did it, both refused it alike, or one of them alone failed.
+//! Comparing the results of a request: whether both disks did it, both refused it alike, or one of them alone
+//! failed.
 
 use std::sync::atomic::Ordering;
 
@@ -9,8 +10,8 @@ use super::permitted::Permitted;
 use crate::report::{self, Signature};
 
 impl Verify {
-    /// Compares the outcome of a request that was made on the disk under test with that on the reference, where
-    /// `on_reference` makes it.
+    /// Compares the outcome of a request that was made on the disk under test with that on the reference,
+    /// where `on_reference` makes it.
     #[inline]
     pub(super) fn settle(
         &self,
@@ -65,8 +66,8 @@ impl Verify {
         }
     }
 
-    /// Whether the disk under test refuses a request because of an earlier failure that both disks shared: only a reopen
-    /// helps it then, and the reference may have forgotten.
+    /// Whether the disk under test refuses a request because of an earlier failure that both disks shared:
+    /// only a reopen helps it then, and the reference may have forgotten.
     #[cold]
     pub(super) fn excused(&self, error: &Error) -> bool {
         matches!(error, Error::Poisoned { .. }) && self.shared_failure.load(Ordering::Relaxed)
@@ -130,8 +131,8 @@ impl Verify {
     }
 }
 
-/// Whether two drivers that failed mean the same: details such as offsets legitimately differ between them, and one may
-/// refuse later requests after a failure that the other forgets.
+/// Whether two drivers that failed mean the same: details such as offsets legitimately differ between them,
+/// and one may refuse later requests after a failure that the other forgets.
 pub(super) fn alike(one: &Error, other: &Error) -> bool {
     let class_of_both = class(one);
     class_of_both == class(other) && class_of_both != ErrorKind::Mismatch

@@ -32,8 +32,9 @@ impl Verify {
         Ok(unknown(told.length))
     }
 
-    /// Whoever asks goes on behind the bytes that a status is about, and may ask for whole units only. So a status is cut to
-    /// whole units, and a unit in which the disk under test tells parts apart is told as one.
+    /// Whoever asks goes on behind the bytes that a status is about, and may ask for whole units only. So a
+    /// status is cut to whole units, and a unit in which the disk under test tells parts apart is told as
+    /// one.
     fn in_whole_units(&self, asked: Extent, status: BlockStatus) -> (BlockStatus, Option<Lie>) {
         let unit = self.alignment;
         let lie = self.lie(Extent::new(asked.offset, status.length), status);
@@ -96,8 +97,8 @@ pub(super) fn unknown(length: u64) -> BlockStatus {
     BlockStatus { length, allocated: true, zero: false, compressed: false, host_offset: None }
 }
 
-/// What shows through an unallocated range: the backing file, and zeroes past its end. Whole units of its alignment are read;
-/// those that are cut by its end, nobody can read.
+/// What shows through an unallocated range: the backing file, and zeroes past its end. Whole units of its
+/// alignment are read; those that are cut by its end, nobody can read.
 fn read_below(disk: &Disk, at: u64, buf: &mut [u8]) -> Result<()> {
     buf.fill(0);
     let Some(below) = disk.backing() else { return Ok(()) };

@@ -14,7 +14,8 @@ pub(crate) enum Way {
     /// Nothing.
     #[default]
     Plain,
-    /// Every write fails with an I/O error once it has written this many of its bytes, of these values if there are any.
+    /// Every write fails with an I/O error once it has written this many of its bytes, of these values if
+    /// there are any.
     WriteFails(usize, Option<u8>),
     /// As [`Way::WriteFails`], but only the first write.
     FirstWriteFails(usize),

@@ -5,30 +5,8 @@ use std::path::Path;
 
 const COLUMNS_MAX: usize = 110;
 
-/// Where the rule holds so far: files and folders.
-const SCOPE: [&str; 13] = [
-    ".cargo/",
-    "ARCHITECTURE.md",
-    "CONTRIBUTING.md",
-    "Cargo.toml",
-    "README.md",
-    "blk-raw/",
-    "cargo-blk/",
-    "deny.toml",
-    "docs/",
-    "examples/",
-    "fuzz/",
-    "peers/",
-    "xtask/src/",
-];
-
 /// What lines begin with that are not filled with the words of the line before.
 const ITEMS: [&str; 8] = ["- ", "* ", "| ", "#", "```", "> ", "<", "["];
-
-/// Whether the rule holds for a file.
-pub(super) fn holds_for(path: &str) -> bool {
-    SCOPE.iter().any(|scope| path.starts_with(scope))
-}
 
 /// Lines of a file that are too wide, as messages.
 pub(super) fn check(path: &str, text: &str) -> Vec<String> {

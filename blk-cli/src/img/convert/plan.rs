@@ -6,7 +6,8 @@ use super::super::failure::{Failure, Outcome};
 use super::copy::Settings;
 use super::sources::{Kind, Located, Sources};
 
-/// How many bytes are read and written at once: what was read is still in its processor's cache when it is written.
+/// How many bytes are read and written at once: what was read is still in its processor's cache when it is
+/// written.
 pub(super) const BUFFER_BYTES: u64 = 512 << 10;
 
 /// What is to be done with a range.
@@ -27,16 +28,16 @@ pub(super) struct Piece {
     pub(super) work: Work,
 }
 
-/// The pieces of a copy, in order. Ranges to be copied come in pieces that fit into the buffer; compressed ones are whole
-/// clusters of the target.
+/// The pieces of a copy, in order. Ranges to be copied come in pieces that fit into the buffer; compressed
+/// ones are whole clusters of the target.
 #[derive(Debug)]
 pub(super) struct Plan<'a> {
     sources: &'a Sources<'a>,
     settings: Settings,
     /// Where the next piece starts.
     at: u64,
-    /// What is known of the bytes from `at` on: a source is asked once for each of its runs. What is known to be zeroes is used up
-    /// at once, so that nobody can have written it meanwhile.
+    /// What is known of the bytes from `at` on: a source is asked once for each of its runs. What is known to
+    /// be zeroes is used up at once, so that nobody can have written it meanwhile.
     known: Option<Piece>,
     failed: bool,
 }

@@ -67,7 +67,8 @@ impl<'a> Sources<'a> {
         self.size
     }
 
-    /// The part of `extent` at its start that lies in one source: the source, and where in it. `extent` is not empty.
+    /// The part of `extent` at its start that lies in one source: the source, and where in it. `extent` is
+    /// not empty.
     fn first_part(&self, extent: Extent) -> (&'a Source, Extent) {
         let index = self.sources.partition_point(|(start, _)| *start <= extent.offset) - 1;
         let (start, source) = self.sources[index];
@@ -75,7 +76,8 @@ impl<'a> Sources<'a> {
         (source, Extent::new(at, extent.length.min(source.image.size() - at)))
     }
 
-    /// What is known of the start of `extent`, and for how far. `alone` asks the sources without their backing files.
+    /// What is known of the start of `extent`, and for how far. `alone` asks the sources without their
+    /// backing files.
     pub(super) fn status(&self, extent: Extent, alone: bool) -> std::result::Result<(u64, Kind), Located> {
         let (source, part) = self.first_part(extent);
         let found = if alone && part.offset < source.disk().size() {
@@ -106,7 +108,8 @@ impl<'a> Sources<'a> {
         Ok(())
     }
 
-    /// Fills `buf` sector by sector. Those that cannot be read become zeroes; returns which, those in a row as one.
+    /// Fills `buf` sector by sector. Those that cannot be read become zeroes; returns which, those in a row
+    /// as one.
     pub(super) fn read_what_can_be(&self, offset: u64, buf: &mut [u8]) -> Vec<Lost> {
         let mut lost: Vec<Lost> = Vec::new();
         for (index, sector) in buf.chunks_mut(SECTOR_BYTES as usize).enumerate() {

@@ -8,8 +8,9 @@ use blk_core::bytes::is_zero;
 /// A part of a buffer, and whether it has to be stored.
 pub(super) type Part = (Range<usize>, bool);
 
-/// Splits `bytes`, which lie at `offset` of the disk, into data and zeroes. Zeroes count from `sparse_bytes` on, and in units
-/// that are aligned on the disk: the largest power of two up to that. 0 makes everything data.
+/// Splits `bytes`, which lie at `offset` of the disk, into data and zeroes. Zeroes count from `sparse_bytes`
+/// on, and in units that are aligned on the disk: the largest power of two up to that. 0 makes everything
+/// data.
 pub(super) fn split(bytes: &[u8], offset: u64, sparse_bytes: u64) -> Vec<Part> {
     if sparse_bytes == 0 {
         return vec![(0..bytes.len(), true)];

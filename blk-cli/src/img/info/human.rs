@@ -125,7 +125,8 @@ fn date(seconds: u64) -> String {
 
 /// Year, month and day of the day that is so many days after 1970-01-01.
 fn civil(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March have the leap day at their end; 719468 days lie between 0000-03-01 and 1970-01-01.
+    // Years that begin in March have the leap day at their end; 719468 days lie between 0000-03-01 and
+    // 1970-01-01.
     let shifted = days + 719_468;
     let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
     let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;

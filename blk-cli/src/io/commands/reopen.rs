@@ -72,8 +72,8 @@ fn reopen(session: &mut Session, call: &Call<'_>) -> Done {
     })
 }
 
-/// Opens the image as the plan says, beside the open one and for reading, so that options that are wrong are found while
-/// the open one keeps its locks.
+/// Opens the image as the plan says, beside the open one and for reading, so that options that are wrong are
+/// found while the open one keeps its locks.
 fn try_out(opened: &Opened, new: &Plan) -> Done {
     if new.mode.snapshot || new.mode.copy_on_read {
         return Ok(());
@@ -162,7 +162,8 @@ impl<'a> Present<'a> {
         self.opened.drivers.get(depth).copied().filter(|_| is_backing)
     }
 
-    /// The driver of the file of the image: one of its own only where a name with a protocol or options say so.
+    /// The driver of the file of the image: one of its own only where a name with a protocol or options say
+    /// so.
     fn file_driver(&self) -> Option<&str> {
         let plan = &self.opened.plan;
         let is_plain = match &plan.name {

@@ -1,4 +1,5 @@
-//! The commands for zoned devices. No driver of this workspace has zones: the words are checked, and the request is refused.
+//! The commands for zoned devices. No driver of this workspace has zones: the words are checked, and the
+//! request is refused.
 
 use blk_core::Error;
 

@@ -1,7 +1,8 @@
 //! A filter over an image whose requests fail as rules say, and stop at break points.
 //!
-//! It is made of two disks. The one at the back fails; what lies before it keeps to the limits and tells of the steps of each
-//! request. Copy-on-read works on the disk at the back: what it copies is no request that somebody made.
+//! It is made of two disks. The one at the back fails; what lies before it keeps to the limits and tells of
+//! the steps of each request. Copy-on-read works on the disk at the back: what it copies is no request that
+//! somebody made.
 
 use std::sync::Arc;
 
@@ -145,8 +146,8 @@ impl PassThrough for FailingDisk {
 struct DebugDisk(Limited<DebugNode>);
 
 impl DebugDisk {
-    /// A write, and a flush if it is to be durable. The flush counts as a part of the write: if nothing was written before, none
-    /// is asked for.
+    /// A write, and a flush if it is to be durable. The flush counts as a part of the write: if nothing was
+    /// written before, none is asked for.
     fn durably(&self, fua: bool, write: impl FnOnce() -> Result<()>) -> Result<()> {
         let DebugNode { engine, image, .. } = self.0.inner();
         let before = engine.written();

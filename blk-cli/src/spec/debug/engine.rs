@@ -1,8 +1,9 @@
 //! The rules and break points of a `blkdebug` node: what fails, and what stops.
 //!
-//! An event makes the rules that name it *active*, in place of those that were before; an operation fails by the first active
-//! rule that covers it. Rules stay active until an event with rules comes; a rule that counts once is gone after it has let an
-//! operation fail. The engine has a number as its state, 1 at first, which rules can ask for and set.
+//! An event makes the rules that name it *active*, in place of those that were before; an operation fails by
+//! the first active rule that covers it. Rules stay active until an event with rules comes; a rule that
+//! counts once is gone after it has let an operation fail. The engine has a number as its state, 1 at first,
+//! which rules can ask for and set.
 
 use std::io;
 
@@ -57,7 +58,8 @@ impl State {
         self.number = next;
     }
 
-    /// Turns the break points of an event into stopped requests, the youngest first. Returns their numbers and tags.
+    /// Turns the break points of an event into stopped requests, the youngest first. Returns their numbers
+    /// and tags.
     fn suspend(&mut self, step: &Step) -> Vec<(u64, String)> {
         let mut stopped = Vec::new();
         while let Some(at) = self.breakpoints.iter().rposition(|(of, _)| of.is(step)) {
@@ -120,7 +122,8 @@ impl Engine {
         self.state.lock().written
     }
 
-    /// As [`Engine::check`] for a flush of what `written` requests wrote. It is not one if they have been flushed before.
+    /// As [`Engine::check`] for a flush of what `written` requests wrote. It is not one if they have been
+    /// flushed before.
     pub(crate) fn check_flush(&self, written: u64) -> Result<()> {
         let mut state = self.state.lock();
         if self.no_flush || state.flushed == written {

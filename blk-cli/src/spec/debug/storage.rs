@@ -1,4 +1,5 @@
-//! A storage whose operations fail as rules say. The steps of a request are told by the limits that lie before it.
+//! A storage whose operations fail as rules say. The steps of a request are told by the limits that lie
+//! before it.
 
 use std::sync::Arc;
 

@@ -1,7 +1,8 @@
 //! Image specifications that mostly make sense.
 //!
-//! Bytes that are changed at random rarely stay a specification that can be opened: a wrong letter in a name is a file that does not
-//! exist. So a part of the inputs is made whole, from the grammar, and now and then with a value that fits nowhere.
+//! Bytes that are changed at random rarely stay a specification that can be opened: a wrong letter in a name
+//! is a file that does not exist. So a part of the inputs is made whole, from the grammar, and now and then
+//! with a value that fits nowhere.
 
 use blk_harness::random::Random;
 
@@ -94,8 +95,8 @@ pub fn generate(rng: &mut Random) -> Vec<u8> {
     parts.join("\0").into_bytes()
 }
 
-/// Changes the input `data[..size]` in place and returns its new size, at most `size_max`: another one from the grammar, one of its
-/// parts from the grammar, or what the fuzzer's own mutator makes of it.
+/// Changes the input `data[..size]` in place and returns its new size, at most `size_max`: another one from
+/// the grammar, one of its parts from the grammar, or what the fuzzer's own mutator makes of it.
 pub fn mutate(
     data: &mut [u8],
     size: usize,

@@ -1,8 +1,8 @@
 //! Where QEMU's options of a node are not the driver's own: they are turned into those.
 //!
-//! QEMU's names are an interface of its own, older than the drivers here: sizes of caches in bytes where the driver counts
-//! slices, two names for one level, defaults that differ, options without effect here, and rules that only its tools have. All
-//! that a format's list of options has besides is read by that list.
+//! QEMU's names are an interface of its own, older than the drivers here: sizes of caches in bytes where the
+//! driver counts slices, two names for one level, defaults that differ, options without effect here, and
+//! rules that only its tools have. All that a format's list of options has besides is read by that list.
 
 use blk_core::Result;
 

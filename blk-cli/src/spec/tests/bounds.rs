@@ -1,4 +1,5 @@
-//! Whatever a specification says, reading and opening it ends soon, and what is wrong with it is said in a few words.
+//! Whatever a specification says, reading and opening it ends soon, and what is wrong with it is said in a
+//! few words.
 
 use std::fmt::Write as _;
 use std::time::{Duration, Instant};

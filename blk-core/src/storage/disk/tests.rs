@@ -143,8 +143,8 @@ fn runs_cover_the_disk_from_any_offset() {
     }
 }
 
-/// Once a whole sector was written beside a byte of it, the bytes that were only read and written back undid it; and of two
-/// writers past the end the one with the nearer end cut off what the other had written.
+/// Once a whole sector was written beside a byte of it, the bytes that were only read and written back undid
+/// it; and of two writers past the end the one with the nearer end cut off what the other had written.
 #[test]
 fn writers_of_one_sector_and_past_the_end_lose_nothing() {
     for round in 0..200u64 {

@@ -1,14 +1,15 @@
 //! Whole transfers out of system calls that may do less than they were asked for.
 //!
-//! A read or a write of a file may be interrupted by a signal, or may move fewer bytes than asked: near the end of the file, when
-//! the file system runs full, over the network, or because one call moves 2 GiB at most. Here it goes on until all is done.
+//! A read or a write of a file may be interrupted by a signal, or may move fewer bytes than asked: near the
+//! end of the file, when the file system runs full, over the network, or because one call moves 2 GiB at
+//! most. Here it goes on until all is done.
 
 use std::io::{self, IoSlice, IoSliceMut};
 
 use crate::{Error, Result};
 
-/// Reads until `buf` is full; what lies past the end of the file is zero. `read` is one system call: it reads from an offset
-/// and says how much, 0 at the end.
+/// Reads until `buf` is full; what lies past the end of the file is zero. `read` is one system call: it reads
+/// from an offset and says how much, 0 at the end.
 pub(super) fn read_all(
     offset: u64,
     buf: &mut [u8],
@@ -32,8 +33,8 @@ pub(super) fn read_all(
     Ok(())
 }
 
-/// Writes all of `buf`. `write` is one system call: it writes to an offset and says how much. One that writes nothing would do so
-/// for ever: that is an error.
+/// Writes all of `buf`. `write` is one system call: it writes to an offset and says how much. One that writes
+/// nothing would do so for ever: that is an error.
 pub(super) fn write_all(
     offset: u64,
     buf: &[u8],

@@ -49,7 +49,8 @@ fn something_is_always_possible() {
     }
 }
 
-/// The first quarter of each unit is stamped, the rest is zero: also of a write that begins or ends within a unit.
+/// The first quarter of each unit is stamped, the rest is zero: also of a write that begins or ends within a
+/// unit.
 #[test]
 fn compressed_writes_are_stamped_in_the_first_quarter_of_each_unit() {
     for (offset, length) in [(0, 8192), (4096, 4096), (1024, 4096), (0, 1024), (3000, 6000)] {

@@ -13,7 +13,8 @@
 //!     bit 3 atoms of 4096 bytes
 //!  7  lanes; 9 and more: 0
 //! ```
-//! What is missing of the header has the values of [`USUAL`]. Golden tests pin what this reads: **it never changes.**
+//! What is missing of the header has the values of [`USUAL`]. Golden tests pin what this reads: **it never
+//! changes.**
 
 use super::super::bounds::LANES_MAX;
 use super::super::reach::{self, Frame};
@@ -84,7 +85,8 @@ fn common(header: &[u8; HEADER_BYTES], geometry: &Geometry) -> Config {
     }
 }
 
-/// Version 2 of qcow2 has 16-bit refcounts and zlib alone, and no lazy refcounts; over a backing file nothing is preallocated.
+/// Version 2 of qcow2 has 16-bit refcounts and zlib alone, and no lazy refcounts; over a backing file nothing
+/// is preallocated.
 fn options(header: &[u8; HEADER_BYTES], cluster_bits: u8, backing: Backing) -> OptionValues {
     let is_v2 = header[1] == 2 || (header[1] > 3 && header[1].is_multiple_of(4));
     let order = match header[3] {

@@ -1,4 +1,5 @@
-//! What a disk shows after the requests of a script, as far as QEMU's documents say: the byte of each range, or that it is open.
+//! What a disk shows after the requests of a script, as far as QEMU's documents say: the byte of each range,
+//! or that it is open.
 
 use super::cluster_bytes;
 use crate::scenario::{Backing, Config, Fill, Request};

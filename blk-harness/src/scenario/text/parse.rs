@@ -150,7 +150,8 @@ fn config(line: usize, settings: &[Word]) -> ParseResult<Config> {
     Ok(config)
 }
 
-/// Sets an option of the format, and returns its name. Whether the driver has it is asked when the scenario runs.
+/// Sets an option of the format, and returns its name. Whether the driver has it is asked when the scenario
+/// runs.
 fn option<'a>(config: &mut Config, name: &'a str, word: Word) -> ParseResult<&'a str> {
     let empty = || word.error(format!("'{name}' has no value"));
     let value = Value::parse(word.text).ok_or_else(empty)?;

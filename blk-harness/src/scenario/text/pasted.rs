@@ -23,7 +23,8 @@ pub(super) fn numbered_request(line: &str) -> Option<&str> {
     (request.len() < rest.len() && request.starts_with([' ', '\t']) && is_request).then_some(request)
 }
 
-/// Whether a text is a report, not a scenario: it begins with what a report says, or with a request that has a number.
+/// Whether a text is a report, not a scenario: it begins with what a report says, or with a request that has
+/// a number.
 pub(super) fn is_report(text: &str) -> bool {
     const STARTS: [&str; 4] = ["blkverify: ", "blk: ", "== blk-verify", "the last "];
     let is_said = |line: &&str| {
@@ -34,8 +35,8 @@ pub(super) fn is_report(text: &str) -> bool {
     STARTS.iter().any(|start| first.starts_with(start)) || numbered_request(first).is_some()
 }
 
-/// The lines of a report that are its scenario, each with its number: what follows the first line of a scenario, as far as the next
-/// blank line; or else the requests that have numbers.
+/// The lines of a report that are its scenario, each with its number: what follows the first line of a
+/// scenario, as far as the next blank line; or else the requests that have numbers.
 pub(super) fn requests<'a>(
     lines: impl Iterator<Item = (usize, &'a str)>,
 ) -> impl Iterator<Item = (usize, &'a str)> {

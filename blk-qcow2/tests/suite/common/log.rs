@@ -5,7 +5,8 @@ use std::fmt::Write;
 use blk_core::sync::Mutex;
 use blk_core::{Extent, MemoryStorage, Result, Storage, StorageRun};
 
-/// Storage in memory with a list of the operations on it, as text. Unlike a trace it also has the questions for the length.
+/// Storage in memory with a list of the operations on it, as text. Unlike a trace it also has the questions
+/// for the length.
 #[derive(Debug)]
 pub(crate) struct LogStorage {
     inner: MemoryStorage,

@@ -11,7 +11,8 @@ const COMPRESSED_REFUSED: &str = "write failed: Input/output error";
 pub(crate) struct Folder(PathBuf);
 
 impl Folder {
-    /// `None` where QEMU's tools are missing, and says so. With `BLK_REQUIRE_QEMU`, as in CI, that is a failure.
+    /// `None` where QEMU's tools are missing, and says so. With `BLK_REQUIRE_QEMU`, as in CI, that is a
+    /// failure.
     pub(crate) fn for_qemu(test: &str) -> Option<Self> {
         let runs = |program: &str| {
             Command::new(program).arg("--version").output().is_ok_and(|output| output.status.success())
@@ -45,7 +46,8 @@ impl Folder {
         text
     }
 
-    /// Runs qemu-io on an image with commands, each of which may fail only if QEMU refuses it without doing anything.
+    /// Runs qemu-io on an image with commands, each of which may fail only if QEMU refuses it without doing
+    /// anything.
     pub(crate) fn io(&self, image: &str, commands: &[String]) {
         let mut arguments = vec!["-f", "qcow2", "-d", "unmap", "-t", "unsafe"];
         for command in commands {

@@ -1,4 +1,5 @@
-//! The qcow2 driver over a file on tmpfs, beside plain reads and writes of a file: 1 GiB, clusters of 64 KiB, queue depth 1.
+//! The qcow2 driver over a file on tmpfs, beside plain reads and writes of a file: 1 GiB, clusters of 64 KiB,
+//! queue depth 1.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;

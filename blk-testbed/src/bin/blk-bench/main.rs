@@ -1,5 +1,5 @@
-//! What `cargo xtask bench` runs for our side: prints a JSON line for each measure, per second. peers/README.md defines the
-//! workloads, which are the same there.
+//! What `cargo xtask bench` runs for our side: prints a JSON line for each measure, per second.
+//! peers/README.md defines the workloads, which are the same there.
 
 mod files;
 mod memory;
@@ -12,8 +12,8 @@ use anyhow::{Result, bail};
 /// Where files are measured unless told otherwise: a tmpfs, so that the disk is not what is measured.
 const FOLDER: &str = "/dev/shm";
 
-/// `memory` measures the seeded engine in memory, `files [FOLDER]` the qcow2 driver over files, beside plain reads and writes of a
-/// file; `all` does both.
+/// `memory` measures the seeded engine in memory, `files [FOLDER]` the qcow2 driver over files, beside plain
+/// reads and writes of a file; `all` does both.
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
