@@ -106,7 +106,7 @@ mod tests {
 
     /// What is pending after writes of so many sectors each.
     fn pending(writes: &[u64]) -> Durability {
-        let image = MemoryStorage::from_bytes(&[0; 1 << 15]);
+        let image = MemoryStorage::from_bytes(&vec![0; 1 << 15]);
         let host = Host::new(image.duplicate(), Settings::crashing());
         let mut at = 0;
         for sectors in writes {

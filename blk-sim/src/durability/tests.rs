@@ -273,7 +273,7 @@ fn an_operation_is_cut_into_at_most_eight_pieces_of_whole_atoms() {
         (4096, 8192, 512, &[4096]),
         (4096, 12_000, 1000, &[4096, 4096]),
     ] {
-        let mut durability = Durability::new(MemoryStorage::from_bytes(&[9; 1 << 15]), atom_bytes);
+        let mut durability = Durability::new(MemoryStorage::from_bytes(&vec![9; 1 << 15]), atom_bytes);
         durability.apply(&write(offset, &vec![1; length], 1)).unwrap();
         let lengths: Vec<u64> = durability.items().iter().map(|item| item.extent.length).collect();
         assert_eq!(lengths, expected, "{atom_bytes} {offset} {length}");
