@@ -252,6 +252,11 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     if config.backing == Backing::None {
         options.remove("x-backing-on-host");
     }
+    // No host demands less than a sector and more than a byte; in between, a request that fails would tear a
+    // sector that it covers in part.
+    if options.number("x-alignment").is_some_and(|bytes| (2..512).contains(&bytes)) {
+        options.set("x-alignment", Some(Value::Number(512)));
+    }
     if config.size_bytes > FAR_BYTES_MIN {
         options.remove("compat");
     }
