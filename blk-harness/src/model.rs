@@ -313,7 +313,9 @@ impl Model {
         let reached = self.reached();
         if size > reached {
             let value = self.add(Extent::between(reached, size), Source::Zeroes);
-            let entry = Entry { value, issued: now, completed: now, superseded: NEVER, gone: NEVER };
+            // What the disk has never had was zero all the time: a sector in which it ended may come to hold
+            // that beside any value of its beginning.
+            let entry = Entry { value, issued: 0, completed: 0, superseded: NEVER, gone: NEVER };
             let piece = Piece { start: reached, entries: smallvec![entry] };
             // A disk of no bytes had one empty piece.
             self.pieces.retain(|piece| piece.start < reached);
