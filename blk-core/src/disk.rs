@@ -161,7 +161,8 @@ impl Disk {
         // Zeroes may end up as a write, which has to be able to do it too.
         let is_native = native.zero_fua && native.write_fua;
         let passed = ZeroFlags { fua: flags.fua && is_native, ..flags };
-        for part in parts(extent, self.limits.zero_bytes_max) {
+        let unit = self.limits.zero_granularity.max(self.limits.request_alignment);
+        for part in parts(extent, self.limits.zero_bytes_max, unit) {
             match self.zero_part(part, passed) {
                 // A part is done already, so nothing can be refused any more: it only takes longer.
                 Err(Error::Unsupported { .. }) if flags.fast_only && part.offset > extent.offset => {
@@ -181,7 +182,8 @@ impl Disk {
         }
         let native = self.limits.native.discard_fua;
         let passed = DiscardFlags { fua: flags.fua && native };
-        parts(extent, self.limits.discard_bytes_max)
+        let unit = self.limits.discard_granularity.max(self.limits.request_alignment);
+        parts(extent, self.limits.discard_bytes_max, unit)
             .try_for_each(|part| self.driver.discard(part, passed))?;
         self.flush_for_fua(flags.fua, native)
     }
@@ -287,11 +289,16 @@ impl Disk {
     }
 }
 
-/// `extent` in parts of `bytes_max` bytes.
-fn parts(extent: Extent, bytes_max: u64) -> impl Iterator<Item = Extent> {
+/// `extent` in parts of at most `bytes_max` bytes. They end where units do: a driver is given no unit in two
+/// halves, of which it could free neither.
+fn parts(extent: Extent, bytes_max: u64, unit: u64) -> impl Iterator<Item = Extent> {
     let mut rest = extent;
     std::iter::from_fn(move || {
-        let length = rest.length.min(bytes_max);
+        let mut length = rest.length.min(bytes_max);
+        let end = (rest.offset + length) / unit * unit;
+        if length < rest.length && end > rest.offset {
+            length = end - rest.offset;
+        }
         let part = Extent::new(rest.offset, length);
         rest = Extent::new(rest.offset + length, rest.length - length);
         (length > 0).then_some(part)

@@ -73,6 +73,23 @@ fn zeroes_and_discards_have_their_own_largest_requests() {
 }
 
 #[test]
+fn parts_of_a_request_end_where_units_do() {
+    let limits = Limits {
+        zero_granularity: 1024,
+        zero_bytes_max: 4096,
+        discard_granularity: 4096,
+        discard_bytes_max: 2048,
+        ..Limits::default()
+    };
+    let (disk, flat) = disk(limits);
+    disk.write_zeroes(Extent::new(500, 8192), ZeroFlags::default()).unwrap();
+    assert_eq!(flat.take_calls(), ["write -z 500 3596", "write -z 4k 4k", "write -z 8k 500"]);
+    // Units are larger than what is taken at once.
+    disk.discard(Extent::new(1000, 5000), DiscardFlags::default()).unwrap();
+    assert_eq!(flat.take_calls(), ["discard 1000 2k", "discard 3048 1048", "discard 4k 1904"]);
+}
+
+#[test]
 fn fast_zeroes_are_refused_without_asking_and_never_once_a_part_is_done() {
     let fast = ZeroFlags { fast_only: true, ..ZeroFlags::default() };
     let (slow, flat) = disk(Limits::default());

@@ -64,7 +64,7 @@ impl Disk {
         let unit = self.limits.request_alignment.max(ZEROES_BYTES as u64);
         let own = vec![0; if unit > ZEROES_BYTES as u64 { unit.min(extent.length) as usize } else { 0 }];
         let zeroes = if own.is_empty() { &ZEROES[..] } else { &own };
-        for part in parts(extent, self.limits.transfer_bytes_max) {
+        for part in parts(extent, self.limits.transfer_bytes_max, self.limits.request_alignment) {
             let mut at = part.offset;
             while at < part.end() {
                 // Pieces end between sectors: a sector is never made of two requests' halves.

@@ -54,8 +54,7 @@ impl Run<'_> {
             }
             Request::WriteZeroes { offset, length, unmap, no_fallback, .. } => {
                 let given_back = || {
-                    // `Disk` splits what is longer, also inside of a unit, which is then zeroed in two parts.
-                    if unmap && self.promises.unmap_gives_back && length <= 1 << 30 {
+                    if unmap && self.promises.unmap_gives_back {
                         self.judge_given_back(self.whole_units(offset, length), "zeroes that may unmap")
                     } else {
                         Ok(())
