@@ -58,16 +58,6 @@ impl MetadataLock {
     /// writes.
     pub(crate) fn flush(&self) -> Result<()> {
         let _changes = self.changes.lock();
-        self.flush_parts()
-    }
-
-    /// The syncs of the image where a flush has nothing to write.
-    pub(crate) fn syncs_of_clean(&self) -> Option<Arc<SyncGroup>> {
-        let metadata = self.read();
-        metadata.is_clean().then(|| Arc::clone(&metadata.syncs))
-    }
-
-    fn flush_parts(&self) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
         for part in Part::ORDER {
@@ -81,6 +71,12 @@ impl MetadataLock {
         assert!(!metadata.changes_references(), "no reference waits after a flush");
         metadata.storage.step(&steps::FLUSH_TO_DISK);
         self.sync_unlocked(metadata).map(drop)
+    }
+
+    /// The syncs of the image where a flush has nothing to write.
+    pub(crate) fn syncs_of_clean(&self) -> Option<Arc<SyncGroup>> {
+        let metadata = self.read();
+        metadata.is_clean().then(|| Arc::clone(&metadata.syncs))
     }
 
     /// Makes durable what was written, without the lock. The caller holds the lock of changes.
