@@ -56,31 +56,33 @@ pub(crate) fn run_all(commands: Vec<Command>, ends: Ends, show: &mut dyn FnMut(&
 /// # Errors
 /// That it cannot be started.
 pub(crate) fn run_shown(mut command: Command) -> Result<ExitStatus> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-    let said = child.stderr.take().context("the process has a standard error")?;
-    for line in BufReader::new(said).split(b'\n').map_while(Result::ok) {
-        let line = String::from_utf8_lossy(&line);
-        if !libfuzzer::is_greeting(&line) {
-            eprintln!("{line}");
-        }
+    let (mut child, said) = start(&mut command)?;
+    for line in said.filter(|line| !libfuzzer::is_greeting(line)) {
+        eprintln!("{line}");
     }
-    child.wait().with_context(|| format!("cannot wait for {program}"))
+    child.wait().with_context(|| format!("cannot wait for {}", command.get_program().display()))
 }
 
 fn spawn(mut command: Command, number: usize, lines: Sender<Line>) -> Result<Child> {
-    let program = command.get_program().to_string_lossy().into_owned();
-    let mut child = command.spawn().with_context(|| format!("cannot start {program}"))?;
-    let output = child.stderr.take().context("the process has a standard error")?;
+    let (child, said) = start(&mut command)?;
     std::thread::spawn(move || {
-        for line in BufReader::new(output).split(b'\n').map_while(Result::ok) {
-            if lines.send((number, Some(String::from_utf8_lossy(&line).into_owned()))).is_err() {
+        for line in said {
+            if lines.send((number, Some(line))).is_err() {
                 return;
             }
         }
         let _ = lines.send((number, None));
     });
     Ok(child)
+}
+
+/// Starts a process whose standard error is piped, and returns the lines that it says there.
+fn start(command: &mut Command) -> Result<(Child, impl Iterator<Item = String> + use<>)> {
+    let started = command.spawn();
+    let mut child = started.with_context(|| format!("cannot start {}", command.get_program().display()))?;
+    let said = child.stderr.take().context("the process has a standard error")?;
+    let lines = BufReader::new(said).split(b'\n').map_while(Result::ok);
+    Ok((child, lines.map(|line| String::from_utf8_lossy(&line).into_owned())))
 }
 
 fn watch(
