@@ -12,6 +12,7 @@ const UNPACKED_BYTES_MAX: usize = 16 << 20;
 
 /// An image as it is packed, and what it shows.
 struct Packed {
+    name: &'static str,
     image: &'static [u8],
     content: &'static [u8],
 }
@@ -19,13 +20,13 @@ struct Packed {
 macro_rules! packed {
     ($($name:literal),+) => {
         [$(Packed {
+            name: $name,
             image: include_bytes!(concat!("../images/", $name, ".qcow2.zst")),
             content: include_bytes!(concat!("../images/", $name, ".raw.zst")),
         }),+]
     };
 }
 
-/// In the order of [`IMAGES`].
 static PACKED: [Packed; 10] = packed![
     "snapshots",
     "snapshots-v2",
@@ -42,7 +43,8 @@ static PACKED: [Packed; 10] = packed![
 /// An image, and what it shows.
 #[derive(Debug)]
 pub(crate) struct Image {
-    image: MemoryStorage,
+    name: &'static str,
+    bytes: MemoryStorage,
     content: MemoryStorage,
 }
 
@@ -51,26 +53,30 @@ static UNPACKED: LazyLock<Vec<Image>> = LazyLock::new(|| {
         let bytes = zstd::bulk::decompress(packed, UNPACKED_BYTES_MAX).expect("the packed images are whole");
         MemoryStorage::from_bytes(&bytes)
     };
-    let image = |packed: &Packed| Image { image: storage(packed.image), content: storage(packed.content) };
-    PACKED.iter().map(image).collect()
+    let unpacked = |Packed { name, image, content }: &Packed| Image {
+        name,
+        bytes: storage(image),
+        content: storage(content),
+    };
+    PACKED.iter().map(unpacked).collect()
 });
 
 /// The image of that name, for a disk of `size` bytes; none if it shows more than that.
 pub(crate) fn image(name: &str, size: u64) -> Option<&'static Image> {
-    let at = IMAGES.iter().position(|image| image.name == name && image.size_bytes <= size)?;
-    Some(&UNPACKED[at])
+    IMAGES.iter().find(|image| image.name == name && image.size_bytes <= size)?;
+    UNPACKED.iter().find(|image| image.name == name)
 }
 
 impl Image {
     /// Puts the image on an empty storage.
     pub(crate) fn write_to(&self, storage: &Arc<dyn Storage>) -> Result<()> {
-        let length = self.image.len()?;
+        let length = self.bytes.len()?;
         storage.set_len(length)?;
         let mut at = 0;
-        while let Some(run) = self.image.run_at(at)? {
+        while let Some(run) = self.bytes.run_at(at)? {
             if run.data {
                 let mut bytes = vec![0; run.length as usize];
-                self.image.read_at(at, &mut bytes)?;
+                self.bytes.read_at(at, &mut bytes)?;
                 storage.write_at(at, &bytes)?;
             }
             at = Extent::new(at, run.length).end();
@@ -80,7 +86,7 @@ impl Image {
 
     /// A copy of the image.
     pub(crate) fn duplicate(&self) -> MemoryStorage {
-        self.image.duplicate()
+        self.bytes.duplicate()
     }
 
     /// What it shows, on a disk of `size` bytes.

@@ -26,6 +26,8 @@ pub struct Qcow2Target;
 #[derive(Debug)]
 struct Qcow2Images {
     config: Config,
+    /// The image that disks start from, if others have made it.
+    start: Option<&'static Image>,
     below: Option<Arc<Disk>>,
     create_options: Options,
     open_options: Options,
@@ -74,10 +76,18 @@ impl Qcow2Images {
             resolver.insert(BACKING_NAME, Arc::clone(&below.disk));
         }
         let (config, open_options) = (config.clone(), open_options(config));
-        if let Some(image) = start_image(&config) {
+        let start = start_image(&config);
+        if let Some(image) = start {
             image.content(config.size_bytes)?;
         }
-        Ok(Self { config, below: below.map(|below| below.disk), create_options, open_options, resolver })
+        Ok(Self {
+            config,
+            start,
+            below: below.map(|below| below.disk),
+            create_options,
+            open_options,
+            resolver,
+        })
     }
 }
 
@@ -165,20 +175,18 @@ impl PassThrough for Growing {
 
 impl ImageMaker for Qcow2Images {
     fn fresh(&self) -> Result<MemoryStorage> {
-        let memory = Arc::new(match start_image(&self.config) {
-            Some(image) => image.duplicate(),
-            None => MemoryStorage::new(),
-        });
+        let memory = Arc::new(self.start.map_or_else(MemoryStorage::new, Image::duplicate));
         let storage: Arc<dyn Storage> = memory.clone();
-        match start_image(&self.config) {
-            Some(_) => self.grow_to_size(&storage)?,
-            None => self.create(&storage)?,
+        if self.start.is_some() {
+            self.grow_to_size(&storage)?;
+        } else {
+            self.create(&storage)?;
         }
         Ok(memory.duplicate())
     }
 
     fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
-        if let Some(image) = start_image(&self.config) {
+        if let Some(image) = self.start {
             image.write_to(storage)?;
             return self.grow_to_size(storage);
         }
@@ -198,7 +206,7 @@ impl ImageMaker for Qcow2Images {
     }
 
     fn reference(&self) -> Result<Disk> {
-        if let Some(image) = start_image(&self.config) {
+        if let Some(image) = self.start {
             return initial::raw_over(image.content(self.config.size_bytes)?);
         }
         initial::reference_over(self.config.size_bytes, self.below.as_deref())
@@ -206,7 +214,7 @@ impl ImageMaker for Qcow2Images {
 
     /// An image that we have made has nothing of others.
     fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
-        if start_image(&self.config).is_some() { kept::kept(storage) } else { Ok(Vec::new()) }
+        if self.start.is_some() { kept::kept(storage) } else { Ok(Vec::new()) }
     }
 
     /// `qemu-img check` finds nothing, and `qemu-img compare` no difference.
