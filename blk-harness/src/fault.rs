@@ -93,17 +93,16 @@ impl FaultEngine {
         };
         self.follow_ups.prepare(images.space, &images.config);
         let size_max = self.options.size_bytes_max;
-        let mut turns: Vec<_> = scenario.turns().collect();
-        turns.retain(|(request, _)| !matches!(request, Request::Resize { size } if *size > size_max));
-        turns.extend([Request::Flush, Request::Reopen { kill: false }].map(|last| (last, Turn::default())));
-        let requests: Vec<_> = turns.iter().map(|(request, _)| *request).collect();
+        let mut requests: Vec<_> = scenario.turns().collect();
+        requests.retain(|(request, _)| !matches!(request, Request::Resize { size } if *size > size_max));
+        requests
+            .extend([Request::Flush, Request::Reopen { kill: false }].map(|last| (last, Turn::default())));
         let follow_ups = self.follow_ups.requests(requests.len() as u64).to_vec();
         let (journal, seed) = (Arc::new(Journal::new()), hash(scenario.to_text().as_bytes()));
         let setting = Setting {
             images: &images,
             journal: &journal,
             requests: &requests,
-            turns: &turns,
             lanes: usize::from(images.config.lanes.clamp(1, LANES_MAX)),
             follow_ups: &follow_ups,
             seed,

@@ -4,15 +4,18 @@
 //! faults. Two requests more begin after it; what is in flight then completes, the fault is cleared, and all
 //! that follows is judged one by one.
 
+use std::sync::Arc;
+
 use blk_sim::Fault;
 use blk_sim::scheduler::Tasks;
 
 use super::place::Place;
 use super::sweep::{AFTER_FAULT, Baseline, Setting, number_of};
+use crate::checker::Checker;
 use crate::explain;
 use crate::follow_up::FollowUps;
 use crate::promise::Kept;
-use crate::run::{Lanes, Run};
+use crate::run::Lanes;
 use crate::statistics::{Counter, Statistics};
 
 impl Setting<'_> {
@@ -21,11 +24,11 @@ impl Setting<'_> {
         let mut run = self.run(None);
         run.open()?;
         let mut lanes = Lanes::new(tasks, self.lanes);
-        run.in_lanes(&mut lanes, self.turns).map_err(|violation| violation.note(listed(&run)))?;
+        run.in_lanes(&mut lanes, self.requests)
+            .map_err(|violation| violation.note(listed(&run.checker, usize::MAX)))?;
         place.stage = "at the end";
         run.observe_all()?;
-        let stats = run.checker.stats();
-        let accepted = stats.get(Counter::Accepted);
+        let accepted = run.checker.stats().get(Counter::Accepted);
         Ok(Baseline { calls: run.host.take_calls(), moments: Vec::new(), accepted })
     }
 
@@ -41,17 +44,18 @@ impl Setting<'_> {
         run.checker.end_after_failure(AFTER_FAULT as u32);
         run.open()?;
         let mut lanes = Lanes { first_number: Some(number_of(0)), ..Lanes::new(tasks, self.lanes) };
-        let begun = run.in_lanes(&mut lanes, self.turns);
-        let begun = begun.map_err(|violation| violation.note(listed(&run)))?;
-        let met = run.checker.stats().get(Counter::Met);
-        stats.add(Counter::FaultsInFlight, u64::from(met > 0));
-        let listed = listed(&run);
+        let begun = run.in_lanes(&mut lanes, self.requests);
+        let begun = begun.map_err(|violation| violation.note(listed(&run.checker, usize::MAX)))?;
+        let (checker, so_far) = (Arc::clone(&run.checker), run.checker.stats());
+        stats.add(Counter::FaultsInFlight, u64::from(so_far.get(Counter::Met) > 0));
         let judged = self.judge(run, begun, place, (follow_ups, stats));
-        judged.map_err(|violation| violation.note(listed))
+        let count = so_far.get(Counter::Requests) as usize;
+        judged.map_err(|violation| violation.note(listed(&checker, count)))
     }
 }
 
-/// The requests so far, as a note.
-fn listed(run: &Run<'_>) -> String {
-    explain::list(&run.checker.records()).trim().to_owned()
+/// The first `count` requests, as a note.
+fn listed(checker: &Checker, count: usize) -> String {
+    let records = checker.records();
+    explain::list(&records[..count.min(records.len())]).trim().to_owned()
 }

@@ -10,7 +10,7 @@ use crate::inspect;
 use crate::judge::{follow, quiet};
 use crate::promise::{Kept, Promise, Violation};
 use crate::run::Run;
-use crate::scenario::Request;
+use crate::scenario::{Request, Turn};
 use crate::statistics::{Counter, Statistics};
 
 /// So many requests are made at least with the fault gone.
@@ -27,7 +27,7 @@ pub(super) struct Recovery<'a, 'p> {
 impl Recovery<'_, '_> {
     /// Clears the fault and judges all that follows. `rest` is what is left of the scenario, with its first
     /// number.
-    pub(super) fn recover(&mut self, rest: &[Request], number: u32) -> Kept {
+    pub(super) fn recover(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
         self.place.stage = "by the flush after the fault was cleared";
         self.run.host.clear_fault();
         self.stats.add(Counter::LossySyncs, u64::from(self.run.host.is_lossy()));
@@ -119,8 +119,8 @@ impl Recovery<'_, '_> {
     }
 
     /// Makes what is left of the scenario and more, all of it exactly; then looks at everything once more.
-    fn go_on(&mut self, rest: &[Request], number: u32) -> Kept {
-        for (number, request) in (number..).zip(rest) {
+    fn go_on(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
+        for (number, (request, _)) in (number..).zip(rest) {
             self.place.request = Some((number, *request));
             self.run.request(Some(number), *request)?;
         }

@@ -25,10 +25,8 @@ pub(super) const AFTER_FAULT: usize = 2;
 pub(super) struct Setting<'a> {
     pub(super) images: &'a Images,
     pub(super) journal: &'a Arc<Journal>,
-    /// What is made, and in the end flushed and reopened.
-    pub(super) requests: &'a [Request],
-    /// The same, each with its turn.
-    pub(super) turns: &'a [(Request, Turn)],
+    /// What is made, each with its turn, and in the end flushed and reopened.
+    pub(super) requests: &'a [(Request, Turn)],
     /// Requests in flight at most.
     pub(super) lanes: usize,
     /// What is made once the fault is gone.
@@ -74,7 +72,8 @@ impl<'a> Setting<'a> {
         let keeps_past = self.lanes > 1;
         let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), keeps_past);
         let mut run = Run::new(images, host, Arc::clone(self.journal), model, self.lanes);
-        run.places = self.requests.iter().chain(self.follow_ups).copied().collect();
+        let requests = self.requests.iter().map(|(request, _)| request);
+        run.places = requests.chain(self.follow_ups).copied().collect();
         run
     }
 
@@ -84,7 +83,7 @@ impl<'a> Setting<'a> {
         run.open()?;
         let mut moments = Vec::with_capacity(self.requests.len());
         let mut accepted = 0;
-        for (at, request) in self.requests.iter().enumerate() {
+        for (at, (request, _)) in self.requests.iter().enumerate() {
             place.request = Some((number_of(at), *request));
             let (model, time) = run.checker.model(|model, now| (model.clone(), now));
             let (operations, touched) = (run.host.count(), run.checker.touched_by_requests());
@@ -109,23 +108,23 @@ impl<'a> Setting<'a> {
         // The request during which the operation is made; none for the open.
         let moments = &baseline.moments;
         let index = moments.partition_point(|moment| moment.operations <= fault.at).checked_sub(1);
-        place.during = index.map(|index| (number_of(index), self.requests[index]));
+        place.during = index.map(|index| (number_of(index), self.requests[index].0));
         run.open()?;
         let mut next = 0;
         if let Some(index) = index {
-            for (at, request) in self.requests[..index].iter().enumerate() {
+            for (at, (request, _)) in self.requests[..index].iter().enumerate() {
                 run.repeat(number_of(at), *request, &moments[at].settled)?;
             }
             let moment = &moments[index];
             run.host.advance(moment.time);
             run.checker.resume(moment.model.clone(), moment.touched);
             place.request = place.during;
-            let has_succeeded = run.request(Some(number_of(index)), self.requests[index])?;
+            let has_succeeded = run.request(Some(number_of(index)), self.requests[index].0)?;
             stats.add(Counter::FailedRequests, u64::from(!has_succeeded));
             next = index + 1;
         }
         let after = self.requests.len().min(next + AFTER_FAULT);
-        for (at, request) in self.requests.iter().enumerate().take(after).skip(next) {
+        for (at, (request, _)) in self.requests.iter().enumerate().take(after).skip(next) {
             place.request = Some((number_of(at), *request));
             run.request(Some(number_of(at)), *request)?;
         }
