@@ -3,7 +3,7 @@
 use crate::random::Random;
 
 use super::{Limits, aligned};
-use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_READ_BYTES_MAX, FAR_UNITS_MAX};
+use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_UNITS_MAX, far_length_max};
 use crate::scenario::{Backing, Config, Request, RequestKind};
 use crate::space::Geometry;
 
@@ -203,9 +203,7 @@ impl Aim {
         match kind {
             _ if kind.moves_data() => self.data_bytes_max,
             _ if !self.is_far() => u64::MAX,
-            RequestKind::WriteZeroes if self.starts_far => FAR_UNITS_MAX * self.cluster,
-            RequestKind::WriteZeroes | RequestKind::Discard | RequestKind::Status => FAR_READ_BYTES_MAX,
-            _ => FAR_UNITS_MAX * self.cluster,
+            _ => far_length_max(kind, self.starts_far, self.cluster),
         }
     }
 

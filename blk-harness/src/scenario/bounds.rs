@@ -3,6 +3,8 @@
 //! The bytes form is bounded so that anything a fuzzer comes up with runs in milliseconds. Text and JSON are
 //! written by people and by the minimiser; they may say anything that fits into memory.
 
+use super::RequestKind;
+
 /// Lanes, in every form.
 pub const LANES_MAX: u8 = 8;
 
@@ -28,6 +30,18 @@ pub const FAR_UNITS_MAX: u64 = 1 << 17;
 /// What a discard or a block status of such a disk covers at most in the bytes form, bytes: all of it is
 /// read. So do zeroes on a disk that has become so large: they may be written as data.
 pub const FAR_READ_BYTES_MAX: u64 = 16 << 20;
+
+/// What a request that moves no data covers at most on a far disk of such units in the bytes form, bytes.
+/// `starts_far`: it was made so large.
+pub(crate) fn far_length_max(kind: RequestKind, starts_far: bool, unit_bytes: u64) -> u64 {
+    match kind {
+        RequestKind::WriteZeroes if starts_far => FAR_UNITS_MAX.saturating_mul(unit_bytes),
+        RequestKind::WriteZeroes | RequestKind::Discard | RequestKind::Status => {
+            FAR_READ_BYTES_MAX.max(unit_bytes)
+        }
+        _ => FAR_UNITS_MAX.saturating_mul(unit_bytes),
+    }
+}
 
 /// Bytes that all reads and writes of the bytes form may move together; a request that goes beyond is
 /// ignored.

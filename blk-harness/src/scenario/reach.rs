@@ -7,7 +7,7 @@
 //! the meaning of every corpus that fuzzing has built.**
 
 use super::RequestKind;
-use super::bounds::{DISK_BYTES_MAX, FAR_BYTES_MAX, FAR_BYTES_MIN, FAR_READ_BYTES_MAX, FAR_UNITS_MAX};
+use super::bounds::{DISK_BYTES_MAX, FAR_BYTES_MAX, FAR_BYTES_MIN, far_length_max};
 use crate::space::Geometry;
 
 /// Bytes that random requests move at most, unless one cluster is larger.
@@ -98,22 +98,12 @@ impl Frame {
 
     /// Whether a request is longer than what a far disk takes.
     pub(super) fn is_too_long(self, kind: RequestKind, length: u64) -> bool {
-        self.was_far && length > self.far_length_max(kind)
-    }
-
-    fn far_length_max(self, kind: RequestKind) -> u64 {
-        match kind {
-            RequestKind::WriteZeroes if self.starts_far => FAR_UNITS_MAX.saturating_mul(self.cluster),
-            RequestKind::WriteZeroes | RequestKind::Discard | RequestKind::Status => {
-                FAR_READ_BYTES_MAX.max(self.cluster)
-            }
-            _ => FAR_UNITS_MAX.saturating_mul(self.cluster),
-        }
+        self.was_far && length > far_length_max(kind, self.starts_far, self.cluster)
     }
 
     fn length_max(self, kind: RequestKind) -> u64 {
         if self.size > DISK_BYTES_MAX && !kind.moves_data() {
-            self.far_length_max(kind).min(self.size)
+            far_length_max(kind, self.starts_far, self.cluster).min(self.size)
         } else if kind.moves_data() {
             self.cluster.max((4 * self.cluster).min(DATA_BYTES_TYPICAL))
         } else {
