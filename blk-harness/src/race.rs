@@ -18,7 +18,6 @@ mod stress;
 use std::fmt;
 use std::sync::Arc;
 
-use blk_sim::random::hash;
 use blk_sim::scheduler::Tasks;
 use blk_sim::{Host, Settings};
 
@@ -100,7 +99,7 @@ impl RaceEngine {
         match self.crash_one_in {
             0 => false,
             1 => true,
-            one_in => hash(scenario.to_text().as_bytes()).is_multiple_of(one_in),
+            one_in => scenario.number().is_multiple_of(one_in),
         }
     }
 

@@ -9,7 +9,6 @@ use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
 use crate::statistics::{Counter, Statistics};
 use crate::{Engine, Outcome, RunOptions};
-use blk_sim::random::{hash, mix};
 use serde_json::Value;
 
 /// What a run is for: it decides what is counted, and how much is tried.
@@ -119,23 +118,14 @@ impl Requests {
     }
 }
 
-/// A number of a scenario that chooses how it is judged: the same for the same requests, whatever was run
-/// before.
-fn number(scenario: &Scenario) -> u64 {
-    scenario.requests.iter().fold(mix(scenario.config.size_bytes), |number, request| {
-        let (offset, length) = request.range().unwrap_or_default();
-        mix(number ^ mix(offset) ^ mix(length).rotate_left(8) ^ request.kind().index() as u64)
-    })
-}
-
 impl Runner for Requests {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
         self.count += 1;
         let engine = match self.purpose {
             Purpose::Minimise => return self.run_smaller(scenario),
             Purpose::Replay | Purpose::Complete => &mut self.asking,
-            Purpose::Fuzz if number(scenario).is_multiple_of(ASK_ONE_IN) => &mut self.asking,
-            Purpose::Fuzz if number(scenario).is_multiple_of(WATCH_ONE_IN) => &mut self.watching,
+            Purpose::Fuzz if scenario.number().is_multiple_of(ASK_ONE_IN) => &mut self.asking,
+            Purpose::Fuzz if scenario.number().is_multiple_of(WATCH_ONE_IN) => &mut self.watching,
             Purpose::Fuzz | Purpose::Exhaust => &mut self.plain,
         };
         engine.run(self.target, scenario)
@@ -271,7 +261,7 @@ impl Races {
     fn has_faults(&self, scenario: &Scenario) -> bool {
         scenario.config.lanes > 1
             && scenario.config.size_bytes <= RACE_FAULT_BYTES_MAX
-            && hash(scenario.to_text().as_bytes()) % self.fault_one_in == self.fault_one_in / 2
+            && scenario.number() % self.fault_one_in == self.fault_one_in / 2
     }
 }
 

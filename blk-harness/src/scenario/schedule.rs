@@ -2,6 +2,8 @@
 
 use std::ops::Range;
 
+use blk_sim::random::mix;
+
 use super::{Request, Scenario, Turn};
 
 impl Scenario {
@@ -36,6 +38,16 @@ impl Scenario {
     /// The requests, each with its turn.
     pub fn turns(&self) -> impl Iterator<Item = (Request, Turn)> + '_ {
         self.requests.iter().enumerate().map(|(index, request)| (*request, self.turn(index)))
+    }
+
+    /// A number that chooses how a scenario is judged where not all are judged alike: the same for the same
+    /// requests and turns, whatever was run before.
+    pub(crate) fn number(&self) -> u64 {
+        self.turns().fold(mix(self.config.size_bytes), |number, (request, turn)| {
+            let (offset, length) = request.range().unwrap_or_default();
+            let kind = request.kind().index() as u64 | u64::from(turn.byte()) << 8;
+            mix(number ^ mix(offset) ^ mix(length).rotate_left(8) ^ kind)
+        })
     }
 
     /// Puts these requests with their turns in the place of all others.
