@@ -355,8 +355,8 @@ impl Inner {
         let Record { request, issued, .. } = self.records[flight.record];
         let size_before = self.model.size();
         let changes_size = matches!(request, Request::Resize { .. } | Request::Reopen { .. });
-        let is_asked = self.flights.iter().flatten().any(|other| self.asks_for(other, size));
-        if !changes_size && size != size_before && !is_asked {
+        let is_asked = || self.flights.iter().flatten().any(|other| self.asks_for(other, size));
+        if !changes_size && size != size_before && !is_asked() {
             let what =
                 format!("the disk has {size} bytes after a {}, and had {size_before}", request.kind().name());
             return Err(Violation::new(Promise::Size, what));

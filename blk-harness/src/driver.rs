@@ -57,7 +57,7 @@ pub trait Driver: Debug + Send + Sync {
     /// # Errors
     /// Those of the driver.
     fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
-        Ok(Box::new(ImageBench::new(self.images(config)?, Arc::new(MemoryStorage::new()))?))
+        ImageBench::in_memory(self.images(config)?)
     }
 }
 
@@ -163,6 +163,11 @@ pub struct ImageBench {
 }
 
 impl ImageBench {
+    /// Writes a fresh image to memory, and opens it.
+    pub(crate) fn in_memory(images: Box<dyn ImageMaker>) -> Result<Box<dyn Bench>> {
+        Ok(Box::new(Self::new(images, Arc::new(MemoryStorage::new()))?))
+    }
+
     /// Writes a fresh image to `storage`, which is empty, and opens it.
     ///
     /// # Errors
@@ -179,6 +184,27 @@ impl ImageBench {
     fn open(&mut self) -> Result<()> {
         self.test = Some(Arc::new(self.images.open(self.storage.clone())?));
         Ok(())
+    }
+}
+
+/// A pair of disks of which nothing is known below: a reopen flushes the one under test, and goes on with it.
+#[derive(Debug)]
+pub(crate) struct DiskBench {
+    pub(crate) reference: Arc<Disk>,
+    pub(crate) test: Arc<Disk>,
+}
+
+impl Bench for DiskBench {
+    fn reference(&self) -> Arc<Disk> {
+        Arc::clone(&self.reference)
+    }
+
+    fn test(&self) -> Arc<Disk> {
+        Arc::clone(&self.test)
+    }
+
+    fn reopen(&mut self) -> Result<()> {
+        self.test.flush()
     }
 }
 

@@ -31,8 +31,7 @@ impl Tap {
 
     /// Whether bytes of this range were written as data since it listens.
     pub(crate) fn has_written(&self, extent: Extent) -> bool {
-        let meets = |written: &Extent| written.offset < extent.end() && extent.offset < written.end();
-        self.written.lock().iter().any(meets)
+        self.written.lock().iter().any(|written| written.overlaps(extent))
     }
 
     fn note(&self, offset: u64, length: usize) {

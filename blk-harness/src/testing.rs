@@ -1,10 +1,8 @@
 //! Drivers with planted bugs as targets: they prove that the machinery can find something.
 
-use std::sync::Arc;
+use blk_core::Result;
 
-use blk_core::{Disk, Result};
-
-use crate::driver::{Bench, Driver};
+use crate::driver::{Bench, DiskBench, Driver};
 use crate::scenario::Config;
 
 pub use blk_verify::testing::{Bug, Flat};
@@ -17,12 +15,6 @@ pub struct FlatTarget(pub Bug);
 /// what was lost.
 pub const CANARY: FlatTarget = FlatTarget(Bug::LostTailAfterDiscard);
 
-#[derive(Debug)]
-struct FlatBench {
-    reference: Arc<Disk>,
-    test: Arc<Disk>,
-}
-
 impl Driver for FlatTarget {
     fn name(&self) -> &'static str {
         "canary"
@@ -31,20 +23,6 @@ impl Driver for FlatTarget {
     fn bench(&self, config: &Config) -> Result<Box<dyn Bench>> {
         let reference = Flat::open(config.size_bytes, Bug::None)?;
         let test = Flat::open(config.size_bytes, self.0)?;
-        Ok(Box::new(FlatBench { reference, test }))
-    }
-}
-
-impl Bench for FlatBench {
-    fn reference(&self) -> Arc<Disk> {
-        Arc::clone(&self.reference)
-    }
-
-    fn test(&self) -> Arc<Disk> {
-        Arc::clone(&self.test)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        self.test.close()
+        Ok(Box::new(DiskBench { reference, test }))
     }
 }

@@ -3,12 +3,10 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Bench, Driver, ImageBench, ImageMaker, Promises, no_storage};
+use super::{Bench, DiskBench, Driver, ImageBench, ImageMaker, Promises, no_storage};
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use blk_core::{
-    Access, DenyResolver, Disk, Error, Format, MemoryStorage, OptionSpec, Options, Result, Storage,
-};
+use blk_core::{Access, DenyResolver, Disk, Error, Format, OptionSpec, Options, Result, Storage};
 
 use crate::memory::MemoryDisk;
 
@@ -164,7 +162,7 @@ impl Driver for FormatDriver {
             let reference = Arc::new(MemoryDisk::open(config.size_bytes)?);
             return Ok(Box::new(DiskBench { reference, test: Arc::new(disk(config.size_bytes)?) }));
         }
-        Ok(Box::new(ImageBench::new(self.images(config)?, Arc::new(MemoryStorage::new()))?))
+        ImageBench::in_memory(self.images(config)?)
     }
 
     fn space(&self) -> &'static Space {
@@ -180,27 +178,6 @@ impl Driver for FormatDriver {
             Images::Disk(_) => Err(no_storage(self.name)),
             _ => Ok(Box::new(Fresh { driver: *self, config: config.clone() })),
         }
-    }
-}
-
-/// A disk that nothing is known of below.
-#[derive(Debug)]
-struct DiskBench {
-    reference: Arc<Disk>,
-    test: Arc<Disk>,
-}
-
-impl Bench for DiskBench {
-    fn reference(&self) -> Arc<Disk> {
-        Arc::clone(&self.reference)
-    }
-
-    fn test(&self) -> Arc<Disk> {
-        Arc::clone(&self.test)
-    }
-
-    fn reopen(&mut self) -> Result<()> {
-        self.test.flush()
     }
 }
 
