@@ -261,7 +261,7 @@ impl Metadata {
         if block >= HOST_OFFSET_END {
             return Err(Error::NoSpace { what: "host offsets end at 2^56".into() });
         }
-        if let Some(role) = self.roles.of(cluster) {
+        if let Some(role) = self.roles.lost_with(cluster, None) {
             let error = overlap("a refcount block", block, role);
             return Err(self.poison_corrupt(error));
         }

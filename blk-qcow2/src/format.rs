@@ -15,6 +15,7 @@ use crate::measure;
 use crate::open_options::OpenOptions;
 use crate::options::{CREATE_OPTIONS, OPEN_OPTIONS};
 use crate::qcow2::Qcow2;
+use crate::snapshot::SnapshotTable;
 use crate::steps;
 
 /// The qcow2 format, for a [`blk_core::Registry`].
@@ -91,8 +92,8 @@ impl Format for Qcow2Format {
     }
 }
 
-/// What has to be right before an image may be written: not marked corrupt, and refcounts that can be
-/// trusted.
+/// What has to be right before an image may be written: not marked corrupt, snapshots that can be read (what
+/// cannot be read cannot be kept), and refcounts that can be trusted.
 fn make_writable(storage: &dyn Storage, header: Header) -> Result<Header> {
     if header.is_corrupt() {
         return Err(Error::corrupt(
@@ -101,6 +102,7 @@ fn make_writable(storage: &dyn Storage, header: Header) -> Result<Header> {
             "the image is marked corrupt; open it read-only, or repair it",
         ));
     }
+    SnapshotTable::read(storage, &header)?;
     if !header.is_dirty() {
         return Ok(header);
     }

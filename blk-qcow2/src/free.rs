@@ -17,7 +17,7 @@ impl Metadata {
     pub(crate) fn check_freeable(&mut self, extent: HostExtent, expected: Option<Role>) -> Result<()> {
         for cluster in self.geometry.touched(extent) {
             let offset = self.geometry.offset_of(cluster);
-            if let Some(role) = self.roles.of(cluster).filter(|role| Some(*role) != expected) {
+            if let Some(role) = self.roles.lost_with(cluster, expected) {
                 let error = overlap("freeing guest data", offset, role);
                 return Err(self.poison_corrupt(error));
             }

@@ -8,7 +8,7 @@ use blk_core::{Error, Result};
 use crate::free_space::FreeReason;
 use crate::geometry::Geometry;
 use crate::header::{L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
-use crate::metadata::Metadata;
+use crate::metadata::{Metadata, overlap};
 use crate::offset::{ClusterCount, HostCluster, HostOffset};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
@@ -76,6 +76,7 @@ impl Metadata {
             return Err(Error::corrupt("refcount table", at, "there is none; repair the image"));
         }
         let plan = TablePlan::after(self.geometry, old_entries)?;
+        self.check_unclaimed(plan)?;
         // The old blocks are complete on disk before a second table refers to them.
         self.write_refcounts().map_err(|error| self.poison(error))?;
         let old_table = self.header.refcount_table();
@@ -92,6 +93,17 @@ impl Metadata {
         self.publish_header()?;
         self.adopt_refcount_table(plan, table_offset, entries);
         self.free_extent_later(old_table, FreeReason::Replace);
+        Ok(())
+    }
+
+    /// Fails if something lies past all that the old table counts, where nothing can lie.
+    fn check_unclaimed(&mut self, plan: TablePlan) -> Result<()> {
+        for cluster in plan.first_cluster.until(plan.first_block() + plan.block_count) {
+            if let Some(role) = self.roles.lost_with(cluster, None) {
+                let error = overlap("a refcount table", self.geometry.offset_of(cluster), role);
+                return Err(self.poison_corrupt(error));
+            }
+        }
         Ok(())
     }
 

@@ -88,6 +88,12 @@ impl PointerTable {
         !self.dirty_sectors.is_empty()
     }
 
+    /// Where the sectors lie that changed.
+    pub(crate) fn dirty_offsets(&self) -> Vec<HostOffset> {
+        let sectors = self.dirty_sectors.iter();
+        sectors.map(|sector| self.offset_of_entry((sector * ENTRIES_PER_SECTOR) as u64)).collect()
+    }
+
     /// Writes the sectors that changed.
     pub(crate) fn write_dirty(&mut self, storage: &dyn Storage) -> Result<()> {
         while let Some(&sector) = self.dirty_sectors.first() {

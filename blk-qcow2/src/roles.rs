@@ -149,9 +149,23 @@ impl Roles {
     /// What a write to `cluster` would destroy, as far as that is checked.
     #[inline]
     pub(crate) fn guarded(&self, cluster: HostCluster) -> Option<Role> {
-        let kept = || if self.kept.is_empty() { None } else { self.kept.get(&cluster).copied() };
         let checked = |role: &Role| self.checked.has(*role);
-        self.of(cluster).filter(checked).or_else(|| kept().filter(checked))
+        self.of(cluster).filter(checked).or_else(|| self.kept(cluster))
+    }
+
+    /// What of other programs `cluster` holds, as far as that is checked.
+    #[inline]
+    pub(crate) fn kept(&self, cluster: HostCluster) -> Option<Role> {
+        let held = || self.kept.get(&cluster).copied();
+        if self.kept.is_empty() { None } else { held().filter(|role| self.checked.has(*role)) }
+    }
+
+    /// What else than `expected` would be lost with `cluster`. A table that a snapshot shares is only one
+    /// reference less.
+    pub(crate) fn lost_with(&self, cluster: HostCluster, expected: Option<Role>) -> Option<Role> {
+        let is_shared = |kept: Role| kept == Role::InactiveL2Table && expected == Some(Role::L2Table);
+        let kept = || self.kept(cluster).filter(|kept| !is_shared(*kept));
+        self.of(cluster).filter(|role| Some(*role) != expected).or_else(kept)
     }
 
     /// The header points to these tables now.
@@ -165,18 +179,20 @@ impl Roles {
         self.refcount_table = span(header.refcount_table());
     }
 
-    /// What `cluster` holds, if it is metadata.
+    /// What `cluster` holds, if it is metadata that is written here. The header is the header, whatever else
+    /// claims it.
     #[inline]
     pub(crate) fn of(&self, cluster: HostCluster) -> Option<Role> {
         if cluster == HostCluster::default() {
-            Some(Role::Header)
-        } else if self.l1_table.contains(cluster) {
-            Some(Role::L1Table)
-        } else if self.refcount_table.contains(cluster) {
-            Some(Role::RefcountTable)
-        } else {
-            self.clusters.get(&cluster).copied()
+            return Some(Role::Header);
         }
+        let mut found = self.clusters.get(&cluster).copied();
+        for (table, role) in [(self.l1_table, Role::L1Table), (self.refcount_table, Role::RefcountTable)] {
+            if table.contains(cluster) {
+                found = Some(found.map_or(role, |_| Role::Contested));
+            }
+        }
+        found
     }
 
     /// `cluster` becomes an L2 table or a refcount block. The same L2 table reached twice is contested too.

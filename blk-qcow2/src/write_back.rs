@@ -139,7 +139,9 @@ impl Metadata {
 
     fn write_refcount_table(&mut self) -> Result<()> {
         assert!(!self.refcounts.cache.has_dirty(), "a block is written before the entry that refers to it");
-        self.check_cluster(self.refcounts.table.host_offset(), Role::RefcountTable)?;
+        for sector in self.refcounts.table.dirty_offsets() {
+            self.check_cluster(sector, Role::RefcountTable)?;
+        }
         self.storage.step(&steps::REFTABLE_UPDATE);
         self.storage.step(&steps::REFBLOCK_ALLOC_HOOKUP);
         self.refcounts.table.write_dirty(&*self.storage)
@@ -157,7 +159,9 @@ impl Metadata {
 
     fn write_l1_table(&mut self) -> Result<()> {
         assert!(!self.l2.has_dirty(), "an L1 entry is written after its table");
-        self.check_cluster(self.l1.host_offset(), Role::L1Table)?;
+        for sector in self.l1.dirty_offsets() {
+            self.check_cluster(sector, Role::L1Table)?;
+        }
         self.storage.step(&steps::L1_UPDATE);
         self.l1.write_dirty(&*self.storage)
     }
@@ -177,7 +181,9 @@ impl Metadata {
 
     /// Fails where something else than `expected` lies at `host_offset`, which is about to be written.
     fn check_cluster(&mut self, host_offset: HostOffset, expected: Role) -> Result<()> {
-        match self.roles.of(self.geometry.cluster_of(host_offset)) {
+        let cluster = self.geometry.cluster_of(host_offset);
+        let role = self.roles.of(cluster);
+        match self.roles.kept(cluster).or(role) {
             Some(role) if role == expected => Ok(()),
             role => {
                 let error = overlap_of(expected, host_offset, role);

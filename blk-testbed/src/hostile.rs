@@ -1,6 +1,8 @@
 //! Hostile qcow2 images: the judge of the `open_qcow2` fuzz target, its templates and its mutator.
 
+pub(crate) mod bytes;
 mod judge;
+mod metadata;
 mod mutator;
 pub(crate) mod others;
 mod reproduce;

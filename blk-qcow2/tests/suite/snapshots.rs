@@ -140,7 +140,12 @@ fn snapshots_are_counted_and_described() {
 
 /// What a check without repair says of an image.
 fn check(made: &Handmade) -> CheckReport {
-    made.image().open(Options::new()).check(RepairMode::None).unwrap()
+    repaired(&made.image(), RepairMode::None)
+}
+
+fn repaired(image: &Image, repair: RepairMode) -> CheckReport {
+    let report = FORMAT.check(&image.storage(), repair).unwrap();
+    report.expect("the format has a check")
 }
 
 /// What keeps the table from being read keeps everything from being repaired that a snapshot could need.
@@ -172,8 +177,10 @@ fn a_table_that_is_wrong_is_found_and_nothing_is_given_back() {
         let report = check(&made);
         assert!(report.findings.iter().any(|finding| finding.message.contains(&expected)), "{report}");
         assert!(!report.is_clean(), "{report}");
-        let disk = made.image().open(Options::new());
-        assert_eq!(disk.check(RepairMode::Leaks).unwrap().leaks_fixed, 0, "{expected}");
+        assert_eq!(repaired(&made.image(), RepairMode::Leaks).leaks_fixed, 0, "{expected}");
+        // An entry that cannot be read cannot be kept either.
+        let opened = FORMAT.open(made.image().storage(), Access::ReadWrite, Options::new(), &DenyResolver);
+        assert_eq!(opened.is_err(), expected.starts_with("entry"), "{expected}");
         let described = described(made.image().storage());
         let is_malformed = matches!(described, Err(Error::Malformed { .. }));
         assert_eq!(is_malformed, expected.starts_with("entry"), "what can be listed is listed: {expected}");

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, RepairMode, Storage};
 
-use crate::hostile::others::number;
+use crate::hostile::bytes::number;
 use crate::hostile::{ImageStats, Template, judge, mutate, templates};
 
 pub(super) fn hostile_images() {

@@ -8,7 +8,8 @@ use blk_core::{
     WriteFlags, ZeroFlags,
 };
 
-use crate::hostile::others::{BITMAP, GRANULARITY_BITS, SNAPSHOT, number};
+use crate::hostile::bytes::number;
+use crate::hostile::others::{BITMAP, GRANULARITY_BITS, SNAPSHOT};
 use crate::hostile::{SHARED, Template, templates};
 
 const NOTHING: &str = "nothing";

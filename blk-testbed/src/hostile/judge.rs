@@ -8,7 +8,9 @@ use blk_core::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::templates::open;
+use super::bytes::number;
+use super::metadata::Metadata;
+use super::templates::{open, open_with};
 
 /// Of a large disk only this many bytes are read, at its start and at its end.
 const READ_BYTES_MAX: u64 = 512 << 10;
@@ -57,7 +59,11 @@ pub fn judge(image: &[u8], stats: &mut ImageStats) -> std::result::Result<bool, 
         drop(disk);
         same_image(image)?;
     }
-    write_some(image, stats);
+    write_some(image, "cached", stats)?;
+    let has_snapshots = number(image, 60, 4) > 0;
+    if has_snapshots {
+        write_some(image, "all", stats)?;
+    }
     repair(image, stats)?;
     Ok(with_magic)
 }
@@ -100,23 +106,45 @@ fn read_all(disk: &Disk, stats: &mut ImageStats) {
     }
 }
 
-/// Every kind of change, at the start, in the middle and at the end; each may fail.
-fn write_some(image: &[u8], stats: &mut ImageStats) {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(image));
-    let Ok(disk) = open(storage, Access::ReadWrite) else { return };
+/// Every kind of change, at the start, in the middle and at the end; each may fail. Metadata that they have
+/// nothing to do with stays as it was.
+pub(super) fn write_some(
+    image: &[u8],
+    overlap_check: &str,
+    stats: &mut ImageStats,
+) -> std::result::Result<(), String> {
+    let memory = Arc::new(MemoryStorage::from_bytes(image));
+    let Ok(disk) = open_with(Arc::clone(&memory) as _, Access::ReadWrite, overlap_check) else {
+        return Ok(());
+    };
     stats.opened_read_write += 1;
+    // An open repairs an image that is marked as dirty: it counts as it is then.
+    let bytes = || {
+        let mut bytes = vec![0; image.len()];
+        memory.read_at(0, &mut bytes).map_or_else(|_| image.to_vec(), |()| bytes)
+    };
+    let mut metadata = Metadata::of(bytes(), overlap_check == "all");
+    let cluster = metadata.cluster_bytes();
     let size = disk.size();
     for at in [0, size / 2, size.saturating_sub(700)] {
-        let length = (size - at).min(700);
-        let extent = Extent::new(at, length);
-        let _ = disk.write(at, &vec![0xab; length as usize], WriteFlags::default());
-        let _ = disk.discard(extent, DiscardFlags::default());
-        let _ = disk.write_zeroes(extent, ZeroFlags { may_unmap: true, ..ZeroFlags::default() });
+        let few = Extent::new(at, (size - at).min(700));
+        let whole = Extent::between(at / cluster * cluster, size.min((at / cluster + 2) * cluster));
+        metadata.name(few);
+        metadata.name(whole);
+        let _ = disk.write(at, &vec![0xab; few.length as usize], WriteFlags::default());
+        let _ = disk.discard(few, DiscardFlags::default());
+        let _ = disk.write_zeroes(few, ZeroFlags { may_unmap: true, ..ZeroFlags::default() });
         let _ = disk.flush();
+        let _ = disk.write_zeroes(whole, ZeroFlags::default());
+        let _ = disk.write(whole.offset, &vec![0xcd; whole.length as usize], WriteFlags::default());
+        let _ = disk.discard(whole, DiscardFlags::default());
+        let _ = disk.flush();
+        metadata.judge(&bytes())?;
     }
     read_all(&disk, stats);
     let _ = disk.check(RepairMode::None);
     let _ = disk.close();
+    metadata.judge(&bytes())
 }
 
 /// A repair that says it has repaired all leaves an image whose check is clean, and that reads.

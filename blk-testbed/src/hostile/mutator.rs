@@ -6,6 +6,7 @@
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
+use super::bytes::number;
 use super::templates::templates;
 
 /// Offset and width in bytes of the header's fields, and of what follows it.
@@ -74,10 +75,10 @@ fn load_template(rng: &mut SmallRng, data: &mut [u8], max_size: usize) -> Option
 
 /// Changes one field or entry.
 fn change(rng: &mut SmallRng, image: &mut [u8]) {
-    let cluster_bytes = 1usize << get(image, CLUSTER_BITS, 4).clamp(9, 21);
-    let l1 = get(image, L1_OFFSET, 8) as usize;
-    let l1_entries = get(image, L1_SIZE, 4).clamp(1, 1 << 16) as usize;
-    let table = get(image, REFCOUNT_TABLE_OFFSET, 8) as usize;
+    let cluster_bytes = 1usize << number(image, CLUSTER_BITS, 4).clamp(9, 21);
+    let l1 = number(image, L1_OFFSET, 8) as usize;
+    let l1_entries = number(image, L1_SIZE, 4).clamp(1, 1 << 16) as usize;
+    let table = number(image, REFCOUNT_TABLE_OFFSET, 8) as usize;
     let (at, width) = match rng.random_range(0..8) {
         0 | 1 => HEADER_FIELDS[rng.random_range(0..HEADER_FIELDS.len())],
         2 => (entry(rng, l1, l1_entries), 8),
@@ -99,11 +100,6 @@ fn change(rng: &mut SmallRng, image: &mut [u8]) {
     }
 }
 
-fn get(image: &[u8], at: usize, width: usize) -> u64 {
-    let bytes = at.checked_add(width).and_then(|end| image.get(at..end)).unwrap_or(&[]);
-    bytes.iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
-}
-
 /// One of the first entries of a table, mostly; now and then one further on.
 fn entry(rng: &mut SmallRng, table: usize, count: usize) -> usize {
     let count = if rng.random_ratio(3, 4) { count.min(8) } else { count };
@@ -112,12 +108,12 @@ fn entry(rng: &mut SmallRng, table: usize, count: usize) -> usize {
 
 /// Where the entry at `at` points.
 fn pointed(image: &[u8], at: usize) -> usize {
-    (get(image, at, 8) & 0x00ff_ffff_ffff_fe00) as usize
+    (number(image, at, 8) & 0x00ff_ffff_ffff_fe00) as usize
 }
 
 /// A value that is likely to mean something in that place.
 fn value(rng: &mut SmallRng, image: &[u8], at: usize, width: usize, cluster_bytes: usize) -> u64 {
-    let old = get(image, at, width);
+    let old = number(image, at, width);
     let clusters = image.len() / cluster_bytes + 2;
     let some_cluster = (rng.random_range(0..clusters) * cluster_bytes) as u64;
     match rng.random_range(0..12) {
@@ -130,7 +126,7 @@ fn value(rng: &mut SmallRng, image: &[u8], at: usize, width: usize, cluster_byte
         6 => some_cluster | 1 << 62 | rng.random_range(0..4u64) << rng.random_range(48..62),
         7 => old ^ 1 << 63,
         8 => u64::MAX >> rng.random_range(0..64),
-        9 => get(image, at.wrapping_sub(width), width),
+        9 => number(image, at.wrapping_sub(width), width),
         10 => rng.random_range(0..300),
         _ => rng.random(),
     }

@@ -4,6 +4,8 @@
 //! Made by hand, from the specification, for an image of version 3 with 16-bit refcounts, whose counts all
 //! lie in one block.
 
+use super::bytes::number;
+
 const COPIED: u64 = 1 << 63;
 const COMPRESSED: u64 = 1 << 62;
 const OFFSET: u64 = 0x00ff_ffff_ffff_fe00;
@@ -29,10 +31,6 @@ pub(crate) fn with_snapshot_and_bitmap(image: &[u8]) -> Vec<u8> {
     bytes.add_snapshot();
     bytes.add_bitmap();
     bytes.image
-}
-
-pub(crate) fn number(image: &[u8], at: usize, width: usize) -> u64 {
-    image[at..at + width].iter().fold(0, |value, byte| value << 8 | u64::from(*byte))
 }
 
 impl Bytes {

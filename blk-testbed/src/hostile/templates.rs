@@ -151,7 +151,13 @@ fn image_length(storage: &dyn Storage) -> Result<usize> {
 
 /// Opens an image as the judge does: no name inside it is followed.
 pub(super) fn open(storage: Arc<dyn Storage>, access: Access) -> Result<Disk> {
-    blk_qcow2::FORMAT.open(storage, access, Options::new().with("backing", "off"), &DenyResolver)
+    open_with(storage, access, "cached")
+}
+
+/// As [`open`], with so much checked before each write.
+pub(super) fn open_with(storage: Arc<dyn Storage>, access: Access, overlap_check: &str) -> Result<Disk> {
+    let options = Options::new().with("backing", "off").with("overlap-check", overlap_check);
+    blk_qcow2::FORMAT.open(storage, access, options, &DenyResolver)
 }
 
 #[cfg(test)]
