@@ -23,6 +23,19 @@ pub(super) struct Mutant {
     pub(super) file: String,
     /// A hash of the function's text.
     pub(super) hash: String,
+    /// What is written where.
+    pub(super) change: Change,
+}
+
+/// A change of a file's text.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Change {
+    /// What is replaced.
+    pub(super) span: Span,
+    /// By what.
+    pub(super) replacement: String,
+    /// The function that it lies in, with its attributes and comments.
+    pub(super) function: Option<Span>,
 }
 
 /// A mutant in cargo-mutants' own form.
@@ -32,6 +45,11 @@ pub(super) struct Listed {
     package: String,
     file: String,
     function: Option<Function>,
+    // Outcomes have neither.
+    #[serde(default)]
+    span: Span,
+    #[serde(default)]
+    replacement: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -39,15 +57,18 @@ struct Function {
     span: Span,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct Span {
-    start: Place,
-    end: Place,
+/// Part of a file, up to the place before its end.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) struct Span {
+    pub(super) start: Place,
+    pub(super) end: Place,
 }
 
-#[derive(Debug, Clone, Deserialize)]
-struct Place {
-    line: usize,
+/// A place in a file; both numbers are counted from 1, columns in characters.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+pub(super) struct Place {
+    pub(super) line: usize,
+    pub(super) column: usize,
 }
 
 /// All mutants of the drivers, or those of some files.
@@ -74,7 +95,9 @@ fn parse(listed: &str, read: impl Fn(&str) -> Result<String>) -> Result<Vec<Muta
         *nth += 1;
         let mut hash = Hash::default();
         hash.add(mutant.text(&texts[&mutant.file]).as_bytes());
+        let function = mutant.function.map(|function| function.span);
         mutants.push(Mutant {
+            change: Change { span: mutant.span, replacement: mutant.replacement, function },
             name,
             nth: *nth,
             printed: mutant.name,

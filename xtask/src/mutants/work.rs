@@ -12,7 +12,7 @@ use xshell::{Shell, cmd};
 
 use super::list::{Listed, Mutant};
 use super::results::{Fate, Results};
-use super::{DRIVERS, FOLDER, JUDGES, PACKAGES};
+use super::{DRIVERS, FOLDER, HARNESS, JUDGES, PACKAGES, switched};
 use crate::tree;
 
 /// Mutants that one call of cargo-mutants tests: so many may be begun after the time is over.
@@ -24,7 +24,6 @@ const LEFT_OUT: [&str; 4] = ["conformance", "check_qemu", "interop", "block_devi
 const PROFILE: &str = "mutant";
 /// Of what judges them, which is built for each mutant.
 const JUDGES_PROFILE: &str = "dev";
-const HARNESS: &str = "blk-harness";
 /// A test that takes so many times longer than it takes without a mutant does not end. Machines are busy now
 /// and then.
 const TIMEOUT_FACTOR: f64 = 5.0;
@@ -72,6 +71,14 @@ pub(super) fn test(
     for tree in &trees {
         fs::create_dir_all(tree)?;
         tree::copy(shell, tree)?;
+    }
+    let is_judge = |mutant: &&Mutant| JUDGES.contains(&mutant.package.as_str());
+    let (judges, mut waiting): (Vec<&Mutant>, Vec<&Mutant>) = waiting.into_iter().partition(is_judge);
+    if !judges.is_empty() {
+        waiting.extend(switched::test(&trees[0], &judges, jobs, deadline, results)?);
+    }
+    if waiting.is_empty() || deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+        return Ok(());
     }
     let timeouts = time_judges(shell, &trees[0], &waiting)?;
     println!("without a mutant: {timeouts:?} (seconds, times {TIMEOUT_FACTOR})");
