@@ -65,6 +65,8 @@ struct Inner {
     /// One place for each lane.
     flights: Vec<Option<Flight>>,
     records: Vec<Record>,
+    /// The first record of a request that failed because of the storage.
+    surfaced: Option<usize>,
     condition: Condition,
     /// Units that requests have touched since the last flush, one for each time.
     touched: u64,
@@ -89,6 +91,7 @@ impl Checker {
             after_failure: None,
             flights: (0..lanes).map(|_| None).collect(),
             records: Vec::new(),
+            surfaced: None,
             condition: Condition::default(),
             touched: 0,
             closings: Vec::new(),
@@ -140,6 +143,11 @@ impl Checker {
     pub(crate) fn forget_condition(&self) {
         self.forgiven.store(self.host.failures(), Ordering::Relaxed);
         self.with(|inner| inner.condition = Condition::default());
+    }
+
+    /// The first request that failed because of the storage.
+    pub(crate) fn surfaced(&self) -> Option<(u32, Request)> {
+        self.with(|inner| inner.surfaced.map(|record| &inner.records[record]).map(|r| (r.number, r.request)))
     }
 
     /// Goes on where a run without faults was.
@@ -380,6 +388,7 @@ impl Inner {
                     Ended::Refused
                 } else {
                     self.excuse(request.kind().name(), has_failed, &error)?;
+                    self.surfaced.get_or_insert(flight.record);
                     Ended::Failed
                 }
             }

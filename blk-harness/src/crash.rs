@@ -145,11 +145,8 @@ impl CrashEngine {
         let mut place = Place::default();
         let outcome = guarded(|| Ok(self.crash(&images, scenario, &journal, &mut place)), Err);
         self.images = Some(images);
-        outcome.unwrap_or_else(|mut finding: Finding| {
-            finding.report.push_str(&place.describe(&journal));
-            finding.request_number = place.request_number(&journal);
-            Outcome::Finding(Box::new(finding))
-        })
+        let panicked = |finding: Box<Finding>| Outcome::Finding(Box::new(place.tell(*finding, &journal)));
+        outcome.unwrap_or_else(panicked).by("crash")
     }
 
     fn crash(
@@ -198,12 +195,12 @@ impl CrashEngine {
 /// The finding for what went wrong without a crash.
 pub(crate) fn live(run: &Run<'_>, journal: &Journal, violation: &Violation) -> Box<Finding> {
     let size = run.checker.model(|model, _| model.size());
-    let place = explain::list(&run.checker.records());
-    finding(violation, Scene { journal, size, faulted_step: None, place: &place })
+    let history = explain::history(&run.checker.records());
+    finding(violation, Scene { history, ..Scene::plain(journal, size) })
 }
 
 /// The finding for memory that has run out.
 pub(crate) fn memory(journal: &Journal, error: &Error) -> Box<Finding> {
     let violation = Violation::failed(Promise::Answers, "the memory of the simulation", error);
-    finding(&violation, Scene { journal, size: 0, faulted_step: None, place: "" })
+    finding(&violation, Scene::plain(journal, 0))
 }

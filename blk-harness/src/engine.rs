@@ -6,8 +6,8 @@ mod others;
 mod requests;
 mod soak;
 
+use std::any::Any;
 use std::fmt;
-use std::fmt::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
@@ -114,10 +114,11 @@ impl Engine {
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let journal = Arc::new(Journal::new());
-        match catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal))) {
-            Ok(outcome) => outcome,
-            Err(payload) => Outcome::Finding(Box::new(panic_finding_after(&journal, payload.as_ref()))),
-        }
+        let ran = catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal)));
+        let panicked = |payload: Box<dyn Any + Send>| {
+            Outcome::Finding(Box::new(panic_finding_after(&journal, payload.as_ref())))
+        };
+        ran.unwrap_or_else(panicked).by("sequence")
     }
 
     fn run_unguarded(&mut self, target: &dyn Driver, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {
@@ -227,12 +228,13 @@ impl Run<'_> {
 
 /// The finding for a panic, naming the request that was made, or had been made last, when the driver
 /// panicked.
-fn panic_finding_after(journal: &Journal, payload: &(dyn std::any::Any + Send)) -> Finding {
+fn panic_finding_after(journal: &Journal, payload: &(dyn Any + Send)) -> Finding {
     let mut finding = crate::run::panic_finding(payload);
     if journal.request_count() > 0 {
         finding.request_number = journal.current_number();
         if let Some(request) = journal.request(finding.request_number) {
-            let _ = writeln!(finding.report, "  last request: #{} {request}", finding.request_number);
+            finding.noticed = format!("in or after request #{} ({request})", finding.request_number);
+            finding.request = Some((finding.request_number, request));
         }
     }
     finding

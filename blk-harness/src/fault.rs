@@ -115,7 +115,8 @@ impl FaultEngine {
     }
 
     fn sweep(&mut self, setting: &Setting<'_>, all_follow_ups: &FollowUps) -> Option<Box<Finding>> {
-        let mut place = Place::default();
+        let is_in_lanes = setting.lanes > 1;
+        let mut place = Place { is_in_lanes, ..Place::default() };
         let baseline = self.guarded(setting, &mut place, |place, tasks, _| match setting.lanes {
             1 => setting.baseline(place),
             _ => setting.baseline_in_lanes(place, tasks),
@@ -133,7 +134,6 @@ impl FaultEngine {
             self.stats.tally(Tally::StepsFaulted, [call.step.name, "", ""]);
             self.stats.tally(Tally::KindsFaulted, [kind_name(fault.operation), "", ""]);
             let operations = baseline.calls.len() as u64;
-            let is_in_lanes = setting.lanes > 1;
             let mut place = Place { fault: Some((fault, call)), operations, is_in_lanes, ..Place::default() };
             let swept = self.guarded(setting, &mut place, |place, tasks, stats| {
                 let judging = (all_follow_ups, stats);
@@ -185,23 +185,16 @@ impl FaultEngine {
     ) -> Result<T, Box<Finding>> {
         let Self { stats, tasks, .. } = self;
         let guarded = guarded(|| Ok(run(place, tasks, stats)), Err);
-        let number = place.request.map_or(0, |(number, _)| number);
-        // Numbers of follow-up requests stand for none of the scenario.
-        let number = if number as usize > setting.requests.len() { 0 } else { number };
-        let mut finding = match guarded {
+        let finding = match guarded {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(violation)) => {
                 let faulted_step = Some(place.fault.map_or("none", |(_, call)| call.step.name));
-                let (journal, size) = (&**setting.journal, setting.images.size);
-                finding(&violation, Scene { journal, size, faulted_step, place: &place.describe() })
+                let plain = Scene::plain(setting.journal, setting.images.size);
+                finding(&violation, Scene { faulted_step, ..plain })
             }
-            Err(mut panic) => {
-                panic.report.push_str(&place.describe());
-                Box::new(panic)
-            }
+            Err(panic) => panic,
         };
-        finding.request_number = number;
-        Err(finding)
+        Err(Box::new(place.tell(*finding, setting.requests.len() as u32).by("fault")))
     }
 }
 

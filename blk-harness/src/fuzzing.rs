@@ -126,7 +126,7 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     let Session { runner, speaker } = &mut *session;
     let runner = runner.get_or_insert_with(|| {
         let name = suite.name();
-        let on_hang = move |hang: &Hang| stop(name, &hang.finding().report, &hang.scenario.to_string());
+        let on_hang = move |hang: &Hang| stop(name, &hang.finding().report(), &hang.scenario.to_string());
         Box::new(Watched::new(suite.start(Purpose::Fuzz), watch::limit(), Box::new(on_hang)))
     });
     let outcome = runner.run(&scenario);
@@ -136,7 +136,7 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     match outcome {
         Outcome::Clean => true,
         Outcome::Refused(_) => false,
-        Outcome::Finding(finding) => stop(suite.name(), &finding.report, &scenario.to_string()),
+        Outcome::Finding(finding) => stop(suite.name(), &finding.report(), &scenario.to_string()),
     }
 }
 

@@ -120,7 +120,7 @@ fn start(suite: &Suite, purpose: Purpose, out: &Path) -> Watched {
 
 /// Proves, shrinks and writes a finding of a long run.
 fn found(suite: &Suite, finding: &Finding, scenario: &Scenario, out: &Path) -> i32 {
-    println!("found: {}", finding.report.lines().next().unwrap_or_default());
+    println!("found: {}", finding.headline());
     match repro::reproduce_scenario(suite, scenario.clone(), out) {
         Ok(true) => {}
         Ok(false) => report(finding, scenario, "a replay of the scenario alone finds nothing"),
@@ -130,7 +130,7 @@ fn found(suite: &Suite, finding: &Finding, scenario: &Scenario, out: &Path) -> i
 }
 
 fn report(finding: &Finding, scenario: &Scenario, why: &str) {
-    println!("{}\n{scenario}\nnot shrunk: {why}", finding.report);
+    println!("{}\n{scenario}\nnot shrunk: {why}", finding.report());
 }
 
 /// The exit code after a run in which nothing was found.
@@ -299,7 +299,7 @@ fn replay_all(suite: &Suite, inputs: &[PathBuf], complete: bool, out: &Path) -> 
             println!("{}", runner.summary());
         }
         if let Some(finding) = outcome.finding() {
-            println!("{}", finding.report);
+            println!("{}", finding.report());
             code = FOUND;
         }
     }

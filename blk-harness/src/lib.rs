@@ -27,6 +27,7 @@ mod execute;
 pub mod exhaust;
 mod explain;
 pub mod fault;
+pub mod finding;
 mod follow_up;
 pub mod fuzzing;
 pub mod generate;

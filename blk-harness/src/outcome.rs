@@ -14,6 +14,15 @@ pub enum Outcome {
 }
 
 impl Outcome {
+    /// The same; a finding names the engine that has found it.
+    #[must_use]
+    pub(crate) fn by(self, engine: &'static str) -> Self {
+        match self {
+            Self::Finding(finding) => Self::Finding(Box::new(finding.by(engine))),
+            other => other,
+        }
+    }
+
     /// The finding, if there is one.
     pub fn finding(&self) -> Option<&Finding> {
         match self {

@@ -28,6 +28,7 @@ use crate::images::Images;
 use crate::journal::Journal;
 use crate::model::Model;
 use crate::promise::Kept;
+use crate::report::Finding;
 use crate::run::{Lanes, Run, guarded};
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Request, Scenario};
@@ -142,11 +143,11 @@ impl RaceEngine {
         stats.add(Counter::Switches, control.switches());
         stats.add(Counter::Interleaved, u64::from(stats.get(Counter::Met) > 0));
         self.stats.merge(&stats);
-        outcome.unwrap_or_else(|mut finding| {
-            finding.report.push_str(&explain::list(&checker.records()));
-            finding.request_number = place.request_number(&journal);
-            Outcome::Finding(Box::new(finding))
-        })
+        let panicked = |finding: Box<Finding>| {
+            let history = explain::history(&checker.records());
+            Outcome::Finding(Box::new(Finding { history, ..place.tell(*finding, &journal) }))
+        };
+        outcome.unwrap_or_else(panicked).by("race")
     }
 }
 

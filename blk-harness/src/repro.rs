@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::finding;
 use crate::reproduce::{self, Proof, REPLAYS};
 use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail};
@@ -18,6 +19,8 @@ use crate::watch::{self, OnHang, Watched};
 
 /// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
 const MINIMISE_MAX: Duration = Duration::from_secs(30);
+/// What the name of the file ends with that has the finding as data.
+const FINDING_EXTENSION: &str = "finding.json";
 /// Largest input file, bytes.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 
@@ -86,7 +89,7 @@ pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Resu
     if !is_shrunk {
         println!("not shrunk: tries with less effort do not find it");
     }
-    println!("\n{}\n{smallest}", last.report);
+    println!("\n{}\n{smallest}", last.report());
     for path in write_forms(suite, out, &smallest, &last)? {
         println!("wrote {}", path.display());
     }
@@ -99,7 +102,7 @@ pub fn on_hang(suite: Suite, out: PathBuf, code: i32) -> OnHang {
         let finding = hang.finding();
         // Past what collects the output of tests: nobody would print it.
         let mut stdout = std::io::stdout();
-        let _ = writeln!(stdout, "\n{}\n# target: {}\n{}", finding.report, suite.name(), hang.scenario);
+        let _ = writeln!(stdout, "\n{}\n# target: {}\n{}", finding.report(), suite.name(), hang.scenario);
         match write_forms(&suite, &out, &hang.scenario, &finding) {
             Ok(written) => written.iter().for_each(|path| {
                 let _ = writeln!(stdout, "wrote {}", path.display());
@@ -126,7 +129,8 @@ fn prove(suite: &Suite, scenario: &Scenario, out: &Path) -> Result<Option<Findin
         Proof::Nothing => Ok(None),
         Proof::Refused(why) => bail!("the scenario cannot be run: {why}"),
         Proof::Varies(first, other) => {
-            let text = |outcome: &Outcome| outcome.finding().map_or("nothing", |f| &f.report).to_owned();
+            let text =
+                |outcome: &Outcome| outcome.finding().map_or_else(|| "nothing".to_owned(), Finding::report);
             bail!("not deterministic: one replay found\n{}\nanother found\n{}", text(&first), text(&other))
         }
     }
@@ -149,9 +153,15 @@ fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding, out: &Path) ->
 fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let stem = reproduce::file_name(&finding.signature, scenario);
-    let story = format!("target: {}\n{}", suite.name(), finding.report);
+    let story = format!("target: {}\n{}", suite.name(), finding.report());
     let signature = format!("{:?}", finding.signature);
-    let mut forms = vec![("trace", scenario.to_text_with_story(&story)), ("json", scenario.to_json())];
+    let data = finding::to_json(finding, suite.name(), scenario);
+    let data = serde_json::to_string_pretty(&data).context("a finding is JSON")? + "\n";
+    let mut forms = vec![
+        ("trace", scenario.to_text_with_story(&story)),
+        ("json", scenario.to_json()),
+        (FINDING_EXTENSION, data),
+    ];
     let rust_test = |expression| ("rs", scenario.to_rust_test(expression, suite.name(), &signature));
     forms.extend(suite.expression().map(rust_test));
     forms.extend(suite.script().map(|(extension, script)| (extension, script(scenario))));

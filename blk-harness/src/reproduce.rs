@@ -129,20 +129,14 @@ mod tests {
     use super::*;
 
     fn found(number: u32) -> Outcome {
-        let signature = Signature::Size;
-        Outcome::Finding(Box::new(Finding {
-            signature,
-            report: format!("report {number}"),
-            request_number: 1,
-        }))
+        let finding = Finding::new(Signature::Size, format!("report {number}"));
+        Outcome::Finding(Box::new(Finding { request_number: 1, ..finding }))
     }
 
     #[test]
     fn what_changes_from_run_to_run_is_no_proof() {
         let scenario = Scenario::default();
-        assert!(
-            matches!(prove(|_| found(1), &scenario), Proof::Same(finding) if finding.report == "report 1")
-        );
+        assert!(matches!(prove(|_| found(1), &scenario), Proof::Same(finding) if finding.what == "report 1"));
         assert_eq!(prove(|_| Outcome::Clean, &scenario), Proof::Nothing);
         let mut runs = 0;
         let varies = prove(

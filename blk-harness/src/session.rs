@@ -408,7 +408,7 @@ impl Session {
 
 /// A panic of a driver is a finding.
 fn guarded(work: impl FnOnce() -> Result<(), Box<Finding>>) -> Result<(), Box<Finding>> {
-    crate::run::guarded(work, |finding| Err(Box::new(finding)))
+    crate::run::guarded(work, Err)
 }
 
 fn found(journal: &Journal, what: &'static str, error: &Error) -> Box<Finding> {

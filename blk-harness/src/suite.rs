@@ -119,7 +119,7 @@ impl Suite {
         let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
         match self.replay(&scenario) {
             Outcome::Clean => Ok(()),
-            Outcome::Finding(finding) => Err(finding.report),
+            Outcome::Finding(finding) => Err(finding.report()),
             Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
         }
     }

@@ -68,7 +68,7 @@ fn replay_text(suite: &Suite, text: &str) -> std::result::Result<(), String> {
     let scenario = Scenario::from_text(text).map_err(|error| error.to_string())?;
     match repro::replay_watched(suite, &scenario, Path::new(OUT), TEST_FAILED) {
         Outcome::Clean => Ok(()),
-        Outcome::Finding(finding) => Err(finding.report),
+        Outcome::Finding(finding) => Err(finding.report()),
         Outcome::Refused(why) => Err(format!("the scenario cannot be run: {why}")),
     }
 }
@@ -86,7 +86,7 @@ pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
             if let Err(error) = repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {
                 println!("it could not be made smaller: {error:#}");
             }
-            panic!("{}\n# target: {}\n{scenario}", finding.report, suite.name());
+            panic!("{}\n# target: {}\n{scenario}", finding.report(), suite.name());
         }
     }
     if let Some(missing) = runner.missing() {

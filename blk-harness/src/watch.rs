@@ -46,17 +46,18 @@ impl Hang {
             Some(None) => "judging what a crash or a fault has left".to_owned(),
             None => "opening the image".to_owned(),
         };
-        let report = format!(
-            "blkverify: the driver hangs: {what} has not completed for {} s\n\
-             \x20 a driver that waits: it must take its locks from blk_core::sync, never hold one of std::sync across a call of its \
-             storage, and\n\x20   wait for nothing but its locks; requests in flight share one thread here, and a lock that the \
+        let notes = format!(
+            "a driver that waits: it must take its locks from blk_core::sync, never hold one of std::sync across a call of its \
+             storage, and\n  wait for nothing but its locks; requests in flight share one thread here, and a lock that the \
              scheduler does not know stops all of them\n\
-             \x20 a driver that loops: the stack of this process says where (gdb -p, or SIGABRT under a debugger)\n\
-             \x20 a driver that is slow: {HANG} gives it more time\n",
-            self.time.as_secs()
+             a driver that loops: the stack of this process says where (gdb -p, or SIGABRT under a debugger)\n\
+             a driver that is slow: {HANG} gives it more time\n"
         );
+        let what = format!("the driver hangs: {what} has not completed for {} s", self.time.as_secs());
         let signature = Signature::Failed { what: "completing a request", error: "Hang".to_owned() };
-        Finding { signature, report, request_number: self.request }
+        Finding { request_number: self.request, ..Finding::new(signature, what) }
+            .with_notes(&notes)
+            .by("watch")
     }
 }
 
@@ -204,7 +205,10 @@ mod tests {
         let hang = hears.recv().unwrap();
         assert_eq!(hang.scenario, scenario);
         let finding = Hang { request: 1, time: Duration::from_secs(20), ..hang }.finding();
-        assert!(finding.report.contains("request #1 (read 0 512) has not completed for 20 s"), "{finding:?}");
-        assert!(finding.report.contains("blk_core::sync"));
+        assert!(
+            finding.report().contains("request #1 (read 0 512) has not completed for 20 s"),
+            "{finding:?}"
+        );
+        assert!(finding.report().contains("blk_core::sync"));
     }
 }

@@ -109,7 +109,7 @@ fn finding(trouble: Trouble, requests: &str) -> Finding {
 
 fn check(trouble: Trouble, requests: &str, expected: &Expect) -> Signature {
     let finding = finding(trouble, requests);
-    expected.assert_eq(&finding.report);
+    expected.assert_eq(&finding.report());
     finding.signature
 }
 
@@ -232,7 +232,7 @@ fn soak(target: &dyn Driver, size_bytes: u64) -> blk_core::Result<Soak> {
 #[test]
 fn a_soak_finds_the_canary_and_can_say_what_was_asked() {
     let mut soak = soak(&CANARY, 1 << 20).unwrap();
-    let report = soak.round().unwrap_err().report;
+    let report = soak.round().unwrap_err().report();
     assert!(report.contains("contents mismatch"), "{report}");
     let last = soak.last_requests(20);
     assert_eq!(last.len(), 20);

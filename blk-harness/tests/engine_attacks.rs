@@ -150,7 +150,7 @@ fn what_a_large_disk_loses_is_found_where_requests_have_been() {
     ] {
         let outcome = run_large(Forgetful(forgets, 512), requests);
         let finding = outcome.finding().unwrap_or_else(|| panic!("{requests}: {outcome:?}"));
-        assert!(finding.report.contains(&format!("mismatch at offset {forgets}")), "{}", finding.report);
+        assert!(finding.report().contains(&format!("mismatch at offset {forgets}")), "{}", finding.report());
     }
     assert_eq!(run_large(Forgetful(0, 0), "write 9G 4k\ndiscard 1G 1M\ntruncate 12G"), Outcome::Clean);
 }
@@ -163,7 +163,7 @@ fn a_panic_names_the_request() {
     let finding = outcome.finding().expect("a panic is a finding");
     assert!(matches!(finding.signature, Signature::Panic { .. }), "{finding:?}");
     assert_eq!(finding.request_number, 2);
-    assert!(finding.report.contains("#2 write 1k 1536"), "{}", finding.report);
+    assert!(finding.report().contains("#2 write 1k 1536"), "{}", finding.report());
 }
 
 /// Two right disks of which the one under test takes no discards, and whole units only.
@@ -225,7 +225,7 @@ fn a_soak_of_a_disk_that_takes_whole_units_and_no_discards_finds_nothing() {
 #[test]
 fn a_panic_during_a_soak_names_the_request() {
     let found = soak(&FlatTarget(Bug::Panics), 1 << 20).unwrap().round().unwrap_err();
-    assert!(found.report.contains("write ") && found.request_number > 0, "{}", found.report);
+    assert!(found.report().contains("write ") && found.request_number > 0, "{}", found.report());
 }
 
 #[test]

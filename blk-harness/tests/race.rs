@@ -245,7 +245,7 @@ fn a_report_names_who_was_in_flight_with_whom() {
     let text = "blk-scenario 1\nconfig lanes=2\n@3 write 0 512\nwrite 512 512\nread 0 1k\n";
     let scenario = Scenario::from_text(text).unwrap();
     let outcome = RaceEngine::new().run(&PlainTarget(Race::LostUpdate), &scenario);
-    let report = &outcome.finding().expect("an update is lost").report;
+    let report = outcome.finding().expect("an update is lost").report();
     for line in [
         "contents mismatch at offset 512",
         "#1 write 0 512   in flight with #2 #3",
@@ -260,7 +260,7 @@ fn threads_pass_on_the_right_driver() {
     let config = Config { size_bytes: 64 << 10, ..Config::default() };
     let options = StressOptions { seed: 3, lanes: 3, requests: 2000, config };
     let stats =
-        stress(&PlainTarget(Race::None), &options).unwrap_or_else(|finding| panic!("{}", finding.report));
+        stress(&PlainTarget(Race::None), &options).unwrap_or_else(|finding| panic!("{}", finding.report()));
     assert!(stats.get(Counter::Requests) == 2000 && stats.get(Counter::BytesCompared) > 1 << 20, "{stats}");
 }
 

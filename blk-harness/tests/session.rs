@@ -40,7 +40,7 @@ fn a_wrong_disk_is_found() {
             let options = SessionOptions { jobs, ..SessionOptions::default() };
             let mut session = session(FlatTarget(bug), options);
             let found = (0..20).find_map(|_| session.round(2000, &|| false).err());
-            let report = found.unwrap_or_else(|| panic!("{bug:?} with {jobs} threads is not found")).report;
+            let report = found.unwrap_or_else(|| panic!("{bug:?} with {jobs} threads is not found")).report();
             assert!(report.contains(word), "{bug:?}: {report}");
             // One thread's requests find it again, in the same order.
             let history = session.history().unwrap();
@@ -48,7 +48,7 @@ fn a_wrong_disk_is_found() {
             if jobs == 1 {
                 let mut again = self::session(FlatTarget(bug), SessionOptions::default());
                 let found = again.replay(&history.requests, ReplayEnd::LastRequest).unwrap_err();
-                assert_eq!(found.report, report, "{bug:?}");
+                assert_eq!(found.report(), report, "{bug:?}");
             }
         }
     }

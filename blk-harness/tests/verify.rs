@@ -34,7 +34,7 @@ fn stamped(offset: u64, length: usize, number: u32) -> Vec<u8> {
 fn report_of(bug: Bug, requests: &str) -> String {
     let scenario = Scenario::from_text(&format!("blk-scenario 1\n{requests}")).unwrap();
     match Engine::new(RunOptions::default()).run(&FlatTarget(bug), &scenario) {
-        Outcome::Finding(finding) => finding.report,
+        Outcome::Finding(finding) => finding.report(),
         other => panic!("{bug:?}: {other:?}"),
     }
 }
@@ -103,7 +103,7 @@ fn every_other_kind_of_finding_is_told_apart() {
         &expect![[r#"
             blkverify: the driver panicked
               planted panic at 512
-              last request: #1 write 512 1536
+              noticed:   in or after request #1 (write 512 1536)
         "#]],
     );
     let grown = report_of(Bug::ResizeShowsOld, "truncate 1049088");

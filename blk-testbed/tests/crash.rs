@@ -16,7 +16,7 @@ fn run_all(engine: &mut CrashEngine, scenarios: impl Iterator<Item = Scenario>) 
     for scenario in scenarios {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
@@ -82,7 +82,7 @@ fn short_sequences_over_clusters_of_every_kind_survive_every_crash() {
     let mut runner = suite.start(Purpose::Exhaust);
     for unit in units {
         if let Err(found) = unit.run(&mut *runner, STEP) {
-            panic!("{}\n{}", found.0.report, found.1);
+            panic!("{}\n{}", found.0.report(), found.1);
         }
     }
     println!("{}", runner.summary());

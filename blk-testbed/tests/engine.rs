@@ -14,7 +14,7 @@ fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) -> En
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
@@ -54,7 +54,7 @@ fn all_short_sequences_find_nothing() {
         let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
         while sequences.next_into(&mut scenario) {
             if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
-                panic!("{}\n{scenario}", finding.report);
+                panic!("{}\n{scenario}", finding.report());
             }
         }
         assert_eq!(engine.stats().get(Counter::Scenarios), total);
@@ -69,7 +69,7 @@ fn a_soak_of_every_cluster_size_finds_nothing() {
         let mut soak = Soak::new(&Qcow2Target, &config, options).unwrap();
         for _ in 0..2 {
             if let Err(finding) = soak.round() {
-                panic!("{}", finding.report);
+                panic!("{}", finding.report());
             }
         }
         assert_eq!(soak.requests(), 100_000);

@@ -18,7 +18,7 @@ fn sweep(engine: &mut FaultEngine, target: &dyn Driver, scenarios: impl Iterator
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}\n{}", finding.report, engine.stats()),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}\n{}", finding.report(), engine.stats()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }

@@ -18,7 +18,7 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     for scenario in Generator::new(&QCOW2, 20_261_125, Limits::racing()).take(SCHEDULES) {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
@@ -41,7 +41,7 @@ fn crashes_in_the_middle_of_races_find_nothing() {
     let mut engine = RaceEngine::with_crashes(1);
     for scenario in Generator::new(&QCOW2, 77, Limits::racing()).take(300) {
         if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
-            panic!("{}\n{scenario}", finding.report);
+            panic!("{}\n{scenario}", finding.report());
         }
     }
     let stats = engine.crashes();
@@ -94,7 +94,7 @@ fn threads_find_nothing() {
         let options = StressOptions { seed, lanes: 4, requests: 4000, config };
         match stress(&Qcow2Target, &options) {
             Ok(stats) => assert!(stats.get(Counter::Met) > 0, "{stats}"),
-            Err(finding) => panic!("{}", finding.report),
+            Err(finding) => panic!("{}", finding.report()),
         }
     }
 }

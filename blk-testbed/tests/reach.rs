@@ -17,7 +17,7 @@ fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) -> u6
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report),
+            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
@@ -159,7 +159,7 @@ fn what_is_written_is_right_for_qemu_too() {
     for scenario in scenarios.take(150) {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report),
+            Outcome::Finding(finding) => panic!("{scenario}\n{}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }

@@ -7,6 +7,7 @@
 //! Scenarios, engines and the minimiser are blk-harness; who wants nothing but a verifying filter takes this
 //! crate alone.
 
+pub mod finding;
 pub mod journal;
 mod kind;
 pub mod report;
@@ -14,6 +15,6 @@ pub mod stamp;
 pub mod testing;
 pub mod verify;
 
+pub use finding::{Finding, Signature};
 pub use kind::RequestKind;
-pub use report::{Finding, Signature};
 pub use verify::{Policy, Verify};

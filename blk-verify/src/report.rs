@@ -1,107 +1,40 @@
-//! What is said when two disks differ.
+//! Findings about two disks that differ, and the one renderer that makes text of a finding.
 //!
 //! ```text
 //! blkverify: read offset=0 bytes=512 contents mismatch at offset 0 (sector 0)
 //!   request:   #18 read 0 512
-//!   differing: 512 bytes in 1 sector, the first at offset 0 (sector 0)
+//!   differing: 512 of 512 compared bytes, in 1 sector
 //!   expected:  00000000: a5 c3 ...   what request #17 (write 0 4096) wrote to sector 0
 //!   found:     00000000: 00 00 ...   zeroes
 //! ```
+//!
+//! A broken promise about crashes or failures of the storage begins with it, and says what was provoked:
+//!
+//! ```text
+//! blkverify: C3, durable data is there, and nothing but that or what came later: a sector holds what it must not
+//!   differing: offset 0, sector 0
+//!   expected:  00000000: ...  what request #1 (write 0 512) wrote to sector 0
+//!   found:     00000000: ...  zeroes
+//!   crash:     in request #2 (write 512 512), after operation 9 of the storage
+//!   lost:      operation 8: write 1536..2048 (refcount block)
+//!   persisted: operation 9: write 2048..2560 (L2 table)
+//! ```
 
-use std::fmt::Write;
+use std::fmt;
 
 use blk_core::{Extent, bytes};
 
 use crate::RequestKind;
+use crate::finding::{Begun, Compared, Crash, Difference, Fate, Fault, Provoked, Side, Source};
 use crate::journal::{Entry, Journal};
 use crate::stamp::{self, Origin, Writer};
+
+pub use crate::finding::{Finding, OriginClass, Signature};
 
 /// What disks are compared and reported by, bytes.
 pub const SECTOR_BYTES: u64 = bytes::SECTOR_BYTES;
 /// Bytes of each side that a report shows.
 const SHOWN_BYTES: usize = 16;
-
-/// What kind of failure it is. Offsets and numbers are left out, so that a smaller scenario can have the same
-/// signature.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Signature {
-    /// A read returned other bytes.
-    Content {
-        /// Which request noticed; `None` for the comparison at the end.
-        request: Option<RequestKind>,
-        /// What the wrong bytes were.
-        found: OriginClass,
-        /// What they should have been.
-        expected: OriginClass,
-    },
-    /// One side succeeded, the other failed, or they failed in different ways.
-    Result {
-        /// Which request.
-        request: RequestKind,
-        /// The error of the disk under test, or that of the reference: its kind, in Rust's debug form.
-        error: String,
-    },
-    /// The block status contradicts the content.
-    Status {
-        /// What it claimed.
-        claim: &'static str,
-    },
-    /// The sizes differ.
-    Size,
-    /// The check of the image found something.
-    Image {
-        /// The first message, with its numbers taken out.
-        message: String,
-    },
-    /// The image could not be opened, flushed or checked.
-    Failed {
-        /// What was tried.
-        what: &'static str,
-        /// The error's kind, in Rust's debug form.
-        error: String,
-    },
-    /// A promise about crashes or failures of the storage is broken.
-    Broken {
-        /// Its name.
-        promise: &'static str,
-        /// How, with its numbers taken out; where an operation failed, the step of the driver that it
-        /// belonged to.
-        how: String,
-    },
-    /// The driver panicked.
-    Panic {
-        /// Its message, with its numbers taken out.
-        message: String,
-    },
-}
-
-/// What sort of bytes these are, seen from the place where they lie.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum OriginClass {
-    /// All zero.
-    Zeroes,
-    /// Written by a request, for this place.
-    Written,
-    /// Written by a request for another place.
-    Misplaced,
-    /// What was there before the first request, for this place.
-    Initial,
-    /// What was there before the first request, for another place.
-    InitialMisplaced,
-    /// Nothing that was ever written with stamps.
-    Other,
-}
-
-/// One thing that was found.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Finding {
-    /// Its kind.
-    pub signature: Signature,
-    /// The report, many lines.
-    pub report: String,
-    /// The request that noticed it, counted from 1 in the order of the run; 0 for the oracles at the end.
-    pub request_number: u32,
-}
 
 /// Both sides' bytes of a range in which they differ.
 #[derive(Debug, Clone, Copy)]
@@ -121,7 +54,7 @@ impl Sides<'_> {
         bytes::first_difference(self.reference, self.test).expect("the caller has seen a difference")
     }
 
-    fn counts(&self) -> (usize, usize) {
+    fn counts(&self) -> (u64, u64) {
         let differing = |&index: &usize| -> bool { self.reference[index] != self.test[index] };
         let bytes = (0..self.test.len()).filter(differing).count();
         let mut sectors: Vec<u64> = (0..self.test.len())
@@ -129,7 +62,7 @@ impl Sides<'_> {
             .map(|index| (self.offset + index as u64) / SECTOR_BYTES)
             .collect();
         sectors.dedup();
-        (bytes, sectors.len())
+        (bytes as u64, sectors.len() as u64)
     }
 }
 
@@ -138,49 +71,35 @@ impl Sides<'_> {
 pub fn content_finding(
     journal: &Journal,
     request: Option<(u32, Entry)>,
-    range: Extent,
+    asked: Extent,
     sides: Sides<'_>,
 ) -> Finding {
     let at = sides.first_difference();
     let address = sides.offset + at as u64;
-    let (bytes, sectors) = sides.counts();
-    let expected = describe(journal, sides.reference, sides, at);
-    let found = describe(journal, sides.test, sides, at);
+    let (differing_bytes, differing_sectors) = sides.counts();
+    let compared = Compared { asked, bytes: sides.test.len() as u64, differing_bytes, differing_sectors };
+    let shown = |bytes| side(journal, bytes, sides.offset, at, sides.size);
+    let (expected, found) = (shown(sides.reference), shown(sides.test));
     let kind = request.map(|(_, request)| request.kind());
-    let mut report = format!(
-        "blkverify: {} offset={} bytes={} contents mismatch at offset {address} (sector {})\n",
-        kind.map_or("read", RequestKind::name),
-        range.offset,
-        range.length,
-        address / SECTOR_BYTES
-    );
-    match request {
-        Some((number, request)) => {
-            let _ = writeln!(report, "  request:   #{number} {request}");
-        }
-        None => report.push_str("  request:   none: comparison of the whole disk\n"),
+    let signature =
+        Signature::Content { request: kind, found: found.source.class(), expected: expected.source.class() };
+    let what = format!("contents mismatch at offset {address} (sector {})", address / SECTOR_BYTES);
+    Finding {
+        request,
+        request_number: request.map_or(0, |(number, _)| number),
+        difference: Some(Box::new(Difference {
+            compared: Some(compared),
+            offset: address,
+            expected: vec![expected],
+            found,
+        })),
+        ..Finding::new(signature, what)
     }
-    let s = if sectors == 1 { "" } else { "s" };
-    let _ = writeln!(
-        report,
-        "  differing: {bytes} of {} compared bytes, in {sectors} sector{s}",
-        sides.test.len()
-    );
-    let _ = writeln!(report, "  expected:  {}  {}", dump(sides.reference, address, at), expected.text);
-    let _ = writeln!(report, "  found:     {}  {}", dump(sides.test, address, at), found.text);
-    let signature = Signature::Content { request: kind, found: found.class, expected: expected.class };
-    Finding { signature, report, request_number: request.map_or(0, |(number, _)| number) }
 }
 
 /// A finding about a request whose outcome, not its data, is wrong.
 pub fn request_finding(number: u32, request: impl Into<Entry>, signature: Signature, what: &str) -> Finding {
-    let request = request.into();
-    let Extent { offset, length } = request.extent().unwrap_or_default();
-    let report = format!(
-        "blkverify: {} offset={offset} bytes={length} {what}\n  request:   #{number} {request}\n",
-        request.kind().name()
-    );
-    Finding { signature, report, request_number: number }
+    Finding::new(signature, what).noticed_by(number, request)
 }
 
 /// What is said of sizes that differ.
@@ -190,72 +109,37 @@ pub fn sizes(reference: u64, test: u64) -> String {
 
 /// A finding of an oracle.
 pub fn oracle_finding(signature: Signature, what: &str, details: &str) -> Finding {
-    let mut report = format!("blkverify: {what}\n");
-    for line in details.lines() {
-        let _ = writeln!(report, "  {line}");
+    Finding::new(signature, what).with_notes(details)
+}
+
+/// What a report shows of `bytes`, which lie at `offset` of a disk of `disk_bytes` bytes, from index `at` on.
+pub fn side(journal: &Journal, bytes: &[u8], offset: u64, at: usize, disk_bytes: u64) -> Side {
+    if at >= bytes.len() {
+        return Side { bytes: Vec::new(), source: Source::PastEnd };
     }
-    Finding { signature, report, request_number: 0 }
-}
-
-/// Bytes as hex, from offset `at` of `side`.
-pub fn dump(side: &[u8], address: u64, at: usize) -> String {
-    let shown = &side[at..side.len().min(at + SHOWN_BYTES)];
-    let hex: Vec<String> = shown.iter().map(|byte| format!("{byte:02x}")).collect();
-    format!("{address:08x}: {:<47}", hex.join(" "))
-}
-
-#[derive(Debug)]
-struct Description {
-    class: OriginClass,
-    text: String,
+    let shown = &bytes[at..bytes.len().min(at + SHOWN_BYTES)];
+    Side { bytes: shown.to_vec(), source: source(journal, bytes, offset, at, disk_bytes) }
 }
 
 /// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index
 /// `at`.
-pub fn origin(
-    journal: &Journal,
-    side: &[u8],
-    offset: u64,
-    at: usize,
-    disk_bytes: u64,
-) -> (OriginClass, String) {
-    let sides = Sides { offset, reference: side, test: side, size: disk_bytes };
-    let described = describe(journal, side, sides, at);
-    (described.class, described.text)
-}
-
-/// Where the bytes of `side` around index `at` come from.
-fn describe(journal: &Journal, side: &[u8], sides: Sides<'_>, at: usize) -> Description {
-    let near = origin_near(side, sides, at).filter(|(_, origin)| is_plausible(journal, *origin));
-    let Some((address, origin)) = near else {
+pub fn source(journal: &Journal, side: &[u8], offset: u64, at: usize, disk_bytes: u64) -> Source {
+    let near = origin_near(side, offset, at, disk_bytes).filter(|(_, origin)| is_plausible(journal, *origin));
+    let Some((place, Origin { writer, address, .. })) = near else {
         let rest = &side[at..side.len().min(at + SHOWN_BYTES)];
-        let (class, text) = if bytes::is_zero(rest) {
-            (OriginClass::Zeroes, "zeroes".to_owned())
+        return if bytes::is_zero(rest) {
+            Source::Zeroes
         } else if rest.iter().all(|byte| *byte == rest[0]) {
-            (OriginClass::Other, format!("the byte {:#04x}, repeated", rest[0]))
+            Source::Repeated(rest[0])
         } else {
-            (OriginClass::Other, "bytes without a stamp".to_owned())
+            Source::Unknown
         };
-        return Description { class, text };
     };
-    let here = origin.address == address;
-    let place = format!("sector {}", origin.address / SECTOR_BYTES);
-    let place = if here { place } else { format!("{place} (offset {})", origin.address) };
-    match origin.writer {
-        Writer::Request(number) => {
-            let what =
-                journal.request(number).map_or_else(|| "no longer remembered".to_owned(), |r| r.to_string());
-            let class = if here { OriginClass::Written } else { OriginClass::Misplaced };
-            Description { class, text: format!("what request #{number} ({what}) wrote to {place}") }
-        }
-        Writer::Initial(layer) => {
-            let class = if here { OriginClass::Initial } else { OriginClass::InitialMisplaced };
-            Description {
-                class,
-                text: format!("initial content of layer {layer} below the disk, of {place}"),
-            }
-        }
-    }
+    let request = match writer {
+        Writer::Request(number) => journal.request(number),
+        Writer::Initial(_) => None,
+    };
+    Source::Stamped { writer, request, address, is_here: address == place }
 }
 
 /// Whether a request of that number was made: a word of which only a part was overwritten looks like the
@@ -274,12 +158,12 @@ fn is_plausible(journal: &Journal, origin: Origin) -> bool {
 
 /// The stamp that covers index `at`, or the next one of the same sector where that word is cut by the
 /// compared range; with the disk address of its word.
-fn origin_near(side: &[u8], sides: Sides<'_>, at: usize) -> Option<(u64, Origin)> {
-    let word = (sides.offset + at as u64) & !7;
-    let address = if word < sides.offset { word + 8 } else { word };
-    let start = (address - sides.offset) as usize;
+fn origin_near(side: &[u8], offset: u64, at: usize, disk_bytes: u64) -> Option<(u64, Origin)> {
+    let word = (offset + at as u64) & !7;
+    let address = if word < offset { word + 8 } else { word };
+    let start = (address - offset) as usize;
     let bytes = side.get(start..start + 8)?;
-    stamp::decode(bytes.try_into().expect("eight bytes"), sides.size).map(|origin| (address, origin))
+    stamp::decode(bytes.try_into().expect("eight bytes"), disk_bytes).map(|origin| (address, origin))
 }
 
 /// Takes the numbers out of a message, so that two messages about different places are alike.
@@ -291,4 +175,137 @@ pub fn without_numbers(message: &str) -> String {
         plain.push(' ');
     }
     plain.trim_end().to_owned()
+}
+
+/// The text of a finding, many lines.
+impl fmt::Display for Finding {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let compared = self.difference.as_ref().and_then(|difference| difference.compared);
+        match (self.promise, self.request) {
+            (Some(promise), _) => writeln!(f, "blkverify: {promise}: {}", self.what)?,
+            // The request that was made when a driver panicked need not be the one to blame.
+            _ if matches!(self.signature, Signature::Panic { .. }) => {
+                writeln!(f, "blkverify: {}", self.what)?;
+            }
+            (None, request) if request.is_some() || compared.is_some() => {
+                let kind = request.map_or(RequestKind::Read, |(_, request)| request.kind());
+                let asked = compared.map(|compared| compared.asked);
+                let asked = asked.or_else(|| request.and_then(|(_, request)| request.extent()));
+                let Extent { offset, length } = asked.unwrap_or_default();
+                writeln!(f, "blkverify: {} offset={offset} bytes={length} {}", kind.name(), self.what)?;
+                match request {
+                    Some((number, request)) => writeln!(f, "  request:   #{number} {request}")?,
+                    None => writeln!(f, "  request:   none: comparison of the whole disk")?,
+                }
+            }
+            (None, _) => writeln!(f, "blkverify: {}", self.what)?,
+        }
+        self.difference.iter().try_for_each(|difference| difference.fmt(f))?;
+        self.notes.iter().try_for_each(|note| writeln!(f, "  {note}"))?;
+        self.provoked.iter().try_for_each(|provoked| provoked.fmt(f))?;
+        if !self.noticed.is_empty() {
+            writeln!(f, "  noticed:   {}", self.noticed)?;
+        }
+        let in_flight = self.history.iter().filter(|begun| begun.is_in_flight);
+        in_flight
+            .clone()
+            .try_for_each(|begun| writeln!(f, "  in flight: #{} {}", begun.number, begun.request))?;
+        self.history.iter().try_for_each(|begun| begun.fmt(f))
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.compared {
+            Some(Compared { bytes, differing_bytes, differing_sectors, .. }) => {
+                let s = if *differing_sectors == 1 { "" } else { "s" };
+                let sectors = format!("{differing_sectors} sector{s}");
+                writeln!(f, "  differing: {differing_bytes} of {bytes} compared bytes, in {sectors}")?;
+            }
+            None => {
+                writeln!(f, "  differing: offset {}, sector {}", self.offset, self.offset / SECTOR_BYTES)?;
+            }
+        }
+        let or = std::iter::repeat("or:      ");
+        for (name, side) in std::iter::once("expected:").chain(or).zip(&self.expected) {
+            side.line(f, name, self.offset)?;
+        }
+        self.found.line(f, "found:   ", self.offset)
+    }
+}
+
+impl Side {
+    fn line(&self, f: &mut fmt::Formatter<'_>, name: &str, address: u64) -> fmt::Result {
+        if self.bytes.is_empty() {
+            return writeln!(f, "  {name}  {}", self.source);
+        }
+        let hex: Vec<String> = self.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        writeln!(f, "  {name}  {address:08x}: {:<47}  {}", hex.join(" "), self.source)
+    }
+}
+
+impl fmt::Display for Provoked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Crash(crash) => crash.fmt(f),
+            Self::Fault(fault) => fault.fmt(f),
+        }
+    }
+}
+
+impl fmt::Display for Crash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let during = self.during.map_or_else(
+            || "the first open".to_owned(),
+            |(number, request)| format!("request #{number} ({request})"),
+        );
+        writeln!(f, "  crash:     in {during}, after operation {} of the storage", self.operation)?;
+        for pending in &self.pending {
+            let word = match pending.fate {
+                Fate::Persisted => "persisted:",
+                Fate::Lost => "lost:     ",
+                Fate::Torn(_) => "torn:     ",
+            };
+            write!(f, "  {word} {}", pending.operation)?;
+            if let Fate::Torn(lost) = &pending.fate {
+                f.write_str(", lost")?;
+                lost.iter().try_for_each(|lost| write!(f, " {}..{}", lost.offset, lost.end()))?;
+            }
+            writeln!(f)?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { operation, operations, kind, step, extent, how, .. } = self;
+        write!(f, "  fault:     operation {operation} of {operations} fails: {kind} ({step})")?;
+        if !extent.is_empty() {
+            write!(f, " at {:#x}, {} bytes", extent.offset, extent.length)?;
+        }
+        writeln!(f, ", {how}")?;
+        let named = |(number, request): &(u32, String)| format!("request #{number} ({request})");
+        if !self.is_in_flight {
+            let during = self.during.as_ref().map_or_else(|| "the first open".to_owned(), named);
+            writeln!(f, "  during:    {during}")?;
+        }
+        match &self.surfaced {
+            Some(surfaced) if self.surfaced != self.during => {
+                writeln!(f, "  surfaced:  in {}", named(surfaced))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Begun {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "  begun:     #{} {}", self.number, self.request)?;
+        if !self.met.is_empty() {
+            f.write_str("   in flight with")?;
+        }
+        self.met.iter().try_for_each(|other| write!(f, " #{other}"))?;
+        writeln!(f)
+    }
 }

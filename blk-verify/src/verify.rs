@@ -142,7 +142,7 @@ impl Verify {
         if reference.size() != test.size() {
             let what = report::sizes(reference.size(), test.size());
             let finding = report::oracle_finding(Signature::Size, &what, "");
-            let report = finding.report.clone();
+            let report = finding.report();
             journal.add(finding);
             return Err(Error::Mismatch { report });
         }
@@ -245,7 +245,7 @@ impl Verify {
         if let Policy::Abort(hook) = &self.policy {
             hook(&finding);
         }
-        Err(Error::Mismatch { report: finding.report })
+        Err(Error::Mismatch { report: finding.report() })
     }
 
     /// The finding for bytes from disk address `at` on that differ. `range` is what the request touches.

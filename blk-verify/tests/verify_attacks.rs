@@ -96,7 +96,7 @@ fn a_status_that_lies_is_not_passed_on() {
     let status = disk.block_status(Extent::new(0, 4096)).unwrap();
     assert!(status.allocated && !status.zero, "{status:?}");
     assert_eq!(journal.findings().len(), 1);
-    assert!(journal.findings()[0].report.contains("at offset 0"), "{:?}", journal.findings());
+    assert!(journal.findings()[0].report().contains("at offset 0"), "{:?}", journal.findings());
     // Nor does a verifier over it see anything wrong.
     let outer = fail(flat(1), Arc::new(disk));
     outer.block_status(Extent::new(0, 4096)).unwrap();

@@ -421,8 +421,7 @@ fn the_journal_keeps_a_thousand_findings() {
     let journal = Journal::new();
     assert!(!journal.has_findings());
     for number in 0..1002 {
-        let (signature, report) = (Signature::Size, String::new());
-        journal.add(Finding { signature, report, request_number: number });
+        journal.add(Finding { request_number: number, ..Finding::new(Signature::Size, "") });
     }
     assert_eq!(journal.findings().len(), 1000);
     assert!(journal.has_findings() && journal.findings()[999].request_number == 999);
@@ -442,7 +441,7 @@ fn only_requests_that_were_made_are_named() {
     ] {
         let mut bytes = vec![0; 512];
         stamp::fill(&mut bytes, 0, number);
-        assert_eq!(report::origin(&journal, &bytes, 0, 0, SIZE).0, class, "{number}");
+        assert_eq!(report::source(&journal, &bytes, 0, 0, SIZE).class(), class, "{number}");
     }
 }
 
@@ -455,8 +454,8 @@ fn a_word_that_is_cut_is_named_by_the_next() {
     stamp::fill(&mut bytes, 0, 1);
     for start in [0, 4, 7, 8, 517] {
         for at in [0, 1, 3, 8, 100] {
-            let (class, text) = report::origin(&journal, &bytes[start..], start as u64, at, SIZE);
-            assert_eq!(class, OriginClass::Written, "{start} {at}: {text}");
+            let source = report::source(&journal, &bytes[start..], start as u64, at, SIZE);
+            assert_eq!(source.class(), OriginClass::Written, "{start} {at}: {source}");
         }
     }
 }

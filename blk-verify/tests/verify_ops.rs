@@ -50,9 +50,9 @@ fn a_mismatch_has_the_number_that_its_caller_gave() {
         let number = finding.request_number;
         let offset = u64::from(number - 100) * 8192;
         assert!(
-            finding.report.contains(&format!("#{number} read {}k 512\n", offset / 1024)),
+            finding.report().contains(&format!("#{number} read {}k 512\n", offset / 1024)),
             "{}",
-            finding.report
+            finding.report()
         );
     }
 }
@@ -107,7 +107,7 @@ fn a_refusal_of_fast_zeroes_that_changes_something_is_found() {
     write(&verify, 3, 0).unwrap();
     let fast = verify.execute(4, Op::WriteZeroes { extent, flags: flags(true, false) }, Data::None);
     assert_eq!(fast.unwrap_err().kind(), ErrorKind::Mismatch);
-    assert!(journal.findings()[0].report.contains("#4 write -z --fast 0 512"), "{:?}", journal.findings());
+    assert!(journal.findings()[0].report().contains("#4 write -z --fast 0 512"), "{:?}", journal.findings());
 }
 
 /// What a disk in front of the verifier would refuse is refused: neither disk is asked, which might answer

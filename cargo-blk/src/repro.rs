@@ -14,6 +14,12 @@ use crate::libfuzzer::is_greeting;
 use crate::project::Project;
 
 const ARTIFACTS: &str = "fuzz/artifacts";
+/// What names standard output in place of a file.
+const STANDARD_OUTPUT: &str = "-";
+
+/// What the names of the files end with that have the minimised trace, and the finding as data.
+const TRACE: &str = ".trace";
+const FINDING: &str = ".finding.json";
 
 /// What to reproduce.
 #[derive(Debug, clap::Args)]
@@ -25,6 +31,9 @@ pub struct Arguments {
     /// Put the minimised trace into the regression corpus under this name, with a story beside it.
     #[arg(long)]
     save: Option<String>,
+    /// Write the finding as JSON to this file; `-` prints it, and all else to standard error.
+    #[arg(long, value_name = "FILE", value_parser = PathBufValueParser::new().try_map(json_path))]
+    json: Option<PathBuf>,
     /// The fuzz target; default: what the artifact's folder or the trace says.
     #[arg(long)]
     target: Option<String>,
@@ -32,6 +41,11 @@ pub struct Arguments {
     plain: Plain,
     #[command(flatten)]
     hang: Hang,
+}
+
+/// Where JSON goes: the program leaves the folder that the command was given in.
+fn json_path(path: PathBuf) -> std::io::Result<PathBuf> {
+    if path == Path::new(STANDARD_OUTPUT) { Ok(path) } else { std::path::absolute(path) }
 }
 
 /// Returns whether the finding is still there: then everything was written.
@@ -53,7 +67,9 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     if let Some(name) = &arguments.save {
         check_name(name)?;
     }
-    println!("{} on {target}", input.display());
+    let says_json = arguments.json.as_deref() == Some(Path::new(STANDARD_OUTPUT));
+    let say = |text: &str| if says_json { eprint!("{text}") } else { print!("{text}") };
+    say(&format!("{} on {target}\n", input.display()));
     let program = arguments.plain.build(&shell, &[&target])?.remove(0);
     // The target itself proves and shrinks what it has found.
     let mut command = Command::new(&program);
@@ -61,7 +77,7 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     arguments.hang.tell(&mut command);
     let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    print!("{text}");
+    say(&text);
     for line in String::from_utf8_lossy(&output.stderr).lines().filter(|line| !is_greeting(line)) {
         eprintln!("{line}");
     }
@@ -71,16 +87,30 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         Some(_) => bail!("{}: no verdict, for the reason above", input.display()),
         None => bail!("{} was killed: {}", program.display(), output.status),
     }
+    if let Some(json) = &arguments.json {
+        hand_out(json, &text)?;
+    }
     if let Some(name) = &arguments.save {
-        save(project, name, &text)?;
+        say(&save(project, name, &text)?);
     }
     Ok(true)
 }
 
-/// The trace that the program says that it wrote.
-fn written_trace(output: &str) -> Option<&Path> {
+/// The file with this ending that the program says that it wrote.
+fn written<'a>(output: &'a str, ending: &str) -> Option<&'a Path> {
     let written = output.lines().filter_map(|line| line.strip_prefix("wrote "));
-    written.map(Path::new).find(|path| path.extension().is_some_and(|extension| extension == "trace"))
+    written.filter(|name| name.ends_with(ending)).map(Path::new).next()
+}
+
+/// Gives the finding as JSON to whoever has asked for it.
+fn hand_out(json: &Path, output: &str) -> Result<()> {
+    let source = written(output, FINDING).context("only the finding of a scenario can be told as JSON")?;
+    let text = fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
+    if json == Path::new(STANDARD_OUTPUT) {
+        print!("{text}");
+        return Ok(());
+    }
+    fs::write(json, text).with_context(|| format!("cannot write {}", json.display()))
 }
 
 /// The newest file below the artifacts' folder.
@@ -121,9 +151,9 @@ pub(crate) fn check_name(name: &str) -> Result<()> {
     Ok(())
 }
 
-/// Copies the minimised trace, and begins its story.
-fn save(project: &Project, name: &str, output: &str) -> Result<()> {
-    let source = written_trace(output).context("only a scenario can be saved: there is no trace")?;
+/// Copies the minimised trace, and begins its story; returns what is said about it.
+fn save(project: &Project, name: &str, output: &str) -> Result<String> {
+    let source = written(output, TRACE).context("only a scenario can be saved: there is no trace")?;
     let folder = project.regressions();
     fs::create_dir_all(&folder)?;
     let (trace, story) = (folder.join(format!("{name}.trace")), folder.join(format!("{name}.md")));
@@ -144,8 +174,7 @@ fn save(project: &Project, name: &str, output: &str) -> Result<()> {
         trace.display()
     );
     fs::write(&story, text)?;
-    println!("saved {} and {}: tell the story there", trace.display(), story.display());
-    Ok(())
+    Ok(format!("saved {} and {}: tell the story there\n", trace.display(), story.display()))
 }
 
 #[cfg(test)]
@@ -165,8 +194,8 @@ mod tests {
     fn the_trace_is_the_one_that_was_written() {
         let output =
             "shrunk: 9 requests to 2\nwrote r/read-shows-zeroes-0.trace\nwrote r/read-shows-zeroes-0.sh\n";
-        assert_eq!(written_trace(output), Some(Path::new("r/read-shows-zeroes-0.trace")));
-        assert_eq!(written_trace("wrote r/image.qcow2\n"), None);
+        assert_eq!(written(output, TRACE), Some(Path::new("r/read-shows-zeroes-0.trace")));
+        assert_eq!(written("wrote r/image.qcow2\n", TRACE), None);
     }
 
     #[test]

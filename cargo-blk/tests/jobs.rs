@@ -65,6 +65,11 @@ impl Example {
 
     /// Runs a command in the example's folder; returns its exit code and all that it says.
     fn run(&self, command: &mut Command) -> (Option<i32>, String) {
+        let Output { status, stdout, stderr } = self.output(command);
+        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+    }
+
+    fn output(&self, command: &mut Command) -> Output {
         // Programs of the same name, with other bugs in them, lie in the same place.
         static ALONE: Mutex<()> = Mutex::new(());
         let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -78,8 +83,7 @@ impl Example {
             .env("BLK_PROFILE", "dev");
         command.env("CARGO_PROFILE_DEV_OPT_LEVEL", "1").env("CARGO_PROFILE_DEV_DEBUG", "false");
         command.env("CARGO_INCREMENTAL", "0");
-        let Output { status, stdout, stderr } = command.output().unwrap();
-        (status.code(), String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned())
+        command.output().unwrap()
     }
 
     #[track_caller]
@@ -89,6 +93,20 @@ impl Example {
         for text in texts {
             assert!(said.contains(text), "{words}: no '{text}' in\n{said}");
         }
+    }
+
+    /// The finding of a trace is told as JSON: in a file, and alone on standard output.
+    #[track_caller]
+    fn expect_json(&self, trace: &str, target: &str) {
+        let read = |text: &[u8]| -> serde_json::Value { serde_json::from_slice(text).unwrap() };
+        self.expect(&format!("repro --plain {trace} --json told.json"), 0, &["proven:", "contents mismatch"]);
+        let told = read(&fs::read(self.folder.path().join("told.json")).unwrap());
+        assert_eq!((&told["target"], &told["engine"]), (&target.into(), &"sequence".into()), "{told}");
+        assert!(told["difference"]["expected"][0]["source"]["number"].is_u64(), "{told}");
+        let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-blk"));
+        let Output { stdout, .. } =
+            self.output(command.args(["blk", "repro", "--plain", trace, "--json", "-"]));
+        assert_eq!(read(&stdout), told);
     }
 
     /// The test that was written for a finding compiles in the driver's own crate, fails with the bug that is
@@ -202,6 +220,7 @@ fn planted_bugs_are_found_proven_and_shrunk() {
     let [trace] = &example.repros()[..] else { panic!("one finding: {:?}", example.repros()) };
     let trace = format!("fuzz/repros/{trace}");
     example.expect_test(&trace.replace(".trace", ".rs"));
+    example.expect_json(&trace, "log_sequence");
     example.expect(&format!("corpus add --plain lost-block {trace}"), 0, &["saved"]);
     example.expect("corpus check --plain lost-block", 1, &["FINDING", "findings in"]);
     example.forget_repros();

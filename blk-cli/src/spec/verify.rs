@@ -22,7 +22,7 @@ impl OnMismatch {
     /// As the verifier takes it.
     pub(super) fn policy(self) -> Policy {
         match self {
-            Self::Exit => Policy::Abort(Arc::new(|finding| report_and_exit(&finding.report))),
+            Self::Exit => Policy::Abort(Arc::new(|finding| report_and_exit(&finding.report()))),
             Self::Fail => Policy::Fail,
             Self::Report => Policy::Report,
         }
@@ -31,8 +31,8 @@ impl OnMismatch {
 
 /// The line that scripts look for, without the report that follows it:
 /// `blkverify: read offset=0 bytes=512 contents mismatch at offset 0 (sector 0)`.
-pub fn mismatch_line(finding: &Finding) -> &str {
-    finding.report.lines().next().unwrap_or_default()
+pub fn mismatch_line(finding: &Finding) -> String {
+    finding.headline()
 }
 
 /// Ends the process; what it has printed so far comes first.

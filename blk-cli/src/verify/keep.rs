@@ -180,7 +180,8 @@ impl Kept {
         traces: &Path,
     ) -> std::io::Result<()> {
         let stem = reproduce::file_name(&self.finding.signature, scenario);
-        let report = self.finding.report.trim_end();
+        let report = self.finding.report();
+        let report = report.trim_end();
         let text = |stem: &str| {
             let starts = start_words(origins, |name| PathBuf::from(start_name(stem, name)));
             let name = format!("{stem}.trace");

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use blk_core::{CheckReport, name};
+use blk_harness::finding;
 use blk_harness::scenario::Scenario;
 use blk_harness::session::Session;
 use blk_verify::Finding;
@@ -133,10 +134,10 @@ fn say_finding(outcome: &Outcome) {
         }
         Ended::DifferAtFirst { finding } => {
             tell("blk: the two images differ before the first request\n");
-            tell(&format!("{}{}", finding.report, outcome.place));
+            tell(&format!("{}{}", finding.report(), outcome.place));
         }
         Ended::Found(kept) => {
-            tell(&format!("{}{}", kept.finding.report, outcome.place));
+            tell(&format!("{}{}", kept.finding.report(), outcome.place));
             kept.scenario.as_ref().inspect(|scenario| say_requests(scenario));
             tell("\n");
             kept.notes.iter().for_each(|note| tell(&format!("{note}\n")));
@@ -206,11 +207,15 @@ fn to_json(outcome: &Outcome) -> Value {
             object.insert("check".into(), first_findings(report).into());
         }
         Ended::DifferAtFirst { finding } => {
-            object.insert("report".into(), (finding.report.clone() + &outcome.place).into());
+            object.insert("report".into(), (finding.report().clone() + &outcome.place).into());
         }
         Ended::Found(kept) => {
             let requests = kept.scenario.as_ref().map(|scenario| scenario.requests.len());
-            object.insert("report".into(), (kept.finding.report.clone() + &outcome.place).into());
+            // The requests of a long run are not listed.
+            let listed = kept.scenario.as_ref().filter(|scenario| scenario.requests.len() <= SHOWN_REQUESTS);
+            let data = listed.map(|scenario| finding::to_json(&kept.finding, "blk verify", scenario));
+            object.insert("finding".into(), data.into());
+            object.insert("report".into(), (kept.finding.report().clone() + &outcome.place).into());
             object.insert("proven".into(), kept.is_proven.into());
             if let Some((found, replays)) = kept.seen {
                 object.insert("replays".into(), replays.into());

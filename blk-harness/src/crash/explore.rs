@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::finding::{Crash, Pending, Provoked};
 use blk_core::{Extent, Result};
 use blk_sim::{Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
 
@@ -12,7 +13,7 @@ use crate::checker::{Ended, Record};
 use crate::explain::{self, Scene};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
-use crate::journal::Journal;
+use crate::journal::{Entry, Journal};
 use crate::judge::{Analysis, Content, Depth, Judge};
 use crate::model::{Model, Time, is_fua};
 use crate::promise::{Promise, Violation};
@@ -91,17 +92,26 @@ pub(crate) struct Place {
 }
 
 impl Place {
-    /// One line for a report.
-    pub(super) fn describe(&self, journal: &Journal) -> String {
+    /// The request with its number; none before the first.
+    fn during(&self, journal: &Journal) -> Option<(u32, Entry)> {
         let number = self.request_number(journal);
-        let request = match journal.request(number).filter(|_| number > 0) {
-            Some(request) => format!("request #{number} ({request})"),
-            None => "the first open".to_owned(),
-        };
-        match self.operation {
-            0 => format!("  during:    {request}\n"),
-            operation => format!("  crash:     in {request}, after operation {operation} of the storage\n"),
+        journal.request(number).filter(|_| number > 0).map(|request| (number, request))
+    }
+
+    /// The finding, which is a panic, with where it happened.
+    pub(crate) fn tell(&self, mut finding: Finding, journal: &Journal) -> Finding {
+        finding.request_number = self.request_number(journal);
+        finding.request = self.during(journal);
+        if self.operation > 0 {
+            finding.provoked = Some(Provoked::Crash(self.crash(journal, Vec::new())));
+        } else if let Some((number, request)) = finding.request {
+            finding.noticed = format!("in request #{number} ({request})");
         }
+        finding
+    }
+
+    fn crash(&self, journal: &Journal, pending: Vec<Pending>) -> Crash {
+        Crash { during: self.during(journal), operation: self.operation, pending }
     }
 
     /// The request: while the scenario runs, the last of the journal.
@@ -394,7 +404,7 @@ impl<'a> Explorer<'a> {
         };
         let Some(mismatch) = judged else { return Ok(None) };
         let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
-        let (class, _) = report::origin(self.journal, &mismatch.found, mismatch.offset, 0, size);
+        let class = report::source(self.journal, &mismatch.found, mismatch.offset, 0, size).class();
         let is_known = matches!(class, OriginClass::Misplaced | OriginClass::InitialMisplaced);
         if self.options.profile == Profile::Qemu && is_known && model.is_uncertain(sector, time) {
             return Ok(None);
@@ -435,10 +445,11 @@ impl<'a> Explorer<'a> {
     }
 
     fn explain(&self, durability: &Durability, kept: &Kept, violation: &Violation) -> Box<Finding> {
-        let place = self.place.describe(self.journal) + &explain::fate(durability, kept);
+        let crash = self.place.crash(self.journal, explain::fates(durability, kept));
         let size = self.shadow.len() as u64;
-        let scene = Scene { journal: self.journal, size, faulted_step: None, place: &place };
+        let scene = Scene { provoked: Some(Provoked::Crash(crash)), ..Scene::plain(self.journal, size) };
         let mut finding = explain::finding(violation, scene);
+        finding.request = self.place.during(self.journal);
         finding.request_number = self.place.number;
         finding
     }

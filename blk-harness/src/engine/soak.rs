@@ -104,9 +104,10 @@ impl Soak {
     /// # Errors
     /// What was found.
     pub fn round(&mut self) -> Result<(), Box<Finding>> {
-        catch_unwind(AssertUnwindSafe(|| self.round_unguarded())).unwrap_or_else(|payload| {
+        let made = catch_unwind(AssertUnwindSafe(|| self.round_unguarded())).unwrap_or_else(|payload| {
             Err(Box::new(super::panic_finding_after(&self.journal, payload.as_ref())))
-        })
+        });
+        made.map_err(|finding| Box::new(finding.by("soak")))
     }
 
     fn round_unguarded(&mut self) -> Result<(), Box<Finding>> {

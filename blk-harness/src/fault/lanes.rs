@@ -4,15 +4,11 @@
 //! faults. Two requests more begin after it; what is in flight then completes, the fault is cleared, and all
 //! that follows is judged one by one.
 
-use std::sync::Arc;
-
 use blk_sim::Fault;
 use blk_sim::scheduler::Tasks;
 
 use super::place::Place;
 use super::sweep::{AFTER_FAULT, Baseline, Setting, number_of};
-use crate::checker::Checker;
-use crate::explain;
 use crate::follow_up::FollowUps;
 use crate::promise::Kept;
 use crate::run::Lanes;
@@ -21,11 +17,10 @@ use crate::statistics::{Counter, Statistics};
 impl Setting<'_> {
     /// As [`Setting::baseline`], in lanes.
     pub(super) fn baseline_in_lanes(&self, place: &mut Place, tasks: &mut Tasks) -> Kept<Baseline> {
-        let mut run = self.run(None);
+        let mut run = self.run(None, place);
         run.open()?;
         let mut lanes = Lanes::new(tasks, self.lanes);
-        run.in_lanes(&mut lanes, self.requests)
-            .map_err(|violation| violation.note(listed(&run.checker, usize::MAX)))?;
+        run.in_lanes(&mut lanes, self.requests)?;
         place.stage = "at the end";
         run.observe_all()?;
         let accepted = run.checker.stats().get(Counter::Accepted);
@@ -40,22 +35,14 @@ impl Setting<'_> {
         tasks: &mut Tasks,
         (follow_ups, stats): (&FollowUps, &mut Statistics),
     ) -> Kept {
-        let mut run = self.run(Some(fault));
+        let mut run = self.run(Some(fault), place);
         run.checker.end_after_failure(AFTER_FAULT as u32);
         run.open()?;
         let mut lanes = Lanes { first_number: Some(number_of(0)), ..Lanes::new(tasks, self.lanes) };
-        let begun = run.in_lanes(&mut lanes, self.requests);
-        let begun = begun.map_err(|violation| violation.note(listed(&run.checker, usize::MAX)))?;
-        let (checker, so_far) = (Arc::clone(&run.checker), run.checker.stats());
+        let begun = run.in_lanes(&mut lanes, self.requests)?;
+        let so_far = run.checker.stats();
         stats.add(Counter::FaultsInFlight, u64::from(so_far.get(Counter::Met) > 0));
-        let judged = self.judge(run, begun, place, (follow_ups, stats));
-        let count = so_far.get(Counter::Requests) as usize;
-        judged.map_err(|violation| violation.note(listed(&checker, count)))
+        place.begun = Some(so_far.get(Counter::Requests) as usize);
+        self.judge(run, begun, place, (follow_ups, stats))
     }
-}
-
-/// The first `count` requests, as a note.
-fn listed(checker: &Checker, count: usize) -> String {
-    let records = checker.records();
-    explain::list(&records[..count.min(records.len())]).trim().to_owned()
 }

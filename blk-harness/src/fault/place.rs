@@ -1,13 +1,17 @@
 //! Where a run with a fault is, for reports.
 
-use std::fmt::Write;
+use std::sync::Arc;
 
+use crate::finding::{self, Begun, Provoked};
 use blk_sim::{Call, Fault};
 
+use crate::checker::Checker;
+use crate::explain;
+use crate::report::Finding;
 use crate::scenario::Request;
 
 /// A place in a run.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub(super) struct Place {
     /// What fails, and what it would have been; there is none in the run without faults.
     pub(super) fault: Option<(Fault, Call)>,
@@ -21,40 +25,62 @@ pub(super) struct Place {
     pub(super) is_in_lanes: bool,
     /// What is done after that request.
     pub(super) stage: &'static str,
+    /// What hears of the requests.
+    pub(super) checker: Option<Arc<Checker>>,
+    /// So many requests were made in lanes; none where they are in flight yet.
+    pub(super) begun: Option<usize>,
 }
 
 impl Place {
-    /// Some lines for a report.
-    pub(super) fn describe(&self) -> String {
-        let mut text = String::new();
-        let named = |request: Option<(u32, Request)>| match request {
+    /// Adds what is known of the place to a finding. Numbers above `number_max` are of follow-up requests,
+    /// which are none of the scenario.
+    pub(super) fn tell(&self, mut finding: Finding, number_max: u32) -> Finding {
+        let surfaced = self.surfaced();
+        let in_lanes = surfaced.filter(|_| self.is_in_lanes);
+        let number = self.request.or(in_lanes).map_or(0, |(number, _)| number);
+        finding.request_number = if number > number_max { 0 } else { number };
+        if let Some((fault, call)) = self.fault {
+            let named = |(number, request): (u32, Request)| (number, request.to_string());
+            finding.provoked = Some(Provoked::Fault(finding::Fault {
+                operation: fault.at + 1,
+                operations: self.operations,
+                kind: format!("{:?}", call.operation),
+                step: call.step.to_string(),
+                extent: call.extent,
+                how: fault.to_string(),
+                during: self.during.map(named),
+                is_in_flight: self.is_in_lanes,
+                surfaced: surfaced.map(named),
+            }));
+        }
+        finding.noticed = self.noticed();
+        finding.history = self.history();
+        finding
+    }
+
+    /// The first request that failed because of the fault.
+    fn surfaced(&self) -> Option<(u32, Request)> {
+        self.fault.and_then(|_| self.checker.as_ref()?.surfaced())
+    }
+
+    fn noticed(&self) -> String {
+        if self.is_in_lanes && self.request.is_none() {
+            let stage = if self.stage.is_empty() { "with requests in flight" } else { self.stage };
+            return stage.to_owned();
+        }
+        let request = match self.request {
             Some((number, request)) => format!("request #{number} ({request})"),
             None => "the first open".to_owned(),
         };
-        if let Some((fault, call)) = self.fault {
-            let _ = write!(
-                text,
-                "  fault:     operation {} of {} fails: {:?} ({})",
-                fault.at + 1,
-                self.operations,
-                call.operation,
-                call.step
-            );
-            if !call.extent.is_empty() {
-                let _ = write!(text, " at {:#x}, {} bytes", call.extent.offset, call.extent.length);
-            }
-            let _ = writeln!(text, ", {fault}");
-            if !self.is_in_lanes {
-                let _ = writeln!(text, "  during:    {}", named(self.during));
-            }
-        }
-        if self.is_in_lanes && self.request.is_none() {
-            let stage = if self.stage.is_empty() { "with requests in flight" } else { self.stage };
-            let _ = writeln!(text, "  noticed:   {stage}");
-            return text;
-        }
         let after = if self.stage.is_empty() { String::new() } else { format!(", {}", self.stage) };
-        let _ = writeln!(text, "  noticed:   in {}{after}", named(self.request));
-        text
+        format!("in {request}{after}")
+    }
+
+    /// The requests that were in flight together.
+    fn history(&self) -> Vec<Begun> {
+        let Some(checker) = self.checker.as_ref().filter(|_| self.is_in_lanes) else { return Vec::new() };
+        let records = checker.records();
+        let count = self.begun.unwrap_or(usize::MAX).min(records.len());
+        explain::history(&records[..count])
     }
 }

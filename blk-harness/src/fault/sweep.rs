@@ -64,7 +64,8 @@ pub(super) fn number_of(index: usize) -> u32 {
 }
 
 impl<'a> Setting<'a> {
-    pub(super) fn run(&self, fault: Option<Fault>) -> Run<'a> {
+    /// A run, whose requests `place` hears of.
+    pub(super) fn run(&self, fault: Option<Fault>, place: &mut Place) -> Run<'a> {
         let Self { images, .. } = *self;
         let settings = Settings::failing(fault, images.geometry.unit_bytes);
         let host = Arc::new(Host::new(images.fresh.duplicate(), settings));
@@ -74,12 +75,13 @@ impl<'a> Setting<'a> {
         let mut run = Run::new(images, host, Arc::clone(self.journal), model, self.lanes);
         let requests = self.requests.iter().map(|(request, _)| request);
         run.places = requests.chain(self.follow_ups).copied().collect();
+        place.checker = Some(Arc::clone(&run.checker));
         run
     }
 
     /// Runs the scenario with nothing failing.
     pub(super) fn baseline(&self, place: &mut Place) -> Kept<Baseline> {
-        let mut run = self.run(None);
+        let mut run = self.run(None, place);
         run.open()?;
         let mut moments = Vec::with_capacity(self.requests.len());
         let mut accepted = 0;
@@ -104,7 +106,7 @@ impl<'a> Setting<'a> {
         place: &mut Place,
         (follow_ups, stats): (&FollowUps, &mut Statistics),
     ) -> Kept {
-        let mut run = self.run(Some(fault));
+        let mut run = self.run(Some(fault), place);
         // The request during which the operation is made; none for the open.
         let moments = &baseline.moments;
         let index = moments.partition_point(|moment| moment.operations <= fault.at).checked_sub(1);

@@ -87,10 +87,10 @@ pub fn stress_with(target: &dyn Driver, scenario: &Scenario) -> Result<Statistic
     let ran = guarded(|| Ok(in_threads(&mut run, lanes, &requests)), Err);
     match ran {
         Ok(Ok(())) => {}
-        Ok(Err(violation)) => return Err(live(&run, &journal, &violation)),
-        Err(mut panic) => {
-            panic.report.push_str(&explain::list(&checker.records()));
-            return Err(Box::new(panic));
+        Ok(Err(violation)) => return Err(Box::new(live(&run, &journal, &violation).by("stress"))),
+        Err(panic) => {
+            let history = explain::history(&checker.records());
+            return Err(Box::new(Finding { history, ..*panic }.by("stress")));
         }
     }
     let mut stats = checker.stats();

@@ -6,10 +6,10 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use crate::report;
 
 /// Runs `run`; a panic, which is always a driver's, is a finding.
-pub(crate) fn guarded<T>(run: impl FnOnce() -> T, found: impl FnOnce(report::Finding) -> T) -> T {
+pub(crate) fn guarded<T>(run: impl FnOnce() -> T, found: impl FnOnce(Box<report::Finding>) -> T) -> T {
     match catch_unwind(AssertUnwindSafe(run)) {
         Ok(result) => result,
-        Err(payload) => found(panic_finding(payload.as_ref())),
+        Err(payload) => found(Box::new(panic_finding(payload.as_ref()))),
     }
 }
 

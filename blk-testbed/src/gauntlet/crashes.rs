@@ -29,7 +29,7 @@ fn run(first: u64, count: usize) {
     for scenario in Generator::new(&QCOW2, SEED, limits).starting_at(first).take(count) {
         match engine.run(&Qcow2Target, &scenario) {
             Outcome::Clean => {}
-            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+            Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
@@ -42,7 +42,7 @@ pub(super) fn short_sequences() {
     let mut runner = suite.start(Purpose::Exhaust);
     for unit in units(suite, &exhaust::BOUNDS) {
         if let Err(found) = unit.run(&mut *runner, STEP) {
-            panic!("{}\n{}", found.0.report, found.1);
+            panic!("{}\n{}", found.0.report(), found.1);
         }
     }
 }

@@ -46,7 +46,7 @@ fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) {
 fn must_be_clean(outcome: Outcome, scenario: &Scenario) {
     match outcome {
         Outcome::Clean => {}
-        Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report),
+        Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
         Outcome::Refused(why) => panic!("{why}\n{scenario}"),
     }
 }
@@ -99,7 +99,7 @@ pub(super) fn soak() {
         let options = SoakOptions { seed, requests_per_round: 40_000 };
         let mut soak = Soak::new(&Qcow2Target, &config, options).expect("the disks can be made");
         if let Err(finding) = soak.round() {
-            panic!("{}", finding.report);
+            panic!("{}", finding.report());
         }
     }
 }

@@ -33,7 +33,7 @@ fn requests(cluster_bytes: &str) -> Result<f64> {
     let mut soak = Soak::new(&Qcow2Target, &config, options)?;
     per_second(TIME, || {
         if let Err(finding) = soak.round() {
-            bail!("{}", finding.report);
+            bail!("{}", finding.report());
         }
         Ok(options.requests_per_round)
     })
@@ -51,7 +51,7 @@ fn sequences() -> Result<f64> {
             scenario.requests.clear();
             scenario.requests.extend((0..20).map(|_| request(&mut rng)));
             if let Outcome::Finding(finding) = engine.run(&Qcow2Target, &scenario) {
-                bail!("{}", finding.report);
+                bail!("{}", finding.report());
             }
         }
         Ok(100)
