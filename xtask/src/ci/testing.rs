@@ -14,7 +14,7 @@ use xshell::{Shell, cmd};
 use super::{REQUIRE_QEMU, joined};
 
 /// Programs that take long, the longest first: whoever begins last ends last.
-const LONG: [&str; 6] = ["jobs", "guide", "differential", "crash", "findings", "interop"];
+const LONG: [&str; 7] = ["jobs", "guide", "differential", "findings", "program", "crash", "interop"];
 
 /// A program that tests.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,6 @@
 //! `convert` over grids of inputs: what it makes is read back by us and by qemu-img, and is no larger than
 //! what qemu-img makes.
 
-mod qemu;
-
 use std::fmt::Debug;
 use std::fs;
 use std::num::NonZero;
@@ -11,7 +9,7 @@ use std::process::Command;
 use std::sync::Mutex;
 use std::thread;
 
-use qemu::qemu_img;
+use crate::qemu::{self, qemu_img};
 
 /// Runs `blk img`, which has to succeed.
 fn blk_img(folder: &Path, arguments: &[&str]) {

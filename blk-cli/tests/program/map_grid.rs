@@ -1,13 +1,11 @@
 //! `map` over grids of images, against qemu-img: what is printed and the exit code have to be the same.
 
-mod qemu;
-
 use std::fs::{self, File, OpenOptions};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::process::Command;
 
-use qemu::{qemu_img, qemu_io};
+use crate::qemu::{self, qemu_img, qemu_io};
 
 /// Folders on the file system of temporary files, and on a tmpfs where there is one.
 fn folders() -> Vec<tempfile::TempDir> {

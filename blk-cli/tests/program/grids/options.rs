@@ -1,8 +1,8 @@
 //! Options of new images: each with values of every form, and pairs of options that may contradict each
 //! other.
 
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 const VALUES: &[&str] = &[
     "on", "off", "y", "no", "true", "ON", "1", "0", "", "16", "0x10", "010", "17", "4k", "1.5k", "3000",

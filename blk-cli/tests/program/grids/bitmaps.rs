@@ -1,7 +1,7 @@
 //! What is said before an image with persistent bitmaps is written.
 
+use super::tools::Tools;
 use crate::qemu;
-use crate::tools::Tools;
 
 #[test]
 fn bitmaps_that_a_write_drops_are_named() {

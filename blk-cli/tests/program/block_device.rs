@@ -1,10 +1,10 @@
 //! Block devices, as QEMU's tools treat them: loop devices, where they can be made.
 
-mod qemu;
-
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+
+use crate::qemu;
 
 /// Loop devices over files of a folder.
 #[derive(Default)]

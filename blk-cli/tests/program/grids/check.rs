@@ -5,9 +5,9 @@ use std::fmt;
 use std::fs;
 use std::process::Command;
 
-use crate::images::{Bytes, COMPRESSED, COPIED};
+use super::images::{Bytes, COMPRESSED, COPIED};
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 /// Arguments of a check.
 const MODES: [&[&str]; 6] = [

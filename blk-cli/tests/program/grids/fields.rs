@@ -4,9 +4,9 @@
 use std::fmt;
 use std::fs;
 
-use crate::images::Bytes;
+use super::images::Bytes;
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 /// Without `BLK_GRID=all`, one cell of so many is asked about.
 const SAMPLED: usize = 9;

@@ -1,12 +1,12 @@
 //! The program and image specifications: what only shows from outside, by exit codes, output and other
 //! processes.
 
-mod qemu;
-
 use std::io::Write;
 use std::os::unix::fs::symlink;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+
+use crate::qemu;
 
 /// A folder with links to the program, in which it runs.
 struct Folder(tempfile::TempDir);

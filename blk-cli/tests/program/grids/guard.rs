@@ -5,9 +5,9 @@ use std::sync::Mutex;
 
 use blk_core::format_of_start;
 
-use crate::headers::{HEADERS, Header};
+use super::headers::{HEADERS, Header};
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 const LENGTH: usize = 64 << 10;
 

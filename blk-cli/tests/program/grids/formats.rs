@@ -2,9 +2,9 @@
 
 use std::fs;
 
-use crate::headers::{HEADERS, Header};
+use super::headers::{HEADERS, Header};
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 const LENGTH: usize = 1 << 20;
 

@@ -2,8 +2,8 @@
 
 use std::fs::{self, File};
 
+use super::tools::{Tools, compare};
 use crate::qemu;
-use crate::tools::{Tools, compare};
 
 const SPELLINGS: &[&str] = &[
     "0",

@@ -1,0 +1,17 @@
+//! The program `blk`, run as people run it, beside QEMU's tools where these do the same.
+
+#[path = "../qemu/mod.rs"]
+mod qemu;
+
+mod block_device;
+mod convert_grid;
+mod deep_chain;
+mod grids;
+mod interrupted;
+mod map_grid;
+mod odd_ends;
+mod one_file;
+mod oracles;
+mod readme;
+mod spec;
+mod verify;
