@@ -163,7 +163,7 @@ fn a_panic_names_the_request() {
     let finding = outcome.finding().expect("a panic is a finding");
     assert!(matches!(finding.signature, Signature::Panic { .. }), "{finding:?}");
     assert_eq!(finding.request_number, 2);
-    assert!(finding.report().contains("#2 write 1k 1536"), "{}", finding.report());
+    assert!(finding.report().contains("request #2 (write 1k 1536)"), "{}", finding.report());
 }
 
 /// Two right disks of which the one under test takes no discards, and whole units only.

@@ -287,6 +287,8 @@ impl Program {
         let limited = format!("ulimit -v {ADDRESSES_KIB_MAX}; exec \"$0\"");
         let mut command = Command::new("sh");
         command.arg("-c").arg(limited).arg(&self.path).current_dir(&self.folder);
+        // What cargo tells a test; expected files are looked up by it.
+        command.env("CARGO_MANIFEST_DIR", &self.folder);
         command.env(VARIABLE, number.to_string()).stdin(Stdio::null());
         let child = command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn();
         watch(child.with_context(|| format!("cannot run {}", self.path.display()))?, self.timeout)
