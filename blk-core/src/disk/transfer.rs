@@ -14,6 +14,7 @@ impl Disk {
         let alignment = self.limits.memory_alignment;
         let mut at = offset;
         for part in buf.chunks_mut(self.transfer_bytes()) {
+            self.assert_in_units(at, part.len());
             if is_aligned(part, alignment) {
                 self.driver.read(at, part)?;
             } else {
@@ -24,6 +25,13 @@ impl Disk {
             at += part.len() as u64;
         }
         Ok(())
+    }
+
+    /// A driver is asked for whole units of its request alignment alone, however large the request was.
+    fn assert_in_units(&self, offset: u64, length: usize) {
+        let unit = self.limits.request_alignment;
+        let is_whole = offset.is_multiple_of(unit) && (length as u64).is_multiple_of(unit);
+        debug_assert!(is_whole, "{length} bytes at {offset} are no whole units of {unit}");
     }
 
     pub(super) fn write_parts(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
@@ -38,6 +46,7 @@ impl Disk {
     }
 
     fn write_part(&self, offset: u64, part: &[u8], flags: WriteFlags) -> Result<()> {
+        self.assert_in_units(offset, part.len());
         let alignment = self.limits.memory_alignment;
         if is_aligned(part, alignment) {
             return self.driver.write(offset, part, flags);
