@@ -38,9 +38,9 @@ pub enum Profile {
     /// Ours: all of the model.
     #[default]
     Strict,
-    /// What QEMU 10 gives: sectors that were not flushed may show other addresses' data. These are counted,
-    /// not found.
-    Qemu,
+    /// For drivers that promise less: sectors that were not flushed may show other addresses' data. These are
+    /// counted, not found.
+    Lenient,
 }
 
 /// How a scenario is crashed.

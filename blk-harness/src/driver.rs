@@ -22,7 +22,7 @@ pub use promises::{Kept, Promises};
 /// A driver under test. It says how images are made over a storage ([`Driver::images`]), or, if it has none,
 /// how a pair of disks is ([`Driver::bench`]): then crashes, faults and races are refused.
 pub trait Driver: Debug + Send + Sync {
-    /// Its name, such as `qcow2`; it stands in reports and traces.
+    /// Its name, such as `mine`; it stands in reports and traces.
     fn name(&self) -> &'static str;
 
     /// Where its configurations come from.

@@ -94,7 +94,7 @@ pub fn configs(space: &'static Space, units: u64) -> Vec<Config> {
             add(config);
         }
     }
-    if space.has_backing {
+    if space.backing.is_some() {
         add(Config { backing: Backing::Raw, ..usual });
     }
     all

@@ -5,8 +5,8 @@
 //! - [text](mod@text): what is kept in git and shown to people; requests in qemu-io's grammar.
 //! - [JSON](mod@json): what other programs read.
 //!
-//! Two more forms are only written: a shell script for QEMU's tools ([`Scenario::to_qemu_io_script`]) and a
-//! Rust test ([`Scenario::to_rust_test`]).
+//! One more form is only written: a Rust test ([`Scenario::to_rust_test`]). A suite may have another, a
+//! script for other programs ([`crate::Suite::with_script`]).
 
 mod aliases;
 pub mod bounds;
@@ -16,7 +16,6 @@ mod error;
 pub mod json;
 mod kind;
 mod options;
-mod qemu_io;
 mod reach;
 mod rescale;
 mod rust_test;

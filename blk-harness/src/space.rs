@@ -1,32 +1,38 @@
 //! What a driver under test can be made with, as data: its options, what values scenarios draw for them, and
 //! the geometry that follows from them.
 //!
-//! A driver describes itself once, as a [`Space`]. Out of it scenarios are generated, mutated, shrunk,
+//! A driver describes itself once, as a [`Space`]; what the options of its format take, and what they
+//! contradict, stands in the format's list and nowhere else. Out of it scenarios are generated, mutated, shrunk,
 //! written as text and as bytes; requests and sizes go around the edges that [`Geometry`] names.
 
 mod knob;
 mod plain;
 
+use blk_core::{Condition, Conflict, Format};
+
 use crate::random::Random;
 use crate::scenario::bounds::LANES_MAX;
 use crate::scenario::{Backing, Config, OptionValues, Value};
 
-pub use knob::{Kind, Knob};
+pub use knob::{Drawn, Kind, Knob};
 pub use plain::{ALIGNMENT, PLAIN, UNIT};
 
 /// What a driver under test can be made with.
 #[derive(Debug)]
 pub struct Space {
-    /// What the driver is called in errors, such as `qcow2`.
+    /// What the driver is called in errors, such as `log`.
     pub name: &'static str,
     /// Its options. They are only ever added, at the end: bytes have them in this order.
     pub knobs: &'static [Knob],
     /// Options that the driver does not have and that are no error: kept traces may have them.
     pub ignored: &'static [&'static str],
+    /// How version 1 of the bytes form had its options, if it had a place for them.
+    pub old_header: Option<&'static OldHeader>,
     /// The option that decides the unit of allocation, if one does: a power of two.
     pub unit: Option<&'static str>,
-    /// Whether a disk can lie over a backing file.
-    pub has_backing: bool,
+    /// The option that names the backing file, if a disk can lie over one: contradictions of other options
+    /// may name it.
+    pub backing: Option<&'static str>,
     /// Resolves contradictions between options, and with what the rest of the configuration says. All values
     /// are ones that the options take. It must change nothing the second time.
     pub legalize: fn(&mut OptionValues, &Config),
@@ -34,6 +40,20 @@ pub struct Space {
     pub geometry: fn(&Config) -> Geometry,
     /// Changes a drawn configuration where an option should depend on the size of the disk.
     pub tune: fn(&mut Config, &mut Random),
+}
+
+/// Bytes of the header of version 1 of the bytes form.
+pub const OLD_HEADER_BYTES: usize = 32;
+
+/// What a space says about the header of version 1 of the bytes form: new spaces have none.
+#[derive(Debug)]
+pub struct OldHeader {
+    /// What is missing of a header that ends early.
+    pub usual: [u8; OLD_HEADER_BYTES],
+    /// The unit of allocation that a header asks for, bytes.
+    pub unit_bytes: fn(&[u8; OLD_HEADER_BYTES]) -> u64,
+    /// The options that a header asks for.
+    pub options: fn(&[u8; OLD_HEADER_BYTES], Backing) -> OptionValues,
 }
 
 /// Where the interesting places of a disk are, bytes.
@@ -74,9 +94,44 @@ impl Geometry {
 }
 
 impl Space {
+    /// The space of a format, made of its options: those of its images, then those of an open; `unit` is the
+    /// one that decides the unit of allocation. It is there for good: make one for each format.
+    pub fn of_format(
+        format: &'static dyn Format,
+        unit: Option<&'static str>,
+        geometry: fn(&Config) -> Geometry,
+    ) -> Self {
+        let mut knobs: Vec<Knob> = format.create_options().iter().filter_map(Knob::of_spec).collect();
+        for knob in format.open_options().iter().filter_map(Knob::of_spec) {
+            if knobs.iter().all(|known| known.name != knob.name) {
+                knobs.push(knob);
+            }
+        }
+        Self {
+            name: format.name(),
+            knobs: knobs.leak(),
+            ignored: &[],
+            old_header: None,
+            unit,
+            backing: None,
+            legalize: no_contradictions,
+            geometry,
+            tune: not_tuned,
+        }
+    }
+
     /// The option of that name.
     pub fn knob(&self, name: &str) -> Option<&'static Knob> {
         self.knobs.iter().find(|knob| knob.name == name)
+    }
+
+    /// The number that an option has in a configuration: the one that is given, or else the usual one.
+    pub fn number(&self, config: &Config, name: &str) -> Option<u64> {
+        let usual = self.knob(name).and_then(|knob| knob.usual.as_ref());
+        match config.options.get(name).or(usual) {
+            Some(Value::Number(number)) => Some(*number),
+            _ => None,
+        }
     }
 
     /// The geometry of a configuration.
@@ -123,7 +178,7 @@ impl Space {
     pub fn legalize(&self, config: &mut Config) {
         config.lanes = config.lanes.min(LANES_MAX);
         config.atom_bytes = if config.atom_bytes == 4096 { 4096 } else { 512 };
-        if !self.has_backing {
+        if self.backing.is_none() {
             config.backing = Backing::None;
         }
         if config.backing == Backing::None {
@@ -136,7 +191,36 @@ impl Space {
         options.retain(is_unusual);
         (self.legalize)(&mut options, config);
         options.retain(is_unusual);
+        while self.drop_a_contradiction(&mut options, config) {}
         config.options = options;
+    }
+
+    /// Drops the first option that contradicts another one, as the format's list says. Returns whether there
+    /// is one.
+    fn drop_a_contradiction(&self, options: &mut OptionValues, config: &Config) -> bool {
+        let contradicts = |knob: &&Knob| {
+            let is_so = |conflict: &Conflict| {
+                self.holds(options, config, knob.name, conflict.when)
+                    && self.holds(options, config, conflict.other, conflict.and)
+            };
+            options.get(knob.name).is_some() && knob.conflicts.iter().any(is_so)
+        };
+        let Some(knob) = self.knobs.iter().find(contradicts) else { return false };
+        options.remove(knob.name);
+        true
+    }
+
+    /// Whether a condition holds of an option. One that the space does not have is never given.
+    fn holds(&self, options: &OptionValues, config: &Config, name: &str, condition: Condition) -> bool {
+        let is_given =
+            options.get(name).is_some() || (self.backing == Some(name) && config.backing != Backing::None);
+        let is = |word| self.knob(name).and_then(|knob| knob.is(options.get(name), word));
+        match condition {
+            Condition::Given => is_given,
+            Condition::Missing => !is_given,
+            Condition::Is(word) => is(word) == Some(true),
+            Condition::IsNot(word) => is(word) == Some(false),
+        }
     }
 
     /// The configuration, made legal.
@@ -196,3 +280,76 @@ pub fn no_contradictions(_options: &mut OptionValues, _config: &Config) {}
 
 /// Nothing depends on the size of the disk.
 pub fn not_tuned(_config: &mut Config, _rng: &mut Random) {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blk_core::{OptionKind, OptionSpec, Range};
+
+    const LAYOUT_IS_OLD: &[Conflict] = &[Conflict {
+        when: Condition::Is("on"),
+        other: "layout",
+        and: Condition::Is("old"),
+        reason: "the old layout has none",
+    }];
+    const OVER_A_BACKING_FILE: &[Conflict] = &[Conflict {
+        when: Condition::IsNot("off"),
+        other: "base",
+        and: Condition::Given,
+        reason: "it would hide the backing file",
+    }];
+
+    static OPTIONS: &[OptionSpec] = &[
+        OptionSpec::new("layout", OptionKind::Choice(&["old", "new"]), "").with_default("new"),
+        OptionSpec::new("sums", OptionKind::Switch, "").with_default("off").with_conflicts(LAYOUT_IS_OLD),
+        OptionSpec::new("filled", OptionKind::Choice(&["off", "all"]), "")
+            .with_default("off")
+            .with_conflicts(OVER_A_BACKING_FILE),
+        OptionSpec::new("unit", OptionKind::Size(Range::powers_of_two(512, 4096)), "").with_default("1024"),
+    ];
+
+    static SPACE: Space = Space {
+        name: "a format",
+        knobs: &[
+            Knob::of_option(OPTIONS, "layout", &[]),
+            Knob::of_option(OPTIONS, "sums", &[]),
+            Knob::of_option(OPTIONS, "filled", &[]),
+            Knob::of_option(OPTIONS, "unit", &[]),
+        ],
+        ignored: &[],
+        old_header: None,
+        unit: Some("unit"),
+        backing: Some("base"),
+        legalize: no_contradictions,
+        geometry: |_| Geometry::default(),
+        tune: not_tuned,
+    };
+
+    fn legal(options: &[(&'static str, &str)], backing: Backing) -> String {
+        let mut config = Config { backing, ..Config::default() };
+        for (name, value) in options {
+            config = config.with(name, value);
+        }
+        let legal = SPACE.legal(&config);
+        assert!(SPACE.is_legal(&legal));
+        let shown: Vec<String> =
+            legal.options.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        shown.join(" ")
+    }
+
+    #[test]
+    fn what_the_format_s_list_contradicts_is_dropped() {
+        assert_eq!(legal(&[("sums", "on")], Backing::None), "sums=on");
+        assert_eq!(legal(&[("sums", "on"), ("layout", "old")], Backing::None), "layout=old");
+        assert_eq!(legal(&[("filled", "all")], Backing::None), "filled=all");
+        assert_eq!(legal(&[("filled", "all"), ("layout", "old")], Backing::Raw), "layout=old");
+    }
+
+    #[test]
+    fn a_number_is_the_given_or_the_usual_one() {
+        let config = Config::default();
+        assert_eq!(SPACE.number(&config, "unit"), Some(1024));
+        assert_eq!(SPACE.number(&config.clone().with("unit", "512"), "unit"), Some(512));
+        assert_eq!(SPACE.number(&config, "layout"), None);
+    }
+}

@@ -76,7 +76,7 @@ impl Suite {
         self.expression
     }
 
-    /// Its name, such as `verify_qcow2`.
+    /// Its name, such as `mine_crash`.
     pub fn name(&self) -> &'static str {
         self.name
     }

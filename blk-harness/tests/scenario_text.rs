@@ -399,49 +399,13 @@ fn json_is_printed_with_all_fields() {
     assert_eq!(Scenario::from_json(bare).map(|scenario| scenario.requests), Ok(requests("write 0 1")));
 }
 
-/// A small scenario with everything that the two written forms treat differently.
+/// A small scenario with everything that a written form may treat differently.
 fn sample() -> Scenario {
     let mut text =
         "blk-scenario 1\nconfig size-bytes=256k cluster-bits=9 backing=chain backing-bytes=64k ".to_owned();
     text.push_str("compression=zstd l2-cache-entries=2 l2-slice-bytes=512 refcount-cache-entries=4\n");
     text.push_str("write 0 4k\nwrite -P 0x80 512 512\nreopen\nwrite -zu 0 1k\nmap 0 4k\ncheck\nread 0 4k\n");
     Scenario::from_text(&text).expect("a well-formed text")
-}
-
-#[test]
-fn a_script_for_qemus_tools() {
-    let mut scenario = sample();
-    scenario.config.backing_bytes = 5 << 10;
-    expect![[r##"
-        #!/bin/sh
-        set -e
-        qemu-img create -q -f raw base.raw 5120
-        qemu-io -f raw -c 'write -q -P 0xbb 0 5120' base.raw
-        qemu-img create -q -f qcow2 -b base.raw -F raw -o compat=1.1,cluster_size=512,refcount_bits=16,compression_type=zstd middle.qcow2 5120
-        i=0; while [ $i -lt 10 ]; do qemu-io -c "write -q -P 0xbf $((i * 512)) 512" middle.qcow2; i=$((i + 2)); done
-        qemu-img create -q -f qcow2 -b middle.qcow2 -F qcow2 -o compat=1.1,cluster_size=512,refcount_bits=16,compression_type=zstd test.qcow2 262144
-        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
-            -c 'write -P 0x01 0 4k' \
-            -c 'write -P 0x80 512 512'
-        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
-            -c 'write -z -u 0 1k' \
-            -c 'map'
-        qemu-img check test.qcow2
-        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
-            -c 'read -P 0x00 0 1024' \
-            -c 'read -P 0x01 1024 3072'
-        qemu-io --image-opts driver=qcow2,file.driver=file,file.filename=test.qcow2,discard=unmap,l2-cache-entry-size=512,l2-cache-size=1024,refcount-cache-size=2048 \
-            -c 'read -P 0x00 0 1024' \
-            -c 'read -P 0x01 1024 3072' \
-            -c 'read -P 0xbf 4096 512' \
-            -c 'read -P 0xbb 4608 512' \
-            -c 'read -P 0x00 5120 257024'
-        qemu-img check test.qcow2
-    "##]].assert_eq(&scenario.to_qemu_io_script());
-    let mut many = Scenario { requests: requests("write 0 1"), ..Scenario::default() };
-    many.requests = vec![many.requests[0]; 300];
-    let script = many.to_qemu_io_script();
-    assert!(script.contains("-P 0xff 0 1") && !script.contains("write -P 0x00"), "patterns are 1 to 255");
 }
 
 #[test]

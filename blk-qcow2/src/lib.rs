@@ -54,3 +54,4 @@ mod write_compressed;
 mod zero;
 
 pub use format::FORMAT;
+pub use options::{CREATE_OPTIONS, OPEN_OPTIONS};

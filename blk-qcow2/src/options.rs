@@ -18,7 +18,8 @@ const fn not_in_version_2(when: Condition, reason: &'static str) -> Conflict {
     Conflict { when, other: "compat", and: Condition::Is("0.10"), reason }
 }
 
-pub(crate) static CREATE_OPTIONS: &[OptionSpec] = &[
+/// The options of a new image.
+pub static CREATE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::not_built("encryption", Switch, "Encrypt the image in the old way, aes"),
     OptionSpec::not_built("encrypt.format", Text, "Encrypt the image: aes or luks"),
     OptionSpec::not_built("encrypt.key-secret", Text, "Name of the secret that unlocks the image"),
@@ -72,7 +73,8 @@ pub(crate) static CREATE_OPTIONS: &[OptionSpec] = &[
         .with_conflicts(&[not_in_version_2(Condition::IsNot("16"), "version 2 has 16")]),
 ];
 
-pub(crate) static OPEN_OPTIONS: &[OptionSpec] = &[
+/// The options of an open.
+pub static OPEN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new(
         "l2-cache-slices",
         Number(Range::from_to(0, CACHE_SLICES_MAX)),

@@ -11,14 +11,18 @@ pub mod hostile;
 mod images;
 mod initial;
 mod kept;
+mod old_header;
 mod opinion;
 mod qcow2_space;
 mod qcow2_target;
+mod qemu_io;
 mod raw_target;
 mod replay;
 mod shared_host;
 
+pub use opinion::has_qemu;
 pub use qcow2_space::QCOW2;
 pub use qcow2_target::Qcow2Target;
+pub use qemu_io::qemu_io_script;
 pub use raw_target::{RAW, RawTarget};
 pub use replay::{replay_text, suite, suite_names};

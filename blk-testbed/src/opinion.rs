@@ -103,6 +103,22 @@ fn copy(extent: Extent, file: &File, read: impl Fn(u64, &mut [u8]) -> Result<()>
     Ok(())
 }
 
+/// For tests: whether QEMU's tools are there. If not, the test says that it is skipped.
+///
+/// # Panics
+/// If they are missing and `BLK_REQUIRE_QEMU` is set.
+pub fn has_qemu() -> bool {
+    let runs =
+        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
+    if runs("qemu-img") && runs("qemu-io") {
+        return true;
+    }
+    let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
+    assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
+    eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+    false
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -111,10 +127,7 @@ mod tests {
 
     #[test]
     fn qemu_sees_other_bytes_and_wrong_metadata() {
-        if Command::new("qemu-img").arg("--version").output().is_err() {
-            let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
-            assert!(!is_required, "qemu-img is required here and missing: install qemu-utils");
-            eprintln!("SKIPPED: qemu-img is missing (Debian package qemu-utils)");
+        if !has_qemu() {
             return;
         }
         let start = images::image("wide", 1 << 20).unwrap();

@@ -1,5 +1,5 @@
-//! What qcow2 images can be made with, as scenarios choose it. It names no driver: the tests of the verifier
-//! use it as well.
+//! What qcow2 images can be made with, as scenarios choose it. What the driver's own list of options says,
+//! which values they take and what they contradict, comes from there.
 
 use blk_harness::generate::MANY_UNITS;
 use blk_harness::random::Random;
@@ -8,8 +8,11 @@ use blk_harness::scenario::bounds::FAR_BYTES_MIN;
 use blk_harness::scenario::{Backing, Config, OptionValues};
 use blk_harness::space::{Geometry, Kind, Knob, Space};
 
+use blk_qcow2::{CREATE_OPTIONS as CREATE, OPEN_OPTIONS as OPEN};
+
+use crate::old_header::OLD_HEADER;
+
 const CLUSTER_BYTES: u64 = 64 << 10;
-const SLICE_BYTES_MIN: u64 = 512;
 /// More clusters are not preallocated: each is counted whenever the image is checked.
 const PREALLOCATED_UNITS_MAX: u64 = 1 << 17;
 
@@ -62,6 +65,8 @@ pub(crate) static IMAGES: [StartImage; 10] = [
     StartImage { name: "preallocated", size_bytes: 384 << 10, options: &[("cluster_size", Number(4 << 10))] },
 ];
 
+/// So many cached tables can be asked for.
+const CACHED: Kind = Kind::Number { max: 0xffff };
 /// Cached tables: few, because eviction is what is tested.
 const CACHE_SLICES: &[(u32, Option<Value>)] =
     &[(3, None), (2, Some(Number(1))), (1, Some(Number(2))), (1, Some(Number(3))), (1, Some(Number(8)))];
@@ -70,18 +75,12 @@ const CACHE_SLICES: &[(u32, Option<Value>)] =
 pub static QCOW2: Space = Space {
     name: "qcow2",
     knobs: &[
-        Knob {
-            name: "compat",
-            kind: Kind::Choice(&["0.10", "1.1"]),
-            usual: Some(Value::name("1.1")),
-            drawn: &[(1, Some(Value::name("0.10"))), (4, None)],
-        },
-        Knob {
-            name: "cluster_size",
-            kind: Kind::PowerOfTwo { min: 512, max: 2 << 20 },
-            usual: Some(Number(CLUSTER_BYTES)),
-            // Small clusters make many tables out of few bytes; each size comes up.
-            drawn: &[
+        Knob::of_option(CREATE, "compat", const { &[(1, Some(Value::name("0.10"))), (4, None)] }),
+        // Small clusters make many tables out of few bytes; each size comes up.
+        Knob::of_option(
+            CREATE,
+            "cluster_size",
+            &[
                 (2520, Some(Number(512))),
                 (1008, Some(Number(1 << 10))),
                 (16, Some(Number(2 << 10))),
@@ -96,12 +95,11 @@ pub static QCOW2: Space = Space {
                 (16, Some(Number(1 << 20))),
                 (16, Some(Number(2 << 20))),
             ],
-        },
-        Knob {
-            name: "refcount_bits",
-            kind: Kind::PowerOfTwo { min: 1, max: 64 },
-            usual: Some(Number(16)),
-            drawn: &[
+        ),
+        Knob::of_option(
+            CREATE,
+            "refcount_bits",
+            &[
                 (8, None),
                 (1, Some(Number(1))),
                 (1, Some(Number(2))),
@@ -110,37 +108,22 @@ pub static QCOW2: Space = Space {
                 (1, Some(Number(32))),
                 (1, Some(Number(64))),
             ],
-        },
-        Knob {
-            name: "compression_type",
-            kind: Kind::Choice(&["zlib", "zstd"]),
-            usual: Some(Value::name("zlib")),
-            drawn: &[(2, None), (1, Some(Value::name("zstd")))],
-        },
-        Knob {
-            name: "preallocation",
-            kind: Kind::Choice(&["off", "metadata"]),
-            usual: Some(Value::Switch(false)),
-            drawn: &[(7, None), (1, Some(Value::name("metadata")))],
-        },
-        Knob {
-            name: "lazy_refcounts",
-            kind: Kind::Switch,
-            usual: Some(Value::Switch(false)),
-            drawn: &[(5, None), (1, Some(Value::Switch(true)))],
-        },
-        Knob {
-            name: "l2-cache-slices",
-            kind: Kind::Number { max: 0xffff },
-            usual: None,
-            drawn: CACHE_SLICES,
-        },
-        Knob {
-            name: "l2-cache-entry-size",
-            kind: Kind::PowerOfTwo { min: SLICE_BYTES_MIN, max: 2 << 20 },
-            usual: None,
-            // What exceeds a cluster becomes one.
-            drawn: &[
+        ),
+        Knob::of_option(CREATE, "compression_type", const { &[(2, None), (1, Some(Value::name("zstd")))] }),
+        // What the others allocate besides shows nothing that a test would see.
+        Knob::of_option_within(
+            CREATE,
+            "preallocation",
+            Kind::Choice(&["off", "metadata"]),
+            const { &[(7, None), (1, Some(Value::name("metadata")))] },
+        ),
+        Knob::of_option(CREATE, "lazy_refcounts", const { &[(5, None), (1, Some(Value::Switch(true)))] }),
+        Knob::of_option_within(OPEN, "l2-cache-slices", CACHED, CACHE_SLICES),
+        // What exceeds a cluster becomes one.
+        Knob::of_option(
+            OPEN,
+            "l2-cache-entry-size",
+            &[
                 (32, None),
                 (5, Some(Number(512))),
                 (4, Some(Number(1 << 10))),
@@ -150,29 +133,26 @@ pub static QCOW2: Space = Space {
                 (1, Some(Number(16 << 10))),
                 (1, Some(Number(64 << 10))),
             ],
-        },
-        Knob {
-            name: "refcount-cache-slices",
-            kind: Kind::Number { max: 0xffff },
-            usual: None,
-            drawn: CACHE_SLICES,
-        },
+        ),
+        Knob::of_option_within(OPEN, "refcount-cache-slices", CACHED, CACHE_SLICES),
         // What a resize allocates of what it adds. It is the target's, not the driver's.
-        Knob {
-            name: "x-growth",
-            kind: Kind::Choice(&["off", "metadata", "falloc", "full"]),
-            usual: Some(Value::Switch(false)),
-            drawn: &[
-                (13, None),
-                (1, Some(Value::name("metadata"))),
-                (1, Some(Value::name("falloc"))),
-                (1, Some(Value::name("full"))),
-            ],
-        },
+        Knob::new(
+            "x-growth",
+            Kind::Choice(&["off", "metadata", "falloc", "full"]),
+            Some(Value::Switch(false)),
+            const {
+                &[
+                    (13, None),
+                    (1, Some(Value::name("metadata"))),
+                    (1, Some(Value::name("falloc"))),
+                    (1, Some(Value::name("full"))),
+                ]
+            },
+        ),
         // What the scenario starts from, where that is no new image. It is the target's too.
-        Knob {
-            name: "x-image",
-            kind: Kind::Choice(&[
+        Knob::new(
+            "x-image",
+            Kind::Choice(&[
                 "off",
                 "snapshots",
                 "snapshots-v2",
@@ -185,36 +165,39 @@ pub static QCOW2: Space = Space {
                 "wide",
                 "preallocated",
             ]),
-            usual: Some(Value::Switch(false)),
-            drawn: &[
-                (72, None),
-                (1, Some(Value::name("snapshots"))),
-                (1, Some(Value::name("snapshots-v2"))),
-                (1, Some(Value::name("snapshots-lazy"))),
-                // Not bitmaps: the first write clears the bit that vouches for them, and the check says that
-                // their clusters leak.
-                (1, Some(Value::name("compressed"))),
-                (1, Some(Value::name("compressed-zstd"))),
-                (1, Some(Value::name("features"))),
-                (1, Some(Value::name("narrow"))),
-                (1, Some(Value::name("wide"))),
-                (1, Some(Value::name("preallocated"))),
-            ],
-        },
+            Some(Value::Switch(false)),
+            const {
+                &[
+                    (72, None),
+                    (1, Some(Value::name("snapshots"))),
+                    (1, Some(Value::name("snapshots-v2"))),
+                    (1, Some(Value::name("snapshots-lazy"))),
+                    // Not bitmaps: the first write clears the bit that vouches for them, and the check says that
+                    // their clusters leak.
+                    (1, Some(Value::name("compressed"))),
+                    (1, Some(Value::name("compressed-zstd"))),
+                    (1, Some(Value::name("features"))),
+                    (1, Some(Value::name("narrow"))),
+                    (1, Some(Value::name("wide"))),
+                    (1, Some(Value::name("preallocated"))),
+                ]
+            },
+        ),
         // What the host demands of offsets, lengths and buffers, as one does that is opened past its page
         // cache; it refuses all else. It is the target's too.
-        Knob {
-            name: "x-alignment",
-            kind: Kind::PowerOfTwo { min: 1, max: 4096 },
-            usual: Some(Number(1)),
-            drawn: &[(30, None), (1, Some(Number(512))), (1, Some(Number(4096)))],
-        },
+        Knob::new(
+            "x-alignment",
+            Kind::PowerOfTwo { min: 1, max: 4096 },
+            Some(Number(1)),
+            &[(30, None), (1, Some(Number(512))), (1, Some(Number(4096)))],
+        ),
         // The backing file lies on the host of the image, and fails with it. It is the target's too.
-        Knob { name: "x-backing-on-host", kind: Kind::Switch, usual: Some(Value::Switch(false)), drawn: &[] },
+        Knob::new("x-backing-on-host", Kind::Switch, Some(Value::Switch(false)), &[]),
     ],
     ignored: &[],
+    old_header: Some(&OLD_HEADER),
     unit: Some("cluster_size"),
-    has_backing: true,
+    backing: Some("backing_file"),
     legalize,
     geometry,
     tune,
@@ -232,10 +215,9 @@ fn cluster_bytes(options: &OptionValues) -> u64 {
     options.number("cluster_size").unwrap_or(CLUSTER_BYTES)
 }
 
-/// Version 2 has 16-bit refcounts and zlib alone, and no lazy refcounts; a slice is no larger than a cluster;
-/// over a backing file nothing is preallocated (it would hide it), nor where that takes long; a cache holds
-/// something. A far disk is of version 3, whose zeroes are marks: those of version 2 are data over a backing
-/// file.
+/// What the driver's list of options does not say: a slice is no larger than a cluster; nothing is
+/// preallocated where that takes long; a cache holds something. A far disk is of version 3, whose zeroes are
+/// marks: those of version 2 are data over a backing file.
 ///
 /// An image of others has its own options, and no backing file.
 fn legalize(options: &mut OptionValues, config: &Config) {
@@ -260,13 +242,8 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     if config.size_bytes > FAR_BYTES_MIN {
         options.remove("compat");
     }
-    if options.is("compat", "0.10") {
-        for name in ["refcount_bits", "compression_type", "lazy_refcounts"] {
-            options.remove(name);
-        }
-    }
     let units = config.size_bytes / cluster_bytes(options);
-    if config.backing != Backing::None || units > PREALLOCATED_UNITS_MAX {
+    if units > PREALLOCATED_UNITS_MAX {
         options.remove("preallocation");
     }
     let largest = cluster_bytes(options);

@@ -1,4 +1,4 @@
-//! A scenario as a shell script for QEMU's own tools, to see what they do with it.
+//! A scenario for qcow2 as a shell script for QEMU's own tools, to see what they do with it.
 
 mod content;
 
@@ -6,57 +6,55 @@ use std::fmt::Write as _;
 
 use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
-use super::{Backing, Config, Fill, Repair, Request, Scenario};
+use blk_harness::scenario::{Backing, Config, Fill, Repair, Request, Scenario};
 
-impl Scenario {
-    /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`,
-    /// in the current directory. Stamps become `-P` with a byte that tells the request: its number from 1,
-    /// modulo 255, never zero.
-    ///
-    /// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`),
-    /// piece by piece, but for what a discard or a resize leaves open. So the script fails where QEMU's
-    /// driver does.
-    ///
-    /// An image that scenarios start from (the option `x-image`) is unpacked from the folder that
-    /// `BLK_IMAGES` names; what it shows is not known here, and not compared.
-    ///
-    /// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
-    pub fn to_qemu_io_script(&self) -> String {
-        let mut script = String::from("#!/bin/sh\nset -e\n");
-        create(&mut script, &self.config);
-        let open = open_command(&self.config);
-        let mut content = Content::of(&self.config);
-        // One qemu-io for all requests up to a reopen or check: what is cached stays cached.
-        for run in self.numbered().split_inclusive(|(_, request)| closes(request)) {
-            let mut commands = String::new();
-            for (number, request) in run {
-                let request = marked(*number, request);
-                if content.takes(&request, &self.config) {
-                    commands.push_str(&command(&request, &content, &self.config));
-                    content.make(&request, &self.config);
-                } else {
-                    let _ = writeln!(script, "# refused: {request}");
-                }
-            }
-            if !commands.is_empty() {
-                writeln!(script, "{open}{commands}").expect("writing to a string");
-            }
-            if let Some((_, Request::Check { repair })) = run.last() {
-                writeln!(script, "qemu-img check{} test.qcow2", repair_flag(*repair))
-                    .expect("writing to a string");
+/// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`,
+/// in the current directory. Stamps become `-P` with a byte that tells the request: its number from 1,
+/// modulo 255, never zero.
+///
+/// Reads, and one of the whole disk at the end, hold what they show against what was written (`-P`),
+/// piece by piece, but for what a discard or a resize leaves open. So the script fails where QEMU's
+/// driver does.
+///
+/// An image that scenarios start from (the option `x-image`) is unpacked from the folder that
+/// `BLK_IMAGES` names; what it shows is not known here, and not compared.
+///
+/// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
+pub fn qemu_io_script(scenario: &Scenario) -> String {
+    let mut script = String::from("#!/bin/sh\nset -e\n");
+    create(&mut script, &scenario.config);
+    let open = open_command(&scenario.config);
+    let mut content = Content::of(&scenario.config);
+    // One qemu-io for all requests up to a reopen or check: what is cached stays cached.
+    for run in numbered(scenario).split_inclusive(|(_, request)| closes(request)) {
+        let mut commands = String::new();
+        for (number, request) in run {
+            let request = marked(*number, request);
+            if content.takes(&request, &scenario.config) {
+                commands.push_str(&command(&request, &content, &scenario.config));
+                content.make(&request, &scenario.config);
+            } else {
+                let _ = writeln!(script, "# refused: {request}");
             }
         }
-        let whole = verified_reads(&content, 0, content.size());
-        if !whole.is_empty() {
-            writeln!(script, "{open}{whole}").expect("writing to a string");
+        if !commands.is_empty() {
+            writeln!(script, "{open}{commands}").expect("writing to a string");
         }
-        script.push_str("qemu-img check test.qcow2\n");
-        script
+        if let Some((_, Request::Check { repair })) = run.last() {
+            writeln!(script, "qemu-img check{} test.qcow2", repair_flag(*repair))
+                .expect("writing to a string");
+        }
     }
+    let whole = verified_reads(&content, 0, content.size());
+    if !whole.is_empty() {
+        writeln!(script, "{open}{whole}").expect("writing to a string");
+    }
+    script.push_str("qemu-img check test.qcow2\n");
+    script
+}
 
-    fn numbered(&self) -> Vec<(u64, Request)> {
-        (1..).zip(self.requests.iter().copied()).collect()
-    }
+fn numbered(scenario: &Scenario) -> Vec<(u64, Request)> {
+    (1..).zip(scenario.requests.iter().copied()).collect()
 }
 
 fn closes(request: &Request) -> bool {

@@ -9,14 +9,16 @@ use blk_harness::scenario::{Config, OLD_OPTIONS};
 use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
 
 use crate::initial;
+use crate::old_header::OLD_HEADER;
 
 /// Raw has no options: what there is decides where requests go.
 pub static RAW: Space = Space {
     name: "raw",
     knobs: PLAIN.knobs,
     ignored: &OLD_OPTIONS,
+    old_header: Some(&OLD_HEADER),
     unit: PLAIN.unit,
-    has_backing: false,
+    backing: None,
     legalize: no_contradictions,
     geometry: |config| Geometry {
         compressed_unit_bytes: None,

@@ -3,10 +3,10 @@
 use blk_harness::Suite;
 use blk_harness::generate::Limits;
 use blk_harness::runner::{crashes, faults, races, requests};
-use blk_harness::scenario::Scenario;
 use blk_harness::testing::CANARY;
 
 use crate::exhaust::configs;
+use crate::qemu_io::qemu_io_script;
 use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// Everything that a scenario can run in.
@@ -42,7 +42,7 @@ static SUITES: [Suite; 7] = [
 
 /// QEMU's tools can be asked about qcow2 images too.
 const fn of_qcow2(suite: Suite) -> Suite {
-    suite.of_space(|| &QCOW2).with_script("sh", Scenario::to_qemu_io_script)
+    suite.of_space(|| &QCOW2).with_script("sh", qemu_io_script)
 }
 
 /// The suite of that name.

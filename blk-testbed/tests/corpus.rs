@@ -50,12 +50,7 @@ const QEMU_FAILS: [&str; 1] = ["known-11-compressed-freed"];
 /// included.
 #[test]
 fn scripts_for_qemu_s_tools_pass_on_qemu() {
-    let runs =
-        |program: &str| Command::new(program).arg("--version").output().is_ok_and(|out| out.status.success());
-    if !runs("qemu-img") || !runs("qemu-io") {
-        let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
-        assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
-        eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
+    if !blk_testbed::has_qemu() {
         return;
     }
     let (mut patterns, mut failed) = (0, Vec::new());
@@ -68,7 +63,7 @@ fn scripts_for_qemu_s_tools_pass_on_qemu() {
         {
             continue;
         }
-        let script = scenario.to_qemu_io_script();
+        let script = blk_testbed::qemu_io_script(&scenario);
         patterns += script.matches("read -P").count();
         let folder = tempfile::tempdir().unwrap();
         let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images");

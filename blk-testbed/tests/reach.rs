@@ -107,21 +107,11 @@ fn every_image_of_others_and_every_growth_is_started_from() {
     assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
 }
 
-fn has_qemu() -> bool {
-    if std::process::Command::new("qemu-io").arg("--version").output().is_ok() {
-        return true;
-    }
-    let is_required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
-    assert!(!is_required, "qemu-img and qemu-io are required here and missing: install qemu-utils");
-    eprintln!("SKIPPED: qemu-img and qemu-io are missing (Debian package qemu-utils)");
-    false
-}
-
 /// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own
 /// driver takes it.
 #[test]
 fn scripts_of_images_and_growth_run_on_qemu() {
-    if !has_qemu() {
+    if !blk_testbed::has_qemu() {
         return;
     }
     let images = concat!(env!("CARGO_MANIFEST_DIR"), "/images");
@@ -132,7 +122,7 @@ fn scripts_of_images_and_growth_run_on_qemu() {
             "blk-scenario 1\nconfig size-bytes=2M x-image={image} x-growth={growth}\n\
              write -P 0x11 4k 8k\ntruncate 3M\nwrite -P 0x12 2M 4k\nread 2M 8k\n"
         );
-        let script = Scenario::from_text(&text).unwrap().to_qemu_io_script();
+        let script = blk_testbed::qemu_io_script(&Scenario::from_text(&text).unwrap());
         assert_eq!(script.contains("zstd -d"), image != "off", "{script}");
         assert_eq!(script.contains("truncate -m"), growth != "off", "{script}");
         let folder = tempfile::tempdir().unwrap();
@@ -150,7 +140,7 @@ fn scripts_of_images_and_growth_run_on_qemu() {
 /// others and over backing files among them, is judged by them.
 #[test]
 fn what_is_written_is_right_for_qemu_too() {
-    if !has_qemu() {
+    if !blk_testbed::has_qemu() {
         return;
     }
     let options = RunOptions { asks_others: true, ..RunOptions::default() };

@@ -19,24 +19,20 @@ const REACH: u64 = 4 << 20;
 static LOG: Space = Space {
     name: "log",
     knobs: &[
-        Knob {
-            name: "block_size",
-            kind: Kind::PowerOfTwo { min: 1 << 10, max: 64 << 10 },
-            usual: Some(Value::Number(4 << 10)),
-            drawn: &[],
-        },
-        Knob {
-            name: "journal",
-            kind: Kind::Choice(&["none", "data"]),
-            usual: Some(Value::name("none")),
-            drawn: &[],
-        },
-        Knob { name: "journal_blocks", kind: Kind::Number { max: 100 }, usual: None, drawn: &[] },
-        Knob { name: "checksums", kind: Kind::Switch, usual: Some(Value::Switch(true)), drawn: &[] },
+        Knob::new(
+            "block_size",
+            Kind::PowerOfTwo { min: 1 << 10, max: 64 << 10 },
+            Some(Value::Number(4 << 10)),
+            &[],
+        ),
+        Knob::new("journal", Kind::Choice(&["none", "data"]), Some(Value::name("none")), &[]),
+        Knob::new("journal_blocks", Kind::Number { max: 100 }, None, &[]),
+        Knob::new("checksums", Kind::Switch, Some(Value::Switch(true)), &[]),
     ],
     ignored: &[],
     unit: Some("block_size"),
-    has_backing: false,
+    old_header: None,
+    backing: None,
     // Without a journal it has no size.
     legalize: |options: &mut OptionValues, _: &Config| {
         if !options.is("journal", "data") {

@@ -2,6 +2,7 @@
 
 mod crates;
 mod dependencies;
+mod formats;
 mod layers;
 mod sources;
 mod width;
@@ -44,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     for (path, text) in &files {
         broken.extend(sources::check(path, text, tests.contains(path)));
         broken.extend(layers::check(path, text));
+        broken.extend(formats::check(path, text));
     }
     broken.extend(dependencies::check()?);
     broken.extend(crates::check(&shell)?);

@@ -406,7 +406,7 @@ impl<'a> Explorer<'a> {
         let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
         let class = report::source(self.journal, &mismatch.found, mismatch.offset, 0, size).class();
         let is_known = matches!(class, OriginClass::Misplaced | OriginClass::InitialMisplaced);
-        if self.options.profile == Profile::Qemu && is_known && model.is_uncertain(sector, time) {
+        if self.options.profile == Profile::Lenient && is_known && model.is_uncertain(sector, time) {
             return Ok(None);
         }
         Ok(Some(Violation::bytes(Promise::Content, "a sector holds what it must not", mismatch)))

@@ -18,7 +18,7 @@ use crate::memory::MemoryDisk;
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
     name: &'static str,
-    space: &'static Space,
+    space: fn() -> &'static Space,
     images: Images,
     create_options: &'static [(&'static str, &'static str)],
     open_options: &'static [(&'static str, &'static str)],
@@ -72,14 +72,15 @@ impl FormatDriver {
             stops_when_poisoned: false,
             leaks_nothing: false,
         };
-        Self { name, space: &PLAIN, images, create_options: &[], open_options: &[], promises }
+        Self { name, space: || &PLAIN, images, create_options: &[], open_options: &[], promises }
     }
 
-    /// The same with a space that scenarios choose options of the format from; it says what a unit of
+    /// The same with a space that scenarios choose options of the format from, such as one that is made of the
+    /// format's own list ([`Space::of_format`]); it says what a unit of
     /// allocation is, and where tables end. Two functions get the size alone: of their space only the
     /// geometry counts.
     #[must_use]
-    pub const fn space(self, space: &'static Space) -> Self {
+    pub const fn space(self, space: fn() -> &'static Space) -> Self {
         Self { space, ..self }
     }
 
@@ -166,7 +167,7 @@ impl Driver for FormatDriver {
     }
 
     fn space(&self) -> &'static Space {
-        self.space
+        (self.space)()
     }
 
     fn promises(&self, _config: &Config) -> Promises {

@@ -11,7 +11,7 @@ use crate::space::Geometry;
 const HOT_CLUSTERS: usize = 4;
 
 /// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what
-/// the smallest refcount table of qcow2 counts.
+/// the smallest table of such counts counts.
 pub const MANY_UNITS: u64 = 2048;
 
 /// Where offsets stop to fit into 31 and 32 bits, and indices of clusters of 2 MiB into 16, bytes.

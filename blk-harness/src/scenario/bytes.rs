@@ -34,7 +34,8 @@
 //! a request that is meant to be refused says so with MODE. Reserved bytes are ignored and written as zero,
 //! so that they can get a meaning whose zero is what was meant before.
 //!
-//! Any other first byte is version 1, which knew the options of qcow2 alone; `v1` says how it is read.
+//! Any other first byte is version 1 for drivers that had it, whose header knew the options of one format;
+//! `v1` says how it is read. For others the first byte does not matter.
 
 mod v1;
 
@@ -82,8 +83,8 @@ impl Scenario {
     /// The scenario that `bytes` stand for, for drivers of `space`. Any bytes do; the result is legal and
     /// bounded ([`super::bounds`]).
     pub fn decode(space: &Space, bytes: &[u8]) -> Self {
-        if bytes.first() != Some(&MAGIC) {
-            return v1::decode(space, bytes);
+        if let Some(old) = space.old_header.filter(|_| bytes.first() != Some(&MAGIC)) {
+            return v1::decode(space, old, bytes);
         }
         let count = bytes.get(COMMON_BYTES - 1).copied().map_or(0, usize::from);
         let (header, records) = bytes.split_at(bytes.len().min(COMMON_BYTES + OPTION_BYTES * count));

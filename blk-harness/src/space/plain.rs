@@ -16,28 +16,24 @@ const UNIT_BYTES: u64 = 64 << 10;
 pub static PLAIN: Space = Space {
     name: "a plain disk",
     knobs: &[
-        Knob {
-            name: UNIT,
-            kind: Kind::PowerOfTwo { min: 512, max: 2 << 20 },
-            usual: Some(Value::Number(UNIT_BYTES)),
-            drawn: &[
+        Knob::new(
+            UNIT,
+            Kind::PowerOfTwo { min: 512, max: 2 << 20 },
+            Some(Value::Number(UNIT_BYTES)),
+            &[
                 (5, Some(Value::Number(512))),
                 (2, Some(Value::Number(1 << 10))),
                 (5, Some(Value::Number(4 << 10))),
                 (2, Some(Value::Number(16 << 10))),
                 (2, Some(Value::Number(UNIT_BYTES))),
             ],
-        },
-        Knob {
-            name: ALIGNMENT,
-            kind: Kind::PowerOfTwo { min: 1, max: 2 << 20 },
-            usual: Some(Value::Number(1)),
-            drawn: &[(1, None)],
-        },
+        ),
+        Knob::new(ALIGNMENT, Kind::PowerOfTwo { min: 1, max: 2 << 20 }, Some(Value::Number(1)), &[(1, None)]),
     ],
     ignored: &[],
+    old_header: None,
     unit: Some(UNIT),
-    has_backing: false,
+    backing: None,
     legalize: no_contradictions,
     geometry,
     tune: not_tuned,

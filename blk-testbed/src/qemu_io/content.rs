@@ -2,7 +2,7 @@
 //! or that it is open.
 
 use super::cluster_bytes;
-use crate::scenario::{Backing, Config, Fill, Request};
+use blk_harness::scenario::{Backing, Config, Fill, Request};
 
 /// The byte in the raw disk at the bottom.
 pub(super) const BASE_BYTE: u8 = 0xbb;

@@ -1,39 +1,18 @@
 //! The driver as blk-harness tests it: fuzz targets and tests share this.
 
-use blk_harness::scenario::{Config, Value};
-use blk_harness::space::{Geometry, Kind, Knob, Space, no_contradictions, not_tuned};
+use std::sync::LazyLock;
+
+use blk_harness::scenario::Config;
+use blk_harness::space::{Geometry, Space};
 use blk_harness::{FormatDriver, Suite, suites};
 
-use crate::FORMAT;
+use crate::{BLOCK_SIZE, FORMAT};
 
-const BLOCK_SIZE: &str = "block_size";
-/// What a disk has whose creation says nothing.
-const BLOCK_BYTES_USUAL: u64 = 4096;
-
-/// What the format can be made with, and where its edges are. Small blocks are drawn most: few bytes are many
-/// of them then.
-pub static SPACE: Space = Space {
-    name: "log",
-    knobs: &[Knob {
-        name: BLOCK_SIZE,
-        kind: Kind::PowerOfTwo { min: 512, max: 1 << 20 },
-        usual: Some(Value::Number(BLOCK_BYTES_USUAL)),
-        drawn: &[
-            (6, Some(Value::Number(512))),
-            (2, Some(Value::Number(BLOCK_BYTES_USUAL))),
-            (1, Some(Value::Number(16 << 10))),
-        ],
-    }],
-    ignored: &[],
-    unit: Some(BLOCK_SIZE),
-    has_backing: false,
-    legalize: no_contradictions,
-    geometry,
-    tune: not_tuned,
-};
+/// What the format can be made with, which its list of options says, and where its edges are.
+pub static SPACE: LazyLock<Space> = LazyLock::new(|| Space::of_format(FORMAT, Some(BLOCK_SIZE), geometry));
 
 fn geometry(config: &Config) -> Geometry {
-    let block = config.options.number(BLOCK_SIZE).unwrap_or(BLOCK_BYTES_USUAL);
+    let block = SPACE.number(config, BLOCK_SIZE).expect("the option has a default");
     // There are no tables, no compression, and requests of any byte.
     Geometry {
         unit_bytes: block,
@@ -45,7 +24,7 @@ fn geometry(config: &Config) -> Geometry {
 }
 
 /// The driver under test.
-pub static DRIVER: FormatDriver = FormatDriver::new("log", FORMAT).space(&SPACE);
+pub static DRIVER: FormatDriver = FormatDriver::new("log", FORMAT).space(|| &SPACE);
 
 /// `log_sequence`, `log_crash`, `log_fault`, `log_race`.
 pub static SUITES: [Suite; 4] = suites!(DRIVER, "log");
