@@ -2,8 +2,8 @@
 //! the geometry that follows from them.
 //!
 //! A driver describes itself once, as a [`Space`]; what the options of its format take, and what they
-//! contradict, stands in the format's list and nowhere else. Out of it scenarios are generated, mutated, shrunk,
-//! written as text and as bytes; requests and sizes go around the edges that [`Geometry`] names.
+//! contradict, stands in the format's list and nowhere else. Out of it scenarios are generated, mutated,
+//! shrunk, written as text and as bytes; requests and sizes go around the edges that [`Geometry`] names.
 
 mod knob;
 mod plain;

@@ -172,8 +172,8 @@ pub static QCOW2: Space = Space {
                     (1, Some(Value::name("snapshots"))),
                     (1, Some(Value::name("snapshots-v2"))),
                     (1, Some(Value::name("snapshots-lazy"))),
-                    // Not bitmaps: the first write clears the bit that vouches for them, and the check says that
-                    // their clusters leak.
+                    // Not bitmaps: the first write clears the bit that vouches for them, and the check says
+                    // that their clusters leak.
                     (1, Some(Value::name("compressed"))),
                     (1, Some(Value::name("compressed-zstd"))),
                     (1, Some(Value::name("features"))),

@@ -75,8 +75,8 @@ impl FormatDriver {
         Self { name, space: || &PLAIN, images, create_options: &[], open_options: &[], promises }
     }
 
-    /// The same with a space that scenarios choose options of the format from, such as one that is made of the
-    /// format's own list ([`Space::of_format`]); it says what a unit of
+    /// The same with a space that scenarios choose options of the format from, such as one that is made of
+    /// the format's own list ([`Space::of_format`]); it says what a unit of
     /// allocation is, and where tables end. Two functions get the size alone: of their space only the
     /// geometry counts.
     #[must_use]

@@ -95,6 +95,9 @@ impl Kind {
                 min == least && max <= most
             }
             (Self::Number { max }, Self::Number { max: most }) => max <= most,
+            (Self::Multiple { unit, min, max }, Self::Multiple { unit: of_other, min: least, max: most }) => {
+                unit == of_other && min == least && max <= most
+            }
             _ => false,
         }
     }
@@ -162,7 +165,7 @@ impl Knob {
     ) -> Self {
         let spec = find(options, name);
         let is_taken = match Kind::of(spec.kind) {
-            Some(all) => kind.is_within(all) || matches!(kind, Kind::Multiple { .. }),
+            Some(all) => kind.is_within(all),
             None => false,
         };
         assert!(is_taken, "the option does not take these values");

@@ -130,7 +130,9 @@ fn build(tree: &Path, numbered: &Numbered<'_>, originals: &HashMap<String, Strin
         let output = cargo(tree, "check", &packages)?;
         let output = if output.errors.is_empty() { cargo(tree, "test", &packages)? } else { output };
         if output.errors.is_empty() {
-            let switched = arms.values().flat_map(|arms| arms.keys().copied()).collect();
+            // In the order in which they were chosen: whatever part is run is a fair sample.
+            let switched: BTreeSet<u32> = arms.values().flat_map(|arms| arms.keys().copied()).collect();
+            let switched = switched.into_iter().collect();
             let unviable = unviable.into_iter().collect();
             return Ok(Built { programs: output.programs, switched, unviable });
         }
