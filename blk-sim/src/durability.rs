@@ -31,6 +31,9 @@ enum Content {
 pub struct Item {
     /// Where it lies; empty, at the new length, for a truncation.
     pub extent: Extent,
+    /// What of the atom lay behind the end of the file, where it ended in it: a host writes all of its page,
+    /// with zeroes there.
+    behind: Extent,
     content: Content,
 }
 
@@ -140,7 +143,8 @@ impl Durability {
         match &operation.change {
             Change::Truncate(length) => {
                 let content = Content::Length(*length);
-                self.items.push(Item { extent: Extent::new(*length, 0), content });
+                let extent = Extent::new(*length, 0);
+                self.items.push(Item { extent, behind: Extent::default(), content });
             }
             change => self.cut(change, extent)?,
         }
@@ -211,7 +215,8 @@ impl Durability {
                     Content::Bytes(bytes)
                 }
             };
-            self.items.push(Item { extent: whole, content });
+            let behind = Extent::between(whole.end(), whole.end().next_multiple_of(self.atom_bytes));
+            self.items.push(Item { extent: whole, behind, content });
             at += piece;
         }
         Ok(())
@@ -283,11 +288,13 @@ impl Durability {
 impl Item {
     fn persist(&self, image: &MemoryStorage) -> Result<()> {
         match &self.content {
-            Content::Bytes(bytes) => image.write_at(self.extent.offset, bytes),
-            Content::Zeroes => image.write_zeroes_at(self.extent),
-            Content::Hole => image.punch_hole(self.extent),
-            Content::Length(length) => image.set_len(*length),
+            Content::Bytes(bytes) => image.write_at(self.extent.offset, bytes)?,
+            Content::Zeroes => image.write_zeroes_at(self.extent)?,
+            Content::Hole => return image.punch_hole(self.extent),
+            Content::Length(length) => return image.set_len(*length),
         }
+        let behind = self.behind.intersection(Extent::new(0, image.len()?));
+        if behind.is_empty() { Ok(()) } else { image.punch_hole(behind) }
     }
 }
 

@@ -320,3 +320,19 @@ fn what_stays_pending_keeps_its_items() {
     let (left, _) = durability.image(&[false, true]).unwrap();
     assert_eq!([0, 1024, 1536].map(|at| byte(&left, at)), [1, 9, 2]);
 }
+
+/// A file is cut inside of a sector, and the rest of that sector is written: where the cut is lost and the
+/// write is not, what it cut off is not there beside what was written after it.
+#[test]
+fn a_page_is_written_whole_with_zeroes_behind_the_end_of_the_file() {
+    let image = MemoryStorage::from_bytes(&[7; 700]);
+    let host = Host::new(image.duplicate(), Settings::crashing());
+    host.set_len(600).unwrap();
+    host.write_at(512, &[9; 88]).unwrap();
+    let mut durability = Durability::new(image, 512);
+    for operation in host.take_log() {
+        durability.apply(&operation).unwrap();
+    }
+    let (left, _) = durability.image(&[false, true]).unwrap();
+    assert_eq!(left.to_bytes(1024).unwrap(), [vec![7; 512], vec![9; 88], vec![0; 100]].concat());
+}
