@@ -4,8 +4,10 @@
 //! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply
 //! to [`Checker::end`]; what is read is judged transfer by transfer.
 
+pub(crate) mod flushed;
 mod reader;
 mod record;
+mod replies;
 #[cfg(test)]
 mod tests;
 
@@ -15,7 +17,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use blk_core::sync::Mutex;
 use blk_core::sync::model::in_one_step;
-use blk_core::{Error, ErrorKind, Extent};
+use blk_core::{Error, Extent};
 use blk_sim::Host;
 
 use crate::execute::Reply;
@@ -219,9 +221,11 @@ impl Checker {
     /// `lane` makes a request, which is numbered here if it has no number.
     pub(crate) fn begin(&self, lane: usize, number: Option<u32>, request: Request, turn: Turn) -> Begun {
         let now = self.tick();
+        let (changes, _) = self.host.changes();
         self.with(|inner| {
             let number = number.unwrap_or_else(|| self.journal.enter(request));
-            inner.begin(lane, Begun { number, request, turn }, now, &self.geometry, self.failures())
+            let begun = Begun { number, request, turn };
+            inner.begin(lane, begun, (now, changes), &self.geometry, self.failures())
         })
     }
 
@@ -245,8 +249,20 @@ impl Checker {
             if ended == Ended::Done && record.request == Request::Flush && record.met.is_empty() {
                 self.forget_touched(inner);
             }
+            let Record { request, issued, ref met, .. } = inner.records[flight.record];
+            let times = (issued, now);
+            if ended == Ended::Done
+                && let Err(violation) = inner.judge_flushed(&self.host, request, times, met.is_empty())
+            {
+                inner.violation.get_or_insert(violation.noticed_by(number));
+            }
             ended
         })
+    }
+
+    /// Keeps the first promise that was broken.
+    fn note(&self, violation: Box<Violation>) {
+        self.with(|inner| inner.violation.get_or_insert(violation).number);
     }
 
     /// Everything is durable: a flush that was issued at `issued`, or a close, has succeeded.
@@ -256,6 +272,10 @@ impl Checker {
             inner.model.flushed(issued, now);
             inner.closings.push(now);
             self.forget_touched(inner);
+            let judged = inner.judge_flushed(&self.host, Request::Flush, (issued, now), true);
+            if let Err(violation) = judged {
+                inner.violation.get_or_insert(violation);
+            }
         });
     }
 
@@ -301,7 +321,14 @@ impl Checker {
 }
 
 impl Inner {
-    fn begin(&mut self, lane: usize, begun: Begun, now: Time, geometry: &Geometry, failures: u64) -> Begun {
+    fn begin(
+        &mut self,
+        lane: usize,
+        begun: Begun,
+        (now, changes_before): (Time, u64),
+        geometry: &Geometry,
+        failures: u64,
+    ) -> Begun {
         let Begun { number, request, .. } = begun;
         self.stats.add(Counter::Requests, 1);
         let met = self.meet(number, request, geometry.unit_bytes);
@@ -325,8 +352,16 @@ impl Inner {
             let unit = geometry.unit_bytes;
             self.touched += changes.end().div_ceil(unit) - changes.offset / unit + 1;
         }
-        let record =
-            Record { number, request, changes, issued: now, completed: NEVER, ended: Ended::InFlight, met };
+        let record = Record {
+            number,
+            request,
+            changes,
+            issued: now,
+            changes_before,
+            completed: NEVER,
+            ended: Ended::InFlight,
+            met,
+        };
         // What fails another request in flight may fail this one: they may wait for the same operation.
         let failures = self.flights.iter().flatten().map(|other| other.failures).min().unwrap_or(failures);
         assert!(self.flights[lane].is_none(), "a lane makes one request at a time");
@@ -436,63 +471,5 @@ impl Inner {
             _ => {}
         }
         Ok(())
-    }
-
-    fn judge_reply(&mut self, flight: &Flight, request: Request, issued: Time, reply: Reply) -> Kept {
-        let promise = if self.condition.is_faulted { Promise::Content } else { Promise::Answers };
-        match reply {
-            Reply::Zeroes(zeroes) if flight.is_inside => {
-                let (offset, length) = request.range().unwrap_or((0, 0));
-                let look = Look::begin(issued, Extent::new(offset, length));
-                for zero in zeroes {
-                    let may_be = self.model.may_be_zero(look, zero.intersection(look.extent));
-                    if !may_be.map_err(|error| Violation::memory(&error))? {
-                        let what = format!(
-                            "claims zeroes at {}, {} bytes, where none can be",
-                            zero.offset, zero.length
-                        );
-                        return Err(Violation::with(promise, what, Evidence::Status));
-                    }
-                }
-                Ok(())
-            }
-            // Once something has failed, what it has leaked may still be there.
-            Reply::Checked(checked) => {
-                let is_fine = checked.is_clean()
-                    || (self.condition.is_faulted
-                        && (checked.is_repaired()
-                            || (checked.corruptions == 0 && checked.check_errors == 0)));
-                if is_fine {
-                    return Ok(());
-                }
-                let promise = if self.condition.is_faulted { Promise::Consistent } else { Promise::Answers };
-                Err(Violation::image(promise, "the check of the image is not clean", &checked))
-            }
-            Reply::Zeroes(_) | Reply::Done => Ok(()),
-        }
-    }
-
-    /// Judges a failure that no driver may answer with on healthy storage.
-    fn excuse(&mut self, what: &'static str, has_failed: bool, error: &Error) -> Kept {
-        self.condition.has_surfaced = true;
-        self.condition.is_faulted |= has_failed;
-        let is_refused = error.kind() == ErrorKind::Poisoned;
-        self.condition.is_poisoned |= is_refused && self.condition.is_faulted;
-        if has_failed || self.condition.is_poisoned {
-            return Ok(());
-        }
-        let promise = if self.condition.is_faulted { Promise::Works } else { Promise::Answers };
-        let evidence = Evidence::Answer(format!("{:?}", error.kind()));
-        Err(Violation::with(promise, format!("{what} failed, with no fault at work: {error}"), evidence))
-    }
-
-    fn judge_look(&mut self, now: Time, look: Look, at: u64, found: &[u8]) -> Kept {
-        self.stats.add(Counter::BytesRead, found.len() as u64);
-        self.stats.add(Counter::BytesCompared, found.len() as u64);
-        let looked = self.model.end_look(now, look, at, found).map_err(|error| Violation::memory(&error))?;
-        looked.map_err(|mismatch| {
-            let promise = if self.condition.is_faulted { Promise::Content } else { Promise::Answers };
-            Violation::bytes(promise, "bytes that cannot be there are read", mismatch)
-        })
     }
 }

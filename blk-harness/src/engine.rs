@@ -2,6 +2,7 @@
 
 mod allocation;
 mod cluster_kind;
+mod flushed;
 mod others;
 mod requests;
 mod soak;
@@ -21,7 +22,7 @@ use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::touched::touched;
 use crate::report::Finding;
-use crate::scenario::Scenario;
+use crate::scenario::{Request, Scenario};
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
 use crate::verify::{Policy, Verify};
@@ -93,6 +94,8 @@ struct Run<'a> {
     has_changed: bool,
     /// A request may have.
     may_have_changed: bool,
+    /// Changes of the storage before the last request that changed the disk, if it wrote new data.
+    last_write: Option<u64>,
     /// The verifier over the disks of the bench; absent while they are reopened.
     verify: Option<Verify>,
 }
@@ -151,6 +154,7 @@ impl Engine {
             kept,
             has_changed: false,
             may_have_changed: false,
+            last_write: None,
             verify: None,
         };
         match run.all(scenario) {
@@ -162,6 +166,9 @@ impl Engine {
 
 impl Run<'_> {
     fn all(&mut self, scenario: &Scenario) -> Step {
+        if let Some(tap) = self.bench.storage() {
+            tap.follow_syncs();
+        }
         self.start_verifier()?;
         for request in &scenario.requests {
             self.make(*request)?;
@@ -208,7 +215,8 @@ impl Run<'_> {
         } else {
             ("closing and reopening the image", self.bench.reopen())
         };
-        reopened.map_err(|error| content::failed(what, &error))
+        reopened.map_err(|error| content::failed(what, &error))?;
+        self.judge_flushed(0, Request::Flush)
     }
 
     fn compare(&mut self, parts: &[Extent]) -> Step {

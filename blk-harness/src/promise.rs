@@ -42,11 +42,13 @@ pub enum Promise {
     Others,
     /// A handle that refuses requests because of an earlier failure changes nothing any more.
     Poisoned,
+    /// What has completed touches the storage no more.
+    Completed,
 }
 
 impl Promise {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::Answers,
         Self::Opens,
         Self::Consistent,
@@ -59,6 +61,7 @@ impl Promise {
         Self::Repair,
         Self::Surfaces,
         Self::Durable,
+        Self::Completed,
     ];
 
     /// Its name, with what it asks for.
@@ -80,6 +83,7 @@ impl Promise {
             Self::Places => "what a block status tells of the storage is so",
             Self::Others => "what others keep in the image stays as it is",
             Self::Poisoned => "a handle that has failed changes nothing any more",
+            Self::Completed => "what has completed touches the storage no more",
         }
     }
 }

@@ -1,6 +1,7 @@
 //! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them;
 //! and the looks that settle what a discard or a failure has left open.
 
+mod completed;
 mod guard;
 mod poison;
 mod reading;
@@ -45,6 +46,8 @@ pub(crate) struct Run<'a> {
     pub(crate) settled: Vec<Extent>,
     /// The handle has refused a change because of an earlier failure.
     refuses: bool,
+    /// Changes of the storage that were asked for by the end of the last request, if it was a flush.
+    edits_at_flush: Option<u64>,
     /// A handle was left without having been closed well, so that something may have leaked.
     pub(crate) has_lost_handle: bool,
 }
@@ -116,6 +119,7 @@ impl<'a> Run<'a> {
             places: Vec::new(),
             settled: Vec::new(),
             refuses: false,
+            edits_at_flush: None,
             has_lost_handle: false,
         }
     }
@@ -160,6 +164,7 @@ impl<'a> Run<'a> {
             return reopened;
         }
         let Some(disk) = self.disk.clone() else { return Ok(false) };
+        self.stays_after_flush()?;
         let begun = self.checker.begin(0, number, request, Turn::default());
         let fill_bytes = self.images.fill_bytes();
         let edits = self.host.edits();
@@ -167,6 +172,8 @@ impl<'a> Run<'a> {
         let mut reader = LaneReader::new(&self.checker, begun.number);
         let replied = self.scratch.executor.execute(&*disk, begun.number, request, fill_bytes, &mut reader);
         self.host.watch(false);
+        self.edits_at_flush =
+            Some(self.host.edits()).filter(|_| request == Request::Flush && replied.is_ok());
         let stays = self.stays_as_it_is(edits, request.kind().name());
         self.refuses |= poison::is_refusal(request, &replied);
         let ended = self.checker.end(0, disk.size(), replied);
@@ -227,10 +234,11 @@ impl<'a> Run<'a> {
     pub(crate) fn close(&mut self) -> Kept {
         let issued = self.checker.now();
         let Some(disk) = self.disk.take() else { return Ok(()) };
+        self.stays_after_flush()?;
         disk.close().map_err(|error| Violation::failed(Promise::Answers, "closing the image", &error))?;
-        drop(disk);
+        self.drop_closed(disk)?;
         self.checker.closed(issued);
-        Ok(())
+        self.checker.take_violation()
     }
 
     /// Makes requests that may be in flight together, under the scheduler. Returns how many were begun.
@@ -359,12 +367,14 @@ impl<'a> Run<'a> {
         let mut is_closed = self.disk.is_some();
         let issued = self.checker.now();
         if let Some(disk) = self.disk.take() {
+            self.stays_after_flush()?;
             let edits = self.host.edits();
-            let ended = self.watched(|| {
-                let ended = if kill { disk.flush() } else { disk.close() };
-                drop(disk);
-                ended
-            });
+            let ended = self.watched(|| if kill { disk.flush() } else { disk.close() });
+            if kill || ended.is_err() {
+                self.watched(|| drop(disk));
+            } else {
+                self.drop_closed(disk)?;
+            }
             self.stays_as_it_is(edits, "the end of the handle")?;
             match ended {
                 Ok(()) => self.checker.closed(issued),

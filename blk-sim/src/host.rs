@@ -27,6 +27,7 @@ use crate::SECTOR_BYTES;
 use crate::durability::Durability;
 use crate::fault::Fault;
 use crate::operation::{Call, Change, Edit, Operation};
+use crate::unsynced::{Unsynced, changed, missing};
 
 /// What a host does besides storing bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -84,7 +85,9 @@ struct State {
     /// Changes that were asked for, those that failed included.
     edits: u64,
     /// Changes since the last sync.
-    unsynced: u64,
+    pending: u64,
+    /// What no sync covers that has succeeded.
+    unsynced: Unsynced,
     /// A sync has failed since the image was opened, with changes pending.
     is_lossy: bool,
     /// Units changed since they were last forgotten; one counts each time.
@@ -94,6 +97,10 @@ struct State {
 /// What was agreed on when an operation was issued.
 struct Issue {
     time: u64,
+    /// Changes that had completed by then.
+    changes: u64,
+    /// What it will have changed.
+    changed: Vec<Extent>,
     failure: Option<(i32, Effect)>,
 }
 
@@ -124,7 +131,8 @@ impl Host {
             count: 0,
             failures: 0,
             edits: 0,
-            unsynced: 0,
+            pending: 0,
+            unsynced: Unsynced::default(),
             is_lossy: false,
             touched: 0,
         };
@@ -174,6 +182,20 @@ impl Host {
     /// Changes that were asked for so far, watched or not; a sync is none.
     pub fn edits(&self) -> u64 {
         self.with(|state| state.edits)
+    }
+
+    /// How many changes have completed, and how many of them a sync covers that has succeeded.
+    pub fn changes(&self) -> (u64, u64) {
+        self.with(|state| (state.unsynced.count(), state.unsynced.synced()))
+    }
+
+    /// A sector that no sync covers, that `is_required` to be durable, and of which there is no other copy;
+    /// see [`unsynced::missing`](crate::unsynced::missing).
+    ///
+    /// # Errors
+    /// Those of memory.
+    pub fn missing(&self, is_required: &mut dyn FnMut(&[u8]) -> bool) -> Result<Option<u64>> {
+        self.with(|state| missing(&state.live, &state.unsynced.extents(), is_required))
     }
 
     /// Whether a failed sync has lost something that still shows.
@@ -264,7 +286,7 @@ impl Host {
     fn edit(&self, kind: Kind, name: &'static str, range: Extent, edit: Edit<'_>) -> Result<()> {
         let issue = self.with(|state| state.issue_edit(kind, range, edit));
         point();
-        if let (None, Some(first)) = (issue.failure, torn_part(edit)) {
+        if let (None, Some(first)) = (issue.failure, edit.torn_part()) {
             self.with(|state| first.apply(&state.live))?;
             point();
         }
@@ -275,16 +297,6 @@ impl Host {
             (result, _) => result,
         }
     }
-}
-
-/// The first part of a write that is torn in two: at the sector boundary nearest to its middle.
-fn torn_part(edit: Edit<'_>) -> Option<Edit<'_>> {
-    let Edit::Write(offset, bytes) = edit else { return None };
-    let length = bytes.len() as u64;
-    // What reaches past any file is for the memory to refuse.
-    let middle = offset.checked_add(length / 2)?.checked_next_multiple_of(SECTOR_BYTES)?;
-    let middle = middle.saturating_sub(offset).min(length);
-    (middle < length).then(|| Edit::Write(offset, &bytes[..middle as usize]))
 }
 
 fn completion(operation: &Operation) -> u64 {
@@ -324,7 +336,11 @@ impl State {
     fn issue_edit(&mut self, kind: Kind, range: Extent, edit: Edit<'_>) -> Issue {
         self.edits += 1;
         let failure = self.arrive(kind, range);
-        Issue { time: self.issue(|| edit.change()), failure }
+        let changed = match edit {
+            Edit::Write(offset, bytes) => changed(&self.live, offset, bytes),
+            _ => Vec::new(),
+        };
+        Issue { time: self.issue(|| edit.change()), changes: self.unsynced.count(), changed, failure }
     }
 
     /// Logs the issue of an operation, if there is a log. Returns its time.
@@ -346,6 +362,7 @@ impl State {
         let made = happens.map_or(Ok(()), |edit| {
             let range = edit.range(self.live.len()?);
             self.touched += units(range, unit_bytes);
+            self.unsynced.completed(&issue.changed);
             edit.apply(&self.live)
         });
         let is_whole = happens.is_some() && !matches!(issue.failure, Some((_, Effect::Half)));
@@ -358,7 +375,7 @@ impl State {
             }
             _ => false,
         });
-        self.unsynced += u64::from(happens.is_some() && made.is_ok());
+        self.pending += u64::from(happens.is_some() && made.is_ok());
         made
     }
 
@@ -379,7 +396,7 @@ impl State {
     }
 
     fn complete_sync(&mut self, issue: &Issue) {
-        let pending = std::mem::take(&mut self.unsynced);
+        let pending = std::mem::take(&mut self.pending);
         if let Some((_, effect)) = issue.failure {
             self.is_lossy |= pending > 0 && effect != Effect::All;
             self.complete(issue, |change| {
@@ -388,6 +405,7 @@ impl State {
             });
         } else {
             self.complete(issue, |_| true);
+            self.unsynced.covered(issue.changes);
         }
     }
 
@@ -456,7 +474,8 @@ impl Storage for Host {
     fn sync(&self) -> Result<()> {
         let issue = self.with(|state| {
             let failure = state.arrive(Kind::Sync, Extent::default());
-            Issue { time: state.issue(|| Change::Sync), failure }
+            let changes = state.unsynced.count();
+            Issue { time: state.issue(|| Change::Sync), changes, changed: Vec::new(), failure }
         });
         point();
         self.with(|state| state.complete_sync(&issue));

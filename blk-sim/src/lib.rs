@@ -22,6 +22,7 @@ pub mod ranges;
 pub mod scheduler;
 pub mod states;
 pub mod turn;
+pub mod unsynced;
 
 pub use durability::{Durability, Item, Pending};
 pub use fault::Fault;
@@ -30,6 +31,7 @@ pub use operation::{Call, Change, Operation};
 pub use ranges::Ranges;
 pub use states::{Kept, States};
 pub use turn::{POINTS_MAX, Turn};
+pub use unsynced::Unsynced;
 
 /// Bytes of a sector: what a host writes whole or not at all, at least.
 pub const SECTOR_BYTES: u64 = 512;

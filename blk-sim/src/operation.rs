@@ -121,6 +121,16 @@ impl Edit<'_> {
         Some(first).filter(|first| !first.range(0).is_empty())
     }
 
+    /// The first part of a write that is torn in two: at the sector boundary nearest to its middle.
+    pub(crate) fn torn_part(self) -> Option<Self> {
+        let Self::Write(offset, bytes) = self else { return None };
+        let length = bytes.len() as u64;
+        // What reaches past any file is for the memory to refuse.
+        let middle = offset.checked_add(length / 2)?.checked_next_multiple_of(SECTOR_BYTES)?;
+        let middle = middle.saturating_sub(offset).min(length);
+        (middle < length).then(|| Self::Write(offset, &bytes[..middle as usize]))
+    }
+
     /// What it changes of an image of `length` bytes.
     pub(crate) fn range(self, length: u64) -> Extent {
         match self {

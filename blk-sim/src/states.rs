@@ -1,18 +1,22 @@
 //! Which subsets of what is pending are tried.
 //!
 //! All of them while there are few items; else those that find most: prefixes, single drops, single keeps,
-//! pairs of both, first by whole operations (a crash between writes), then by items (torn writes), then
-//! seeded random ones.
+//! pairs of both, first by whole operations (a crash between writes), then runs that fall back together, then
+//! by items (torn writes), then seeded random ones.
 
-use crate::random::Random;
+use blk_core::Extent;
 
 use crate::durability::Durability;
+use crate::random::Random;
 
 /// Which items have persisted, in the order of its operations.
 pub type Kept = Vec<bool>;
 
 /// Up to so many items, all subsets are tried.
 const ALL_ITEMS_MAX: usize = 12;
+/// Media forget runs of so many bytes together, aligned to their length: from a page to what a drive's cache
+/// or a stripe holds.
+const RUN_BYTES: [u64; 6] = [4 << 10, 8 << 10, 16 << 10, 32 << 10, 64 << 10, 128 << 10];
 
 /// How many subsets are tried, and which.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -24,6 +28,8 @@ pub struct States {
     /// Only those in which something of the newest operation has persisted: the others have been tried before
     /// it.
     pub newest_only: bool,
+    /// So many of those are runs that a medium forgets together, by the seed: all else has persisted.
+    pub runs_max: usize,
     /// Seed of the random ones.
     pub seed: u64,
 }
@@ -31,7 +37,13 @@ pub struct States {
 impl States {
     /// At most `count_max` subsets, all of which are tried.
     pub fn new(count_max: usize, newest_only: bool, seed: u64) -> Self {
-        Self { count_max, tries_max: count_max, newest_only, seed }
+        Self { count_max, tries_max: count_max, newest_only, runs_max: 0, seed }
+    }
+
+    /// The same, with so many runs that fall back together.
+    #[must_use]
+    pub fn forgetting(self, runs_max: usize) -> Self {
+        Self { runs_max, ..self }
     }
 
     /// The subsets of `durability`'s items, the most telling first: nothing lost, then as little as possible.
@@ -56,7 +68,10 @@ impl States {
         let operations: Vec<_> = durability.pending().iter().map(|pending| pending.items.clone()).collect();
         let items: Vec<_> = (0..count).map(|item| item..item + 1).collect();
         let mut found = vec![vec![true; count]];
-        for units in [&operations, &items] {
+        for (round, units) in [&operations, &items].into_iter().enumerate() {
+            if round == 1 {
+                found.extend(self.runs(durability));
+            }
             let number = units.len();
             let of = |is_kept: &dyn Fn(usize) -> bool| {
                 let mut kept = vec![false; count];
@@ -86,6 +101,40 @@ impl States {
     }
 }
 
+impl States {
+    /// Runs that fall back: to what is durable, or to what was there after one of the operations. An item
+    /// that reaches out of the run falls back as a whole.
+    fn runs(self, durability: &Durability) -> Vec<Kept> {
+        let items = durability.items();
+        let mut rng = Random::new(self.seed ^ RUN_BYTES[0]);
+        let mut found: Vec<Kept> = Vec::new();
+        // Most are tried once, and some twice: a few tries more find what there is.
+        for _ in 0..self.runs_max * 2 {
+            if found.len() == self.runs_max || items.is_empty() {
+                break;
+            }
+            let bytes = rng.one_of(&RUN_BYTES);
+            // Each operation is as likely as another, however long it is.
+            let pending = durability.pending();
+            let own = pending[rng.below(pending.len() as u64) as usize].items.clone();
+            let item = own.start + rng.below(own.len().max(1) as u64) as usize;
+            let start = items.get(item).map_or(0, |item| item.extent.offset) / bytes * bytes;
+            let run = Extent::new(start, bytes);
+            let since = if rng.chance(3, 4) { 0 } else { rng.below(pending.len() as u64) as usize };
+            let is_forgotten = |item: usize| items[item].extent.overlaps(run);
+            let mut kept = vec![true; items.len()];
+            for item in pending[since..].iter().flat_map(|pending| pending.items.clone()) {
+                kept[item] = !is_forgotten(item);
+            }
+            let lost = kept.iter().filter(|kept| !**kept).count();
+            if lost > 1 && !found.contains(&kept) {
+                found.push(kept);
+            }
+        }
+        found
+    }
+}
+
 /// All subsets, from everything to nothing.
 fn all(count: usize) -> Vec<Kept> {
     (0..1_usize << count)
@@ -99,7 +148,7 @@ fn pairs(number: usize) -> impl Iterator<Item = (usize, usize)> {
 
 #[cfg(test)]
 mod tests {
-    use blk_core::{Extent, MemoryStorage, Storage};
+    use blk_core::{MemoryStorage, Storage};
 
     use super::*;
     use crate::{Host, Settings};
@@ -178,5 +227,21 @@ mod tests {
             assert_eq!(first.iter().step_by(2).all(|kept| lost(kept) == 2), has_pairs, "{count_max}");
             assert_eq!(states.len(), count_max);
         }
+    }
+
+    /// 20 sectors in a row: runs of 8, 16 and all of them fall back together, also to what was there between.
+    #[test]
+    fn aligned_runs_fall_back_together_while_all_else_persists() {
+        let durability = pending(&[1; 20]);
+        let with = States::new(200, false, 3).forgetting(12).of(&durability);
+        let without = States::new(200, false, 3).of(&durability);
+        let runs = &with[1 + 3 * 20..][..5];
+        for kept in runs {
+            let lost: Vec<usize> = (0..20).filter(|at| !kept[*at]).collect();
+            assert!(lost.len() > 1 && lost.windows(2).all(|pair| pair[0] + 1 == pair[1]), "{lost:?}");
+            assert!((lost[lost.len() - 1] + 1).is_multiple_of(8) || lost.ends_with(&[19]), "{lost:?}");
+        }
+        assert_eq!(with[..=3 * 20], without[..=3 * 20], "the most telling come first");
+        assert_eq!(with, States::new(200, false, 3).forgetting(12).of(&durability), "the seed decides");
     }
 }

@@ -57,6 +57,7 @@ impl Driver for Qcow2Target {
             tells_host_offset: true,
             stops_when_poisoned: true,
             leaks_nothing: true,
+            rests_after_flush: true,
         }
     }
 

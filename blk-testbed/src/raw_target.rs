@@ -55,7 +55,13 @@ impl Driver for RawTarget {
 
     /// All of a raw disk has its place in the file for ever.
     fn promises(&self, _config: &Config) -> Promises {
-        Promises { zeroes_keep_place: true, reuses: true, tells_host_offset: true, ..Promises::default() }
+        Promises {
+            zeroes_keep_place: true,
+            reuses: true,
+            tells_host_offset: true,
+            rests_after_flush: true,
+            ..Promises::default()
+        }
     }
 
     fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {

@@ -27,8 +27,7 @@ impl Reader for LaneReader<'_> {
 
     fn end(&mut self, extent: Extent, bytes: &[u8]) {
         if let Err(violation) = self.checker.observe(self.issued, extent.offset, bytes) {
-            let violation = violation.noticed_by(self.number);
-            self.checker.with(|inner| inner.violation.get_or_insert(violation).number);
+            self.checker.note(violation.noticed_by(self.number));
         }
     }
 }

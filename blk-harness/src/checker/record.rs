@@ -32,6 +32,8 @@ pub(crate) struct Record {
     /// What it was to change; empty for one that changes no content.
     pub(crate) changes: Extent,
     pub(crate) issued: Time,
+    /// Changes of the storage that had completed when it began.
+    pub(crate) changes_before: u64,
     pub(crate) completed: Time,
     pub(crate) ended: Ended,
     /// Requests that were in flight with it.

@@ -28,6 +28,8 @@ const SPREAD_STATES: u64 = 256;
 const RARE_POINTS: u64 = 2;
 /// States that are judged to make the set of what was lost smaller.
 const SHRINK_MAX: usize = 300;
+/// One state in so many is a run of the medium that falls back together.
+const RUNS_ONE_IN: usize = 8;
 /// So many states are judged at a crash point that is judged at all, if it has as many.
 const SHARE_MIN: u64 = 4;
 
@@ -325,7 +327,9 @@ impl<'a> Explorer<'a> {
         // What is left of the budget is spread over the crash points that may still come.
         let share = (self.states_left / 16).max(SHARE_MIN);
         let tries_max = usize::try_from(share).unwrap_or(usize::MAX);
-        let states = States::new(self.options.states_per_point, newest_only, durability.count());
+        let count_max = self.options.states_per_point;
+        let states =
+            States::new(count_max, newest_only, durability.count()).forgetting(count_max / RUNS_ONE_IN);
         for kept in (States { tries_max, ..states }).of(durability) {
             self.states_left = self.states_left.saturating_sub(1);
             if let Some(violation) = self.judge(history, durability, time, &kept)? {

@@ -71,6 +71,7 @@ impl FormatDriver {
             tells_host_offset: false,
             stops_when_poisoned: false,
             leaks_nothing: false,
+            rests_after_flush: false,
         };
         Self { name, space: || &PLAIN, images, create_options: &[], open_options: &[], promises }
     }

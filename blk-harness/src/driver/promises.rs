@@ -23,6 +23,9 @@ pub struct Promises {
     /// Where the handle goes on after a failure of the storage, and a flush has succeeded, nothing has
     /// leaked.
     pub leaks_nothing: bool,
+    /// Between a flush that has succeeded and the next request, nothing changes the storage: no work goes on
+    /// in the background.
+    pub rests_after_flush: bool,
 }
 
 /// Something that others keep in an image, or that speaks for it, such as the content of a snapshot.

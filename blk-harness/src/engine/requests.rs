@@ -19,6 +19,7 @@ impl Run<'_> {
         self.engine.stats.add(Counter::Requests, 1);
         let before = self.kinds_at(request);
         let kept = self.before(request);
+        let changes = self.storage_changes();
         let result = match request {
             Request::Reopen { kill } => return self.make_reopen(kill),
             Request::Check { repair } => return self.make_check(number, repair),
@@ -28,13 +29,15 @@ impl Run<'_> {
             Ok(()) => {
                 self.engine.stats.add(Counter::Accepted, 1);
                 self.note_change(request);
+                self.note_write(request, changes, true);
+                self.judge_flushed(number, request)?;
                 self.judge_space(number, request, &kept)?;
             }
             Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                 return Err(self.found("a request", &error));
             }
             // Both disks refused, or the difference is permitted.
-            Err(_) => {}
+            Err(_) => self.note_write(request, changes, false),
         }
         for (before, after) in before.into_iter().zip(self.kinds_at(request)) {
             if let (Some(before), Some(after)) = (before, after) {

@@ -7,6 +7,7 @@
 
 mod findings;
 mod ledger;
+mod mirrors;
 mod plain;
 mod shrinking;
 mod verdicts;
@@ -16,7 +17,7 @@ use std::sync::{Arc, LazyLock};
 
 use blk_core::{Access, Disk, Result, Storage};
 use blk_harness::crash::{CrashEngine, CrashOptions};
-use blk_harness::driver::{Driver, ImageMaker};
+use blk_harness::driver::{Driver, ImageMaker, Promises};
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::promise::Promise;
 use blk_harness::race::RaceEngine;
@@ -25,6 +26,7 @@ use blk_harness::space;
 use blk_harness::{Engine, MemoryDisk, Outcome, RunOptions};
 use blk_verify::{Finding, Signature};
 use ledger::{Ledger, Way};
+use mirrors::Mirrors;
 use plain::Plain;
 
 /// Size of each disk at first.
@@ -35,6 +37,7 @@ const SIZE_BYTES: u64 = 16 << 10;
 enum Planted {
     Plain(plain::Bug),
     Ledger(ledger::Bug, Way),
+    Mirrors,
 }
 
 static IMAGE: LazyLock<Config> =
@@ -49,6 +52,10 @@ impl Driver for Planted {
         Some(&IMAGE)
     }
 
+    fn promises(&self, _config: &Config) -> Promises {
+        Promises { rests_after_flush: true, ..Promises::default() }
+    }
+
     fn images(&self, _config: &Config) -> Result<Box<dyn ImageMaker>> {
         Ok(Box::new(*self))
     }
@@ -59,6 +66,7 @@ impl ImageMaker for Planted {
         match self {
             Self::Plain(_) => storage.set_len(SIZE_BYTES),
             Self::Ledger(..) => Ledger::create(&**storage),
+            Self::Mirrors => Mirrors::create(&**storage),
         }
     }
 
@@ -66,6 +74,7 @@ impl ImageMaker for Planted {
         match *self {
             Self::Plain(bug) => Ok(Disk::new(Plain::open(storage, bug)?, Access::ReadWrite)),
             Self::Ledger(bug, way) => Ok(Disk::new(Ledger::open(storage, bug, way)?, Access::ReadWrite)),
+            Self::Mirrors => Ok(Disk::new(Mirrors::open(storage)?, Access::ReadWrite)),
         }
     }
 
@@ -112,8 +121,8 @@ fn row(target: Planted, requests: &'static str, engines: &[By], promise: Promise
 }
 
 fn plain_rows() -> Vec<Row> {
-    use By::{Crashes, Faults};
-    use Promise::{Answers, Content, Durable, Works};
+    use By::{Crashes, Faults, Races};
+    use Promise::{Answers, Completed, Content, Durable, Opens, Works};
     use plain::Bug;
     let row = |bug, requests, engines: &[By], promise| row(Planted::Plain(bug), requests, engines, promise);
     vec![
@@ -125,9 +134,14 @@ fn plain_rows() -> Vec<Row> {
         row(Bug::WritesOneByteTooMany, "write 0 4k\nwrite 1k 1k", &LIVE, Answers),
         row(Bug::WritesOneByteTooMany, "write 0 4k\nwrite 1k 1k", &[Crashes], Works),
         row(Bug::StatusLies, "write 0 4k\nmap 0 4k", &ALL, Answers),
-        row(Bug::CloseIsForgotten, "write 0 4k\nreopen\nwrite 8k 512", &[Crashes], Content),
-        row(Bug::FlushIsForgotten, "write 0 4k\nflush\nwrite 8k 512", &[Crashes], Content),
-        row(Bug::FuaIsForgotten, "write -f 0 4k\nwrite 8k 512", &[Crashes], Content),
+        // Only a medium that forgets a run together does that.
+        self::row(Planted::Mirrors, "write 0 16k\nflush", &[Crashes], Opens),
+        row(Bug::CloseIsForgotten, "write 0 4k\nreopen\nwrite 8k 512", &ALL, Durable),
+        row(Bug::FlushIsForgotten, "write 0 4k\nflush\nwrite 8k 512", &ALL, Durable),
+        row(Bug::FlushSyncsTooEarly, "write 8k 512\nflush\nwrite 0 4k", &ALL, Durable),
+        row(Bug::FlushPunchesLate, "write 0 4k\nflush\nwrite 0 512", &[Crashes, Faults], Completed),
+        row(Bug::DropWritesAfterClose, "write 0 4k\nreopen", &[Crashes, Faults, Races], Completed),
+        row(Bug::FuaIsForgotten, "write -f 0 4k\nwrite 8k 512", &ALL, Durable),
         row(Bug::FailedSyncIsRepeated, "write 0 4k\nflush", &[Faults], Durable),
         row(Bug::FailedWriteIsDone, "write 0 4k\nread 0 4k", &[Faults], Content),
         row(Bug::FailedWriteReachesFurther, "write 0 4k\nwrite 1k 512", &[Faults], Durable),
@@ -136,9 +150,7 @@ fn plain_rows() -> Vec<Row> {
 
 fn ledger_rows() -> Vec<Row> {
     use By::{Crashes, Faults, Races, Requests};
-    use Promise::{
-        Answers, Consistent, Content, Leaks, Opens, Recovery, Repair, Size, Stable, Surfaces, Works,
-    };
+    use Promise::{Answers, Consistent, Leaks, Opens, Recovery, Repair, Size, Stable, Surfaces, Works};
     use Way::{Dirty, Ordered};
     use ledger::Bug;
     let row = |bug, way, requests, engines: &[By], promise| {
@@ -149,7 +161,7 @@ fn ledger_rows() -> Vec<Row> {
     vec![
         row(Bug::HeaderInTwoParts, Ordered, "truncate 8k\nflush", &[Crashes], Opens),
         row(Bug::TableBeforeMap, Ordered, few, &[Crashes], Consistent),
-        row(Bug::DataAreNotSynced, Dirty, rewrite, &[Crashes], Content),
+        row(Bug::DataAreNotSynced, Dirty, rewrite, &[Crashes], Works),
         row(Bug::SizeIsNotFlushed, Ordered, "truncate 32k\nflush\nwrite 0 512", &[Crashes], Size),
         row(Bug::WriteGrows, Ordered, "write 0 512", &[Crashes, Faults, Races], Size),
         row(Bug::WriteGrows, Ordered, "write 0 512", &[Requests], Answers),

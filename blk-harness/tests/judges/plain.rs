@@ -1,8 +1,9 @@
 //! A disk that is its storage, with one planted bug.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, DiscardFlags, Error, Extent, NativeFlags, Result, Storage, WriteFlags,
     ZeroFlags,
@@ -28,6 +29,12 @@ pub(crate) enum Bug {
     CloseIsForgotten,
     /// A flush does nothing.
     FlushIsForgotten,
+    /// A flush syncs, and then writes what a write of 512 bytes has left in memory.
+    FlushSyncsTooEarly,
+    /// A flush leaves a hole to be punched after it, at the disk's end.
+    FlushPunchesLate,
+    /// A handle that was closed writes once more when it is dropped.
+    DropWritesAfterClose,
     /// A write with FUA is not forced.
     FuaIsForgotten,
     /// A sync that fails is tried once more, and counts then.
@@ -46,15 +53,47 @@ pub(crate) struct Plain {
     bug: Bug,
     reads: AtomicU64,
     failed: AtomicU64,
+    /// What [`Bug::FlushSyncsTooEarly`] keeps back.
+    waiting: Mutex<Option<(u64, Vec<u8>)>>,
+    is_late: AtomicBool,
+}
+
+impl Drop for Plain {
+    fn drop(&mut self) {
+        let mut byte = [0];
+        if self.bug == Bug::DropWritesAfterClose && self.storage.read_at(0, &mut byte).is_ok() {
+            let _ = self.storage.write_at(0, &byte);
+        }
+    }
 }
 
 impl Plain {
     pub(crate) fn open(storage: Arc<dyn Storage>, bug: Bug) -> Result<Self> {
         let size = storage.len()?;
-        Ok(Self { size, storage, bug, reads: AtomicU64::new(0), failed: AtomicU64::new(0) })
+        let (reads, failed) = (AtomicU64::new(0), AtomicU64::new(0));
+        Ok(Self {
+            size,
+            storage,
+            bug,
+            reads,
+            failed,
+            waiting: Mutex::default(),
+            is_late: AtomicBool::new(false),
+        })
+    }
+
+    /// Writes what was kept back.
+    fn write_waiting(&self) -> Result<()> {
+        let waiting = self.waiting.lock().take();
+        waiting.map_or(Ok(()), |(offset, bytes)| self.storage.write_at(offset, &bytes))
     }
 
     fn write_all(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        self.write_waiting()?;
+        if self.bug == Bug::FlushSyncsTooEarly && buf.len() == 512 {
+            *self.waiting.lock() = Some((offset, buf.to_vec()));
+            return Ok(());
+        }
         self.storage.write_at(offset, buf)?;
         let end = offset + buf.len() as u64;
         if self.bug == Bug::WritesOneByteTooMany && buf.len() == 1024 && end < self.size() {
@@ -80,6 +119,10 @@ impl Plain {
 
 impl BlockDriver for Plain {
     fn size(&self) -> u64 {
+        // Somebody asks, which is no request; no thread is needed to be late.
+        if self.is_late.swap(false, Ordering::Relaxed) {
+            let _ = self.storage.punch_hole(Extent::new(self.size, 512));
+        }
         self.size
     }
 
@@ -92,6 +135,7 @@ impl BlockDriver for Plain {
         if self.bug == Bug::ReadsLeaveTheBuffer && is_second {
             return Ok(());
         }
+        self.write_waiting()?;
         self.storage.read_at(offset, buf)?;
         if let (Bug::LastByteOfReads, true, Some(last)) = (self.bug, buf.len() > 512, buf.last_mut()) {
             *last ^= 1;
@@ -131,7 +175,12 @@ impl BlockDriver for Plain {
     }
 
     fn flush(&self) -> Result<()> {
-        if self.bug == Bug::FlushIsForgotten { Ok(()) } else { self.sync() }
+        match self.bug {
+            Bug::FlushIsForgotten => Ok(()),
+            Bug::FlushPunchesLate => self.sync().map(|()| self.is_late.store(true, Ordering::Relaxed)),
+            Bug::FlushSyncsTooEarly => self.sync().and_then(|()| self.write_waiting()),
+            _ => self.sync(),
+        }
     }
 
     fn close(&self) -> Result<()> {

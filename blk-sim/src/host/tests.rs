@@ -85,7 +85,7 @@ fn writes_are_torn_between_sectors() {
         (300, 2048, Some(1236)),
     ] {
         let bytes = vec![0; length];
-        let torn = torn_part(Edit::Write(offset, &bytes)).map(|edit| edit.range(0).length);
+        let torn = Edit::Write(offset, &bytes).torn_part().map(|edit| edit.range(0).length);
         assert_eq!(torn, first, "{offset} {length}");
     }
     let host = Host::new(MemoryStorage::new(), Settings::default());
