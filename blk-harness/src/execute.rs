@@ -207,4 +207,47 @@ mod tests {
             assert_eq!(parts, expected, "{offset}..{end}");
         }
     }
+
+    /// Takes any write, and keeps its bytes.
+    #[derive(Default)]
+    struct Taker(blk_core::sync::Mutex<Vec<u8>>);
+
+    impl Perform for Taker {
+        fn size(&self) -> u64 {
+            1 << 20
+        }
+
+        fn can_check(&self) -> bool {
+            false
+        }
+
+        fn perform(&self, _op: Op, data: Data<'_>) -> Result<blk_core::Reply> {
+            if let Data::Write(bytes) = data {
+                *self.0.lock() = bytes.to_vec();
+            }
+            Ok(blk_core::Reply::Done)
+        }
+    }
+
+    /// How many bytes from the start of each unit of 8 KiB of a write are data, to its last one.
+    fn data_bytes(executor: &mut Executor, request: Request) -> Vec<usize> {
+        const UNIT: u64 = 8 << 10;
+        let taker = Taker::default();
+        executor.execute(&taker, 1, request, UNIT, &mut Counting::default()).unwrap();
+        let bytes = taker.0.lock();
+        let units = bytes.chunks(UNIT as usize);
+        units.map(|unit| unit.iter().rposition(|byte| *byte != 0).map_or(0, |last| last + 1)).collect()
+    }
+
+    #[test]
+    fn in_a_hurry_most_of_what_is_compressed_is_zeroes() {
+        use crate::scenario::Fill::Byte;
+        let (offset, length) = (7 << 13, 3 << 13);
+        let compressed = Request::WriteCompressed { offset, length, fill: Byte(9) };
+        let plain = Request::Write { offset, length, fill: Byte(9), fua: false };
+        // The unit at 8 times its size is one in eight that stays whole.
+        assert_eq!(data_bytes(&mut Executor::in_a_hurry(), compressed), [2048, 8192, 2048]);
+        assert_eq!(data_bytes(&mut Executor::in_a_hurry(), plain), [8192; 3]);
+        assert_eq!(data_bytes(&mut Executor::default(), compressed), [8192; 3]);
+    }
 }

@@ -228,3 +228,42 @@ fn requests_share_a_unit_by_their_ranges() {
         assert!(share_a_unit(&one, &Request::Flush, UNIT) && share_a_unit(&Request::Flush, &other, UNIT));
     }
 }
+
+#[test]
+fn a_failure_of_the_storage_is_noticed_without_a_request() {
+    let (checker, host) = checker();
+    checker.notice_failures();
+    assert!(!checker.condition().is_faulted, "nothing has failed");
+    fail(&host);
+    checker.notice_failures();
+    checker.notice_failures();
+    assert!(checker.condition().is_faulted);
+}
+
+#[test]
+fn what_is_no_request_is_excused_by_a_failure_since_it_began() {
+    let (checker, host) = checker();
+    let before = checker.failures();
+    fail(&host);
+    let after = checker.failures();
+    assert_eq!((before, after), (0, 1));
+    assert_eq!(promise(checker.excuse("closing the image", after, &io())), Some(Promise::Answers));
+    assert_eq!(promise(checker.excuse("closing the image", before, &io())), None);
+    // From then on the handle is one that has failed, and has to work for all that.
+    assert_eq!(promise(checker.excuse("closing the image", after, &io())), Some(Promise::Works));
+}
+
+#[test]
+fn the_first_request_that_fails_because_of_the_storage_is_the_one_that_surfaced_it() {
+    let (checker, host) = checker();
+    assert_eq!(make(&checker, write(0, 512), Ok(Reply::Done)), Ended::Done);
+    assert_eq!(checker.surfaced(), None);
+    for offset in [1024, 2048] {
+        checker.begin(0, None, write(offset, 512), Turn::default());
+        if offset == 1024 {
+            fail(&host);
+        }
+        checker.end(0, SIZE, Err(io()));
+    }
+    assert_eq!(checker.surfaced(), Some((2, write(1024, 512))));
+}

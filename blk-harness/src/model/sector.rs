@@ -212,3 +212,28 @@ fn choose(parts: &[Part], chosen: &mut Vec<Entry>) -> bool {
     }
     false
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_shadow_holds_is_possible_but_for_sectors_that_are_in_doubt() {
+        let shadow: Vec<u8> = (0..4096_u64).map(|at| (at / 100) as u8).collect();
+        let found = MemoryStorage::new();
+        found.write_at(0, &shadow).unwrap();
+        let mut doubtful = Ranges::default();
+        doubtful.add(3..5);
+        for (first, count, is_possible) in
+            [(0, 3, true), (0, 4, false), (3, 1, false), (4, 1, false), (5, 3, true), (4, 4, false)]
+        {
+            let extent = Extent::new(first * SECTOR_BYTES, count * SECTOR_BYTES);
+            assert_eq!(is_as(&found, &shadow, &doubtful, extent), is_possible, "{extent:?}");
+        }
+        let part = Extent::new(2 * SECTOR_BYTES, SECTOR_BYTES + 1);
+        assert!(!is_as(&found, &shadow, &doubtful, part), "a byte of a sector in doubt");
+        found.write_at(700, &[0xff]).unwrap();
+        assert!(!is_as(&found, &shadow, &Ranges::default(), Extent::new(512, 512)));
+        assert!(!is_as(&found, &shadow, &Ranges::default(), Extent::new(3584, 1024)), "past the shadow");
+    }
+}

@@ -6,6 +6,7 @@ use super::ledger::{self, Way};
 use super::plain;
 use super::{By, Planted, lanes, scenario};
 use blk_harness::finding::{self, Finding, Provoked};
+use blk_harness::promise::Promise;
 use blk_harness::scenario::Scenario;
 
 fn found(engine: By, target: Planted, requests: &str, lanes: u8) -> (Box<Finding>, Scenario) {
@@ -67,4 +68,17 @@ fn a_race_with_its_requests() {
     assert!(!found.0.history.is_empty());
     expect_file!["findings/race.txt"].assert_eq(&found.0.report());
     expect_file!["findings/race.json"].assert_eq(&json(&found));
+}
+
+#[test]
+fn a_crash_during_recovery_names_the_promise_and_the_second_crash() {
+    let target = Planted::Ledger(ledger::Bug::RecoveryClearsTheBitFirst, Way::Dirty);
+    let (found, _) = found(By::Crashes, target, "write 0 2k\nflush\nwrite 4k 1k", 0);
+    let broken = [Promise::Consistent, Promise::Opens, Promise::Content].map(Promise::name);
+    let named = broken.iter().any(|promise| found.what.ends_with(&format!("({promise})")));
+    assert!(named, "{}", found.report());
+    assert_eq!(found.promise, Some(Promise::Recovery.name()));
+    let second =
+        found.notes.iter().find(|note| note.starts_with("the second crash came after the recovery's "));
+    assert!(second.is_some_and(|note| note.contains("..")), "{:?}", found.notes);
 }
