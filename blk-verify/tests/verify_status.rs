@@ -16,7 +16,7 @@ const SIZE: u64 = 64 << 10;
 #[derive(Debug)]
 struct Runs {
     bytes: Vec<u8>,
-    runs: Vec<(u64, bool, bool)>,
+    told: Vec<(u64, bool, bool)>,
     alignment: u64,
     /// A flush fails, and the disk is shorter from then on.
     shrinks: bool,
@@ -26,8 +26,10 @@ struct Runs {
 impl Runs {
     fn new(data: &[u64], runs: &[(u64, bool, bool)]) -> Self {
         let mut bytes = vec![0; SIZE as usize];
-        data.iter().for_each(|at| bytes[*at as usize] = 7);
-        Self { bytes, runs: runs.to_vec(), alignment: 1, shrinks: false, is_short: Mutex::new(false) }
+        for at in data {
+            bytes[*at as usize] = 7;
+        }
+        Self { bytes, told: runs.to_vec(), alignment: 1, shrinks: false, is_short: Mutex::new(false) }
     }
 
     fn disk(self) -> Arc<Disk> {
@@ -66,7 +68,7 @@ impl BlockDriver for Runs {
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        let run = self.runs.iter().find(|(end, ..)| *end > extent.offset);
+        let run = self.told.iter().find(|(end, ..)| *end > extent.offset);
         let (end, allocated, zero) = *run.unwrap_or(&(SIZE, true, false));
         let length = extent.length.min(end - extent.offset);
         Ok(BlockStatus { length, allocated, zero, compressed: false, host_offset: None })

@@ -42,6 +42,15 @@ fn a_crash_with_its_point_and_what_it_has_lost() {
 }
 
 #[test]
+fn a_crash_with_the_bytes_that_are_wrong() {
+    let target = Planted::Plain(plain::Bug::ZeroesAreIgnored);
+    let found = found(By::Crashes, target, "write 0 4k\nwrite -z 1k 1k", 0);
+    assert!(matches!(&found.0.provoked, Some(Provoked::Crash(_))) && found.0.difference.is_some());
+    expect_file!["findings/crash_bytes.txt"].assert_eq(&found.0.report());
+    expect_file!["findings/crash_bytes.json"].assert_eq(&json(&found));
+}
+
+#[test]
 fn a_fault_with_the_operation_that_failed() {
     let target = Planted::Plain(plain::Bug::FailedWriteReachesFurther);
     let found = found(By::Faults, target, "write 0 4k\nwrite 1k 512", 0);
