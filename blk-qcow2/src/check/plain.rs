@@ -326,6 +326,10 @@ impl<'a> Walk<'a> {
         self.blocks = self.read_table(extent)?;
         for index in 0..self.blocks.len() {
             let entry = self.blocks[index];
+            // Nearly all of a large table.
+            if entry == 0 {
+                continue;
+            }
             let block = entry & !REFCOUNT_RESERVED;
             let at = (extent.start + index as u64 * 8).get();
             // What the stored counts are read from, although the entry is wrong.
