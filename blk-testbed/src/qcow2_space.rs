@@ -239,6 +239,10 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     if options.number("x-alignment").is_some_and(|bytes| (2..512).contains(&bytes)) {
         options.set("x-alignment", Some(Value::Number(512)));
     }
+    // Of a cluster that is smaller than what the host zeroes at once, zeroes are data.
+    if options.number("x-alignment").is_some_and(|bytes| bytes > cluster_bytes(options)) {
+        options.set("x-alignment", Some(Value::Number(cluster_bytes(options))));
+    }
     if config.size_bytes > FAR_BYTES_MIN {
         options.remove("compat");
     }
