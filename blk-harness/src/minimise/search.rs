@@ -1,7 +1,8 @@
 //! The best scenario so far, and the one gate through which a better one comes.
 
-use std::collections::HashSet;
-use std::hash::{BuildHasher, BuildHasherDefault, DefaultHasher};
+use std::hash::BuildHasher;
+
+use rustc_hash::FxHashSet;
 
 use super::cost::cost;
 use crate::scenario::{Request, Scenario};
@@ -18,7 +19,7 @@ pub(super) struct Search<'a> {
     stopped: bool,
     /// Hashes of what does not fail in the same way: passes come to the same candidates again. A collision
     /// costs a chance to shrink, never a wrong result.
-    rejected: HashSet<u64, BuildHasherDefault<DefaultHasher>>,
+    rejected: FxHashSet<u64>,
 }
 
 impl<'a> Search<'a> {
@@ -29,7 +30,7 @@ impl<'a> Search<'a> {
         should_stop: &'a mut dyn FnMut() -> bool,
         tries_max: u64,
     ) -> Self {
-        let (tries, stopped, rejected) = (0, false, HashSet::default());
+        let (tries, stopped, rejected) = (0, false, FxHashSet::default());
         Self { best, space, is_same, should_stop, tries, tries_max, stopped, rejected }
     }
 
