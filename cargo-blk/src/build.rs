@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context, Result};
 use xshell::{Shell, cmd};
 
+use crate::cover;
 use crate::project::MANIFEST;
 
 /// The version of cargo-fuzz that is installed where there is none.
@@ -64,8 +65,10 @@ pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Res
         // No unsafe code of ours runs, so the address sanitizer would find nothing, and it halves the speed.
         // Comparisons are not traced: half of the time went there, and inputs are made of records, not found
         // byte by byte.
-        let features = features(&folder.join(MANIFEST), target)?;
+        let manifest = read_manifest(&folder.join(MANIFEST))?;
+        let features = features(&manifest, target);
         cmd!(shell, "cargo fuzz build -s none --no-trace-compares {features...} {target}")
+            .envs(cover::environment(&covered(&manifest)))
             .quiet()
             .run()
             .with_context(|| format!("cannot build the fuzz target {target}"))?;
@@ -80,7 +83,7 @@ pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Res
 /// # Errors
 /// That it cannot be built.
 pub(crate) fn build_job_target(shell: &Shell, target: &str) -> Result<PathBuf> {
-    let features = features(Path::new(MANIFEST), target)?;
+    let features = features(&read_manifest(Path::new(MANIFEST))?, target);
     let profile = std::env::var(PROFILE).unwrap_or_else(|_| "release".to_owned());
     cmd!(shell, "cargo build --profile {profile} --manifest-path {MANIFEST} {features...} --bin {target}")
         .quiet()
@@ -91,14 +94,24 @@ pub(crate) fn build_job_target(shell: &Shell, target: &str) -> Result<PathBuf> {
 }
 
 /// What a target is built with: the features that the manifest says it requires.
-fn features(manifest: &Path, target: &str) -> Result<Vec<String>> {
-    let text = fs::read_to_string(manifest).with_context(|| format!("cannot read {}", manifest.display()))?;
-    let manifest: toml::Table = text.parse().with_context(|| format!("in {}", manifest.display()))?;
+fn features(manifest: &toml::Table, target: &str) -> Vec<String> {
     let bins = manifest.get("bin").and_then(toml::Value::as_array).into_iter().flatten();
     let mut named = bins.filter(|bin| bin.get("name").and_then(toml::Value::as_str) == Some(target));
     let required = named.find_map(|bin| bin.get("required-features")?.as_array());
     let required: Vec<&str> = required.into_iter().flatten().filter_map(toml::Value::as_str).collect();
-    Ok(if required.is_empty() { Vec::new() } else { vec!["--features".to_owned(), required.join(",")] })
+    if required.is_empty() { Vec::new() } else { vec!["--features".to_owned(), required.join(",")] }
+}
+
+fn read_manifest(path: &Path) -> Result<toml::Table> {
+    let text = fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))?;
+    text.parse().with_context(|| format!("in {}", path.display()))
+}
+
+/// The crates of registries that the manifest says are under test.
+fn covered(manifest: &toml::Table) -> Vec<String> {
+    let setting = || manifest.get("package")?.get("metadata")?.get("blk")?.get("cover")?.as_array();
+    let names = setting().into_iter().flatten().filter_map(toml::Value::as_str);
+    names.map(str::to_owned).collect()
 }
 
 /// Where the targets of the project in this folder are built.
@@ -120,7 +133,11 @@ mod tests {
         let manifest = folder.path().join("Cargo.toml");
         let bins = "[[bin]]\nname = 'a'\n[[bin]]\nname = 'b'\nrequired-features = ['x', 'y']\n";
         fs::write(&manifest, bins).unwrap();
-        assert_eq!(features(&manifest, "a").unwrap(), [""; 0]);
-        assert_eq!(features(&manifest, "b").unwrap(), ["--features", "x,y"]);
+        let manifest = read_manifest(&manifest).unwrap();
+        assert_eq!(features(&manifest, "a"), [""; 0]);
+        assert_eq!(features(&manifest, "b"), ["--features", "x,y"]);
+        assert_eq!(covered(&manifest), [""; 0]);
+        let manifest = "[package.metadata.blk]\ncover = ['zstd']\n".parse().unwrap();
+        assert_eq!(covered(&manifest), ["zstd"]);
     }
 }

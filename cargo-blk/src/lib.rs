@@ -2,12 +2,13 @@
 //! find.
 //!
 //! A project is a folder with a `fuzz` folder as cargo-fuzz has it. `[package.metadata.blk]` of
-//! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), and which
-//! flags of libFuzzer a target needs (`libfuzzer`).
+//! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), which flags of
+//! libFuzzer a target needs (`libfuzzer`), and which crates of registries are under test too (`cover`).
 
 mod build;
 mod command;
 pub mod corpus;
+pub mod cover;
 pub mod exhaust;
 pub mod fuzz;
 pub mod job;

@@ -32,6 +32,9 @@ fn run(command: &Command) -> anyhow::Result<bool> {
 }
 
 fn main() -> ExitCode {
+    if let Some(compiled) = cargo_blk::cover::begin() {
+        return compiled;
+    }
     // Cargo passes the name of the subcommand on.
     let mut words: Vec<_> = std::env::args_os().collect();
     if words.get(1).is_some_and(|word| word == "blk") {

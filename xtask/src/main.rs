@@ -54,6 +54,9 @@ fn run(command: Command) -> anyhow::Result<bool> {
 }
 
 fn main() -> ExitCode {
+    if let Some(compiled) = cargo_blk::cover::begin() {
+        return compiled;
+    }
     match run(Arguments::parse().command) {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
