@@ -138,7 +138,8 @@ impl Generator {
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
         let swarm = swarm.on(&geometry);
         let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
-        let template_at = if rng.chance(1, if aim.can_zero_far() { 2 } else { 5 }) {
+        let template_at = if rng.chance(1, if aim.can_zero_far() || aim.is_for_long_writes() { 2 } else { 5 })
+        {
             rng.below(count as u64 + 1) as usize
         } else {
             count

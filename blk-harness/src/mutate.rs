@@ -58,8 +58,8 @@ pub fn mutate_within(
         return store(space, Scenario::decode(space, &data[..size]), &mut data[..max_size]);
     }
     let before = Scenario::decode(space, &data[..size]);
-    // What is kept because it is far would breed: most of the time would go to it.
-    if before.config.size_bytes > FAR_BYTES_MIN && rng.chance(3, 4) {
+    // What takes long would breed, since it reaches much: most of the time would go to it.
+    if takes_long(space, &before) && rng.chance(3, 4) {
         let mut made = Generator::new(space, u64::from(seed), limits.clone());
         return store(space, made.next().expect("there is always another"), &mut data[..max_size]);
     }
@@ -81,6 +81,16 @@ pub fn mutate_within(
         scenario.remove_requests(at..at + 1);
     }
     store(space, scenario, &mut data[..max_size])
+}
+
+/// Units of more than this have tables of many entries, all of which are looked at whenever an image is opened
+/// or checked. Bytes.
+const UNIT_BYTES_USUAL_MAX: u64 = 128 << 10;
+
+/// Whether a scenario takes as long as many others, however few its requests are.
+fn takes_long(space: &Space, scenario: &Scenario) -> bool {
+    let config = &scenario.config;
+    config.size_bytes > FAR_BYTES_MIN || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX
 }
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most

@@ -14,6 +14,9 @@ const HOT_CLUSTERS: usize = 4;
 /// the smallest table of such counts counts.
 pub const MANY_UNITS: u64 = 2048;
 
+/// A write of more than this is not joined with what is copied around it.
+pub(super) const LONG_BYTES: u64 = 256 << 10;
+
 /// Where offsets stop to fit into 31 and 32 bits, and indices of clusters of 2 MiB into 16, bytes.
 const FAR_EDGES: [u64; 4] = [1 << 31, 1 << 32, 1 << 32, 1 << 37];
 
@@ -136,6 +139,11 @@ impl Aim {
     pub(crate) fn can_zero_far(&self) -> bool {
         let length = (1 << 32) + 4 * self.cluster;
         self.starts_far && self.size > length && length <= FAR_UNITS_MAX.saturating_mul(self.cluster)
+    }
+
+    /// Whether the disk is as large as a long write needs, and not much larger.
+    pub(crate) fn is_for_long_writes(&self) -> bool {
+        (LONG_BYTES..2 * LONG_BYTES).contains(&self.size) && self.data_bytes_max > LONG_BYTES
     }
 
     /// Whether the driver stores compressed units.

@@ -4,6 +4,7 @@
 use crate::random::Random;
 
 use super::Limits;
+use super::aim::{LONG_BYTES, MANY_UNITS};
 use crate::scenario::bounds::FAR_BYTES_MIN;
 use crate::scenario::{Backing, Config};
 use crate::space::{Geometry, Space};
@@ -73,8 +74,10 @@ fn size(rng: &mut Random, geometry: &Geometry, disk_bytes_max: u64) -> u64 {
         13 if 2 * table <= units_max => table + rng.below(3 * table),
         14 if unit <= 1024 => table + rng.below(3 * table),
         // Small units again: enough of them for several tables, even of tables.
-        12 if unit <= 1024 => units_max - rng.below(units_max / 2 + 1),
-        15 if unit <= 1024 => 1 + rng.below(units_max),
+        // One takes as long as twenty others.
+        12 if unit <= 1024 && rng.chance(1, 2) => MANY_UNITS + rng.below(2 * MANY_UNITS),
+        11 if unit < LONG_BYTES && rng.chance(1, 2) => LONG_BYTES / unit + 1 + rng.below(4),
+        15 if unit <= 1024 => 1 + rng.below(units_max).min(rng.below(units_max)),
         _ => 1 + rng.below(few),
     };
     let size = units.min(units_max) * unit;

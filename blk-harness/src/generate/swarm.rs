@@ -78,11 +78,11 @@ impl Swarm {
 }
 
 /// From here on, compressing stamps takes longer than all else that a request does. Bytes.
-const COMPRESSED_BYTES: u64 = 32 << 10;
+const COMPRESSED_BYTES: u64 = 4 << 10;
 
 /// What a compressed write of so many bytes writes.
 pub(crate) fn compressed_fill(rng: &mut Random, length: u64) -> Fill {
-    if length >= COMPRESSED_BYTES && rng.chance(3, 4) { Fill::Byte(rng.below(256) as u8) } else { fill(rng) }
+    if length > COMPRESSED_BYTES && rng.chance(7, 8) { Fill::Byte(rng.below(256) as u8) } else { fill(rng) }
 }
 
 /// What a write writes: nearly always stamps, which tell more; sometimes one byte, zero among them.

@@ -3,7 +3,7 @@
 
 use crate::random::Random;
 
-use super::aim::Aim;
+use super::aim::{Aim, LONG_BYTES};
 use super::of_kind;
 use crate::scenario::{Fill, Request, RequestKind};
 
@@ -68,8 +68,12 @@ pub fn template(
 
 /// Adds the requests of one template.
 pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
-    if aim.can_zero_far() && rng.chance(1, 3) {
+    // What few disks are large enough for comes often on those.
+    if aim.can_zero_far() && rng.chance(1, 2) {
         return push_one(rng, aim, Template::FarZeroes, requests);
+    }
+    if aim.is_for_long_writes() && rng.chance(1, 2) {
+        return push_one(rng, aim, Template::LongWrite, requests);
     }
     let template = match rng.one_of(&Template::ALL) {
         // Elsewhere it is nothing.
@@ -164,9 +168,6 @@ fn zero_over_backing(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request
     requests.push(write(rng, part));
     requests.push(read((offset, length)));
 }
-
-/// A write of more than this is not joined with what is copied around it.
-const LONG_BYTES: u64 = 256 << 10;
 
 fn long_write(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let (at, unit) = (aim.hot_range(rng).0, aim.unit());
