@@ -7,6 +7,7 @@
 
 mod cache;
 mod explore;
+mod plan;
 
 use std::sync::Arc;
 
@@ -32,6 +33,9 @@ pub(crate) use explore::{Explorer, History, Place};
 /// A smaller disk takes no less time than one of this size, bytes.
 const SMALL_BYTES: u64 = 8 << 10;
 
+/// States tried of one recovery of a large disk.
+const RECOVERY_STATES_MIN: u64 = 4;
+
 /// Which promises are judged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Profile {
@@ -50,6 +54,8 @@ pub struct CrashOptions {
     pub states_per_point: usize,
     /// States tried in one scenario.
     pub states_per_scenario: u64,
+    /// States tried of one recovery: it is crashed too.
+    pub states_per_recovery: u64,
     /// Bytes of disk opened and read in one scenario: large disks get fewer states.
     pub bytes_per_scenario: u64,
     /// Largest disk that is run, bytes.
@@ -59,6 +65,10 @@ pub struct CrashOptions {
     /// One distinct image in so many gets follow-up requests; at least 1, which is all of them. They take
     /// most of the time.
     pub follow_up_one_in: u64,
+    /// One distinct image in so many has its recovery crashed, where that writes; at least 1.
+    pub recovery_one_in: u64,
+    /// Once something was found, only crash points after steps of that name are judged: for a minimiser.
+    pub pursues: bool,
     /// Which promises are judged.
     pub profile: Profile,
 }
@@ -68,10 +78,13 @@ impl Default for CrashOptions {
         Self {
             states_per_point: 64,
             states_per_scenario: 2000,
+            states_per_recovery: 256,
             bytes_per_scenario: 16 << 20,
             size_bytes_max: 8 << 20,
             from_request: 0,
             follow_up_one_in: 1,
+            recovery_one_in: 1,
+            pursues: false,
             profile: Profile::Strict,
         }
     }
@@ -83,9 +96,28 @@ impl CrashOptions {
         self.states_per_scenario.min(self.bytes_per_scenario / size.max(SMALL_BYTES))
     }
 
-    /// For scenarios without end: fewer states of each, and one image in four gets follow-up requests.
+    /// States tried of one recovery of a disk of `size` bytes: what is judged of it is judged of each.
+    fn recovery_states_for(&self, size: u64) -> usize {
+        let affordable = (self.bytes_per_scenario / size.max(SMALL_BYTES)).max(RECOVERY_STATES_MIN);
+        usize::try_from(self.states_per_recovery.min(affordable)).unwrap_or(usize::MAX)
+    }
+
+    /// For scenarios without end: a few states of each. More scenarios find more than more states of one do,
+    /// as soon as a scenario takes no longer to be made than to be crashed.
     pub fn fuzzing() -> Self {
-        Self { states_per_scenario: 800, follow_up_one_in: 4, ..Self::default() }
+        Self {
+            states_per_scenario: 48,
+            states_per_recovery: 12,
+            bytes_per_scenario: 4 << 20,
+            follow_up_one_in: 8,
+            recovery_one_in: 4,
+            ..Self::default()
+        }
+    }
+
+    /// The same, and what is found is pursued.
+    pub(crate) fn pursuing(self) -> Self {
+        Self { pursues: true, ..self }
     }
 
     /// Every state of every crash point, up to 4096 at each.
@@ -98,9 +130,16 @@ impl CrashOptions {
         }
     }
 
-    /// For a race, which is run far more often than it is crashed.
+    /// For a race.
     pub(crate) fn racing() -> Self {
         Self { states_per_point: 12, states_per_scenario: 400, size_bytes_max: 256 << 10, ..Self::default() }
+    }
+
+    /// For races without end, of which few are crashed.
+    pub(crate) fn racing_without_end() -> Self {
+        let Self { follow_up_one_in, recovery_one_in, states_per_recovery, .. } = Self::fuzzing();
+        let states_per_scenario = 24;
+        Self { states_per_scenario, states_per_recovery, follow_up_one_in, recovery_one_in, ..Self::racing() }
     }
 }
 
@@ -112,6 +151,8 @@ pub struct CrashEngine {
     tasks: Tasks,
     images: Option<Images>,
     stats: Statistics,
+    /// The step after which something was found, where that is pursued.
+    pursued: Option<&'static str>,
 }
 
 impl CrashEngine {
@@ -169,9 +210,16 @@ impl CrashEngine {
         drop(run);
         let mut explorer =
             Explorer::new(self.options, images, journal, &self.follow_ups, &mut self.stats, place);
-        match explorer.explore(&history) {
+        explorer.pursue(self.pursued);
+        let ended = explorer.explore(&history, scenario.number());
+        match ended {
             Ok(None) => Outcome::Clean,
-            Ok(Some(finding)) => Outcome::Finding(finding),
+            Ok(Some(finding)) => {
+                if self.options.pursues {
+                    self.pursued = Some(place.pursued());
+                }
+                Outcome::Finding(finding)
+            }
             Err(error) => Outcome::Finding(memory(journal, &error)),
         }
     }

@@ -49,6 +49,9 @@ pub struct FaultOptions {
     pub operations_max: u64,
     /// Largest disk that is run, bytes.
     pub size_bytes_max: u64,
+    /// After one fault in so many, all that is left of the scenario is made once the fault is gone, and 50
+    /// requests at least; after the others, 8. At least 1.
+    pub follow_up_one_in: u64,
     /// Once something was found, only faults like that one are tried, and only the same finding counts: for a
     /// minimiser.
     pub pursues: bool,
@@ -56,7 +59,13 @@ pub struct FaultOptions {
 
 impl Default for FaultOptions {
     fn default() -> Self {
-        Self { faults_max: 512, operations_max: 1 << 20, size_bytes_max: 1 << 40, pursues: false }
+        Self {
+            faults_max: 512,
+            operations_max: 1 << 20,
+            size_bytes_max: 1 << 40,
+            follow_up_one_in: 1,
+            pursues: false,
+        }
     }
 }
 
@@ -106,6 +115,7 @@ impl FaultEngine {
             lanes: usize::from(images.config.lanes.clamp(1, LANES_MAX)),
             follow_ups: &follow_ups,
             seed,
+            follow_up_one_in: self.options.follow_up_one_in,
         };
         let all = std::mem::take(&mut self.follow_ups);
         let found = self.sweep(&setting, &all);

@@ -29,8 +29,7 @@ use crate::run::{Run, Scratch, Trouble, read_parts};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics};
 
-/// States that are tried for one recovery, and for one of its operations.
-const RECOVERY_STATES_MAX: usize = 256;
+/// States that are tried for one operation of a recovery.
 const RECOVERY_STATES_PER_OPERATION: usize = 32;
 
 /// The bytes of a whole disk.
@@ -58,6 +57,10 @@ pub(crate) struct Judge<'a> {
     pub(crate) follow_ups: &'a FollowUps,
     /// One image in so many gets follow-up requests, by its hash.
     pub(crate) follow_up_one_in: u64,
+    /// One image in so many has its recovery crashed, by its hash.
+    pub(crate) recovery_one_in: u64,
+    /// States that are tried for one recovery.
+    pub(crate) recovery_states_max: usize,
     pub(crate) stats: &'a mut Statistics,
     pub(crate) scratch: &'a mut Scratch,
 }
@@ -84,7 +87,8 @@ impl Judge<'_> {
         host.stop_logging();
         analysis.content = self.read_twice(&disk)?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
-        if depth == Depth::First && recovery.iter().any(|operation| operation.change != Change::Sync) {
+        let is_crashed = depth == Depth::First && (hash >> 40).is_multiple_of(self.recovery_one_in);
+        if is_crashed && recovery.iter().any(|operation| operation.change != Change::Sync) {
             self.stats.add(Counter::Recoveries, 1);
             self.crash_recovery(image, &recovery, &analysis.content)?;
         }
@@ -113,7 +117,7 @@ impl Judge<'_> {
     fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &Content) -> Kept {
         let memory = |error| Violation::memory(&error);
         let mut durability = Durability::hashing(image.duplicate(), SECTOR_BYTES).map_err(memory)?;
-        let mut left = RECOVERY_STATES_MAX;
+        let mut left = self.recovery_states_max;
         let mut seen = HashSet::new();
         for operation in log {
             if !durability.apply(operation).map_err(memory)? {

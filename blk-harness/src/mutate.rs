@@ -13,7 +13,6 @@ mod records;
 use crate::random::Random;
 
 use crate::generate::{Generator, Limits, random_config, turn};
-use crate::scenario::bounds::FAR_BYTES_MIN;
 use crate::scenario::bytes::{RECORD_BYTES, header_bytes};
 use crate::scenario::{Request, Scenario, Turn, Value};
 use crate::space::{Kind, Space};
@@ -86,11 +85,13 @@ pub fn mutate_within(
 /// Units of more than this have tables of many entries, all of which are looked at whenever an image is opened
 /// or checked. Bytes.
 const UNIT_BYTES_USUAL_MAX: u64 = 128 << 10;
+/// A disk of more than this is compared, and after crashes and faults again and again. Bytes.
+const DISK_BYTES_USUAL_MAX: u64 = 1 << 20;
 
 /// Whether a scenario takes as long as many others, however few its requests are.
 fn takes_long(space: &Space, scenario: &Scenario) -> bool {
     let config = &scenario.config;
-    config.size_bytes > FAR_BYTES_MIN || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX
+    config.size_bytes > DISK_BYTES_USUAL_MAX || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX
 }
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most

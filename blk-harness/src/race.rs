@@ -45,8 +45,11 @@ const SIZE_BYTES_MAX: u64 = 64 << 20;
 pub struct RaceEngine {
     /// One scenario in so many is crashed too; 0 for none.
     crash_one_in: u64,
+    crashing: CrashOptions,
     follow_ups: FollowUps,
     crashes: Statistics,
+    /// The step after which something was found, where that is pursued.
+    pursued: Option<&'static str>,
     tasks: Tasks,
     images: Option<Images>,
     stats: Statistics,
@@ -67,7 +70,12 @@ impl RaceEngine {
 
     /// An engine that also crashes one scenario in `one_in` at each of its host's operations.
     pub fn with_crashes(one_in: u64) -> Self {
-        Self { crash_one_in: one_in, ..Self::default() }
+        Self::crashing(one_in, CrashOptions::racing())
+    }
+
+    /// The same, with other options.
+    pub(crate) fn crashing(one_in: u64, crashing: CrashOptions) -> Self {
+        Self { crash_one_in: one_in, crashing, ..Self::default() }
     }
 
     /// What the crashes of runs so far did.
@@ -105,7 +113,7 @@ impl RaceEngine {
     }
 
     fn race(&mut self, images: &Images, scenario: &Scenario) -> Outcome {
-        let crashing = CrashOptions::racing();
+        let crashing = self.crashing;
         let is_crashed = images.size <= crashing.size_bytes_max && self.is_crashed(scenario);
         let settings = Settings { logs_changes: is_crashed, ..Settings::default() };
         let host = Arc::new(Host::new(images.fresh.duplicate(), settings));
@@ -130,9 +138,16 @@ impl RaceEngine {
                 self.follow_ups.prepare(images.space, &images.config);
                 let (follow_ups, stats) = (&self.follow_ups, &mut self.crashes);
                 let mut explorer = Explorer::new(crashing, images, &journal, follow_ups, stats, &mut place);
-                Ok(match explorer.explore(&history) {
+                explorer.pursue(self.pursued);
+                let ended = explorer.explore(&history, scenario.number());
+                Ok(match ended {
                     Ok(None) => Outcome::Clean,
-                    Ok(Some(finding)) => Outcome::Finding(finding),
+                    Ok(Some(finding)) => {
+                        if crashing.pursues {
+                            self.pursued = Some(place.pursued());
+                        }
+                        Outcome::Finding(finding)
+                    }
                     Err(error) => Outcome::Finding(memory(&journal, &error)),
                 })
             },

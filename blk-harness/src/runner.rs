@@ -157,6 +157,7 @@ pub fn crashes(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner>
     let options = match purpose {
         Purpose::Fuzz => CrashOptions::fuzzing(),
         Purpose::Exhaust => CrashOptions::exhaustive(),
+        Purpose::Minimise => CrashOptions::default().pursuing(),
         _ => CrashOptions::default(),
     };
     Box::new(Crashes { target, engine: CrashEngine::new(options) })
@@ -182,8 +183,9 @@ impl Runner for Crashes {
 }
 
 /// Faults of one scenario, and the largest disk, bytes, while fuzzing.
-const FUZZED_FAULTS_MAX: usize = 24;
+const FUZZED_FAULTS_MAX: usize = 12;
 const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
+const FUZZED_FOLLOW_UP_ONE_IN: u64 = 4;
 /// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
 const FUZZED_OPERATIONS_MAX: u64 = 20_000;
 
@@ -207,6 +209,7 @@ pub fn faults(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> 
             faults_max: FUZZED_FAULTS_MAX,
             operations_max: FUZZED_OPERATIONS_MAX,
             size_bytes_max: FUZZED_FAULT_BYTES_MAX,
+            follow_up_one_in: FUZZED_FOLLOW_UP_ONE_IN,
             ..thorough
         },
     };
@@ -249,10 +252,16 @@ pub fn races(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let options = FaultOptions {
         faults_max,
         size_bytes_max: RACE_FAULT_BYTES_MAX,
+        follow_up_one_in: if purpose == Purpose::Fuzz { FUZZED_FOLLOW_UP_ONE_IN } else { 1 },
         pursues: purpose == Purpose::Minimise,
         ..FaultOptions::default()
     };
-    let (engine, faults) = (RaceEngine::with_crashes(crash_one_in), FaultEngine::new(options));
+    let crashing = match purpose {
+        Purpose::Fuzz => CrashOptions::racing_without_end(),
+        Purpose::Minimise => CrashOptions::racing().pursuing(),
+        _ => CrashOptions::racing(),
+    };
+    let (engine, faults) = (RaceEngine::crashing(crash_one_in, crashing), FaultEngine::new(options));
     Box::new(Races { target, engine, stressed: Statistics::default(), faults, fault_one_in })
 }
 

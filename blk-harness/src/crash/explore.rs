@@ -5,9 +5,10 @@ use std::sync::Arc;
 
 use crate::finding::{Crash, Pending, Provoked};
 use blk_core::{Extent, Result};
-use blk_sim::{Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
+use blk_sim::{Change, Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
 
 use super::cache::AnalysisCache;
+use super::plan::Plan;
 use super::{CrashOptions, Profile};
 use crate::checker::{Ended, Record};
 use crate::explain::{self, Scene};
@@ -22,16 +23,12 @@ use crate::run::{Run, Scratch};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics, Tally};
 
-/// With fewer states than this, not every crash point is judged.
-const SPREAD_STATES: u64 = 256;
 /// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
 const RARE_POINTS: u64 = 2;
 /// States that are judged to make the set of what was lost smaller.
 const SHRINK_MAX: usize = 300;
 /// One state in so many is a run of the medium that falls back together.
 const RUNS_ONE_IN: usize = 8;
-/// So many states are judged at a crash point that is judged at all, if it has as many.
-const SHARE_MIN: u64 = 4;
 
 /// What happened on a disk, to be crashed.
 #[derive(Debug)]
@@ -91,6 +88,8 @@ pub(crate) struct Place {
     number: u32,
     /// The newest operation of the storage; 0 while the scenario runs.
     operation: u64,
+    /// The step after which something was found, if it was after one.
+    step: Option<&'static str>,
 }
 
 impl Place {
@@ -116,6 +115,11 @@ impl Place {
         Crash { during: self.during(journal), operation: self.operation, pending }
     }
 
+    /// What is pursued by who is after what was found here.
+    pub(crate) fn pursued(&self) -> &'static str {
+        self.step.unwrap_or_default()
+    }
+
     /// The request: while the scenario runs, the last of the journal.
     pub(crate) fn request_number(&self, journal: &Journal) -> u32 {
         if self.operation == 0 && journal.request_count() > 0 {
@@ -136,9 +140,9 @@ pub(crate) struct Explorer<'a> {
     place: &'a mut Place,
     cache: AnalysisCache,
     scratch: Scratch,
-    states_left: u64,
-    /// One crash point in so many is judged: where states are few, they are spread over all of the scenario.
-    stride: u64,
+    plan: Plan,
+    /// Only points after a step of this name are judged; of an empty one, those after flushes.
+    pursued: Option<&'static str>,
     /// Crash points of rare steps: some of each are judged even so.
     rare: HashMap<&'static str, u64>,
     /// One content of the disk that a crash may leave now.
@@ -151,11 +155,6 @@ pub(crate) struct Explorer<'a> {
     changed: Vec<(Time, Extent)>,
     /// Whether crash points are judged now.
     is_judging: bool,
-}
-
-/// A number without rhythm, so that points that are left out are of all kinds.
-fn scatter(count: u64) -> u64 {
-    count.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32
 }
 
 fn units(extent: Extent, unit_bytes: u64) -> std::ops::Range<u64> {
@@ -171,7 +170,6 @@ impl<'a> Explorer<'a> {
         stats: &'a mut Statistics,
         place: &'a mut Place,
     ) -> Self {
-        let states_left = options.states_for(images.size);
         Self {
             options,
             images,
@@ -181,8 +179,8 @@ impl<'a> Explorer<'a> {
             place,
             cache: AnalysisCache::default(),
             scratch: Scratch::default(),
-            states_left,
-            stride: (SPREAD_STATES / states_left.max(1)).max(1),
+            plan: Plan::default(),
+            pursued: None,
             rare: HashMap::new(),
             shadow: Vec::new(),
             doubtful: Ranges::default(),
@@ -192,11 +190,19 @@ impl<'a> Explorer<'a> {
         }
     }
 
-    /// Judges the crash points of all operations, and after each flush all that may be left then.
+    /// Judges crash points after one step alone: what a minimiser is after happens there.
+    pub(crate) fn pursue(&mut self, step: Option<&'static str>) {
+        self.pursued = step;
+    }
+
+    /// Judges the crash points of all operations, and after each flush all that may be left then. Where these
+    /// are too many, `seed` decides which.
     ///
     /// # Errors
     /// Those of the memory of the simulation.
-    pub(crate) fn explore(&mut self, history: &History) -> Result<Option<Box<Finding>>> {
+    pub(crate) fn explore(&mut self, history: &History, seed: u64) -> Result<Option<Box<Finding>>> {
+        let points = history.log.iter().filter(|operation| self.may_judge(operation)).count() as u64;
+        self.plan = Plan::new(self.options.states_for(self.images.size), points, seed);
         let atom_bytes = u64::from(self.images.config.atom_bytes);
         let mut durability = Durability::hashing(self.images.fresh.duplicate(), atom_bytes)?;
         self.shadow = self.images.initial.to_bytes(self.options.size_bytes_max.max(self.images.size))?;
@@ -212,7 +218,7 @@ impl<'a> Explorer<'a> {
                     // The close at the end belongs to no request.
                     self.is_judging |= history.closings.last() == Some(&time);
                     self.forget_touched(history, &durability, time);
-                    self.judge_point(history, &durability, time, false)?
+                    self.judge_point(history, &durability, time)?
                 }
                 Event::Operation(index) => {
                     self.operate(history, &mut durability, &history.log[index], time)?
@@ -256,11 +262,9 @@ impl<'a> Explorer<'a> {
         match record.request {
             Request::Flush if is_done => {
                 self.forget_touched(history, durability, record.issued);
-                self.judge_point(history, durability, record.completed, false)
+                self.judge_point(history, durability, record.completed)
             }
-            request if is_done && is_fua(request) => {
-                self.judge_point(history, durability, record.completed, false)
-            }
+            request if is_done && is_fua(request) => self.judge_point(history, durability, record.completed),
             _ => Ok(None),
         }
     }
@@ -297,13 +301,25 @@ impl<'a> Explorer<'a> {
         self.stats.tally(Tally::Steps, [step.name, "", ""]);
         self.touched[1].add(units(extent, self.images.geometry.unit_bytes));
         self.changed.push((time, extent));
-        let is_due = self.states_left > 0 && scatter(durability.count()).is_multiple_of(self.stride);
+        if !self.may_judge(operation) {
+            return Ok(None);
+        }
+        let is_due = self.plan.takes(durability.count());
         let is_rare = step.is_rare || extent.offset < SECTOR_BYTES;
         if is_due || (self.is_judging && is_rare && self.is_one_of_the_first(step.name)) {
-            self.judge_point(history, durability, time, true)
+            let share = if is_due { self.plan.share } else { self.plan.rare_share };
+            let found = self.judge_states(history, durability, time, (true, share))?;
+            self.place.step = found.as_ref().map(|_| step.name);
+            Ok(found)
         } else {
             Ok(None)
         }
+    }
+
+    /// Whether there is a crash point after an operation that can be judged.
+    fn may_judge(&self, operation: &Operation) -> bool {
+        let is_pursued = self.pursued.is_none_or(|pursued| pursued == operation.step.name);
+        is_pursued && operation.change != Change::Sync
     }
 
     fn is_one_of_the_first(&mut self, step: &'static str) -> bool {
@@ -312,26 +328,35 @@ impl<'a> Explorer<'a> {
         *count <= RARE_POINTS
     }
 
-    /// Judges the states of the crash point that has been reached.
+    /// Judges what may be left after a flush or a close.
     fn judge_point(
         &mut self,
         history: &History,
         durability: &Durability,
         time: Time,
-        newest_only: bool,
     ) -> Result<Option<Box<Finding>>> {
-        if !self.is_judging {
+        self.judge_states(history, durability, time, (false, self.plan.share))
+    }
+
+    /// Judges the states of the crash point that has been reached: so many of them, and only those with
+    /// something of the newest operation, or all.
+    fn judge_states(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        time: Time,
+        (newest_only, share): (bool, u64),
+    ) -> Result<Option<Box<Finding>>> {
+        let is_pursued = newest_only || self.pursued.is_none_or(str::is_empty);
+        if !self.is_judging || !is_pursued {
             return Ok(None);
         }
         self.stats.add(Counter::CrashPoints, 1);
-        // What is left of the budget is spread over the crash points that may still come.
-        let share = (self.states_left / 16).max(SHARE_MIN);
         let tries_max = usize::try_from(share).unwrap_or(usize::MAX);
         let count_max = self.options.states_per_point;
         let states =
             States::new(count_max, newest_only, durability.count()).forgetting(count_max / RUNS_ONE_IN);
         for kept in (States { tries_max, ..states }).of(durability) {
-            self.states_left = self.states_left.saturating_sub(1);
             if let Some(violation) = self.judge(history, durability, time, &kept)? {
                 return self.finding(history, durability, time, kept, violation).map(Some);
             }
@@ -358,6 +383,8 @@ impl<'a> Explorer<'a> {
                 journal: self.journal,
                 follow_ups: self.follow_ups,
                 follow_up_one_in: self.options.follow_up_one_in,
+                recovery_one_in: self.options.recovery_one_in,
+                recovery_states_max: self.options.recovery_states_for(self.images.size),
                 stats: self.stats,
                 scratch: &mut self.scratch,
             };

@@ -48,6 +48,8 @@ pub(super) fn crash(
             journal: setting.journal,
             follow_ups,
             follow_up_one_in: FOLLOW_UP_ONE_IN,
+            recovery_one_in: 1,
+            recovery_states_max: 0,
             stats,
             scratch: &mut scratch,
         };

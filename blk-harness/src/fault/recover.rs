@@ -15,6 +15,8 @@ use crate::statistics::{Counter, Statistics};
 
 /// So many requests are made at least with the fault gone.
 const FOLLOW_UPS_MIN: usize = 50;
+/// So many where most of the faults are to take less time.
+const FEW_FOLLOW_UPS: usize = 8;
 
 /// A run in which a fault has happened.
 pub(super) struct Recovery<'a, 'p> {
@@ -118,13 +120,24 @@ impl Recovery<'_, '_> {
         self.run.compare(&disk, Promise::Repair, "a repair changes what the guest sees")
     }
 
+    /// Whether all that is left of the scenario is made, and more: the scenario and the fault decide.
+    fn goes_on_for_long(&self) -> bool {
+        let at = self.place.fault.map_or(0, |(fault, _)| fault.at);
+        (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.follow_up_one_in)
+    }
+
     /// Makes what is left of the scenario and more, all of it exactly; then looks at everything once more.
     fn go_on(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
+        let (rest, follow_ups_min) = if self.goes_on_for_long() {
+            (rest, FOLLOW_UPS_MIN)
+        } else {
+            (&rest[..rest.len().min(FEW_FOLLOW_UPS)], FEW_FOLLOW_UPS)
+        };
         for (number, (request, _)) in (number..).zip(rest) {
             self.place.request = Some((number, *request));
             self.run.request(Some(number), *request)?;
         }
-        let more = FOLLOW_UPS_MIN.saturating_sub(rest.len());
+        let more = follow_ups_min.saturating_sub(rest.len());
         let follow_ups = &self.setting.follow_ups[..more];
         self.place.request = Some((FIRST_NUMBER, Request::Flush));
         self.stats.add(Counter::FollowUps, (rest.len() + more) as u64);
