@@ -82,8 +82,8 @@ pub fn mutate_within(
     store(space, scenario, &mut data[..max_size])
 }
 
-/// Units of more than this have tables of many entries, all of which are looked at whenever an image is opened
-/// or checked. Bytes.
+/// Units of more than this have tables of many entries, all of which are looked at whenever an image is
+/// opened or checked. Bytes.
 const UNIT_BYTES_USUAL_MAX: u64 = 128 << 10;
 /// A disk of more than this is compared, and after crashes and faults again and again. Bytes.
 const DISK_BYTES_USUAL_MAX: u64 = 1 << 20;

@@ -2,8 +2,8 @@
 //!
 //! cargo-fuzz has every crate counted, and so each new state of a model or of a decompressor makes an input
 //! look interesting, and most of the time goes to counters and to keeping what they choose. A build by this
-//! crate calls this very program in the place of rustc, which takes the flags for counters away from crates of
-//! registries and from the harness.
+//! crate calls this very program in the place of rustc, which takes the flags for counters away from crates
+//! of registries and from the harness.
 
 use std::ffi::OsString;
 use std::path::Path;

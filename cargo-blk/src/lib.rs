@@ -2,8 +2,8 @@
 //! find.
 //!
 //! A project is a folder with a `fuzz` folder as cargo-fuzz has it. `[package.metadata.blk]` of
-//! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), which flags of
-//! libFuzzer a target needs (`libfuzzer`), and which crates of registries are under test too (`cover`).
+//! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), which flags
+//! of libFuzzer a target needs (`libfuzzer`), and which crates of registries are under test too (`cover`).
 
 mod build;
 mod command;
