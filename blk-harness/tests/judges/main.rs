@@ -143,6 +143,7 @@ fn plain_rows() -> Vec<Row> {
         row(Bug::DropWritesAfterClose, "write 0 4k\nreopen", &[Crashes, Faults, Races], Completed),
         row(Bug::FuaIsForgotten, "write -f 0 4k\nwrite 8k 512", &ALL, Durable),
         row(Bug::FailedSyncIsRepeated, "write 0 4k\nflush", &[Faults], Durable),
+        row(Bug::FailedWriteBreaksReads, "write 0 4k\nflush", &[Faults], Content),
         row(Bug::FailedWriteIsDone, "write 0 4k\nread 0 4k", &[Faults], Content),
         row(Bug::FailedWriteReachesFurther, "write 0 4k\nwrite 1k 512", &[Faults], Durable),
     ]

@@ -39,6 +39,8 @@ pub(crate) enum Bug {
     FuaIsForgotten,
     /// A sync that fails is tried once more, and counts then.
     FailedSyncIsRepeated,
+    /// A write that fails leaves a disk that cannot be read, and does not say that it is poisoned.
+    FailedWriteBreaksReads,
     /// A write that fails is reported as done.
     FailedWriteIsDone,
     /// A write that fails leaves zeroes in the sector after it.
@@ -136,6 +138,9 @@ impl BlockDriver for Plain {
             return Ok(());
         }
         self.write_waiting()?;
+        if self.bug == Bug::FailedWriteBreaksReads && self.failed.load(Ordering::Relaxed) > 0 {
+            return Err(Error::io("read", offset, std::io::Error::from_raw_os_error(5)));
+        }
         self.storage.read_at(offset, buf)?;
         if let (Bug::LastByteOfReads, true, Some(last)) = (self.bug, buf.len() > 512, buf.last_mut()) {
             *last ^= 1;
@@ -149,6 +154,10 @@ impl BlockDriver for Plain {
         let end = offset + buf.len() as u64;
         match self.bug {
             Bug::FailedWriteIsDone => {}
+            Bug::FailedWriteBreaksReads if written.is_err() => {
+                self.failed.fetch_add(1, Ordering::Relaxed);
+                written?;
+            }
             Bug::FailedWriteReachesFurther if written.is_err() && end + 512 <= self.size() => {
                 self.storage.write_at(end, &[0; 512])?;
                 written?;
