@@ -168,3 +168,24 @@ fn what_threads_find_is_counted_shrunk_and_written() {
     let again = replay(folder, &said);
     assert!(numbers(line(&again, "threads "))[0] >= 2 && again.contains("replays "), "{again}");
 }
+
+#[test]
+fn a_finding_is_told_as_data_too() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("rules"), FAILS).unwrap();
+    ok(folder, "img create -q -f qcow2 -o cluster_size=4k test.qcow2 256k");
+    ok(folder, "img convert -O raw test.qcow2 raw.img");
+    let words = "verify raw.img blkdebug:rules:test.qcow2 --requests 5k --reference-format raw --output=json";
+    let output = blk(folder, words);
+    let told: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    let finding = &told["finding"];
+    assert_eq!(told["result"], "finding", "{told}");
+    assert!(finding["request"]["number"].as_u64().is_some_and(|number| number > 0), "{finding}");
+    assert!(
+        finding["signature"]["kind"].is_string() && finding["scenario"]["requests"].is_array(),
+        "{finding}"
+    );
+    let report = finding["report"].as_str().unwrap();
+    assert!(told["report"].as_str().unwrap().starts_with(report), "{told}");
+}

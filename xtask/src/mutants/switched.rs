@@ -271,10 +271,12 @@ fn timed(programs: Vec<(PathBuf, PathBuf)>) -> Result<Vec<Program>> {
     Ok(timed.into_iter().map(|(_, program)| program).collect())
 }
 
-/// What becomes of a mutant.
+/// What becomes of a mutant. A test that fails has to fail twice: some are bounded in time, and the machine
+/// may be busy.
 fn fate(programs: &[Program], number: u32) -> Result<Fate> {
     for program in programs {
-        match program.run(number)? {
+        let first = program.run(number)?;
+        match if first == End::Failed { program.run(number)? } else { first } {
             End::Passed => {}
             End::Failed => return Ok(Fate::OwnTests),
             End::Late => return Ok(Fate::Timeout),
