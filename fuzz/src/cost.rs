@@ -8,8 +8,14 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
-/// The most that one image may cost, bytes.
-const IMAGE_BYTES_MAX: u64 = 256 << 20;
+/// The most that any input may cost, bytes.
+pub(crate) const BYTES_MAX: u64 = 256 << 20;
+
+/// The most that an image of `length` bytes may cost, bytes: whatever its length, the largest tables that a
+/// header can name (40 MiB), caches and buffers; and a few bytes for each of its own.
+pub(crate) fn image_bytes_max(length: usize) -> u64 {
+    (64 << 20) + 8 * length as u64
+}
 
 /// The most processor time that one image may take.
 const IMAGE_TIME_MAX: Duration = Duration::from_secs(1);
@@ -79,10 +85,11 @@ impl Cost {
         Self { bytes: self.bytes.max(other.bytes), time: self.time.max(other.time) }
     }
 
-    /// What is too much, as a report says it.
-    pub(crate) fn excess(self) -> Option<String> {
-        if self.bytes > IMAGE_BYTES_MAX {
-            return Some(format!("the image cost {} MiB of memory", self.bytes >> 20));
+    /// What is too much, as a report says it: more than `bytes_max` bytes, or too much time.
+    pub(crate) fn excess(self, bytes_max: u64) -> Option<String> {
+        if self.bytes > bytes_max {
+            let (cost, allowed) = (self.bytes >> 20, bytes_max >> 20);
+            return Some(format!("the image cost {cost} MiB of memory, allowed are {allowed}"));
         }
         (self.time > IMAGE_TIME_MAX).then(|| format!("the image took {:?} of processor time", self.time))
     }

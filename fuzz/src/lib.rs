@@ -31,7 +31,7 @@ pub fn image(data: &[u8]) -> Corpus {
     if session.speaker.is_due() {
         session.say_images();
     }
-    if let Some(report) = cost.excess() {
+    if let Some(report) = cost.excess(cost::image_bytes_max(data.len())) {
         stop("open_qcow2", &report, "the input is a qcow2 image")
     }
     match judged {
@@ -51,7 +51,7 @@ pub fn specification(data: &[u8], reach: impl Fn(&[u8]) -> usize) -> Corpus {
     if session.speaker.is_due() {
         session.say_specifications();
     }
-    if let Some(report) = cost.excess() {
+    if let Some(report) = cost.excess(cost::BYTES_MAX) {
         stop("cli_spec", &report, "the input is an image specification")
     }
     Corpus::Keep
