@@ -290,7 +290,7 @@ impl Item {
         match &self.content {
             Content::Bytes(bytes) => image.write_at(self.extent.offset, bytes)?,
             Content::Zeroes => image.write_zeroes_at(self.extent)?,
-            Content::Hole => return image.punch_hole(self.extent),
+            Content::Hole => image.punch_hole(self.extent)?,
             Content::Length(length) => return image.set_len(*length),
         }
         let behind = self.behind.intersection(Extent::new(0, image.len()?));

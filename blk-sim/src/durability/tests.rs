@@ -335,4 +335,15 @@ fn a_page_is_written_whole_with_zeroes_behind_the_end_of_the_file() {
     }
     let (left, _) = durability.image(&[false, true]).unwrap();
     assert_eq!(left.to_bytes(1024).unwrap(), [vec![7; 512], vec![9; 88], vec![0; 100]].concat());
+    // A hole is punched in the page too.
+    let image = MemoryStorage::from_bytes(&[7; 700]);
+    let host = Host::new(image.duplicate(), Settings::crashing());
+    host.set_len(600).unwrap();
+    host.punch_hole(Extent::new(512, 88)).unwrap();
+    let mut durability = Durability::new(image, 512);
+    for operation in host.take_log() {
+        durability.apply(&operation).unwrap();
+    }
+    let (left, _) = durability.image(&[false, true]).unwrap();
+    assert_eq!(left.to_bytes(1024).unwrap(), [vec![7; 512], vec![0; 188]].concat());
 }
