@@ -1,8 +1,4 @@
 //! What a block driver is: the contract that every format and protocol implements.
-//!
-//! A driver sees only requests that [`crate::Disk`] has checked: inside the disk, aligned to
-//! [`Limits::request_alignment`], not empty, and not writing when the disk is read-only. It answers with its
-//! result; it never panics because of a request or because of bytes in an image.
 
 use std::fmt::{self, Debug};
 use std::io::{IoSlice, IoSliceMut};
@@ -191,7 +187,24 @@ impl BlockStatus {
     }
 }
 
-/// A disk-image driver. See the module documentation for what a driver may rely on.
+/// A disk-image driver.
+///
+/// What a driver may rely on: it sees only requests that [`crate::Disk`] has checked. They are inside the
+/// disk, aligned to [`Limits::request_alignment`], not empty, no longer than [`Limits`] allows, and they do
+/// not write when the disk is read-only. Any number of threads make requests at the same time.
+///
+/// What it owes:
+/// - It answers each request with its result. It never panics because of a request, or because of bytes in an
+///   image.
+/// - A write, zeroes or a discard that has succeeded is seen by every request that begins afterwards. Of
+///   requests that overlap and are in flight together, each byte is old or one of the new ones.
+/// - After [`BlockDriver::flush`] has succeeded, everything that had completed before survives a crash. Until
+///   then a crash may keep or lose each sector (of 512 bytes, or 4096) that was written to its storage by
+///   itself, in any combination; only [`Storage::sync`](crate::Storage::sync) ends that.
+/// - A request that fails leaves old or new bytes, in what it asked for alone. A driver that no longer knows
+///   what its image holds, because its storage has failed, answers [`Error::Poisoned`] from then on, until
+///   the image is opened again. A failed sync is never forgotten: the next one may succeed without having
+///   written anything.
 pub trait BlockDriver: Debug + Send + Sync {
     /// Size of the disk in bytes. Changes only through [`Resize`].
     fn size(&self) -> u64;

@@ -9,7 +9,6 @@ mod soak;
 
 use std::any::Any;
 use std::fmt;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use blk_core::{ErrorKind, Extent, RepairMode};
@@ -117,7 +116,7 @@ impl Engine {
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let journal = Arc::new(Journal::new());
-        let ran = catch_unwind(AssertUnwindSafe(|| self.run_unguarded(target, scenario, &journal)));
+        let ran = crate::run::caught(|| self.run_unguarded(target, scenario, &journal));
         let panicked = |payload: Box<dyn Any + Send>| {
             Outcome::Finding(Box::new(panic_finding_after(&journal, payload.as_ref())))
         };

@@ -1,6 +1,7 @@
 //! Makes a finding of a broken promise. What becomes text of it is blk-verify's renderer.
 
 use blk_core::Extent;
+use blk_core::storage::Step;
 use blk_sim::{Durability, Pending};
 
 use crate::finding::{self, Begun, Difference, Fate, Provoked};
@@ -159,5 +160,6 @@ fn describe(pending: &Pending) -> String {
     }
     let (start, end) = (pending.extent.offset, pending.extent.end());
     let role = if start < SECTOR_BYTES { "header" } else { pending.step.text };
-    format!("operation {number}: {name} {start}..{end} ({role})")
+    let role = if *pending.step == Step::NONE { String::new() } else { format!(" ({role})") };
+    format!("operation {number}: {name} {start}..{end}{role}")
 }

@@ -100,8 +100,6 @@ pub struct Exhaust {
 /// What is wrong with the job or its files.
 pub fn run(suite: &Suite, job: &str, out: &Path) -> Result<i32> {
     let job: Job = serde_json::from_str(job).context("the environment describes no job")?;
-    // The driver's panics are findings here; their messages would drown what matters.
-    std::panic::set_hook(Box::new(|_| {}));
     match job {
         Job::Soak(soak) => soak.run(suite, out),
         Job::Exhaust(exhaust) => exhaust.run(suite, out),

@@ -88,6 +88,36 @@ macro_rules! suites {
     };
 }
 
+/// The space of a driver without options that allocates in units: `units!(4096, table 4 << 20)`, both in
+/// bytes, for one that allocates blocks of 4 KiB and has tables that map 4 MiB each. Sizes and offsets are
+/// drawn around their edges then. It is meant for [`FormatDriver::space`]:
+///
+/// ```
+/// # use std::sync::Arc;
+/// # use blk_core::{Disk, Result, Storage};
+/// # use blk_harness::{FormatDriver, units};
+/// # fn create(storage: &Arc<dyn Storage>, size: u64) -> Result<()> { storage.set_len(size) }
+/// # fn open(storage: Arc<dyn Storage>) -> Result<Disk> { unimplemented!() }
+/// static DRIVER: FormatDriver =
+///     FormatDriver::of_functions("mine", create, open).space(units!(4096, table 4 << 20));
+/// ```
+#[macro_export]
+macro_rules! units {
+    ($unit:expr, table $reach:expr) => {{
+        static SPACE: $crate::space::Space = $crate::space::Space {
+            geometry: |_| $crate::space::Geometry {
+                unit_bytes: $unit,
+                table_reach_bytes: $reach,
+                compressed_unit_bytes: None,
+                alignment_bytes: 1,
+                size_is_file_length: false,
+            },
+            ..$crate::space::Space::WITHOUT_OPTIONS
+        };
+        || &SPACE
+    }};
+}
+
 /// A fuzz target: its entry point, mutator and crossover. The crate that uses it depends on `libfuzzer-sys`
 /// and begins with `#![no_main]`; the suite is an expression, the limits of mutation are optional.
 ///
@@ -153,7 +183,8 @@ macro_rules! conformance {
 }
 
 /// A test named `name` that runs so many generated scenarios of a seed: `explore!(crashes, SUITES[1], seed 1,
-/// 100 scenarios)`.
+/// 100 scenarios)`. The same seed generates the same scenarios. Between suite and seed may stand the
+/// [`Limits`](crate::generate::Limits) of the scenarios, in place of those that the suite has.
 #[macro_export]
 macro_rules! explore {
     ($name:ident, $suite:expr, seed $seed:literal, $count:literal scenarios) => {

@@ -70,7 +70,7 @@ impl Promise {
             Self::Answers => "every answer is right",
             Self::Opens => "C1, the image opens",
             Self::Consistent => "C2, the metadata is consistent",
-            Self::Content => "C3, durable data is there, and nothing but that or what came later",
+            Self::Content => "C3, a sector holds what was last flushed to it, or what was written later",
             Self::Size => "C4, the size is the old or the new one",
             Self::Works => "C5, the disk goes on working",
             Self::Stable => "C6, reading twice gives the same bytes",

@@ -65,10 +65,7 @@ pub fn to_bytes(suite: &Suite, input: &Path, output: &Path) -> Result<bool> {
 /// What is wrong with the input; that the finding is not deterministic; what cannot be written.
 pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
     let scenario = read_scenario(suite, input)?;
-    // The driver's panics are findings here; their messages would drown what matters.
-    std::panic::set_hook(Box::new(|_| {}));
     let is_found = reproduce_scenario(suite, scenario, out)?;
-    let _ = std::panic::take_hook();
     if !is_found {
         println!("{}: nothing is found on {}", input.display(), suite.name());
     }
@@ -90,6 +87,12 @@ pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Resu
         println!("not shrunk: tries with less effort do not find it");
     }
     println!("\n{}\n{smallest}", last.report());
+    if last.request_number as usize > smallest.requests.len() {
+        println!(
+            "(requests past #{} are the harness's own: in the end it flushes, opens again and reads all)\n",
+            smallest.requests.len()
+        );
+    }
     for path in write_forms(suite, out, &smallest, &last)? {
         println!("wrote {}", path.display());
     }
@@ -149,19 +152,26 @@ fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding, out: &Path) ->
     (smallest.scenario, true)
 }
 
+/// The name of a finding's files: another finding that is there already stays.
+fn free_stem(out: &Path, suite: &Suite, name: &str, trace: &str) -> String {
+    let stem = format!("{}-{name}", suite.name().replace('_', "-"));
+    let is_free = |stem: &String| {
+        fs::read_to_string(out.join(format!("{stem}.trace"))).map_or(true, |other| other == trace)
+    };
+    let numbered = (2..).map(|number| format!("{stem}-{number}"));
+    std::iter::once(stem.clone()).chain(numbered).find(is_free).unwrap_or(stem)
+}
+
 /// Writes a finding in all its forms; returns their files.
 fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let stem = reproduce::file_name(&finding.signature, scenario);
     let story = format!("target: {}\n{}", suite.name(), finding.report());
+    let trace = scenario.to_text_with_story(&story);
+    let stem = free_stem(out, suite, &reproduce::file_name(&finding.signature, scenario), &trace);
     let signature = format!("{:?}", finding.signature);
     let data = finding::to_json(finding, suite.name(), scenario);
     let data = serde_json::to_string_pretty(&data).context("a finding is JSON")? + "\n";
-    let mut forms = vec![
-        ("trace", scenario.to_text_with_story(&story)),
-        ("json", scenario.to_json()),
-        (FINDING_EXTENSION, data),
-    ];
+    let mut forms = vec![("trace", trace), ("json", scenario.to_json()), (FINDING_EXTENSION, data)];
     let rust_test = |expression| ("rs", scenario.to_rust_test(expression, suite.name(), &signature));
     forms.extend(suite.expression().map(rust_test));
     forms.extend(suite.script().map(|(extension, script)| (extension, script(scenario))));

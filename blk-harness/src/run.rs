@@ -22,7 +22,7 @@ use crate::oracle::touched::touched;
 use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::scenario::{Request, Turn};
 
-pub(crate) use guard::{guarded, panic_finding};
+pub(crate) use guard::{caught, guarded, panic_finding};
 pub(crate) use reading::{Trouble, read_parts};
 
 /// Bytes that are read at a time.

@@ -94,6 +94,19 @@ impl Geometry {
 }
 
 impl Space {
+    /// Of a driver without options, of which nothing is known.
+    pub const WITHOUT_OPTIONS: Self = Self {
+        name: "a disk without options",
+        knobs: &[],
+        ignored: &[UNIT, ALIGNMENT],
+        old_header: None,
+        unit: None,
+        backing: None,
+        legalize: no_contradictions,
+        geometry: |_| Geometry::default(),
+        tune: not_tuned,
+    };
+
     /// The space of a format, made of its options: those of its images, then those of an open; `unit` is the
     /// one that decides the unit of allocation. It is there for good: make one for each format.
     pub fn of_format(

@@ -81,17 +81,28 @@ fn replay_text(suite: &Suite, text: &str) -> std::result::Result<(), String> {
 pub fn explore(suite: &Suite, limits: &Limits, seed: u64, count: usize) {
     let on_hang = repro::on_hang(*suite, OUT.into(), TEST_FAILED);
     let mut runner = Watched::new(suite.start(Purpose::Fuzz), watch::limit(), on_hang);
+    let (name, mut refused) = (suite.name(), None);
     for scenario in Generator::new(suite.space(), seed, limits.clone()).take(count) {
-        if let Outcome::Finding(finding) = runner.run(&scenario) {
-            if let Err(error) = repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {
-                println!("it could not be made smaller: {error:#}");
+        match runner.run(&scenario) {
+            Outcome::Clean => {}
+            Outcome::Refused(why) => refused = Some(why),
+            Outcome::Finding(finding) => {
+                match repro::reproduce_scenario(suite, scenario.clone(), Path::new(OUT)) {
+                    Ok(true) => {
+                        panic!("{name}: {}; its report and what was written stand above", finding.headline())
+                    }
+                    Ok(false) => println!("it is not found again"),
+                    Err(error) => println!("it could not be made smaller: {error:#}"),
+                }
+                panic!("{}\n# target: {name}\n{scenario}", finding.report());
             }
-            panic!("{}\n# target: {}\n{scenario}", finding.report(), suite.name());
         }
     }
     if let Some(missing) = runner.missing() {
-        panic!("{}: {count} scenarios {missing}: {}", suite.name(), runner.summary());
+        let why = refused.map_or_else(String::new, |why| format!(": {why}"));
+        panic!("{name}: {count} scenarios {missing}{why}: {}", runner.summary());
     }
+    println!("{name}: {count} scenarios of seed {seed}: {}", runner.summary());
 }
 
 impl Maker for FormatDriver {

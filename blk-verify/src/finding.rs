@@ -237,7 +237,7 @@ impl fmt::Display for Source {
                 Self::Zeroes => f.write_str("zeroes"),
                 Self::Repeated(byte) => write!(f, "the byte {byte:#04x}, repeated"),
                 Self::PastEnd => f.write_str("nothing: the disk ends here"),
-                _ => f.write_str("bytes without a stamp"),
+                _ => f.write_str("bytes that no request wrote like that"),
             };
         };
         match (writer, request) {

@@ -11,7 +11,7 @@
 //! A broken promise about crashes or failures of the storage begins with it, and says what was provoked:
 //!
 //! ```text
-//! blkverify: C3, durable data is there, and nothing but that or what came later: a sector holds what it must not
+//! blkverify: C3, a sector holds what was last flushed to it, or what was written later: a sector holds what it must not
 //!   differing: offset 0, sector 0
 //!   expected:  00000000: ...  what request #1 (write 0 512) wrote to sector 0
 //!   found:     00000000: ...  zeroes
@@ -280,7 +280,10 @@ impl fmt::Display for Crash {
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operation, operations, kind, step, extent, how, .. } = self;
-        write!(f, "  fault:     operation {operation} of {operations} fails: {kind} ({step})")?;
+        write!(f, "  fault:     operation {operation} of {operations} fails: {kind}")?;
+        if step != "none" {
+            write!(f, " ({step})")?;
+        }
         if !extent.is_empty() {
             write!(f, " at {:#x}, {} bytes", extent.offset, extent.length)?;
         }

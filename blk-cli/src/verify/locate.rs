@@ -196,7 +196,10 @@ impl Search<'_> {
         self.reference.read(guest, &mut sector[..length])?;
         let number = guest / SECTOR_BYTES;
         if sector.iter().all(|byte| *byte == sector[0]) {
-            return Ok(format!("sector {number} is {:#04x} throughout, which is no trail", sector[0]));
+            return Ok(format!(
+                "sector {number} is {:#04x} throughout: it cannot be searched for",
+                sector[0]
+            ));
         }
         if let Some(at) = self.in_guest(&sector)? {
             let host =

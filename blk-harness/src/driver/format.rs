@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Bench, DiskBench, Driver, ImageBench, ImageMaker, Promises, no_storage};
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use blk_core::{Access, DenyResolver, Disk, Error, Format, OptionSpec, Options, Result, Storage};
+use blk_core::{Access, DenyResolver, Disk, Format, OptionSpec, Options, PassThrough, Result, Storage};
 
 use crate::memory::MemoryDisk;
 
@@ -122,10 +122,22 @@ impl FormatDriver {
                 let options = chosen(self.open_options, config, |name| opens_with(format, name));
                 format.open(storage, access, options, &DenyResolver)
             }
-            Images::Functions(_, open) if access == Access::ReadWrite => open(storage),
-            Images::Functions(..) => Err(Error::unsupported("opening read-only")),
+            Images::Functions(_, open) => {
+                let disk = open(storage)?;
+                Ok(if access == Access::ReadWrite { disk } else { Disk::new(Inside(disk), access) })
+            }
             Images::Disk(_) => Err(no_storage(self.name)),
         }
+    }
+}
+
+/// A disk that is opened for writing, as the only function does it, behind a door that is for reading.
+#[derive(Debug)]
+struct Inside(Disk);
+
+impl PassThrough for Inside {
+    fn inner(&self) -> &Disk {
+        &self.0
     }
 }
 

@@ -4,7 +4,6 @@
 //! unit is a sector of 512 bytes, or what the disks take at least. What both disks refuse, or the one under
 //! test alone may, is no finding. After every so many requests, the oracles are asked.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 
 use crate::random::Random;
@@ -104,7 +103,7 @@ impl Soak {
     /// # Errors
     /// What was found.
     pub fn round(&mut self) -> Result<(), Box<Finding>> {
-        let made = catch_unwind(AssertUnwindSafe(|| self.round_unguarded())).unwrap_or_else(|payload| {
+        let made = crate::run::caught(|| self.round_unguarded()).unwrap_or_else(|payload| {
             Err(Box::new(super::panic_finding_after(&self.journal, payload.as_ref())))
         });
         made.map_err(|finding| Box::new(finding.by("soak")))

@@ -1,7 +1,7 @@
 //! The same judgement with real threads: no schedule, no replay, but the memory model and the locks of the
 //! machine.
 
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use blk_core::sync::Mutex;
@@ -109,8 +109,8 @@ fn in_threads(run: &mut Run<'_>, lanes: usize, requests: &[(Request, Turn)]) -> 
         for lane in 0..lanes {
             let (disk, panic) = (&disk, &panic);
             scope.spawn(move || {
-                let driven = AssertUnwindSafe(|| drive(checker, disk, lane, fill_bytes, |_, _| ()));
-                if let Err(payload) = catch_unwind(driven) {
+                let driven = crate::run::caught(|| drive(checker, disk, lane, fill_bytes, |_, _| ()));
+                if let Err(payload) = driven {
                     panic.lock().get_or_insert(payload);
                 }
             });
