@@ -1,0 +1,104 @@
+//! A client: an export of a server, as a disk.
+
+mod connection;
+mod driver;
+mod handshake;
+mod receive;
+
+use std::time::Duration;
+
+use blk_core::{Access, Disk, Error, Result};
+
+use crate::address::Address;
+use crate::socket::{Socket, Until};
+use connection::Connection;
+use driver::Nbd;
+
+pub use handshake::ExportInfo;
+
+/// How a client talks to a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+pub struct ClientOptions {
+    /// How long connecting and the handshake may take together.
+    pub connect_time: Option<Duration>,
+    /// How long a server may say nothing while requests wait for answers. The connection is given up then.
+    pub answer_time: Option<Duration>,
+    /// Ask for structured replies.
+    pub structured: bool,
+    /// Ask for extended headers.
+    pub extended: bool,
+    /// Ask for the block status.
+    pub block_status: bool,
+    /// A context that says what a block status knows, in place of `base:allocation`: the name of a dirty
+    /// bitmap, such as `qemu:dirty-bitmap:b0`. Dirty bytes are data then, and all others are holes.
+    pub dirty_context: Option<String>,
+    /// Ask for the smallest and largest requests. A server may refuse a client that does not.
+    pub block_sizes: bool,
+}
+
+impl Default for ClientOptions {
+    fn default() -> Self {
+        Self {
+            connect_time: Some(Duration::from_secs(30)),
+            answer_time: None,
+            structured: true,
+            extended: true,
+            block_status: true,
+            dirty_context: None,
+            block_sizes: true,
+        }
+    }
+}
+
+fn unresolved(address: &Address, reason: impl ToString) -> Error {
+    Error::Unresolved { name: address.to_string(), reason: reason.to_string() }
+}
+
+fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
+    if address.tls {
+        return Err(Error::unsupported("NBD over TLS"));
+    }
+    Socket::connect(&address.location, options.connect_time).map_err(|error| unresolved(address, error))
+}
+
+/// Opens an export.
+///
+/// # Errors
+/// [`Error::Unresolved`] where the server cannot be reached, has no such export or does not speak the
+/// protocol; [`Error::ReadOnly`] where the export may only be read and `access` is for more.
+pub fn connect(address: &Address, access: Access, options: &ClientOptions) -> Result<Disk> {
+    connect_over(dial(address, options)?, address, access, options)
+}
+
+/// Opens an export over a socket that is connected.
+///
+/// # Errors
+/// As [`connect`].
+pub fn connect_over(
+    mut socket: Socket,
+    address: &Address,
+    access: Access,
+    options: &ClientOptions,
+) -> Result<Disk> {
+    let mut until = Until::new(&mut socket, options.connect_time);
+    let agreed = handshake::negotiate(&mut until, &address.export, options)
+        .map_err(|error| unresolved(address, error))?;
+    drop(until);
+    if agreed.info.is_read_only() && access == Access::ReadWrite {
+        return Err(Error::ReadOnly);
+    }
+    let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
+        .map_err(|error| unresolved(address, error))?;
+    Ok(Disk::new(Nbd::new(connection, agreed)?, access))
+}
+
+/// What a server exports.
+///
+/// # Errors
+/// As [`connect`]; [`Error::Unsupported`] where the server does not tell.
+pub fn list(address: &Address, options: &ClientOptions) -> Result<Vec<ExportInfo>> {
+    let mut socket = dial(address, options)?;
+    let mut until = Until::new(&mut socket, options.connect_time);
+    handshake::list(&mut until, options).map_err(|error| unresolved(address, error))
+}

@@ -1,0 +1,112 @@
+//! A server that exports disks.
+//!
+//! ```text
+//! accept ─► a thread for each connection: handshake ─► Session: up to `threads` of them
+//!                                                        one reads a request, then lets the next one read
+//!                                                        makes it of the disk, and replies
+//! ```
+//!
+//! A connection costs a thread while it waits, and as many more as it has requests in flight, up to a bound;
+//! and memory for the bytes that are in flight, up to another.
+
+mod errors;
+mod export;
+mod handshake;
+mod running;
+mod session;
+mod status;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blk_core::{Error, Result};
+
+use crate::socket::{Socket, Until};
+
+pub use export::Export;
+pub use running::Running;
+
+/// How a server treats its clients.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ServerOptions {
+    /// How many connections there are at a time; others wait. 0 for as many as come.
+    pub connections_max: usize,
+    /// How many requests of a connection are in flight at a time.
+    pub requests_max: usize,
+    /// How many bytes of a connection are in flight at a time, unless one request alone has more.
+    pub bytes_max: u64,
+    /// How long a handshake may take.
+    pub handshake_time: Option<Duration>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            connections_max: 0,
+            requests_max: 16,
+            bytes_max: 64 << 20,
+            handshake_time: Some(Duration::from_secs(10)),
+        }
+    }
+}
+
+/// Exports, and how they are served. Every connection to an export uses the same disk, so a flush of one
+/// covers what all of them have completed.
+#[derive(Debug)]
+pub struct Server {
+    exports: Vec<Arc<Export>>,
+    options: ServerOptions,
+}
+
+impl Server {
+    /// A server of these exports.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where two have the same name, or a name or a description is longer than the
+    /// protocol allows.
+    pub fn new(exports: impl IntoIterator<Item = Export>, options: ServerOptions) -> Result<Arc<Self>> {
+        let exports: Vec<Arc<Export>> = exports.into_iter().map(Arc::new).collect();
+        for (index, export) in exports.iter().enumerate() {
+            export.check()?;
+            if exports[..index].iter().any(|other| other.name == export.name) {
+                return Err(Error::invalid_option("export", format!("'{}' is there twice", export.name)));
+            }
+        }
+        assert!(options.requests_max > 0, "at least one request is in flight");
+        Ok(Arc::new(Self { exports, options }))
+    }
+
+    /// Serves a client that is connected, until it leaves. Returns the name of the export that it has used,
+    /// if it has come so far.
+    ///
+    /// # Errors
+    /// [`Error::Disconnected`] where the client has broken the protocol, or gone without a word.
+    pub fn serve(&self, mut socket: Socket) -> Result<Option<String>> {
+        let gone =
+            |error: std::io::Error| Error::Disconnected { what: format!("the client: {error}").into() };
+        let mut until = Until::new(&mut socket, self.options.handshake_time);
+        let agreed = handshake::negotiate(&mut until, &self.exports).map_err(gone)?;
+        drop(until);
+        let Some(agreed) = agreed else { return Ok(None) };
+        let name = agreed.export.name.clone();
+        session::serve(socket, &agreed, &self.options).map_err(gone)?;
+        Ok(Some(name))
+    }
+
+    /// Listens on a socket in the file system. One that no program listens on any more is replaced.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where that cannot be done, or another server listens there.
+    pub fn listen_unix(self: &Arc<Self>, path: &Path) -> Result<Running> {
+        Running::unix(Arc::clone(self), path)
+    }
+
+    /// Listens on an address and a port; port 0 is any that is free.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where that cannot be done.
+    pub fn listen_tcp(self: &Arc<Self>, host: &str, port: u16) -> Result<Running> {
+        Running::tcp(Arc::clone(self), host, port)
+    }
+}

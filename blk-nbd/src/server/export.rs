@@ -1,0 +1,85 @@
+//! What a server offers.
+
+use std::sync::Arc;
+
+use blk_core::{Access, Disk, Error, Result};
+
+use crate::wire::{PAYLOAD_BYTES_MAX, STRING_BYTES_MAX, export};
+
+/// A disk, under a name.
+#[derive(Debug, Clone)]
+pub struct Export {
+    /// The name that clients ask for.
+    pub name: String,
+    /// For people who list exports.
+    pub description: String,
+    /// What is exported.
+    pub disk: Arc<Disk>,
+    /// Clients may not write, though the disk could be.
+    pub read_only: bool,
+    /// Clients may ask in which layer of a chain of backing files the bytes are: the context
+    /// `qemu:allocation-depth`.
+    pub allocation_depth: bool,
+}
+
+impl Export {
+    /// A disk under a name, as writable as the disk is.
+    pub fn new(name: impl Into<String>, disk: Arc<Disk>) -> Self {
+        let read_only = disk.access() == Access::ReadOnly;
+        Self { name: name.into(), description: String::new(), disk, read_only, allocation_depth: false }
+    }
+
+    pub(super) fn check(&self) -> Result<()> {
+        for (what, text) in [("export", &self.name), ("description", &self.description)] {
+            if text.len() > STRING_BYTES_MAX || text.contains('\0') {
+                let reason = format!(
+                    "it has at most {STRING_BYTES_MAX} bytes and no zero byte, not {} bytes",
+                    text.len()
+                );
+                return Err(Error::invalid_option(what, reason));
+            }
+        }
+        if self.disk.limits().request_alignment > u64::from(PAYLOAD_BYTES_MAX) {
+            let reason = format!("no request is smaller than {}", self.disk.limits().request_alignment);
+            return Err(Error::invalid_option("export", reason));
+        }
+        Ok(())
+    }
+
+    pub(super) fn is_read_only(&self) -> bool {
+        self.read_only || self.disk.access() == Access::ReadOnly
+    }
+
+    /// The transmission flags.
+    pub(super) fn flags(&self, is_structured: bool, is_extended: bool) -> u16 {
+        let limits = self.disk.limits();
+        let mut flags = export::HAS_FLAGS | export::SEND_CACHE | export::CAN_MULTI_CONN;
+        if self.is_read_only() {
+            flags |= export::READ_ONLY | export::SEND_FLUSH;
+        } else {
+            flags |=
+                export::SEND_FLUSH | export::SEND_FUA | export::SEND_WRITE_ZEROES | export::SEND_FAST_ZERO;
+            if limits.can_discard {
+                flags |= export::SEND_TRIM;
+            }
+        }
+        for (is_set, flag) in [
+            (limits.rotational, export::ROTATIONAL),
+            (is_structured, export::SEND_DF),
+            (is_extended, export::BLOCK_STATUS_PAYLOAD),
+        ] {
+            if is_set {
+                flags |= flag;
+            }
+        }
+        flags
+    }
+
+    /// The smallest, the best and the largest request, bytes.
+    pub(super) fn block_sizes(&self) -> [u32; 3] {
+        let limits = self.disk.limits();
+        let least = limits.request_alignment as u32;
+        let best = limits.preferred_bytes.clamp(u64::from(least), u64::from(PAYLOAD_BYTES_MAX)) as u32;
+        [least, best.max(512), PAYLOAD_BYTES_MAX]
+    }
+}

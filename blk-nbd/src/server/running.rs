@@ -1,0 +1,229 @@
+//! A server that listens.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io;
+use std::net::{Shutdown, SocketAddr, TcpListener};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use blk_core::sync::{Condvar, Mutex};
+use blk_core::{Error, Result};
+
+use super::Server;
+use crate::socket::Socket;
+
+/// A server that listens, until it is stopped or dropped.
+#[derive(Debug)]
+pub struct Running {
+    shared: Arc<Shared>,
+    accepting: Option<JoinHandle<()>>,
+    /// Where it listens, if that is a port.
+    port: Option<SocketAddr>,
+    /// Where it listens, if that is a file.
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug)]
+enum Listener {
+    Unix(UnixListener),
+    Tcp(TcpListener),
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: Arc<Server>,
+    listener: Listener,
+    state: Mutex<State>,
+    /// A client has come or gone, or the server is to stop.
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    is_stopping: bool,
+    clients: BTreeMap<u64, Client>,
+    /// Clients that have come so far.
+    came: u64,
+    /// How many of them have used an export and left.
+    served: u64,
+}
+
+/// A connection, and the thread that serves it.
+#[derive(Debug)]
+struct Client {
+    socket: Socket,
+    thread: Option<JoinHandle<()>>,
+}
+
+fn unresolved(place: &str, error: &io::Error) -> Error {
+    Error::Unresolved { name: place.to_owned(), reason: format!("cannot listen there: {error}") }
+}
+
+impl Running {
+    pub(super) fn unix(server: Arc<Server>, path: &Path) -> Result<Self> {
+        let failed = |error: &io::Error| unresolved(&path.display().to_string(), error);
+        remove_dead(path).map_err(|error| failed(&error))?;
+        let listener = UnixListener::bind(path).map_err(|error| failed(&error))?;
+        Self::start(server, Listener::Unix(listener), None, Some(path.to_owned()))
+    }
+
+    pub(super) fn tcp(server: Arc<Server>, host: &str, port: u16) -> Result<Self> {
+        let failed = |error: &io::Error| unresolved(&format!("{host}:{port}"), error);
+        let listener = TcpListener::bind((host, port)).map_err(|error| failed(&error))?;
+        let address = listener.local_addr().map_err(|error| failed(&error))?;
+        Self::start(server, Listener::Tcp(listener), Some(address), None)
+    }
+
+    fn start(
+        server: Arc<Server>,
+        listener: Listener,
+        port: Option<SocketAddr>,
+        path: Option<PathBuf>,
+    ) -> Result<Self> {
+        let (state, changed) = (Mutex::default(), Condvar::new());
+        let shared = Arc::new(Shared { server, listener, state, changed });
+        let accepting = Arc::clone(&shared);
+        let thread = std::thread::Builder::new().name("nbd-accept".to_owned());
+        let thread = thread.spawn(move || accept(&accepting));
+        let thread = thread.map_err(|error| unresolved("a thread", &error))?;
+        Ok(Self { shared, accepting: Some(thread), port, path })
+    }
+
+    /// The address that it listens on, if it listens on a port.
+    pub fn port(&self) -> Option<SocketAddr> {
+        self.port
+    }
+
+    /// Waits until a client has used an export and left, and no other one is connected.
+    pub fn wait_for_last_client(&self) {
+        let mut state = self.shared.state.lock();
+        while !state.is_stopping && (state.served == 0 || !state.clients.is_empty()) {
+            self.shared.changed.wait(&mut state);
+        }
+    }
+
+    /// How many clients are connected.
+    pub fn clients(&self) -> usize {
+        self.shared.state.lock().clients.len()
+    }
+
+    /// Takes no more requests, answers those that it has, and flushes all disks.
+    ///
+    /// # Errors
+    /// That of a flush.
+    pub fn stop(mut self) -> Result<()> {
+        self.end();
+        let exports = self.shared.server.exports.iter();
+        let flushed: Vec<Result<()>> = exports.map(|export| export.disk.flush()).collect();
+        flushed.into_iter().collect()
+    }
+
+    fn end(&mut self) {
+        self.shared.state.lock().is_stopping = true;
+        self.shared.changed.notify_all();
+        // An accept that waits returns.
+        let _ = rustix::net::shutdown(self.shared.listener.fd(), rustix::net::Shutdown::Both);
+        if let Some(thread) = self.accepting.take() {
+            let _ = thread.join();
+        }
+        let clients = std::mem::take(&mut self.shared.state.lock().clients);
+        for client in clients.values() {
+            client.socket.shutdown(Shutdown::Read);
+        }
+        for client in clients.into_values() {
+            let _ = client.thread.map(JoinHandle::join);
+        }
+        if let Some(path) = self.path.take() {
+            let _ = fs::remove_file(path);
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.accepting.is_some() {
+            self.end();
+        }
+    }
+}
+
+/// Removes a socket that no program listens on.
+fn remove_dead(path: &Path) -> io::Result<()> {
+    let Ok(metadata) = fs::symlink_metadata(path) else { return Ok(()) };
+    if !metadata.file_type().is_socket() {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it is a file, and no socket"));
+    }
+    match UnixStream::connect(path) {
+        Ok(_) => Err(io::Error::new(io::ErrorKind::AddrInUse, "another server listens there")),
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => fs::remove_file(path),
+        Err(error) => Err(error),
+    }
+}
+
+impl Listener {
+    fn fd(&self) -> BorrowedFd<'_> {
+        match self {
+            Self::Unix(listener) => listener.as_fd(),
+            Self::Tcp(listener) => listener.as_fd(),
+        }
+    }
+
+    fn accept(&self) -> io::Result<Socket> {
+        match self {
+            Self::Unix(listener) => listener.accept().map(|(stream, _)| Socket::Unix(stream)),
+            Self::Tcp(listener) => listener.accept().and_then(|(stream, _)| Socket::tcp(stream)),
+        }
+    }
+}
+
+/// Takes clients until the server stops.
+fn accept(shared: &Arc<Shared>) {
+    /// What passes by itself, such as too many open files, is tried again after so long.
+    const PAUSE: std::time::Duration = std::time::Duration::from_millis(50);
+    while shared.wait_for_room() {
+        match shared.listener.accept() {
+            Ok(socket) => shared.add(socket),
+            Err(_) if shared.state.lock().is_stopping => return,
+            Err(_) => std::thread::sleep(PAUSE),
+        }
+    }
+}
+
+impl Shared {
+    /// Waits until another client may come. Returns whether one may.
+    fn wait_for_room(&self) -> bool {
+        let max = self.server.options.connections_max;
+        let mut state = self.state.lock();
+        while !state.is_stopping && max > 0 && state.clients.len() >= max {
+            self.changed.wait(&mut state);
+        }
+        !state.is_stopping
+    }
+
+    /// Serves a client by a thread. One for which there is no thread is sent away.
+    fn add(self: &Arc<Self>, socket: Socket) {
+        let Ok(served) = socket.try_clone() else { return };
+        let mut state = self.state.lock();
+        if state.is_stopping {
+            return;
+        }
+        let number = state.came;
+        state.came += 1;
+        let shared = Arc::clone(self);
+        let thread = std::thread::Builder::new().name("nbd-client".to_owned()).spawn(move || {
+            let used = !matches!(shared.server.serve(served), Ok(None));
+            let mut state = shared.state.lock();
+            state.clients.remove(&number);
+            state.served += u64::from(used);
+            shared.changed.notify_all();
+        });
+        if let Ok(thread) = thread {
+            state.clients.insert(number, Client { socket, thread: Some(thread) });
+        }
+    }
+}

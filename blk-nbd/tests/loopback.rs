@@ -1,0 +1,53 @@
+//! Client and server over one another: the conformance suite, through a socket, with all forms of replies.
+
+use std::os::unix::net::UnixStream;
+use std::sync::Arc;
+
+use blk_core::testing::{Maker, conformance};
+use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
+use blk_nbd::{Address, ClientOptions, Export, Server, ServerOptions, Socket, connect_over};
+use blk_raw::FORMAT;
+
+/// Raw disks, exported and opened by a client.
+struct Nbd {
+    client: ClientOptions,
+    server: ServerOptions,
+}
+
+impl Maker for Nbd {
+    type Medium = Arc<dyn Storage>;
+
+    fn make(&self, size: u64) -> Result<Self::Medium> {
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        FORMAT.create(&storage, size, Options::new())?;
+        Ok(storage)
+    }
+
+    fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
+        let disk = FORMAT.open(Arc::clone(medium), access, Options::new(), &DenyResolver)?;
+        let server = Server::new([Export::new("disk", Arc::new(disk))], self.server)?;
+        let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
+        std::thread::spawn(move || server.serve(Socket::Unix(theirs)));
+        connect_over(Socket::Unix(ours), &Address::unix("pair", "disk"), access, &self.client)
+    }
+
+    fn large_bytes(&self) -> u64 {
+        (1 << 41) + 513
+    }
+}
+
+#[test]
+fn a_disk_through_nbd_conforms() {
+    let all = ClientOptions::default();
+    for client in [
+        all.clone(),
+        ClientOptions { extended: false, ..all.clone() },
+        ClientOptions { structured: false, ..all.clone() },
+        ClientOptions { block_status: false, block_sizes: false, ..all },
+    ] {
+        for requests_max in [1, 16] {
+            let server = ServerOptions { requests_max, bytes_max: 1 << 20, ..ServerOptions::default() };
+            conformance(&Nbd { client: client.clone(), server });
+        }
+    }
+}
