@@ -51,7 +51,7 @@ impl Default for ClientOptions {
     }
 }
 
-fn unresolved(address: &Address, reason: impl ToString) -> Error {
+fn unresolved(address: &Address, reason: &impl ToString) -> Error {
     Error::Unresolved { name: address.to_string(), reason: reason.to_string() }
 }
 
@@ -59,7 +59,7 @@ fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
     if address.tls {
         return Err(Error::unsupported("NBD over TLS"));
     }
-    Socket::connect(&address.location, options.connect_time).map_err(|error| unresolved(address, error))
+    Socket::connect(&address.location, options.connect_time).map_err(|error| unresolved(address, &error))
 }
 
 /// Opens an export.
@@ -83,13 +83,13 @@ pub fn connect_over(
 ) -> Result<Disk> {
     let mut until = Until::new(&mut socket, options.connect_time);
     let agreed = handshake::negotiate(&mut until, &address.export, options)
-        .map_err(|error| unresolved(address, error))?;
+        .map_err(|error| unresolved(address, &error))?;
     drop(until);
     if agreed.info.is_read_only() && access == Access::ReadWrite {
         return Err(Error::ReadOnly);
     }
     let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
-        .map_err(|error| unresolved(address, error))?;
+        .map_err(|error| unresolved(address, &error))?;
     Ok(Disk::new(Nbd::new(connection, agreed)?, access))
 }
 
@@ -100,5 +100,5 @@ pub fn connect_over(
 pub fn list(address: &Address, options: &ClientOptions) -> Result<Vec<ExportInfo>> {
     let mut socket = dial(address, options)?;
     let mut until = Until::new(&mut socket, options.connect_time);
-    handshake::list(&mut until, options).map_err(|error| unresolved(address, error))
+    handshake::list(&mut until, options).map_err(|error| unresolved(address, &error))
 }

@@ -189,7 +189,7 @@ mod tests {
             }
         });
         let mut until = Until::new(&mut ours, Some(Duration::from_millis(200)));
-        let error = until.read_exact(&mut [0; 1 << 20]).unwrap_err();
+        let error = until.read_exact(&mut vec![0; 1 << 20]).unwrap_err();
         assert!(matches!(error.kind(), io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock), "{error}");
         drop(until);
         drop(ours);

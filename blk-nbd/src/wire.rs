@@ -59,7 +59,7 @@ pub(crate) mod reply {
     pub(crate) const SHUTDOWN: u32 = ERROR | 7;
     pub(crate) const BLOCK_SIZE_REQUIRED: u32 = ERROR | 8;
     pub(crate) const TOO_BIG: u32 = ERROR | 9;
-    pub(crate) const EXTENDED_HEADERS_REQUIRED: u32 = ERROR | 10;
+    pub(crate) const EXTENDED_HEADERS_REQUIRED: u32 = ERROR + 10;
 }
 
 /// What a server tells of an export.
@@ -157,7 +157,7 @@ pub(crate) mod errno {
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]
 pub(crate) struct Greeting {
-    pub(crate) greeting: U64,
+    pub(crate) password: U64,
     pub(crate) magic: U64,
     pub(crate) flags: U16,
 }

@@ -133,8 +133,8 @@ struct Talk<'a, S> {
 impl<'a, S: Read + Write> Talk<'a, S> {
     fn begin(io: &'a mut S) -> io::Result<Self> {
         let greeting = wire::receive::<Greeting>(io)?;
-        if greeting.greeting != GREETING {
-            return Err(broken(format!("it begins with {:#x}", greeting.greeting.get())));
+        if greeting.password != GREETING {
+            return Err(broken(format!("it begins with {:#x}", greeting.password.get())));
         }
         if greeting.magic != OPTION_MAGIC {
             return Err(io::Error::other("the server speaks the oldstyle handshake alone"));

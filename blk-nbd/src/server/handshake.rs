@@ -45,7 +45,7 @@ pub(super) fn broken(what: impl Into<String>) -> io::Error {
 /// Talks to a client until it has chosen an export. `None` if it has chosen to leave.
 pub(super) fn negotiate(io: &mut (impl Read + Write), exports: &[Arc<Export>]) -> io::Result<Option<Agreed>> {
     let flags = handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES;
-    let greeting = Greeting { greeting: GREETING.into(), magic: OPTION_MAGIC.into(), flags: flags.into() };
+    let greeting = Greeting { password: GREETING.into(), magic: OPTION_MAGIC.into(), flags: flags.into() };
     io.write_all(greeting.as_bytes())?;
     let answered = wire::receive::<U32>(io)?.get();
     if answered & !u32::from(flags) != 0 {

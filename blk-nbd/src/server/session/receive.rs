@@ -31,7 +31,7 @@ pub(super) enum Payload {
 
 /// Reads a request; `hold` waits for room for its bytes. `None` when the client leaves.
 pub(super) fn receive<H>(
-    input: &mut (impl BufRead + Read),
+    input: &mut impl BufRead,
     headers: Headers,
     hold: impl FnOnce(u64) -> H,
 ) -> io::Result<Option<(Request, H)>> {
