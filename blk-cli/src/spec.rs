@@ -29,6 +29,7 @@ mod image_filter;
 mod json;
 mod limits;
 mod lock;
+mod nbd;
 mod node;
 mod null;
 mod open;

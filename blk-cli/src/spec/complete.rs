@@ -5,13 +5,15 @@
 //! already is refused.
 
 use blk_core::Result;
+use blk_nbd::Address;
 
 use super::node::Role;
 use super::options::NodeOptions;
-use super::text::{DEPTH_MAX, json, not_yet_nbd, split_protocol, two_parts, unresolved};
+use super::nbd;
+use super::text::{DEPTH_MAX, json, split_protocol, two_parts, unresolved};
 
 /// Drivers of bytes: they are opened by a name of their own, without a format above them.
-const PROTOCOLS: [&str; 6] = ["file", "host_device", "null-co", "null-aio", "blkdebug", "blkverify"];
+const PROTOCOLS: [&str; 7] = ["file", "host_device", "null-co", "null-aio", "blkdebug", "blkverify", "nbd"];
 
 /// The options of a node with what `name`, and names in the options, stand for.
 pub(super) fn complete(name: Option<&str>, options: NodeOptions, role: Role) -> Result<NodeOptions> {
@@ -91,7 +93,7 @@ fn children(driver: &str) -> &'static [(&'static str, &'static str, Role)] {
 fn protocol_of(name: &str) -> Result<String> {
     match split_protocol(name) {
         None => Ok("file".to_owned()),
-        Some(("nbd" | "nbd+tcp" | "nbd+unix" | "nbds", _)) => Err(not_yet_nbd()),
+        Some(_) if Address::is_meant_by(name) => Ok("nbd".to_owned()),
         Some((protocol, _)) if PROTOCOLS.contains(&protocol) => Ok(protocol.to_owned()),
         Some((protocol, _)) => Err(unresolved(name, format!("the protocol '{protocol}' is unknown"))),
     }
@@ -101,6 +103,7 @@ fn protocol_of(name: &str) -> Result<String> {
 fn take_name(driver: &str, name: &str, options: &mut NodeOptions) -> Result<()> {
     let own = name.strip_prefix(driver).and_then(|rest| rest.strip_prefix(':'));
     match (driver, own) {
+        ("nbd", _) => nbd::take_name(name, options)?,
         ("file" | "host_device", own) => options.fill("filename", own.unwrap_or(name)),
         ("null-co" | "null-aio", Some("//")) => {}
         ("null-co" | "null-aio", _) => {
@@ -143,7 +146,9 @@ mod tests {
         assert_eq!(image("x.img", "driver=file"), r#"json:{"driver":"file","filename":"x.img"}"#);
         assert_eq!(image("null-co://", "driver=null-co"), r#"json:{"driver":"null-co"}"#);
         assert!(image("null-co:x", "").contains("the only name"));
-        assert!(image("nbd://localhost/", "").contains("not supported yet: NBD"));
+        let server = r#""server.host":"localhost","server.port":"10809","server.type":"inet""#;
+        let nbd = image("nbd://localhost/", "");
+        assert!(nbd.contains(r#""driver":"nbd""#) && nbd.contains("localhost"), "{nbd} {server}");
     }
 
     #[test]

@@ -84,7 +84,7 @@ impl Opener {
 pub(super) fn is_over_image(node: &Node) -> bool {
     match &node.kind {
         Kind::Debug { image, .. } => match image.kind {
-            Kind::File { .. } | Kind::Null { .. } => false,
+            Kind::File { .. } | Kind::Null { .. } | Kind::Nbd(_) => false,
             Kind::Debug { .. } => is_over_image(image),
             Kind::Format(_) | Kind::Probe { .. } | Kind::Filter { .. } | Kind::Verify { .. } => true,
         },

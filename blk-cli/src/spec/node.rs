@@ -6,9 +6,9 @@ use blk_core::{Options, Result};
 
 use super::complete::complete_at;
 use super::limits::Limits;
+use super::nbd::NbdNode;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
-use super::text::not_yet_nbd;
 use crate::formats;
 use crate::img::size::DISK_BYTES_MAX;
 
@@ -31,6 +31,8 @@ pub(crate) enum Kind {
     File { name: String, locking: Locking, is_device: bool },
     /// Nothing is stored.
     Null { size: u64, read_zeroes: bool, latency_ns: u64 },
+    /// An export of a server.
+    Nbd(NbdNode),
     /// Rules before another node; `config` is a file of rules.
     Debug { image: Box<Node>, config: Option<String>, rules: Rules, limits: Limits },
     /// Two nodes that must answer the same.
@@ -143,7 +145,7 @@ impl Node {
                 Kind::Verify { raw, test: Box::new(take_child(&mut options, "test", Role::Image, depth)?) }
             }
             "compress" | "copy-on-read" | "throttle" => take_filter(&driver, &mut options, depth)?,
-            "nbd" => return Err(not_yet_nbd()),
+            "nbd" => Kind::Nbd(NbdNode::take(&mut options)?),
             _ => return Err(options.bad("driver", format!("'{driver}' is unknown"))),
         };
         options.finish(&driver)?;
@@ -252,7 +254,7 @@ impl Node {
             | Kind::Probe { file: inner, .. }
             | Kind::Filter { file: inner, .. } => inner.file_name(),
             Kind::Format(format) => format.file.file_name(),
-            Kind::Null { .. } | Kind::Verify { .. } => None,
+            Kind::Null { .. } | Kind::Nbd(_) | Kind::Verify { .. } => None,
         }
     }
 
@@ -268,6 +270,7 @@ impl Node {
             {
                 Some(format!("blkdebug:{}:{}", config.as_deref().unwrap_or_default(), image.name()?))
             }
+            Kind::Nbd(nbd) => nbd.name(),
             Kind::Null { .. } | Kind::Debug { .. } | Kind::Filter { .. } => None,
             Kind::Verify { raw, test } => Some(format!("blkverify:{}:{}", raw.name()?, test.name()?)),
             Kind::Format(format) if format.selects_content() => None,

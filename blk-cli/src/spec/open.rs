@@ -168,12 +168,13 @@ impl Opener {
                 opened.disk = Filter::over(opened.disk, wishes(&node.common));
                 Ok(opened)
             }
-            Kind::File { .. } | Kind::Null { .. } | Kind::Debug { .. } => {
+            Kind::File { .. } | Kind::Null { .. } | Kind::Nbd(_) | Kind::Debug { .. } => {
                 let opened = self.storage(node, access, inherited)?;
                 let format = match &node.kind {
                     Kind::File { is_device: true, .. } => "host_device",
                     Kind::File { .. } => "file",
                     Kind::Null { .. } => "null-co",
+                    Kind::Nbd(_) => "nbd",
                     _ => "blkdebug",
                 };
                 opened.claim(claim(format, access, inherited))?;
@@ -321,6 +322,14 @@ impl Opener {
                     file: None,
                     is_unclaimed: false,
                 })
+            }
+            Kind::Nbd(nbd) => {
+                if self.memory.is_some() {
+                    let (name, reason) = (shown(node), "nothing is connected to here".to_owned());
+                    return Err(Error::Unresolved { name, reason });
+                }
+                let (storage, breakpoints) = (nbd.open(access)?, None);
+                Ok(OpenedStorage { storage, breakpoints, files: Vec::new(), file: None, is_unclaimed: false })
             }
             Kind::Debug { image, config, rules, limits } => {
                 let options = DebugOptions { config: config.as_deref(), rules, limits: *limits };

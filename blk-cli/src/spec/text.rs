@@ -49,11 +49,6 @@ pub(super) fn check_length(what: &'static str, text: &str) -> Result<()> {
     Err(Error::invalid_option(what, reason))
 }
 
-/// What is said of NBD.
-pub(crate) fn not_yet_nbd() -> Error {
-    Error::unsupported("not supported yet: NBD")
-}
-
 pub(super) fn unresolved(name: &str, reason: String) -> Error {
     Error::Unresolved { name: name.to_owned(), reason }
 }

@@ -1,0 +1,118 @@
+//! Nodes of a server: `nbd://HOST:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, or options.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use blk_core::storage::DiskStorage;
+use blk_core::{Access, Result, Storage};
+use blk_nbd::{Address, ClientOptions, Location};
+
+use super::options::NodeOptions;
+
+/// Longest time that may be given, seconds: a day.
+const TIME_S_MAX: u64 = 24 * 60 * 60;
+
+/// An export of a server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct NbdNode {
+    address: Address,
+    /// The context whose dirty bytes are shown as data.
+    dirty_bitmap: Option<String>,
+    /// How long connecting may take.
+    open_timeout: Option<Duration>,
+}
+
+/// Enters what a name says.
+pub(super) fn take_name(name: &str, options: &mut NodeOptions) -> Result<()> {
+    let address = Address::parse(name)?;
+    match address.location {
+        Location::Unix(path) => {
+            options.fill("server.type", "unix");
+            options.fill("server.path", path.to_string_lossy().as_ref());
+        }
+        Location::Tcp { host, port } => {
+            options.fill("server.type", "inet");
+            options.fill("server.host", host.as_str());
+            options.fill("server.port", port.to_string().as_str());
+        }
+    }
+    if !address.export.is_empty() {
+        options.fill("export", address.export.as_str());
+    }
+    if address.tls {
+        options.fill("x-tls", "on");
+    }
+    Ok(())
+}
+
+impl NbdNode {
+    pub(super) fn take(options: &mut NodeOptions) -> Result<Self> {
+        let location = take_location(options)?;
+        let export = options.take_text("export").unwrap_or_default();
+        let tls = options.take_switch("x-tls")?.unwrap_or(false);
+        for name in ["tls-creds", "tls-hostname"] {
+            if options.has(name) {
+                return Err(options.bad(name, "encrypted connections are not supported yet"));
+            }
+        }
+        let dirty_bitmap = options.take_text("x-dirty-bitmap");
+        let open_timeout = options.take_number("open-timeout", TIME_S_MAX)?.filter(|seconds| *seconds > 0);
+        // A connection that is lost stays so.
+        if options.take_number("reconnect-delay", TIME_S_MAX)?.is_some_and(|seconds| seconds > 0) {
+            return Err(options.bad("reconnect-delay", "a lost connection is not made again"));
+        }
+        let open_timeout = open_timeout.map(Duration::from_secs);
+        Ok(Self { address: Address { location, export, tls }, dirty_bitmap, open_timeout })
+    }
+
+    /// The name that says the same, if there is one.
+    pub(super) fn name(&self) -> Option<String> {
+        let is_plain = self.dirty_bitmap.is_none() && self.open_timeout.is_none();
+        is_plain.then(|| self.address.to_string())
+    }
+
+    /// Connects to the server.
+    pub(super) fn open(&self, access: Access) -> Result<Arc<dyn Storage>> {
+        let mut options = ClientOptions { dirty_context: self.dirty_bitmap.clone(), ..ClientOptions::default() };
+        options.connect_time = self.open_timeout.or(options.connect_time);
+        let disk = blk_nbd::connect(&self.address, access, &options)?;
+        Ok(Arc::new(DiskStorage::new(Arc::new(disk))))
+    }
+}
+
+/// Where the server is: under `server`, or by the older names beside it.
+fn take_location(options: &mut NodeOptions) -> Result<Location> {
+    let old = [("path", "server.path"), ("host", "server.host"), ("port", "server.port")];
+    let mut is_old = false;
+    for (old, new) in old {
+        if let Some(text) = options.take_text(old) {
+            if options.has(new) || options.has("server.type") {
+                return Err(options.bad(old, format!("'{new}' says the same")));
+            }
+            options.set(new, text.as_str());
+            is_old = true;
+        }
+    }
+    if is_old {
+        options.set("server.type", if options.has("server.path") { "unix" } else { "inet" });
+    }
+    match options.take_choice("server.type", &[("unix", true), ("inet", false)])? {
+        None => Err(options.bad("server.type", "it is missing: unix or inet")),
+        Some(true) => match options.take_text("server.path") {
+            Some(path) if !path.is_empty() => Ok(Location::Unix(path.into())),
+            _ => Err(options.bad("server.path", "it is missing")),
+        },
+        Some(false) => {
+            let Some(host) = options.take_text("server.host").filter(|host| !host.is_empty()) else {
+                return Err(options.bad("server.host", "it is missing"));
+            };
+            let port = options.take_text("server.port").unwrap_or_else(|| "10809".to_owned());
+            match port.parse::<u16>() {
+                Ok(port) if port > 0 => Ok(Location::Tcp { host, port }),
+                _ => {
+                    Err(options.bad("server.port", format!("'{port}' is not a number from 1 to 65535")))
+                }
+            }
+        }
+    }
+}
