@@ -32,6 +32,7 @@ use arguments::{Arguments, USAGE};
 use console::Console;
 use refusal::{Done, Refusal};
 use session::{Session, tell_failure};
+pub(crate) use snapshot::overlay;
 
 /// All that the program understands, for completions and manual pages.
 pub fn definition() -> clap::Command {

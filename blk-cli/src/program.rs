@@ -28,6 +28,9 @@ enum Command {
     /// The program qemu-img: makes, checks, converts and compares images
     #[command(disable_help_flag = true)]
     Img(Rest),
+    /// The program qemu-nbd: exports an image to other programs
+    #[command(disable_help_flag = true)]
+    Nbd(Rest),
     Verify(VerifyArguments),
     Replay(ReplayArguments),
     /// Prints a completion script for a shell
@@ -55,6 +58,7 @@ struct Rest {
 fn definition() -> clap::Command {
     Arguments::command()
         .mut_subcommand("io", |_| with_formats(crate::io::definition()))
+        .mut_subcommand("nbd", |_| with_formats(crate::nbd::definition()))
         .mut_subcommand("img", |_| crate::img::definition().mut_subcommands(with_formats))
 }
 
@@ -98,18 +102,21 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match called.as_deref().and_then(|name| name.to_str()) {
         Some("qemu-io") => return crate::io::run("qemu-io", as_text(&arguments[1..])),
         Some("qemu-img") => return crate::img::run("qemu-img", as_text(&arguments[1..])),
+        Some("qemu-nbd") => return crate::nbd::run("qemu-nbd", as_text(&arguments[1..])),
         _ => {}
     }
     // Both have a grammar of their own, in which the order of arguments matters.
     match arguments.get(1).and_then(|name| name.to_str()) {
         Some("io") => return crate::io::run("blk io", as_text(&arguments[2..])),
         Some("img") => return crate::img::run("blk img", as_text(&arguments[2..])),
+        Some("nbd") => return crate::nbd::run("blk nbd", as_text(&arguments[2..])),
         _ => {}
     }
     let arguments = Arguments::parse_from(as_text(&arguments));
     match arguments.command {
         Command::Io(rest) => crate::io::run("blk io", as_text(&rest.arguments)),
         Command::Img(rest) => crate::img::run("blk img", as_text(&rest.arguments)),
+        Command::Nbd(rest) => crate::nbd::run("blk nbd", as_text(&rest.arguments)),
         Command::Verify(arguments) => crate::verify::verify(&arguments),
         Command::Replay(arguments) => crate::verify::replay(&arguments),
         Command::Completions { shell } => {

@@ -7,9 +7,9 @@
 use blk_core::Result;
 use blk_nbd::Address;
 
+use super::nbd;
 use super::node::Role;
 use super::options::NodeOptions;
-use super::nbd;
 use super::text::{DEPTH_MAX, json, split_protocol, two_parts, unresolved};
 
 /// Drivers of bytes: they are opened by a name of their own, without a format above them.

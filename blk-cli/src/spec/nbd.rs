@@ -73,7 +73,8 @@ impl NbdNode {
 
     /// Connects to the server.
     pub(super) fn open(&self, access: Access) -> Result<Arc<dyn Storage>> {
-        let mut options = ClientOptions { dirty_context: self.dirty_bitmap.clone(), ..ClientOptions::default() };
+        let mut options =
+            ClientOptions { dirty_context: self.dirty_bitmap.clone(), ..ClientOptions::default() };
         options.connect_time = self.open_timeout.or(options.connect_time);
         let disk = blk_nbd::connect(&self.address, access, &options)?;
         Ok(Arc::new(DiskStorage::new(Arc::new(disk))))
@@ -109,9 +110,7 @@ fn take_location(options: &mut NodeOptions) -> Result<Location> {
             let port = options.take_text("server.port").unwrap_or_else(|| "10809".to_owned());
             match port.parse::<u16>() {
                 Ok(port) if port > 0 => Ok(Location::Tcp { host, port }),
-                _ => {
-                    Err(options.bad("server.port", format!("'{port}' is not a number from 1 to 65535")))
-                }
+                _ => Err(options.bad("server.port", format!("'{port}' is not a number from 1 to 65535"))),
             }
         }
     }

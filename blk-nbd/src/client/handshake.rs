@@ -40,6 +40,11 @@ impl ExportInfo {
         self.has(export::READ_ONLY)
     }
 
+    /// How wide lengths of requests are, in words, as far as the flags show it.
+    pub fn transaction_size(&self) -> &'static str {
+        if self.has(export::BLOCK_STATUS_PAYLOAD) { "64-bit" } else { "32-bit" }
+    }
+
     pub(super) fn has(&self, flag: u16) -> bool {
         self.flags & flag != 0
     }

@@ -107,6 +107,12 @@ impl Running {
         }
     }
 
+    /// Ends [`Running::wait_for_last_client`], which another thread is in.
+    pub fn interrupt(&self) {
+        self.shared.state.lock().is_stopping = true;
+        self.shared.changed.notify_all();
+    }
+
     /// How many clients are connected.
     pub fn clients(&self) -> usize {
         self.shared.state.lock().clients.len()
@@ -124,8 +130,7 @@ impl Running {
     }
 
     fn end(&mut self) {
-        self.shared.state.lock().is_stopping = true;
-        self.shared.changed.notify_all();
+        self.interrupt();
         // An accept that waits returns.
         let _ = rustix::net::shutdown(self.shared.listener.fd(), rustix::net::Shutdown::Both);
         if let Some(thread) = self.accepting.take() {

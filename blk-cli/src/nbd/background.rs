@@ -1,0 +1,66 @@
+//! A server that goes on by itself: the program runs itself again, and waits until that one listens.
+
+use std::io::Read;
+use std::process::{Command, Stdio};
+
+use super::Done;
+
+/// Set for the process that is the server.
+const CHILD: &str = "BLK_NBD_BACKGROUND";
+
+/// Whether this process is the server.
+pub(super) fn is_child() -> bool {
+    std::env::var_os(CHILD).is_some()
+}
+
+/// Starts the server, and returns when it listens.
+pub(super) fn start() -> Done<()> {
+    let failed = |error: std::io::Error| format!("cannot start the server: {error}");
+    let program = std::env::current_exe().map_err(failed)?;
+    let mut arguments = std::env::args_os();
+    let mut command = Command::new(program);
+    if let Some(name) = arguments.next() {
+        std::os::unix::process::CommandExt::arg0(&mut command, name);
+    }
+    command
+        .args(arguments)
+        .env(CHILD, "1")
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    let (mut said, mut wrong) = (String::new(), String::new());
+    if let Some(mut stdout) = child.stdout.take() {
+        // It is closed when the server listens, or has ended.
+        stdout.read_to_string(&mut said).map_err(failed)?;
+    }
+    if said == READY {
+        return Ok(());
+    }
+    if let Some(mut stderr) = child.stderr.take() {
+        stderr.read_to_string(&mut wrong).map_err(failed)?;
+    }
+    child.wait().map_err(failed)?;
+    let line = wrong.trim_end();
+    Err(line.split_once(": ").map_or(line, |(_, reason)| reason).to_owned())
+}
+
+/// What the server says when it listens.
+const READY: &str = "ready";
+
+/// Tells whoever has started this process that the server listens, and leaves its terminal.
+pub(super) fn ready() -> Done<()> {
+    if !is_child() {
+        return Ok(());
+    }
+    let failed = |error: rustix::io::Errno| format!("cannot go on in the background: {error}");
+    print!("{READY}");
+    std::io::Write::flush(&mut std::io::stdout()).map_err(|error| error.to_string())?;
+    let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
+    let nothing = nothing.map_err(|error| format!("cannot open /dev/null: {error}"))?;
+    rustix::stdio::dup2_stdout(&nothing).map_err(failed)?;
+    rustix::stdio::dup2_stderr(&nothing).map_err(failed)?;
+    // One that leads its group already stays in its session.
+    let _ = rustix::process::setsid();
+    Ok(())
+}

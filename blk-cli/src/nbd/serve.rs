@@ -1,0 +1,91 @@
+//! The server.
+
+use std::path::Path;
+use std::sync::{Arc, mpsc};
+
+use blk_core::storage::DiskStorage;
+use blk_core::{Access, DenyResolver, Disk, Options, Result};
+use blk_nbd::{Export, Location, Running, Server};
+
+use super::arguments::Plan;
+use super::{Done, background};
+
+/// Exports until the last client has left, or the process is told to end.
+pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
+    let disk = open(program, plan)?;
+    let export = Export {
+        name: plan.name.clone(),
+        description: plan.description.clone(),
+        disk: Arc::clone(&disk),
+        read_only: plan.read_only || disk.access() == Access::ReadOnly,
+        allocation_depth: plan.allocation_depth,
+    };
+    let in_words = |error: blk_core::Error| error.to_string();
+    let server = Server::new([export], plan.server).map_err(in_words)?;
+    let (end, ended) = mpsc::channel();
+    let by_signal = end.clone();
+    // Before anyone can know that it listens, and ask it to end.
+    let on_signal = move || {
+        let _ = by_signal.send(());
+    };
+    ctrlc::set_handler(on_signal).map_err(|error| format!("no signals: {error}"))?;
+    let running = listen(&server, place).map_err(in_words)?;
+    let pid_file = plan.pid_file.as_deref();
+    if let Some(path) = pid_file {
+        std::fs::write(path, format!("{}\n", std::process::id()))
+            .map_err(|error| format!("cannot create PID file {}: {error}", path.display()))?;
+    }
+    background::ready()?;
+    wait(&running, plan.persistent, end, &ended);
+    let stopped = running.stop().and_then(|()| disk.close());
+    if let Some(path) = pid_file {
+        let _ = std::fs::remove_file(path);
+    }
+    stopped.map_err(in_words)
+}
+
+fn listen(server: &Arc<Server>, place: &Location) -> Result<Running> {
+    match place {
+        Location::Unix(path) => server.listen_unix(Path::new(path)),
+        Location::Tcp { host, port } => server.listen_tcp(host, *port),
+    }
+}
+
+/// Waits for the end.
+fn wait(running: &Running, persistent: bool, end: mpsc::Sender<()>, ended: &mpsc::Receiver<()>) {
+    std::thread::scope(|scope| {
+        if persistent {
+            let _ = ended.recv();
+            return;
+        }
+        scope.spawn(move || {
+            running.wait_for_last_client();
+            let _ = end.send(());
+        });
+        let _ = ended.recv();
+        running.interrupt();
+    });
+}
+
+fn open(program: &str, plan: &Plan) -> Done<Arc<Disk>> {
+    let name = crate::spec::shown(&plan.request.name).into_owned();
+    let in_words = |error: blk_core::Error| format!("Failed to open '{name}': {error}");
+    let image = plan.request.open().map_err(in_words)?;
+    if image.guessed_raw && plan.request.access == Access::ReadWrite {
+        let danger = "writes that would make it another format are refused";
+        eprintln!("{program}: warning: no format given for '{name}', which looks raw: {danger}");
+    }
+    let mut disk = image.disk;
+    if plan.snapshot {
+        let access = if plan.read_only { Access::ReadOnly } else { Access::ReadWrite };
+        disk = Arc::new(crate::io::overlay(disk, access).map_err(in_words)?);
+    }
+    let Some(offset) = plan.offset else { return Ok(disk) };
+    if offset >= disk.size() {
+        return Err(format!("Offset ({offset}) has to be smaller than the image size ({})", disk.size()));
+    }
+    let access = disk.access();
+    let options = Options::new().with("offset", offset.to_string());
+    let window = blk_raw::FORMAT.open(Arc::new(DiskStorage::new(disk)), access, options, &DenyResolver);
+    window.map(Arc::new).map_err(in_words)
+}
