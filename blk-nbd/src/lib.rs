@@ -5,8 +5,8 @@
 //! ```
 //!
 //! [`connect`] opens an export of any server as a [`Disk`](blk_core::Disk), and so every NBD server can be
-//! put under test. [`Server`] exports any disk, to every NBD client. Both speak the newstyle handshake, simple,
-//! structured and extended replies, as the protocol's document describes them
+//! put under test. [`Server`] exports any disk, to every NBD client. Both speak the newstyle handshake,
+//! simple, structured and extended replies, as the protocol's document describes them
 //! (<https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>).
 
 mod address;

@@ -93,7 +93,7 @@ fn expect(good: bool, otherwise: &str) -> Result<()> {
 fn set_up(shell: &Shell) -> Result<()> {
     tools::need_room(shell)?;
     tools::need_components(shell)?;
-    tools::need_qemu(shell)?;
+    tools::need_programs(shell)?;
     cargo_blk::need_cargo_fuzz(shell)
 }
 

@@ -53,21 +53,35 @@ pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
         .context("cannot install cargo-mutants")
 }
 
-/// Installs QEMU's tools unless they are there.
-pub(crate) fn need_qemu(shell: &Shell) -> Result<()> {
-    if runs("qemu-img", "--version") && runs("qemu-io", "--version") {
+/// Other people's programs that tests run, and the Debian packages that have them.
+const PROGRAMS: [(&str, &str); 6] = [
+    ("qemu-img", "qemu-utils"),
+    ("qemu-io", "qemu-utils"),
+    ("qemu-nbd", "qemu-utils"),
+    ("nbdinfo", "libnbd-bin"),
+    ("nbdcopy", "libnbd-bin"),
+    ("nbdkit", "nbdkit"),
+];
+
+/// Installs other people's programs unless they are there.
+pub(crate) fn need_programs(shell: &Shell) -> Result<()> {
+    let missing = PROGRAMS.iter().filter(|(program, _)| !runs(program, "--version"));
+    let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
+    packages.dedup();
+    if packages.is_empty() {
         return Ok(());
     }
     if !runs("apt-get", "--version") {
-        bail!("qemu-img and qemu-io are missing, and there is no apt-get to install them with");
+        bail!("{} missing, and there is no apt-get to install with", packages.join(", "));
     }
-    println!("installing qemu-utils");
+    println!("installing {}", packages.join(", "));
     let sudo: &[&str] = if cmd!(shell, "id -u").quiet().read()?.trim() == "0" { &[] } else { &["sudo"] };
     let mut words = sudo.to_vec();
     words.extend(["apt-get", "update"]);
     run_words(shell, &words)?;
     words.truncate(sudo.len());
-    words.extend(["apt-get", "install", "--yes", "--no-install-recommends", "qemu-utils"]);
+    words.extend(["apt-get", "install", "--yes", "--no-install-recommends"]);
+    words.extend(packages);
     run_words(shell, &words)
 }
 

@@ -1,5 +1,6 @@
 //! Nodes of a server: `nbd://HOST:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, or options.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -7,6 +8,7 @@ use blk_core::storage::DiskStorage;
 use blk_core::{Access, Result, Storage};
 use blk_nbd::{Address, ClientOptions, Location};
 
+use super::file::FileId;
 use super::options::NodeOptions;
 
 /// Longest time that may be given, seconds: a day.
@@ -63,6 +65,15 @@ impl NbdNode {
         }
         let open_timeout = open_timeout.map(Duration::from_secs);
         Ok(Self { address: Address { location, export, tls }, dirty_bitmap, open_timeout })
+    }
+
+    /// What tells it from files, and from other exports.
+    pub(super) fn id(&self) -> FileId {
+        /// No file system has it.
+        const DEVICE: u64 = u64::MAX;
+        let mut hasher = DefaultHasher::new();
+        self.address.hash(&mut hasher);
+        (DEVICE, hasher.finish())
     }
 
     /// The name that says the same, if there is one.

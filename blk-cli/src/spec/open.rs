@@ -19,6 +19,7 @@ use super::filter::{Filter, Wishes};
 use super::guard::RawGuard;
 use super::host::{HostStorage, HostWishes};
 use super::lock::{Claim, Permissions};
+use super::nbd::NbdNode;
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
 use super::options::NodeOptions;
@@ -328,7 +329,7 @@ impl Opener {
                     let (name, reason) = (shown(node), "nothing is connected to here".to_owned());
                     return Err(Error::Unresolved { name, reason });
                 }
-                let (storage, breakpoints) = (nbd.open(access)?, None);
+                let (storage, breakpoints) = (self.export(nbd, access)?, None);
                 Ok(OpenedStorage { storage, breakpoints, files: Vec::new(), file: None, is_unclaimed: false })
             }
             Kind::Debug { image, config, rules, limits } => {
@@ -347,6 +348,16 @@ impl Opener {
                 Ok(OpenedStorage { storage, breakpoints, files, file, is_unclaimed: false })
             }
         }
+    }
+
+    /// An export of a server; what is written goes elsewhere where files stay as they are.
+    fn export(&self, nbd: &NbdNode, access: Access) -> Result<Arc<dyn Storage>> {
+        let Some(scratch) = &self.scratch else { return nbd.open(access) };
+        if let Some(storage) = scratch.find(nbd.id()) {
+            return Ok(storage);
+        }
+        let storage = nbd.open(Access::ReadOnly)?;
+        if access == Access::ReadWrite { scratch.add(nbd.id(), storage) } else { Ok(storage) }
     }
 
     fn file(

@@ -9,6 +9,7 @@ mod deep_chain;
 mod grids;
 mod interrupted;
 mod map_grid;
+mod nbd;
 mod odd_ends;
 mod one_file;
 mod oracles;

@@ -150,20 +150,6 @@ fn locks_hold_between_our_program_and_qemu() {
 }
 
 #[test]
-fn nbd_is_refused_clearly() {
-    let folder = Folder::new();
-    for arguments in [
-        &["-c", "length", "nbd://localhost/"][..],
-        &["--image-opts", "-c", "length", "driver=nbd,host=localhost"],
-        &["-c", "length", "json:{\"driver\":\"qcow2\",\"file\":{\"driver\":\"nbd\",\"host\":\"x\"}}"],
-    ] {
-        let output = folder.run("qemu-io", arguments);
-        assert_eq!(output.status.code(), Some(1));
-        assert!(stderr(&output).contains("not supported yet: NBD"), "{}", stderr(&output));
-    }
-}
-
-#[test]
 fn injected_errors_and_an_image_that_survives_them() {
     let folder = Folder::new();
     let events = [

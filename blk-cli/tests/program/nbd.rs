@@ -1,0 +1,225 @@
+//! `blk nbd`, beside qemu-nbd; and NBD addresses wherever images are taken.
+
+use std::fs;
+use std::path::Path;
+use std::process::{Command, Output};
+use std::time::{Duration, Instant};
+
+use crate::qemu;
+
+const BLK: &str = env!("CARGO_BIN_EXE_blk");
+
+fn run(folder: &Path, program: &str, words: &str) -> Output {
+    let mut command = Command::new(program);
+    command.args(words.split_whitespace()).current_dir(folder);
+    command.output().unwrap_or_else(|error| panic!("{program}: {error}"))
+}
+
+fn ok(folder: &Path, program: &str, words: &str) -> String {
+    let output = run(folder, program, words);
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success(), "{program} {words}: {text}{}", String::from_utf8_lossy(&output.stderr));
+    text
+}
+
+/// A server in the background, which ends with this.
+struct Served<'a> {
+    folder: &'a Path,
+    socket: String,
+}
+
+impl<'a> Served<'a> {
+    /// Starts `blk nbd`, or with the program's name qemu-nbd, with these words.
+    fn start(folder: &'a Path, program: &str, words: &str) -> Self {
+        let socket = folder.join("socket").display().to_string();
+        let words = format!("--fork --pid-file=pid -k {socket} {words}");
+        match program {
+            "blk" => ok(folder, BLK, &format!("nbd {words}")),
+            other => ok(folder, other, &words),
+        };
+        Self { folder, socket }
+    }
+
+    fn uri(&self, export: &str) -> String {
+        format!("nbd+unix:///{export}?socket={}", self.socket)
+    }
+
+    /// Whether the process is still there.
+    fn lives(&self) -> bool {
+        fs::read_to_string(self.folder.join("pid"))
+            .is_ok_and(|pid| Path::new("/proc").join(pid.trim()).exists())
+    }
+
+    fn wait_for_end(&self) {
+        let begun = Instant::now();
+        while self.lives() {
+            assert!(begun.elapsed() < Duration::from_secs(20), "the server goes on");
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}
+
+impl Drop for Served<'_> {
+    fn drop(&mut self) {
+        if let Ok(pid) = fs::read_to_string(self.folder.join("pid")) {
+            let _ = Command::new("kill").arg(pid.trim()).output();
+        }
+    }
+}
+
+#[test]
+fn images_are_copied_through_a_server_and_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, BLK, "img create -q -f qcow2 served.qcow2 3M");
+    let bytes: Vec<u8> =
+        (0..3 << 20).map(|at: u32| if at < 1 << 20 { (at / 512) as u8 } else { 0 }).collect();
+    fs::write(folder.join("source.raw"), bytes).unwrap();
+    let served = Served::start(folder, "blk", "-t -f qcow2 -x disk -D described served.qcow2");
+    let uri = served.uri("disk");
+    ok(folder, BLK, &format!("img convert -n -f raw -O raw source.raw {uri}"));
+    ok(folder, BLK, &format!("img compare -f raw -F raw source.raw {uri}"));
+    ok(folder, BLK, &format!("img convert -f raw -O raw {uri} copy.raw"));
+    assert_eq!(fs::read(folder.join("copy.raw")).unwrap(), fs::read(folder.join("source.raw")).unwrap());
+    let map = ok(folder, BLK, &format!("img map --output=json -f raw {uri}"));
+    assert!(map.contains(r#""start": 1048576, "length": 2097152"#), "{map}");
+    ok(
+        folder,
+        BLK,
+        &format!("verify --requests 300 --reference-format raw --test-format raw copy.raw {uri}"),
+    );
+    if qemu::available() {
+        let info = qemu::qemu_img(folder, &["info", "-f", "raw", &uri]);
+        assert!(info.contains("virtual size: 3 MiB"), "{info}");
+        let list = |program: &str, first: &str| {
+            ok(folder, program, &format!("{first} -L -k {}", served.socket)).replace("blk", "")
+        };
+        assert_eq!(list(BLK, "nbd"), list("qemu-nbd", ""));
+    }
+    // What was written is there when it has been told to end.
+    let pid = fs::read_to_string(folder.join("pid")).unwrap();
+    ok(folder, "kill", pid.trim());
+    served.wait_for_end();
+    assert!(!Path::new(&served.socket).exists() && !folder.join("pid").exists(), "it leaves nothing behind");
+    ok(folder, BLK, "img check served.qcow2");
+    ok(folder, BLK, "img compare -f qcow2 -F raw served.qcow2 copy.raw");
+}
+
+#[test]
+fn a_server_ends_with_its_last_client_unless_it_is_persistent() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, BLK, "img create -q -f raw a.raw 1M");
+    let served = Served::start(folder, "blk", "-f raw a.raw");
+    assert!(served.lives());
+    ok(folder, BLK, &format!("img info -f raw {}", served.uri("")));
+    served.wait_for_end();
+    let served = Served::start(folder, "blk", "-t -r -f raw a.raw");
+    for _ in 0..3 {
+        ok(folder, BLK, &format!("img info -f raw {}", served.uri("")));
+    }
+    assert!(served.lives());
+    let refused = run(folder, BLK, &format!("io -f raw -c flush {}", served.uri("")));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("read-only"), "{said}");
+}
+
+/// A snapshot keeps what is written to it elsewhere, and a window is a part of the disk.
+#[test]
+fn a_snapshot_and_a_window_are_exported() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("a.raw"), vec![7; 1 << 20]).unwrap();
+    {
+        let served = Served::start(folder, "blk", "-s -f raw a.raw");
+        let write =
+            ["io", "-f", "raw", "-c", "write -P 9 0 64k", "-c", "read -P 9 0 64k", "-c", "read -P 7 64k 64k"];
+        let output = Command::new(BLK).args(write).arg(served.uri("")).output().unwrap();
+        assert!(output.status.success() && !String::from_utf8_lossy(&output.stdout).contains("failed"));
+        served.wait_for_end();
+    }
+    assert_eq!(fs::read(folder.join("a.raw")).unwrap(), vec![7; 1 << 20]);
+    let served = Served::start(folder, "blk", "-o 512k -f raw a.raw");
+    let info = ok(folder, BLK, &format!("img info --output=json -f raw {}", served.uri("")));
+    assert!(info.contains("\"virtual-size\": 524288"), "{info}");
+}
+
+/// What is wrong is said in a line, with exit code 1, by both programs.
+#[test]
+fn wrong_command_lines_fail_as_qemu_nbd_s_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, BLK, "img create -q -f raw a.raw 1M");
+    let with_qemu = qemu::available();
+    for (words, said) in [
+        ("", "Invalid number of arguments"),
+        ("a b", "Invalid number of arguments"),
+        ("-k relative a.raw", "socket path must be absolute"),
+        ("-k /s -p 33 a.raw", "a Unix socket has no port"),
+        ("-p x a.raw", "port 'x'"),
+        ("-e -1 a.raw", "Invalid shared device number"),
+        ("-k /nowhere/s -f raw a.raw", "/nowhere/s"),
+        ("-k /nowhere/s -f raw missing.raw", "missing.raw"),
+        ("-k /nowhere/s -f unheard a.raw", "unheard"),
+        ("--cache=foo a.raw", "Invalid cache mode"),
+        ("--aio=foo a.raw", "Invalid aio mode"),
+        ("--discard=foo a.raw", "Invalid discard mode"),
+        ("--detect-zeroes=foo a.raw", "detect_zeroes"),
+        ("--detect-zeroes=unmap a.raw", "detect-zeroes to unmap"),
+        ("-o x a.raw", "Invalid offset"),
+        ("-k /nowhere/s -f raw -o 1M a.raw", "Offset"),
+        ("-L a.raw", "List mode is incompatible"),
+        ("-L -k /nowhere/s", "/nowhere/s"),
+        ("--unheard-of", "--unheard-of"),
+        ("--image-opts -f raw driver=raw", "mutually exclusive"),
+    ] {
+        let mut programs = vec![(BLK, format!("nbd {words}"))];
+        // Where qemu-nbd goes on, it would not come back.
+        let differs = words.contains("-p 33") || words.contains("driver=raw");
+        programs.extend(Some(("qemu-nbd", words.to_owned())).filter(|_| with_qemu && !differs));
+        for (program, words) in programs {
+            let output = run(folder, program, &words);
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert_eq!(output.status.code(), Some(1), "{program} {words}: {text}");
+            if program == BLK {
+                assert!(text.contains(said), "{words}: {text}");
+            }
+        }
+    }
+}
+
+/// Every form of an address opens the same export.
+#[test]
+fn addresses_in_all_forms_open_an_export() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("a.raw"), vec![7; 64 << 10]).unwrap();
+    let served = Served::start(folder, "blk", "-t -e 0 -x disk -f raw a.raw");
+    let socket = &served.socket;
+    for words in [
+        format!("-f raw nbd+unix:///disk?socket={socket}"),
+        format!("nbd:unix:{socket}:exportname=disk"),
+        format!("--image-opts driver=nbd,server.type=unix,server.path={socket},export=disk"),
+        format!("--image-opts driver=raw,file.driver=nbd,file.path={socket},file.export=disk"),
+        format!(
+            "json:{{\"driver\":\"nbd\",\"server\":{{\"type\":\"unix\",\"path\":\"{socket}\"}},\"export\":\"disk\"}}"
+        ),
+    ] {
+        let read = format!("io -r -c read\u{a0}-P\u{a0}7\u{a0}0\u{a0}64k {words}");
+        let arguments: Vec<String> = read.split(' ').map(|word| word.replace('\u{a0}', " ")).collect();
+        let output = Command::new(BLK).args(&arguments).output().unwrap();
+        let said =
+            String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
+        assert!(output.status.success() && said.contains("read 65536/65536"), "{words}: {said}");
+    }
+    for (address, said) in [
+        ("nbd+unix:///disk", "?socket=PATH"),
+        ("nbd://127.0.0.1:1/", "cannot open"),
+        ("nbd:unix:/nowhere/s", "cannot open"),
+        ("nbds://127.0.0.1/", "TLS"),
+    ] {
+        let output = run(folder, BLK, &format!("img info {address}"));
+        let text = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(output.status.code() == Some(1) && text.contains(said), "{address}: {text}");
+    }
+}
