@@ -9,6 +9,8 @@ use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
 use crate::statistics::{Counter, Statistics};
 use crate::{Engine, Outcome, RunOptions};
+use blk_verify::Finding;
+use blk_verify::finding::Provoked;
 use serde_json::Value;
 
 /// What a run is for: it decides what is counted, and how much is tried.
@@ -240,6 +242,10 @@ struct Races {
     stressed: Statistics,
     faults: FaultEngine,
     fault_one_in: u64,
+    /// It is asked to make one scenario smaller.
+    minimises: bool,
+    /// What has found something, where that is pursued.
+    pursued: Option<Stage>,
 }
 
 /// Runs scenarios with several requests in flight, under a deterministic scheduler.
@@ -262,10 +268,43 @@ pub fn races(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
         _ => CrashOptions::racing(),
     };
     let (engine, faults) = (RaceEngine::crashing(crash_one_in, crashing), FaultEngine::new(options));
-    Box::new(Races { target, engine, stressed: Statistics::default(), faults, fault_one_in })
+    let minimises = purpose == Purpose::Minimise;
+    let stressed = Statistics::default();
+    Box::new(Races { target, engine, stressed, faults, fault_one_in, minimises, pursued: None })
+}
+
+/// What of a race has found something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Race,
+    Crash,
+    Fault,
+}
+
+impl Stage {
+    fn of(finding: &Finding) -> Self {
+        match finding.provoked {
+            None => Self::Race,
+            Some(Provoked::Crash(_)) => Self::Crash,
+            Some(Provoked::Fault(_)) => Self::Fault,
+        }
+    }
 }
 
 impl Races {
+    /// A smaller scenario has the same finding only in the stage that found it: the others, which take far
+    /// longer than a race, are left out.
+    fn pursue(&mut self, outcome: &Outcome) {
+        let Some(finding) = outcome.finding().filter(|_| self.minimises && self.pursued.is_none()) else {
+            return;
+        };
+        let stage = Stage::of(finding);
+        if stage == Stage::Race {
+            self.engine = RaceEngine::new();
+        }
+        self.pursued = Some(stage);
+    }
+
     /// Whether operations fail in a scenario too. The scenario alone decides.
     fn has_faults(&self, scenario: &Scenario) -> bool {
         scenario.config.lanes > 1
@@ -276,10 +315,17 @@ impl Races {
 
 impl Runner for Races {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
-        match self.engine.run(self.target, scenario) {
-            Outcome::Clean if self.has_faults(scenario) => self.faults.run(self.target, scenario),
+        let raced = match self.pursued {
+            Some(Stage::Fault) => Outcome::Clean,
+            _ => self.engine.run(self.target, scenario),
+        };
+        let has_faults = matches!(self.pursued, None | Some(Stage::Fault)) && self.has_faults(scenario);
+        let outcome = match raced {
+            Outcome::Clean if has_faults => self.faults.run(self.target, scenario),
             outcome => outcome,
-        }
+        };
+        self.pursue(&outcome);
+        outcome
     }
 
     fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
