@@ -5,6 +5,7 @@ mod driver;
 mod handshake;
 mod receive;
 
+use std::io;
 use std::time::Duration;
 
 use blk_core::{Access, Disk, Error, Result};
@@ -20,7 +21,7 @@ pub use handshake::ExportInfo;
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 pub struct ClientOptions {
-    /// How long connecting and the handshake may take together.
+    /// How long connecting, to each address that the host has, and then the handshake may take.
     pub connect_time: Option<Duration>,
     /// How long a server may say nothing while requests wait for answers. The connection is given up then.
     pub answer_time: Option<Duration>,
@@ -51,8 +52,8 @@ impl Default for ClientOptions {
     }
 }
 
-fn unresolved(address: &Address, reason: &impl ToString) -> Error {
-    Error::Unresolved { name: address.to_string(), reason: reason.to_string() }
+fn unresolved(address: &Address, error: &io::Error) -> Error {
+    Error::Unresolved { name: address.to_string(), reason: connection::in_words(error) }
 }
 
 fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
@@ -85,11 +86,12 @@ pub fn connect_over(
     let agreed = handshake::negotiate(&mut until, &address.export, options)
         .map_err(|error| unresolved(address, &error))?;
     drop(until);
+    // From here on the server is told when the client leaves.
+    let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
+        .map_err(|error| unresolved(address, &error))?;
     if agreed.info.is_read_only() && access == Access::ReadWrite {
         return Err(Error::ReadOnly);
     }
-    let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
-        .map_err(|error| unresolved(address, &error))?;
     Ok(Disk::new(Nbd::new(connection, agreed)?, access))
 }
 

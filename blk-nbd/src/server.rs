@@ -6,8 +6,8 @@
 //!                                                        makes it of the disk, and replies
 //! ```
 //!
-//! A connection costs a thread while it waits, and as many more as it has requests in flight, up to a bound;
-//! and memory for the bytes that are in flight, up to another.
+//! A connection costs a thread while it waits, and as many more as it has had requests in flight, up to a
+//! bound; and memory for the bytes that are in flight, up to another.
 
 mod errors;
 mod export;
@@ -38,6 +38,8 @@ pub struct ServerOptions {
     pub bytes_max: u64,
     /// How long a handshake may take.
     pub handshake_time: Option<Duration>,
+    /// How long a server that stops waits for clients to take the answers to what they have asked.
+    pub stop_time: Duration,
 }
 
 impl Default for ServerOptions {
@@ -47,6 +49,7 @@ impl Default for ServerOptions {
             requests_max: 16,
             bytes_max: 64 << 20,
             handshake_time: Some(Duration::from_secs(10)),
+            stop_time: Duration::from_secs(10),
         }
     }
 }
@@ -63,8 +66,8 @@ impl Server {
     /// A server of these exports.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where two have the same name, or a name or a description is longer than the
-    /// protocol allows.
+    /// [`Error::InvalidOption`] where two have the same name, a name or a description is longer than the
+    /// protocol allows, or no request may be in flight.
     pub fn new(exports: impl IntoIterator<Item = Export>, options: ServerOptions) -> Result<Arc<Self>> {
         let exports: Vec<Arc<Export>> = exports.into_iter().map(Arc::new).collect();
         for (index, export) in exports.iter().enumerate() {
@@ -73,7 +76,9 @@ impl Server {
                 return Err(Error::invalid_option("export", format!("'{}' is there twice", export.name)));
             }
         }
-        assert!(options.requests_max > 0, "at least one request is in flight");
+        if options.requests_max == 0 {
+            return Err(Error::invalid_option("requests", "at least one request is in flight"));
+        }
         Ok(Arc::new(Self { exports, options }))
     }
 
@@ -82,13 +87,20 @@ impl Server {
     ///
     /// # Errors
     /// [`Error::Disconnected`] where the client has broken the protocol, or gone without a word.
-    pub fn serve(&self, mut socket: Socket) -> Result<Option<String>> {
+    pub fn serve(&self, socket: Socket) -> Result<Option<String>> {
+        self.serve_noting(socket, &mut false)
+    }
+
+    /// As [`Server::serve`]; says whether the client has chosen an export, however it ends.
+    fn serve_noting(&self, mut socket: Socket, has_chosen: &mut bool) -> Result<Option<String>> {
         let gone =
             |error: std::io::Error| Error::Disconnected { what: format!("the client: {error}").into() };
         let mut until = Until::new(&mut socket, self.options.handshake_time);
-        let agreed = handshake::negotiate(&mut until, &self.exports).map_err(gone)?;
+        let is_shared = self.options.connections_max != 1;
+        let agreed = handshake::negotiate(&mut until, &self.exports, is_shared).map_err(gone)?;
         drop(until);
         let Some(agreed) = agreed else { return Ok(None) };
+        *has_chosen = true;
         let name = agreed.export.name.clone();
         session::serve(socket, &agreed, &self.options).map_err(gone)?;
         Ok(Some(name))

@@ -41,6 +41,8 @@ impl Socket {
     /// Messages are sent at once, not when more of them have gathered.
     pub(crate) fn tcp(stream: TcpStream) -> io::Result<Self> {
         stream.set_nodelay(true)?;
+        // A peer whose host has lost its power is noticed in the end.
+        rustix::net::sockopt::set_socket_keepalive(&stream, true)?;
         Ok(Self::Tcp(stream))
     }
 
@@ -133,7 +135,7 @@ pub(crate) struct Until<'a> {
 
 impl<'a> Until<'a> {
     pub(crate) fn new(socket: &'a mut Socket, time: Option<Duration>) -> Self {
-        Self { socket, end: time.map(|time| Instant::now() + time) }
+        Self { socket, end: time.and_then(|time| Instant::now().checked_add(time)) }
     }
 }
 

@@ -148,9 +148,7 @@ pub(crate) mod errno {
     pub(crate) const ENOMEM: u32 = 12;
     pub(crate) const EINVAL: u32 = 22;
     pub(crate) const ENOSPC: u32 = 28;
-    pub(crate) const EOVERFLOW: u32 = 75;
     pub(crate) const ENOTSUP: u32 = 95;
-    pub(crate) const ESHUTDOWN: u32 = 108;
 }
 
 /// The first words of a server.

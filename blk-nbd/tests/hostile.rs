@@ -146,7 +146,7 @@ fn a_server_survives_whatever_a_client_sends() {
         let headers = random.below(3);
         let mut bytes = handshake(headers);
         if random.below(4) == 0 {
-            for _ in 0..1 + random.below(3) {
+            for _ in 0..=random.below(3) {
                 let at = random.below(bytes.len() as u64) as usize;
                 bytes[at] = random.next() as u8;
             }
@@ -157,7 +157,7 @@ fn a_server_survives_whatever_a_client_sends() {
     }
 }
 
-/// A server's words up to the first reply: the fixed newstyle handshake, no structured replies, an export.
+/// A server's words up to the first reply: the fixed newstyle handshake, extended headers, an export.
 fn accepting_handshake() -> Vec<u8> {
     let mut bytes = b"NBDMAGICIHAVEOPT\0\x03".to_vec();
     let reply = |option: u32, kind: u32, data: &[u8]| {
@@ -184,10 +184,10 @@ fn replies(random: &mut Random) -> Vec<u8> {
     let mut bytes = Vec::new();
     for cookie in 1..6 {
         let length = if random.below(2) == 0 { random.below(64) } else { random.number() };
-        let kinds = [0, 1, 2, 5, 6, 0x8001, 0x8002, 7, 0x8fff];
+        let kinds: [u16; 9] = [0, 1, 2, 5, 6, 0x8001, 0x8002, 7, 0x8fff];
         bytes.extend(0x6e8a_278c_u32.to_be_bytes());
         bytes.extend((random.below(2) as u16).to_be_bytes());
-        bytes.extend((kinds[random.below(9) as usize] as u16).to_be_bytes());
+        bytes.extend(kinds[random.below(9) as usize].to_be_bytes());
         bytes.extend((if random.below(8) == 0 { random.next() } else { cookie }).to_be_bytes());
         bytes.extend(random.number().to_be_bytes());
         bytes.extend(length.to_be_bytes());
@@ -278,4 +278,84 @@ fn a_server_that_does_not_answer_is_given_up() {
     assert!(begun.elapsed() < TIME_MAX);
     let error = disk.flush().unwrap_err();
     assert!(error.to_string().contains("does not answer"), "{error}");
+}
+
+/// A client that asks for much and takes nothing does not keep a server from ending.
+#[test]
+fn a_server_ends_though_a_client_takes_no_answers() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let options = ServerOptions { stop_time: Duration::from_secs(1), ..ServerOptions::default() };
+    let server = Server::new([Export::new("", disk())], options).unwrap();
+    let running = server.listen_unix(&path).unwrap();
+    let mut client = UnixStream::connect(&path).unwrap();
+    client.write_all(&handshake(0)).unwrap();
+    for cookie in 0..64_u64 {
+        let mut read = 0x2560_9513_u32.to_be_bytes().to_vec();
+        read.extend([0; 4]);
+        read.extend(cookie.to_be_bytes());
+        read.extend(0_u64.to_be_bytes());
+        read.extend((SIZE as u32).to_be_bytes());
+        client.write_all(&read).unwrap();
+    }
+    std::thread::sleep(Duration::from_millis(200));
+    let (ended, end) = mpsc::channel();
+    std::thread::spawn(move || ended.send(running.stop()));
+    end.recv_timeout(TIME_MAX).expect("the server ends").unwrap();
+}
+
+/// What a server was asked before it was told to end is answered.
+#[test]
+fn a_server_that_ends_answers_what_is_in_flight() {
+    for _ in 0..20 {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("socket");
+        let server = Server::new([Export::new("", disk())], ServerOptions::default()).unwrap();
+        let running = server.listen_unix(&path).unwrap();
+        let mut client = UnixStream::connect(&path).unwrap();
+        client.write_all(&handshake(0)).unwrap();
+        // Greeting, flags, three pieces of information with their headers, and the acceptance.
+        let mut said = vec![0; 18 + (20 + 12) + (20 + 14) + 20];
+        client.read_exact(&mut said).unwrap();
+        let mut read = 0x2560_9513_u32.to_be_bytes().to_vec();
+        read.extend([0; 4]);
+        read.extend(7_u64.to_be_bytes());
+        read.extend(0_u64.to_be_bytes());
+        read.extend((SIZE as u32).to_be_bytes());
+        client.write_all(&read).unwrap();
+        let mut head = [0; 16];
+        let reader = std::thread::spawn(move || {
+            client.read_exact(&mut head[..1])?;
+            std::thread::sleep(Duration::from_millis(20));
+            client.read_exact(&mut head[1..])?;
+            client.read_exact(&mut vec![0; SIZE as usize])
+        });
+        std::thread::sleep(Duration::from_millis(5));
+        running.stop().unwrap();
+        reader.join().unwrap().expect("the whole answer");
+    }
+}
+
+/// Who connects and says nothing is no client; and a socket belongs to the server that listens on it.
+#[test]
+fn a_connection_that_is_dropped_is_no_last_client() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let server = Server::new([Export::new("", disk())], ServerOptions::default()).unwrap();
+    let running = server.listen_unix(&path).unwrap();
+    drop(UnixStream::connect(&path).unwrap());
+    let error = server.listen_unix(&path).unwrap_err();
+    assert!(error.to_string().contains("another server listens there"), "{error}");
+    let running = Arc::new(running);
+    let (ended, end) = mpsc::channel();
+    let waiting = Arc::clone(&running);
+    std::thread::spawn(move || {
+        waiting.wait_for_last_client();
+        let _ = ended.send(());
+    });
+    assert!(end.recv_timeout(Duration::from_millis(300)).is_err(), "it has had no client yet");
+    drop(connect(&Address::unix(&path, ""), Access::ReadWrite, &ClientOptions::default()).unwrap());
+    end.recv_timeout(TIME_MAX).expect("the last client has left");
+    drop(running);
+    assert!(!path.exists());
 }

@@ -307,7 +307,7 @@ fn connections_share_a_disk_and_a_stop_flushes_it() {
     let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
     let server = Server::new([Export::new("", Arc::new(disk))], ServerOptions::default()).unwrap();
     let running = server.listen_tcp("127.0.0.1", 0).unwrap();
-    let uri = format!("nbd://{}/", running.port().unwrap());
+    let uri = format!("nbd://{}/", running.local_addr().unwrap());
     let address = Address::parse(&uri).unwrap();
     let open = || connect(&address, Access::ReadWrite, &ClientOptions::default()).unwrap();
     let disks: Vec<Disk> = (0..8).map(|_| open()).collect();
@@ -335,4 +335,49 @@ fn connections_share_a_disk_and_a_stop_flushes_it() {
         connect(&address, Access::ReadWrite, &ClientOptions::default()).is_err(),
         "nobody listens any more"
     );
+}
+
+/// Several connections are offered only where they are let in.
+#[test]
+fn a_server_of_one_client_at_a_time_says_so() {
+    if !there_are(&["nbdinfo"]) {
+        return;
+    }
+    for (connections_max, said) in [(1, "can_multi_conn: false"), (2, "can_multi_conn: true")] {
+        let folder = tempfile::tempdir().unwrap();
+        let (_, disk) = memory_disk(SIZE);
+        let options = ServerOptions { connections_max, ..ServerOptions::default() };
+        let server = Server::new([Export::new("", disk)], options).unwrap();
+        let path = folder.path().join("socket");
+        let running = server.listen_unix(&path).unwrap();
+        let info = ok("nbdinfo", &["--no-content", &Address::unix(&path, "").to_string()]);
+        assert!(info.contains(said), "{info}");
+        running.stop().unwrap();
+    }
+}
+
+/// A server whose runs end inside of sectors, and that says no block sizes: what is data is not called zero.
+#[test]
+fn runs_that_end_inside_a_sector_are_not_taken_for_others() {
+    if !there_are(&["nbdkit"]) {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let words = [
+        "-f",
+        "-U",
+        "SOCKET",
+        "eval",
+        "get_size=echo 1536",
+        "can_extents=exit 0",
+        "pread=dd if=/dev/zero bs=$3 count=1 status=none | tr '\\0' x",
+        "extents=echo 0 700; echo 700 836 hole,zero",
+    ];
+    let server = Theirs::start(folder.path(), "nbdkit", &words);
+    let address = Address::unix(&server.socket, "");
+    let disk = connect(&address, Access::ReadOnly, &ClientOptions::default()).unwrap();
+    let runs = disk.block_status_runs(Extent::new(0, 1536), 8).unwrap();
+    assert!(runs.iter().all(|run| !run.zero), "{runs:?}");
+    let last = disk.block_status(Extent::new(1024, 512)).unwrap();
+    assert!(last.zero || last.length == 512, "{last:?}");
 }

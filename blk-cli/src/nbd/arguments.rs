@@ -136,6 +136,8 @@ pub(super) struct Plan {
     pub(super) allocation_depth: bool,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
+    /// The process that was started by hand waits until this one listens.
+    pub(super) in_background: bool,
     pub(super) server: ServerOptions,
     pub(super) pid_file: Option<PathBuf>,
 }
@@ -216,6 +218,7 @@ impl Arguments {
             allocation_depth: self.allocation_depth,
             read_only: self.read_only,
             persistent: self.persistent,
+            in_background: self.fork,
             server,
             pid_file: self.pid_file.clone(),
         })

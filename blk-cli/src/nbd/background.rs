@@ -8,9 +8,10 @@ use super::Done;
 /// Set for the process that is the server.
 const CHILD: &str = "BLK_NBD_BACKGROUND";
 
-/// Whether this process is the server.
+/// Whether this process is the server that another one has started.
 pub(super) fn is_child() -> bool {
-    std::env::var_os(CHILD).is_some()
+    let parent = rustix::process::getppid().map(|parent| parent.as_raw_nonzero().to_string());
+    parent.is_some_and(|parent| std::env::var(CHILD).is_ok_and(|named| named == parent))
 }
 
 /// Starts the server, and returns when it listens.
@@ -24,12 +25,11 @@ pub(super) fn start() -> Done<()> {
     }
     command
         .args(arguments)
-        .env(CHILD, "1")
+        .env(CHILD, std::process::id().to_string())
         .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
+        .stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
-    let (mut said, mut wrong) = (String::new(), String::new());
+    let mut said = String::new();
     if let Some(mut stdout) = child.stdout.take() {
         // It is closed when the server listens, or has ended.
         stdout.read_to_string(&mut said).map_err(failed)?;
@@ -37,12 +37,9 @@ pub(super) fn start() -> Done<()> {
     if said == READY {
         return Ok(());
     }
-    if let Some(mut stderr) = child.stderr.take() {
-        stderr.read_to_string(&mut wrong).map_err(failed)?;
-    }
-    child.wait().map_err(failed)?;
-    let line = wrong.trim_end();
-    Err(line.split_once(": ").map_or(line, |(_, reason)| reason).to_owned())
+    // It has said why.
+    let status = child.wait().map_err(failed)?;
+    Err(format!("the server did not start: {status}"))
 }
 
 /// What the server says when it listens.
@@ -50,9 +47,6 @@ const READY: &str = "ready";
 
 /// Tells whoever has started this process that the server listens, and leaves its terminal.
 pub(super) fn ready() -> Done<()> {
-    if !is_child() {
-        return Ok(());
-    }
     let failed = |error: rustix::io::Errno| format!("cannot go on in the background: {error}");
     print!("{READY}");
     std::io::Write::flush(&mut std::io::stdout()).map_err(|error| error.to_string())?;

@@ -28,20 +28,28 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
     let on_signal = move || {
         let _ = by_signal.send(());
     };
-    ctrlc::set_handler(on_signal).map_err(|error| format!("no signals: {error}"))?;
+    ctrlc::set_handler(on_signal).map_err(|error| format!("cannot handle signals: {error}"))?;
     let running = listen(&server, place).map_err(in_words)?;
     let pid_file = plan.pid_file.as_deref();
     if let Some(path) = pid_file {
         std::fs::write(path, format!("{}\n", std::process::id()))
             .map_err(|error| format!("cannot create PID file {}: {error}", path.display()))?;
     }
-    background::ready()?;
-    wait(&running, plan.persistent, end, &ended);
-    let stopped = running.stop().and_then(|()| disk.close());
-    if let Some(path) = pid_file {
+    let told = if plan.in_background { background::ready() } else { Ok(()) };
+    if told.is_ok() {
+        wait(&running, plan.persistent, end, &ended);
+    }
+    let stopped = running.stop();
+    let closed = disk.close();
+    if let Some(path) = pid_file.filter(|path| is_ours(path)) {
         let _ = std::fs::remove_file(path);
     }
-    stopped.map_err(in_words)
+    told.and(stopped.and(closed).map_err(in_words))
+}
+
+/// Whether the file names this process: another server may have begun meanwhile.
+fn is_ours(pid_file: &Path) -> bool {
+    std::fs::read_to_string(pid_file).is_ok_and(|pid| pid.trim() == std::process::id().to_string())
 }
 
 fn listen(server: &Arc<Server>, place: &Location) -> Result<Running> {

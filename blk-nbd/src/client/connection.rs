@@ -23,6 +23,17 @@ use crate::wire::{CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, REQUE
 /// What is read at once, bytes.
 const READ_BYTES: usize = 1 << 16;
 
+/// What has become of a connection.
+pub(super) fn in_words(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the server does not answer".to_owned(),
+        io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
+            "the server has closed it".to_owned()
+        }
+        _ => error.to_string(),
+    }
+}
+
 /// A request of a server.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Request {
@@ -55,7 +66,7 @@ pub(super) struct Connection {
 struct State {
     pending: BTreeMap<u64, Pending>,
     /// A thread reads.
-    is_read: bool,
+    has_reader: bool,
     /// Why there is no connection any more.
     failure: Option<String>,
 }
@@ -81,6 +92,7 @@ impl Connection {
         answer_time: Option<Duration>,
     ) -> io::Result<Self> {
         socket.set_read_timeout(answer_time)?;
+        socket.set_write_timeout(answer_time)?;
         Ok(Self {
             name,
             headers,
@@ -171,20 +183,19 @@ impl Connection {
                 state.pending.remove(&cookie);
                 return Err(error);
             }
-            if state.is_read {
+            if state.has_reader {
                 state.pending.get_mut(&cookie).expect("it is there").is_waiting = true;
                 woken.wait(&mut state);
                 continue;
             }
-            state.is_read = true;
-            // What others have read of it is in a buffer of its own: the rest goes there, too.
+            state.has_reader = true;
             drop(state);
             let read = self.read_until(cookie, transfer);
             if let Err(error) = read {
                 self.fail(&error);
             }
             state = self.state.lock();
-            state.is_read = false;
+            state.has_reader = false;
             if let Some(next) = state.pending.values().find(|next| next.is_waiting && !next.reply.is_complete)
             {
                 next.woken.notify_one();
@@ -200,6 +211,7 @@ impl Connection {
             let Some((asked, mut reply, mut data)) = self.begin(to) else {
                 return Err(broken(format!("a reply to request {to}, which waits for none")));
             };
+            // What others have read of it is in a buffer of its own: the rest goes there, too.
             let is_own = to == cookie && data.is_empty();
             if let (true, Transfer::Read(buf)) = (is_own, &mut *transfer) {
                 reply.take(&mut *input, asked, head, self.headers, buf)?;
@@ -236,11 +248,7 @@ impl Connection {
 
     /// Nothing more can be asked: whoever waits hears it.
     fn fail(&self, error: &io::Error) {
-        let failure = match error.kind() {
-            io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the server does not answer".to_owned(),
-            io::ErrorKind::UnexpectedEof => "the server has closed it".to_owned(),
-            _ => error.to_string(),
-        };
+        let failure = in_words(error);
         self.socket.shutdown(Shutdown::Both);
         let mut state = self.state.lock();
         state.failure.get_or_insert(failure);
@@ -249,7 +257,7 @@ impl Connection {
         }
     }
 
-    /// Tells the server that the client leaves.
+    /// Tells the server that the client leaves. That is also done when the connection is dropped.
     pub(super) fn leave(&self) {
         if self.state.lock().failure.is_some() {
             return;
@@ -258,5 +266,11 @@ impl Connection {
         // It may be gone already.
         let _ = self.send(0, Request { asked, flags: 0 }, &Transfer::None);
         self.fail(&io::Error::other("it was closed here"));
+    }
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.leave();
     }
 }

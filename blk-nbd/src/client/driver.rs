@@ -37,7 +37,7 @@ impl Nbd {
         }
         let long = if connection.headers() == Headers::Extended { LONG_BYTES_MAX } else { u32::MAX.into() };
         let long = long / least * least;
-        let preferred_bytes = best.checked_next_power_of_two().unwrap_or(4096).max(least);
+        let preferred_bytes = best.min(PAYLOAD_BYTES_MAX.into()).next_power_of_two().max(least);
         let limits = Limits {
             request_alignment: least,
             transfer_bytes_max: most.min(PAYLOAD_BYTES_MAX.into()) / least * least,
@@ -109,7 +109,7 @@ impl BlockDriver for Nbd {
     }
 
     fn write_zeroes(&self, extent: Extent, zero: ZeroFlags) -> Result<()> {
-        // Whether a server writes zeroes as data it says only where that is slow.
+        // Only a request for fast zeroes is refused where the server would write them as data.
         if zero.no_fallback && !self.limits.native.fast_zero {
             return Err(Error::unsupported("zeroes that are surely not written as data"));
         }
@@ -137,7 +137,7 @@ impl BlockDriver for Nbd {
         if !self.info.has(export::SEND_CACHE) {
             return Ok(());
         }
-        let length = extent.length.min(self.limits.zero_bytes_max);
+        let length = extent.length.min(self.limits.transfer_bytes_max);
         self.make(command::CACHE, Extent::new(extent.offset, length), 0, Transfer::None).map(drop)
     }
 
@@ -157,13 +157,14 @@ impl BlockDriver for Nbd {
         let (mut runs, mut left) = (Vec::new(), asked.length);
         for (length, flags) in told {
             // The last run may reach further than was asked.
-            let length = length.min(left) / unit * unit;
-            if length == 0 {
-                break;
+            let whole = length.min(left);
+            let length = whole / unit * unit;
+            if length > 0 {
+                runs.push(self.status(length, flags));
+                left -= length;
             }
-            runs.push(self.status(length, flags));
-            left -= length;
-            if left == 0 || runs.len() == runs_max {
+            // What follows a run that ends inside a unit begins there, too.
+            if length < whole || left == 0 || runs.len() == runs_max {
                 break;
             }
         }
@@ -178,11 +179,5 @@ impl BlockDriver for Nbd {
         let flushed = self.flush();
         self.connection.leave();
         flushed
-    }
-}
-
-impl Drop for Nbd {
-    fn drop(&mut self) {
-        self.connection.leave();
     }
 }

@@ -79,26 +79,12 @@ pub(super) fn negotiate(
     options: &ClientOptions,
 ) -> io::Result<Agreed> {
     let mut talk = Talk::begin(io)?;
-    let mut agreed = Agreed::default();
-    name.clone_into(&mut agreed.info.name);
-    if !talk.is_fixed {
-        talk.export_name(&mut agreed.info)?;
-        return Ok(agreed);
+    let agreed = talk.agree(name, options);
+    if talk.is_fixed && agreed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
+        // It was refused, and leaves in order. The server may not wait for that.
+        let _ = talk.ask(option::ABORT, &[]);
     }
-    agreed.headers = talk.choose_headers(options)?;
-    if options.block_status && agreed.headers >= Headers::Structured {
-        let context = options.dirty_context.as_deref().unwrap_or(ALLOCATION);
-        let id = talk.set_context(name, context)?;
-        agreed.context = id.map(|id| (id, options.dirty_context.is_some()));
-    }
-    if let Some(context) = options.dirty_context.as_deref().filter(|_| agreed.context.is_none()) {
-        return Err(io::Error::other(format!("the export has no context '{context}'")));
-    }
-    if !talk.go(option::GO, &mut agreed.info, options)? {
-        // It is an old one.
-        talk.export_name(&mut agreed.info)?;
-    }
-    Ok(agreed)
+    agreed
 }
 
 /// Asks what there is.
@@ -110,7 +96,12 @@ pub(super) fn list(io: &mut (impl Read + Write), options: &ClientOptions) -> io:
     let headers = talk.choose_headers(options)?;
     let mut exports = talk.list()?;
     for export in &mut exports {
-        talk.go(option::INFO, export, options)?;
+        // Of one that the server does not describe, the name is known.
+        if let Err(error) = talk.go(option::INFO, export, options)
+            && error.kind() != io::ErrorKind::Other
+        {
+            return Err(error);
+        }
         if headers >= Headers::Structured {
             export.contexts = talk.list_contexts(&export.name.clone())?;
         }
@@ -142,12 +133,34 @@ impl<'a, S: Read + Write> Talk<'a, S> {
             return Err(broken(format!("it begins with {:#x}", greeting.password.get())));
         }
         if greeting.magic != OPTION_MAGIC {
-            return Err(io::Error::other("the server speaks the oldstyle handshake alone"));
+            return Err(io::Error::other("the server speaks only the oldstyle handshake"));
         }
         let known = greeting.flags.get() & (handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES);
         io.write_all(&u32::from(known).to_be_bytes())?;
         let is_fixed = known & handshake::FIXED_NEWSTYLE != 0;
         Ok(Self { io, is_fixed, has_zeroes: known & handshake::NO_ZEROES == 0 })
+    }
+
+    /// Agrees on everything, an export last.
+    fn agree(&mut self, name: &str, options: &ClientOptions) -> io::Result<Agreed> {
+        let mut agreed = Agreed::default();
+        name.clone_into(&mut agreed.info.name);
+        if self.is_fixed {
+            agreed.headers = self.choose_headers(options)?;
+            if options.block_status && agreed.headers >= Headers::Structured {
+                let context = options.dirty_context.as_deref().unwrap_or(ALLOCATION);
+                let id = self.set_context(name, context)?;
+                agreed.context = id.map(|id| (id, options.dirty_context.is_some()));
+            }
+        }
+        if let Some(context) = options.dirty_context.as_deref().filter(|_| agreed.context.is_none()) {
+            return Err(io::Error::other(format!("the export has no context '{context}'")));
+        }
+        // An old one gives an export only by its name.
+        if !self.is_fixed || !self.go(option::GO, &mut agreed.info, options)? {
+            self.export_name(&mut agreed.info)?;
+        }
+        Ok(agreed)
     }
 
     fn ask(&mut self, option: u32, data: &[u8]) -> io::Result<()> {
@@ -296,9 +309,9 @@ fn accepted(answer: Answer, what: &str) -> io::Result<()> {
         Answer::Refused(kind, text) => (kind, text),
     };
     let reason = match kind {
-        reply::UNSUPPORTED => "it does not know how",
-        reply::POLICY => "it may not",
-        reply::INVALID => "it finds the question wrong",
+        reply::UNSUPPORTED => "it does not support that",
+        reply::POLICY => "its policy forbids it",
+        reply::INVALID => "it calls the request invalid",
         reply::TLS_REQUIRED => "it wants an encrypted connection",
         reply::UNKNOWN => "it has no such export",
         reply::SHUTDOWN => "it is shutting down",

@@ -115,8 +115,8 @@ impl Reply {
         buf: &mut [u8],
     ) -> io::Result<()> {
         let reads = asked.command == command::READ;
-        if (reads && headers != Headers::Simple) || asked.command == command::BLOCK_STATUS || self.chunks > 0
-        {
+        let lacks_runs = asked.command == command::BLOCK_STATUS && error == 0;
+        if (reads && headers != Headers::Simple) || lacks_runs || self.chunks > 0 {
             let name = command::name(asked.command);
             return Err(broken(format!("a simple reply to {name}")));
         }

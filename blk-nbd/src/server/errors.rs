@@ -13,7 +13,6 @@ pub(super) fn number(error: &Error, kind: OpKind) -> u32 {
         Error::ReadOnly => errno::EPERM,
         Error::Unsupported { .. } => errno::ENOTSUP,
         Error::NoSpace { .. } => errno::ENOSPC,
-        Error::Disconnected { .. } => errno::ESHUTDOWN,
         Error::Remote { errno, .. } => known(*errno),
         Error::Io { source, .. } => known(source.raw_os_error().unwrap_or_default()),
         _ => errno::EIO,
@@ -22,15 +21,12 @@ pub(super) fn number(error: &Error, kind: OpKind) -> u32 {
 
 /// A number of Linux, where the protocol has it.
 fn known(number: i32) -> u32 {
-    const KNOWN: [u32; 7] = [
-        errno::EPERM,
-        errno::ENOMEM,
-        errno::EINVAL,
-        errno::ENOSPC,
-        errno::EOVERFLOW,
-        errno::ENOTSUP,
-        errno::ESHUTDOWN,
-    ];
+    /// `EFBIG` and `EDQUOT` of Linux: there is no room.
+    const FULL: [i32; 2] = [27, 122];
+    const KNOWN: [u32; 5] = [errno::EPERM, errno::ENOMEM, errno::EINVAL, errno::ENOSPC, errno::ENOTSUP];
+    if FULL.contains(&number) {
+        return errno::ENOSPC;
+    }
     u32::try_from(number).ok().filter(|number| KNOWN.contains(number)).unwrap_or(errno::EIO)
 }
 
@@ -57,7 +53,10 @@ mod tests {
             (io(30), 5),
             (io(-1), 5),
             (io(0), 5),
-            (Error::Remote { errno: 75, what: "x".into() }, 75),
+            (io(122), 28),
+            (io(27), 28),
+            (Error::Disconnected { what: "x".into() }, 5),
+            (Error::Remote { errno: 75, what: "x".into() }, 5),
             (Error::Remote { errno: 999, what: "x".into() }, 5),
             (Error::ReadOnly, 1),
             (Error::unsupported("x"), 95),

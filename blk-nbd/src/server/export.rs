@@ -51,9 +51,9 @@ impl Export {
     }
 
     /// The transmission flags.
-    pub(super) fn flags(&self, is_structured: bool, is_extended: bool) -> u16 {
+    pub(super) fn flags(&self, is_shared: bool, is_structured: bool, takes_payload: bool) -> u16 {
         let limits = self.disk.limits();
-        let mut flags = export::HAS_FLAGS | export::SEND_CACHE | export::CAN_MULTI_CONN;
+        let mut flags = export::HAS_FLAGS | export::SEND_CACHE;
         if self.is_read_only() {
             flags |= export::READ_ONLY | export::SEND_FLUSH;
         } else {
@@ -66,7 +66,8 @@ impl Export {
         for (is_set, flag) in [
             (limits.rotational, export::ROTATIONAL),
             (is_structured, export::SEND_DF),
-            (is_extended, export::BLOCK_STATUS_PAYLOAD),
+            (is_shared, export::CAN_MULTI_CONN),
+            (takes_payload, export::BLOCK_STATUS_PAYLOAD),
         ] {
             if is_set {
                 flags |= flag;

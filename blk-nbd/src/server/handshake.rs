@@ -10,7 +10,7 @@ use super::Export;
 use super::status::Context;
 use crate::wire::{
     self, GREETING, Greeting, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply, PAYLOAD_BYTES_MAX,
-    RESERVED_BYTES, handshake, info, option, reply,
+    RESERVED_BYTES, STRING_BYTES_MAX, handshake, info, option, reply,
 };
 
 /// Longest data of an option that are looked at, bytes.
@@ -43,7 +43,13 @@ pub(super) fn broken(what: impl Into<String>) -> io::Error {
 }
 
 /// Talks to a client until it has chosen an export. `None` if it has chosen to leave.
-pub(super) fn negotiate(io: &mut (impl Read + Write), exports: &[Arc<Export>]) -> io::Result<Option<Agreed>> {
+///
+/// `is_shared`: several clients may be connected at a time.
+pub(super) fn negotiate(
+    io: &mut (impl Read + Write),
+    exports: &[Arc<Export>],
+    is_shared: bool,
+) -> io::Result<Option<Agreed>> {
     let flags = handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES;
     let greeting = Greeting { password: GREETING.into(), magic: OPTION_MAGIC.into(), flags: flags.into() };
     io.write_all(greeting.as_bytes())?;
@@ -53,7 +59,8 @@ pub(super) fn negotiate(io: &mut (impl Read + Write), exports: &[Arc<Export>]) -
     }
     let is_fixed = answered & u32::from(handshake::FIXED_NEWSTYLE) != 0;
     let has_zeroes = answered & u32::from(handshake::NO_ZEROES) == 0;
-    Talk { io, exports, is_fixed, has_zeroes, headers: Headers::default(), contexts: None }.run()
+    let headers = Headers::default();
+    Talk { io, exports, is_shared, is_fixed, has_zeroes, headers, contexts: None, asked_sizes: false }.run()
 }
 
 /// What an option leads to.
@@ -66,9 +73,14 @@ enum Next {
 }
 
 /// A handshake.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 struct Talk<'a, S> {
     io: &'a mut S,
     exports: &'a [Arc<Export>],
+    /// Several clients may be connected at a time.
+    is_shared: bool,
+    /// The client has asked for block sizes, and so keeps to them.
+    asked_sizes: bool,
     /// Options are answered; if not, there is only one.
     is_fixed: bool,
     has_zeroes: bool,
@@ -136,6 +148,7 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 
     fn refuse(&mut self, option: u32, kind: u32, reason: &str) -> io::Result<Next> {
+        let reason = &reason[..reason.floor_char_boundary(STRING_BYTES_MAX)];
         self.reply(option, kind, reason.as_bytes()).map(|()| Next::Option)
     }
 
@@ -163,7 +176,9 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 
     fn size_and_flags(&self, export: &Export) -> Vec<u8> {
-        let flags = export.flags(self.headers >= Headers::Structured, self.headers == Headers::Extended);
+        let has_contexts = self.contexts.as_ref().is_some_and(|(_, contexts)| !contexts.is_empty());
+        let takes_payload = self.headers == Headers::Extended && has_contexts;
+        let flags = export.flags(self.is_shared, self.headers >= Headers::Structured, takes_payload);
         [&export.disk.size().to_be_bytes()[..], &flags.to_be_bytes()].concat()
     }
 
@@ -188,13 +203,16 @@ impl<S: Read + Write> Talk<'_, S> {
             return self.refuse(option, reply::UNKNOWN, &format!("there is no export '{name}'"));
         };
         let [least, best, most] = export.block_sizes();
-        if least > 1 && option == option::GO && !wanted.contains(&info::BLOCK_SIZE) {
-            let reason = format!("requests are multiples of {least} bytes");
-            return self.refuse(option, reply::BLOCK_SIZE_REQUIRED, &reason);
-        }
+        let sizes = [U32::new(least), U32::new(best), U32::new(most)];
         let tell = |talk: &mut Self, kind: u16, data: &[u8]| {
             talk.reply(option, reply::INFO, &[&kind.to_be_bytes(), data].concat())
         };
+        self.asked_sizes |= wanted.contains(&info::BLOCK_SIZE);
+        if least > 1 && option == option::GO && !self.asked_sizes {
+            tell(self, info::BLOCK_SIZE, sizes.as_bytes())?;
+            let reason = format!("requests are multiples of {least} bytes");
+            return self.refuse(option, reply::BLOCK_SIZE_REQUIRED, &reason);
+        }
         let export_info = self.size_and_flags(&export);
         tell(self, info::EXPORT, &export_info)?;
         if wanted.contains(&info::NAME) {
@@ -203,7 +221,6 @@ impl<S: Read + Write> Talk<'_, S> {
         if wanted.contains(&info::DESCRIPTION) && !export.description.is_empty() {
             tell(self, info::DESCRIPTION, export.description.as_bytes())?;
         }
-        let sizes = [U32::new(least), U32::new(best), U32::new(most)];
         tell(self, info::BLOCK_SIZE, sizes.as_bytes())?;
         self.accept(option)?;
         Ok(if option == option::GO { Next::Transmission(export) } else { Next::Option })

@@ -10,12 +10,30 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::thread::JoinHandle;
+use std::time::Instant;
 
 use blk_core::sync::{Condvar, Mutex};
 use blk_core::{Error, Result};
 
 use super::Server;
 use crate::socket::Socket;
+
+/// A client leaves, however its thread ends.
+struct Leaving<'a> {
+    shared: &'a Shared,
+    number: u64,
+    /// It has chosen an export.
+    has_used: bool,
+}
+
+impl Drop for Leaving<'_> {
+    fn drop(&mut self) {
+        let mut state = self.shared.state.lock();
+        state.clients.remove(&self.number);
+        state.served += u64::from(self.has_used);
+        self.shared.changed.notify_all();
+    }
+}
 
 /// A server that listens, until it is stopped or dropped.
 #[derive(Debug)]
@@ -95,7 +113,7 @@ impl Running {
     }
 
     /// The address that it listens on, if it listens on a port.
-    pub fn port(&self) -> Option<SocketAddr> {
+    pub fn local_addr(&self) -> Option<SocketAddr> {
         self.port
     }
 
@@ -107,7 +125,7 @@ impl Running {
         }
     }
 
-    /// Ends [`Running::wait_for_last_client`], which another thread is in.
+    /// Takes no more clients, and ends [`Running::wait_for_last_client`], which another thread is in.
     pub fn interrupt(&self) {
         self.shared.state.lock().is_stopping = true;
         self.shared.changed.notify_all();
@@ -118,7 +136,8 @@ impl Running {
         self.shared.state.lock().clients.len()
     }
 
-    /// Takes no more requests, answers those that it has, and flushes all disks.
+    /// Takes no more requests, answers those that it has, and flushes all disks. Clients that do not take their
+    /// answers are waited for as long as [`ServerOptions::stop_time`](super::ServerOptions::stop_time) says.
     ///
     /// # Errors
     /// That of a flush.
@@ -131,20 +150,36 @@ impl Running {
 
     fn end(&mut self) {
         self.interrupt();
+        // As long as it listens, the name is its own: later it may be another server's.
+        if let Some(path) = self.path.take() {
+            let _ = fs::remove_file(path);
+        }
         // An accept that waits returns.
         let _ = rustix::net::shutdown(self.shared.listener.fd(), rustix::net::Shutdown::Both);
         if let Some(thread) = self.accepting.take() {
             let _ = thread.join();
         }
-        let clients = std::mem::take(&mut self.shared.state.lock().clients);
-        for client in clients.values() {
+        let mut state = self.shared.state.lock();
+        for client in state.clients.values() {
             client.socket.shutdown(Shutdown::Read);
+        }
+        let end = Instant::now().checked_add(self.shared.server.options.stop_time);
+        // A time that is too far away to be a time is for ever.
+        let mut is_late = false;
+        while !state.clients.is_empty() && !is_late {
+            if let Some(end) = end {
+                is_late = self.shared.changed.wait_until(&mut state, end);
+            } else {
+                self.shared.changed.wait(&mut state);
+            }
+        }
+        let clients = std::mem::take(&mut state.clients);
+        drop(state);
+        for client in clients.values() {
+            client.socket.shutdown(Shutdown::Both);
         }
         for client in clients.into_values() {
             let _ = client.thread.map(JoinHandle::join);
-        }
-        if let Some(path) = self.path.take() {
-            let _ = fs::remove_file(path);
         }
     }
 }
@@ -221,11 +256,9 @@ impl Shared {
         state.came += 1;
         let shared = Arc::clone(self);
         let thread = std::thread::Builder::new().name("nbd-client".to_owned()).spawn(move || {
-            let used = !matches!(shared.server.serve(served), Ok(None));
-            let mut state = shared.state.lock();
-            state.clients.remove(&number);
-            state.served += u64::from(used);
-            shared.changed.notify_all();
+            let mut leaving = Leaving { shared: &shared, number, has_used: false };
+            // Why it has left is nobody's business here.
+            let _ = shared.server.serve_noting(served, &mut leaving.has_used);
         });
         if let Ok(thread) = thread {
             state.clients.insert(number, Client { socket, thread: Some(thread) });

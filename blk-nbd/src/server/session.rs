@@ -96,8 +96,8 @@ impl Session<'_> {
             }
             Err(error) => {
                 *input = None;
-                drop(input);
-                self.fail(error);
+                // What is in flight is answered yet.
+                self.failure.lock().get_or_insert(error);
                 None
             }
         }

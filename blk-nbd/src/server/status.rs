@@ -16,6 +16,8 @@ pub(super) enum Context {
     Depth,
 }
 
+/// How often the disk is asked for one answer, which may be short.
+const LOOKUPS_MAX: usize = 1 << 14;
 /// The start of both names, for clients that ask for whatever there is.
 const BASE: &str = "base:";
 const QEMU: &str = "qemu:";
@@ -64,7 +66,10 @@ impl Context {
     pub(super) fn runs(self, disk: &Arc<Disk>, extent: Extent, runs_max: usize) -> Result<Vec<(u64, u64)>> {
         let mut runs: Vec<(u64, u64)> = Vec::new();
         let mut rest = extent;
-        while !rest.is_empty() {
+        for _ in 0..LOOKUPS_MAX {
+            if rest.is_empty() {
+                break;
+            }
             let run = first_run(disk, rest)?;
             let flags = self.flags(&run);
             let is_full = runs.len() == runs_max;

@@ -78,7 +78,11 @@ fn keys_that_are_wrong_are_named() {
         let error = error(list);
         assert!(error.contains(key), "{list}: {error}");
     }
-    assert!(error("driver=nbd,host=x").contains("not supported yet: NBD"));
+    assert!(
+        error("driver=nbd,host=x,path=y").contains("'host'")
+            || error("driver=nbd,host=x,path=y").contains("server")
+    );
+    assert!(error("driver=nbd,export=x").contains("'server.type': it is missing"));
     let deep = format!("driver=blkdebug,{}driver=file", "image.".repeat(5000));
     assert!(text::key_values(&deep).is_err(), "no overflow of the stack");
 }
