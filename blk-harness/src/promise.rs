@@ -47,7 +47,7 @@ pub enum Promise {
 }
 
 impl Promise {
-    /// All of them.
+    /// Those that every driver keeps: the others are asked of drivers that promise them.
     pub const ALL: [Self; 13] = [
         Self::Answers,
         Self::Opens,

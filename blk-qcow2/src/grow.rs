@@ -9,7 +9,7 @@ use crate::free_space::FreeReason;
 use crate::geometry::Geometry;
 use crate::header::{L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
 use crate::metadata::{Metadata, overlap};
-use crate::offset::{ClusterCount, HostCluster, HostOffset};
+use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
 use crate::roles::Role;
@@ -81,6 +81,7 @@ impl Metadata {
         self.write_refcounts().map_err(|error| self.poison(error))?;
         let old_table = self.header.refcount_table();
         assert_eq!(self.refcounts.table.host_offset(), old_table.start, "the header names the table in use");
+        self.check_own(old_table, Role::RefcountTable)?;
         self.storage.step(&steps::REFBLOCK_ALLOC_WRITE_BLOCKS);
         let entries = self.write_new_blocks(plan)?;
         let table_offset = self.geometry.offset_of(plan.first_cluster);
@@ -93,6 +94,17 @@ impl Metadata {
         self.publish_header()?;
         self.adopt_refcount_table(plan, table_offset, entries);
         self.free_extent_later(old_table, FreeReason::Replace);
+        Ok(())
+    }
+
+    /// Fails if a table that is about to be given back holds a cluster that another structure holds, too.
+    fn check_own(&mut self, table: HostExtent, role: Role) -> Result<()> {
+        for cluster in self.geometry.touched(table) {
+            if let Some(other) = self.roles.lost_with(cluster, Some(role)) {
+                let error = overlap("replacing a table", self.geometry.offset_of(cluster), other);
+                return Err(self.poison_corrupt(error));
+            }
+        }
         Ok(())
     }
 
@@ -146,9 +158,10 @@ impl Metadata {
         self.write_back()?;
         assert!(entries > self.l1.len() as u64, "a table is only replaced by a larger one");
         let clusters = self.geometry.clusters_of(entries * 8);
+        let old_table = self.header.l1_table();
+        self.check_own(old_table, Role::L1Table)?;
         self.storage.step(&steps::L1_GROW_ALLOC_TABLE);
         let allocation = self.allocate_contiguous(clusters)?;
-        let old_table = self.header.l1_table();
         let mut content = self.l1.entries().to_vec();
         content.resize(entries as usize, 0);
         let table_offset = self.geometry.offset_of(allocation.first);

@@ -33,7 +33,7 @@ pub fn need_cargo_fuzz(shell: &Shell) -> Result<()> {
     if runs("cargo-fuzz", "--version") {
         return Ok(());
     }
-    println!("installing cargo-fuzz {CARGO_FUZZ_VERSION}");
+    eprintln!("installing cargo-fuzz {CARGO_FUZZ_VERSION}");
     cmd!(shell, "cargo install cargo-fuzz --locked --version {CARGO_FUZZ_VERSION}")
         .run()
         .context("cannot install cargo-fuzz")

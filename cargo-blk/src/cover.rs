@@ -6,20 +6,22 @@
 //! of registries and from the harness.
 
 use std::ffi::OsString;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::OnceLock;
 
 /// Says that this program is called in the place of rustc, and which crates of registries are covered all the
 /// same, separated by commas.
 const COVER: &str = "BLK_COVER";
-const WRAPPER: &str = "RUSTC_WRAPPER";
+const WRAPPERS: [&str; 2] = ["RUSTC_WRAPPER", "CARGO_BUILD_RUSTC_WRAPPER"];
+const FLAGS: &str = "RUSTFLAGS";
 /// Crates that test and are not tested, wherever they lie.
 const HARNESS: [&str; 4] = ["blk_harness", "blk_sim", "blk_testbed", "blk_verify"];
 /// Where cargo puts what it has downloaded.
 const DOWNLOADED: [&str; 2] = ["registry", "git"];
 
-static CAN_WRAP: AtomicBool = AtomicBool::new(false);
+/// This program, if it can be called in the place of rustc. Its file may be replaced while it runs.
+static PROGRAM: OnceLock<PathBuf> = OnceLock::new();
 
 /// To be called first of all in `main`: where cargo has called this program in the place of rustc, it does
 /// that work, and returns with what `main` has to return.
@@ -27,20 +29,23 @@ pub fn begin() -> Option<ExitCode> {
     if std::env::var_os(COVER).is_some() {
         return Some(compile());
     }
-    CAN_WRAP.store(true, Ordering::Relaxed);
+    if let Ok(program) = std::env::current_exe() {
+        let _ = PROGRAM.set(program);
+    }
     None
 }
 
 /// The environment of a build whose counters are to be in the crates under test alone; `also` names crates of
-/// registries that are among these. None for a program that has not called [`begin`], and where somebody else
-/// wraps rustc.
+/// registries that are among these. None for a program that has not called [`begin`], and where the environment
+/// names another wrapper of rustc; one in a configuration file of cargo is replaced.
 pub(crate) fn environment(also: &[String]) -> Vec<(&'static str, OsString)> {
-    match std::env::current_exe() {
-        Ok(program) if CAN_WRAP.load(Ordering::Relaxed) && std::env::var_os(WRAPPER).is_none() => {
-            vec![(WRAPPER, program.into()), (COVER, also.join(",").into())]
-        }
-        _ => Vec::new(),
-    }
+    let is_wrapped =
+        WRAPPERS.iter().any(|name| std::env::var_os(name).is_some_and(|wrapper| !wrapper.is_empty()));
+    let Some(program) = PROGRAM.get().filter(|_| !is_wrapped) else { return Vec::new() };
+    // Cargo tells builds apart by these flags, and would not by what the wrapper takes away.
+    let flags = std::env::var(FLAGS).unwrap_or_default();
+    let flags = format!("{flags} --cfg=blk_cover=\"{}\"", also.join("+"));
+    vec![(WRAPPERS[0], program.into()), (COVER, also.join(",").into()), (FLAGS, flags.trim_start().into())]
 }
 
 /// Calls rustc as cargo has asked for, without the flags for counters where they are not wanted.

@@ -45,7 +45,7 @@ fn shown(exports: &[ExportInfo]) -> String {
             lines.push(format!("  opt block: {best}"));
             lines.push(format!("  max block: {most}"));
         }
-        lines.push(format!("  transaction size: {}", export.transaction_size()));
+        lines.push(format!("  transaction size: {}-bit", if export.long_requests { 64 } else { 32 }));
         lines.push(format!("  available meta contexts: {}", export.contexts.len()));
         lines.extend(export.contexts.iter().map(|context| format!("   {context}")));
     }

@@ -115,11 +115,7 @@ pub(super) fn keep(
     keeping: Keeping<'_>,
 ) -> Kept {
     let mut kept = Kept::new(finding, scenario.requests.len() as u64);
-    // The driver's panics are findings here; their messages would drown what matters.
-    let hook = std::panic::take_hook();
-    std::panic::set_hook(Box::new(|_| {}));
     let scenario = Prover::new(judge, keeping).prove_and_shrink(&mut kept, scenario);
-    std::panic::set_hook(hook);
     kept.write(scenario, &judge.words(), &judge.origins(), keeping.traces);
     kept
 }

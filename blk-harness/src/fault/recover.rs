@@ -1,5 +1,7 @@
 //! With the fault gone: what the disk promises from then on.
 
+use std::ops::Range;
+
 use blk_core::ErrorKind;
 
 use super::place::Place;
@@ -126,22 +128,30 @@ impl Recovery<'_, '_> {
         (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.follow_up_one_in)
     }
 
-    /// Makes what is left of the scenario and more, all of it exactly; then looks at everything once more.
+    /// Makes what is left of the scenario and more, all of it exactly, and looks at everything: after a few of
+    /// them, and where it goes on for long, once more at the end. So the long way finds what the short one does.
     fn go_on(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
-        let (rest, follow_ups_min) = if self.goes_on_for_long() {
-            (rest, FOLLOW_UPS_MIN)
-        } else {
-            (&rest[..rest.len().min(FEW_FOLLOW_UPS)], FEW_FOLLOW_UPS)
-        };
+        let (first, later) = rest.split_at(rest.len().min(FEW_FOLLOW_UPS));
+        let few = FEW_FOLLOW_UPS - first.len();
+        self.go_through(first, number, 0..few)?;
+        if self.goes_on_for_long() {
+            let all = FOLLOW_UPS_MIN.saturating_sub(rest.len()).max(few);
+            self.go_through(later, number + first.len() as u32, few..all)?;
+        }
+        Ok(())
+    }
+
+    /// Makes these requests and follow-up requests; then looks at everything.
+    fn go_through(&mut self, rest: &[(Request, Turn)], number: u32, more: Range<usize>) -> Kept {
         for (number, (request, _)) in (number..).zip(rest) {
             self.place.request = Some((number, *request));
             self.run.request(Some(number), *request)?;
         }
-        let more = follow_ups_min.saturating_sub(rest.len());
-        let follow_ups = &self.setting.follow_ups[..more];
-        self.place.request = Some((FIRST_NUMBER, Request::Flush));
-        self.stats.add(Counter::FollowUps, (rest.len() + more) as u64);
-        follow(&mut self.run, FIRST_NUMBER, follow_ups)?;
+        let first = FIRST_NUMBER + more.start as u32;
+        let follow_ups = &self.setting.follow_ups[more];
+        self.place.request = Some((first, Request::Flush));
+        self.stats.add(Counter::FollowUps, (rest.len() + follow_ups.len()) as u64);
+        follow(&mut self.run, first, follow_ups)?;
         if let Some(disk) = &self.run.disk
             && inspect::leaks(disk, Promise::Consistent, "with the fault gone")? > 0
         {

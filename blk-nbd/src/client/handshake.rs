@@ -32,17 +32,14 @@ pub struct ExportInfo {
     pub block_sizes: Option<[u32; 3]>,
     /// The contexts that a block status may be asked in.
     pub contexts: Vec<String>,
+    /// Lengths of requests have 64 bits.
+    pub long_requests: bool,
 }
 
 impl ExportInfo {
     /// Whether it can only be read.
     pub fn is_read_only(&self) -> bool {
         self.has(export::READ_ONLY)
-    }
-
-    /// How wide lengths of requests are, in words, as far as the flags show it.
-    pub fn transaction_size(&self) -> &'static str {
-        if self.has(export::BLOCK_STATUS_PAYLOAD) { "64-bit" } else { "32-bit" }
     }
 
     pub(super) fn has(&self, flag: u16) -> bool {
@@ -102,6 +99,7 @@ pub(super) fn list(io: &mut (impl Read + Write), options: &ClientOptions) -> io:
         {
             return Err(error);
         }
+        export.long_requests = headers == Headers::Extended;
         if headers >= Headers::Structured {
             export.contexts = talk.list_contexts(&export.name.clone())?;
         }
@@ -147,6 +145,7 @@ impl<'a, S: Read + Write> Talk<'a, S> {
         name.clone_into(&mut agreed.info.name);
         if self.is_fixed {
             agreed.headers = self.choose_headers(options)?;
+            agreed.info.long_requests = agreed.headers == Headers::Extended;
             if options.block_status && agreed.headers >= Headers::Structured {
                 let context = options.dirty_context.as_deref().unwrap_or(ALLOCATION);
                 let id = self.set_context(name, context)?;

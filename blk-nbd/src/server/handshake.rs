@@ -167,7 +167,7 @@ impl<S: Read + Write> Talk<'_, S> {
     fn export_name(&mut self, data: &[u8]) -> io::Result<Arc<Export>> {
         let name = String::from_utf8_lossy(data);
         let export = self.find(&name).ok_or_else(|| broken(format!("there is no export '{name}'")))?;
-        let mut bytes = self.size_and_flags(&export);
+        let mut bytes = self.size_and_flags(&export, false);
         if self.has_zeroes {
             bytes.extend_from_slice(&[0; RESERVED_BYTES]);
         }
@@ -175,9 +175,10 @@ impl<S: Read + Write> Talk<'_, S> {
         Ok(export)
     }
 
-    fn size_and_flags(&self, export: &Export) -> Vec<u8> {
+    /// `describes`: it is told what the export can do, whatever has been agreed on.
+    fn size_and_flags(&self, export: &Export, describes: bool) -> Vec<u8> {
         let has_contexts = self.contexts.as_ref().is_some_and(|(_, contexts)| !contexts.is_empty());
-        let takes_payload = self.headers == Headers::Extended && has_contexts;
+        let takes_payload = self.headers == Headers::Extended && (has_contexts || describes);
         let flags = export.flags(self.is_shared, self.headers >= Headers::Structured, takes_payload);
         [&export.disk.size().to_be_bytes()[..], &flags.to_be_bytes()].concat()
     }
@@ -213,7 +214,7 @@ impl<S: Read + Write> Talk<'_, S> {
             let reason = format!("requests are multiples of {least} bytes");
             return self.refuse(option, reply::BLOCK_SIZE_REQUIRED, &reason);
         }
-        let export_info = self.size_and_flags(&export);
+        let export_info = self.size_and_flags(&export, option == option::INFO);
         tell(self, info::EXPORT, &export_info)?;
         if wanted.contains(&info::NAME) {
             tell(self, info::NAME, export.name.as_bytes())?;
