@@ -128,17 +128,22 @@ impl Recovery<'_, '_> {
         (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.follow_up_one_in)
     }
 
-    /// Makes what is left of the scenario and more, all of it exactly, and looks at everything: after a few of
-    /// them, and where it goes on for long, once more at the end. So the long way finds what the short one does.
+    /// Makes what is left of the scenario and more, all of it exactly; looks at everything after a few of them,
+    /// and where it goes on for long once more in the end. So the long way finds what the short one does: what
+    /// a reopen would show then, a second handle shows, and the first one goes on.
     fn go_on(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
         let (first, later) = rest.split_at(rest.len().min(FEW_FOLLOW_UPS));
         let few = FEW_FOLLOW_UPS - first.len();
         self.go_through(first, number, 0..few)?;
         if self.goes_on_for_long() {
+            let stage = self.place.stage;
+            self.judge_what_is_left()?;
+            self.place.stage = stage;
             let all = FOLLOW_UPS_MIN.saturating_sub(rest.len()).max(few);
             self.go_through(later, number + first.len() as u32, few..all)?;
         }
-        Ok(())
+        self.run.reopen(false)?;
+        self.run.observe_all()
     }
 
     /// Makes these requests and follow-up requests; then looks at everything.
@@ -157,7 +162,6 @@ impl Recovery<'_, '_> {
         {
             return Err(Violation::new(Promise::Consistent, "clusters leak with the fault gone"));
         }
-        self.run.reopen(false)?;
-        self.run.observe_all()
+        Ok(())
     }
 }
