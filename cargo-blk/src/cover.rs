@@ -36,8 +36,8 @@ pub fn begin() -> Option<ExitCode> {
 }
 
 /// The environment of a build whose counters are to be in the crates under test alone; `also` names crates of
-/// registries that are among these. None for a program that has not called [`begin`], and where the environment
-/// names another wrapper of rustc; one in a configuration file of cargo is replaced.
+/// registries that are among these. None for a program that has not called [`begin`], and where the
+/// environment names another wrapper of rustc; one in a configuration file of cargo is replaced.
 pub(crate) fn environment(also: &[String]) -> Vec<(&'static str, OsString)> {
     let is_wrapped =
         WRAPPERS.iter().any(|name| std::env::var_os(name).is_some_and(|wrapper| !wrapper.is_empty()));

@@ -128,9 +128,9 @@ impl Recovery<'_, '_> {
         (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.follow_up_one_in)
     }
 
-    /// Makes what is left of the scenario and more, all of it exactly; looks at everything after a few of them,
-    /// and where it goes on for long once more in the end. So the long way finds what the short one does: what
-    /// a reopen would show then, a second handle shows, and the first one goes on.
+    /// Makes what is left of the scenario and more, all of it exactly; looks at everything after a few of
+    /// them, and where it goes on for long once more in the end. So the long way finds what the short one
+    /// does: what a reopen would show then, a second handle shows, and the first one goes on.
     fn go_on(&mut self, rest: &[(Request, Turn)], number: u32) -> Kept {
         let (first, later) = rest.split_at(rest.len().min(FEW_FOLLOW_UPS));
         let few = FEW_FOLLOW_UPS - first.len();

@@ -63,7 +63,8 @@ fn note(info: &PanicHookInfo<'_>) {
     PLACE.with_borrow_mut(|last| *last = place);
 }
 
-/// Runs `run`; a panic, which is always a driver's, is what [`panic_finding`] takes, also from another thread.
+/// Runs `run`; a panic, which is always a driver's, is what [`panic_finding`] takes, also from another
+/// thread.
 pub(crate) fn caught<T>(run: impl FnOnce() -> T) -> Result<T, Box<dyn Any + Send>> {
     let _guarded = Guarded::enter();
     catch_unwind(AssertUnwindSafe(run)).map_err(|payload| {

@@ -136,8 +136,9 @@ impl Running {
         self.shared.state.lock().clients.len()
     }
 
-    /// Takes no more requests, answers those that it has, and flushes all disks. Clients that do not take their
-    /// answers are waited for as long as [`ServerOptions::stop_time`](super::ServerOptions::stop_time) says.
+    /// Takes no more requests, answers those that it has, and flushes all disks. Clients that do not take
+    /// their answers are waited for as long as [`ServerOptions::stop_time`](super::ServerOptions::stop_time)
+    /// says.
     ///
     /// # Errors
     /// That of a flush.
