@@ -261,10 +261,7 @@ impl Metadata {
         if block >= HOST_OFFSET_END {
             return Err(Error::NoSpace { what: "host offsets end at 2^56".into() });
         }
-        if let Some(role) = self.roles.lost_with(cluster, None) {
-            let error = overlap("a refcount block", block, role);
-            return Err(self.poison_corrupt(error));
-        }
+        self.check_losing(cluster, None, "a refcount block")?;
         self.storage.step(&steps::REFBLOCK_ALLOC_WRITE);
         if !self.free.is_fresh(cluster) {
             self.storage.write_zeroes_at(extent.on_storage())?;

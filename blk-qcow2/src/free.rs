@@ -16,17 +16,26 @@ impl Metadata {
     /// count is 0. Asked before anything is changed.
     pub(crate) fn check_freeable(&mut self, extent: HostExtent, expected: Option<Role>) -> Result<()> {
         for cluster in self.geometry.touched(extent) {
-            let offset = self.geometry.offset_of(cluster);
-            if let Some(role) = self.roles.lost_with(cluster, expected) {
-                let error = overlap("freeing guest data", offset, role);
-                return Err(self.poison_corrupt(error));
-            }
+            self.check_losing(cluster, expected, "freeing guest data")?;
             if self.refcount(cluster)? == 0 {
+                let offset = self.geometry.offset_of(cluster);
                 let error = Error::corrupt("refcount", offset.get(), "a cluster in use has refcount 0");
                 return Err(self.poison_corrupt(error));
             }
         }
         Ok(())
+    }
+
+    /// Fails if whoever is `doing` something to a cluster would lose metadata other than `expected`.
+    pub(crate) fn check_losing(
+        &mut self,
+        cluster: HostCluster,
+        expected: Option<Role>,
+        doing: &str,
+    ) -> Result<()> {
+        let Some(role) = self.roles.lost_with(cluster, expected) else { return Ok(()) };
+        let error = overlap(doing, self.geometry.offset_of(cluster), role);
+        Err(self.poison_corrupt(error))
     }
 
     /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is

@@ -8,7 +8,7 @@ use blk_core::{Error, Result};
 use crate::free_space::FreeReason;
 use crate::geometry::Geometry;
 use crate::header::{L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
-use crate::metadata::{Metadata, overlap};
+use crate::metadata::Metadata;
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::pointer_table::{self, PointerTable};
 use crate::refcount::set_count_at;
@@ -99,24 +99,14 @@ impl Metadata {
 
     /// Fails if a table that is about to be given back holds a cluster that another structure holds, too.
     fn check_own(&mut self, table: HostExtent, role: Role) -> Result<()> {
-        for cluster in self.geometry.touched(table) {
-            if let Some(other) = self.roles.lost_with(cluster, Some(role)) {
-                let error = overlap("replacing a table", self.geometry.offset_of(cluster), other);
-                return Err(self.poison_corrupt(error));
-            }
-        }
-        Ok(())
+        let mut clusters = self.geometry.touched(table);
+        clusters.try_for_each(|cluster| self.check_losing(cluster, Some(role), "replacing a table"))
     }
 
     /// Fails if something lies past all that the old table counts, where nothing can lie.
     fn check_unclaimed(&mut self, plan: TablePlan) -> Result<()> {
-        for cluster in plan.first_cluster.until(plan.first_block() + plan.block_count) {
-            if let Some(role) = self.roles.lost_with(cluster, None) {
-                let error = overlap("a refcount table", self.geometry.offset_of(cluster), role);
-                return Err(self.poison_corrupt(error));
-            }
-        }
-        Ok(())
+        let mut clusters = plan.first_cluster.until(plan.first_block() + plan.block_count);
+        clusters.try_for_each(|cluster| self.check_losing(cluster, None, "a refcount table"))
     }
 
     /// Writes the blocks that count the new area; returns the entries of the new table.
