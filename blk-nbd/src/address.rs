@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use crate::wire::STRING_BYTES_MAX;
 use blk_core::{Error, Result};
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
@@ -10,8 +11,6 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 const PORT_USUAL: u16 = 10809;
 /// What stands for itself in a path of a URI.
 const PATH: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'.').remove(b'_').remove(b'~');
-/// Longest name of an export, bytes.
-const NAME_BYTES_MAX: usize = 4096;
 
 /// Where a server listens.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -60,8 +59,8 @@ impl Address {
             None => legacy(text),
         };
         let parsed = parsed.and_then(|address| match address.export.len() {
-            0..=NAME_BYTES_MAX => Ok(address),
-            bytes => Err(format!("the name of an export has at most {NAME_BYTES_MAX} bytes, not {bytes}")),
+            0..=STRING_BYTES_MAX => Ok(address),
+            bytes => Err(format!("the name of an export has at most {STRING_BYTES_MAX} bytes, not {bytes}")),
         });
         parsed.map_err(|reason| Error::Unresolved { name: text.to_owned(), reason })
     }

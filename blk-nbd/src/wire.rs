@@ -151,6 +151,18 @@ pub(crate) mod errno {
     pub(crate) const ENOTSUP: u32 = 95;
 }
 
+/// How requests and replies look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Headers {
+    /// One reply for a request, in which a read cannot fail half way.
+    #[default]
+    Simple,
+    /// Replies in chunks.
+    Structured,
+    /// The same, with lengths of 64 bits.
+    Extended,
+}
+
 /// The first words of a server.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, Immutable, KnownLayout, Unaligned)]
 #[repr(C)]

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::mpsc;
 use std::time::{Duration, Instant};
 
+use blk_core::bytes::mix;
 use blk_core::{Access, DenyResolver, Disk, Extent, MemoryStorage, Options, Storage, WriteFlags, ZeroFlags};
 use blk_nbd::{Address, ClientOptions, Export, Server, ServerOptions, Socket, connect, connect_over};
 use blk_raw::FORMAT;
@@ -22,15 +23,13 @@ fn disk() -> Arc<Disk> {
     Arc::new(FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap())
 }
 
-/// Numbers from a seed (splitmix64).
+/// Numbers from a seed.
 struct Random(u64);
 
 impl Random {
     fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
+        self.0 = mix(self.0);
+        self.0
     }
 
     fn below(&mut self, end: u64) -> u64 {

@@ -45,7 +45,7 @@ pub(super) fn start() -> Done<()> {
 /// What the server says when it listens.
 const READY: &str = "ready";
 
-/// Tells whoever has started this process that the server listens, and leaves its terminal.
+/// Tells the parent process that the server listens, and detaches from its terminal.
 pub(super) fn ready() -> Done<()> {
     let failed = |error: rustix::io::Errno| format!("cannot go on in the background: {error}");
     print!("{READY}");

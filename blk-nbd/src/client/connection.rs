@@ -1,8 +1,8 @@
 //! A connection that many threads share.
 //!
-//! Whoever waits for an answer reads from the socket, if nobody does yet: its own reply goes to its own
-//! buffer, those of others are kept for them. When its reply is there it passes the duty on. So one request
-//! at a time costs no change of threads.
+//! One thread that waits for its reply reads from the socket. Its own reply goes to its own buffer; replies to
+//! other threads are kept for them. Once its reply is complete, another waiting thread takes over. So a single
+//! request in flight costs no context switch.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
@@ -15,10 +15,9 @@ use blk_core::sync::{Condvar, Mutex};
 use blk_core::{Error, Result};
 use zerocopy::IntoBytes;
 
-use super::handshake::Headers;
 use super::receive::{self, Asked, Reply, broken};
 use crate::socket::{Socket, send};
-use crate::wire::{CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, REQUEST_MAGIC, command};
+use crate::wire::{CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, Headers, REQUEST_MAGIC, command};
 
 /// What is read at once, bytes.
 const READ_BYTES: usize = 1 << 16;
@@ -166,7 +165,7 @@ impl Connection {
         send(&mut *output, head.as_bytes(), payload)
     }
 
-    /// Waits for an answer, and reads from the socket if nobody else does.
+    /// Waits for the reply, and reads from the socket if no other thread does.
     fn wait(&self, cookie: u64, woken: &Condvar, transfer: &mut Transfer<'_>) -> Result<Reply> {
         let mut state = self.state.lock();
         loop {

@@ -6,9 +6,9 @@ use blk_core::{
 };
 
 use super::connection::{Connection, Request, Transfer};
-use super::handshake::{Agreed, ExportInfo, Headers};
+use super::handshake::{Agreed, ExportInfo};
 use super::receive::Asked;
-use crate::wire::{PAYLOAD_BYTES_MAX, allocation, command, export};
+use crate::wire::{Headers, PAYLOAD_BYTES_MAX, allocation, command, export};
 
 /// The smallest request where a server does not say it, bytes.
 const SECTOR_BYTES: u64 = 512;

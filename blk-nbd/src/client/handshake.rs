@@ -6,9 +6,10 @@ use zerocopy::IntoBytes;
 use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use super::ClientOptions;
+use super::receive::broken;
 use crate::wire::{
-    self, GREETING, Greeting, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply, PAYLOAD_BYTES_MAX,
-    RESERVED_BYTES, STRING_BYTES_MAX, export, handshake, info, option, reply,
+    self, GREETING, Greeting, Headers, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply,
+    PAYLOAD_BYTES_MAX, RESERVED_BYTES, STRING_BYTES_MAX, export, handshake, info, option, reply,
 };
 
 /// Longest data of a reply, bytes: two strings and numbers.
@@ -47,15 +48,6 @@ impl ExportInfo {
     }
 }
 
-/// How requests and replies look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Headers {
-    #[default]
-    Simple,
-    Structured,
-    Extended,
-}
-
 /// What was agreed on.
 #[derive(Debug, Default)]
 pub(super) struct Agreed {
@@ -63,10 +55,6 @@ pub(super) struct Agreed {
     pub(super) headers: Headers,
     /// The number of the context that a block status is asked in, and whether it is a dirty bitmap.
     pub(super) context: Option<(u32, bool)>,
-}
-
-fn broken(what: impl Into<String>) -> io::Error {
-    io::Error::new(io::ErrorKind::InvalidData, format!("the server breaks the protocol: {}", what.into()))
 }
 
 /// Agrees on an export.

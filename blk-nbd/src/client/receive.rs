@@ -4,9 +4,8 @@ use std::io::{self, Read};
 
 use zerocopy::FromBytes;
 
-use super::handshake::Headers;
 use crate::wire::{
-    self, CHUNK_MAGIC, ChunkHeader, EXTENDED_CHUNK_MAGIC, ExtendedChunkHeader, Run32, Run64,
+    self, CHUNK_MAGIC, ChunkHeader, EXTENDED_CHUNK_MAGIC, ExtendedChunkHeader, Headers, Run32, Run64,
     SIMPLE_REPLY_MAGIC, STRING_BYTES_MAX, SimpleReply, chunk, command,
 };
 

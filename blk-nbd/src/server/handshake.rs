@@ -9,24 +9,12 @@ use zerocopy::byteorder::big_endian::{U16, U32};
 use super::Export;
 use super::status::Context;
 use crate::wire::{
-    self, GREETING, Greeting, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply, PAYLOAD_BYTES_MAX,
-    RESERVED_BYTES, STRING_BYTES_MAX, handshake, info, option, reply,
+    self, GREETING, Greeting, Headers, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply,
+    PAYLOAD_BYTES_MAX, RESERVED_BYTES, STRING_BYTES_MAX, handshake, info, option, reply,
 };
 
 /// Longest data of an option that are looked at, bytes.
 const OPTION_BYTES_MAX: u32 = 1 << 16;
-
-/// How requests and replies look.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub(super) enum Headers {
-    /// One reply for a request, in which a read cannot fail half way.
-    #[default]
-    Simple,
-    /// Replies in chunks.
-    Structured,
-    /// The same, with lengths of 64 bits.
-    Extended,
-}
 
 /// What was agreed on.
 #[derive(Debug)]

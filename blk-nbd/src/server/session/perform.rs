@@ -10,9 +10,9 @@ use zerocopy::byteorder::big_endian::{U32, U64};
 use super::receive::{Payload, Request};
 use super::reply::{Replies, To};
 use crate::server::errors;
-use crate::server::handshake::{Agreed, Headers};
+use crate::server::handshake::Agreed;
 use crate::server::status::{Context, first_run};
-use crate::wire::{self, PAYLOAD_BYTES_MAX, command, errno};
+use crate::wire::{self, Headers, PAYLOAD_BYTES_MAX, command, errno};
 
 /// Runs that a block status tells at most.
 const RUNS_MAX: usize = 4096;

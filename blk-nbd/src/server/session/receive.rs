@@ -2,9 +2,10 @@
 
 use std::io::{self, BufRead, Read};
 
-use crate::server::handshake::{Headers, broken};
+use crate::server::handshake::broken;
 use crate::wire::{
-    self, CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, PAYLOAD_BYTES_MAX, REQUEST_MAGIC, command,
+    self, CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, Headers, PAYLOAD_BYTES_MAX, REQUEST_MAGIC,
+    command,
 };
 
 /// A payload longer than that is not even skipped: the connection ends. Bytes.

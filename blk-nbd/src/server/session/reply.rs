@@ -5,11 +5,10 @@ use std::io;
 use blk_core::sync::Mutex;
 use zerocopy::IntoBytes;
 
-use crate::server::handshake::Headers;
 use crate::socket::{Socket, send};
 use crate::wire::{
-    CHUNK_MAGIC, ChunkHeader, EXTENDED_CHUNK_MAGIC, ExtendedChunkHeader, SIMPLE_REPLY_MAGIC, SimpleReply,
-    chunk,
+    CHUNK_MAGIC, ChunkHeader, EXTENDED_CHUNK_MAGIC, ExtendedChunkHeader, Headers, SIMPLE_REPLY_MAGIC,
+    SimpleReply, chunk,
 };
 
 /// Longest text that comes with an error, bytes.
