@@ -97,7 +97,7 @@ macro_rules! suites {
 /// # use blk_core::{Disk, Result, Storage};
 /// # use blk_harness::{FormatDriver, units};
 /// # fn create(storage: &Arc<dyn Storage>, size: u64) -> Result<()> { storage.set_len(size) }
-/// # fn open(storage: Arc<dyn Storage>) -> Result<Disk> { unimplemented!() }
+/// # fn open(_: Arc<dyn Storage>) -> Result<Disk> { Err(blk_core::Error::unsupported("an example")) }
 /// static DRIVER: FormatDriver =
 ///     FormatDriver::of_functions("mine", create, open).space(units!(4096, table 4 << 20));
 /// ```

@@ -159,7 +159,7 @@ fn free_stem(out: &Path, suite: &Suite, name: &str, trace: &str) -> String {
         fs::read_to_string(out.join(format!("{stem}.trace"))).map_or(true, |other| other == trace)
     };
     let numbered = (2..).map(|number| format!("{stem}-{number}"));
-    std::iter::once(stem.clone()).chain(numbered).find(is_free).unwrap_or(stem)
+    std::iter::once(stem.clone()).chain(numbered).find(is_free).expect("numbers do not end")
 }
 
 /// Writes a finding in all its forms; returns their files.

@@ -21,13 +21,24 @@ pub(crate) const NOT_SYNCED: &str = "a flush succeeds, and a sector that it answ
 /// The same where there was no sync.
 pub(crate) const NO_SYNC: &str = "a flush succeeds without a sync since the last write began";
 
-/// The address that a sector was stamped for by a request, if all of it was.
-pub(crate) fn stamped_address(sector: &[u8], size: u64) -> Option<u64> {
+/// What a request answers for that has succeeded: that these bytes of the disk are durable.
+pub(crate) fn answered_for(request: Request) -> Option<Extent> {
+    let (offset, length) = match request {
+        Request::Flush => (0, u64::MAX),
+        _ if is_fua(request) => request.range().unwrap_or((0, u64::MAX)),
+        _ => return None,
+    };
+    Some(Extent::new(offset, length))
+}
+
+/// The address that a sector was stamped for by a request, if all of it was and `within` has it.
+pub(crate) fn stamped_address(sector: &[u8], size: u64, within: Extent) -> Option<u64> {
     let first = sector.first_chunk::<8>()?;
     let origin = stamp::decode(*first, size)?;
     let Writer::Request(number) = origin.writer else { return None };
     let is_whole = origin.address.is_multiple_of(SECTOR_BYTES) && origin.address + SECTOR_BYTES <= size;
-    (is_whole && stamp::matches(sector, origin.address, number)).then_some(origin.address)
+    let is_within = origin.address >= within.offset && origin.address - within.offset < within.length;
+    (is_whole && is_within && stamp::matches(sector, origin.address, number)).then_some(origin.address)
 }
 
 /// Whether a request writes bytes that were nowhere before.
@@ -51,13 +62,11 @@ impl Inner {
         (issued, now): (Time, Time),
         alone: bool,
     ) -> Kept {
-        let is_forced = is_fua(request);
+        let Some(within) = answered_for(request) else { return Ok(()) };
         // A sync that fails may have made all durable, or have lost it: that is for those who open the image.
-        if (request != Request::Flush && !is_forced) || host.failures() > 0 {
+        if host.failures() > 0 {
             return Ok(());
         }
-        let (offset, length) = request.range().filter(|_| is_forced).unwrap_or((0, u64::MAX));
-        let within = Extent::new(offset, length);
         let mut is_required = |sector: &[u8]| self.is_required(now, within, sector);
         let missing = if alone { host.missing(&mut is_required) } else { Ok(None) };
         if let Some(at) = missing.map_err(|error| Violation::memory(&error))? {
@@ -65,7 +74,7 @@ impl Inner {
             return Err(Violation::new(Promise::Durable, NOT_SYNCED).note(note));
         }
         let (_, synced) = host.changes();
-        if self.last_write(issued, is_forced).is_some_and(|write| synced <= write.changes_before) {
+        if self.last_write(issued, is_fua(request)).is_some_and(|write| synced <= write.changes_before) {
             return Err(Violation::new(Promise::Durable, NO_SYNC));
         }
         Ok(())
@@ -75,12 +84,9 @@ impl Inner {
     /// a crash.
     fn is_required(&self, now: Time, within: Extent, sector: &[u8]) -> bool {
         let size = self.model.size();
-        let Some(address) = stamped_address(sector, size) else { return false };
+        let Some(address) = stamped_address(sector, size, within) else { return false };
         let extent = Extent::new(address, SECTOR_BYTES);
-        address >= within.offset
-            && address - within.offset < within.length
-            && matches!(self.model.compare(address, sector), Ok(None))
-            && !self.model.is_uncertain(extent, now)
+        matches!(self.model.compare(address, sector), Ok(None)) && !self.model.is_uncertain(extent, now)
     }
 
     /// The last request that changed the disk, if it is a write of new data that had completed alone by

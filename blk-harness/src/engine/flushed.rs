@@ -4,9 +4,8 @@
 use blk_core::{Extent, Result};
 
 use super::{Run, Step};
-use crate::checker::flushed::{NO_SYNC, NOT_SYNCED, is_new_data, stamped_address};
+use crate::checker::flushed::{NO_SYNC, NOT_SYNCED, answered_for, is_new_data, stamped_address};
 use crate::explain::{Scene, finding};
-use crate::model::is_fua;
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
 use crate::report::SECTOR_BYTES;
@@ -27,13 +26,7 @@ impl Run<'_> {
 
     /// Judges a flush, a write with FUA or a close that has succeeded.
     pub(super) fn judge_flushed(&self, number: u32, request: Request) -> Step {
-        let is_forced = is_fua(request);
-        if request != Request::Flush && !is_forced {
-            return Ok(());
-        }
-        let Some(tap) = self.bench.storage() else { return Ok(()) };
-        let (offset, length) = request.range().filter(|_| is_forced).unwrap_or((0, u64::MAX));
-        let within = Extent::new(offset, length);
+        let (Some(within), Some(tap)) = (answered_for(request), self.bench.storage()) else { return Ok(()) };
         let missing = tap.is_missing(&mut |sector| self.is_shown(within, sector).unwrap_or(false));
         let missing = missing.map_err(|error| failed("reading the storage", &error))?;
         let has_no_sync = self.last_write.is_some_and(|before| tap.changes().1 <= before);
@@ -49,10 +42,7 @@ impl Run<'_> {
     /// Whether the reference shows these bytes where they were stamped for.
     fn is_shown(&self, within: Extent, sector: &[u8]) -> Result<bool> {
         let reference = self.bench.reference();
-        let Some(address) = stamped_address(sector, reference.size()) else { return Ok(false) };
-        if address < within.offset || address - within.offset >= within.length {
-            return Ok(false);
-        }
+        let Some(address) = stamped_address(sector, reference.size(), within) else { return Ok(false) };
         let mut shown = vec![0; SECTOR_BYTES as usize];
         reference.read(address, &mut shown)?;
         Ok(shown == sector)

@@ -33,7 +33,7 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     // Sizes go around the geometry of what is legal.
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
-    // One takes as long as twenty others.
+    // A far disk takes as long as twenty others.
     let is_far = limits.far && rng.chance(1, 64);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
@@ -73,8 +73,8 @@ fn size(rng: &mut Random, geometry: &Geometry, disk_bytes_max: u64) -> u64 {
         4..=8 => 1 + rng.below(few / 4),
         13 if 2 * table <= units_max => table + rng.below(3 * table),
         14 if unit <= 1024 => table + rng.below(3 * table),
-        // Small units again: enough of them for several tables, even of tables.
-        // One takes as long as twenty others.
+        // Small units again: enough of them for several tables, even of tables. Such a disk takes as long as
+        // twenty others.
         12 if unit <= 1024 && rng.chance(1, 2) => MANY_UNITS + rng.below(2 * MANY_UNITS),
         11 if unit < LONG_BYTES && rng.chance(1, 2) => LONG_BYTES / unit + 1 + rng.below(4),
         15 if unit <= 1024 => 1 + rng.below(units_max).min(rng.below(units_max)),
