@@ -1,8 +1,8 @@
 //! A connection that many threads share.
 //!
-//! One thread that waits for its reply reads from the socket. Its own reply goes to its own buffer; replies to
-//! other threads are kept for them. Once its reply is complete, another waiting thread takes over. So a single
-//! request in flight costs no context switch.
+//! One thread that waits for its reply reads from the socket. Its own reply goes to its own buffer; replies
+//! to other threads are kept for them. Once its reply is complete, another waiting thread takes over. So a
+//! single request in flight costs no context switch.
 
 use std::collections::BTreeMap;
 use std::io::{self, BufReader};
