@@ -131,6 +131,13 @@ pub trait ImageMaker: Debug + Send + Sync {
     /// Opens an image for reading and writing, recovering it first where its format asks for that.
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk>;
 
+    /// As [`ImageMaker::open`] of an image that a crash or a fault has left; `hash` is that of its bytes. A
+    /// maker that has several drivers of one format lets it decide who opens it.
+    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
+        let _ = hash;
+        self.open(storage)
+    }
+
     /// A trusted disk in memory that shows what a fresh image shows.
     fn reference(&self) -> Result<Disk>;
 

@@ -82,7 +82,7 @@ impl Judge<'_> {
 
     fn try_image(&mut self, image: &MemoryStorage, hash: u64, depth: Depth, analysis: &mut Analysis) -> Kept {
         let host = Arc::new(Host::new(image.duplicate(), Settings::crashing()));
-        let disk = self.open(host.clone())?;
+        let disk = self.open(host.clone(), hash)?;
         let recovery = host.take_log();
         host.stop_logging();
         analysis.content = self.read_twice(&disk)?;
@@ -94,7 +94,7 @@ impl Judge<'_> {
         }
         if analysis.leaks > 0 {
             let host = Arc::new(Host::new(image.duplicate(), Settings::default()));
-            let disk = self.open(host)?;
+            let disk = self.open(host, hash)?;
             repair(&disk)?;
             self.stats.add(Counter::Repairs, 1);
             self.same(&disk, &analysis.content, Promise::Repair, "a repair changes what the guest sees")?;
@@ -105,10 +105,10 @@ impl Judge<'_> {
         Ok(())
     }
 
-    fn open(&mut self, host: Arc<Host>) -> Kept<Disk> {
+    fn open(&mut self, host: Arc<Host>, hash: u64) -> Kept<Disk> {
         self.stats.add(Counter::Opens, 1);
         progress::at_request(FIRST_NUMBER);
-        let opened = self.images.prepared.open(host);
+        let opened = self.images.prepared.open_left(host, hash);
         opened.map_err(|error| Violation::new(Promise::Opens, format!("the image does not open: {error}")))
     }
 

@@ -38,6 +38,8 @@ pub struct Space {
     pub legalize: fn(&mut OptionValues, &Config),
     /// The geometry of a legal configuration.
     pub geometry: fn(&Config) -> Geometry,
+    /// The geometry as data, in place of [`Space::geometry`]: of a space that is read from a description.
+    pub described: Option<Described>,
     /// Changes a drawn configuration where an option should depend on the size of the disk.
     pub tune: fn(&mut Config, &mut Random),
 }
@@ -72,6 +74,25 @@ pub struct Geometry {
     pub size_is_file_length: bool,
 }
 
+/// A geometry without a function. Where an option decides the unit, its value is the unit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Described {
+    /// What it is where no option says otherwise.
+    pub geometry: Geometry,
+    /// Bytes of an entry of a table that fills a unit, and maps a unit by each entry; `None` where tables do
+    /// not depend on the unit.
+    pub table_entry_bytes: Option<u64>,
+}
+
+impl Described {
+    fn of(self, unit_bytes: Option<u64>) -> Geometry {
+        let unit_bytes = unit_bytes.unwrap_or(self.geometry.unit_bytes);
+        let reach = |entry: u64| unit_bytes / entry.max(1) * unit_bytes;
+        let table_reach_bytes = self.table_entry_bytes.map_or(self.geometry.table_reach_bytes, reach);
+        Geometry { unit_bytes, table_reach_bytes, ..self.geometry }
+    }
+}
+
 impl Geometry {
     /// What a compressed write fills with data in part, so that it shrinks.
     pub(crate) fn fill_bytes(&self) -> u64 {
@@ -104,6 +125,7 @@ impl Space {
         backing: None,
         legalize: no_contradictions,
         geometry: |_| Geometry::default(),
+        described: None,
         tune: not_tuned,
     };
 
@@ -129,6 +151,7 @@ impl Space {
             backing: None,
             legalize: no_contradictions,
             geometry,
+            described: None,
             tune: not_tuned,
         }
     }
@@ -149,7 +172,8 @@ impl Space {
 
     /// The geometry of a configuration.
     pub fn geometry(&self, config: &Config) -> Geometry {
-        let said = (self.geometry)(config);
+        let unit = || self.unit.and_then(|name| self.number(config, name));
+        let said = self.described.map_or_else(|| (self.geometry)(config), |described| described.of(unit()));
         let unit_bytes = said.unit_bytes.max(1);
         let alignment_bytes = said.alignment_bytes.max(1);
         assert!(alignment_bytes.is_power_of_two(), "{}: an alignment of {alignment_bytes} bytes", self.name);
@@ -335,6 +359,7 @@ mod tests {
         backing: Some("base"),
         legalize: no_contradictions,
         geometry: |_| Geometry::default(),
+        described: None,
         tune: not_tuned,
     };
 

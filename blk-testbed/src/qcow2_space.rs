@@ -200,6 +200,7 @@ pub static QCOW2: Space = Space {
     backing: Some("backing_file"),
     legalize,
     geometry,
+    described: None,
     tune,
 };
 

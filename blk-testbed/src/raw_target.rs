@@ -25,6 +25,7 @@ pub static RAW: Space = Space {
         size_is_file_length: true,
         ..PLAIN.geometry(config)
     },
+    described: None,
     tune: not_tuned,
 };
 

@@ -46,6 +46,7 @@ static LOG: Space = Space {
         alignment_bytes: 512,
         ..Geometry::default()
     },
+    described: None,
     tune: not_tuned,
 };
 

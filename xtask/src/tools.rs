@@ -54,10 +54,11 @@ pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
 }
 
 /// Other people's programs that tests run, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 6] = [
+const PROGRAMS: [(&str, &str); 7] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
+    ("qemu-storage-daemon", "qemu-utils"),
     ("nbdinfo", "libnbd-bin"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdkit", "nbdkit"),

@@ -36,6 +36,7 @@ pub static PLAIN: Space = Space {
     backing: None,
     legalize: no_contradictions,
     geometry,
+    described: None,
     tune: not_tuned,
 };
 

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 9] = [
+const RULES: [(&str, &[&str]); 10] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
     ("blk-nbd", &["blk-core"]),
@@ -16,6 +16,7 @@ const RULES: [(&str, &[&str]); 9] = [
     ("blk-verify", &["blk-core"]),
     ("blk-sim", &["blk-core"]),
     ("blk-harness", &["blk-core", "blk-verify", "blk-sim"]),
+    ("blk-foreign", &["blk-core", "blk-harness", "blk-nbd"]),
     ("cargo-blk", &[]),
     ("xtask", &["cargo-blk"]),
 ];

@@ -1,0 +1,96 @@
+//! Fresh images, as a foreign program makes them: it takes longer than a scenario, so they are kept.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::path::Path;
+use std::sync::Arc;
+
+use blk_core::storage::FileStorage;
+use blk_core::sync::Mutex;
+use blk_core::{Error, MemoryStorage, Result, Storage};
+
+use crate::description::Program;
+use crate::process::{failed, printed, run};
+use crate::template::Names;
+
+/// Images that are kept.
+const IMAGES_MAX: usize = 1000;
+/// The most that an image may store, bytes.
+const IMAGE_BYTES_MAX: u64 = 64 << 20;
+const PIECE_BYTES: u64 = 64 << 10;
+
+/// Images by the command that makes them.
+#[derive(Debug, Default)]
+pub(crate) struct Cache {
+    images: Mutex<HashMap<Vec<String>, Arc<MemoryStorage>>>,
+}
+
+impl Cache {
+    /// The image that a program makes.
+    pub(crate) fn image(&self, program: &Program, names: &Names) -> Result<Arc<MemoryStorage>> {
+        let key = names.words(&program.argv);
+        if let Some(image) = self.images.lock().get(&key) {
+            return Ok(Arc::clone(image));
+        }
+        let image = Arc::new(make(program, names)?);
+        let mut images = self.images.lock();
+        if images.len() == IMAGES_MAX {
+            images.clear();
+        }
+        images.insert(key, Arc::clone(&image));
+        Ok(image)
+    }
+}
+
+/// A folder for the files of programs.
+pub(crate) fn folder() -> Result<tempfile::TempDir> {
+    tempfile::tempdir().map_err(|error| Error::io("create a temporary folder", 0, error))
+}
+
+/// Has a program work on a file; its exit code has to be a good one.
+pub(crate) fn work_on(program: &Program, names: &Names, file: &Path) -> Result<()> {
+    let words = names.clone().with("file", file.display()).words(&program.argv);
+    let output = run(&words)?;
+    if output.status.code().is_some_and(|code| program.good.contains(&code)) {
+        return Ok(());
+    }
+    let why = format!("{}, {}: {}", words.join(" "), output.status, printed(&output));
+    Err(failed(&words[0], why))
+}
+
+fn make(program: &Program, names: &Names) -> Result<MemoryStorage> {
+    let folder = folder()?;
+    let file = folder.path().join("image");
+    work_on(program, names, &file)?;
+    let file = File::open(file).map_err(|error| Error::io("open the new image", 0, error))?;
+    let memory = MemoryStorage::new();
+    copy(&FileStorage::from_file(file)?, &memory)?;
+    Ok(memory)
+}
+
+/// Copies what a storage has; holes stay holes. A longer storage stays as long as it is.
+pub(crate) fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<()> {
+    let length = from.len()?;
+    if to.len()? < length {
+        to.set_len(length)?;
+    }
+    let (mut at, mut copied) = (0, 0);
+    while let Some(run) = from.run_at(at)? {
+        let end = at + run.length;
+        while run.data && at < end {
+            let mut piece = vec![0; (end - at).min(PIECE_BYTES) as usize];
+            copied += piece.len() as u64;
+            if copied > IMAGE_BYTES_MAX {
+                let what = format!("an image stores more than {IMAGE_BYTES_MAX} bytes");
+                return Err(Error::NoSpace { what: what.into() });
+            }
+            from.read_at(at, &mut piece)?;
+            if !blk_core::bytes::is_zero(&piece) {
+                to.write_at(at, &piece)?;
+            }
+            at += piece.len() as u64;
+        }
+        at = end;
+    }
+    Ok(())
+}

@@ -1,0 +1,148 @@
+//! One process that opens thousands of images, one after the other, by its control channel.
+
+use std::path::PathBuf;
+
+use blk_core::sync::Mutex;
+use blk_core::{Error, Result};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::description::{Description, Step};
+use crate::process::{Process, failed};
+use crate::qmp::{Qmp, QmpError};
+use crate::template::Names;
+
+/// A process that is started when it is needed, and anew when it has died or has opened many images.
+#[derive(Debug, Default)]
+pub(crate) struct Daemon {
+    state: Mutex<State>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    live: Option<Live>,
+    /// Processes that were started.
+    generation: u64,
+}
+
+#[derive(Debug)]
+struct Live {
+    qmp: Qmp,
+    process: Process,
+    folder: TempDir,
+    generation: u64,
+    /// Images that were opened, and those that are open.
+    opened: u64,
+    open: u64,
+}
+
+/// An image that is open in the process.
+#[derive(Debug)]
+pub(crate) struct Opened {
+    generation: u64,
+    /// The socket of the process's own NBD server.
+    pub(crate) export: PathBuf,
+}
+
+impl Live {
+    fn start(description: &Description, generation: u64) -> Result<Self> {
+        let folder = tempfile::tempdir().map_err(|error| Error::io("create a temporary folder", 0, error))?;
+        let (control, export) = (folder.path().join("control"), folder.path().join("export"));
+        let names = Names::default().with("control", control.display()).with("export", export.display());
+        let process = Process::start(&names.words(&description.process.argv))?;
+        let qmp = process.await_ready(|| Qmp::connect(&control))?;
+        Ok(Self { qmp, process, folder, generation, opened: 0, open: 0 })
+    }
+
+    fn steps(&mut self, steps: &[Step], names: &Names) -> std::result::Result<(), QmpError> {
+        let mut rest = steps;
+        while !rest.is_empty() {
+            // What nothing has to be awaited in between is sent at once.
+            let count = rest.iter().position(|step| step.event.is_some()).map_or(rest.len(), |at| at + 1);
+            let (now, later) = rest.split_at(count);
+            let commands: Vec<_> =
+                now.iter().map(|step| (step.execute.as_str(), names.object(&step.arguments))).collect();
+            self.qmp.execute(&commands)?;
+            if let Some(event) = now.last().and_then(|step| step.event.as_ref()) {
+                let id = commands.last().and_then(|(_, arguments)| arguments.get("id"));
+                self.qmp.wait_for(event, id.unwrap_or(&Value::Null))?;
+            }
+            rest = later;
+        }
+        Ok(())
+    }
+}
+
+impl State {
+    fn ready(&mut self, description: &Description) -> Result<&mut Live> {
+        let is_worn = |live: &Live| live.open == 0 && live.opened >= description.process.images;
+        if self.live.as_ref().is_some_and(|live| is_worn(live) || live.process.death().is_some()) {
+            self.live = None;
+        }
+        if self.live.is_none() {
+            self.generation += 1;
+            self.live = Some(Live::start(description, self.generation)?);
+        }
+        Ok(self.live.as_mut().expect("it has just been started"))
+    }
+
+    /// The error, with how the process has died if it has. One that does not answer any more is ended.
+    fn error(&mut self, name: &str, error: &QmpError) -> Error {
+        let mut reason = format!("{name}: {error}");
+        if matches!(error, QmpError::Gone(_))
+            && let Some(death) = self.live.take().and_then(|live| live.process.death_soon())
+        {
+            reason = format!("{name}: {death}");
+        }
+        // Not what the host lacks: what the driver makes of the image.
+        Error::Corrupt { structure: "image", offset: 0, reason }
+    }
+}
+
+impl Daemon {
+    /// Opens an image.
+    pub(crate) fn open(&self, description: &Description, names: &Names) -> Result<Opened> {
+        let mut state = self.state.lock();
+        let live = state.ready(description)?;
+        live.opened += 1;
+        match live.steps(&description.open, names) {
+            Ok(()) => {
+                live.open += 1;
+                Ok(Opened { generation: live.generation, export: live.folder.path().join("export") })
+            }
+            Err(error) => {
+                // What was done of it is undone.
+                if matches!(error, QmpError::Refused(_)) {
+                    let undone = description.close.iter().try_for_each(|step| {
+                        match live.steps(std::slice::from_ref(&Step { event: None, ..step.clone() }), names) {
+                            Err(QmpError::Gone(why)) => Err(why),
+                            _ => Ok(()),
+                        }
+                    });
+                    if undone.is_err() {
+                        state.live = None;
+                    }
+                }
+                Err(state.error(&description.name, &error))
+            }
+        }
+    }
+
+    /// Closes an image.
+    pub(crate) fn close(&self, description: &Description, names: &Names, opened: &Opened) -> Result<()> {
+        let mut state = self.state.lock();
+        let Some(live) = state.live.as_mut().filter(|live| live.generation == opened.generation) else {
+            return Err(failed(&description.name, "the process that had the image open is gone"));
+        };
+        live.open -= 1;
+        let closed = live.steps(&description.close, names);
+        closed.map_err(|error| state.error(&description.name, &error))
+    }
+
+    /// How the process that has the image open has ended, if it has.
+    pub(crate) fn death(&self, opened: &Opened) -> Option<String> {
+        let state = self.state.lock();
+        let live = state.live.as_ref().filter(|live| live.generation == opened.generation);
+        live.map_or_else(|| Some("the process is gone".to_owned()), |live| live.process.death_soon())
+    }
+}

@@ -1,0 +1,185 @@
+//! A disk that a foreign driver shows, as our client sees it.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use blk_core::sync::Mutex;
+use blk_core::{Access, Check, CheckReport, Disk, Error, PassThrough, RepairMode, Result};
+use blk_nbd::{Address, ClientOptions, connect};
+
+use crate::daemon::{Daemon, Opened};
+use crate::description::Description;
+use crate::medium::Medium;
+use crate::plant::Planted;
+use crate::process::Process;
+use crate::template::Names;
+
+/// How long an answer may take: a driver that hangs is found.
+const ANSWER_TIME: Duration = Duration::from_secs(15);
+
+/// Who has the image open.
+#[derive(Debug)]
+pub(crate) enum Holder {
+    /// A process that opens others too.
+    Shared(Arc<Daemon>, Opened),
+    /// One of its own.
+    Own(Process),
+}
+
+/// An image that is open in another process, and all that has to go with it.
+#[derive(Debug)]
+pub(crate) struct Handle {
+    pub(crate) description: &'static Description,
+    pub(crate) names: Names,
+    pub(crate) holder: Holder,
+    pub(crate) medium: Option<Medium>,
+    /// Where its sockets are.
+    pub(crate) _folder: Option<tempfile::TempDir>,
+}
+
+impl Handle {
+    /// Has the driver close the image. All that it still has to write is in the medium then.
+    fn close(self) -> Result<()> {
+        let closed = self.release();
+        drop(self.medium);
+        closed
+    }
+
+    /// Leaves the image as a crash does: the medium changes no more.
+    fn cut(self) {
+        if let Some(medium) = &self.medium {
+            medium.cut();
+        }
+        // What fails now is not ours to judge.
+        let _ = self.release();
+    }
+
+    fn release(&self) -> Result<()> {
+        match &self.holder {
+            Holder::Shared(daemon, opened) => daemon.close(self.description, &self.names, opened),
+            Holder::Own(process) => {
+                process.stop();
+                Ok(())
+            }
+        }
+    }
+
+    fn death(&self) -> Option<String> {
+        match &self.holder {
+            Holder::Shared(daemon, opened) => daemon.death(opened),
+            Holder::Own(process) => process.death_soon(),
+        }
+    }
+}
+
+/// Judges what lies in the medium.
+pub(crate) type Inspect = Box<dyn Fn() -> Result<CheckReport> + Send + Sync>;
+
+/// The disk.
+pub(crate) struct ForeignDisk {
+    client: Disk,
+    handle: Mutex<Option<Handle>>,
+    planted: Arc<Planted>,
+    inspect: Option<Inspect>,
+}
+
+impl std::fmt::Debug for ForeignDisk {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ForeignDisk").field("client", &self.client).finish_non_exhaustive()
+    }
+}
+
+/// Connects to the export at `socket`, which is that of `handle`.
+pub(crate) fn open(
+    handle: Handle,
+    socket: &Path,
+    planted: Arc<Planted>,
+    inspect: Option<Inspect>,
+) -> Result<Disk> {
+    let export = handle.names.text(&handle.description.export);
+    let address = Address::unix(socket, export);
+    let options = ClientOptions { answer_time: Some(ANSWER_TIME), ..ClientOptions::default() };
+    let connected = match &handle.holder {
+        Holder::Shared(..) => connect(&address, Access::ReadWrite, &options),
+        Holder::Own(process) => process.await_ready(|| connect(&address, Access::ReadWrite, &options)),
+    };
+    match connected {
+        Ok(client) => {
+            let handle = Mutex::new(Some(handle));
+            Ok(Disk::new(ForeignDisk { client, handle, planted, inspect }, Access::ReadWrite))
+        }
+        Err(error) => {
+            handle.cut();
+            Err(error)
+        }
+    }
+}
+
+impl ForeignDisk {
+    /// The result; where the connection is gone, with how the process has ended.
+    fn told<R>(&self, result: Result<R>) -> Result<R> {
+        let Err(Error::Disconnected { what }) = result else { return result };
+        let death = self.handle.lock().as_ref().and_then(Handle::death);
+        let what = death.map_or(what.clone(), |death| format!("{what}: {death}").into());
+        Err(Error::Disconnected { what })
+    }
+}
+
+impl PassThrough for ForeignDisk {
+    fn inner(&self) -> &Disk {
+        &self.client
+    }
+
+    fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.told(self.client.read(offset, buf))?;
+        self.planted.reply(buf);
+        Ok(())
+    }
+
+    fn write(&self, offset: u64, buf: &[u8], flags: blk_core::WriteFlags) -> Result<()> {
+        self.told(self.client.write(offset, buf, flags))
+    }
+
+    fn write_zeroes(&self, extent: blk_core::Extent, flags: blk_core::ZeroFlags) -> Result<()> {
+        self.told(self.client.write_zeroes(extent, flags))
+    }
+
+    fn discard(&self, extent: blk_core::Extent, flags: blk_core::DiscardFlags) -> Result<()> {
+        self.told(self.client.discard(extent, flags))
+    }
+
+    fn flush(&self) -> Result<()> {
+        self.told(self.client.flush())
+    }
+
+    /// Flushes first: a driver may swallow what goes wrong in its own close.
+    fn close(&self) -> Result<()> {
+        self.flush()?;
+        let handle = self.handle.lock().take();
+        handle.map_or(Ok(()), Handle::close)
+    }
+
+    fn as_check(&self) -> Option<&dyn Check> {
+        self.inspect.as_ref().map(|_| self as &dyn Check)
+    }
+}
+
+impl Check for ForeignDisk {
+    /// Judges what lies in the medium after a flush. Nothing is repaired: another process has the image open.
+    fn check(&self, _repair: RepairMode) -> Result<CheckReport> {
+        self.flush()?;
+        match &self.inspect {
+            Some(inspect) => inspect(),
+            None => Err(Error::unsupported("checking this format")),
+        }
+    }
+}
+
+impl Drop for ForeignDisk {
+    fn drop(&mut self) {
+        if let Some(handle) = self.handle.lock().take() {
+            handle.cut();
+        }
+    }
+}

@@ -1,0 +1,177 @@
+//! A foreign driver as a driver under test.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Result, bail};
+use blk_core::{Error, Format};
+use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker};
+use blk_harness::scenario::Config;
+use blk_harness::space::Space;
+
+use crate::bench::FileBench;
+use crate::cache::Cache;
+use crate::daemon::Daemon;
+use crate::description::{Description, MediumKind, OptionKind, OptionUse};
+use crate::images::ForeignImages;
+use crate::plant::Plant;
+use crate::process::is_there;
+use crate::space;
+use crate::template::Names;
+
+/// A driver in another process.
+///
+/// Drivers live as long as the process: their names and options are those of scenarios and reports.
+#[derive(Debug, Clone, Copy)]
+pub struct ForeignDriver(pub(crate) &'static Shared);
+
+/// What all images of a driver share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) description: &'static Description,
+    name: &'static str,
+    space: &'static Space,
+    /// Our driver of the same format, if there is one.
+    pub(crate) judge: Option<&'static dyn Format>,
+    pub(crate) plant: Option<Plant>,
+    pub(crate) daemon: Arc<Daemon>,
+    pub(crate) cache: Cache,
+    opens: AtomicU64,
+}
+
+/// Finds the format of a name among those that the program has.
+pub type Formats = fn(&str) -> Option<&'static dyn Format>;
+
+fn no_formats(_: &str) -> Option<&'static dyn Format> {
+    None
+}
+
+impl ForeignDriver {
+    /// The driver that a description is about, which opens what a crash leaves by itself.
+    ///
+    /// # Errors
+    /// A text that names the program that is missing, and the package that has it.
+    pub fn new(description: Description) -> Result<&'static Self> {
+        Self::with(description, no_formats, None)
+    }
+
+    /// The same; what a crash leaves is opened by our driver of the same format too, which is far faster.
+    ///
+    /// # Errors
+    /// As [`ForeignDriver::new`].
+    pub fn judged_by(description: Description, formats: Formats) -> Result<&'static Self> {
+        Self::with(description, formats, None)
+    }
+
+    /// The same with a planted fault, which has to be found.
+    ///
+    /// # Errors
+    /// As [`ForeignDriver::new`].
+    pub fn planted(description: Description, formats: Formats, plant: Plant) -> Result<&'static Self> {
+        Self::with(description, formats, Some(plant))
+    }
+
+    fn with(description: Description, formats: Formats, plant: Option<Plant>) -> Result<&'static Self> {
+        for (program, package) in &description.programs {
+            if !is_there(program) {
+                bail!(
+                    "driver '{}' needs the program {program}, which is not there: \
+                     Debian's package {package} has it (apt-get install {package})",
+                    description.name
+                );
+            }
+        }
+        let description: &'static Description = Box::leak(Box::new(description));
+        let shared: &'static Shared = Box::leak(Box::new(Shared {
+            description,
+            name: space::keep(&description.name),
+            space: space::of(description),
+            judge: description.format.as_deref().and_then(formats),
+            plant,
+            daemon: Arc::default(),
+            cache: Cache::default(),
+            opens: AtomicU64::new(0),
+        }));
+        Ok(Box::leak(Box::new(Self(shared))))
+    }
+
+    /// What its file says.
+    pub fn description(&self) -> &'static Description {
+        self.0.description
+    }
+
+    /// Whether its storage can be crashed, and can fail.
+    pub fn has_medium(&self) -> bool {
+        self.description().medium.kind == MediumKind::Nbd
+    }
+}
+
+impl Shared {
+    /// The size of the disk that a configuration makes.
+    pub(crate) fn size(&self, config: &Config) -> u64 {
+        let alignment = self.description.geometry.size_alignment;
+        config.size_bytes.max(1).next_multiple_of(alignment)
+    }
+
+    /// A number that no other open has.
+    pub(crate) fn next(&self) -> u64 {
+        self.opens.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What placeholders stand for in all that is done with an image of this configuration.
+    pub(crate) fn names(&self, config: &Config) -> Names {
+        let mut names = Names::default()
+            .with("size", self.size(config))
+            .with("discard", if config.discard { "unmap" } else { "ignore" });
+        for option in &self.description.options {
+            let Some(value) = config.options.get(&option.name).or_else(|| self.usual(&option.name)) else {
+                continue;
+            };
+            match option.when {
+                OptionUse::Create => names.image_options.push(format!("{}={value}", option.name)),
+                OptionUse::Open => {
+                    // `on` may be a word of a choice.
+                    let value = match option.kind {
+                        OptionKind::Choice => value.to_string().into(),
+                        _ => serde_json::to_value(value).unwrap_or_default(),
+                    };
+                    names.open_options.insert(option.name.clone(), value);
+                }
+            }
+        }
+        names
+    }
+
+    fn usual(&self, name: &str) -> Option<&'static blk_harness::scenario::Value> {
+        self.space.knob(name)?.usual.as_ref()
+    }
+}
+
+impl Driver for ForeignDriver {
+    fn name(&self) -> &'static str {
+        self.0.name
+    }
+
+    fn space(&self) -> &'static Space {
+        self.0.space
+    }
+
+    fn images(&self, config: &Config) -> blk_core::Result<Box<dyn ImageMaker>> {
+        if !self.has_medium() {
+            let what = format!(
+                "crashes, faults and races of {}: its medium is no storage that could be simulated",
+                self.0.name
+            );
+            return Err(Error::unsupported(what));
+        }
+        Ok(Box::new(ForeignImages::new(self.0, config.clone())))
+    }
+
+    fn bench(&self, config: &Config) -> blk_core::Result<Box<dyn Bench>> {
+        if self.has_medium() {
+            let memory = Arc::new(blk_core::MemoryStorage::new());
+            return Ok(Box::new(ImageBench::new(self.images(config)?, memory)?));
+        }
+        Ok(Box::new(FileBench::new(self.0, config.clone())?))
+    }
+}

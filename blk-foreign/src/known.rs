@@ -1,0 +1,48 @@
+//! The drivers that come with us.
+
+use anyhow::{Context, Result, bail};
+
+use crate::description::Description;
+
+/// Names, and TOML files.
+const KNOWN: [(&str, &str); 1] = [("qemu-qcow2", include_str!("../drivers/qemu-qcow2.toml"))];
+
+/// The names of the drivers that come with us.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    KNOWN.iter().map(|(name, _)| *name)
+}
+
+/// The description of a driver: by its name, or in a TOML file, whose name ends in `.toml`.
+///
+/// # Errors
+/// A name that is not known: all that are known are listed. A file that cannot be read, or is no description.
+pub fn description(name: &str) -> Result<Description> {
+    if std::path::Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        let text = std::fs::read_to_string(name).with_context(|| format!("cannot read '{name}'"))?;
+        return Description::parse(&text).with_context(|| format!("'{name}'"));
+    }
+    let Some((_, text)) = KNOWN.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<&str> = names().collect();
+        bail!("no driver '{name}' is known; known are {}, or a file NAME.toml", known.join(", "))
+    };
+    Description::parse(text).with_context(|| format!("driver '{name}'"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_driver_has_a_good_description_of_its_name() {
+        for name in names() {
+            assert_eq!(description(name).unwrap().name, name);
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_lists_the_known_ones() {
+        let error = description("qemu-qcow3").unwrap_err().to_string();
+        assert!(error.contains("qemu-qcow3") && error.contains("qemu-qcow2"), "{error}");
+        assert!(description("/no/such.toml").unwrap_err().to_string().contains("/no/such.toml"));
+    }
+}

@@ -1,0 +1,34 @@
+//! Drivers that live in other processes, put under the verifier: whatever speaks NBD.
+//!
+//! ```text
+//! engines ──► our NBD client ──► the foreign driver ──► our NBD server ──► the host of the engines
+//!                                a process of its own                      crashes, faults, a log
+//! ```
+//!
+//! A foreign driver is a TOML file ([`Description`]): how it starts, how an image is made, opened and closed.
+//! [`description`] has those that come with us by name. [`ForeignDriver`] is a
+//! [`Driver`](blk_harness::driver::Driver): content, crashes and faults go through it; the scheduler of races
+//! cannot, because threads of other processes are not its own.
+
+mod bench;
+mod cache;
+mod daemon;
+mod description;
+mod disk;
+mod driver;
+mod images;
+mod known;
+mod medium;
+mod plant;
+mod process;
+mod qmp;
+mod space;
+mod template;
+
+pub use description::{
+    ConflictDescription, Description, Deviation, Medium, MediumKind, OptionDescription, OptionKind,
+    OptionUse, Process, Program, Reproduce, Step, Units,
+};
+pub use driver::{ForeignDriver, Formats};
+pub use known::{description, names};
+pub use plant::Plant;

@@ -1,0 +1,207 @@
+//! QEMU's machine protocol: commands and replies, a JSON object a line each, over a Unix socket.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde_json::{Map, Value, json};
+
+/// How long a command may take.
+const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// Events that are kept until somebody waits for them.
+const EVENTS_MAX: usize = 256;
+/// The longest line that is read, bytes.
+const LINE_BYTES_MAX: usize = 1 << 20;
+
+/// Why a command was not done.
+#[derive(Debug)]
+pub(crate) enum QmpError {
+    /// The program says that it cannot.
+    Refused(String),
+    /// It says nothing any more, or nothing that could be understood.
+    Gone(String),
+}
+
+impl fmt::Display for QmpError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(why) | Self::Gone(why) => f.write_str(why),
+        }
+    }
+}
+
+impl From<io::Error> for QmpError {
+    fn from(error: io::Error) -> Self {
+        let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
+        let late = || format!("it has not answered a command for {} s", ANSWER_TIME.as_secs());
+        Self::Gone(if is_late { late() } else { format!("the control channel: {error}") })
+    }
+}
+
+/// A control channel.
+#[derive(Debug)]
+pub(crate) struct Qmp {
+    input: BufReader<UnixStream>,
+    output: UnixStream,
+    events: VecDeque<Value>,
+    next: u64,
+}
+
+impl Qmp {
+    /// Connects, and agrees on capabilities: none.
+    pub(crate) fn connect(path: &Path) -> Result<Self, QmpError> {
+        let output = UnixStream::connect(path)?;
+        let input = BufReader::new(output.try_clone()?);
+        let mut qmp = Self { input, output, events: VecDeque::new(), next: 0 };
+        let greeting = qmp.line(Instant::now() + ANSWER_TIME)?;
+        if greeting.get("QMP").is_none() {
+            return Err(QmpError::Gone(format!("no machine protocol is spoken there: {greeting}")));
+        }
+        qmp.execute(&[("qmp_capabilities", Map::new())])?;
+        Ok(qmp)
+    }
+
+    /// Has commands executed one after the other; all of them are sent at once. The first that is refused
+    /// decides.
+    pub(crate) fn execute(&mut self, commands: &[(&str, Map<String, Value>)]) -> Result<(), QmpError> {
+        let first = self.next;
+        let mut lines = Vec::new();
+        for (command, arguments) in commands {
+            let line = json!({"execute": command, "arguments": arguments, "id": self.next});
+            lines.extend_from_slice(line.to_string().as_bytes());
+            lines.push(b'\n');
+            self.next += 1;
+        }
+        self.output.set_write_timeout(Some(ANSWER_TIME))?;
+        self.output.write_all(&lines)?;
+        let mut refused = None;
+        for ((command, _), id) in commands.iter().zip(first..) {
+            if let Err(error) = self.reply(command, id) {
+                match error {
+                    QmpError::Refused(_) => drop(refused.get_or_insert(error)),
+                    QmpError::Gone(_) => return Err(error),
+                }
+            }
+        }
+        refused.map_or(Ok(()), Err)
+    }
+
+    /// Waits for an event whose `id` is this.
+    pub(crate) fn wait_for(&mut self, event: &str, id: &Value) -> Result<(), QmpError> {
+        let is_it = |value: &Value| value["event"] == event && value["data"]["id"] == *id;
+        if let Some(place) = self.events.iter().position(is_it) {
+            self.events.remove(place);
+            return Ok(());
+        }
+        let end = Instant::now() + ANSWER_TIME;
+        loop {
+            let value = self.line(end)?;
+            if is_it(&value) {
+                return Ok(());
+            }
+            self.keep(value);
+        }
+    }
+
+    fn reply(&mut self, command: &str, id: u64) -> Result<(), QmpError> {
+        let end = Instant::now() + ANSWER_TIME;
+        loop {
+            let value = self.line(end)?;
+            if value["id"] != id {
+                self.keep(value);
+            } else if let Some(error) = value.get("error") {
+                let why = error["desc"].as_str().unwrap_or("for no reason");
+                return Err(QmpError::Refused(format!("{command}: {why}")));
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn keep(&mut self, value: Value) {
+        if value.get("event").is_some() {
+            if self.events.len() == EVENTS_MAX {
+                self.events.pop_front();
+            }
+            self.events.push_back(value);
+        }
+    }
+
+    fn line(&mut self, end: Instant) -> Result<Value, QmpError> {
+        let mut line = Vec::new();
+        while line.last() != Some(&b'\n') {
+            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+            self.output.set_read_timeout(Some(left))?;
+            let available = self.input.fill_buf()?;
+            if available.is_empty() {
+                return Err(QmpError::Gone("the control channel was closed".to_owned()));
+            }
+            let taken = available.iter().position(|byte| *byte == b'\n').map_or(available.len(), |at| at + 1);
+            line.extend_from_slice(&available[..taken]);
+            self.input.consume(taken);
+            if line.len() > LINE_BYTES_MAX {
+                return Err(QmpError::Gone(format!("a line of more than {LINE_BYTES_MAX} bytes")));
+            }
+        }
+        serde_json::from_slice(&line).map_err(|error| QmpError::Gone(format!("no JSON: {error}")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::net::UnixListener;
+
+    /// A program that answers each line with the lines that belong to it.
+    fn program(
+        folder: &Path,
+        greeting: &'static str,
+        answers: &'static [&'static str],
+    ) -> std::path::PathBuf {
+        let path = folder.join("control");
+        let listener = UnixListener::bind(&path).unwrap();
+        std::thread::spawn(move || {
+            let (mut stream, _) = listener.accept().unwrap();
+            let mut input = BufReader::new(stream.try_clone().unwrap());
+            writeln!(stream, "{greeting}").unwrap();
+            for answer in answers {
+                let mut line = String::new();
+                input.read_line(&mut line).unwrap();
+                stream.write_all(answer.as_bytes()).unwrap();
+            }
+        });
+        path
+    }
+
+    #[test]
+    fn replies_belong_to_commands_and_events_are_kept() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = program(
+            folder.path(),
+            r#"{"QMP": {}}"#,
+            &[
+                "{\"return\": {}, \"id\": 0}\n",
+                "{\"event\": \"GONE\", \"data\": {\"id\": \"e1\"}}\n{\"return\": {}, \"id\": 1}\n",
+                "{\"error\": {\"desc\": \"busy\"}, \"id\": 2}\n",
+            ],
+        );
+        let mut qmp = Qmp::connect(&path).unwrap();
+        let refused = qmp.execute(&[("one", Map::new()), ("two", Map::new())]).unwrap_err();
+        assert!(matches!(&refused, QmpError::Refused(why) if why == "two: busy"), "{refused}");
+        qmp.wait_for("GONE", &json!("e1")).unwrap();
+        let gone = qmp.execute(&[("three", Map::new())]).unwrap_err();
+        assert!(matches!(gone, QmpError::Gone(_)), "{gone}");
+    }
+
+    #[test]
+    fn what_is_no_machine_protocol_is_noticed() {
+        for greeting in [r#"{"hello": 1}"#, "SSH-2.0"] {
+            let folder = tempfile::tempdir().unwrap();
+            let path = program(folder.path(), greeting, &[]);
+            assert!(matches!(Qmp::connect(&path), Err(QmpError::Gone(_))));
+        }
+    }
+}
