@@ -42,8 +42,8 @@ pub enum Profile {
     /// Ours: all of the model.
     #[default]
     Strict,
-    /// For drivers that promise less: sectors that were not flushed may show other addresses' data. These are
-    /// counted, not found.
+    /// For drivers that promise less: a sector that was not flushed may show what was written to another
+    /// address. That is no finding. All else is judged as for [`Profile::Strict`].
     Lenient,
 }
 

@@ -94,7 +94,7 @@ pub fn configs(space: &'static Space, units: u64) -> Vec<Config> {
             add(config);
         }
     }
-    if space.backing.is_some() {
+    if space.backing_option.is_some() {
         add(Config { backing: Backing::Raw, ..usual });
     }
     all

@@ -51,7 +51,7 @@ pub struct FaultOptions {
     pub size_bytes_max: u64,
     /// After one fault in so many, all that is left of the scenario is made once the fault is gone, and 50
     /// requests at least; after the others, 8. At least 1.
-    pub follow_up_one_in: u64,
+    pub long_follow_up_one_in: u64,
     /// Once something was found, only faults like that one are tried, and only the same finding counts: for a
     /// minimiser.
     pub pursues: bool,
@@ -63,7 +63,7 @@ impl Default for FaultOptions {
             faults_max: 512,
             operations_max: 1 << 20,
             size_bytes_max: 1 << 40,
-            follow_up_one_in: 1,
+            long_follow_up_one_in: 1,
             pursues: false,
         }
     }
@@ -115,7 +115,7 @@ impl FaultEngine {
             lanes: usize::from(images.config.lanes.clamp(1, LANES_MAX)),
             follow_ups: &follow_ups,
             seed,
-            follow_up_one_in: self.options.follow_up_one_in,
+            long_follow_up_one_in: self.options.long_follow_up_one_in,
         };
         let all = std::mem::take(&mut self.follow_ups);
         let found = self.sweep(&setting, &all);

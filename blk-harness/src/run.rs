@@ -345,6 +345,7 @@ impl<'a> Run<'a> {
     /// What is looked at when all requests have been made: everything, the image, and everything once more
     /// after a reopen.
     pub(crate) fn finish(&mut self) -> Kept {
+        self.stays_after_flush()?;
         self.settle()?;
         self.observe_all()?;
         self.check()?;

@@ -187,7 +187,7 @@ impl Runner for Crashes {
 /// Faults of one scenario, and the largest disk, bytes, while fuzzing.
 const FUZZED_FAULTS_MAX: usize = 12;
 const FUZZED_FAULT_BYTES_MAX: u64 = 4 << 20;
-const FUZZED_FOLLOW_UP_ONE_IN: u64 = 4;
+const FUZZED_LONG_FOLLOW_UP_ONE_IN: u64 = 4;
 /// Operations of the storage that the sweep of one scenario takes, about, while fuzzing.
 const FUZZED_OPERATIONS_MAX: u64 = 20_000;
 
@@ -211,7 +211,7 @@ pub fn faults(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> 
             faults_max: FUZZED_FAULTS_MAX,
             operations_max: FUZZED_OPERATIONS_MAX,
             size_bytes_max: FUZZED_FAULT_BYTES_MAX,
-            follow_up_one_in: FUZZED_FOLLOW_UP_ONE_IN,
+            long_follow_up_one_in: FUZZED_LONG_FOLLOW_UP_ONE_IN,
             ..thorough
         },
     };
@@ -258,7 +258,7 @@ pub fn races(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let options = FaultOptions {
         faults_max,
         size_bytes_max: RACE_FAULT_BYTES_MAX,
-        follow_up_one_in: if purpose == Purpose::Fuzz { FUZZED_FOLLOW_UP_ONE_IN } else { 1 },
+        long_follow_up_one_in: if purpose == Purpose::Fuzz { FUZZED_LONG_FOLLOW_UP_ONE_IN } else { 1 },
         pursues: purpose == Purpose::Minimise,
         ..FaultOptions::default()
     };

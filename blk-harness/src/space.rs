@@ -32,7 +32,7 @@ pub struct Space {
     pub unit: Option<&'static str>,
     /// The option that names the backing file, if a disk can lie over one: contradictions of other options
     /// may name it.
-    pub backing: Option<&'static str>,
+    pub backing_option: Option<&'static str>,
     /// Resolves contradictions between options, and with what the rest of the configuration says. All values
     /// are ones that the options take. It must change nothing the second time.
     pub legalize: fn(&mut OptionValues, &Config),
@@ -122,7 +122,7 @@ impl Space {
         ignored: &[UNIT, ALIGNMENT],
         old_header: None,
         unit: None,
-        backing: None,
+        backing_option: None,
         legalize: no_contradictions,
         geometry: |_| Geometry::default(),
         described: None,
@@ -148,7 +148,7 @@ impl Space {
             ignored: &[],
             old_header: None,
             unit,
-            backing: None,
+            backing_option: None,
             legalize: no_contradictions,
             geometry,
             described: None,
@@ -215,7 +215,7 @@ impl Space {
     pub fn legalize(&self, config: &mut Config) {
         config.lanes = config.lanes.min(LANES_MAX);
         config.atom_bytes = if config.atom_bytes == 4096 { 4096 } else { 512 };
-        if self.backing.is_none() {
+        if self.backing_option.is_none() {
             config.backing = Backing::None;
         }
         if config.backing == Backing::None {
@@ -249,8 +249,8 @@ impl Space {
 
     /// Whether a condition holds of an option. One that the space does not have is never given.
     fn holds(&self, options: &OptionValues, config: &Config, name: &str, condition: Condition) -> bool {
-        let is_given =
-            options.get(name).is_some() || (self.backing == Some(name) && config.backing != Backing::None);
+        let is_given = options.get(name).is_some()
+            || (self.backing_option == Some(name) && config.backing != Backing::None);
         let is = |word| self.knob(name).and_then(|knob| knob.is(options.get(name), word));
         match condition {
             Condition::Given => is_given,
@@ -356,7 +356,7 @@ mod tests {
         ignored: &[],
         old_header: None,
         unit: Some("unit"),
-        backing: Some("base"),
+        backing_option: Some("base"),
         legalize: no_contradictions,
         geometry: |_| Geometry::default(),
         described: None,

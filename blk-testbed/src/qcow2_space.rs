@@ -197,7 +197,7 @@ pub static QCOW2: Space = Space {
     ignored: &[],
     old_header: Some(&OLD_HEADER),
     unit: Some("cluster_size"),
-    backing: Some("backing_file"),
+    backing_option: Some("backing_file"),
     legalize,
     geometry,
     described: None,

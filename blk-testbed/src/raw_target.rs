@@ -18,7 +18,7 @@ pub static RAW: Space = Space {
     ignored: &OLD_OPTIONS,
     old_header: Some(&OLD_HEADER),
     unit: PLAIN.unit,
-    backing: None,
+    backing_option: None,
     legalize: no_contradictions,
     geometry: |config| Geometry {
         compressed_unit_bytes: None,

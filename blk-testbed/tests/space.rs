@@ -32,7 +32,7 @@ static LOG: Space = Space {
     ignored: &[],
     unit: Some("block_size"),
     old_header: None,
-    backing: None,
+    backing_option: None,
     // Without a journal it has no size.
     legalize: |options: &mut OptionValues, _: &Config| {
         if !options.is("journal", "data") {

@@ -125,7 +125,7 @@ impl Recovery<'_, '_> {
     /// Whether all that is left of the scenario is made, and more: the scenario and the fault decide.
     fn goes_on_for_long(&self) -> bool {
         let at = self.place.fault.map_or(0, |(fault, _)| fault.at);
-        (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.follow_up_one_in)
+        (at ^ self.setting.seed >> 7).is_multiple_of(self.setting.long_follow_up_one_in)
     }
 
     /// Makes what is left of the scenario and more, all of it exactly; looks at everything after a few of

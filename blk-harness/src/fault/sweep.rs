@@ -34,7 +34,7 @@ pub(super) struct Setting<'a> {
     /// What the order of the faults depends on.
     pub(super) seed: u64,
     /// After one fault in so many the disk is used for long.
-    pub(super) follow_up_one_in: u64,
+    pub(super) long_follow_up_one_in: u64,
 }
 
 /// What the run without faults has shown.

@@ -27,7 +27,7 @@ const FAR_TABLES_MAX: u64 = 1 << 17;
 
 pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config {
     let mut config = Config { options: space.draw(rng), ..Config::default() };
-    if space.backing.is_some() {
+    if space.backing_option.is_some() {
         config.backing = rng.one_of(&BACKINGS);
     }
     // Sizes go around the geometry of what is legal.

@@ -33,7 +33,7 @@ pub static PLAIN: Space = Space {
     ignored: &[],
     old_header: None,
     unit: Some(UNIT),
-    backing: None,
+    backing_option: None,
     legalize: no_contradictions,
     geometry,
     described: None,

@@ -21,8 +21,6 @@ const HEADER_FIELDS: [(usize, usize); 2] = [(48, 12), (88, 8)];
 const INCOMPATIBLE: usize = 72;
 /// Bytes of an entry of the snapshot table without its texts.
 const SNAPSHOT_BYTES: usize = 40;
-/// No entry has more extra data, bytes.
-const SNAPSHOT_EXTRA_BYTES_MAX: u64 = 1024;
 
 /// What a host cluster holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -251,11 +249,6 @@ impl Metadata {
             let (table, entries) =
                 (number(&self.image, at, 8) as usize, number(&self.image, at + 8, 4) as usize);
             let extra = number(&self.image, at + 36, 4);
-            if extra > SNAPSHOT_EXTRA_BYTES_MAX {
-                // No table is read; where it begins is known.
-                at = start + 1;
-                break;
-            }
             if table.is_multiple_of(self.cluster_bytes) && entries <= 4 << 20 {
                 let clusters = (entries * 8).div_ceil(self.cluster_bytes);
                 self.own(table, clusters, |_| Owner::Kept("a snapshot's L1 table"));
