@@ -250,9 +250,8 @@ impl Checker {
                 self.forget_touched(inner);
             }
             let Record { request, issued, ref met, .. } = inner.records[flight.record];
-            let times = (issued, now);
             if ended == Ended::Done
-                && let Err(violation) = inner.judge_flushed(&self.host, request, times, met.is_empty())
+                && let Err(violation) = inner.judge_flushed(&self.host, request, issued, met.is_empty())
             {
                 inner.violation.get_or_insert(violation.noticed_by(number));
             }
@@ -272,7 +271,7 @@ impl Checker {
             inner.model.flushed(issued, now);
             inner.closings.push(now);
             self.forget_touched(inner);
-            let judged = inner.judge_flushed(&self.host, Request::Flush, (issued, now), true);
+            let judged = inner.judge_flushed(&self.host, Request::Flush, issued, true);
             if let Err(violation) = judged {
                 inner.violation.get_or_insert(violation);
             }

@@ -115,7 +115,7 @@ impl RaceEngine {
     fn race(&mut self, images: &Images, scenario: &Scenario) -> Outcome {
         let crashing = self.crashing;
         let is_crashed = images.size <= crashing.size_bytes_max && self.is_crashed(scenario);
-        let settings = Settings { logs_changes: is_crashed, ..Settings::default() };
+        let settings = Settings { logs_changes: is_crashed, keeps_in_flight: true, ..Settings::default() };
         let host = Arc::new(Host::new(images.fresh.duplicate(), settings));
         let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), true);
         let lanes = usize::from(images.config.lanes.clamp(1, LANES_MAX));

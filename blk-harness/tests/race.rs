@@ -36,6 +36,8 @@ enum Race {
     Late,
     /// The status says zero where a write is under way.
     Status,
+    /// A write stays in memory until the next one writes it behind, and a flush does not wait for that.
+    Behind,
 }
 
 /// A disk that is its storage, byte for byte.
@@ -48,7 +50,12 @@ struct Plain {
     locks: [Mutex<()>; 2],
     writing: Mutex<u32>,
     late: Mutex<Option<Extent>>,
+    /// What [`Race::Behind`] has in memory: what waits to be written, and what is being written.
+    behind: Mutex<[Vec<Kept>; 2]>,
 }
+
+/// A write that is in memory: its offset and its bytes.
+type Kept = (u64, Vec<u8>);
 
 const BLOCK_BYTES: u64 = 4096;
 
@@ -60,6 +67,15 @@ impl Plain {
         self.storage.read_at(start, &mut block)?;
         block[(offset - start) as usize..][..buf.len()].copy_from_slice(buf);
         self.storage.write_at(start, &block)
+    }
+
+    /// Writes what waits, without the lock: meanwhile it is read from memory.
+    fn write_behind(&self) -> Result<()> {
+        let Some(kept) = self.behind.lock()[0].pop() else { return Ok(()) };
+        self.behind.lock()[1].push(kept.clone());
+        let written = self.storage.write_at(kept.0, &kept.1);
+        self.behind.lock()[1].retain(|writing| *writing != kept);
+        written
     }
 
     fn settle_late(&self) -> Result<()> {
@@ -74,12 +90,26 @@ impl BlockDriver for Plain {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.storage.read_at(offset, buf)
+        self.storage.read_at(offset, buf)?;
+        for (at, bytes) in self.behind.lock().iter().flatten() {
+            for (place, byte) in (*at..).zip(bytes) {
+                let within = place.checked_sub(offset);
+                if let Some(shown) = within.and_then(|within| buf.get_mut(within as usize)) {
+                    *shown = *byte;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         blk_core::refuse_compressed(flags)?;
         match self.race {
+            Race::Behind => {
+                self.write_behind()?;
+                self.behind.lock()[0].push((offset, buf.to_vec()));
+                Ok(())
+            }
             Race::LostUpdate => self.rewrite_blocks(offset, buf),
             Race::Circle => {
                 let _held = (self.locks[0].lock(), self.locks[1].lock());
@@ -122,6 +152,7 @@ impl BlockDriver for Plain {
 
     fn flush(&self) -> Result<()> {
         self.settle_late()?;
+        self.write_behind()?;
         self.syncs.sync(&*self.storage)
     }
 
@@ -161,8 +192,8 @@ impl ImageMaker for PlainImages {
         if storage.len()? < size {
             return Err(Error::corrupt("planted disk", 0, "too short"));
         }
-        let (syncs, locks, writing, late) = Default::default();
-        Ok(Disk::new(Plain { storage, syncs, size, race, locks, writing, late }, Access::ReadWrite))
+        let (syncs, locks, writing, late, behind) = Default::default();
+        Ok(Disk::new(Plain { storage, syncs, size, race, locks, writing, late, behind }, Access::ReadWrite))
     }
 
     fn reference(&self) -> Result<Disk> {
@@ -238,6 +269,18 @@ fn a_status_may_claim_only_what_was_possible() {
     let (scenario, signature) = smallest(Race::Status);
     assert!(matches!(signature, Signature::Status { .. } | Signature::Content { .. }), "{signature:?}");
     assert!((2..=3).contains(&scenario.requests.len()), "{scenario}");
+}
+
+#[test]
+fn a_flush_that_is_answered_while_what_it_answers_for_is_in_flight_is_a_finding() {
+    // The first write is in memory; the second one writes it, and gives way to the flush while it does.
+    let run = |turn: u8| {
+        let text = format!("blk-scenario 1\nconfig lanes=2\nwrite 0 512\n@{turn} write 4k 512\nflush\n");
+        judge(Race::Behind, &Scenario::from_text(&text).unwrap())
+    };
+    let found: Vec<Signature> = (1..12).filter_map(run).collect();
+    let is_in_flight = |signature: &Signature| matches!(signature, Signature::Broken { how, .. } if how.ends_with("is in flight"));
+    assert!(!found.is_empty() && found.iter().all(is_in_flight), "{found:?}");
 }
 
 #[test]

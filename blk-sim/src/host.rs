@@ -26,41 +26,10 @@ use blk_core::{Error, Extent, MemoryStorage, Result, Storage, StorageRun};
 use crate::SECTOR_BYTES;
 use crate::durability::Durability;
 use crate::fault::Fault;
+use crate::in_flight::{InFlight, Missing};
 use crate::operation::{Call, Change, Edit, Operation};
-use crate::unsynced::{Unsynced, changed, missing};
-
-/// What a host does besides storing bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Settings {
-    /// Keeps a log of changes: for crashes, and for what a failed sync loses. It costs a copy of all that is
-    /// written.
-    pub logs_changes: bool,
-    /// Keeps a list of all calls that are watched, reads too.
-    pub lists_calls: bool,
-    /// What fails.
-    pub fault: Option<Fault>,
-    /// The unit in which changes are counted, bytes.
-    pub unit_bytes: u64,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Self { logs_changes: false, lists_calls: false, fault: None, unit_bytes: SECTOR_BYTES }
-    }
-}
-
-impl Settings {
-    /// A host that can be crashed.
-    pub fn crashing() -> Self {
-        Self { logs_changes: true, ..Self::default() }
-    }
-
-    /// A host that fails at `fault`, and remembers what it has to for that.
-    pub fn failing(fault: Option<Fault>, unit_bytes: u64) -> Self {
-        let logs_changes = fault.is_some_and(Fault::fails_syncs);
-        Self { logs_changes, lists_calls: fault.is_none(), fault, unit_bytes }
-    }
-}
+use crate::settings::Settings;
+use crate::unsynced::{Unsynced, changed};
 
 /// The simulated host.
 pub struct Host {
@@ -75,6 +44,8 @@ struct State {
     base: Option<MemoryStorage>,
     log: Vec<Operation>,
     calls: Option<Vec<Call>>,
+    /// Writes in flight, if they are kept.
+    in_flight: InFlight,
     clock: u64,
     step: &'static Step,
     fault: Option<Fault>,
@@ -124,6 +95,7 @@ impl Host {
             live: image,
             log: Vec::new(),
             calls: settings.lists_calls.then(Vec::new),
+            in_flight: InFlight::new(settings.keeps_in_flight),
             clock: 0,
             step: &Step::NONE,
             fault: settings.fault,
@@ -189,13 +161,13 @@ impl Host {
         self.with(|state| (state.unsynced.count(), state.unsynced.synced()))
     }
 
-    /// A sector that no sync covers, that `is_required` to be durable, and of which there is no other copy;
-    /// see [`unsynced::missing`](crate::unsynced::missing).
+    /// A sector that no sync covers, or whose write is in flight, that `is_required` to be durable, and of
+    /// which there is no other copy; see [`unsynced::missing`](crate::unsynced::missing).
     ///
     /// # Errors
     /// Those of memory.
-    pub fn missing(&self, is_required: &mut dyn FnMut(&[u8]) -> bool) -> Result<Option<u64>> {
-        self.with(|state| missing(&state.live, &state.unsynced.extents(), is_required))
+    pub fn missing(&self, is_required: &mut dyn FnMut(&[u8]) -> bool) -> Result<Option<Missing>> {
+        self.with(|state| state.in_flight.missing(&state.live, state.unsynced.extents(), is_required))
     }
 
     /// Whether a failed sync has lost something that still shows.
@@ -340,7 +312,9 @@ impl State {
             Edit::Write(offset, bytes) => changed(&self.live, offset, bytes),
             _ => Vec::new(),
         };
-        Issue { time: self.issue(|| edit.change()), changes: self.unsynced.count(), changed, failure }
+        let time = self.issue(|| edit.change());
+        self.in_flight.begin(time, edit, &changed);
+        Issue { time, changes: self.unsynced.count(), changed, failure }
     }
 
     /// Logs the issue of an operation, if there is a log. Returns its time.
@@ -365,6 +339,7 @@ impl State {
             self.unsynced.completed(&issue.changed);
             edit.apply(&self.live)
         });
+        self.in_flight.end(issue.time);
         let is_whole = happens.is_some() && !matches!(issue.failure, Some((_, Effect::Half)));
         self.complete(issue, |logged| match happens {
             Some(edit) if made.is_ok() => {

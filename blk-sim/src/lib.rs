@@ -15,20 +15,24 @@
 pub mod durability;
 pub mod fault;
 pub mod host;
+pub mod in_flight;
 pub mod operation;
 pub mod progress;
 pub mod random;
 pub mod ranges;
 pub mod scheduler;
+pub mod settings;
 pub mod states;
 pub mod turn;
 pub mod unsynced;
 
 pub use durability::{Durability, Item, Pending};
 pub use fault::Fault;
-pub use host::{Host, Settings};
+pub use host::Host;
+pub use in_flight::Missing;
 pub use operation::{Call, Change, Operation};
 pub use ranges::Ranges;
+pub use settings::Settings;
 pub use states::{Kept, States};
 pub use turn::{POINTS_MAX, Turn};
 pub use unsynced::Unsynced;

@@ -4,7 +4,7 @@
 use blk_core::{Extent, Result};
 
 use super::{Run, Step};
-use crate::checker::flushed::{NO_SYNC, NOT_SYNCED, answered_for, is_new_data, stamped_address};
+use crate::checker::flushed::{NO_SYNC, NOT_SYNCED, answered_for, is_new_data, stamped};
 use crate::explain::{Scene, finding};
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
@@ -42,7 +42,7 @@ impl Run<'_> {
     /// Whether the reference shows these bytes where they were stamped for.
     fn is_shown(&self, within: Extent, sector: &[u8]) -> Result<bool> {
         let reference = self.bench.reference();
-        let Some(address) = stamped_address(sector, reference.size(), within) else { return Ok(false) };
+        let Some((address, _)) = stamped(sector, reference.size(), within) else { return Ok(false) };
         let mut shown = vec![0; SECTOR_BYTES as usize];
         reference.read(address, &mut shown)?;
         Ok(shown == sector)
