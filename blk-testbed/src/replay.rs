@@ -3,14 +3,13 @@
 use blk_harness::Suite;
 use blk_harness::generate::Limits;
 use blk_harness::runner::{crashes, faults, races, requests};
-use blk_harness::testing::CANARY;
 
 use crate::exhaust::configs;
 use crate::qemu_io::qemu_io_script;
 use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// Everything that a scenario can run in.
-static SUITES: [Suite; 7] = [
+static SUITES: [Suite; 6] = [
     of_qcow2(
         Suite::new("verify_qcow2", |purpose| requests(&Qcow2Target, purpose))
             .with_expression("blk_testbed::suite(\"verify_qcow2\").unwrap()"),
@@ -18,8 +17,6 @@ static SUITES: [Suite; 7] = [
     Suite::new("verify_raw", |purpose| requests(&RawTarget, purpose))
         .of_space(|| &RAW)
         .with_expression("blk_testbed::suite(\"verify_raw\").unwrap()"),
-    Suite::new("canary", |purpose| requests(&CANARY, purpose))
-        .with_expression("blk_testbed::suite(\"canary\").unwrap()"),
     of_qcow2(
         Suite::new("verify_crash", |purpose| crashes(&Qcow2Target, purpose))
             .exhausting(configs)

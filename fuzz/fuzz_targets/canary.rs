@@ -1,4 +1,4 @@
 //! A driver with a planted bug: if this target finds nothing within seconds, the machinery is broken.
 #![no_main]
 
-blk_fuzz::scenario_target!("canary");
+blk_harness::fuzz_target!(blk_fuzz::canary::SUITE);

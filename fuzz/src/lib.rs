@@ -1,6 +1,7 @@
 //! What the fuzz targets share that blk-harness does not have: hostile images, image specifications, what one
 //! costs.
 
+pub mod canary;
 mod cost;
 
 use std::path::Path;

@@ -81,7 +81,7 @@ pub(super) fn raw_scenarios() {
 
 /// The suites that no other stage is about.
 pub(super) fn other_suites() {
-    let known = ["verify_qcow2", "verify_raw", "verify_crash", "canary"];
+    let known = ["verify_qcow2", "verify_raw", "verify_crash"];
     let limits =
         Limits { requests_max: 12, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() };
     for name in suite_names().into_iter().filter(|name| !known.contains(name)) {
