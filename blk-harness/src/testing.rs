@@ -11,8 +11,8 @@ pub use blk_verify::testing::{Bug, Flat};
 #[derive(Debug, Clone, Copy)]
 pub struct FlatTarget(pub Bug);
 
-/// The bug of the canary, whose fuzz target has a driver of its own that libFuzzer sees into: it needs a discard, then a write that crosses a boundary, then a look at
-/// what was lost.
+/// The bug of the canary, whose fuzz target has a driver of its own: it needs a discard, then a write that
+/// crosses a boundary, then a look at what was lost.
 pub const CANARY: FlatTarget = FlatTarget(Bug::LostTailAfterDiscard);
 
 impl Driver for FlatTarget {

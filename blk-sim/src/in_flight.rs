@@ -51,8 +51,8 @@ impl InFlight {
         self.writes.retain(|write| write.issued != issued);
     }
 
-    /// A sector of `unsynced` or of a write in flight that `is_required` to be durable, and of which `live` has
-    /// no other copy.
+    /// A sector of `unsynced` or of a write in flight that `is_required` to be durable, and of which `live`
+    /// has no other copy.
     ///
     /// # Errors
     /// Those of memory.

@@ -1,6 +1,6 @@
-//! A driver with a planted bug. It lies here, and not with the other planted drivers, because what tests drivers
-//! does not tell libFuzzer what it reaches (`cargo-blk/src/cover.rs`), and this crate does: so the canary shows
-//! that coverage leads to a bug as well as that one is noticed and reported.
+//! A driver with a planted bug. It lies here, and not with the other planted drivers, because the crates that
+//! test drivers do not tell libFuzzer what they reach (`cargo-blk/src/cover.rs`), and this crate does: so the
+//! canary shows that coverage leads to a bug, and not only that one is noticed and reported.
 
 use blk_core::sync::Mutex;
 use blk_core::{

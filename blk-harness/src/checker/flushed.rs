@@ -35,8 +35,8 @@ pub(crate) fn answered_for(request: Request) -> Option<Extent> {
     Some(Extent::new(offset, length))
 }
 
-/// The address that a sector was stamped for, and the number of the request that did, if all of it was stamped
-/// and `within` has it.
+/// The address that a sector was stamped for, and the number of the request that did, if all of it was
+/// stamped and `within` has it.
 pub(crate) fn stamped(sector: &[u8], size: u64, within: Extent) -> Option<(u64, u32)> {
     let first = sector.first_chunk::<8>()?;
     let origin = stamp::decode(*first, size)?;
