@@ -26,6 +26,16 @@ pub enum Location {
     },
 }
 
+impl Location {
+    /// The host that a certificate has to name: of a socket in the file system it is this one.
+    pub(crate) fn host(&self) -> &str {
+        match self {
+            Self::Unix(_) => "localhost",
+            Self::Tcp { host, .. } => host,
+        }
+    }
+}
+
 /// A server, and the name of one of its exports.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Address {

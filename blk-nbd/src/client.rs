@@ -12,6 +12,7 @@ use blk_core::{Access, Disk, Error, Result};
 
 use crate::address::Address;
 use crate::socket::{Socket, Until};
+use crate::tls::ClientTls;
 use connection::Connection;
 use driver::Nbd;
 
@@ -36,6 +37,8 @@ pub struct ClientOptions {
     pub dirty_context: Option<String>,
     /// Ask for the smallest and largest requests. A server may refuse a client that does not.
     pub block_sizes: bool,
+    /// How an address that has to be encrypted is.
+    pub tls: Option<ClientTls>,
 }
 
 impl Default for ClientOptions {
@@ -48,6 +51,7 @@ impl Default for ClientOptions {
             block_status: true,
             dirty_context: None,
             block_sizes: true,
+            tls: None,
         }
     }
 }
@@ -57,9 +61,6 @@ fn unresolved(address: &Address, error: &io::Error) -> Error {
 }
 
 fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
-    if address.tls {
-        return Err(Error::unsupported("NBD over TLS"));
-    }
     Socket::connect(&address.location, options.connect_time).map_err(|error| unresolved(address, &error))
 }
 
@@ -83,8 +84,8 @@ pub fn connect_over(
     options: &ClientOptions,
 ) -> Result<Disk> {
     let mut until = Until::new(&mut socket, options.connect_time);
-    let agreed = handshake::negotiate(&mut until, &address.export, options)
-        .map_err(|error| unresolved(address, &error))?;
+    let agreed =
+        handshake::negotiate(&mut until, address, options).map_err(|error| unresolved(address, &error))?;
     drop(until);
     // From here on the server is told when the client leaves.
     let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
@@ -102,5 +103,5 @@ pub fn connect_over(
 pub fn list(address: &Address, options: &ClientOptions) -> Result<Vec<ExportInfo>> {
     let mut socket = dial(address, options)?;
     let mut until = Until::new(&mut socket, options.connect_time);
-    handshake::list(&mut until, options).map_err(|error| unresolved(address, &error))
+    handshake::list(&mut until, address, options).map_err(|error| unresolved(address, &error))
 }

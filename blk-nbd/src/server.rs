@@ -23,12 +23,13 @@ use std::time::Duration;
 use blk_core::{Error, Result};
 
 use crate::socket::{Socket, Until};
+use crate::tls::ServerTls;
 
 pub use export::Export;
 pub use running::Running;
 
 /// How a server treats its clients.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone)]
 pub struct ServerOptions {
     /// How many connections there are at a time; others wait. 0 for as many as come.
     pub connections_max: usize,
@@ -40,6 +41,8 @@ pub struct ServerOptions {
     pub handshake_time: Option<Duration>,
     /// How long a server that stops waits for clients to take the answers to what they have asked.
     pub stop_time: Duration,
+    /// Encrypted connections only.
+    pub tls: Option<ServerTls>,
 }
 
 impl Default for ServerOptions {
@@ -50,6 +53,7 @@ impl Default for ServerOptions {
             bytes_max: 64 << 20,
             handshake_time: Some(Duration::from_secs(10)),
             stop_time: Duration::from_secs(10),
+            tls: None,
         }
     }
 }
@@ -97,7 +101,8 @@ impl Server {
             |error: std::io::Error| Error::Disconnected { what: format!("the client: {error}").into() };
         let mut until = Until::new(&mut socket, self.options.handshake_time);
         let is_shared = self.options.connections_max != 1;
-        let agreed = handshake::negotiate(&mut until, &self.exports, is_shared).map_err(gone)?;
+        let tls = self.options.tls.as_ref();
+        let agreed = handshake::negotiate(&mut until, &self.exports, is_shared, tls).map_err(gone)?;
         drop(until);
         let Some(agreed) = agreed else { return Ok(None) };
         *has_chosen = true;

@@ -5,7 +5,10 @@ use std::net::{Shutdown, TcpStream, ToSocketAddrs};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
+use rustls::Connection;
+
 use crate::address::Location;
+use crate::tls::TlsSocket;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -14,6 +17,8 @@ pub enum Socket {
     Unix(UnixStream),
     /// Over the network.
     Tcp(TcpStream),
+    /// One of the others, encrypted.
+    Tls(TlsSocket),
 }
 
 impl Socket {
@@ -51,6 +56,7 @@ impl Socket {
         match self {
             Self::Unix(stream) => stream.try_clone().map(Self::Unix),
             Self::Tcp(stream) => stream.try_clone().map(Self::Tcp),
+            Self::Tls(stream) => stream.try_clone().map(Self::Tls),
         }
     }
 
@@ -59,6 +65,7 @@ impl Socket {
         match self {
             Self::Unix(stream) => stream.set_read_timeout(time),
             Self::Tcp(stream) => stream.set_read_timeout(time),
+            Self::Tls(stream) => stream.socket().set_read_timeout(time),
         }
     }
 
@@ -67,6 +74,7 @@ impl Socket {
         match self {
             Self::Unix(stream) => stream.set_write_timeout(time),
             Self::Tcp(stream) => stream.set_write_timeout(time),
+            Self::Tls(stream) => stream.socket().set_write_timeout(time),
         }
     }
 
@@ -76,6 +84,13 @@ impl Socket {
         let _ = match self {
             Self::Unix(stream) => stream.shutdown(how),
             Self::Tcp(stream) => stream.shutdown(how),
+            Self::Tls(stream) => {
+                if how != Shutdown::Read {
+                    stream.say_end();
+                }
+                stream.socket().shutdown(how);
+                Ok(())
+            }
         };
     }
 }
@@ -85,6 +100,7 @@ impl Read for Socket {
         match self {
             Self::Unix(stream) => stream.read(buf),
             Self::Tcp(stream) => stream.read(buf),
+            Self::Tls(stream) => stream.read(buf),
         }
     }
 }
@@ -94,6 +110,7 @@ impl Write for Socket {
         match self {
             Self::Unix(stream) => stream.write(buf),
             Self::Tcp(stream) => stream.write(buf),
+            Self::Tls(stream) => stream.write(buf),
         }
     }
 
@@ -101,6 +118,7 @@ impl Write for Socket {
         match self {
             Self::Unix(stream) => stream.write_vectored(bufs),
             Self::Tcp(stream) => stream.write_vectored(bufs),
+            Self::Tls(stream) => stream.write_vectored(bufs),
         }
     }
 
@@ -136,6 +154,14 @@ pub(crate) struct Until<'a> {
 impl<'a> Until<'a> {
     pub(crate) fn new(socket: &'a mut Socket, time: Option<Duration>) -> Self {
         Self { socket, end: time.and_then(|time| Instant::now().checked_add(time)) }
+    }
+
+    /// Agrees on keys with the other side; from then on the socket is encrypted.
+    pub(crate) fn encrypt(&mut self, mut connection: Connection) -> io::Result<()> {
+        connection.complete_io(self)?;
+        let plain = self.socket.try_clone()?;
+        *self.socket = Socket::Tls(TlsSocket::new(plain, connection));
+        Ok(())
     }
 }
 

@@ -2,10 +2,10 @@
 //!
 //! `BLK_REQUIRE_QEMU=1`, as in CI, turns a missing program into a failure.
 
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+mod peers;
+
+use std::path::Path;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use blk_core::{
     Access, DenyResolver, DiscardFlags, Disk, ErrorKind, Extent, FileStorage, MemoryStorage, Options,
@@ -14,34 +14,10 @@ use blk_core::{
 use blk_nbd::{Address, ClientOptions, Export, Running, Server, ServerOptions, connect, list};
 use blk_raw::FORMAT;
 
+use peers::{Theirs, ok, run, there_are};
+
 /// Size of the disks, bytes: no multiple of a page.
 const SIZE: u64 = (8 << 20) + 512;
-
-/// Whether all these programs are there.
-fn there_are(programs: &[&str]) -> bool {
-    let is_there = |program: &&&str| {
-        let said =
-            Command::new(program).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        said.is_err()
-    };
-    let Some(missing) = programs.iter().find(is_there) else { return true };
-    let required = std::env::var_os("BLK_REQUIRE_QEMU").is_some();
-    assert!(!required, "{missing} is required here and missing");
-    eprintln!("SKIPPED: {missing} is missing (Debian packages qemu-utils, libnbd-bin, nbdkit)");
-    false
-}
-
-fn run(program: &str, words: &[&str]) -> Output {
-    Command::new(program).args(words).output().unwrap_or_else(|error| panic!("{program}: {error}"))
-}
-
-fn ok(program: &str, words: &[&str]) -> String {
-    let output = run(program, words);
-    let text =
-        String::from_utf8_lossy(&output.stdout).into_owned() + &String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{program} {words:?}: {text}");
-    text
-}
 
 fn memory_disk(size: u64) -> (Arc<dyn Storage>, Arc<Disk>) {
     let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
@@ -155,36 +131,8 @@ fn libnbd_s_programs_understand_our_server() {
     running.stop().unwrap();
 }
 
-/// A server of others, which ends with this.
-struct Theirs {
-    child: Child,
-    socket: PathBuf,
-}
-
-impl Theirs {
-    fn start(folder: &Path, program: &str, words: &[&str]) -> Self {
-        let socket = folder.join(format!("{program}.socket"));
-        let place = socket.to_str().unwrap();
-        let words: Vec<String> = words.iter().map(|word| word.replace("SOCKET", place)).collect();
-        let child = Command::new(program).args(words).spawn().unwrap();
-        let begun = Instant::now();
-        while !socket.exists() {
-            assert!(begun.elapsed() < Duration::from_secs(30), "{program} does not listen");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-        Self { child, socket }
-    }
-
-    fn open(&self, export: &str, options: &ClientOptions) -> Disk {
-        connect(&Address::unix(&self.socket, export), Access::ReadWrite, options).unwrap()
-    }
-}
-
-impl Drop for Theirs {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
+fn open(server: &Theirs, export: &str, options: &ClientOptions) -> Disk {
+    connect(&Address::unix(&server.socket, export), Access::ReadWrite, options).unwrap()
 }
 
 /// All forms of replies that a client may ask for.
@@ -250,7 +198,7 @@ fn our_client_uses_qemu_nbd() {
     ];
     let server = Theirs::start(folder.path(), "qemu-nbd", &words);
     for options in forms() {
-        let disk = server.open("name", &options);
+        let disk = open(&server, "name", &options);
         exercise(&disk);
         disk.close().unwrap();
     }
@@ -290,7 +238,7 @@ fn our_client_uses_nbdkit() {
         let words = [&["-f", "-U", "SOCKET"], filters, last].concat();
         let server = Theirs::start(folder.path(), "nbdkit", &words);
         for options in forms() {
-            let disk = server.open("", &options);
+            let disk = open(&server, "", &options);
             exercise(&disk);
             disk.close().unwrap();
         }

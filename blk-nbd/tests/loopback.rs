@@ -1,11 +1,16 @@
-//! Client and server over one another: the conformance suite, through a socket, with all forms of replies.
+//! Client and server over one another: the conformance suite, through a socket, with all forms of replies, and
+//! encrypted.
+
+mod certificates;
 
 use std::os::unix::net::UnixStream;
 use std::sync::Arc;
 
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
-use blk_nbd::{Address, ClientOptions, Export, Server, ServerOptions, Socket, connect_over};
+use blk_nbd::{
+    Address, ClientOptions, ClientTls, Export, Server, ServerOptions, ServerTls, Socket, connect_over,
+};
 use blk_raw::FORMAT;
 
 /// Raw disks, exported and opened by a client.
@@ -25,10 +30,11 @@ impl Maker for Nbd {
 
     fn open(&self, medium: &Self::Medium, access: Access) -> Result<Disk> {
         let disk = FORMAT.open(Arc::clone(medium), access, Options::new(), &DenyResolver)?;
-        let server = Server::new([Export::new("disk", Arc::new(disk))], self.server)?;
+        let server = Server::new([Export::new("disk", Arc::new(disk))], self.server.clone())?;
         let (ours, theirs) = UnixStream::pair().expect("a pair of sockets");
         std::thread::spawn(move || server.serve(Socket::Unix(theirs)));
-        connect_over(Socket::Unix(ours), &Address::unix("pair", "disk"), access, &self.client)
+        let address = Address { tls: self.client.tls.is_some(), ..Address::unix("pair", "disk") };
+        connect_over(Socket::Unix(ours), &address, access, &self.client)
     }
 
     fn large_bytes(&self) -> u64 {
@@ -49,5 +55,17 @@ fn a_disk_through_nbd_conforms() {
             let server = ServerOptions { requests_max, bytes_max: 1 << 20, ..ServerOptions::default() };
             conformance(&Nbd { client: client.clone(), server });
         }
+    }
+}
+
+#[test]
+fn an_encrypted_disk_conforms() {
+    let ours = certificates::read("ours", "client");
+    let tls = Some(ServerTls::new(&certificates::read("ours", "server"), true).unwrap());
+    for extended in [false, true] {
+        let client_tls = Some(ClientTls::new(&ours, None).unwrap());
+        let client = ClientOptions { extended, tls: client_tls, ..ClientOptions::default() };
+        let server = ServerOptions { bytes_max: 1 << 20, tls: tls.clone(), ..ServerOptions::default() };
+        conformance(&Nbd { client, server });
     }
 }

@@ -7,6 +7,8 @@ use zerocopy::byteorder::big_endian::{U16, U32, U64};
 
 use super::ClientOptions;
 use super::receive::broken;
+use crate::address::Address;
+use crate::socket::Until;
 use crate::wire::{
     self, GREETING, Greeting, Headers, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply,
     PAYLOAD_BYTES_MAX, RESERVED_BYTES, STRING_BYTES_MAX, export, handshake, info, option, reply,
@@ -59,11 +61,12 @@ pub(super) struct Agreed {
 
 /// Agrees on an export.
 pub(super) fn negotiate(
-    io: &mut (impl Read + Write),
-    name: &str,
+    io: &mut Until<'_>,
+    address: &Address,
     options: &ClientOptions,
 ) -> io::Result<Agreed> {
-    let mut talk = Talk::begin(io)?;
+    let name = &address.export;
+    let mut talk = begin(io, address, options)?;
     let agreed = talk.agree(name, options);
     if talk.is_fixed && agreed.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::Other) {
         // It was refused, and leaves in order. The server may not wait for that.
@@ -73,8 +76,12 @@ pub(super) fn negotiate(
 }
 
 /// Asks what there is.
-pub(super) fn list(io: &mut (impl Read + Write), options: &ClientOptions) -> io::Result<Vec<ExportInfo>> {
-    let mut talk = Talk::begin(io)?;
+pub(super) fn list(
+    io: &mut Until<'_>,
+    address: &Address,
+    options: &ClientOptions,
+) -> io::Result<Vec<ExportInfo>> {
+    let mut talk = begin(io, address, options)?;
     if !talk.is_fixed {
         return Err(io::Error::new(io::ErrorKind::Unsupported, "the server is too old to list its exports"));
     }
@@ -95,6 +102,29 @@ pub(super) fn list(io: &mut (impl Read + Write), options: &ClientOptions) -> io:
     // It may not wait for the end.
     let _ = talk.ask(option::ABORT, &[]);
     Ok(exports)
+}
+
+/// Says hello, and encrypts the connection if that is wanted.
+fn begin<'a, 'b>(
+    io: &'a mut Until<'b>,
+    address: &Address,
+    options: &ClientOptions,
+) -> io::Result<Talk<'a, Until<'b>>> {
+    let mut talk = Talk::begin(io)?;
+    if !address.tls {
+        return Ok(talk);
+    }
+    let tls = options.tls.as_ref();
+    let tls =
+        tls.ok_or_else(|| io::Error::other("an encrypted connection needs certificates (tls-creds)"))?;
+    if !talk.is_fixed {
+        return Err(io::Error::other("the server is too old to encrypt"));
+    }
+    let connection = tls.connection(address.location.host())?;
+    talk.ask(option::START_TLS, &[])?;
+    accepted(talk.answer(option::START_TLS, |_, _| Ok(()))?, "to encrypt the connection")?;
+    talk.io.encrypt(connection)?;
+    Ok(talk)
 }
 
 /// How an option was answered in the end.

@@ -8,6 +8,8 @@ use zerocopy::byteorder::big_endian::{U16, U32};
 
 use super::Export;
 use super::status::Context;
+use crate::socket::Until;
+use crate::tls::ServerTls;
 use crate::wire::{
     self, GREETING, Greeting, Headers, OPTION_MAGIC, OPTION_REPLY_MAGIC, OptionHeader, OptionReply,
     PAYLOAD_BYTES_MAX, RESERVED_BYTES, STRING_BYTES_MAX, handshake, info, option, reply,
@@ -34,9 +36,10 @@ pub(super) fn broken(what: impl Into<String>) -> io::Error {
 ///
 /// `is_shared`: several clients may be connected at a time.
 pub(super) fn negotiate(
-    io: &mut (impl Read + Write),
+    io: &mut Until<'_>,
     exports: &[Arc<Export>],
     is_shared: bool,
+    tls: Option<&ServerTls>,
 ) -> io::Result<Option<Agreed>> {
     let flags = handshake::FIXED_NEWSTYLE | handshake::NO_ZEROES;
     let greeting = Greeting { password: GREETING.into(), magic: OPTION_MAGIC.into(), flags: flags.into() };
@@ -48,7 +51,74 @@ pub(super) fn negotiate(
     let is_fixed = answered & u32::from(handshake::FIXED_NEWSTYLE) != 0;
     let has_zeroes = answered & u32::from(handshake::NO_ZEROES) == 0;
     let headers = Headers::default();
-    Talk { io, exports, is_shared, is_fixed, has_zeroes, headers, contexts: None, asked_sizes: false }.run()
+    let is_encrypted = tls.is_some();
+    if let Some(tls) = tls {
+        if !is_fixed || !wait_for_tls(io)? {
+            return Ok(None);
+        }
+        io.encrypt(tls.connection()?)?;
+    }
+    Talk {
+        io,
+        exports,
+        is_shared,
+        is_encrypted,
+        is_fixed,
+        has_zeroes,
+        headers,
+        contexts: None,
+        asked_sizes: false,
+    }
+    .run()
+}
+
+/// Refuses all that a client asks for until it asks for an encrypted connection. Returns whether it has.
+fn wait_for_tls(io: &mut Until<'_>) -> io::Result<bool> {
+    loop {
+        let header = option_header(io)?;
+        let (option, length) = (header.option.get(), header.length.get());
+        match option {
+            option::START_TLS if length == 0 => {
+                reply_to(io, option, reply::ACK, &[])?;
+                return Ok(true);
+            }
+            option::ABORT => {
+                let _ = reply_to(io, option, reply::ACK, &[]);
+                return Ok(false);
+            }
+            // There is no answer to that.
+            option::EXPORT_NAME => return Ok(false),
+            _ => {}
+        }
+        if length > PAYLOAD_BYTES_MAX {
+            return Err(broken(format!("option {option} with {length} bytes")));
+        }
+        wire::skip(io, length.into())?;
+        let (kind, reason) = match option {
+            option::START_TLS => (reply::INVALID, "the option has no data"),
+            _ => (reply::TLS_REQUIRED, "this server talks to encrypted connections only"),
+        };
+        reply_to(io, option, kind, reason.as_bytes())?;
+    }
+}
+
+fn option_header(io: &mut impl Read) -> io::Result<OptionHeader> {
+    let header = wire::receive::<OptionHeader>(io)?;
+    if header.magic == OPTION_MAGIC {
+        Ok(header)
+    } else {
+        Err(broken(format!("an option begins with {:#x}", header.magic.get())))
+    }
+}
+
+fn reply_to(io: &mut impl Write, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
+    let head = OptionReply {
+        magic: OPTION_REPLY_MAGIC.into(),
+        option: option.into(),
+        reply: kind.into(),
+        length: (data.len() as u32).into(),
+    };
+    io.write_all(&[head.as_bytes(), data].concat())
 }
 
 /// What an option leads to.
@@ -67,6 +137,7 @@ struct Talk<'a, S> {
     exports: &'a [Arc<Export>],
     /// Several clients may be connected at a time.
     is_shared: bool,
+    is_encrypted: bool,
     /// The client has asked for block sizes, and so keeps to them.
     asked_sizes: bool,
     /// Options are answered; if not, there is only one.
@@ -80,10 +151,7 @@ struct Talk<'a, S> {
 impl<S: Read + Write> Talk<'_, S> {
     fn run(mut self) -> io::Result<Option<Agreed>> {
         loop {
-            let header = wire::receive::<OptionHeader>(self.io)?;
-            if header.magic != OPTION_MAGIC {
-                return Err(broken(format!("an option begins with {:#x}", header.magic.get())));
-            }
+            let header = option_header(self.io)?;
             let (option, length) = (header.option.get(), header.length.get());
             match self.option(option, length)? {
                 Next::Option => {}
@@ -118,6 +186,10 @@ impl<S: Read + Write> Talk<'_, S> {
                 Ok(Next::End)
             }
             option::LIST => self.list(&data),
+            option::START_TLS if self.is_encrypted => {
+                self.refuse(option, reply::INVALID, "the connection is encrypted already")
+            }
+            option::START_TLS => self.refuse(option, reply::POLICY, "this server does not encrypt"),
             option::INFO | option::GO => self.go(option, &data),
             option::STRUCTURED_REPLY | option::EXTENDED_HEADERS => self.choose_headers(option, &data),
             option::LIST_META_CONTEXT | option::SET_META_CONTEXT => self.meta_context(option, &data),
@@ -126,13 +198,7 @@ impl<S: Read + Write> Talk<'_, S> {
     }
 
     fn reply(&mut self, option: u32, kind: u32, data: &[u8]) -> io::Result<()> {
-        let head = OptionReply {
-            magic: OPTION_REPLY_MAGIC.into(),
-            option: option.into(),
-            reply: kind.into(),
-            length: (data.len() as u32).into(),
-        };
-        self.io.write_all(&[head.as_bytes(), data].concat())
+        reply_to(self.io, option, kind, data)
     }
 
     fn refuse(&mut self, option: u32, kind: u32, reason: &str) -> io::Result<Next> {
