@@ -67,8 +67,12 @@ pub fn run(name: &str, arguments: Vec<OsString>) -> ExitCode {
 
 /// Opens the image, runs the commands, closes it, and answers whether all of that was possible.
 fn run_commands(console: &Arc<Console>, arguments: &Arguments) -> bool {
-    let mut session = Session::new(Arc::clone(console), arguments.image_opts);
-    let opened = arguments.plan().and_then(|plan| plan.map_or(Ok(()), |plan| session.open(plan)));
+    let objects = match arguments.objects() {
+        Ok(objects) => objects,
+        Err(refusal) => return succeeded(console, Err(refusal)),
+    };
+    let mut session = Session::new(Arc::clone(console), arguments.image_opts, objects.clone());
+    let opened = arguments.plan(objects).and_then(|plan| plan.map_or(Ok(()), |plan| session.open(plan)));
     if !succeeded(console, opened) {
         return false;
     }

@@ -32,6 +32,7 @@ mod lock;
 mod nbd;
 mod node;
 mod null;
+mod objects;
 mod open;
 mod options;
 mod overlay;
@@ -59,6 +60,7 @@ pub use breakpoints::Breakpoints;
 pub(crate) use debug::DebugNode;
 pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
+pub use objects::{Object, Objects};
 pub(crate) use open::CHAIN_MAX;
 pub use scratch::Scratch;
 pub use start::{Origins, Start, write_sparse};
@@ -108,6 +110,8 @@ pub struct Request {
     pub describes: bool,
     /// Files that are open already. One that is written must be none of them, whatever name it has.
     pub in_use: FilesInUse,
+    /// What options refer to by name (`--object`).
+    pub objects: Objects,
 }
 
 /// How writes reach stable storage.
@@ -209,6 +213,7 @@ impl Request {
             in_use: self.in_use.clone(),
             scratch: self.scratch.clone(),
             start: self.start.clone(),
+            objects: self.objects.clone(),
             ..Opener::default()
         };
         let opened = top.disk(&node, self.access, inherited)?;

@@ -76,6 +76,20 @@ impl Address {
     }
 }
 
+impl Address {
+    /// What the query of a URI says, such as `tls-certificates`: parameters beside `socket` are for programs,
+    /// and no part of the address.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where it is given twice, without a value, or as what is no text.
+    pub fn parameter(text: &str, name: &str) -> Result<Option<String>> {
+        let query =
+            text.split_once('#').map_or(text, |(text, _)| text).split_once('?').map(|(_, query)| query);
+        let found = query.filter(|_| text.contains("://")).map_or(Ok(None), |query| parameter(query, name));
+        found.map_err(|reason| Error::Unresolved { name: text.to_owned(), reason })
+    }
+}
+
 /// What is wrong with an address, in words.
 type Parsed<T> = std::result::Result<T, String>;
 
@@ -118,7 +132,7 @@ fn parameter(query: &str, name: &str) -> Parsed<Option<String>> {
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (key, value) = pair.split_once('=').unwrap_or((pair, ""));
         if key != name {
-            // Others are for other clients, such as tls-certificates.
+            // Others are for programs, such as tls-certificates.
             continue;
         }
         if value.is_empty() || found.is_some() {

@@ -61,6 +61,9 @@ fn unresolved(address: &Address, error: &io::Error) -> Error {
 }
 
 fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
+    if address.tls && options.tls.is_none() {
+        return Err(unresolved(address, &handshake::no_certificates()));
+    }
     Socket::connect(&address.location, options.connect_time).map_err(|error| unresolved(address, &error))
 }
 

@@ -86,9 +86,9 @@ impl ServerTls {
             .with_safe_default_protocol_versions()
             .map_err(|error| wrong("tls", error))?;
         let config = if verifies {
-            let verifier =
+            let builder =
                 WebPkiClientVerifier::builder_with_provider(Arc::new(certificates.roots()?), provider());
-            config.with_client_cert_verifier(verifier.build().map_err(|error| wrong("ca-cert", error))?)
+            config.with_client_cert_verifier(builder.build().map_err(|error| wrong("ca-cert", error))?)
         } else {
             config.with_no_client_auth()
         };

@@ -36,8 +36,8 @@ fn serve(tls: Option<ServerTls>) -> (Running, Address) {
     (running, address)
 }
 
-fn server_tls(verifies: bool) -> Option<ServerTls> {
-    Some(ServerTls::new(&read("ours", "server"), verifies).unwrap())
+fn server_tls(verifies: bool) -> ServerTls {
+    ServerTls::new(&read("ours", "server"), verifies).unwrap()
 }
 
 /// A client that trusts one authority, and shows what another one has signed.
@@ -61,7 +61,7 @@ fn used(address: &Address, options: &ClientOptions) -> Result<()> {
 #[test]
 fn who_has_no_right_certificate_is_not_let_in() {
     for verifies in [false, true] {
-        let (running, address) = serve(server_tls(verifies));
+        let (running, address) = serve(Some(server_tls(verifies)));
         for (trusts, shows, name, is_let_in) in [
             ("ours", Some("ours"), None, true),
             ("ours", Some("ours"), Some("localhost"), true),
@@ -79,7 +79,7 @@ fn who_has_no_right_certificate_is_not_let_in() {
 
 #[test]
 fn both_sides_have_to_want_it() {
-    let (running, address) = serve(server_tls(false));
+    let (running, address) = serve(Some(server_tls(false)));
     let plain = Address { tls: false, ..address.clone() };
     let error = used(&plain, &ClientOptions::default()).unwrap_err().to_string();
     assert!(error.contains("it wants an encrypted connection"), "{error}");
@@ -115,7 +115,7 @@ fn certificates_that_are_none_are_refused_by_name() {
 /// Requests of many threads at once: reads and writes of one connection go on beside each other.
 #[test]
 fn many_requests_in_flight_are_encrypted() {
-    let (running, address) = serve(server_tls(false));
+    let (running, address) = serve(Some(server_tls(false)));
     let disk = connect(&address, Access::ReadWrite, &client("ours", None, None)).unwrap();
     std::thread::scope(|scope| {
         for thread in 0..8_u8 {
@@ -139,11 +139,11 @@ fn many_requests_in_flight_are_encrypted() {
 /// Peers that say half of a TLS handshake, or nonsense: the server gives them up, and lives.
 #[test]
 fn half_handshakes_end_in_time() {
-    let (_, disk) = ((), disk());
+    let disk = disk();
     let place = tempfile::tempdir().unwrap();
     let path = place.path().join("socket");
     let options = ServerOptions {
-        tls: server_tls(false),
+        tls: Some(server_tls(false)),
         handshake_time: Some(Duration::from_millis(300)),
         ..ServerOptions::default()
     };
@@ -184,7 +184,7 @@ fn qemu_and_libnbd_use_our_encrypted_server() {
     if !there_are(&["qemu-img", "qemu-io", "nbdinfo", "nbdcopy"]) {
         return;
     }
-    let (running, address) = serve(server_tls(true));
+    let (running, address) = serve(Some(server_tls(true)));
     let blk_nbd::Location::Tcp { port, .. } = address.location else { panic!("{address}") };
     let ours = folder("ours");
     let object = format!("tls-creds-x509,id=t,dir={},endpoint=client", text(&ours));

@@ -9,7 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::image::Named;
 use super::output;
 use super::progress::Progress;
-use crate::spec::CacheMode;
+use crate::spec::{CacheMode, Object, Objects};
 use crate::suggest;
 
 /// The image that a subcommand works on.
@@ -21,9 +21,23 @@ pub(crate) struct ImageArgs {
     /// The name is a list of options, key=value,...
     #[arg(long)]
     image_opts: bool,
-    /// Objects of QEMU; none of them has a use here
-    #[arg(long = "object", value_name = "OBJECT")]
-    _objects: Vec<String>,
+    #[command(flatten)]
+    objects: ObjectArgs,
+}
+
+/// What options of images refer to.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ObjectArgs {
+    /// An object that options refer to, such as tls-creds-x509
+    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
+    objects: Vec<Object>,
+}
+
+impl ObjectArgs {
+    /// All of them.
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects.clone().into()
+    }
 }
 
 impl ImageArgs {
@@ -33,6 +47,7 @@ impl ImageArgs {
             name: name.to_owned(),
             image_opts: self.image_opts,
             format: self.format.clone(),
+            objects: self.objects.objects(),
             ..Named::default()
         }
     }
@@ -55,6 +70,11 @@ impl OneImage {
             [name] => Ok(name),
             _ => Err(Failure::usage(command, "expecting one image file name")),
         }
+    }
+
+    /// What options refer to.
+    pub(crate) fn objects(&self) -> Objects {
+        self.image.objects.objects()
     }
 
     /// The image of that name.

@@ -8,7 +8,7 @@ use blk_core::Extent;
 use blk_core::bytes::{self, is_zero};
 use clap::Parser;
 
-use super::args::{self, Talk};
+use super::args::{self, ObjectArgs, Talk};
 use super::chain::{Chain, Cursor, Status};
 use super::crew::{self, Job, thread_count};
 use super::failure::{Failure, Outcome};
@@ -42,9 +42,8 @@ pub(super) struct Args {
     /// Others may write the images meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// Objects of QEMU; none of them has a use here
-    #[arg(long = "object", value_name = "OBJECT")]
-    _objects: Vec<String>,
+    #[command(flatten)]
+    objects: ObjectArgs,
     /// The images
     #[arg(value_name = "IMAGE")]
     names: Vec<String>,
@@ -73,7 +72,9 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     };
     let open = |name: &String, format: &Option<String>| {
         let (image_opts, force_share) = (args.image_opts, args.force_share);
-        let named = Named { name: name.clone(), format: format.clone(), image_opts, force_share, cache };
+        let objects = args.objects.objects();
+        let named =
+            Named { name: name.clone(), format: format.clone(), image_opts, force_share, cache, objects };
         named.open(program, Purpose::READ).map_err(|failure| failure.with_code(CANNOT_OPEN))
     };
     let images = [open(first, &args.a_format)?, open(second, &args.b_format)?];

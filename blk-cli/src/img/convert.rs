@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{self, Talk};
+use super::args::{self, ObjectArgs, Talk};
 use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -94,9 +94,8 @@ pub(super) struct Args {
     oob_writes: bool,
     #[command(flatten)]
     talk: Talk,
-    /// Objects of QEMU; none of them has a use here
-    #[arg(long = "object", value_name = "OBJECT")]
-    _objects: Vec<String>,
+    #[command(flatten)]
+    objects: ObjectArgs,
     /// The sources, then the target
     #[arg(value_name = "IMAGE")]
     names: Vec<String>,
@@ -124,7 +123,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let given = target_options(&args, size)?;
     if !args.no_create {
         given_is_possible(&args, format, &given)?;
-        in_use.extend(create::files_of_backing(target_name, &given)?);
+        in_use.extend(create::files_of_backing(target_name, &given, args.objects.objects())?);
         create::make(target_name, format, &given, &in_use)?;
     }
     let target = open_target(program, &args, target_name, &in_use)?;
@@ -217,6 +216,7 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
             image_opts: args.source_image_opts,
             format: args.source_format.clone(),
             force_share: args.force_share,
+            objects: args.objects.objects(),
             ..Named::default()
         };
         source.open(program, Purpose { unwritten: true, ..Purpose::READ }).map(Source::new)
@@ -279,6 +279,7 @@ fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> O
         image_opts: args.target_image_opts,
         format,
         cache,
+        objects: args.objects.objects(),
         ..Named::default()
     };
     named.open_beside(program, Purpose::WRITE, in_use)

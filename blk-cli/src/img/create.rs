@@ -8,14 +8,14 @@ use std::sync::Arc;
 use blk_core::{Error, Format, MemoryStorage, Storage};
 use clap::Parser;
 
-use super::args;
+use super::args::{self, ObjectArgs};
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
 use super::options::{self, Given};
 use super::output;
 use super::size::{parse, whole_sectors};
 use crate::formats;
-use crate::spec::{self, FilesInUse, OpenFile};
+use crate::spec::{self, FilesInUse, Objects, OpenFile};
 
 /// Makes a new image
 #[derive(Debug, Parser)]
@@ -39,9 +39,8 @@ pub(super) struct Args {
     /// Print nothing but errors
     #[arg(short, long)]
     quiet: bool,
-    /// Objects of QEMU; none of them has a use here
-    #[arg(long = "object", value_name = "OBJECT")]
-    _objects: Vec<String>,
+    #[command(flatten)]
+    objects: ObjectArgs,
     /// File to make, and size of the disk
     #[arg(value_names = ["FILE", "SIZE"])]
     names: Vec<String>,
@@ -123,7 +122,8 @@ fn settle_size(
         }
         let format = given.get("backing_fmt");
         if !args.unchecked {
-            let opened = Named::file(backing_path(name, backing), format).open(program, LOOK);
+            let file = Named::file(backing_path(name, backing), format);
+            let opened = Named { objects: args.objects.objects(), ..file }.open(program, LOOK);
             let opened = opened.map_err(|failure| named(failure.lines.join(" ")))?;
             size = size.or(Some(opened.size()));
             in_use = opened.files();
@@ -141,12 +141,12 @@ fn settle_size(
 const LOOK: Purpose = Purpose { unlocked: true, ..Purpose::READ };
 
 /// The files of the chain that the options name as backing file of `name`, which has to be there.
-pub(crate) fn files_of_backing(name: &str, given: &Given) -> Outcome<FilesInUse> {
+pub(crate) fn files_of_backing(name: &str, given: &Given, objects: Objects) -> Outcome<FilesInUse> {
     let Some(backing) = given.get("backing_file").filter(|backing| !backing.is_empty()) else {
         return Ok(FilesInUse::new());
     };
     let backing = Named::file(backing_path(name, backing), given.get("backing_fmt"));
-    Ok(backing.open("", LOOK)?.files())
+    Ok(Named { objects, ..backing }.open("", LOOK)?.files())
 }
 
 /// Makes the image; its size stands among the options. What a file of that name held is lost only if the

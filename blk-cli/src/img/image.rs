@@ -8,7 +8,7 @@ use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result, name};
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
 use crate::bitmaps;
-use crate::spec::{self, CacheMode, FilesInUse, Layer, Locking};
+use crate::spec::{self, CacheMode, FilesInUse, Layer, Locking, Objects};
 
 /// How a command line names an image.
 #[derive(Debug, Clone, Default)]
@@ -20,6 +20,8 @@ pub(crate) struct Named {
     /// Others may write it meanwhile, so it cannot be written.
     pub(crate) force_share: bool,
     pub(crate) cache: CacheMode,
+    /// What the name refers to.
+    pub(crate) objects: Objects,
 }
 
 /// What an image is opened for, besides reading.
@@ -120,6 +122,7 @@ impl Named {
             unwritten: purpose.unwritten,
             describes: purpose.describes,
             in_use: in_use.clone(),
+            objects: self.objects.clone(),
             ..spec::Request::default()
         };
         let spec::Image { disk, name, guessed_raw, layers, .. } = request.open()?;
@@ -200,6 +203,6 @@ pub(crate) fn plain_path(name: &str) -> PathBuf {
 }
 
 /// The backing file of `image` as a command line would name it.
-pub(crate) fn backing_of(image: &str, backing: &BackingFile) -> Named {
-    Named::file(backing_path(image, &backing.name), backing.format.as_deref())
+pub(crate) fn backing_of(image: &str, backing: &BackingFile, objects: Objects) -> Named {
+    Named { objects, ..Named::file(backing_path(image, &backing.name), backing.format.as_deref()) }
 }

@@ -79,6 +79,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
 fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
     let mut reports: Vec<Report> = Vec::new();
     let mut seen = FilesInUse::new();
+    let objects = named.objects.clone();
     let mut next = Some(named);
     while let Some(named) = next.take() {
         if reports.len() >= spec::CHAIN_MAX {
@@ -96,7 +97,7 @@ fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
         seen.extend(files);
         let info = image.info().map_err(|error| Failure::of(&image.name, &error))?;
         if chain {
-            next = info.backing.as_ref().map(|backing| backing_of(&image.name, backing));
+            next = info.backing.as_ref().map(|backing| backing_of(&image.name, backing, objects.clone()));
         }
         let full_backing = info.backing.as_ref().map(|backing| backing_path(&image.name, &backing.name));
         let file = FileInfo::of(&image.name);

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use blk_core::{Detail, Extent, Format};
 use clap::Parser;
 
-use super::args::{self, OutputForm};
+use super::args::{self, ObjectArgs, OutputForm};
 use super::chain::Chain;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -44,9 +44,8 @@ pub(super) struct Args {
     /// Others may write the image meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// Objects of QEMU; none of them has a use here
-    #[arg(long = "object", value_name = "OBJECT")]
-    _objects: Vec<String>,
+    #[command(flatten)]
+    objects: ObjectArgs,
     /// The image that is copied
     #[arg(value_name = "IMAGE")]
     names: Vec<String>,
@@ -101,8 +100,8 @@ fn open_source(program: &str, args: &Args) -> Outcome<Option<Image>> {
         return Err(Failure::new(format!("not supported: measuring a snapshot ('{snapshot}') of an image")));
     }
     let (format, force_share) = (args.format.clone(), args.force_share);
-    let named =
-        Named { name: name.clone(), image_opts: args.image_opts, format, force_share, ..Named::default() };
+    let (image_opts, objects) = (args.image_opts, args.objects.objects());
+    let named = Named { name: name.clone(), image_opts, format, force_share, objects, ..Named::default() };
     named.open(program, Purpose::READ).map(Some)
 }
 

@@ -11,6 +11,7 @@ use super::create::check_format;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose, backing_of, read_padded};
 use super::progress::Progress;
+use crate::spec::Objects;
 
 /// Puts an image over another disk
 #[derive(Debug, Parser)]
@@ -65,7 +66,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         overlay.ok_or_else(|| Failure::new(format!("{name}: this format does not support backing files")))?;
     let mut progress = args.talk.progress(1.0)?;
     if !args.unchecked {
-        let new = open_new(program, &image, backing.as_ref())?;
+        let new = open_new(program, &image, backing.as_ref(), args.image.objects())?;
         let rebase = Rebase {
             image: &image,
             old: image.disk.backing().map(|disk| &**disk),
@@ -96,11 +97,16 @@ fn new_backing(name: &str, args: &Args) -> Outcome<Option<BackingFile>> {
 }
 
 /// Opens the new backing file, which must not lead back to the image itself.
-fn open_new(program: &str, image: &Image, backing: Option<&BackingFile>) -> Outcome<Option<Image>> {
+fn open_new(
+    program: &str,
+    image: &Image,
+    backing: Option<&BackingFile>,
+    objects: Objects,
+) -> Outcome<Option<Image>> {
     let Some(backing) = backing else { return Ok(None) };
     // The old chain is only read, and may well be a part of the new one.
     let own = image.layers.first().map(|layer| layer.files.clone()).unwrap_or_default();
-    backing_of(&image.name, backing).open_beside(program, Purpose::READ, &own).map(Some)
+    backing_of(&image.name, backing, objects).open_beside(program, Purpose::READ, &own).map(Some)
 }
 
 /// Copies into the image what it would lose.

@@ -7,6 +7,7 @@ use clap::{ArgAction, Parser};
 use super::mode::{Mode, NO_CACHE, parse_aio, parse_cache, parse_discard};
 use super::plan::Plan;
 use super::refusal::{Done, Refusal};
+use crate::spec::{Object, Objects};
 
 /// What stands on the command line. Options may follow the file name.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Parser)]
@@ -110,17 +111,20 @@ impl Arguments {
     }
 
     /// What is to be opened; `None` where no file is named.
-    pub(super) fn plan(&self) -> Done<Option<Plan>> {
+    pub(super) fn plan(&self, objects: Objects) -> Done<Option<Plan>> {
         let mode = self.mode()?;
-        for object in &self.object {
-            check_object(object)?;
-        }
         if self.image_opts && self.format.is_some() {
             return Err(Refusal::Error("--image-opts and -f are mutually exclusive".to_owned()));
         }
         let Some(file) = self.files.first() else { return Ok(None) };
         let (name, format) = (Some(file.to_string_lossy().into_owned()), self.format.clone());
-        Ok(Some(Plan { name, image_opts: self.image_opts, format, options: Vec::new(), mode }))
+        Ok(Some(Plan { name, image_opts: self.image_opts, format, options: Vec::new(), objects, mode }))
+    }
+
+    /// What options refer to.
+    pub(super) fn objects(&self) -> Done<Objects> {
+        let read: Result<Vec<Object>, String> = self.object.iter().map(|text| Object::parse(text)).collect();
+        read.map(Objects::from).map_err(Refusal::Error)
     }
 
     fn mode(&self) -> Done<Mode> {
@@ -148,27 +152,6 @@ impl Arguments {
     }
 }
 
-/// Refuses an object of a kind that nothing here could refer to by mistake. No driver uses objects yet.
-fn check_object(text: &str) -> Done {
-    const KINDS: [&str; 9] = [
-        "authz-list",
-        "authz-simple",
-        "iothread",
-        "main-loop",
-        "secret",
-        "secret_keyring",
-        "throttle-group",
-        "tls-creds-psk",
-        "tls-creds-x509",
-    ];
-    let first = text.split(',').next().unwrap_or_default();
-    let kind = first.strip_prefix("qom-type=").unwrap_or(first);
-    if KINDS.contains(&kind) {
-        return Ok(());
-    }
-    Err(Refusal::Error(format!("--object: the kind '{kind}' is unknown; known are {}", KINDS.join(", "))))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -184,7 +167,7 @@ mod tests {
         assert_eq!(arguments.files, ["disk"]);
         assert_eq!(arguments.commands, ["read 0 512", "length", "quit"]);
         assert!(arguments.read_only && arguments.snapshot);
-        let plan = arguments.plan().unwrap().unwrap();
+        let plan = arguments.plan(Objects::default()).unwrap().unwrap();
         assert_eq!(plan.format.as_deref(), Some("raw"));
         assert!(plan.mode.read_only && plan.mode.snapshot);
     }
@@ -210,8 +193,8 @@ mod tests {
         assert!(parse(&["-c"]).unwrap_err().contains("--cmd"));
         assert!(parse(&["--read-only=1"]).unwrap_err().contains("--read-only"));
         let arguments = parse(&["--image-opts", "-f", "raw", "driver=raw"]).unwrap();
-        assert!(arguments.plan().is_err());
-        assert!(parse(&["--object", "foo,id=a"]).unwrap().plan().is_err());
-        assert!(parse(&["--object", "secret,id=a,data=x"]).unwrap().plan().is_ok());
+        assert!(arguments.plan(Objects::default()).is_err());
+        assert!(parse(&["--object", "foo,id=a"]).unwrap().objects().is_err());
+        assert!(parse(&["--object", "secret,id=a,data=x"]).unwrap().objects().is_ok());
     }
 }

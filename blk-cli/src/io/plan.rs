@@ -8,7 +8,7 @@ use super::copy_on_read::CopyOnRead;
 use super::mode::Mode;
 use super::snapshot;
 use super::target::Target;
-use crate::spec::{Request, shown};
+use crate::spec::{Objects, Request, shown};
 
 /// Options by name, later ones standing for earlier ones of the same name.
 pub(crate) type NamedOptions = Vec<(String, String)>;
@@ -24,6 +24,8 @@ pub(crate) struct Plan {
     pub(crate) format: Option<String>,
     /// Options of the format and of what lies below it.
     pub(crate) options: NamedOptions,
+    /// What the options refer to.
+    pub(crate) objects: Objects,
     /// Everything else.
     pub(crate) mode: Mode,
 }
@@ -88,6 +90,7 @@ impl Plan {
             force_share: self.mode.force_share,
             cache: self.mode.cache,
             discard: (!self.mode.discard).then_some(false),
+            objects: self.objects.clone(),
             ..Request::default()
         }
     }

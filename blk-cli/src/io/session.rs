@@ -9,6 +9,7 @@ use super::plan::{Opening, Plan};
 use super::refusal::{Done, Refusal, deserves_detail, reason};
 use super::target::Target;
 use crate::bitmaps;
+use crate::spec::Objects;
 
 /// An open image, and how it came to be.
 #[derive(Debug)]
@@ -30,6 +31,8 @@ pub(crate) struct Session {
     pub(crate) console: Arc<Console>,
     /// Names of images are option strings.
     pub(crate) image_opts: bool,
+    /// What options of images refer to.
+    pub(crate) objects: Objects,
     /// The image, if one is open.
     pub(crate) opened: Option<Opened>,
     /// Requests in flight.
@@ -40,8 +43,8 @@ pub(crate) struct Session {
 
 impl Session {
     /// A session without an image.
-    pub(crate) fn new(console: Arc<Console>, image_opts: bool) -> Self {
-        Self { console, image_opts, opened: None, flights: Flights::default(), is_over: false }
+    pub(crate) fn new(console: Arc<Console>, image_opts: bool, objects: Objects) -> Self {
+        Self { console, image_opts, objects, opened: None, flights: Flights::default(), is_over: false }
     }
 
     /// Does what a line says, and answers whether that was possible. An empty line says nothing.
@@ -182,7 +185,7 @@ mod tests {
     #[test]
     fn what_is_wrong_with_a_line_is_said() {
         let (recorder, console) = Recorder::console();
-        let mut session = Session::new(Arc::new(console), false);
+        let mut session = Session::new(Arc::new(console), false, Objects::default());
         assert!(session.run_line(""));
         for line in ["foo 1", "read 0", "sleep x", "sleep", "close", "help 1 2", "open", "abort 1"] {
             assert!(!session.run_line(line), "{line}");

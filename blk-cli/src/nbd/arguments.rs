@@ -4,11 +4,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use blk_core::{Access, parse_size};
-use blk_nbd::{Address, Location, ServerOptions};
+use blk_nbd::{Address, ClientOptions, Location, ServerOptions, ServerTls};
 use clap::Parser;
 
 use super::Done;
-use crate::spec::{CacheMode, Request};
+use crate::spec::{CacheMode, Object, Objects, Request};
 
 /// Where a server listens if nothing else is said: only programs on the same host reach it.
 const HOST_USUAL: &str = "127.0.0.1";
@@ -82,8 +82,8 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "ID")]
     tls_authz: Option<String>,
     /// An object that options refer to
-    #[arg(long, value_name = "OBJECT")]
-    object: Vec<String>,
+    #[arg(long, value_name = "OBJECT", value_parser = Object::parse)]
+    object: Vec<Object>,
     /// Connect the kernel's device
     #[arg(short = 'c', long, value_name = "DEVICE")]
     connect: Option<String>,
@@ -163,7 +163,29 @@ impl Arguments {
 
     /// The address of an export there.
     pub(super) fn address(&self, place: &Location) -> Address {
-        Address { location: place.clone(), export: self.export_name.clone().unwrap_or_default(), tls: false }
+        Address {
+            location: place.clone(),
+            export: self.export_name.clone().unwrap_or_default(),
+            tls: self.tls_creds.is_some(),
+        }
+    }
+
+    /// How a server that is listed is asked.
+    pub(super) fn client(&self) -> Done<ClientOptions> {
+        let objects = Objects::from(self.object.clone());
+        let tls = self.tls_creds.as_deref().map(|id| objects.client_tls(id, self.tls_hostname.clone()));
+        let tls = tls.transpose().map_err(|error| error.to_string())?;
+        Ok(ClientOptions { tls, ..ClientOptions::default() })
+    }
+
+    /// How connections are encrypted.
+    fn server_tls(&self) -> Done<Option<ServerTls>> {
+        if self.tls_hostname.is_some() {
+            return Err("TLS hostname is only supported with export list".to_owned());
+        }
+        let objects = Objects::from(self.object.clone());
+        let tls = self.tls_creds.as_deref().map(|id| objects.server_tls(id));
+        tls.transpose().map_err(|error| error.to_string())
     }
 
     /// Whether a list is asked for with what has nothing to do with it.
@@ -174,7 +196,7 @@ impl Arguments {
 
     fn check_possible(&self) -> Done<()> {
         let missing = [
-            (self.tls_creds.is_some() || self.tls_hostname.is_some() || self.tls_authz.is_some(), "TLS"),
+            (self.tls_authz.is_some(), "access by the name in a certificate (--tls-authz)"),
             (self.connect.is_some() || self.disconnect.is_some(), "devices of the kernel (-c, -d)"),
             (self.load_snapshot.is_some(), "exporting an internal snapshot (-l)"),
             (!self.bitmap.is_empty(), "exporting a dirty bitmap (-B)"),
@@ -207,6 +229,7 @@ impl Arguments {
         let server = ServerOptions {
             connections_max: shared,
             handshake_time: Some(handshake).filter(|time| !time.is_zero()),
+            tls: self.server_tls()?,
             ..ServerOptions::default()
         };
         Ok(Plan {
@@ -257,6 +280,7 @@ impl Arguments {
             access: if is_read { Access::ReadOnly } else { Access::ReadWrite },
             cache,
             discard,
+            objects: self.object.clone().into(),
             ..Request::default()
         })
     }

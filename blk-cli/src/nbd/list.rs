@@ -1,6 +1,6 @@
 //! `--list`: what a server exports.
 
-use blk_nbd::{ClientOptions, ExportInfo, Location};
+use blk_nbd::{ExportInfo, Location};
 
 use super::Done;
 use super::arguments::Arguments;
@@ -23,7 +23,7 @@ const FLAGS: [&str; 12] = [
 
 pub(super) fn print(place: &Location, arguments: &Arguments) -> Done<()> {
     arguments.check_list()?;
-    let exports = blk_nbd::list(&arguments.address(place), &ClientOptions::default());
+    let exports = blk_nbd::list(&arguments.address(place), &arguments.client()?);
     let exports = exports.map_err(|error| error.to_string())?;
     print!("{}", shown(&exports));
     Ok(())

@@ -21,7 +21,7 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
         allocation_depth: plan.allocation_depth,
     };
     let in_words = |error: blk_core::Error| error.to_string();
-    let server = Server::new([export], plan.server).map_err(in_words)?;
+    let server = Server::new([export], plan.server.clone()).map_err(in_words)?;
     let (end, ended) = mpsc::channel();
     let by_signal = end.clone();
     // Before anyone can know that it listens, and ask it to end.

@@ -1,23 +1,38 @@
 //! Nodes of a server: `nbd://HOST:PORT/EXPORT`, `nbd+unix:///EXPORT?socket=PATH`, or options.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use blk_core::storage::DiskStorage;
 use blk_core::{Access, Result, Storage};
-use blk_nbd::{Address, ClientOptions, Location};
+use blk_nbd::{Address, ClientOptions, ClientTls, Location};
 
 use super::file::FileId;
+use super::objects::{Objects, certificates};
 use super::options::NodeOptions;
 
 /// Longest time that may be given, seconds: a day.
 const TIME_S_MAX: u64 = 24 * 60 * 60;
 
+/// Where certificates come from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Trust {
+    /// From an object of the command line.
+    Object(String),
+    /// From a folder.
+    Folder(PathBuf),
+}
+
 /// An export of a server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct NbdNode {
     address: Address,
+    /// Whom to believe that it is the server, if the connection is encrypted.
+    trust: Option<Trust>,
+    /// The name in the server's certificate, if it is not the host's.
+    tls_hostname: Option<String>,
     /// The context whose dirty bytes are shown as data.
     dirty_bitmap: Option<String>,
     /// How long connecting may take.
@@ -43,6 +58,13 @@ pub(super) fn take_name(name: &str, options: &mut NodeOptions) -> Result<()> {
     }
     if address.tls {
         options.fill("x-tls", "on");
+        for (parameter, option) in
+            [("tls-certificates", "x-tls-certificates"), ("tls-hostname", "tls-hostname")]
+        {
+            if let Some(value) = Address::parameter(name, parameter)? {
+                options.fill(option, value.as_str());
+            }
+        }
     }
     Ok(())
 }
@@ -51,12 +73,9 @@ impl NbdNode {
     pub(super) fn take(options: &mut NodeOptions) -> Result<Self> {
         let location = take_location(options)?;
         let export = options.take_text("export").unwrap_or_default();
-        let tls = options.take_switch("x-tls")?.unwrap_or(false);
-        for name in ["tls-creds", "tls-hostname"] {
-            if options.has(name) {
-                return Err(options.bad(name, "encrypted connections are not supported yet"));
-            }
-        }
+        let trust = take_trust(options)?;
+        let wants_tls = options.take_switch("x-tls")?.unwrap_or(false);
+        let tls_hostname = options.take_text("tls-hostname");
         let dirty_bitmap = options.take_text("x-dirty-bitmap");
         let open_timeout = options.take_number("open-timeout", TIME_S_MAX)?.filter(|seconds| *seconds > 0);
         // A connection that is lost stays so.
@@ -64,7 +83,11 @@ impl NbdNode {
             return Err(options.bad("reconnect-delay", "a lost connection is not made again"));
         }
         let open_timeout = open_timeout.map(Duration::from_secs);
-        Ok(Self { address: Address { location, export, tls }, dirty_bitmap, open_timeout })
+        let address = Address { location, export, tls: wants_tls || trust.is_some() };
+        if tls_hostname.is_some() && !address.tls {
+            return Err(options.bad("tls-hostname", "the connection is not encrypted ('tls-creds')"));
+        }
+        Ok(Self { address, trust, tls_hostname, dirty_bitmap, open_timeout })
     }
 
     /// What tells it from files, and from other exports.
@@ -78,17 +101,34 @@ impl NbdNode {
 
     /// The name that says the same, if there is one.
     pub(super) fn name(&self) -> Option<String> {
-        let is_plain = self.dirty_bitmap.is_none() && self.open_timeout.is_none();
+        let is_plain = self.dirty_bitmap.is_none() && self.open_timeout.is_none() && !self.address.tls;
         is_plain.then(|| self.address.to_string())
     }
 
     /// Connects to the server.
-    pub(super) fn open(&self, access: Access) -> Result<Arc<dyn Storage>> {
+    pub(super) fn open(&self, access: Access, objects: &Objects) -> Result<Arc<dyn Storage>> {
         let mut options =
             ClientOptions { dirty_context: self.dirty_bitmap.clone(), ..ClientOptions::default() };
         options.connect_time = self.open_timeout.or(options.connect_time);
+        options.tls = match &self.trust {
+            None => None,
+            Some(Trust::Object(id)) => Some(objects.client_tls(id, self.tls_hostname.clone())?),
+            Some(Trust::Folder(folder)) => {
+                Some(ClientTls::new(&certificates(folder, false)?, self.tls_hostname.clone())?)
+            }
+        };
         let disk = blk_nbd::connect(&self.address, access, &options)?;
         Ok(Arc::new(DiskStorage::new(Arc::new(disk))))
+    }
+}
+
+/// Whom to believe, by an object of QEMU's kind or a folder as libnbd has it.
+fn take_trust(options: &mut NodeOptions) -> Result<Option<Trust>> {
+    let object = options.take_text("tls-creds");
+    match (object, options.take_text("x-tls-certificates")) {
+        (Some(_), Some(_)) => Err(options.bad("tls-creds", "certificates are given by the address, too")),
+        (Some(id), None) => Ok(Some(Trust::Object(id))),
+        (None, folder) => Ok(folder.map(|folder| Trust::Folder(folder.into()))),
     }
 }
 

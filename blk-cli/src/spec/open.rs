@@ -22,6 +22,7 @@ use super::lock::{Claim, Permissions};
 use super::nbd::NbdNode;
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
+use super::objects::Objects;
 use super::options::NodeOptions;
 use super::scratch::Scratch;
 use super::start::Start;
@@ -80,6 +81,8 @@ pub(super) struct Opener {
     /// The only files that there are, by name, instead of those of the host: nothing of the host is opened,
     /// and nobody waits.
     pub(super) memory: Option<Arc<BTreeMap<String, Vec<u8>>>>,
+    /// What options refer to by name.
+    pub(super) objects: Objects,
 }
 
 /// An open disk, and what became known on the way.
@@ -352,11 +355,11 @@ impl Opener {
 
     /// An export of a server; what is written goes elsewhere where files stay as they are.
     fn export(&self, nbd: &NbdNode, access: Access) -> Result<Arc<dyn Storage>> {
-        let Some(scratch) = &self.scratch else { return nbd.open(access) };
+        let Some(scratch) = &self.scratch else { return nbd.open(access, &self.objects) };
         if let Some(storage) = scratch.find(nbd.id()) {
             return Ok(storage);
         }
-        let storage = nbd.open(Access::ReadOnly)?;
+        let storage = nbd.open(Access::ReadOnly, &self.objects)?;
         if access == Access::ReadWrite { scratch.add(nbd.id(), storage) } else { Ok(storage) }
     }
 

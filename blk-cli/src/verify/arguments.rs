@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use super::bench::Pair;
 use super::keep::{Keeping, Until};
 use super::oracles::Oracles;
-use crate::spec::{CacheMode, Origins};
+use crate::spec::{CacheMode, Object, Origins};
 
 /// How long a run takes that is limited by nothing else.
 const USUAL_TIME: Duration = Duration::from_mins(1);
@@ -143,6 +143,9 @@ pub(super) struct Formats {
     /// Both names are option strings, key=value,...
     #[arg(long)]
     pub(super) image_opts: bool,
+    /// An object that options refer to, such as tls-creds-x509
+    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
+    pub(super) objects: Vec<Object>,
     /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would
     /// show
     #[arg(short = 't', long, default_value = "unsafe")]

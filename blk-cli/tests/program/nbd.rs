@@ -216,10 +216,63 @@ fn addresses_in_all_forms_open_an_export() {
         ("nbd+unix:///disk", "?socket=PATH"),
         ("nbd://127.0.0.1:1/", "cannot open"),
         ("nbd:unix:/nowhere/s", "cannot open"),
-        ("nbds://127.0.0.1/", "TLS"),
+        ("nbds://127.0.0.1/", "certificates"),
     ] {
         let output = run(folder, BLK, &format!("img info {address}"));
         let text = String::from_utf8_lossy(&output.stderr).into_owned();
         assert!(output.status.code() == Some(1) && text.contains(said), "{address}: {text}");
     }
+}
+
+/// Certificates of tests, by QEMU's names.
+fn certificates() -> String {
+    [env!("CARGO_MANIFEST_DIR"), "..", "blk-nbd", "tests", "certificates", "ours"].join("/")
+}
+
+#[test]
+fn connections_are_encrypted_with_qemu_s_objects() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, BLK, "img create -q -f qcow2 a.qcow2 4M");
+    let pem = certificates();
+    let keys = format!("--object tls-creds-x509,id=s,dir={pem},endpoint=server --tls-creds s");
+    let client = format!("--object tls-creds-x509,id=c,dir={pem},endpoint=client");
+    let programs: &[&str] = if qemu::available() { &["blk", "qemu-nbd"] } else { &["blk"] };
+    for program in programs {
+        let served = Served::start(folder, program, &format!("-t -f qcow2 -x disk {keys} a.qcow2"));
+        let socket = &served.socket;
+        let image = format!(
+            "driver=nbd,server.type=unix,server.path={socket},export=disk,tls-creds=c,tls-hostname=localhost"
+        );
+        let mut write = Command::new(BLK);
+        write.args(format!("io {client} --image-opts {image} -c").split_whitespace()).arg("write -P 7 1M 1M");
+        assert!(write.current_dir(folder).output().unwrap().status.success(), "{program}");
+        let info = ok(folder, BLK, &format!("img info {client} --image-opts {image}"));
+        assert!(info.contains("virtual size: 4 MiB"), "{info}");
+        let uri = format!("nbds+unix:///disk?socket={socket}&tls-certificates={pem}");
+        ok(folder, BLK, &format!("img convert -f raw -O raw {uri} copy.raw"));
+        ok(folder, BLK, &format!("img compare {client} -f raw -F raw {uri} copy.raw"));
+        let list = if *program == "blk" { "qemu-nbd" } else { BLK };
+        if list == BLK || qemu::available() {
+            let first = if list == BLK { "nbd" } else { "" };
+            let listed = ok(
+                folder,
+                list,
+                &format!("{first} -L -k {socket} {client} --tls-creds c --tls-hostname localhost"),
+            );
+            assert!(listed.contains("export: 'disk'"), "{listed}");
+        }
+        for (words, said) in [
+            (format!("img info -f raw {}", served.uri("disk")), "encrypted"),
+            (format!("img info -f raw nbds+unix:///disk?socket={socket}"), "certificates"),
+            (format!("img info --image-opts {}", image.replace(",tls-creds=c", "")), "tls-hostname"),
+            (format!("img info --image-opts {image}"), "there is no object 'c'"),
+        ] {
+            let refused = run(folder, BLK, &words);
+            let reason = String::from_utf8_lossy(&refused.stderr).into_owned();
+            assert!(!refused.status.success() && reason.contains(said), "{words}: {reason}");
+        }
+    }
+    let refused = run(folder, BLK, &format!("nbd {} --tls-creds s a.qcow2", client.replace("id=c", "id=s")));
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("is not for a server"), "{refused:?}");
 }

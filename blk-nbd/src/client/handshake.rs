@@ -104,6 +104,10 @@ pub(super) fn list(
     Ok(exports)
 }
 
+pub(super) fn no_certificates() -> io::Error {
+    io::Error::other("an encrypted connection needs certificates (tls-creds)")
+}
+
 /// Says hello, and encrypts the connection if that is wanted.
 fn begin<'a, 'b>(
     io: &'a mut Until<'b>,
@@ -114,9 +118,7 @@ fn begin<'a, 'b>(
     if !address.tls {
         return Ok(talk);
     }
-    let tls = options.tls.as_ref();
-    let tls =
-        tls.ok_or_else(|| io::Error::other("an encrypted connection needs certificates (tls-creds)"))?;
+    let tls = options.tls.as_ref().ok_or_else(no_certificates)?;
     if !talk.is_fixed {
         return Err(io::Error::other("the server is too old to encrypt"));
     }

@@ -94,7 +94,8 @@ fn open(session: &mut Session, call: &Call<'_>) -> Done {
     if session.opened.is_some() {
         return Err(Refusal::Error("file open already, try 'help close'".to_owned()));
     }
-    session.open(Plan { name, image_opts: session.image_opts, format: None, options, mode })
+    let (image_opts, objects) = (session.image_opts, session.objects.clone());
+    session.open(Plan { name, image_opts, format: None, options, objects, mode })
 }
 
 fn close(session: &mut Session, _call: &Call<'_>) -> Done {

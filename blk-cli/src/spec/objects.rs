@@ -1,0 +1,195 @@
+//! Objects of a command line (`--object`), which images refer to by their names.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use blk_core::{Error, Result};
+use blk_nbd::{Certificates, ClientTls, ServerTls};
+
+use super::text;
+
+/// Kinds that QEMU has: those that nothing here could refer to by mistake are accepted.
+const KINDS: [&str; 9] = [
+    "authz-list",
+    "authz-simple",
+    "iothread",
+    "main-loop",
+    "secret",
+    "secret_keyring",
+    "throttle-group",
+    "tls-creds-psk",
+    "tls-creds-x509",
+];
+
+/// An object: `KIND,id=NAME,key=value,...`.
+#[derive(Debug, Clone)]
+pub struct Object {
+    id: String,
+    /// What it is, if it is of any use here.
+    tls: Option<TlsObject>,
+}
+
+/// Certificates for encrypted connections.
+#[derive(Debug, Clone)]
+struct TlsObject {
+    certificates: Certificates,
+    is_server: bool,
+    /// A server wants certificates of its clients, too.
+    verifies: bool,
+}
+
+impl Object {
+    /// Reads an object, and the files that it names.
+    ///
+    /// # Errors
+    /// In words, what is wrong with it.
+    pub fn parse(text: &str) -> std::result::Result<Self, String> {
+        Self::read(text).map_err(|error| error.to_string())
+    }
+
+    fn read(text: &str) -> Result<Self> {
+        let mut options = match text.strip_prefix('{') {
+            Some(_) => text::json("--object", text)?,
+            None => text::key_values(&with_key(text))?,
+        };
+        let kind = options.take_text("qom-type").unwrap_or_default();
+        if !KINDS.contains(&kind.as_str()) {
+            let reason = format!("the kind '{kind}' is unknown; known are {}", KINDS.join(", "));
+            return Err(Error::invalid_option("--object", reason));
+        }
+        let Some(id) = options.take_text("id") else {
+            return Err(Error::invalid_option("--object", format!("'id' of '{kind}' is missing")));
+        };
+        if kind != "tls-creds-x509" {
+            return Ok(Self { id, tls: None });
+        }
+        let is_server =
+            options.take_choice("endpoint", &[("server", true), ("client", false)])?.unwrap_or(false);
+        let verifies = options.take_switch("verify-peer")?.unwrap_or(true);
+        // Which ciphers are good is rustls' to know; a key of a file has no password here.
+        options.take_text("priority");
+        options.take_switch("sanity-check")?;
+        let Some(folder) = options.take_text("dir") else {
+            return Err(Error::invalid_option("--object", format!("'dir' of '{kind}' is missing")));
+        };
+        options.finish(&kind)?;
+        let certificates = certificates(Path::new(&folder), is_server)?;
+        Ok(Self { id, tls: Some(TlsObject { certificates, is_server, verifies }) })
+    }
+}
+
+/// The first word is the kind, if it has no key.
+fn with_key(text: &str) -> String {
+    let first = text.split(',').next().unwrap_or_default();
+    if first.contains('=') { text.to_owned() } else { format!("qom-type={text}") }
+}
+
+/// What lies in a folder, under QEMU's names.
+pub(super) fn certificates(folder: &Path, is_server: bool) -> Result<Certificates> {
+    /// A file that is longer holds no certificates.
+    const BYTES_MAX: u64 = 4 << 20;
+    let read = |name: &str| {
+        let path = folder.join(name);
+        let failed = |reason: String| Error::Unresolved { name: path.display().to_string(), reason };
+        match std::fs::metadata(&path) {
+            Ok(file) if file.len() > BYTES_MAX || !file.is_file() => {
+                Err(failed(format!("it is no file of at most {BYTES_MAX} bytes")))
+            }
+            _ => std::fs::read(&path).map_err(|error| failed(error.to_string())),
+        }
+    };
+    let side = if is_server { "server" } else { "client" };
+    let names = [format!("{side}-cert.pem"), format!("{side}-key.pem")];
+    // A client may have none of its own.
+    let has_own = is_server || names.iter().any(|name| folder.join(name).exists());
+    let own = if has_own { Some((read(&names[0])?, read(&names[1])?)) } else { None };
+    Ok(Certificates { authorities: read("ca-cert.pem")?, own })
+}
+
+/// The objects of a command line.
+#[derive(Debug, Clone, Default)]
+pub struct Objects(Arc<[Object]>);
+
+impl From<Vec<Object>> for Objects {
+    fn from(objects: Vec<Object>) -> Self {
+        Self(objects.into())
+    }
+}
+
+impl Objects {
+    /// The certificates of that name, for one side.
+    fn tls(&self, id: &str, is_server: bool) -> Result<&TlsObject> {
+        let refused = |reason: String| Error::invalid_option("tls-creds", reason);
+        let mut named = self.0.iter().filter(|object| object.id == id);
+        let (first, second) = (named.next(), named.next());
+        if second.is_some() {
+            return Err(refused(format!("there are two objects '{id}'")));
+        }
+        let object = first.ok_or_else(|| refused(format!("there is no object '{id}'")))?;
+        let tls = object.tls.as_ref();
+        let tls = tls.ok_or_else(|| refused(format!("object '{id}' is no 'tls-creds-x509'")))?;
+        if tls.is_server != is_server {
+            let side = if is_server { "server" } else { "client" };
+            return Err(refused(format!("object '{id}' is not for a {side} (endpoint={side})")));
+        }
+        Ok(tls)
+    }
+
+    /// How a client encrypts with the certificates of that name; `host` is whom it takes for the server.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where there is no such object, or its certificates are none.
+    pub fn client_tls(&self, id: &str, host: Option<String>) -> Result<ClientTls> {
+        ClientTls::new(&self.tls(id, false)?.certificates, host)
+    }
+
+    /// How a server encrypts with the certificates of that name.
+    ///
+    /// # Errors
+    /// As [`Objects::client_tls`].
+    pub fn server_tls(&self, id: &str) -> Result<ServerTls> {
+        let tls = self.tls(id, true)?;
+        ServerTls::new(&tls.certificates, tls.verifies)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refused(text: &str) -> String {
+        Object::parse(text).unwrap_err()
+    }
+
+    #[test]
+    fn objects_that_are_none_say_why() {
+        for (text, said) in [
+            ("", "the kind '' is unknown"),
+            ("foo,id=a", "the kind 'foo' is unknown"),
+            ("qom-type=foo,id=a", "the kind 'foo' is unknown"),
+            ("secret,data=x", "'id' of 'secret' is missing"),
+            ("tls-creds-x509,id=a", "'dir' of 'tls-creds-x509' is missing"),
+            ("tls-creds-x509,id=a,dir=/nowhere", "/nowhere/ca-cert.pem"),
+            ("tls-creds-x509,id=a,dir=/nowhere,endpoint=server", "/nowhere/server-cert.pem"),
+            ("tls-creds-x509,id=a,dir=/nowhere,endpoint=both", "'both'"),
+            ("tls-creds-x509,id=a,dir=/nowhere,colour=red", "'colour'"),
+        ] {
+            let reason = refused(text);
+            assert!(reason.contains(said), "{text}: {reason}");
+        }
+        for text in ["secret,id=a,data=x", r#"{"qom-type":"secret","id":"a","data":"x"}"#] {
+            assert_eq!(Object::parse(text).unwrap().id, "a");
+        }
+    }
+
+    #[test]
+    fn names_are_looked_up() {
+        let objects = |texts: &[&str]| {
+            Objects::from(texts.iter().map(|text| Object::parse(text).unwrap()).collect::<Vec<_>>())
+        };
+        let error = |texts: &[&str]| objects(texts).client_tls("a", None).unwrap_err().to_string();
+        assert!(error(&[]).contains("there is no object 'a'"));
+        assert!(error(&["secret,id=a,data=x"]).contains("is no 'tls-creds-x509'"));
+        assert!(error(&["secret,id=a,data=x", "secret,id=a,data=y"]).contains("two objects"));
+    }
+}
