@@ -1,5 +1,5 @@
-//! Client and server over one another: the conformance suite, through a socket, with all forms of replies, and
-//! encrypted.
+//! Client and server over one another: the conformance suite, through a socket, with all forms of replies,
+//! and encrypted.
 
 mod certificates;
 

@@ -5,7 +5,16 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use blk_core::storage::PassThrough;
-use blk_core::{Extent, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage, name};
+
+/// Refuses a file where the driver is one for devices.
+pub(super) fn check_is_device(name: &str) -> Result<()> {
+    if std::fs::metadata(name::to_path(name)).is_ok_and(|metadata| metadata.is_file()) {
+        let reason = "the driver 'host_device' is for block devices; 'file' is the one for files".to_owned();
+        return Err(Error::Unresolved { name: name.to_owned(), reason });
+    }
+    Ok(())
+}
 
 /// What a [`HostStorage`] does in another way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use blk_core::storage::DiskStorage;
-use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Result, Storage, name};
+use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Result, Storage};
 use blk_verify::Verify;
 
 use super::Layer;
@@ -17,7 +17,7 @@ use super::debug::{DebugNode, DebugOptions, is_over_image};
 use super::file::{FilesInUse, OpenFile};
 use super::filter::{Filter, Wishes};
 use super::guard::RawGuard;
-use super::host::{HostStorage, HostWishes};
+use super::host::{HostStorage, HostWishes, check_is_device};
 use super::lock::{Claim, Permissions};
 use super::nbd::NbdNode;
 use super::node::{Common, Format, Kind, Locking, Node};
@@ -428,15 +428,6 @@ impl Opener {
 pub(super) fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) -> Result<&'a [u8]> {
     let denied = || Error::Unresolved { name: name.to_owned(), reason: "nothing is opened here".to_owned() };
     files.get(name).map(Vec::as_slice).ok_or_else(denied)
-}
-
-/// Refuses a file where the driver is one for devices.
-fn check_is_device(name: &str) -> Result<()> {
-    if std::fs::metadata(name::to_path(name)).is_ok_and(|metadata| metadata.is_file()) {
-        let reason = "the driver 'host_device' is for block devices; 'file' is the one for files".to_owned();
-        return Err(Error::Unresolved { name: name.to_owned(), reason });
-    }
-    Ok(())
 }
 
 /// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise
