@@ -12,6 +12,7 @@
 
 mod aim;
 mod config;
+mod effort;
 mod exhaustive;
 mod kinds;
 mod swarm;
@@ -20,6 +21,7 @@ mod turns;
 
 use crate::random::Random;
 
+pub(crate) use effort::{breeds, is_wanted};
 pub use exhaustive::{Exhaustive, alphabet, exhaustive};
 pub use kinds::setups;
 

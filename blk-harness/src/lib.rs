@@ -153,7 +153,7 @@ macro_rules! fuzz_target {
         });
 
         libfuzzer_sys::fuzz_crossover!(|first: &[u8], second: &[u8], out: &mut [u8], seed: u32| {
-            $crate::mutate::crossover($suite.space(), first, second, out, seed)
+            $crate::mutate::crossover_within($suite.space(), &$limits, first, second, out, seed)
         });
     };
 }

@@ -12,7 +12,7 @@ mod records;
 
 use crate::random::Random;
 
-use crate::generate::{Generator, Limits, random_config, turn};
+use crate::generate::{Generator, Limits, breeds, is_wanted, random_config, turn};
 use crate::scenario::bytes::{RECORD_BYTES, header_bytes};
 use crate::scenario::{Request, Scenario, Turn, Value};
 use crate::space::{Kind, Space};
@@ -49,8 +49,7 @@ pub fn mutate_within(
     let mut rng = Random::new(u64::from(seed));
     // A fresh start: what is evolved step by step from nothing rarely gets as far as what is made whole.
     if size <= header_bytes(space) || rng.chance(1, 8) {
-        let mut made = Generator::new(space, u64::from(seed), limits.clone());
-        return store(space, made.next().expect("there is always another"), &mut data[..max_size]);
+        return store(space, fresh(space, &mut rng, limits), &mut data[..max_size]);
     }
     if rng.chance(1, 16) {
         size = default_mutate(data, size, max_size).min(max_size);
@@ -58,9 +57,8 @@ pub fn mutate_within(
     }
     let before = Scenario::decode(space, &data[..size]);
     // What takes long would breed, since it reaches much: most of the time would go to it.
-    if takes_long(space, &before) && rng.chance(3, 4) {
-        let mut made = Generator::new(space, u64::from(seed), limits.clone());
-        return store(space, made.next().expect("there is always another"), &mut data[..max_size]);
+    if !may_breed(space, &mut rng, &before) {
+        return store(space, fresh(space, &mut rng, limits), &mut data[..max_size]);
     }
     let mut scenario = before.clone();
     // Some changes change nothing; a few tries make sure that something is.
@@ -79,7 +77,16 @@ pub fn mutate_within(
         let at = rng.below(scenario.requests.len() as u64) as usize;
         scenario.remove_requests(at..at + 1);
     }
+    if !may_breed(space, &mut rng, &scenario) {
+        scenario = fresh(space, &mut rng, limits);
+    }
     store(space, scenario, &mut data[..max_size])
+}
+
+/// A scenario that is made anew.
+fn fresh(space: &'static Space, rng: &mut Random, limits: &Limits) -> Scenario {
+    let mut made = Generator::new(space, rng.bits(), limits.clone());
+    made.find(|scenario| is_wanted(space, rng, scenario)).expect("there is always another")
 }
 
 /// Units of more than this have tables of many entries, all of which are looked at whenever an image is
@@ -88,16 +95,41 @@ const UNIT_BYTES_USUAL_MAX: u64 = 128 << 10;
 /// A disk of more than this is compared, and after crashes and faults again and again. Bytes.
 const DISK_BYTES_USUAL_MAX: u64 = 1 << 20;
 
-/// Whether a scenario takes as long as many others, however few its requests are.
-fn takes_long(space: &Space, scenario: &Scenario) -> bool {
+/// Whether others are to be made of a scenario: the longer it takes, the more rarely. What takes as long as
+/// many others however few its requests are may so one time in four.
+fn may_breed(space: &Space, rng: &mut Random, scenario: &Scenario) -> bool {
     let config = &scenario.config;
-    config.size_bytes > DISK_BYTES_USUAL_MAX || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX
+    let is_large =
+        config.size_bytes > DISK_BYTES_USUAL_MAX || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX;
+    breeds(space, rng, scenario) && (!is_large || rng.chance(1, 4))
 }
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most
 /// `out.len()`.
 pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], seed: u32) -> usize {
+    store(space, crossed(space, first, second, &mut Random::new(u64::from(seed))), out)
+}
+
+/// As [`crossover`]; most of what would take long is replaced by scenarios that are made anew, within
+/// `limits`.
+pub fn crossover_within(
+    space: &'static Space,
+    limits: &Limits,
+    first: &[u8],
+    second: &[u8],
+    out: &mut [u8],
+    seed: u32,
+) -> usize {
     let mut rng = Random::new(u64::from(seed));
+    let mut scenario = crossed(space, first, second, &mut rng);
+    if !may_breed(space, &mut rng, &scenario) {
+        scenario = fresh(space, &mut rng, limits);
+    }
+    store(space, scenario, out)
+}
+
+/// What has requests, and the configuration, of both.
+fn crossed(space: &Space, first: &[u8], second: &[u8], rng: &mut Random) -> Scenario {
     let (mut scenario, other_scenario) = (Scenario::decode(space, first), Scenario::decode(space, second));
     let (mut child, other): (Vec<_>, Vec<_>) = (scenario.turns().collect(), other_scenario.turns().collect());
     let (count, other_count) = (child.len() as u64, other.len() as u64);
@@ -134,7 +166,7 @@ pub fn crossover(space: &Space, first: &[u8], second: &[u8], out: &mut [u8], see
     if rng.chance(1, 4) {
         scenario.config = other_scenario.config;
     }
-    store(space, scenario, out)
+    scenario
 }
 
 /// Writes as much of the scenario as `out` has room for; canonical, also when the form's bounds cut something

@@ -4,7 +4,7 @@
 
 use blk_core::{Error, Result, Storage};
 use blk_harness::driver::Kept;
-use blk_harness::random::hash;
+use blk_harness::random::{hash, mix};
 
 /// Entries of a snapshot's L1 table that are walked; the images here have a few.
 const L1_ENTRIES_MAX: u32 = 1 << 16;
@@ -55,6 +55,15 @@ fn joined(digest: u64, value: u64) -> u64 {
     hash(&bytes)
 }
 
+/// A digest of long data, by words: it is only compared with others of the same run.
+fn digest(bytes: &[u8]) -> u64 {
+    let (words, rest) = bytes.as_chunks::<8>();
+    let folded = words.iter().fold(hash(rest), |digest, word| {
+        (digest.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+    });
+    mix(folded)
+}
+
 impl Image<'_> {
     fn bytes<const N: usize>(&self, at: u64) -> Result<[u8; N]> {
         let mut bytes = [0; N];
@@ -73,7 +82,7 @@ impl Image<'_> {
     fn hashed(&self, at: u64, length: u64) -> Result<u64> {
         let mut bytes = vec![0; length as usize];
         self.storage.read_at(at, &mut bytes)?;
-        Ok(hash(&bytes))
+        Ok(digest(&bytes))
     }
 
     fn cluster_bytes(&self) -> u64 {
