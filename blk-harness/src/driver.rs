@@ -4,6 +4,7 @@
 //! [`FormatDriver`] is one for any [`Format`](blk_core::Format), for two functions, or for a function that
 //! makes a disk. Who needs more implements [`Driver`] and [`ImageMaker`].
 
+mod aligned;
 mod format;
 mod promises;
 
@@ -16,6 +17,7 @@ use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
 
+pub use aligned::on_host;
 pub use format::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
 pub use promises::{Kept, Promises};
 
@@ -31,7 +33,7 @@ pub trait Driver: Debug + Send + Sync {
     }
 
     /// The configuration of the image under test, where there is one already: then scenarios have no choice
-    /// but of lanes and atoms.
+    /// but of lanes, atoms, the host and its probes.
     fn image_config(&self) -> Option<&Config> {
         None
     }
@@ -71,11 +73,17 @@ fn no_storage(name: &str) -> Error {
 /// # Errors
 /// A text that names an option that the driver does not have, or a value that it does not take.
 pub fn legal_config(driver: &dyn Driver, config: &Config) -> std::result::Result<Config, String> {
-    if let Some(image) = driver.image_config() {
-        return Ok(Config { lanes: config.lanes, atom_bytes: config.atom_bytes, ..image.clone() });
+    let mut legal = if let Some(image) = driver.image_config() {
+        let Config { lanes, atom_bytes, host_alignment, probe_flush, .. } = *config;
+        Config { atom_bytes, lanes, host_alignment, probe_flush, ..image.clone() }
+    } else {
+        driver.space().check(config)?;
+        driver.space().legal(config)
+    };
+    if !driver.promises(&legal).works_on_aligned_hosts {
+        legal.host_alignment = 1;
     }
-    driver.space().check(config)?;
-    Ok(driver.space().legal(config))
+    Ok(legal)
 }
 
 /// One pair of disks. Both show the same content when the bench is made.

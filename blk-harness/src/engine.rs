@@ -95,6 +95,9 @@ struct Run<'a> {
     may_have_changed: bool,
     /// Changes of the storage before the last request that changed the disk, if it wrote new data.
     last_write: Option<u64>,
+    /// Flushes that have succeeded, and the one after which space is looked at.
+    flushes: u64,
+    probe_flush: u64,
     /// The verifier over the disks of the bench; absent while they are reopened.
     verify: Option<Verify>,
 }
@@ -154,6 +157,8 @@ impl Engine {
             has_changed: false,
             may_have_changed: false,
             last_write: None,
+            flushes: 0,
+            probe_flush: u64::from(config.probe_flush),
             verify: None,
         };
         match run.all(scenario) {
@@ -190,7 +195,7 @@ impl Run<'_> {
             self.ask_others()?;
         }
         if self.engine.options.probes_reuse {
-            self.judge_reuse()?;
+            self.judge_reuse(0)?;
         }
         Ok(())
     }

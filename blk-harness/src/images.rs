@@ -68,9 +68,9 @@ impl Images {
     }
 }
 
-/// Whether images do not differ: lanes and atoms are no part of them.
+/// Whether images do not differ: lanes, atoms and probes are no part of them.
 fn is_same_image(one: &Config, other: &Config) -> bool {
-    let plain = |config: &Config| Config { lanes: 0, atom_bytes: 512, ..config.clone() };
+    let plain = |config: &Config| Config { lanes: 0, atom_bytes: 512, probe_flush: 0, ..config.clone() };
     plain(one) == plain(other)
 }
 

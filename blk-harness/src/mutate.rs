@@ -237,7 +237,7 @@ fn keep_turns(before: &[Request], scenario: &mut Scenario) {
 /// Changes one field or option, mostly to what another configuration has.
 fn change_config(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
     /// Changes of fields that all drivers have.
-    const FIELDS: u64 = 7;
+    const FIELDS: u64 = 9;
     let other = random_config(space, rng, limits);
     let geometry = space.geometry(&scenario.config);
     let unit = geometry.unit_bytes;
@@ -250,6 +250,8 @@ fn change_config(space: &Space, rng: &mut Random, scenario: &mut Scenario, limit
         4 => config.discard = !config.discard,
         5 => config.atom_bytes = if config.atom_bytes == 512 { 4096 } else { 512 },
         6 => config.control = if config.control == 0 { other.control.max(1) } else { 0 },
+        7 => config.host_alignment = if config.host_alignment == 1 { 512 << rng.below(4) } else { 1 },
+        8 => config.probe_flush = if config.probe_flush == 0 { 1 + rng.below(3) as u8 } else { 0 },
         dice => {
             let knob = &space.knobs[(dice - FIELDS) as usize];
             if let Some(value) = space.unit(&other).filter(|unit| unit.name == knob.name && rng.chance(1, 2))

@@ -11,18 +11,23 @@ mod plain;
 use blk_core::{Condition, Conflict, Format};
 
 use crate::random::Random;
-use crate::scenario::bounds::LANES_MAX;
+use crate::scenario::bounds::{LANES_MAX, PROBE_FLUSH_MAX};
 use crate::scenario::{Backing, Config, OptionValues, Value};
 
 pub use knob::{Drawn, Kind, Knob};
 pub use plain::{ALIGNMENT, PLAIN, UNIT};
+
+/// The option that said once, of one format, what the host demands: it is a field of all configurations
+/// today.
+const OLD_HOST_ALIGNMENT: &str = "x-alignment";
 
 /// What a driver under test can be made with.
 #[derive(Debug)]
 pub struct Space {
     /// What the driver is called in errors, such as `log`.
     pub name: &'static str,
-    /// Its options. They are only ever added, at the end: bytes have them in this order.
+    /// Its options. They are only ever added, at the end: bytes have them in this order, but for those with a
+    /// place of their own ([`Knob::place`]).
     pub knobs: &'static [Knob],
     /// Options that the driver does not have and that are no error: kept traces may have them.
     pub ignored: &'static [&'static str],
@@ -136,10 +141,15 @@ impl Space {
         unit: Option<&'static str>,
         geometry: fn(&Config) -> Geometry,
     ) -> Self {
-        let mut knobs: Vec<Knob> = format.create_options().iter().filter_map(Knob::of_spec).collect();
-        for knob in format.open_options().iter().filter_map(Knob::of_spec) {
-            if knobs.iter().all(|known| known.name != knob.name) {
-                knobs.push(knob);
+        let mut knobs: Vec<Knob> = Vec::new();
+        for (first, options) in [(0, format.create_options()), (1, format.open_options())] {
+            for (index, knob) in options.iter().map(Knob::of_spec).enumerate() {
+                let Some(knob) = knob.filter(|knob| knobs.iter().all(|known| known.name != knob.name)) else {
+                    continue;
+                };
+                // Each list has every second place: both may grow at their ends, and what is left out now may
+                // be built later.
+                knobs.push(Knob { place: Some(first + 2 * index), ..knob });
             }
         }
         Self {
@@ -154,6 +164,11 @@ impl Space {
             described: None,
             tune: not_tuned,
         }
+    }
+
+    /// The options with their places in the bytes form.
+    pub(crate) fn places(&self) -> impl Iterator<Item = (usize, &'static Knob)> + use<> {
+        self.knobs.iter().enumerate().map(|(index, knob)| (knob.place.unwrap_or(index), knob))
     }
 
     /// The option of that name.
@@ -215,6 +230,14 @@ impl Space {
     pub fn legalize(&self, config: &mut Config) {
         config.lanes = config.lanes.min(LANES_MAX);
         config.atom_bytes = if config.atom_bytes == 4096 { 4096 } else { 512 };
+        if let Some(Value::Number(bytes)) = config.options.get(OLD_HOST_ALIGNMENT) {
+            config.host_alignment = bytes.next_power_of_two().clamp(1, 4096) as u16;
+            config.options.remove(OLD_HOST_ALIGNMENT);
+        }
+        config.probe_flush = config.probe_flush.min(PROBE_FLUSH_MAX);
+        if (2..512).contains(&config.host_alignment) {
+            config.host_alignment = 512;
+        }
         if self.backing_option.is_none() {
             config.backing = Backing::None;
         }

@@ -300,7 +300,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"config\": { \"size\": 1 }\n}",
         &expect![
-            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `options`, `backing`, `backing-bytes`, `discard`, `control`, `atom-bytes`, `lanes`, `version`, `cluster-bits`, `refcount-order`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `lazy-refcounts`"
+            "line 2, column 20: unknown field `size`, expected one of `size-bytes`, `options`, `backing`, `backing-bytes`, `discard`, `control`, `atom-bytes`, `lanes`, `host-alignment`, `probe-flush`, `version`, `cluster-bits`, `refcount-order`, `compression`, `l2-cache-entries`, `l2-slice-bytes`, `refcount-cache-entries`, `preallocate`, `lazy-refcounts`"
         ],
     );
     json_refused(

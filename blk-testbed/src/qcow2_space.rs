@@ -183,13 +183,12 @@ pub static QCOW2: Space = Space {
                 ]
             },
         ),
-        // What the host demands of offsets, lengths and buffers, as one does that is opened past its page
-        // cache; it refuses all else. It is the target's too.
+        // What the host demands was an option of this space: its place stays.
         Knob::new(
             "x-alignment",
             Kind::PowerOfTwo { min: 1, max: 4096 },
             Some(Number(1)),
-            &[(30, None), (1, Some(Number(512))), (1, Some(Number(4096)))],
+            const { &[(1, None)] },
         ),
         // The backing file lies on the host of the image, and fails with it. It is the target's too.
         Knob::new("x-backing-on-host", Kind::Switch, Some(Value::Switch(false)), &[]),
@@ -234,15 +233,6 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     }
     if config.backing == Backing::None {
         options.remove("x-backing-on-host");
-    }
-    // No host demands less than a sector and more than a byte; in between, a request that fails would tear a
-    // sector that it covers in part.
-    if options.number("x-alignment").is_some_and(|bytes| (2..512).contains(&bytes)) {
-        options.set("x-alignment", Some(Value::Number(512)));
-    }
-    // Of a cluster that is smaller than what the host zeroes at once, zeroes are data.
-    if options.number("x-alignment").is_some_and(|bytes| bytes > cluster_bytes(options)) {
-        options.set("x-alignment", Some(Value::Number(cluster_bytes(options))));
     }
     if config.size_bytes > FAR_BYTES_MIN {
         options.remove("compat");

@@ -2,12 +2,11 @@
 
 use std::sync::Arc;
 
-use blk_core::storage::{StorageLimits, StrictStorage};
 use blk_core::{
     Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
     Preallocation, Result, Storage,
 };
-use blk_harness::driver::{Driver, ImageMaker, Kept, Promises};
+use blk_harness::driver::{Driver, ImageMaker, Kept, Promises, on_host};
 use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
 
@@ -58,11 +57,12 @@ impl Driver for Qcow2Target {
             stops_when_poisoned: true,
             leaks_nothing: true,
             rests_after_flush: true,
+            works_on_aligned_hosts: true,
         }
     }
 
     fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
-        Ok(Box::new(Qcow2Images::new(config)?))
+        Ok(on_host(Box::new(Qcow2Images::new(config)?), config))
     }
 }
 
@@ -132,13 +132,6 @@ fn growth(config: &Config) -> Preallocation {
     known.iter().find(of_name).map_or(Preallocation::Off, |(_, preallocation)| *preallocation)
 }
 
-/// The storage as a host that refuses what is unaligned, where the configuration asks for one.
-fn demanding(config: &Config, storage: Arc<dyn Storage>) -> Arc<dyn Storage> {
-    let alignment = config.options.number("x-alignment").unwrap_or(1);
-    let limits = StorageLimits { alignment, memory_alignment: alignment };
-    if limits.is_free() { storage } else { Arc::new(StrictStorage::new(storage, limits)) }
-}
-
 /// A resize that adds more than this adds it without allocating it, bytes.
 const ALLOCATED_BYTES_MAX: u64 = 16 << 20;
 
@@ -198,7 +191,6 @@ impl ImageMaker for Qcow2Images {
         let options = self.open_options.clone();
         let resolver = self.resolver_on(&storage);
         let resolver = resolver.as_ref().unwrap_or(&self.resolver);
-        let storage = demanding(&self.config, storage);
         let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, resolver)?;
         Ok(match growth(&self.config) {
             Preallocation::Off => disk,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::storage::FileStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result, Storage};
-use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker, Promises};
+use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker, Promises, on_host};
 use blk_harness::scenario::{Config, OLD_OPTIONS};
 use blk_harness::space::{Geometry, PLAIN, Space, no_contradictions, not_tuned};
 
@@ -61,12 +61,13 @@ impl Driver for RawTarget {
             reuses: true,
             tells_host_offset: true,
             rests_after_flush: true,
+            works_on_aligned_hosts: true,
             ..Promises::default()
         }
     }
 
     fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
-        Ok(Box::new(RawImages { config: config.clone() }))
+        Ok(on_host(Box::new(RawImages { config: config.clone() }), config))
     }
 }
 

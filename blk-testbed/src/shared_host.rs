@@ -2,7 +2,12 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, PassThrough, Result, Storage};
+use blk_core::{Access, Buffer, Disk, PassThrough, Result, Storage};
+
+/// What a host demands at most of a buffer, bytes.
+const ALIGNMENT: u64 = 4096;
+/// Behind everything that an image has there.
+const NOWHERE: u64 = (1 << 63) - 2 * ALIGNMENT;
 
 /// A backing disk whose reads are reads of the image's host as well: what is planned to fail there can be one
 /// of them.
@@ -18,9 +23,8 @@ impl PassThrough for OnHost {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        // Behind everything that an image has there: nothing is learnt but whether it fails.
-        let mut nothing = [0; 1];
-        self.host.read_at(i64::MAX as u64 - 1, &mut nothing)?;
+        // Nothing is learnt but whether it fails.
+        self.host.read_at(NOWHERE, &mut Buffer::zeroed(ALIGNMENT as usize, ALIGNMENT))?;
         self.inner.read(offset, buf)
     }
 }

@@ -76,3 +76,20 @@ fn a_soak_of_every_cluster_size_finds_nothing() {
         assert!(soak.bytes_compared() > 100_000 * 512);
     }
 }
+
+/// Also where a cluster is smaller than what the host takes: a metadata write rewrites what lies around it.
+#[test]
+fn a_host_that_demands_an_alignment_finds_nothing() {
+    let aligned = |mut scenario: Scenario, at: usize| {
+        scenario.config.host_alignment = [512, 4096][at % 2];
+        scenario.config.probe_flush = 1;
+        if at.is_multiple_of(3) {
+            scenario.config = scenario.config.with("cluster_size", "512");
+        }
+        scenario
+    };
+    let limits = || Limits { disk_bytes_max: 256 << 10, ..Limits::default() };
+    let scenarios = |space, count| Generator::new(space, 7, limits()).take(count).zip(0..);
+    run_all(&Qcow2Target, scenarios(&QCOW2, 400).map(|(scenario, at)| aligned(scenario, at)));
+    run_all(&RawTarget, scenarios(&RAW, 200).map(|(scenario, at)| aligned(scenario, at)));
+}

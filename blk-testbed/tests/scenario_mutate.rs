@@ -117,6 +117,8 @@ fn every_part_can_change() {
         for knob in QCOW2.knobs {
             note(knob.name, old.options.get(knob.name) != new.options.get(knob.name));
         }
+        note("host", old.host_alignment != new.host_alignment);
+        note("probe", old.probe_flush != new.probe_flush);
         note("discard", old.discard != new.discard);
         note("more requests", mutant.requests.len() > 20);
         note("fewer requests", mutant.requests.len() < 20);
@@ -130,8 +132,9 @@ fn every_part_can_change() {
         note("another kind", mutant.requests.len() == 20 && sorted(&mutant) != sorted(&scenario));
         note("another range", kinds(&mutant) == kinds(&scenario) && mutant.requests != scenario.requests);
     }
-    // Compression, preallocation and backing depend on one another; this input allows all of them.
-    assert_eq!(seen.len(), 22, "{seen:?} of {}", scenario.config);
+    // Compression, preallocation and backing depend on one another; this input allows all of them. The host's
+    // demand is no option any more.
+    assert_eq!(seen.len(), 23, "{seen:?} of {}", scenario.config);
 }
 
 #[test]

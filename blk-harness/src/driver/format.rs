@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-use super::{Bench, DiskBench, Driver, ImageBench, ImageMaker, Promises, no_storage};
+use super::{Bench, DiskBench, Driver, ImageBench, ImageMaker, Promises, no_storage, on_host};
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
 use blk_core::{Access, DenyResolver, Disk, Format, OptionSpec, Options, PassThrough, Result, Storage};
@@ -72,6 +72,7 @@ impl FormatDriver {
             stops_when_poisoned: false,
             leaks_nothing: false,
             rests_after_flush: false,
+            works_on_aligned_hosts: false,
         };
         Self { name, space: || &PLAIN, images, create_options: &[], open_options: &[], promises }
     }
@@ -190,7 +191,7 @@ impl Driver for FormatDriver {
     fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
         match self.images {
             Images::Disk(_) => Err(no_storage(self.name)),
-            _ => Ok(Box::new(Fresh { driver: *self, config: config.clone() })),
+            _ => Ok(on_host(Box::new(Fresh { driver: *self, config: config.clone() }), config)),
         }
     }
 }

@@ -26,6 +26,9 @@ pub struct Promises {
     /// Between a flush that has succeeded and the next request, nothing changes the storage: no work goes on
     /// in the background.
     pub rests_after_flush: bool,
+    /// Images can lie on a host that demands an alignment of offsets, lengths and buffers, up to 4096 bytes,
+    /// and refuses all else.
+    pub works_on_aligned_hosts: bool,
 }
 
 /// Something that others keep in an image, or that speaks for it, such as the content of a snapshot.

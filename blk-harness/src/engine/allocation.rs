@@ -71,8 +71,24 @@ impl Run<'_> {
         broken.map_err(|violation| self.told(&violation.noticed_by(number)))
     }
 
-    /// After the last request: space that was given back is used again. It changes the disk under test.
-    pub(super) fn judge_reuse(&self) -> Step {
+    /// After the flush that the scenario names: space that was given back is used again by a handle that has
+    /// been at work, whose next open may forgive what it has lost. The disks show the same afterwards.
+    pub(super) fn probe_reuse(&mut self, number: u32, request: Request) -> Step {
+        self.flushes += u64::from(request == Request::Flush);
+        let is_asked = request == Request::Flush && self.flushes == self.probe_flush;
+        if !is_asked || !self.promises.reuses || self.bench.storage().is_none() {
+            return Ok(());
+        }
+        self.judge_reuse(number)?;
+        (self.has_changed, self.last_write) = (true, None);
+        let unit = self.probed_unit();
+        let zeroed = self.bench.reference().write_zeroes(unit, ZeroFlags::default());
+        zeroed.map_err(|error| failed("giving a unit of the reference back", &error))
+    }
+
+    /// Space that was given back is used again. It changes the disk under test, whose first unit is zero
+    /// afterwards. `number` is the request after which it is asked; 0 for all.
+    pub(super) fn judge_reuse(&self, number: u32) -> Step {
         let Some(storage) = self.bench.storage().filter(|_| self.promises.reuses) else { return Ok(()) };
         let length = || storage.len().map_err(|error| failed("asking for the length of the storage", &error));
         for round in 0..ROUNDS_BEFORE {
@@ -87,23 +103,28 @@ impl Run<'_> {
             let what = format!(
                 "the storage grows from {before} to {after} bytes while a unit is written, given back and flushed {ROUNDS} times"
             );
-            return Err(self.told(&Violation::new(Promise::Space, what)));
+            return Err(self.told(&Violation::new(Promise::Space, what).noticed_by(number)));
         }
         Ok(())
+    }
+
+    /// The first unit of the disk, as far as whole requests lie in it.
+    fn probed_unit(&self) -> Extent {
+        let test = self.bench.test();
+        let alignment = test.limits().request_alignment;
+        Extent::new(0, self.geometry.unit_bytes.min(test.size() & !(alignment - 1)))
     }
 
     /// Writes to the first unit, gives it back by a discard or by zeroes, and flushes.
     fn take_and_give_back(&self, round: usize) -> Step {
         let test = self.bench.test();
-        let alignment = test.limits().request_alignment;
-        let unit = self.geometry.unit_bytes.min(test.size() & !(alignment - 1));
-        let length = SECTOR_BYTES.max(alignment).min(unit);
+        let whole = self.probed_unit();
+        let length = SECTOR_BYTES.max(test.limits().request_alignment).min(whole.length);
         if length == 0 {
             return Ok(());
         }
         let written = test.write(0, &vec![0x5e; length as usize], WriteFlags::default());
         written.map_err(|error| failed("writing a unit after all requests", &error))?;
-        let whole = Extent::new(0, unit);
         if round.is_multiple_of(2) && test.limits().can_discard {
             test.discard(whole, DiscardFlags::default())
         } else {

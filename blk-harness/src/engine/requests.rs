@@ -32,6 +32,7 @@ impl Run<'_> {
                 self.note_write(request, changes, true);
                 self.judge_flushed(number, request)?;
                 self.judge_space(number, request, &kept)?;
+                self.probe_reuse(number, request)?;
             }
             Err(error @ (Error::Mismatch { .. } | Error::Poisoned { .. })) => {
                 return Err(self.found("a request", &error));

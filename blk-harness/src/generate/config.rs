@@ -20,6 +20,13 @@ const BACKINGS: [Backing; 8] = [
     Backing::Chain,
 ];
 
+/// What hosts demand: mostly nothing, because it is slow.
+const HOST_ALIGNMENTS: [u16; 32] = {
+    let mut all = [1; 32];
+    (all[0], all[1]) = (512, 4096);
+    all
+};
+
 /// Where far disks end, about, bytes.
 const FAR_SIZES: [u64; 8] = [1 << 31, 1 << 32, 1 << 32, 5 << 30, 1 << 33, 1 << 37, 1 << 38, 1 << 40];
 /// A far disk needs no more tables: they are in memory, and take time to make.
@@ -48,6 +55,8 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     if limits.lanes_max >= 2 {
         config.lanes = 2 + rng.below(u64::from(limits.lanes_max) - 1) as u8;
     }
+    config.host_alignment = rng.one_of(&HOST_ALIGNMENTS);
+    config.probe_flush = if rng.chance(1, 8) { 1 + rng.below(3) as u8 } else { 0 };
     let largest = config.size_bytes.max(limits.disk_bytes_max);
     (space.tune)(&mut config, rng);
     space.legalize(&mut config);

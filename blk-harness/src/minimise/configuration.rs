@@ -51,10 +51,12 @@ fn simplify_backing(search: &mut Search) {
 
 type ToUsual = fn(&mut Config, &Config);
 
-const FIELDS: [ToUsual; 3] = [
+const FIELDS: [ToUsual; 5] = [
     |config, usual| config.discard = usual.discard,
     |config, usual| config.control = usual.control,
     |config, usual| config.atom_bytes = usual.atom_bytes,
+    |config, usual| config.host_alignment = usual.host_alignment,
+    |config, usual| config.probe_flush = usual.probe_flush,
 ];
 
 /// A configuration that was legal stays so.

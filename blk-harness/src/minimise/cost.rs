@@ -53,6 +53,8 @@ fn config_rank(space: &Space, config: &Config) -> u128 {
         config.discard != usual.discard,
         config.control != usual.control,
         config.atom_bytes != usual.atom_bytes,
+        config.host_alignment != usual.host_alignment,
+        config.probe_flush != usual.probe_flush,
     ];
     let backing = match config.backing {
         Backing::None => 0,

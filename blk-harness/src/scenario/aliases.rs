@@ -109,6 +109,8 @@ pub(super) struct Document {
     control: u32,
     atom_bytes: u16,
     lanes: u8,
+    host_alignment: u16,
+    probe_flush: u8,
     version: Option<Value>,
     cluster_bits: Option<Value>,
     refcount_order: Option<Value>,
@@ -122,8 +124,18 @@ pub(super) struct Document {
 
 impl Default for Document {
     fn default() -> Self {
-        let Config { size_bytes, options, backing, backing_bytes, discard, control, atom_bytes, lanes } =
-            Config::default();
+        let Config {
+            size_bytes,
+            options,
+            backing,
+            backing_bytes,
+            discard,
+            control,
+            atom_bytes,
+            lanes,
+            host_alignment,
+            probe_flush,
+        } = Config::default();
         Self {
             size_bytes,
             options,
@@ -133,6 +145,8 @@ impl Default for Document {
             control,
             atom_bytes,
             lanes,
+            host_alignment,
+            probe_flush,
             version: None,
             cluster_bits: None,
             refcount_order: None,
@@ -179,6 +193,8 @@ impl TryFrom<Document> for Config {
             control: document.control,
             atom_bytes: document.atom_bytes,
             lanes: document.lanes,
+            host_alignment: document.host_alignment,
+            probe_flush: document.probe_flush,
         })
     }
 }

@@ -8,6 +8,9 @@ use super::RequestKind;
 /// Lanes, in every form.
 pub const LANES_MAX: u8 = 8;
 
+/// The last flush after which a scenario can have space looked at.
+pub const PROBE_FLUSH_MAX: u8 = 15;
+
 /// Requests in the bytes form; records beyond are ignored.
 pub const REQUESTS_MAX: usize = 256;
 

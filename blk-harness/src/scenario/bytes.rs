@@ -6,7 +6,8 @@
 //!  1  bit 0 no discard, bit 1 atoms of 4096 bytes     8..14  size of the disk
 //!  2  backing: 0 none, 1 raw, 2 format, 3 chain      14..20  size of the backing file
 //!  3  lanes; 9 and more: 0                           20      MODE of the size
-//!  4..8  control seed                                21..23  reserved,  23  options that follow
+//!  4..8  control seed                                21      what the host demands: 1 to 4 for 512 to 4096
+//!                                                    22      probed flush,  23  options that follow
 //!
 //! then the options, 4 bytes each, in the order of the space: 0 the usual value, else the place of a value from 1
 //! then up to 256 records of 17 bytes:
@@ -17,7 +18,8 @@
 //! All numbers are little-endian, all units bytes. What is missing of the header has the default's values;
 //! what is missing of the last record is zero. The value of an option has the place that its kind gives it:
 //! `off`, `on`; the words of a choice in their order; powers of two from the smallest; numbers from 0. A
-//! space only ever adds options at the end, and so old bytes keep their meaning: options beyond those that
+//! space only ever adds options at the end, or says where each has its place, and so old bytes keep their
+//! meaning: options beyond those that
 //! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
 //! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
 //! check, 11 kill, 12 check and repair leaks, 13 check and repair all; all others are ignored, so that a
@@ -39,7 +41,9 @@
 
 mod v1;
 
-use super::bounds::{DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, REQUESTS_MAX};
+use super::bounds::{
+    DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, PROBE_FLUSH_MAX, REQUESTS_MAX,
+};
 use super::reach::{self, Frame};
 use super::{Backing, Config, Fill, Repair, Request, Scenario, Turn};
 use crate::space::{PLAIN, Space};
@@ -68,12 +72,21 @@ const FLAG_BYTE: u8 = 8;
 /// Where the header says how its size is meant.
 const SIZE_MODE: usize = 20;
 
+/// Where the header says what the host demands, and which flush is probed.
+const HOST_ALIGNMENT: usize = 21;
+const PROBE_FLUSH: usize = 22;
+
 const SWITCH_NO_DISCARD: u8 = 1;
 const SWITCH_LARGE_ATOMS: u8 = 2;
 
 /// Bytes before the first record of a scenario for drivers of `space`.
 pub fn header_bytes(space: &Space) -> usize {
-    COMMON_BYTES + OPTION_BYTES * space.knobs.len()
+    COMMON_BYTES + OPTION_BYTES * places(space)
+}
+
+/// How many options the header of a space has room for.
+fn places(space: &Space) -> usize {
+    space.places().map(|(place, _)| place + 1).max().unwrap_or(0)
 }
 
 /// A record without the byte that names the disk: what both versions have in common.
@@ -192,9 +205,15 @@ fn decode_config(space: &Space, header: &[u8]) -> Config {
         atom_bytes: if switches & SWITCH_LARGE_ATOMS == 0 { 512 } else { 4096 },
         control: number(&common[4..8]) as u32,
         lanes: if common[3] <= LANES_MAX { common[3] } else { 0 },
+        host_alignment: match common[HOST_ALIGNMENT] {
+            code @ 1..=4 => 256 << code,
+            _ => 1,
+        },
+        probe_flush: if common[PROBE_FLUSH] <= PROBE_FLUSH_MAX { common[PROBE_FLUSH] } else { 0 },
         ..Config::default()
     };
-    for (knob, code) in space.knobs.iter().zip(header[given..].chunks(OPTION_BYTES)) {
+    for (place, knob) in space.places() {
+        let Some(code) = header[given..].chunks(OPTION_BYTES).nth(place) else { continue };
         let value = knob.value_of(number(code) as u32).filter(|value| knob.usual.as_ref() != Some(value));
         config.options.set(knob.name, value);
     }
@@ -221,10 +240,12 @@ fn decode_backing(byte: u8) -> Backing {
 
 fn encode_config(space: &Space, config: &Config, bytes: &mut Vec<u8>) {
     let mut common = [0; COMMON_BYTES];
-    encode_common(config, space.knobs.len(), &mut common);
+    encode_common(config, places(space), &mut common);
     bytes.extend_from_slice(&common);
-    for knob in space.knobs {
-        bytes.extend_from_slice(&knob.code(config.options.get(knob.name)).to_le_bytes());
+    bytes.resize(header_bytes(space), 0);
+    for (place, knob) in space.places() {
+        let code = knob.code(config.options.get(knob.name)).to_le_bytes();
+        bytes[COMMON_BYTES + OPTION_BYTES * place..][..OPTION_BYTES].copy_from_slice(&code);
     }
 }
 
@@ -243,6 +264,8 @@ fn encode_common(config: &Config, options: usize, bytes: &mut [u8; COMMON_BYTES]
     bytes[8..14].copy_from_slice(&bytes_of(legal_size(config.size_bytes)));
     bytes[SIZE_MODE] = if reach::far_size(config.size_bytes).is_some() { MODE_EXACT } else { 0 };
     bytes[14..20].copy_from_slice(&bytes_of(config.backing_bytes.min(DISK_BYTES_MAX)));
+    bytes[HOST_ALIGNMENT] = (config.host_alignment / 256).checked_ilog2().unwrap_or(0) as u8;
+    bytes[PROBE_FLUSH] = config.probe_flush.min(PROBE_FLUSH_MAX);
     bytes[COMMON_BYTES - 1] = u8::try_from(options).expect("a format has fewer than 256 options");
 }
 

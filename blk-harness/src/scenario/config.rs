@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::aliases::Document;
-use super::bounds::LANES_MAX;
+use super::bounds::{LANES_MAX, PROBE_FLUSH_MAX};
 use super::{Backing, OptionValues, ParseError, ParseResult, Value};
 
 /// How the disk under test is made: what all drivers have in common, and the options of its format by name.
@@ -33,12 +33,32 @@ pub struct Config {
     /// the other.
     #[serde(skip_serializing_if = "is_sequential")]
     pub lanes: u8,
+    /// What the host demands of offsets, lengths and buffers, as one does that is opened past its page cache:
+    /// 1, or a power of two from 512 to 4096. It refuses all else. Only of drivers that promise to work on
+    /// such hosts ([`Promises`](crate::driver::Promises)).
+    #[serde(skip_serializing_if = "demands_nothing")]
+    pub host_alignment: u16,
+    /// After which flush, from 1, it is seen whether space is used again, where the driver promises that: the
+    /// first unit of the disk is written, given back, and zero in the end. 0 for none; it is always seen
+    /// after all requests.
+    #[serde(skip_serializing_if = "is_none")]
+    pub probe_flush: u8,
 }
 
 /// What most scenarios are need not be said.
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
 fn is_sequential(lanes: &u8) -> bool {
     *lanes == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn demands_nothing(alignment: &u16) -> bool {
+    *alignment == 1
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
+fn is_none(number: &u8) -> bool {
+    *number == 0
 }
 
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
@@ -57,8 +77,15 @@ impl Default for Config {
             control: 0,
             atom_bytes: 512,
             lanes: 0,
+            host_alignment: 1,
+            probe_flush: 0,
         }
     }
+}
+
+/// Whether a host demands that: in between, a request that fails would tear a sector that it covers in part.
+pub(crate) fn is_host_alignment(bytes: u16) -> bool {
+    bytes == 1 || (bytes.is_power_of_two() && (512..=4096).contains(&bytes))
 }
 
 impl Config {
@@ -80,6 +107,13 @@ impl Config {
             _ if self.lanes > LANES_MAX => format!("lanes is {}, and must be 0 to {LANES_MAX}", self.lanes),
             _ if !matches!(self.atom_bytes, 512 | 4096) => {
                 format!("atom-bytes is {}, and must be 512 or 4096", self.atom_bytes)
+            }
+            _ if !is_host_alignment(self.host_alignment) => {
+                let alignment = self.host_alignment;
+                format!("host-alignment is {alignment}, and must be 1 or a power of two from 512 to 4096")
+            }
+            _ if self.probe_flush > PROBE_FLUSH_MAX => {
+                format!("probe-flush is {}, and must be 0 to {PROBE_FLUSH_MAX}", self.probe_flush)
             }
             _ => return Ok(()),
         };

@@ -158,10 +158,12 @@ enum Key {
     Control,
     AtomBytes,
     Lanes,
+    HostAlignment,
+    ProbeFlush,
 }
 
 impl Key {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 9] = [
         Self::Size,
         Self::Backing,
         Self::BackingBytes,
@@ -169,6 +171,8 @@ impl Key {
         Self::Control,
         Self::AtomBytes,
         Self::Lanes,
+        Self::HostAlignment,
+        Self::ProbeFlush,
     ];
 
     fn name(self) -> &'static str {
@@ -180,6 +184,8 @@ impl Key {
             Self::Control => "control",
             Self::AtomBytes => "atom-bytes",
             Self::Lanes => "lanes",
+            Self::HostAlignment => "host-alignment",
+            Self::ProbeFlush => "probe-flush",
         }
     }
 
@@ -193,6 +199,8 @@ impl Key {
             Self::Control => config.control.to_string(),
             Self::AtomBytes => ExactSize(u64::from(config.atom_bytes)).to_string(),
             Self::Lanes => config.lanes.to_string(),
+            Self::HostAlignment => ExactSize(u64::from(config.host_alignment)).to_string(),
+            Self::ProbeFlush => config.probe_flush.to_string(),
         }
     }
 }

@@ -59,6 +59,8 @@ pub struct Knob {
     pub weight: Option<u8>,
     /// What it cannot be together with: then it is not given.
     pub conflicts: &'static [Conflict],
+    /// Its place in the bytes form, from 0; `None` for its place among all options.
+    pub place: Option<usize>,
 }
 
 /// Where all numbers are drawn evenly, these are: small ones are what makes caches overflow.
@@ -140,7 +142,7 @@ const fn value_of_default(text: &'static str) -> Value {
 impl Knob {
     /// An option that is in no list of a format, and contradicts nothing.
     pub const fn new(name: &'static str, kind: Kind, usual: Option<Value>, drawn: Drawn) -> Self {
-        Self { name, kind, usual, drawn, weight: None, conflicts: &[] }
+        Self { name, kind, usual, drawn, weight: None, conflicts: &[], place: None }
     }
 
     /// The option of that name of a format, with what its list says of it. Scenarios draw it as `drawn` says.
@@ -173,7 +175,7 @@ impl Knob {
             Some(text) => Some(value_of_default(text)),
             None => None,
         };
-        Self { name: spec.name, kind, usual, drawn, weight: None, conflicts: spec.conflicts }
+        Self { name: spec.name, kind, usual, drawn, weight: None, conflicts: spec.conflicts, place: None }
     }
 
     /// The option with its weight in the format's list; `None` for one that generators leave alone, that the
@@ -188,6 +190,7 @@ impl Knob {
             drawn: &[],
             weight: Some(spec.weight),
             conflicts: spec.conflicts,
+            place: None,
         })
     }
 

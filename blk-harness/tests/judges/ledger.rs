@@ -64,6 +64,10 @@ pub(crate) enum Bug {
     FreedStaysMarked,
     /// A handle that has found leaks when it was opened never gives away again what it frees.
     LeakyImageLeaksOn,
+    /// A handle that has made the disk smaller gives nothing away again.
+    ShrinkStopsReuse,
+    /// What a shrink cuts off is there again when the disk grows.
+    GrowthShowsOld,
     /// A recovery clears the dirty bit before it writes the map.
     RecoveryClearsTheBitFirst,
     /// Of two whole reads with nothing in between, the second shows another byte.
@@ -114,6 +118,7 @@ enum Poison {
     Sync,
 }
 
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Default)]
 struct State {
     size: u64,
@@ -123,6 +128,7 @@ struct State {
     freed: Vec<usize>,
     is_dirty: bool,
     had_leaks: bool,
+    has_shrunk: bool,
     poison: Option<Poison>,
     /// Header, map and table as they are in the file.
     written: [Vec<u8>; 3],
@@ -313,7 +319,8 @@ impl Ledger {
         if self.bug == Bug::LeakyImageLeaksOn && state.had_leaks {
             state.freed.clear();
         }
-        let freed = std::mem::take(&mut state.freed);
+        let keeps_all = self.bug == Bug::ShrinkStopsReuse && state.has_shrunk;
+        let freed = if keeps_all { Vec::new() } else { std::mem::take(&mut state.freed) };
         for cluster in &freed {
             state.used[*cluster] = 0;
         }

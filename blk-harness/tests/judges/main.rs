@@ -53,7 +53,8 @@ impl Driver for Planted {
     }
 
     fn promises(&self, _config: &Config) -> Promises {
-        Promises { rests_after_flush: true, ..Promises::default() }
+        let reuses = matches!(self, Self::Ledger(..));
+        Promises { rests_after_flush: true, reuses, ..Promises::default() }
     }
 
     fn images(&self, _config: &Config) -> Result<Box<dyn ImageMaker>> {
@@ -168,6 +169,7 @@ fn ledger_rows() -> Vec<Row> {
         row(Bug::WriteGrows, Ordered, "write 0 512", &[Requests], Answers),
         row(Bug::CloseGrows, Ordered, "write 0 512", &[Crashes, Faults, Races], Size),
         row(Bug::CloseGrows, Ordered, "write 0 512", &[Requests], Answers),
+        row(Bug::GrowthShowsOld, Ordered, "write 0 16k\ntruncate 8k\ntruncate 16k", &LIVE, Answers),
         row(Bug::FreedStaysMarked, Ordered, "write 0 8k\nflush\ndiscard 0 8k\nflush", &[Crashes], Leaks),
         row(Bug::LeakyImageLeaksOn, Ordered, few, &[Crashes], Works),
         row(Bug::RecoveryClearsTheBitFirst, Dirty, few, &[Crashes], Recovery),
@@ -213,6 +215,23 @@ fn scenario(requests: &str, lanes: u8) -> Scenario {
     };
     Scenario::from_text(&format!("blk-scenario 1\n{config}{requests}\n"))
         .expect("the requests are well-formed")
+}
+
+#[test]
+fn space_is_looked_at_in_the_middle_where_a_scenario_says_so() {
+    let target = Planted::Ledger(ledger::Bug::ShrinkStopsReuse, Way::Ordered);
+    let by = |probe_flush: u8, requests: &str| {
+        let mut scenario = scenario(requests, 0);
+        scenario.config.probe_flush = probe_flush;
+        let outcome = By::Requests.run(target, &scenario);
+        outcome.finding().map(|finding| (broken(finding), finding.request_number))
+    };
+    let requests = "write 0 8k\nflush\ntruncate 8k\nflush\nread 0 8k";
+    let space = Promise::Space.name();
+    assert_eq!(by(0, requests), None, "the handle that is opened in the end forgives it");
+    assert_eq!(by(1, requests), None, "nothing is wrong yet");
+    assert_eq!(by(2, requests), Some((space, 4)));
+    assert_eq!(by(3, requests), None, "there is no third flush");
 }
 
 /// The promise that a finding says is broken.

@@ -180,6 +180,10 @@ impl Key {
                 config.atom_bytes = u16::try_from(value.size()?).map_err(wrong)?;
             }
             Self::Lanes => config.lanes = number(255)? as u8,
+            Self::HostAlignment => {
+                config.host_alignment = u16::try_from(value.size()?).unwrap_or(u16::MAX);
+            }
+            Self::ProbeFlush => config.probe_flush = number(255)? as u8,
             Self::Control => config.control = number(u64::from(u32::MAX))? as u32,
         }
         Ok(())

@@ -143,7 +143,10 @@ impl Resize for Ledger {
         }
         let mut state = self.state.lock();
         Self::alive(&state)?;
-        self.cut(&mut state, size)?;
+        if self.bug != Bug::GrowthShowsOld {
+            self.cut(&mut state, size)?;
+        }
+        state.has_shrunk |= size < state.size;
         state.size = size;
         Ok(())
     }
