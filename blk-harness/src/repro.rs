@@ -17,8 +17,11 @@ use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;
 use crate::watch::{self, OnHang, Watched};
 
-/// The minimiser gives up after this long; what it has by then is still a smaller finding of the same kind.
-const MINIMISE_MAX: Duration = Duration::from_secs(30);
+/// A reproduction takes about this long at most: proving what is found, making it smaller, proving what is
+/// left. What the minimiser has when it gives up is still a smaller finding of the same kind.
+const REPRODUCE_MAX: Duration = Duration::from_secs(30);
+/// The minimiser gets so much however long the proof took.
+const MINIMISE_MIN: Duration = Duration::from_secs(5);
 /// What the name of the file ends with that has the finding as data.
 const FINDING_EXTENSION: &str = "finding.json";
 /// Largest input file, bytes.
@@ -77,9 +80,11 @@ pub fn reproduce(suite: &Suite, input: &Path, out: &Path) -> Result<bool> {
 /// # Errors
 /// That the finding is not deterministic; what cannot be written.
 pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Result<bool> {
+    let started = Instant::now();
     let Some(finding) = prove(suite, &scenario, out)? else { return Ok(false) };
     println!("proven: {REPLAYS} replays, the same report each time");
-    let (smallest, is_shrunk) = smallest(suite, scenario, &finding, out);
+    let time = minimising_time(started.elapsed());
+    let (smallest, is_shrunk) = smallest(suite, scenario, &finding, out, time);
     let Some(last) = prove(suite, &smallest, out)? else {
         bail!("the minimised scenario passes: the finding is not deterministic");
     };
@@ -139,14 +144,26 @@ fn prove(suite: &Suite, scenario: &Scenario, out: &Path) -> Result<Option<Findin
     }
 }
 
-/// The smallest scenario of the same finding, and whether the minimiser could look for one.
-fn smallest(suite: &Suite, scenario: Scenario, finding: &Finding, out: &Path) -> (Scenario, bool) {
+/// How long the minimiser may take after a proof that took so long: what is left of it is proven again, and
+/// takes no longer.
+fn minimising_time(proof: Duration) -> Duration {
+    REPRODUCE_MAX.saturating_sub(2 * proof).max(MINIMISE_MIN)
+}
+
+/// The smallest scenario of the same finding that is there after `time`, and whether the minimiser could look
+/// for one.
+fn smallest(
+    suite: &Suite,
+    scenario: Scenario,
+    finding: &Finding,
+    out: &Path,
+    time: Duration,
+) -> (Scenario, bool) {
     let on_hang = on_hang(*suite, out.to_owned(), FOUND);
     let mut runner = Watched::new(suite.start(Purpose::Minimise), watch::limit(), on_hang);
     let started = Instant::now();
     let judge = |candidate: &Scenario| runner.run(candidate);
-    let smallest =
-        reproduce::shrink(suite.space(), judge, &scenario, finding, || started.elapsed() > MINIMISE_MAX);
+    let smallest = reproduce::shrink(suite.space(), judge, &scenario, finding, || started.elapsed() > time);
     let Some(smallest) = smallest else { return (scenario, false) };
     println!("{}", reproduce::shrunk(&scenario, &smallest, started.elapsed()));
     (smallest.scenario, true)
@@ -182,4 +199,15 @@ fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding
         written.push(path);
     }
     Ok(written)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_long_proof_leaves_less_for_the_minimiser() {
+        let seconds = |proof| minimising_time(Duration::from_secs(proof)).as_secs();
+        assert_eq!([0, 5, 12, 40].map(seconds), [30, 20, 6, 5]);
+    }
 }

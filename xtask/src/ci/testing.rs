@@ -14,7 +14,8 @@ use xshell::{Shell, cmd};
 use super::{REQUIRE_QEMU, joined};
 
 /// Programs that take long, the longest first: whoever begins last ends last.
-const LONG: [&str; 7] = ["jobs", "guide", "differential", "findings", "program", "crash", "interop"];
+const LONG: [&str; 8] =
+    ["jobs", "guide", "differential", "blk_testbed", "findings", "program", "crash", "interop"];
 
 /// A program that tests.
 #[derive(Debug, Clone, PartialEq, Eq)]
