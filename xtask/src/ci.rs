@@ -43,7 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
         ("clippy", Box::new(|| clippy(&shell))),
         ("rustdoc", Box::new(|| rustdoc(&shell))),
         ("peers", Box::new(|| Ok(cmd!(shell, "cargo test --quiet --manifest-path peers/Cargo.toml").run()?))),
-        ("example", Box::new(|| example(&shell))),
+        ("example", Box::new(|| outside_tests(&shell, "examples/log-disk/Cargo.toml"))),
+        ("foreign", Box::new(|| outside_tests(&shell, "foreign/Cargo.toml"))),
         ("test", Box::new(|| testing::run(&shell))),
         (
             "corpus",
@@ -98,11 +99,13 @@ fn set_up(shell: &Shell) -> Result<()> {
 }
 
 /// The workspaces beside ours.
-const OTHER_WORKSPACES: [&str; 4] = [
+const OTHER_WORKSPACES: [&str; 6] = [
     "fuzz/Cargo.toml",
     "peers/Cargo.toml",
     "examples/log-disk/Cargo.toml",
     "examples/log-disk/fuzz/Cargo.toml",
+    "foreign/Cargo.toml",
+    "foreign/fuzz/Cargo.toml",
 ];
 
 fn format(shell: &Shell) -> Result<()> {
@@ -121,7 +124,7 @@ fn clippy(shell: &Shell) -> Result<()> {
     let _debug = shell.push_env("CARGO_PROFILE_DEV_DEBUG", "false");
     // Nothing is linked: the C++ part of libFuzzer need not be built.
     let _unlinked = shell.push_env("CUSTOM_LIBFUZZER_PATH", "/nowhere/libfuzzer.a");
-    for manifest in OTHER_WORKSPACES {
+    for manifest in OTHER_WORKSPACES.iter().filter(|manifest| !manifest.starts_with("foreign/")) {
         cmd!(shell, "cargo clippy --all-targets --all-features --manifest-path {manifest} -- -D warnings")
             .run()?;
     }
@@ -134,12 +137,12 @@ fn outside(shell: &Shell) -> PathBuf {
     cargo_blk::target_folder(&shell.current_dir()).join("tmp/outside")
 }
 
-/// The driver of an outside author.
-fn example(shell: &Shell) -> Result<()> {
+/// The tests of another workspace: the driver of an outside author, drivers of others.
+fn outside_tests(shell: &Shell, manifest: &str) -> Result<()> {
     let _built = shell.push_env("CARGO_TARGET_DIR", outside(shell));
     let _level = shell.push_env("CARGO_PROFILE_DEV_OPT_LEVEL", "1");
     let _debug = shell.push_env("CARGO_PROFILE_DEV_DEBUG", "false");
-    Ok(cmd!(shell, "cargo test --quiet --manifest-path examples/log-disk/Cargo.toml").run()?)
+    Ok(cmd!(shell, "cargo test --quiet --manifest-path {manifest}").run()?)
 }
 
 /// What a thread came to. All of them have ended before the first failure is told.

@@ -1,0 +1,3 @@
+#![no_main]
+
+blk_harness::fuzz_target!(foreign::testing::IMAGO_SUITES[2]);

@@ -1,0 +1,142 @@
+//! What is known of the drivers under test: named deviations, so that runs go on past them.
+//!
+//! A scenario whose finding is a known one counts as clean. How often each was met stands in the summary of a
+//! run, as `known_NAME`.
+
+use blk_harness::runner::Runner;
+use blk_harness::scenario::Scenario;
+use blk_harness::{Finding, Outcome, Signature};
+use serde_json::{Value, json};
+
+/// A way in which a driver is known to break the contract.
+#[derive(Debug)]
+pub struct Deviation {
+    /// Its name; `docs/findings` has a document of that name.
+    pub name: &'static str,
+    /// What goes wrong, in one line.
+    pub what: &'static str,
+    /// Whether a finding is this one.
+    pub is: fn(&Finding, &Scenario) -> bool,
+}
+
+/// What is known of imago 0.2.6.
+pub static IMAGO: &[Deviation] = &[
+    Deviation {
+        name: "imago-partial-cluster",
+        what: "zeroes, or a discard, at the end of a disk whose last cluster is partial panic",
+        is: |finding, _| {
+            matches!(finding.signature, Signature::Panic { .. })
+                && finding.report().contains("imago-0.2.6/src/format/access.rs:607")
+        },
+    },
+    Deviation {
+        name: "imago-l1-before-refcount",
+        what: "an L1 entry is on the disk before the refcount of the L2 table that it points to",
+        is: |finding, _| {
+            finding.provoked.is_some() && says(finding, &["OFLAG_COPIED L2 cluster", "refcount=0"])
+        },
+    },
+];
+
+/// What is known of qcow2-rs 0.1.6.
+pub static QCOW2_RS: &[Deviation] = &[
+    Deviation {
+        name: "qcow2-rs-empty-disk",
+        what: "a disk of 0 bytes cannot be opened: an assertion panics",
+        is: |_, scenario| scenario.config.size_bytes == 0,
+    },
+    Deviation {
+        name: "qcow2-rs-snapshots",
+        what: "a write to a cluster that a snapshot shares loses the rest of the cluster, and changes the snapshot",
+        is: |_, scenario| starts_from(scenario, "snapshots"),
+    },
+    Deviation {
+        name: "qcow2-rs-compressed-overfree",
+        what: "a write to a compressed cluster that ends where a host cluster does frees the next one too",
+        is: |_, scenario| starts_from(scenario, "compressed"),
+    },
+    Deviation {
+        name: "qcow2-rs-narrow-refcounts",
+        what: "refcounts of 2 and 4 bits are read and written at wrong bits",
+        is: |_, scenario| matches!(scenario.config.options.number("refcount_bits"), Some(2 | 4)),
+    },
+    Deviation {
+        name: "qcow2-rs-stale-bitmaps",
+        what: "autoclear bits stay set in an image that is written to",
+        is: |finding, _| finding.what.contains("autoclear feature bits"),
+    },
+    Deviation {
+        name: "qcow2-rs-failed-flush",
+        what: "what a failed flush had to write is forgotten, and the next flush succeeds without it",
+        is: |finding, _| {
+            finding.engine == "fault" && finding.promise == Some("what a flush has made durable is there")
+        },
+    },
+];
+
+/// Whether a line of the report has all of these words.
+fn says(finding: &Finding, words: &[&str]) -> bool {
+    finding.report().lines().any(|line| words.iter().all(|word| line.contains(word)))
+}
+
+/// Whether the scenario starts from an image of that kind that QEMU's tools have made.
+fn starts_from(scenario: &Scenario, kind: &str) -> bool {
+    scenario.config.options.get("x-image").is_some_and(|image| image.to_string().starts_with(kind))
+}
+
+/// Runs scenarios, and counts what is known where another runner would report it.
+#[derive(Debug)]
+pub struct Tolerant {
+    inner: Box<dyn Runner>,
+    known: &'static [Deviation],
+    counts: Vec<u64>,
+}
+
+impl Tolerant {
+    /// Over `inner`; `strict` in the environment variable `BLK_KNOWN` lets it report what is known too.
+    pub fn new(inner: Box<dyn Runner>, known: &'static [Deviation]) -> Self {
+        let is_strict = std::env::var_os("BLK_KNOWN").is_some_and(|value| value == "strict");
+        let known = if is_strict { &[] } else { known };
+        Self { inner, known, counts: vec![0; known.len()] }
+    }
+
+    fn judge(&mut self, outcome: Outcome, scenario: &Scenario) -> Outcome {
+        let Outcome::Finding(finding) = outcome else { return outcome };
+        match self.known.iter().position(|known| (known.is)(&finding, scenario)) {
+            None => Outcome::Finding(finding),
+            Some(place) => {
+                self.counts[place] += 1;
+                Outcome::Clean
+            }
+        }
+    }
+}
+
+impl Runner for Tolerant {
+    fn run(&mut self, scenario: &Scenario) -> Outcome {
+        let outcome = self.inner.run(scenario);
+        self.judge(outcome, scenario)
+    }
+
+    fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
+        let outcome = self.inner.run_from(scenario, first);
+        self.judge(outcome, scenario)
+    }
+
+    fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
+        let outcome = self.inner.stress(scenario)?;
+        Some(self.judge(outcome, scenario))
+    }
+
+    fn summary(&self) -> Value {
+        let mut summary = self.inner.summary();
+        for (known, count) in self.known.iter().zip(&self.counts).filter(|(_, count)| **count > 0) {
+            summary[format!("known_{}", known.name)] = json!(count);
+        }
+        summary
+    }
+
+    fn missing(&self) -> Option<&'static str> {
+        self.inner.missing()
+    }
+}
