@@ -36,7 +36,12 @@ impl Images {
         config: &Config,
         size_bytes_max: u64,
     ) -> std::result::Result<Self, Outcome> {
-        let config = legal_config(target, config).map_err(Outcome::Refused)?;
+        let mut config = legal_config(target, config).map_err(Outcome::Refused)?;
+        // A write that fails may leave a file that is longer, up to what the host takes as one: its disk has
+        // another size then.
+        if target.space().geometry(&config).size_is_file_length {
+            config.host_alignment = 1;
+        }
         let size = config.size_bytes.max(config.backing_bytes);
         if size > size_bytes_max {
             return Err(Outcome::Refused(format!("a disk of {size} bytes is too large here")));
