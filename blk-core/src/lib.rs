@@ -6,6 +6,7 @@
 
 mod buffer;
 pub mod bytes;
+mod chain;
 mod check;
 mod compress;
 mod disk;
@@ -30,6 +31,7 @@ pub mod units;
 mod vectored;
 
 pub use buffer::Buffer;
+pub use chain::{ChainQuery, ChainStatus};
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use compress::{Compress, Compressed};
 pub use disk::{Access, Disk, SizeWatcher};

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use blk_core::{Disk, Extent, Result};
+use blk_core::{ChainQuery, Disk, Extent, Result};
+
+pub(crate) use blk_core::ChainStatus as Status;
 
 use super::image::Image;
-use super::size::whole_sectors;
+use super::size::{SECTOR_BYTES, whole_sectors};
 
 /// One disk of the chain.
 #[derive(Debug)]
@@ -19,25 +21,6 @@ pub(crate) struct Layer {
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) layers: Vec<Layer>,
-}
-
-/// What is known about the bytes at an offset.
-#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Status {
-    /// How many bytes the answer holds for; at least 1.
-    pub(crate) length: u64,
-    /// Index of the layer that determines the bytes, or of the last one that was asked.
-    pub(crate) depth: usize,
-    /// A layer determines the bytes; if not, they are zeroes because nobody does.
-    pub(crate) present: bool,
-    /// They read as zeroes.
-    pub(crate) zero: bool,
-    /// They are stored.
-    pub(crate) data: bool,
-    pub(crate) compressed: bool,
-    /// Where in the layer's file they are stored as they are.
-    pub(crate) host_offset: Option<u64>,
 }
 
 impl Chain {
@@ -64,40 +47,8 @@ impl Chain {
     /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk; the
     /// layers from `end` on are not asked.
     pub(crate) fn status_above(&self, extent: Extent, end: usize) -> Result<Status> {
-        let mut rest = extent;
-        let mut status = nobody(0, extent.length);
-        for (depth, layer) in self.layers[..end].iter().enumerate() {
-            let size = layer.disk.size();
-            if rest.offset >= size {
-                if rest.offset >= whole_sectors(size) {
-                    break;
-                }
-                let length = rest.length.min(whole_sectors(size) - rest.offset);
-                status = behind_last_byte(&layer.disk, Extent::new(rest.offset, length))?;
-                return Ok(Status { depth, ..status });
-            }
-            rest.length = rest.length.min(size - rest.offset);
-            let found = layer.disk.block_status(rest)?;
-            rest.length = found.length;
-            if found.allocated {
-                let host = match found.host_offset {
-                    Some(_) if found.has_data() => layer.disk.host_run(rest)?,
-                    _ => None,
-                };
-                status = Status {
-                    length: host.map_or(found.length, |run| run.length.min(found.length)),
-                    depth,
-                    present: true,
-                    zero: found.zero || host.is_some_and(|run| !run.data),
-                    data: found.has_data(),
-                    compressed: found.compressed,
-                    host_offset: found.host_offset,
-                };
-                break;
-            }
-            status = nobody(depth, found.length);
-        }
-        Ok(status)
+        let query = ChainQuery::new(&self.layers[0].disk).whole_sectors(SECTOR_BYTES);
+        query.layers_max(end).status(extent)
     }
 
     /// As [`Chain::status_above`], asking all layers.
@@ -108,28 +59,6 @@ impl Chain {
     /// The runs of `extent`, neighbours that are alike joined.
     pub(crate) fn runs(&self, extent: Extent) -> Runs<'_> {
         Runs { chain: self, rest: extent }
-    }
-}
-
-/// The status of `extent`, the rest of the last sector of a disk, which its file does not have: zeroes of
-/// that disk.
-fn behind_last_byte(disk: &Disk, extent: Extent) -> Result<Status> {
-    let last = Extent::new(disk.size() - 1, 1);
-    let host_offset = disk.block_status(last)?.host_offset.map(|at| at + (extent.offset - last.offset));
-    Ok(Status { present: true, host_offset, ..nobody(0, extent.length) })
-}
-
-const fn nobody(depth: usize, length: u64) -> Status {
-    Status { length, depth, present: false, zero: true, data: false, compressed: false, host_offset: None }
-}
-
-impl Status {
-    /// Whether `next`, which begins where this ends, says the same of the bytes that follow.
-    fn continues(&self, next: &Self) -> bool {
-        let follows = self.host_offset.map(|offset| offset.wrapping_add(self.length)) == next.host_offset;
-        (self.depth, self.present, self.zero, self.data, self.compressed)
-            == (next.depth, next.present, next.zero, next.data, next.compressed)
-            && follows
     }
 }
 
@@ -190,7 +119,7 @@ impl<'a> Cursor<'a> {
             Some(known) => known,
             None => match self.chain.runs(Extent::between(extent.offset, self.chain.size())).next() {
                 Some(run) => run?,
-                None => (extent.offset, nobody(0, extent.length)),
+                None => (extent.offset, Status::nobody(0, extent.length)),
             },
         };
         self.known = Some((start, run));

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Disk, Extent, Result};
+use blk_core::{ChainQuery, ChainStatus, Disk, Extent, Result};
 
 use super::Export;
 use crate::wire::allocation;
@@ -52,13 +52,14 @@ impl Context {
         query == self.name() || (lists && query == namespace)
     }
 
-    fn flags(self, run: &Run) -> u64 {
+    fn flags(self, run: &ChainStatus) -> u64 {
         match self {
             Self::Allocation => {
-                let hole = if run.has_data { 0 } else { allocation::HOLE };
-                hole | if run.is_zero { allocation::ZERO } else { 0 }
+                let hole = if run.data { 0 } else { allocation::HOLE };
+                hole | if run.zero { allocation::ZERO } else { 0 }
             }
-            Self::Depth => run.depth,
+            Self::Depth if run.present => run.depth as u64 + 1,
+            Self::Depth => 0,
         }
     }
 
@@ -70,7 +71,7 @@ impl Context {
             if rest.is_empty() {
                 break;
             }
-            let run = first_run(disk, rest)?;
+            let run = ChainQuery::new(disk).status(rest)?;
             let flags = self.flags(&run);
             let is_full = runs.len() == runs_max;
             match runs.last_mut() {
@@ -82,58 +83,4 @@ impl Context {
         }
         Ok(runs)
     }
-}
-
-/// Bytes that are alike.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Run {
-    pub(super) length: u64,
-    /// Which layer has them, from 1 on; 0 where none has.
-    depth: u64,
-    has_data: bool,
-    pub(super) is_zero: bool,
-}
-
-/// The first run of an extent, which is not empty and inside the disk.
-pub(super) fn first_run(disk: &Arc<Disk>, extent: Extent) -> Result<Run> {
-    let (mut layer, mut depth) = (disk, 1);
-    let mut rest = extent;
-    loop {
-        let size = layer.size();
-        if rest.offset >= size {
-            return Ok(nowhere(rest.length));
-        }
-        rest.length = rest.length.min(size - rest.offset);
-        // A layer may be coarser than the one before, whose runs end anywhere.
-        let unit = layer.limits().request_alignment;
-        let wide = widened(rest, unit, size);
-        let found = layer.block_status(wide)?;
-        let length = (wide.offset + found.length).min(rest.end()).saturating_sub(rest.offset);
-        if length == 0 {
-            return Ok(Run { length: rest.length, depth, has_data: true, is_zero: false });
-        }
-        rest.length = length;
-        if found.allocated {
-            let host = match found.host_offset {
-                Some(_) if found.has_data() && wide.offset == rest.offset => {
-                    layer.host_run(Extent::new(wide.offset, found.length))?
-                }
-                _ => None,
-            };
-            let length = host.map_or(length, |run| run.length.min(length));
-            let is_zero = found.zero || host.is_some_and(|run| !run.data);
-            return Ok(Run { length, depth, has_data: found.has_data(), is_zero });
-        }
-        let Some(behind) = layer.backing() else { return Ok(nowhere(length)) };
-        (layer, depth) = (behind, depth + 1);
-    }
-}
-
-fn widened(extent: Extent, unit: u64, size: u64) -> Extent {
-    let start = extent.offset / unit * unit;
-    Extent::between(start, extent.end().next_multiple_of(unit).min(size))
-}
-
-const fn nowhere(length: u64) -> Run {
-    Run { length, depth: 0, has_data: false, is_zero: true }
 }

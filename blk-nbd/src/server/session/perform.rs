@@ -4,14 +4,14 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use blk_core::{Data, DiscardFlags, Error, Extent, Op, OpKind, Result, WriteFlags, ZeroFlags};
+use blk_core::{ChainQuery, Data, DiscardFlags, Error, Extent, Op, OpKind, Result, WriteFlags, ZeroFlags};
 use zerocopy::byteorder::big_endian::{U32, U64};
 
 use super::receive::{Payload, Request};
 use super::reply::{Replies, To};
 use crate::server::errors;
 use crate::server::handshake::Agreed;
-use crate::server::status::{Context, first_run};
+use crate::server::status::Context;
 use crate::wire::{self, Headers, PAYLOAD_BYTES_MAX, command, errno};
 
 /// Runs that a block status tells at most.
@@ -147,10 +147,10 @@ fn read_sparse(agreed: &Agreed, replies: &Replies, to: To, extent: Extent) -> An
     let mut rest = extent;
     let mut data = Vec::new();
     while !rest.is_empty() {
-        let run = guarded(OpKind::BlockStatus, || first_run(disk, rest))?;
+        let run = guarded(OpKind::BlockStatus, || ChainQuery::new(disk).status(rest))?;
         // Runs of the layers behind may end inside a unit of this one.
         let length = run.length.next_multiple_of(unit).min(rest.length);
-        let is_hole = run.is_zero && length == run.length;
+        let is_hole = run.zero && length == run.length;
         let is_last = length == rest.length;
         let sent = if is_hole {
             replies.hole(to, rest.offset, length, is_last)
