@@ -3,6 +3,7 @@
 mod connection;
 mod driver;
 mod handshake;
+mod link;
 mod receive;
 
 use std::io;
@@ -15,6 +16,8 @@ use crate::socket::{Socket, Until};
 use crate::tls::ClientTls;
 use connection::Connection;
 use driver::Nbd;
+use handshake::Agreed;
+use link::{Link, Redial};
 
 pub use handshake::ExportInfo;
 
@@ -26,6 +29,9 @@ pub struct ClientOptions {
     pub connect_time: Option<Duration>,
     /// How long a server may say nothing while requests wait for answers. The connection is given up then.
     pub answer_time: Option<Duration>,
+    /// How long requests wait for a connection that was lost and is made again. The flush after it fails, if
+    /// something was written before and not flushed. `None` for no other connection.
+    pub reconnect_time: Option<Duration>,
     /// Ask for structured replies.
     pub structured: bool,
     /// Ask for extended headers.
@@ -46,6 +52,7 @@ impl Default for ClientOptions {
         Self {
             connect_time: Some(Duration::from_secs(30)),
             answer_time: None,
+            reconnect_time: None,
             structured: true,
             extended: true,
             block_status: true,
@@ -73,19 +80,37 @@ fn dial(address: &Address, options: &ClientOptions) -> Result<Socket> {
 /// [`Error::Unresolved`] where the server cannot be reached, has no such export or does not speak the
 /// protocol; [`Error::ReadOnly`] where the export may only be read and `access` is for more.
 pub fn connect(address: &Address, access: Access, options: &ClientOptions) -> Result<Disk> {
-    connect_over(dial(address, options)?, address, access, options)
+    let (connection, agreed) = open(dial(address, options)?, address, access, options)?;
+    let redial = options.reconnect_time.map(|time| Redial {
+        address: address.clone(),
+        access,
+        options: options.clone(),
+        time,
+        info: agreed.info.clone(),
+    });
+    Ok(Disk::new(Nbd::new(Link::new(connection, &agreed, redial), agreed)?, access))
 }
 
-/// Opens an export over a socket that is connected.
+/// Opens an export over a socket that is connected. It is not made again when it is lost.
 ///
 /// # Errors
 /// As [`connect`].
 pub fn connect_over(
-    mut socket: Socket,
+    socket: Socket,
     address: &Address,
     access: Access,
     options: &ClientOptions,
 ) -> Result<Disk> {
+    let (connection, agreed) = open(socket, address, access, options)?;
+    Ok(Disk::new(Nbd::new(Link::new(connection, &agreed, None), agreed)?, access))
+}
+
+fn open(
+    mut socket: Socket,
+    address: &Address,
+    access: Access,
+    options: &ClientOptions,
+) -> Result<(Connection, Agreed)> {
     let mut until = Until::new(&mut socket, options.connect_time);
     let agreed =
         handshake::negotiate(&mut until, address, options).map_err(|error| unresolved(address, &error))?;
@@ -96,7 +121,7 @@ pub fn connect_over(
     if agreed.info.is_read_only() && access == Access::ReadWrite {
         return Err(Error::ReadOnly);
     }
-    Ok(Disk::new(Nbd::new(connection, agreed)?, access))
+    Ok((connection, agreed))
 }
 
 /// What a server exports.

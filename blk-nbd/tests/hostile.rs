@@ -358,3 +358,68 @@ fn a_connection_that_is_dropped_is_no_last_client() {
     drop(running);
     assert!(!path.exists());
 }
+
+/// A server that dies and comes back: requests wait for it and are made again, and a flush tells once what may
+/// have been lost with it.
+#[test]
+fn a_connection_that_is_lost_is_made_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let disk = disk();
+    let start = |disk: &Arc<Disk>| {
+        let options = ServerOptions { stop_time: Duration::ZERO, ..ServerOptions::default() };
+        let server = Server::new([Export::new("", Arc::clone(disk))], options).unwrap();
+        server.listen_unix(&path).unwrap()
+    };
+    let running = start(&disk);
+    let options = ClientOptions { reconnect_time: Some(TIME_MAX), ..ClientOptions::default() };
+    let address = Address::unix(&path, "");
+    let used = connect(&address, Access::ReadWrite, &options).unwrap();
+    let plain = WriteFlags::default();
+    used.write(0, &[1; 512], plain).unwrap();
+    used.flush().unwrap();
+    drop(running);
+    // Several threads wait for it while it is away.
+    std::thread::scope(|scope| {
+        for thread in 1..5_u64 {
+            let used = &used;
+            scope.spawn(move || used.write(thread * 512, &[2; 512], plain).unwrap());
+        }
+        std::thread::sleep(Duration::from_millis(200));
+        let running = start(&disk);
+        // What was flushed needs no complaint.
+        used.write(8192, &[3; 512], plain).unwrap();
+        used.flush().unwrap();
+        drop(running);
+    });
+    let running = start(&disk);
+    let mut bytes = [0; 2560];
+    used.read(0, &mut bytes).unwrap();
+    assert_eq!(bytes.to_vec(), [vec![1; 512], vec![2; 2048]].concat());
+    let _ = used.flush();
+    used.write(0, &[4; 512], plain).unwrap();
+    drop(running);
+    let running = start(&disk);
+    let error = used.flush().unwrap_err();
+    assert!(error.to_string().contains("not flushed"), "{error}");
+    used.flush().unwrap();
+    drop(running);
+    // One that stays away is given up in time; after that nobody waits.
+    let options =
+        ClientOptions { reconnect_time: Some(Duration::from_millis(300)), ..ClientOptions::default() };
+    let running = start(&disk);
+    let used = connect(&address, Access::ReadWrite, &options).unwrap();
+    drop(running);
+    assert_eq!(used.read(0, &mut bytes).unwrap_err().kind(), blk_core::ErrorKind::Disconnected);
+    let begun = Instant::now();
+    assert!(used.read(0, &mut bytes).is_err());
+    assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());
+    // Another export under the same name is not the disk any more.
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    FORMAT.create(&storage, 2 * SIZE, Options::new()).unwrap();
+    let other = FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
+    let running = start(&Arc::new(other));
+    assert!(used.read(0, &mut bytes).is_err());
+    drop(used);
+    drop(running);
+}

@@ -37,6 +37,8 @@ pub(crate) struct NbdNode {
     dirty_bitmap: Option<String>,
     /// How long connecting may take.
     open_timeout: Option<Duration>,
+    /// How long requests wait for another connection when one is lost.
+    reconnect_delay: Option<Duration>,
 }
 
 /// Enters what a name says.
@@ -78,16 +80,14 @@ impl NbdNode {
         let tls_hostname = options.take_text("tls-hostname");
         let dirty_bitmap = options.take_text("x-dirty-bitmap");
         let open_timeout = options.take_number("open-timeout", TIME_S_MAX)?.filter(|seconds| *seconds > 0);
-        // A connection that is lost stays so.
-        if options.take_number("reconnect-delay", TIME_S_MAX)?.is_some_and(|seconds| seconds > 0) {
-            return Err(options.bad("reconnect-delay", "a lost connection is not made again"));
-        }
+        let reconnect = options.take_number("reconnect-delay", TIME_S_MAX)?.filter(|seconds| *seconds > 0);
+        let reconnect_delay = reconnect.map(Duration::from_secs);
         let open_timeout = open_timeout.map(Duration::from_secs);
         let address = Address { location, export, tls: wants_tls || trust.is_some() };
         if tls_hostname.is_some() && !address.tls {
             return Err(options.bad("tls-hostname", "the connection is not encrypted ('tls-creds')"));
         }
-        Ok(Self { address, trust, tls_hostname, dirty_bitmap, open_timeout })
+        Ok(Self { address, trust, tls_hostname, dirty_bitmap, open_timeout, reconnect_delay })
     }
 
     /// What tells it from files, and from other exports.
@@ -101,7 +101,8 @@ impl NbdNode {
 
     /// The name that says the same, if there is one.
     pub(super) fn name(&self) -> Option<String> {
-        let is_plain = self.dirty_bitmap.is_none() && self.open_timeout.is_none() && !self.address.tls;
+        let has_times = self.open_timeout.is_some() || self.reconnect_delay.is_some();
+        let is_plain = self.dirty_bitmap.is_none() && !has_times && !self.address.tls;
         is_plain.then(|| self.address.to_string())
     }
 
@@ -110,6 +111,7 @@ impl NbdNode {
         let mut options =
             ClientOptions { dirty_context: self.dirty_bitmap.clone(), ..ClientOptions::default() };
         options.connect_time = self.open_timeout.or(options.connect_time);
+        options.reconnect_time = self.reconnect_delay;
         options.tls = match &self.trust {
             None => None,
             Some(Trust::Object(id)) => Some(objects.client_tls(id, self.tls_hostname.clone())?),

@@ -47,6 +47,17 @@ pub(super) enum Transfer<'a> {
     Write(&'a [u8]),
 }
 
+impl Transfer<'_> {
+    /// The same bytes, for a request that is made once more.
+    pub(super) fn again(&mut self) -> Transfer<'_> {
+        match self {
+            Self::None => Transfer::None,
+            Self::Read(buf) => Transfer::Read(buf),
+            Self::Write(buf) => Transfer::Write(buf),
+        }
+    }
+}
+
 /// A connection to a server.
 #[derive(Debug)]
 pub(super) struct Connection {
@@ -101,10 +112,6 @@ impl Connection {
             state: Mutex::default(),
             socket,
         })
-    }
-
-    pub(super) fn headers(&self) -> Headers {
-        self.headers
     }
 
     /// Makes a request, and waits for its answer. Returns the runs of a block status.

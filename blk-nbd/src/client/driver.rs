@@ -5,10 +5,10 @@ use blk_core::{
     ZeroFlags, refuse_compressed,
 };
 
-use super::connection::{Connection, Request, Transfer};
+use super::connection::Transfer;
 use super::handshake::{Agreed, ExportInfo};
-use super::receive::Asked;
-use crate::wire::{Headers, PAYLOAD_BYTES_MAX, allocation, command, export};
+use super::link::Link;
+use crate::wire::{PAYLOAD_BYTES_MAX, allocation, command, export};
 
 /// The smallest request where a server does not say it, bytes.
 const SECTOR_BYTES: u64 = 512;
@@ -18,15 +18,15 @@ const LONG_BYTES_MAX: u64 = 1 << 62;
 /// An export.
 #[derive(Debug)]
 pub(super) struct Nbd {
-    connection: Connection,
+    link: Link,
     info: ExportInfo,
     limits: Limits,
-    /// The context of a block status, and whether it is a dirty bitmap.
-    context: Option<(u32, bool)>,
+    /// A block status is told, and whether it is that of a dirty bitmap.
+    context: Option<bool>,
 }
 
 impl Nbd {
-    pub(super) fn new(connection: Connection, agreed: Agreed) -> Result<Self> {
+    pub(super) fn new(link: Link, agreed: Agreed) -> Result<Self> {
         let Agreed { info, context, .. } = agreed;
         let usual = if info.size.is_multiple_of(SECTOR_BYTES) { SECTOR_BYTES } else { 1 };
         let [least, best, most] =
@@ -35,7 +35,7 @@ impl Nbd {
             let reason = format!("its size is {} bytes, and no multiple of {least}", info.size);
             return Err(Error::Unresolved { name: info.name, reason });
         }
-        let long = if connection.headers() == Headers::Extended { LONG_BYTES_MAX } else { u32::MAX.into() };
+        let long = if info.long_requests { LONG_BYTES_MAX } else { u32::MAX.into() };
         let long = long / least * least;
         let preferred_bytes = best.min(PAYLOAD_BYTES_MAX.into()).next_power_of_two().max(least);
         let limits = Limits {
@@ -58,7 +58,8 @@ impl Nbd {
             rotational: info.has(export::ROTATIONAL),
             ..Limits::default()
         };
-        Ok(Self { connection, info, limits, context })
+        let context = context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap);
+        Ok(Self { link, info, limits, context })
     }
 
     fn make(
@@ -68,16 +69,12 @@ impl Nbd {
         flags: u16,
         transfer: Transfer<'_>,
     ) -> Result<Vec<(u64, u64)>> {
-        let context = self.context.map_or(0, |(id, _)| id);
-        let Extent { offset, length } = extent;
-        self.connection
-            .transact(Request { asked: Asked { command, offset, length, context }, flags }, transfer)
+        self.link.transact(command, extent, flags, transfer)
     }
 
     /// What a run of the context says.
     fn status(&self, length: u64, flags: u64) -> BlockStatus {
-        let is_dirty_bitmap = self.context.is_some_and(|(_, is_dirty_bitmap)| is_dirty_bitmap);
-        let zero = if is_dirty_bitmap { flags & 1 == 0 } else { flags & allocation::ZERO != 0 };
+        let zero = if self.context == Some(true) { flags & 1 == 0 } else { flags & allocation::ZERO != 0 };
         BlockStatus { length, allocated: true, zero, compressed: false, host_offset: None }
     }
 }
@@ -177,7 +174,7 @@ impl BlockDriver for Nbd {
 
     fn close(&self) -> Result<()> {
         let flushed = self.flush();
-        self.connection.leave();
+        self.link.leave();
         flushed
     }
 }
