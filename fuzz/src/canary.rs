@@ -4,7 +4,8 @@
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Resize, Result, WriteFlags, ZeroFlags,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Resize, Result, WriteFlags,
+    ZeroFlags,
 };
 use blk_harness::Suite;
 use blk_harness::driver::FormatDriver;

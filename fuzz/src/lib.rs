@@ -3,6 +3,8 @@
 
 pub mod canary;
 mod cost;
+#[cfg(feature = "nbd")]
+pub mod nbd;
 
 use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
