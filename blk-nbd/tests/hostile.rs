@@ -359,8 +359,8 @@ fn a_connection_that_is_dropped_is_no_last_client() {
     assert!(!path.exists());
 }
 
-/// A server that dies and comes back: requests wait for it and are made again, and a flush tells once what may
-/// have been lost with it.
+/// A server that dies and comes back: requests wait for it and are made again, and a flush tells once what
+/// may have been lost with it.
 #[test]
 fn a_connection_that_is_lost_is_made_again() {
     let folder = tempfile::tempdir().unwrap();

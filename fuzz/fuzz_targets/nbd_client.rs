@@ -1,5 +1,5 @@
-//! Conversations of NBD that our client has. Nothing may panic, hang or grow without bound, and what it says or
-//! takes for said is right.
+//! Conversations of NBD that our client has. Nothing may panic, hang or grow without bound, and what it says
+//! or takes for said is right.
 #![no_main]
 
 use blk_fuzz::nbd::{Side, conversation, reproduce};

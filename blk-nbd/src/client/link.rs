@@ -134,7 +134,8 @@ impl Link {
         Ok(Arc::clone(&current.line))
     }
 
-    /// A request is done. A change that was answered right before its connection was lost may have gone with it.
+    /// A request is done. A change that was answered right before its connection was lost may have gone with
+    /// it.
     fn done(&self, line: &Arc<Line>, command: u16) {
         if self.redial.is_some() && matches!(command, command::WRITE | command::WRITE_ZEROES | command::TRIM)
         {
