@@ -13,6 +13,7 @@
 mod arguments;
 mod bench;
 mod copies;
+mod foreign;
 mod keep;
 mod locate;
 mod oracles;
@@ -53,6 +54,14 @@ fn run_verify(arguments: &VerifyArguments) -> Result<Outcome> {
         bail!("--crash, --faults and --race break what they try: they work on copies, not in place");
     }
     let clock = Clock::start(arguments.until());
+    if let Some(name) = &arguments.driver {
+        if arguments.common.in_place || arguments.read_only || arguments.resize || arguments.jobs > 1 {
+            bail!(
+                "--driver has images of its own: --in-place, --read-only, --resize and --jobs are for two images"
+            );
+        }
+        return foreign::run(arguments, name, clock);
+    }
     let pair = arguments.pair();
     if let Some(outcome) = check_first(&pair)? {
         return Ok(outcome);

@@ -315,6 +315,13 @@ impl Description {
     }
 }
 
+impl Deviation {
+    /// Whether the report of a finding has all the texts that it is known by.
+    pub fn is_seen_in(&self, report: &str) -> bool {
+        !self.report.is_empty() && self.report.iter().all(|text| report.contains(text))
+    }
+}
+
 impl OptionDescription {
     fn check(&self) -> Result<()> {
         if self.kind == OptionKind::Choice && self.words.is_empty() {

@@ -100,6 +100,11 @@ impl ForeignDriver {
         self.0.description
     }
 
+    /// Whether our driver of the same format opens what a crash leaves too.
+    pub fn is_judged_by_ours(&self) -> bool {
+        self.0.judge.is_some()
+    }
+
     /// Whether its storage can be crashed, and can fail.
     pub fn has_medium(&self) -> bool {
         self.description().medium.kind == MediumKind::Nbd

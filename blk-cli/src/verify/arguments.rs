@@ -36,9 +36,15 @@ const USUAL_TIME: Duration = Duration::from_mins(1);
 #[derive(Debug, Args)]
 pub struct VerifyArguments {
     /// The image that is trusted: any image specification
-    reference: String,
+    #[arg(required_unless_present = "driver")]
+    reference: Option<String>,
     /// The image under test
-    test: String,
+    #[arg(required_unless_present = "driver")]
+    test: Option<String>,
+    /// Test a driver in another process, in place of two images: by the name of one that is known, or a file
+    /// NAME.toml that describes it
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["reference", "test"])]
+    pub(super) driver: Option<String>,
     #[command(flatten)]
     formats: Formats,
     /// Stop after so many requests, such as 100k [default: no limit]
@@ -82,11 +88,14 @@ pub struct ReplayArguments {
     #[arg(value_parser = parse_path, value_hint = ValueHint::FilePath)]
     pub(super) trace: PathBuf,
     /// The image that is trusted: any image specification
-    #[arg(long)]
-    reference: String,
+    #[arg(long, required_unless_present = "driver")]
+    reference: Option<String>,
     /// The image under test
-    #[arg(long)]
-    test: String,
+    #[arg(long, required_unless_present = "driver")]
+    test: Option<String>,
+    /// Replay on a driver in another process: its name, or a file NAME.toml
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["reference", "test"])]
+    pub(super) driver: Option<String>,
     #[command(flatten)]
     formats: Formats,
     /// Read FILE, in which one of the images lies, as it was before a run in place: COPY holds that
@@ -176,7 +185,7 @@ impl VerifyArguments {
     }
 
     pub(super) fn pair(&self) -> Pair {
-        let mut pair = pair(&self.reference, &self.test, &self.formats, &self.common);
+        let mut pair = pair(self.reference.as_ref(), self.test.as_ref(), &self.formats, &self.common);
         pair.read_only = self.read_only;
         pair
     }
@@ -188,17 +197,17 @@ impl ReplayArguments {
     }
 
     pub(super) fn pair(&self) -> Result<Pair> {
-        let mut pair = pair(&self.reference, &self.test, &self.formats, &self.common);
+        let mut pair = pair(self.reference.as_ref(), self.test.as_ref(), &self.formats, &self.common);
         let pairs = self.start.chunks_exact(2).map(|pair| (pair[0].as_path(), pair[1].as_path()));
         pair.origins = Origins::from_files(pairs).context("--start")?;
         Ok(pair)
     }
 }
 
-fn pair(reference: &str, test: &str, formats: &Formats, common: &Common) -> Pair {
+fn pair(reference: Option<&String>, test: Option<&String>, formats: &Formats, common: &Common) -> Pair {
     Pair {
-        reference: reference.to_owned(),
-        test: test.to_owned(),
+        reference: reference.cloned().unwrap_or_default(),
+        test: test.cloned().unwrap_or_default(),
         formats: formats.clone(),
         in_place: common.in_place,
         repair: common.repair,

@@ -8,6 +8,7 @@ use blk_harness::Outcome;
 use blk_harness::reproduce;
 use blk_harness::scenario::Scenario;
 use blk_harness::scenario::bounds::DOCUMENT_REQUESTS_MAX;
+use blk_harness::space::{PLAIN, Space};
 use blk_verify::Finding;
 
 use super::bench::{START_BYTES_MAX, quoted};
@@ -68,6 +69,11 @@ pub(super) trait Judge {
     /// Whether requests of several lanes are made by threads, so that chance decides what is found.
     fn has_threads(&self) -> bool {
         false
+    }
+
+    /// What scenarios choose from.
+    fn space(&self) -> &'static Space {
+        &PLAIN
     }
 
     /// Files that have changed since: a replay needs what they held.

@@ -14,7 +14,6 @@ use std::time::{Duration, Instant};
 use blk_harness::Outcome;
 use blk_harness::reproduce::{self, REPLAYS};
 use blk_harness::scenario::{Config, Scenario};
-use blk_harness::space::PLAIN;
 use blk_verify::Finding;
 
 use super::keep::{Effort, Judge, Keeping, Kept, NO_TIME};
@@ -185,7 +184,7 @@ impl<'a> Prover<'a> {
     /// often: [`CHANCE_HITS`] times among that many times `tries` replays.
     fn shrunk(&mut self, kept: &mut Kept, scenario: Scenario, tries: Option<u32>) -> Scenario {
         let (started, until) = (Instant::now(), self.until);
-        let signature = kept.finding.signature.clone();
+        let (signature, space) = (kept.finding.signature.clone(), self.judge.space());
         let try_one = |candidate: &Scenario| {
             let Some(tries) = tries else { return self.judge(candidate, Effort::Shrink) };
             if *candidate == scenario {
@@ -206,8 +205,7 @@ impl<'a> Prover<'a> {
                 }
             }
         };
-        let smallest =
-            reproduce::shrink(&PLAIN, try_one, &scenario, &kept.finding, || Instant::now() > until);
+        let smallest = reproduce::shrink(space, try_one, &scenario, &kept.finding, || Instant::now() > until);
         let Some(smallest) = smallest else {
             kept.notes.push(if Instant::now() > until {
                 format!("not shrunk{}", self.ended())

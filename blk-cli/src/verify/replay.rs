@@ -9,11 +9,12 @@ use blk_harness::driver::legal_config;
 use blk_harness::scenario::Scenario;
 use blk_harness::scenario::bounds::DOCUMENT_BYTES_MAX;
 use blk_harness::session::{ReplayEnd, Session, SessionOptions};
-use blk_harness::space::PLAIN;
+use blk_harness::space::{PLAIN, Space};
 
 use super::arguments::ReplayArguments;
 use super::bench::Pair;
 use super::copies::Copies;
+use super::foreign;
 use super::keep::{Effort, Judge, Kept};
 use super::locate;
 use super::oracles::{ImageJudge, Oracle};
@@ -24,7 +25,10 @@ use super::proof::goes_on;
 const TRACE_BYTES_MAX: u64 = DOCUMENT_BYTES_MAX as u64;
 
 pub(super) fn run(arguments: &ReplayArguments) -> Result<Outcome> {
-    let scenario = read(&arguments.trace)?;
+    if let Some(name) = &arguments.driver {
+        return foreign::replay(arguments, name);
+    }
+    let scenario = read(&arguments.trace, &PLAIN)?;
     let pair = arguments.pair()?;
     if arguments.common.in_place && arguments.oracles.any() {
         bail!("--crash, --faults and --race break what they try: they work on copies, not in place");
@@ -40,13 +44,13 @@ pub(super) fn run(arguments: &ReplayArguments) -> Result<Outcome> {
     Ok(outcome.with("", vec![("requests".to_owned(), scenario.requests.len().into())]))
 }
 
-fn read(path: &Path) -> Result<Scenario> {
+pub(super) fn read(path: &Path, space: &'static Space) -> Result<Scenario> {
     let length = std::fs::metadata(path).with_context(|| format!("cannot read {}", path.display()))?.len();
     if length > TRACE_BYTES_MAX {
         bail!("{} has {length} bytes; a trace has at most {TRACE_BYTES_MAX}", path.display());
     }
     let input = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
-    let scenario = Scenario::parse_any(&PLAIN, &input).with_context(|| path.display().to_string())?;
+    let scenario = Scenario::parse_any(space, &input).with_context(|| path.display().to_string())?;
     if scenario.requests.is_empty() {
         bail!("{} has no requests: there is nothing to replay", path.display());
     }
