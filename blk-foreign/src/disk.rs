@@ -51,8 +51,10 @@ impl Handle {
         if let Some(medium) = &self.medium {
             medium.cut();
         }
-        // What fails now is not ours to judge.
-        let _ = self.release();
+        // What fails now is not ours to judge. A process of its own is killed when it is dropped.
+        if matches!(self.holder, Holder::Shared(..)) {
+            let _ = self.release();
+        }
     }
 
     fn release(&self) -> Result<()> {
@@ -153,9 +155,11 @@ impl PassThrough for ForeignDisk {
         self.told(self.client.flush())
     }
 
-    /// Flushes first: a driver may swallow what goes wrong in its own close.
+    /// Flushes first: a driver may swallow what goes wrong in its own close. Disconnects then: a process that
+    /// is asked to end may wait for its clients.
     fn close(&self) -> Result<()> {
         self.flush()?;
+        self.told(self.client.close())?;
         let handle = self.handle.lock().take();
         handle.map_or(Ok(()), Handle::close)
     }

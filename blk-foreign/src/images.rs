@@ -56,14 +56,22 @@ impl ForeignImages {
     /// Has our driver of the same format check what lies in a storage.
     fn inspect(&self, storage: &Arc<dyn Storage>) -> Option<Inspect> {
         let (format, storage) = (self.driver.judge?, Arc::clone(storage));
-        Some(Box::new(move || check(format, &storage)))
+        Some(Box::new(move || check(format, &*storage)))
     }
 }
 
-/// What our check says of an image, of which a copy is opened: an open may write.
-fn check(format: &'static dyn Format, storage: &Arc<dyn Storage>) -> Result<CheckReport> {
-    let disk = format.open(Arc::clone(storage), Access::ReadOnly, Options::new(), &DenyResolver)?;
-    disk.check(RepairMode::None)
+/// What our check says of a copy of an image. The copy is opened for writing: an image that says that it has
+/// to be repaired first, as one with lazy refcounts does while it is open, is repaired then, and is no finding.
+fn check(format: &'static dyn Format, storage: &dyn Storage) -> Result<CheckReport> {
+    recovered(format, storage)?.1.check(RepairMode::None)
+}
+
+/// A copy of an image that our driver has opened, and its disk.
+fn recovered(format: &'static dyn Format, storage: &dyn Storage) -> Result<(Arc<dyn Storage>, Disk)> {
+    let storage_copy: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    copy(storage, &*storage_copy)?;
+    let disk = format.open(Arc::clone(&storage_copy), Access::ReadWrite, Options::new(), &DenyResolver)?;
+    Ok((storage_copy, disk))
 }
 
 impl ImageMaker for ForeignImages {
@@ -107,7 +115,7 @@ impl ImageMaker for ForeignImages {
         MemoryDisk::open(self.driver.size(&self.config))
     }
 
-    /// The driver's own check of the bytes.
+    /// The driver's own check of the bytes, recovered by our driver of the same format if there is one.
     fn second_opinion(&self, storage: &dyn Storage, _reference: &Disk) -> std::result::Result<(), String> {
         let Some(program) = &self.driver.description.check else { return Ok(()) };
         let checked = || {
@@ -115,7 +123,14 @@ impl ImageMaker for ForeignImages {
             let path = folder.path().join("image");
             let file = std::fs::File::create_new(&path).map_err(|error| Error::io("create", 0, error))?;
             let file = blk_core::storage::FileStorage::from_file(file)?;
-            copy(storage, &file)?;
+            match self.driver.judge {
+                Some(format) => {
+                    let (recovered, disk) = recovered(format, storage)?;
+                    disk.close()?;
+                    copy(&*recovered, &file)?;
+                }
+                None => copy(storage, &file)?,
+            }
             work_on(program, &self.driver.names(&self.config), &path)
         };
         checked().map_err(|error| error.to_string())

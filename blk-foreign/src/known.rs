@@ -4,8 +4,31 @@ use anyhow::{Context, Result, bail};
 
 use crate::description::Description;
 
+macro_rules! known {
+    ($($name:literal),* $(,)?) => {
+        &[$(($name, include_str!(concat!("../drivers/", $name, ".toml")))),*]
+    };
+}
+
 /// Names, and TOML files.
-const KNOWN: [(&str, &str); 1] = [("qemu-qcow2", include_str!("../drivers/qemu-qcow2.toml"))];
+const KNOWN: &[(&str, &str)] = known![
+    "nbdkit",
+    "nbdkit-blocksize",
+    "nbdkit-cache",
+    "nbdkit-cacheextents",
+    "nbdkit-cow",
+    "nbdkit-file",
+    "nbdkit-memory",
+    "qemu-luks",
+    "qemu-nbd",
+    "qemu-parallels",
+    "qemu-qcow2",
+    "qemu-qed",
+    "qemu-vdi",
+    "qemu-vhdx",
+    "qemu-vmdk",
+    "qemu-vpc",
+];
 
 /// The names of the drivers that come with us.
 pub fn names() -> impl Iterator<Item = &'static str> {

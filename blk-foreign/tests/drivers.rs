@@ -45,7 +45,8 @@ fn found(mut runner: Box<dyn Runner>, driver: &dyn Driver, count: usize) -> Opti
     None
 }
 
-const CONTENT: [&str; 1] = ["qemu-qcow2"];
+/// A process for all opens, one for each, a medium of ours, a file, and none.
+const CONTENT: [&str; 5] = ["qemu-qcow2", "qemu-vdi", "qemu-vmdk", "qemu-nbd", "nbdkit-memory"];
 
 #[test]
 fn content_is_right_and_a_wrong_reply_is_found() {
@@ -61,7 +62,7 @@ fn content_is_right_and_a_wrong_reply_is_found() {
 }
 
 /// Syncs that were lost are found by crashes.
-const CRASHED: [&str; 1] = ["qemu-qcow2"];
+const CRASHED: [&str; 3] = ["qemu-qcow2", "qemu-vdi", "nbdkit"];
 
 #[test]
 fn a_medium_that_is_wrong_or_loses_syncs_is_found() {

@@ -25,6 +25,8 @@ use crate::formats::registry;
 
 /// Units of allocation that the largest disk has at least.
 const UNITS_MIN: u64 = 6;
+/// The largest disk that is crashed, bytes.
+const CRASHED_BYTES_MAX: u64 = 1 << 20;
 
 /// What is asked of a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +38,7 @@ enum Kind {
 
 impl Kind {
     /// All that was asked for: content, if nothing else.
-    fn asked(oracles: Oracles, driver: &ForeignDriver) -> Result<Vec<Self>> {
+    fn asked(oracles: Oracles, driver: ForeignDriver) -> Result<Vec<Self>> {
         let asked = oracles.asked();
         if asked.contains(&Oracle::Race) {
             bail!(
@@ -74,16 +76,14 @@ impl Kind {
         }
     }
 
-    fn limits(self, driver: &ForeignDriver) -> Limits {
+    fn limits(self, driver: ForeignDriver) -> Limits {
         let unit = driver.space().geometry(&blk_harness::scenario::Config::default()).unit_bytes;
-        let (requests_max, disk_bytes_max) =
-            if self == Self::Content { (40, 2 << 20) } else { (12, 512 << 10) };
-        Limits {
-            requests_max,
-            disk_bytes_max: disk_bytes_max.max(unit * UNITS_MIN),
-            data_bytes_max: 256 << 10,
-            ..Limits::default()
-        }
+        // What a crash leaves is read whole: a disk of many large units has few states.
+        let (requests_max, disk_bytes_max) = match self {
+            Self::Content => (40, (unit * UNITS_MIN).max(2 << 20)),
+            Self::Crash | Self::Fault => (12, (unit * UNITS_MIN).clamp(512 << 10, CRASHED_BYTES_MAX)),
+        };
+        Limits { requests_max, disk_bytes_max, data_bytes_max: 256 << 10, ..Limits::default() }
     }
 }
 
