@@ -11,8 +11,8 @@ use blk_core::{Error, Result};
 
 /// How long a process may take until it listens.
 const START_TIME: Duration = Duration::from_secs(20);
-/// How long one that is asked to end may take.
-const END_TIME: Duration = Duration::from_secs(5);
+/// How long one that is asked to end may take: some wait for their clients, and all has been flushed.
+const END_TIME: Duration = Duration::from_millis(100);
 /// How much of what it says last is shown, bytes.
 const LAST_BYTES: u64 = 2000;
 const PAUSE: Duration = Duration::from_micros(300);
@@ -115,6 +115,8 @@ impl Process {
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
             std::thread::sleep(PAUSE);
         }
+        let _ = child.kill();
+        let _ = child.wait();
     }
 }
 

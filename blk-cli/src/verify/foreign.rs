@@ -137,7 +137,7 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
 pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome> {
     let driver = driver(name)?;
     let scenario = read(&arguments.trace, driver.space())?;
-    let kinds = Kind::asked(arguments.oracles, driver)?;
+    let kinds = Kind::asked(arguments.oracles, *driver)?;
     for kind in kinds {
         match kind.runner(driver, Purpose::Replay).run(&scenario) {
             Judged::Clean => {}
@@ -168,13 +168,13 @@ impl Run {
     fn new(arguments: &VerifyArguments, driver: &'static ForeignDriver) -> Result<Self> {
         let share = |kind: Kind| Share {
             kind,
-            generator: Generator::new(driver.space(), arguments.seed, kind.limits(driver)),
+            generator: Generator::new(driver.space(), arguments.seed, kind.limits(*driver)),
             runner: kind.runner(driver, Purpose::Fuzz),
             spent: Duration::ZERO,
         };
         Ok(Self {
             driver,
-            shares: Kind::asked(arguments.oracles, driver)?.into_iter().map(share).collect(),
+            shares: Kind::asked(arguments.oracles, *driver)?.into_iter().map(share).collect(),
             done: Arc::default(),
             known: driver.description().deviations.iter().map(|deviation| (deviation, 0)).collect(),
             refused: None,
