@@ -61,7 +61,7 @@ impl ForeignImages {
 }
 
 /// What our check says of a copy of an image. The copy is opened for writing: an image that says that it has
-/// to be repaired first, as one with lazy refcounts does while it is open, is repaired then, and is no finding.
+/// to be repaired first, as one with lazy refcounts does while it is open, is repaired then: no finding.
 fn check(format: &'static dyn Format, storage: &dyn Storage) -> Result<CheckReport> {
     recovered(format, storage)?.1.check(RepairMode::None)
 }
