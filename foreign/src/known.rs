@@ -66,6 +66,11 @@ pub static QCOW2_RS: &[Deviation] = &[
         is: |finding, _| finding.what.contains("autoclear feature bits"),
     },
     Deviation {
+        name: "qcow2-rs-failed-read",
+        what: "a table whose read has failed counts as loaded: its requests fail, or see zeroes",
+        is: |finding, _| finding.engine == "fault" && says(finding, &["Fail to load"]),
+    },
+    Deviation {
         name: "qcow2-rs-failed-flush",
         what: "what a failed flush had to write is forgotten, and the next flush succeeds without it",
         is: |finding, _| {
