@@ -1,4 +1,4 @@
-//! imago in the harness: generated scenarios. What crashes, faults and races find is in `findings.rs`.
+//! imago in the harness: some generated scenarios.
 
 use blk_harness::explore;
 use foreign::testing::IMAGO_SUITES;
