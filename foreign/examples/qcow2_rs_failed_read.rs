@@ -1,6 +1,7 @@
-//! A read of qcow2-rs's storage fails once: `qcow2_rs_failed_read IMAGE REQUEST...`. Requests are `read OFFSET`
-//! and `write OFFSET`, of a sector (0x33 is written), `flush`, and `fail`: the next read of the storage fails.
-//! It prints what each request has answered.
+//! A read of qcow2-rs's storage fails once: `qcow2_rs_failed_read IMAGE REQUEST...`.
+//!
+//! Requests are `read OFFSET` and `write OFFSET`, of a sector (0x33 is written), `flush`, and `fail`: the
+//! next read of the storage fails. It prints what each request has answered.
 
 use std::cell::Cell;
 use std::path::Path;

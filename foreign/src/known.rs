@@ -47,7 +47,7 @@ pub static QCOW2_RS: &[Deviation] = &[
     },
     Deviation {
         name: "qcow2-rs-snapshots",
-        what: "a write to a cluster that a snapshot shares loses the rest of the cluster, and changes the snapshot",
+        what: "a write to a cluster that a snapshot shares loses the rest of it, and changes the snapshot",
         is: |_, scenario| starts_from(scenario, "snapshots"),
     },
     Deviation {

@@ -1,5 +1,6 @@
 //! What `docs/findings` tells of imago, as it is in the version that is pinned here, through the crate alone.
-//! A test that fails after an update is good news: mend the document, and take the deviation out of `known.rs`.
+//! A test that fails after an update is good news: mend the document, and take the deviation out of
+//! `known.rs`.
 
 #[path = "../examples/imago_io.rs"]
 mod imago_io;

@@ -1,5 +1,7 @@
-//! What `docs/findings` tells of qcow2-rs, as it is in the version that is pinned here, through the crate alone.
-//! A test that fails after an update is good news: mend the document, and take the deviation out of `known.rs`.
+//! What `docs/findings` tells of qcow2-rs, as it is in the version that is pinned here, through the crate
+//! alone.
+//! A test that fails after an update is good news: mend the document, and take the deviation out of
+//! `known.rs`.
 
 #[path = "../examples/qcow2_rs_failing.rs"]
 mod qcow2_rs_failing;
