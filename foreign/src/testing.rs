@@ -176,6 +176,7 @@ const NOTHING: Promises = Promises {
     stops_when_poisoned: false,
     leaks_nothing: false,
     rests_after_flush: false,
+    works_on_aligned_hosts: false,
 };
 
 /// A suite of `driver` that goes on past what is known of it.
