@@ -251,17 +251,20 @@ mod tests {
 
     /// Runs bodies that write down what they do, and returns that.
     fn run(turns: &[&str], body: fn(usize, &Mutex<String>)) -> (String, Ended) {
-        let control = Arc::new(Control::default());
+        run_under(&Arc::new(Control::default()), turns, body)
+    }
+
+    fn run_under(control: &Arc<Control>, turns: &[&str], body: fn(usize, &Mutex<String>)) -> (String, Ended) {
         let log = Arc::new(Mutex::new(String::new()));
         let bodies = turns.iter().enumerate().map(|(index, turn)| {
-            let (control, log) = (Arc::clone(&control), Arc::clone(&log));
+            let (control, log) = (Arc::clone(control), Arc::clone(&log));
             let turn = Turn::parse(turn).unwrap_or_default();
             Box::new(move || {
                 control.begin(1, turn);
                 body(index, &log);
             }) as Box<dyn FnOnce() + Send>
         });
-        let ended = Tasks::default().run(&control, bodies.collect());
+        let ended = Tasks::default().run(control, bodies.collect());
         let log = log.lock().clone();
         (log, ended)
     }
@@ -287,6 +290,15 @@ mod tests {
         assert_eq!(run(&["@2", "@1", ""], steps).0, "a1 c1 c2 c3 a2 a3 b1 b2 b3 ");
         assert_eq!(run(&["@3", "@2<", ""], steps).0, "a1 a2 b1 a3 b2 b3 c1 c2 c3 ");
         assert_eq!(run(&["@1*", "@1*", ""], steps).0, "c1 c2 c3 a1 b1 a2 b2 a3 b3 ");
+    }
+
+    #[test]
+    fn changes_of_the_task_that_runs_are_counted() {
+        for (turns, expected) in [([""; 3], 2), (["@2", "@1", ""], 4), (["@1*", "@1*", ""], 8)] {
+            let control = Arc::new(Control::default());
+            run_under(&control, &turns, steps);
+            assert_eq!(control.switches(), expected, "{turns:?}");
+        }
     }
 
     #[test]

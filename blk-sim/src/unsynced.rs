@@ -203,4 +203,35 @@ mod tests {
             assert_eq!(found.is_some(), is_missing, "{copy:?}");
         }
     }
+
+    #[test]
+    fn sectors_that_change_side_by_side_are_one_extent() {
+        let storage = MemoryStorage::from_bytes(&vec![0; 8 << 10]);
+        let mut bytes = vec![0; 5 * 512];
+        for at in [0, 300, 700, 2000] {
+            bytes[at] = 1;
+        }
+        // The write begins 100 bytes before the end of a sector.
+        let expected = [Extent::new(924, 100 + 512 + 512), Extent::new(924 + 1636, 512)];
+        assert_eq!(changed(&storage, 924, &bytes), expected);
+    }
+
+    #[test]
+    fn a_copy_is_found_where_two_pieces_of_the_search_meet_and_no_search_is_endless() {
+        let sector: Vec<u8> = (0..512_u32).map(|at| (at % 251) as u8).collect();
+        let is_missing = |copy: Option<u64>, length: usize| {
+            let storage = MemoryStorage::from_bytes(&vec![1; length]);
+            for at in copy.into_iter().chain([512]) {
+                storage.write_at(at, &sector).unwrap();
+            }
+            missing(&storage, &[Extent::new(512, 512)], &mut |found| found == sector).unwrap().is_some()
+        };
+        let piece = SEARCH_PIECE_BYTES as usize;
+        for before in [0, 1, 256, 511, 512] {
+            assert!(!is_missing(Some(SEARCH_PIECE_BYTES - before), 2 * piece), "{before}");
+        }
+        assert!(is_missing(None, 2 * piece));
+        assert!(is_missing(None, SEARCH_BYTES_MAX as usize / 2));
+        assert!(!is_missing(None, SEARCH_BYTES_MAX as usize + piece), "it gives up, in favour of the driver");
+    }
 }

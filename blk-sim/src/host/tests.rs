@@ -307,3 +307,25 @@ fn a_read_that_fails_late_has_read() {
         assert_eq!(host.run_at(0).unwrap().map(|run| (run.length, run.data)), Some((512, true)));
     }
 }
+
+#[test]
+fn the_log_is_in_the_order_in_which_changes_completed() {
+    let times = |turn: u8| {
+        let host = Arc::new(Host::new(MemoryStorage::from_bytes(&[0; 1024]), Settings::crashing()));
+        let control = Arc::new(Control::default());
+        let turns = [format!("@{turn}"), String::new()];
+        let bodies = turns.iter().zip([0, 512]).map(|(turn, offset)| {
+            let (host, control) = (Arc::clone(&host), Arc::clone(&control));
+            let turn = Turn::parse(turn).unwrap_or_default();
+            Box::new(move || {
+                control.begin(1, turn);
+                host.write_at(offset, &[7; 512]).unwrap();
+            }) as Box<dyn FnOnce() + Send>
+        });
+        assert!(matches!(Tasks::default().run(&control, bodies.collect()), Ended::Completed));
+        let log = host.take_log();
+        assert!(log.is_sorted_by_key(|operation| operation.completed), "{log:?}");
+        log.iter().map(|operation| operation.issued).collect::<Vec<u64>>()
+    };
+    assert!((1..5).any(|turn| !times(turn).is_sorted()), "one is issued first and completes last");
+}
