@@ -35,6 +35,7 @@ impl FollowUps {
             data_bytes_max: DATA_BYTES_MAX.min(4 * unit_bytes),
             far: false,
             lanes_max: 0,
+            laned_one_in: 0,
             config: Some(config.clone()),
         };
         let generator = Generator::new(space, 0xf0, limits);

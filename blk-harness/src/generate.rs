@@ -14,6 +14,7 @@ mod aim;
 mod config;
 mod effort;
 mod exhaustive;
+mod held;
 mod kinds;
 mod swarm;
 mod templates;
@@ -52,6 +53,8 @@ pub struct Limits {
     pub far: bool,
     /// Most lanes of a scenario, which has two at least; below two, no scenario has lanes.
     pub lanes_max: u8,
+    /// Where scenarios have no lanes, one in so many has two all the same; 0 for none.
+    pub laned_one_in: u64,
     /// The configuration of every scenario; `None` makes a new one for each.
     pub config: Option<Config>,
 }
@@ -67,6 +70,7 @@ impl Default for Limits {
             data_bytes_max: 1 << 20,
             far: false,
             lanes_max: 0,
+            laned_one_in: 0,
             config: None,
         }
     }
@@ -76,6 +80,11 @@ impl Limits {
     /// For requests one after the other: as the default, and far disks.
     pub fn sequential() -> Self {
         Self { far: true, ..Self::default() }
+    }
+
+    /// For faults: as the default, and one scenario in eight has requests in flight together.
+    pub fn failing() -> Self {
+        Self { laned_one_in: 8, ..Self::default() }
     }
 
     /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB:
@@ -88,6 +97,7 @@ impl Limits {
             data_bytes_max: 64 << 10,
             far: false,
             lanes_max: 4,
+            laned_one_in: 0,
             config: None,
         }
     }
@@ -146,8 +156,13 @@ impl Generator {
         } else {
             count
         };
+        let holds = is_racing && rng.chance(1, 4);
+        let mut held = None;
         while scenario.requests.len() < count {
-            if scenario.requests.len() == template_at {
+            if holds && held.is_none() {
+                held = Some(held::push(&mut rng, &mut aim, &mut scenario.requests));
+                scenario.requests.truncate(count);
+            } else if scenario.requests.len() == template_at {
                 templates::push(&mut rng, &mut aim, &mut scenario.requests);
                 scenario.requests.truncate(count);
             } else {
@@ -155,8 +170,10 @@ impl Generator {
             }
         }
         scenario.schedule.clear();
-        if is_racing {
-            turns::fill(&mut rng, scenario);
+        match held {
+            Some((at, turn)) if at < scenario.requests.len() => scenario.set_turn(at, turn),
+            _ if is_racing => turns::fill(&mut rng, scenario),
+            _ => {}
         }
     }
 

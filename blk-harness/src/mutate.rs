@@ -57,7 +57,7 @@ pub fn mutate_within(
     }
     let before = Scenario::decode(space, &data[..size]);
     // What takes long would breed, since it reaches much: most of the time would go to it.
-    if !may_breed(space, &mut rng, &before) {
+    if !breeds(space, &mut rng, &before) {
         return store(space, fresh(space, &mut rng, limits), &mut data[..max_size]);
     }
     let mut scenario = before.clone();
@@ -77,7 +77,7 @@ pub fn mutate_within(
         let at = rng.below(scenario.requests.len() as u64) as usize;
         scenario.remove_requests(at..at + 1);
     }
-    if !may_breed(space, &mut rng, &scenario) {
+    if !breeds(space, &mut rng, &scenario) {
         scenario = fresh(space, &mut rng, limits);
     }
     store(space, scenario, &mut data[..max_size])
@@ -87,21 +87,6 @@ pub fn mutate_within(
 fn fresh(space: &'static Space, rng: &mut Random, limits: &Limits) -> Scenario {
     let mut made = Generator::new(space, rng.bits(), limits.clone());
     made.find(|scenario| is_wanted(space, rng, scenario)).expect("there is always another")
-}
-
-/// Units of more than this have tables of many entries, all of which are looked at whenever an image is
-/// opened or checked. Bytes.
-const UNIT_BYTES_USUAL_MAX: u64 = 128 << 10;
-/// A disk of more than this is compared, and after crashes and faults again and again. Bytes.
-const DISK_BYTES_USUAL_MAX: u64 = 1 << 20;
-
-/// Whether others are to be made of a scenario: the longer it takes, the more rarely. What takes as long as
-/// many others however few its requests are may so one time in four.
-fn may_breed(space: &Space, rng: &mut Random, scenario: &Scenario) -> bool {
-    let config = &scenario.config;
-    let is_large =
-        config.size_bytes > DISK_BYTES_USUAL_MAX || space.geometry(config).unit_bytes > UNIT_BYTES_USUAL_MAX;
-    breeds(space, rng, scenario) && (!is_large || rng.chance(1, 4))
 }
 
 /// Writes a scenario made of the inputs `first` and `second` to `out`, and returns its size, at most
@@ -122,7 +107,7 @@ pub fn crossover_within(
 ) -> usize {
     let mut rng = Random::new(u64::from(seed));
     let mut scenario = crossed(space, first, second, &mut rng);
-    if !may_breed(space, &mut rng, &scenario) {
+    if !breeds(space, &mut rng, &scenario) {
         scenario = fresh(space, &mut rng, limits);
     }
     store(space, scenario, out)
@@ -186,7 +171,9 @@ fn store(space: &Space, mut scenario: Scenario, out: &mut [u8]) -> usize {
 }
 
 fn change(space: &Space, rng: &mut Random, scenario: &mut Scenario, limits: &Limits) {
-    if limits.lanes_max >= 2 && (scenario.config.lanes < 2 || rng.chance(1, 3)) {
+    let has_lanes = scenario.config.lanes >= 2;
+    let takes_lanes = limits.lanes_max >= 2 || (limits.laned_one_in > 0 && has_lanes);
+    if takes_lanes && (!has_lanes || rng.chance(1, 3)) {
         change_lanes(space, rng, scenario, limits);
     } else if rng.chance(1, 10) {
         change_config(space, rng, scenario, limits);

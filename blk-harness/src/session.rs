@@ -145,6 +145,7 @@ impl Session {
             data_bytes_max: DATA_BYTES_MAX,
             far: false,
             lanes_max: 0,
+            laned_one_in: 0,
             config: Some(config.clone()),
         };
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));

@@ -16,6 +16,11 @@ const CLUSTER_BYTES: u64 = 64 << 10;
 /// More clusters are not preallocated: each is counted whenever the image is checked.
 const PREALLOCATED_UNITS_MAX: u64 = 1 << 17;
 
+/// A preallocated disk of no more units is quickly made, opened and checked.
+const FEW_UNITS: u64 = 1 << 14;
+/// From here on, an index in a table of the largest clusters has more than 16 bits.
+const FULL_TABLE_BYTES: u64 = 1 << 37;
+
 /// Where a scenario starts: an image that others have made, its options, and the size of its disk.
 pub(crate) struct StartImage {
     pub(crate) name: &'static str,
@@ -142,8 +147,8 @@ pub static QCOW2: Space = Space {
             Some(Value::Switch(false)),
             const {
                 &[
-                    (13, None),
-                    (1, Some(Value::name("metadata"))),
+                    (9, None),
+                    (2, Some(Value::name("metadata"))),
                     (1, Some(Value::name("falloc"))),
                     (1, Some(Value::name("full"))),
                 ]
@@ -276,10 +281,16 @@ fn tune(config: &mut Config, rng: &mut Random) {
         return;
     }
     if config.size_bytes > FAR_BYTES_MIN && rng.chance(3, 4) {
-        let cluster =
-            rng.one_of(&[64 << 10, 64 << 10, 64 << 10, 64 << 10, 64 << 10, 64 << 10, 1 << 20, 2 << 20]);
+        let cluster = if config.size_bytes >= FULL_TABLE_BYTES {
+            rng.one_of(&[64 << 10, 1 << 20, 2 << 20, 2 << 20])
+        } else {
+            rng.one_of(&[64 << 10, 64 << 10, 1 << 20, 1 << 20, 1 << 20, 2 << 20])
+        };
         config.options.set("cluster_size", Some(Number(cluster)).filter(|_| cluster != CLUSTER_BYTES));
-        let preallocation = Some(Value::name("metadata")).filter(|_| rng.chance(1, 4));
+        // What this allocates costs by the unit, and all of it is mapped past 4 GiB.
+        let is_cheap = config.size_bytes / cluster <= FEW_UNITS;
+        let preallocation =
+            Some(Value::name("metadata")).filter(|_| rng.chance(if is_cheap { 3 } else { 1 }, 6));
         config.options.set("preallocation", preallocation);
     }
     let has_many = cluster_bytes(&config.options) == 512 && config.size_bytes / 512 >= MANY_UNITS;

@@ -24,6 +24,7 @@ static SUITES: [Suite; 6] = [
     ),
     of_qcow2(
         Suite::new("verify_fault", |purpose| faults(&Qcow2Target, purpose))
+            .within(Limits::failing)
             .with_expression("blk_testbed::suite(\"verify_fault\").unwrap()"),
     ),
     Suite::new("verify_fault_raw", |purpose| faults(&RawTarget, purpose))

@@ -86,6 +86,7 @@ fn templates_are_legal_and_do_what_they_are_there_for() {
                 Template::LongWrite | Template::OverEdge => writes >= 1 && reads == 1,
                 Template::TableReuse => writes >= 2 && reads >= 1,
                 Template::FarZeroes => writes == 1 && reads == 1,
+                Template::Growth => count(|r| matches!(r, Request::Resize { .. })) >= 1 && reads == 1,
             };
             assert!(expected, "{which:?} {seed}: {requests:?}");
             let scenario = Scenario { config, requests, ..Scenario::default() };

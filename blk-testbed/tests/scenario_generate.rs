@@ -140,6 +140,7 @@ fn limits_hold() {
         data_bytes_max: 4096,
         far: false,
         lanes_max: 0,
+        laned_one_in: 0,
         config: None,
     };
     for Scenario { config, requests, .. } in Generator::new(&QCOW2, 5, limits).take(5000) {

@@ -170,6 +170,11 @@ impl Aim {
         (offset, length.min(self.geometry.align_down(self.size).saturating_sub(offset)))
     }
 
+    /// A size to resize to, aligned: no larger than scenarios may be, or than the disk is.
+    pub(crate) fn resized(&self, size: u64) -> u64 {
+        self.geometry.align_down(size.min(self.disk_bytes_max.max(self.size)))
+    }
+
     /// What to resize to: mostly a bit more.
     pub(crate) fn new_size(&self, rng: &mut Random) -> u64 {
         let (size, cluster) = (self.size, self.cluster);
@@ -242,8 +247,11 @@ impl Aim {
     /// Near the beginning; where an offset or index that has lost its high bits would take that for; and
     /// where those begin, or the unit before.
     fn far_hot_cluster(&self, rng: &mut Random, at: usize) -> u64 {
-        let edge = rng.one_of(&FAR_EDGES);
-        let edge = if edge < self.size { edge } else { self.size / 2 / self.cluster * self.cluster };
+        // The highest that the disk reaches, half of the time.
+        let highest = FAR_EDGES.into_iter().rev().find(|edge| *edge < self.size);
+        let edge = if rng.chance(1, 2) { highest } else { Some(rng.one_of(&FAR_EDGES)) };
+        let edge = edge.filter(|edge| *edge < self.size);
+        let edge = edge.unwrap_or(self.size / 2 / self.cluster * self.cluster);
         match at {
             0 => rng.below(16.min(self.clusters())) * self.cluster,
             1 => (self.hot[0] + edge).min((self.clusters() - 1) * self.cluster),

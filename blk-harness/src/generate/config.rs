@@ -40,8 +40,8 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     // Sizes go around the geometry of what is legal.
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
-    // A far disk takes as long as twenty others.
-    let is_far = limits.far && rng.chance(1, 64);
+    // A far disk takes as long as several others.
+    let is_far = limits.far && rng.chance(1, 20);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
     if config.backing != Backing::None {
@@ -54,6 +54,8 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     config.control = if rng.chance(1, 3) { rng.below(u64::from(u32::MAX)) as u32 } else { 0 };
     if limits.lanes_max >= 2 {
         config.lanes = 2 + rng.below(u64::from(limits.lanes_max) - 1) as u8;
+    } else if limits.laned_one_in > 0 && rng.chance(1, limits.laned_one_in) {
+        config.lanes = 2;
     }
     config.host_alignment = rng.one_of(&HOST_ALIGNMENTS);
     config.probe_flush = if rng.chance(1, 8) { 1 + rng.below(3) as u8 } else { 0 };
@@ -82,9 +84,8 @@ fn size(rng: &mut Random, geometry: &Geometry, disk_bytes_max: u64) -> u64 {
         4..=8 => 1 + rng.below(few / 4),
         13 if 2 * table <= units_max => table + rng.below(3 * table),
         14 if unit <= 1024 => table + rng.below(3 * table),
-        // Small units again: enough of them for several tables, even of tables. Such a disk takes as long as
-        // twenty others.
-        12 if unit <= 1024 && rng.chance(1, 2) => MANY_UNITS + rng.below(2 * MANY_UNITS),
+        // Small units again: enough of them for several tables, even of tables.
+        12 if unit <= 1024 => MANY_UNITS + rng.below(2 * MANY_UNITS),
         11 if unit < LONG_BYTES && rng.chance(1, 2) => LONG_BYTES / unit + 1 + rng.below(4),
         15 if unit <= 1024 => 1 + rng.below(units_max).min(rng.below(units_max)),
         _ => 1 + rng.below(few),

@@ -29,11 +29,14 @@ pub enum Template {
     TableReuse,
     /// Zeroes more than 4 GiB, on disks that are so large; what was written far inside goes.
     FarZeroes,
+    /// Gives units back; cuts the disk inside a unit; grows it, a little or past its table of tables, and
+    /// reads around its old end.
+    Growth,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::FillUp,
         Self::LateHole,
         Self::ManyTables,
@@ -42,6 +45,7 @@ impl Template {
         Self::OverEdge,
         Self::TableReuse,
         Self::FarZeroes,
+        Self::Growth,
     ];
 }
 
@@ -77,7 +81,7 @@ pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
     }
     let template = match rng.one_of(&Template::ALL) {
         // Elsewhere it is nothing.
-        Template::FarZeroes if !aim.can_zero_far() => Template::LongWrite,
+        Template::FarZeroes if !aim.can_zero_far() => Template::Growth,
         other => other,
     };
     push_one(rng, aim, template, requests);
@@ -94,15 +98,16 @@ fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut 
         Template::OverEdge => over_edge(rng, aim, requests),
         Template::TableReuse => table_reuse(rng, aim, requests),
         Template::FarZeroes => far_zeroes(rng, aim, requests),
+        Template::Growth => growth(rng, aim, requests),
     }
     requests[first..].iter().for_each(|request| aim.note(request));
 }
 
-fn write(rng: &mut Random, (offset, length): (u64, u64)) -> Request {
+pub(super) fn write(rng: &mut Random, (offset, length): (u64, u64)) -> Request {
     Request::Write { offset, length, fill: Fill::Stamp, fua: rng.chance(1, 16) }
 }
 
-fn read((offset, length): (u64, u64)) -> Request {
+pub(super) fn read((offset, length): (u64, u64)) -> Request {
     Request::Read { offset, length }
 }
 
@@ -246,4 +251,30 @@ fn far_zeroes(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let length = ((1 << 32) + rng.below(4) * unit).min(aim.size().saturating_sub(start));
     requests.push(zeroes(rng, (start, length)));
     requests.push(read(inside));
+}
+
+fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let unit = aim.unit();
+    // Units that come to be free again: what the disk gains may take them.
+    if rng.chance(1, 2) {
+        let (offset, length) = aim.hot_range(rng);
+        requests.push(write(rng, (offset, length)));
+        requests.push(Request::Discard { offset, length });
+        requests.push(Request::Flush);
+    }
+    if rng.chance(1, 2) {
+        let size = aim.resized(aim.size().saturating_sub(1 + rng.below(unit)));
+        requests.push(Request::Resize { size });
+        aim.note(&Request::Resize { size });
+    }
+    let old_end = aim.size();
+    // Past what a unit full of pointers to tables maps, or little.
+    let past_tables = (unit / 8).max(1).saturating_mul(aim.reach());
+    let more =
+        if rng.chance(1, 4) { past_tables } else { (1 + rng.below(4)) * unit - rng.below(2) * (unit / 2) };
+    let size = aim.resized(old_end.saturating_add(more));
+    requests.push(Request::Resize { size });
+    aim.note(&Request::Resize { size });
+    let start = old_end.saturating_sub(unit);
+    requests.push(read(aim.inside((start, 6 * unit))));
 }

@@ -36,6 +36,7 @@ const HEADER_FIELDS: [(usize, usize); 21] = [
 const L1_SIZE: usize = 36;
 const L1_OFFSET: usize = 40;
 const REFCOUNT_TABLE_OFFSET: usize = 48;
+const SNAPSHOTS_OFFSET: usize = 64;
 const CLUSTER_BITS: usize = 20;
 
 /// Changes `data[..size]` in place and returns its new size, at most `max_size`.
@@ -65,7 +66,9 @@ pub fn mutate(
 
 fn load_template(rng: &mut SmallRng, data: &mut [u8], max_size: usize) -> Option<usize> {
     let all = templates();
-    let image = &all[rng.random_range(0..all.len())].image;
+    // The last one has what others keep, and most structures.
+    let at = if rng.random_ratio(1, 4) { all.len() - 1 } else { rng.random_range(0..all.len()) };
+    let image = &all[at].image;
     if image.len() > max_size {
         return None;
     }
@@ -116,7 +119,7 @@ fn value(rng: &mut SmallRng, image: &[u8], at: usize, width: usize, cluster_byte
     let old = number(image, at, width);
     let clusters = image.len() / cluster_bytes + 2;
     let some_cluster = (rng.random_range(0..clusters) * cluster_bytes) as u64;
-    match rng.random_range(0..12) {
+    match rng.random_range(0..15) {
         0 => 0,
         1 => old ^ (1 << rng.random_range(0..width * 8)),
         2 => old.wrapping_add(1 << rng.random_range(0..width * 8)),
@@ -128,8 +131,28 @@ fn value(rng: &mut SmallRng, image: &[u8], at: usize, width: usize, cluster_byte
         8 => u64::MAX >> rng.random_range(0..64),
         9 => number(image, at.wrapping_sub(width), width),
         10 => rng.random_range(0..300),
+        11 | 12 => structure(rng, image),
+        13 => structure(rng, image) | 1 << 63,
         _ => rng.random(),
     }
+}
+
+/// Where a structure of the image lies: one entry that leads to another's cluster.
+fn structure(rng: &mut SmallRng, image: &[u8]) -> u64 {
+    let l1 = number(image, L1_OFFSET, 8) as usize;
+    let table = number(image, REFCOUNT_TABLE_OFFSET, 8) as usize;
+    let snapshots = number(image, SNAPSHOTS_OFFSET, 8) as usize;
+    let place = match rng.random_range(0..8) {
+        0 => l1,
+        1 => pointed(image, l1),
+        2 => table,
+        3 => pointed(image, table),
+        // A snapshot begins with where its L1 table lies.
+        4 => pointed(image, snapshots),
+        5 => pointed(image, pointed(image, snapshots)),
+        _ => snapshots,
+    };
+    place as u64
 }
 
 #[cfg(test)]

@@ -1,0 +1,56 @@
+//! A request that stands still while others change what it rests on: what it looked up before it stopped, it
+//! must not rely on after.
+
+use crate::random::Random;
+
+use super::aim::Aim;
+use super::swarm;
+use super::templates::{read, write};
+use crate::scenario::{Request, Turn};
+
+/// Points of a read, a write in place and a flush; later ones are after their end.
+const FEW_POINTS: u64 = 8;
+/// Points of a discard that writes tables before it gives clusters back.
+const MANY_POINTS: u64 = 28;
+
+/// Adds requests of which one is held, and returns its index and its turn: writes; reads, overwrites or gives
+/// back the same place, or flushes, and is held; meanwhile the place is given back, and what was there is
+/// used again elsewhere, or other flushes come and go.
+pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) -> (usize, Turn) {
+    let first = requests.len();
+    let (here, there) = (aim.hot_range(rng), aim.hot_range(rng));
+    let part = aim.inside((here.0, here.1.min(1 + rng.below(4) * 512)));
+    requests.push(write(rng, here));
+    if rng.chance(1, 2) {
+        requests.push(Request::Flush);
+    }
+    let mut held = requests.len();
+    let mut points_max = FEW_POINTS;
+    let discard = Request::Discard { offset: here.0, length: here.1 };
+    match rng.below(8) {
+        0 | 1 => requests.extend([read(part), discard]),
+        2 => requests.extend([write(rng, part), discard]),
+        3 => requests.extend([Request::Status { offset: here.0, length: here.1 }, discard]),
+        4 | 5 => {
+            points_max = MANY_POINTS;
+            requests.push(discard);
+        }
+        // Two flushes, each of which answers for what the other has failed to sync.
+        _ => {
+            if rng.chance(1, 2) {
+                requests.push(write(rng, there));
+                held += 1;
+            }
+            requests.push(Request::Flush);
+        }
+    }
+    requests.push(Request::Flush);
+    let again = if aim.compresses() && rng.chance(1, 8) {
+        Request::WriteCompressed { offset: there.0, length: there.1, fill: swarm::fill(rng) }
+    } else {
+        write(rng, there)
+    };
+    requests.extend([again, read(there), read(here)]);
+    requests[first..].iter().for_each(|request| aim.note(request));
+    (held, Turn::new((1 + rng.below(points_max)) as u8, false, false))
+}
