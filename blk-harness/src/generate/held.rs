@@ -37,10 +37,9 @@ pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
         }
         // Two flushes, each of which answers for what the other has failed to sync.
         _ => {
-            if rng.chance(1, 2) {
-                requests.push(write(rng, there));
-                held += 1;
-            }
+            requests.push(Request::Flush);
+            requests.push(write(rng, part));
+            held = requests.len();
             requests.push(Request::Flush);
         }
     }
