@@ -293,6 +293,10 @@ fn tune(config: &mut Config, rng: &mut Random) {
             Some(Value::name("metadata")).filter(|_| rng.chance(if is_cheap { 3 } else { 1 }, 6));
         config.options.set("preallocation", preallocation);
     }
+    // What allocates as it grows has to keep what the backing file shows of its last cluster.
+    if config.options.get("x-growth").is_some() && config.backing != Backing::None && rng.chance(1, 2) {
+        config.size_bytes -= rng.below(cluster_bytes(&config.options).min(config.size_bytes.max(1)));
+    }
     let has_many = cluster_bytes(&config.options) == 512 && config.size_bytes / 512 >= MANY_UNITS;
     if has_many && config.options.get("refcount_bits").is_none() && rng.chance(7, 8) {
         config.options.set("refcount_bits", Some(Value::Number(64)));

@@ -29,7 +29,7 @@ pub enum Template {
     TableReuse,
     /// Zeroes more than 4 GiB, on disks that are so large; what was written far inside goes.
     FarZeroes,
-    /// Gives units back; cuts the disk inside a unit; grows it, a little or past its table of tables, and
+    /// Gives units back; grows the disk, also from inside a unit, a little or past its table of tables, and
     /// reads around its old end.
     Growth,
 }
@@ -262,8 +262,9 @@ fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
         requests.push(Request::Discard { offset, length });
         requests.push(Request::Flush);
     }
+    // The end that grows lies inside a unit.
     if rng.chance(1, 2) {
-        let size = aim.resized(aim.size().saturating_sub(1 + rng.below(unit)));
+        let size = aim.resized(aim.size().saturating_add(1 + rng.below(unit)));
         requests.push(Request::Resize { size });
         aim.note(&Request::Resize { size });
     }
