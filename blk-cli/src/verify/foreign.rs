@@ -66,6 +66,7 @@ impl Kind {
         }
     }
 
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
     fn runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
         match self {
             Self::Content => runner::requests(driver, purpose),
@@ -165,6 +166,7 @@ struct Run {
 type Found = Option<(Kind, Finding, Scenario)>;
 
 impl Run {
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
     fn new(arguments: &VerifyArguments, driver: &'static ForeignDriver) -> Result<Self> {
         let share = |kind: Kind| Share {
             kind,
