@@ -293,7 +293,8 @@ impl Description {
         if self.name.is_empty() || self.name.contains(|c: char| c.is_whitespace() || c == '/') {
             bail!("'{}' is no name", self.name);
         }
-        if self.process.argv.is_empty() || self.create.iter().any(|create| create.argv.is_empty()) {
+        let programs = [&self.create, &self.check, &self.repair].into_iter().flatten();
+        if self.process.argv.is_empty() || programs.into_iter().any(|program| program.argv.is_empty()) {
             bail!("an argv needs a program");
         }
         if self.is_shared() == self.open.is_empty() {

@@ -98,6 +98,8 @@ struct Run<'a> {
     /// Flushes that have succeeded, and the one after which space is looked at.
     flushes: u64,
     probe_flush: u64,
+    /// What the host demands of offsets and lengths, bytes.
+    host_alignment: u64,
     /// The verifier over the disks of the bench; absent while they are reopened.
     verify: Option<Verify>,
 }
@@ -159,6 +161,7 @@ impl Engine {
             last_write: None,
             flushes: 0,
             probe_flush: u64::from(config.probe_flush),
+            host_alignment: config.host_alignment.into(),
             verify: None,
         };
         match run.all(scenario) {

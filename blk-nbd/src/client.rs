@@ -7,6 +7,7 @@ mod link;
 mod receive;
 
 use std::io;
+use std::net::Shutdown;
 use std::time::Duration;
 
 use blk_core::{Access, Disk, Error, Result};
@@ -29,8 +30,9 @@ pub struct ClientOptions {
     pub connect_time: Option<Duration>,
     /// How long a server may say nothing while requests wait for answers. The connection is given up then.
     pub answer_time: Option<Duration>,
-    /// How long requests wait for a connection that was lost and is made again. The flush after it fails, if
-    /// something was written before and not flushed. `None` for no other connection.
+    /// How long a request waits for a connection that was lost and is made again; then it is made again, too,
+    /// so the server may do it twice. The flush after that fails, if something was written before and not
+    /// flushed. `None` for no other connection.
     pub reconnect_time: Option<Duration>,
     /// Ask for structured replies.
     pub structured: bool,
@@ -87,6 +89,7 @@ pub fn connect(address: &Address, access: Access, options: &ClientOptions) -> Re
         options: options.clone(),
         time,
         info: agreed.info.clone(),
+        context: agreed.context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap),
     });
     Ok(Disk::new(Nbd::new(Link::new(connection, &agreed, redial), agreed)?, access))
 }
@@ -112,9 +115,12 @@ fn open(
     options: &ClientOptions,
 ) -> Result<(Connection, Agreed)> {
     let mut until = Until::new(&mut socket, options.connect_time);
-    let agreed =
-        handshake::negotiate(&mut until, address, options).map_err(|error| unresolved(address, &error))?;
+    let agreed = handshake::negotiate(&mut until, address, options);
     drop(until);
+    let agreed = agreed.map_err(|error| {
+        socket.shutdown(Shutdown::Both);
+        unresolved(address, &error)
+    })?;
     // From here on the server is told when the client leaves.
     let connection = Connection::new(socket, agreed.headers, address.to_string(), options.answer_time)
         .map_err(|error| unresolved(address, &error))?;
@@ -131,5 +137,8 @@ fn open(
 pub fn list(address: &Address, options: &ClientOptions) -> Result<Vec<ExportInfo>> {
     let mut socket = dial(address, options)?;
     let mut until = Until::new(&mut socket, options.connect_time);
-    handshake::list(&mut until, address, options).map_err(|error| unresolved(address, &error))
+    let exports = handshake::list(&mut until, address, options).map_err(|error| unresolved(address, &error));
+    drop(until);
+    socket.shutdown(Shutdown::Both);
+    exports
 }

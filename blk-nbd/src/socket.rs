@@ -159,6 +159,9 @@ impl<'a> Until<'a> {
     /// Agrees on keys with the other side; from then on the socket is encrypted.
     pub(crate) fn encrypt(&mut self, mut connection: Connection) -> io::Result<()> {
         connection.complete_io(self)?;
+        if connection.is_handshaking() {
+            return Err(io::ErrorKind::TimedOut.into());
+        }
         let plain = self.socket.try_clone()?;
         *self.socket = Socket::Tls(TlsSocket::new(plain, connection));
         Ok(())
@@ -167,14 +170,20 @@ impl<'a> Until<'a> {
 
 impl Read for Until<'_> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
-        if let Some(end) = self.end {
-            let left = end.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(io::ErrorKind::TimedOut.into());
+        loop {
+            if let Some(end) = self.end {
+                let left = end.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    return Err(io::ErrorKind::TimedOut.into());
+                }
+                self.socket.set_read_timeout(Some(left))?;
             }
-            self.socket.set_read_timeout(Some(left))?;
+            let Socket::Tls(socket) = &mut *self.socket else { return self.socket.read(buf) };
+            // A record may come in many pieces, and all of them have to be there in time.
+            if let Some(read) = socket.read_some(buf)? {
+                return Ok(read);
+            }
         }
-        self.socket.read(buf)
     }
 }
 

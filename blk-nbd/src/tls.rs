@@ -108,7 +108,7 @@ pub struct ClientTls {
     name: Option<String>,
 }
 
-/// The same object, with the same name of the server.
+/// The same configuration, with the same name of the server.
 impl PartialEq for ClientTls {
     fn eq(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.config, &other.config) && self.name == other.name
@@ -154,8 +154,8 @@ pub struct TlsSocket {
     shared: Arc<Shared>,
 }
 
-/// What all who have the connection share. No lock is held while another one of the list after it is waited
-/// for: `input`, `output`, then `connection`, which nobody holds while a socket waits.
+/// What all who have the connection share. Lock order: `input`, `output`, `connection`. `connection` is never
+/// held during I/O of the socket.
 struct Shared {
     connection: Mutex<Connection>,
     /// Ciphertext that was read, and what of it is left.
@@ -246,23 +246,33 @@ impl Shared {
     }
 }
 
-impl Read for TlsSocket {
-    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+impl TlsSocket {
+    /// Reads plaintext, or else once from the socket; `None` where that has not made a record whole.
+    pub(crate) fn read_some(&mut self, buf: &mut [u8]) -> io::Result<Option<usize>> {
         let mut input = self.shared.input.lock();
         let (bytes, rest) = &mut *input;
+        if let Some(read) = self.shared.plaintext(buf)? {
+            return Ok(Some(read));
+        }
+        if rest.start == rest.end {
+            *rest = 0..self.socket.read(bytes)?;
+        }
+        // No bytes tell it that no more come.
+        let (taken, answers) = self.shared.decipher(&bytes[rest.clone()])?;
+        rest.start += taken;
+        // A writer that is at work sends it with what follows.
+        if answers && let Some(mut output) = self.shared.output.try_lock() {
+            self.shared.drain(&mut output, &mut self.socket)?;
+        }
+        Ok(None)
+    }
+}
+
+impl Read for TlsSocket {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         loop {
-            if let Some(read) = self.shared.plaintext(buf)? {
+            if let Some(read) = self.read_some(buf)? {
                 return Ok(read);
-            }
-            if rest.start == rest.end {
-                *rest = 0..self.socket.read(bytes)?;
-            }
-            // Nothing says that nothing more comes.
-            let (taken, answers) = self.shared.decipher(&bytes[rest.clone()])?;
-            rest.start += taken;
-            // Whoever writes has it with it otherwise.
-            if answers && let Some(mut output) = self.shared.output.try_lock() {
-                self.shared.drain(&mut output, &mut self.socket)?;
             }
         }
     }

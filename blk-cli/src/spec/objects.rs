@@ -98,6 +98,13 @@ pub(super) fn certificates(folder: &Path, is_server: bool) -> Result<Certificate
             _ => std::fs::read(&path).map_err(|error| failed(error.to_string())),
         }
     };
+    if folder.join("ca-crl.pem").exists() {
+        let reason = "lists of revoked certificates are not supported: whom they name would be let in";
+        return Err(Error::Unresolved {
+            name: folder.join("ca-crl.pem").display().to_string(),
+            reason: reason.to_owned(),
+        });
+    }
     let side = if is_server { "server" } else { "client" };
     let names = [format!("{side}-cert.pem"), format!("{side}-key.pem")];
     // A client may have none of its own.

@@ -194,8 +194,13 @@ impl Run<'_> {
     fn judge_unwritten(&self, extent: Extent) -> Result<(), Box<Violation>> {
         let Some(tap) = self.bench.storage() else { return Ok(()) };
         let runs = self.runs(extent);
+        // Whoever writes a part of what the host demands writes the rest of it as it was.
+        let unit = self.host_alignment;
         let is_written = |(_, run): &&Placed| {
-            run.host_offset.is_some_and(|host| tap.has_written(Extent::new(host, run.length)))
+            run.host_offset.is_some_and(|host| {
+                let (start, end) = (host.next_multiple_of(unit), (host + run.length) / unit * unit);
+                start < end && tap.has_written(Extent::between(start, end))
+            })
         };
         let written = runs.iter().find(is_written).map(|(at, _)| *at);
         tap.listen(false);

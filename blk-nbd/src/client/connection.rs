@@ -248,6 +248,11 @@ impl Connection {
         Some((pending.asked, std::mem::take(&mut pending.reply), std::mem::take(&mut pending.data)))
     }
 
+    /// Whether there is no connection any more.
+    pub(super) fn is_lost(&self) -> bool {
+        self.state.lock().failure.is_some()
+    }
+
     fn gone(&self, failure: &str) -> Error {
         Error::Disconnected { what: format!("{}: {failure}", self.name).into() }
     }

@@ -125,7 +125,7 @@ impl BlockDriver for Nbd {
 
     fn flush(&self) -> Result<()> {
         if !self.info.has(export::SEND_FLUSH) {
-            return Ok(());
+            return self.link.tell_loss();
         }
         self.make(command::FLUSH, Extent::new(0, 0), 0, Transfer::None).map(drop)
     }

@@ -193,11 +193,12 @@ struct Reply {
 }
 
 pub(super) fn judge(said: &Said, counts: &mut Counts) -> Result<(), String> {
-    let sent: Vec<Sent> = said.requests.iter().map(|request| request.sent(said.form)).collect();
-    let last = sent.iter().position(|request| request.command == wire::DISCONNECT);
-    let sent = &sent[..last.unwrap_or(sent.len())];
+    let all: Vec<Sent> = said.requests.iter().map(|request| request.sent(said.form)).collect();
+    // What follows a goodbye is said, and not answered.
+    let last = all.iter().position(|request| request.command == wire::DISCONNECT);
+    let sent = &all[..last.unwrap_or(all.len())];
     let mut bytes = handshake(said);
-    for (cookie, request) in sent.iter().enumerate() {
+    for (cookie, request) in all.iter().enumerate() {
         request.put(said.form, cookie as u64, &mut bytes);
     }
     let is_damaged = said.is_whole % 8 == 1;
@@ -351,17 +352,24 @@ fn replies(form: Form, sent: &[Sent], heard: &mut Heard<'_>) -> Result<BTreeMap<
 }
 
 impl Reply {
+    fn part(&mut self, offset: u64, bytes: Vec<u8>) -> Result<(), String> {
+        match self.data.insert(offset, bytes) {
+            None => Ok(()),
+            Some(_) => Err(format!("the bytes at {offset} come twice")),
+        }
+    }
+
     fn chunk(&mut self, form: Form, kind: u16, payload: &mut Heard<'_>) -> Result<(), String> {
         match kind {
             wire::NONE => {}
             wire::OFFSET_DATA => {
                 let offset = payload.u64()?;
-                self.data.insert(offset, payload.0.to_vec());
+                self.part(offset, payload.0.to_vec())?;
                 payload.0 = &[];
             }
             wire::OFFSET_HOLE => {
                 let (offset, length) = (payload.u64()?, payload.u32()?);
-                self.data.insert(offset, vec![0; length as usize]);
+                self.part(offset, vec![0; length as usize])?;
             }
             wire::STATUS | wire::STATUS_EXTENDED => {
                 let is_extended = kind == wire::STATUS_EXTENDED;
