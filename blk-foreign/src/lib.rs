@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A foreign driver is a TOML file ([`Description`]): how it starts, how an image is made, opened and closed.
-//! [`description`] has those that come with us by name. [`ForeignDriver`] is a
+//! [`description()`] has those that come with us by name. [`ForeignDriver`] is a
 //! [`Driver`](blk_harness::driver::Driver): content, crashes and faults go through it; the scheduler of races
 //! cannot, because threads of other processes are not its own.
 
