@@ -110,7 +110,7 @@ fn what_needs_very_many_requests_is_proven_shrunk_and_written() {
     let started = Instant::now();
     let output = blk(
         folder,
-        "verify raw.img blkdebug:rules:test.img --requests 1M --seed 2 --reference-format raw --test-format raw --shrink 30s",
+        "verify raw.img blkdebug:rules:test.img --requests 1M --seed 2 --reference-format raw --test-format raw --shrink 90s",
     );
     let (said, took) = (text(&output), started.elapsed());
     assert_eq!(output.status.code(), Some(1), "{said}");
@@ -118,7 +118,7 @@ fn what_needs_very_many_requests_is_proven_shrunk_and_written() {
     let [requests, shrunk, ..] = numbers(line(&said, "shrunk: "))[..] else { panic!("{said}") };
     assert!(requests > 200_000 && (1600..requests).contains(&shrunk), "{said}");
     assert!(said.contains("--shrink TIME gives it more") || shrunk == 1600, "{said}");
-    assert!(took < Duration::from_mins(2), "{took:?}");
+    assert!(took < Duration::from_mins(4), "{took:?}");
     let trace = fs::read_to_string(folder.join(line(&said, "wrote "))).unwrap();
     assert!(trace.lines().count() as u64 > shrunk);
     assert!(replay(folder, &said).contains(line(&said, "blkverify: ")));

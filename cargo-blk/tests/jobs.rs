@@ -102,7 +102,9 @@ impl Example {
         self.expect(&format!("repro --plain {trace} --json told.json"), 0, &["proven:", "contents mismatch"]);
         let told = read(&fs::read(self.folder.path().join("told.json")).unwrap());
         assert_eq!((&told["target"], &told["engine"]), (&target.into(), &"sequence".into()), "{told}");
-        assert!(told["difference"]["expected"][0]["source"]["number"].is_u64(), "{told}");
+        // A stamp that is not whole does not name its request.
+        let source = &told["difference"]["expected"][0]["source"];
+        assert!(source["number"].is_u64() || source["kind"] == "unknown", "{told}");
         let mut command = Command::new(env!("CARGO_BIN_EXE_cargo-blk"));
         let Output { stdout, .. } =
             self.output(command.args(["blk", "repro", "--plain", trace, "--json", "-"]));
