@@ -110,7 +110,7 @@ fn what_needs_very_many_requests_is_proven_shrunk_and_written() {
     let started = Instant::now();
     let output = blk(
         folder,
-        "verify raw.img blkdebug:rules:test.img --requests 1M --seed 2 --reference-format raw --test-format raw --shrink 90s",
+        "verify raw.img blkdebug:rules:test.img --requests 1M --seed 2 --reference-format raw --test-format raw --shrink 60s",
     );
     let (said, took) = (text(&output), started.elapsed());
     assert_eq!(output.status.code(), Some(1), "{said}");
