@@ -1,6 +1,7 @@
 //! What lies under a format: the host side, a plain growing array of bytes.
 
 mod aligning;
+mod data;
 mod disk;
 mod fault;
 mod file;
@@ -18,6 +19,7 @@ use std::io::{IoSlice, IoSliceMut};
 use crate::{Extent, Result, vectored};
 
 pub use aligning::for_any_alignment;
+pub use data::read_data;
 pub use disk::DiskStorage;
 pub use fault::{Effect, FaultAction, FaultRule, FaultStorage, Operation};
 pub use file::FileStorage;

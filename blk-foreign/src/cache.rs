@@ -5,7 +5,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::Arc;
 
-use blk_core::storage::FileStorage;
+use blk_core::storage::{FileStorage, read_data};
 use blk_core::sync::Mutex;
 use blk_core::{Error, MemoryStorage, Result, Storage};
 
@@ -74,23 +74,7 @@ pub(crate) fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<()> {
     if to.len()? < length {
         to.set_len(length)?;
     }
-    let (mut at, mut copied) = (0, 0);
-    while let Some(run) = from.run_at(at)? {
-        let end = at + run.length;
-        while run.data && at < end {
-            let mut piece = vec![0; (end - at).min(PIECE_BYTES) as usize];
-            copied += piece.len() as u64;
-            if copied > IMAGE_BYTES_MAX {
-                let what = format!("an image stores more than {IMAGE_BYTES_MAX} bytes");
-                return Err(Error::NoSpace { what: what.into() });
-            }
-            from.read_at(at, &mut piece)?;
-            if !blk_core::bytes::is_zero(&piece) {
-                to.write_at(at, &piece)?;
-            }
-            at += piece.len() as u64;
-        }
-        at = end;
-    }
-    Ok(())
+    read_data(from, PIECE_BYTES, IMAGE_BYTES_MAX, |at, piece| {
+        if blk_core::bytes::is_zero(piece) { Ok(()) } else { to.write_at(at, piece) }
+    })
 }

@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use anyhow::{Context, Result, bail};
+use blk_core::storage::read_data;
 use blk_core::{Access, DenyResolver, Disk, Error, MemoryStorage, Options, Resolver, Storage};
 use blk_harness::driver::{Driver, ImageMaker};
 use blk_harness::scenario::Config;
@@ -111,21 +112,5 @@ impl Resolver for Below {
 
 fn copy_storage(from: &dyn Storage, to: &dyn Storage) -> blk_core::Result<()> {
     to.set_len(from.len()?)?;
-    let (mut at, mut copied) = (0, 0);
-    while let Some(run) = from.run_at(at)? {
-        let end = at + run.length;
-        while run.data && at < end {
-            let mut piece = vec![0; (end - at).min(PIECE_BYTES) as usize];
-            copied += piece.len() as u64;
-            if copied > IMAGE_BYTES_MAX {
-                let what = format!("the image stores more than {IMAGE_BYTES_MAX} bytes");
-                return Err(Error::NoSpace { what: what.into() });
-            }
-            from.read_at(at, &mut piece)?;
-            to.write_at(at, &piece)?;
-            at += piece.len() as u64;
-        }
-        at = end;
-    }
-    Ok(())
+    read_data(from, PIECE_BYTES, IMAGE_BYTES_MAX, |at, piece| to.write_at(at, piece))
 }
