@@ -20,7 +20,7 @@ pub struct ChainStatus {
     pub length: u64,
     /// Index of the layer that determines the bytes, or of the last one that was asked; 0 is the disk itself.
     pub depth: usize,
-    /// A layer determines the bytes; if not, they are zeroes because nobody does.
+    /// A layer determines the bytes. If none does, they read as zeroes.
     pub present: bool,
     /// They read as zeroes.
     pub zero: bool,
@@ -58,7 +58,7 @@ impl<'a> ChainQuery<'a> {
     pub fn status(self, extent: Extent) -> Result<ChainStatus> {
         let mut rest = extent;
         let mut layer = Some(self.disk);
-        let mut status = ChainStatus::nobody(0, rest.length);
+        let mut status = ChainStatus::unallocated(0, rest.length);
         for depth in 0..self.layers_max {
             let Some(disk) = layer else { break };
             let size = disk.size();
@@ -92,7 +92,7 @@ fn layer_status(disk: &Disk, depth: usize, extent: Extent) -> Result<ChainStatus
     let passed = extent.offset - start;
     let length = found.length.min(extent.end() - start) - passed;
     if !found.allocated {
-        return Ok(ChainStatus::nobody(depth, length));
+        return Ok(ChainStatus::unallocated(depth, length));
     }
     // The host is asked about what starts where a unit does.
     let host = match found.host_offset {
@@ -115,12 +115,12 @@ fn past_last_byte(disk: &Disk, depth: usize, extent: Extent) -> Result<ChainStat
     let last = Extent::new(disk.size() - 1, 1);
     let stored = layer_status(disk, depth, last)?.host_offset;
     let host_offset = stored.map(|at| at + (extent.offset - last.offset));
-    Ok(ChainStatus { present: true, host_offset, ..ChainStatus::nobody(depth, extent.length) })
+    Ok(ChainStatus { present: true, host_offset, ..ChainStatus::unallocated(depth, extent.length) })
 }
 
 impl ChainStatus {
-    /// `length` bytes that no layer determines; the one at `depth` was asked last.
-    pub const fn nobody(depth: usize, length: u64) -> Self {
+    /// `length` bytes that no layer determines. The layer at `depth` was the last one that was asked.
+    pub const fn unallocated(depth: usize, length: u64) -> Self {
         Self { length, depth, present: false, zero: true, data: false, compressed: false, host_offset: None }
     }
 

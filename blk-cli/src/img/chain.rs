@@ -119,7 +119,7 @@ impl<'a> Cursor<'a> {
             Some(known) => known,
             None => match self.chain.runs(Extent::between(extent.offset, self.chain.size())).next() {
                 Some(run) => run?,
-                None => (extent.offset, Status::nobody(0, extent.length)),
+                None => (extent.offset, Status::unallocated(0, extent.length)),
             },
         };
         self.known = Some((start, run));

@@ -154,11 +154,11 @@ fn the_rest_of_a_last_sector_is_zeroes_of_its_layer() {
 
 #[test]
 fn a_run_goes_on_where_the_place_does() {
-    let stored = |host_offset| ChainStatus { present: true, host_offset, ..ChainStatus::nobody(1, 512) };
+    let stored = |host_offset| ChainStatus { present: true, host_offset, ..ChainStatus::unallocated(1, 512) };
     assert!(stored(Some(0)).continues(&stored(Some(512))));
     assert!(!stored(Some(0)).continues(&stored(Some(0))));
     assert!(!stored(Some(0)).continues(&stored(None)));
     assert!(stored(None).continues(&stored(None)));
-    assert!(!stored(None).continues(&ChainStatus::nobody(1, 512)));
+    assert!(!stored(None).continues(&ChainStatus::unallocated(1, 512)));
     assert!(!stored(None).continues(&ChainStatus { depth: 0, ..stored(None) }));
 }
