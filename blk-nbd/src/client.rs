@@ -89,7 +89,7 @@ pub fn connect(address: &Address, access: Access, options: &ClientOptions) -> Re
         options: options.clone(),
         time,
         info: agreed.info.clone(),
-        context: agreed.context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap),
+        context: agreed.dirty_bitmap(),
     });
     Ok(Disk::new(Nbd::new(Link::new(connection, &agreed, redial), agreed)?, access))
 }

@@ -27,7 +27,8 @@ pub(super) struct Nbd {
 
 impl Nbd {
     pub(super) fn new(link: Link, agreed: Agreed) -> Result<Self> {
-        let Agreed { info, context, .. } = agreed;
+        let context = agreed.dirty_bitmap();
+        let Agreed { info, .. } = agreed;
         let usual = if info.size.is_multiple_of(SECTOR_BYTES) { SECTOR_BYTES } else { 1 };
         let [least, best, most] =
             info.block_sizes.map_or([usual, 4096, PAYLOAD_BYTES_MAX.into()], |sizes| sizes.map(u64::from));
@@ -58,18 +59,7 @@ impl Nbd {
             rotational: info.has(export::ROTATIONAL),
             ..Limits::default()
         };
-        let context = context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap);
         Ok(Self { link, info, limits, context })
-    }
-
-    fn make(
-        &self,
-        command: u16,
-        extent: Extent,
-        flags: u16,
-        transfer: Transfer<'_>,
-    ) -> Result<Vec<(u64, u64)>> {
-        self.link.transact(command, extent, flags, transfer)
     }
 
     /// What a run of the context says.
@@ -95,14 +85,14 @@ impl BlockDriver for Nbd {
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let extent = Extent::new(offset, buf.len() as u64);
-        self.make(command::READ, extent, 0, Transfer::Read(buf)).map(drop)
+        self.link.transact(command::READ, extent, 0, Transfer::Read(buf)).map(drop)
     }
 
     fn write(&self, offset: u64, buf: &[u8], write: WriteFlags) -> Result<()> {
         refuse_compressed(write)?;
         let extent = Extent::new(offset, buf.len() as u64);
         let flags = flags(&[(write.fua, command::FLAG_FUA)]);
-        self.make(command::WRITE, extent, flags, Transfer::Write(buf)).map(drop)
+        self.link.transact(command::WRITE, extent, flags, Transfer::Write(buf)).map(drop)
     }
 
     fn write_zeroes(&self, extent: Extent, zero: ZeroFlags) -> Result<()> {
@@ -115,19 +105,19 @@ impl BlockDriver for Nbd {
             (!zero.may_unmap, command::FLAG_NO_HOLE),
             (zero.may_be_refused(), command::FLAG_FAST_ZERO),
         ]);
-        self.make(command::WRITE_ZEROES, extent, flags, Transfer::None).map(drop)
+        self.link.transact(command::WRITE_ZEROES, extent, flags, Transfer::None).map(drop)
     }
 
     fn discard(&self, extent: Extent, discard: DiscardFlags) -> Result<()> {
         let flags = flags(&[(discard.fua, command::FLAG_FUA)]);
-        self.make(command::TRIM, extent, flags, Transfer::None).map(drop)
+        self.link.transact(command::TRIM, extent, flags, Transfer::None).map(drop)
     }
 
     fn flush(&self) -> Result<()> {
         if !self.info.has(export::SEND_FLUSH) {
             return self.link.tell_loss();
         }
-        self.make(command::FLUSH, Extent::new(0, 0), 0, Transfer::None).map(drop)
+        self.link.transact(command::FLUSH, Extent::new(0, 0), 0, Transfer::None).map(drop)
     }
 
     fn prefetch(&self, extent: Extent) -> Result<()> {
@@ -135,7 +125,7 @@ impl BlockDriver for Nbd {
             return Ok(());
         }
         let length = extent.length.min(self.limits.transfer_bytes_max);
-        self.make(command::CACHE, Extent::new(extent.offset, length), 0, Transfer::None).map(drop)
+        self.link.transact(command::CACHE, Extent::new(extent.offset, length), 0, Transfer::None).map(drop)
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -149,7 +139,7 @@ impl BlockDriver for Nbd {
         }
         let asked = Extent::new(extent.offset, extent.length.min(self.limits.zero_bytes_max));
         let flags = flags(&[(runs_max == 1, command::FLAG_REQ_ONE)]);
-        let told = self.make(command::BLOCK_STATUS, asked, flags, Transfer::None)?;
+        let told = self.link.transact(command::BLOCK_STATUS, asked, flags, Transfer::None)?;
         let unit = self.limits.request_alignment;
         let (mut runs, mut left) = (Vec::new(), asked.length);
         for (length, flags) in told {

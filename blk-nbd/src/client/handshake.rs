@@ -59,6 +59,13 @@ pub(super) struct Agreed {
     pub(super) context: Option<(u32, bool)>,
 }
 
+impl Agreed {
+    /// Whether a block status is that of a dirty bitmap; `None` where none is told.
+    pub(super) fn dirty_bitmap(&self) -> Option<bool> {
+        self.context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap)
+    }
+}
+
 /// Agrees on an export.
 pub(super) fn negotiate(
     io: &mut Until<'_>,

@@ -233,7 +233,7 @@ impl Redial {
             && agreed.info.flags == self.info.flags
             && agreed.info.block_sizes == self.info.block_sizes
             && agreed.info.long_requests == self.info.long_requests
-            && agreed.context.map(|(_, is_dirty_bitmap)| is_dirty_bitmap) == self.context;
+            && agreed.dirty_bitmap() == self.context;
         if is_same {
             Ok(Line::new(connection, &agreed))
         } else {
