@@ -154,7 +154,7 @@ pub static IMAGO: Foreign = Foreign {
     space: &IMAGO_SPACE,
     create: imago::create,
     open: imago::open,
-    promises: NOTHING,
+    promises: Promises::NONE,
 };
 
 /// qcow2-rs.
@@ -163,20 +163,7 @@ pub static QCOW2_RS: Foreign = Foreign {
     space: &QCOW2_RS_SPACE,
     create: qcow2_rs::create,
     open: qcow2_rs::open,
-    promises: NOTHING,
-};
-
-/// Beyond the contract nothing is promised.
-const NOTHING: Promises = Promises {
-    discard_gives_back: false,
-    unmap_gives_back: false,
-    zeroes_keep_place: false,
-    reuses: false,
-    tells_host_offset: false,
-    stops_when_poisoned: false,
-    leaks_nothing: false,
-    rests_after_flush: false,
-    works_on_aligned_hosts: false,
+    promises: Promises::NONE,
 };
 
 /// A suite of `driver` that goes on past what is known of it.

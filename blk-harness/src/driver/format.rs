@@ -63,18 +63,14 @@ impl FormatDriver {
     }
 
     const fn of(name: &'static str, images: Images) -> Self {
-        let promises = Promises {
-            discard_gives_back: false,
-            unmap_gives_back: false,
-            zeroes_keep_place: false,
-            reuses: false,
-            tells_host_offset: false,
-            stops_when_poisoned: false,
-            leaks_nothing: false,
-            rests_after_flush: false,
-            works_on_aligned_hosts: false,
-        };
-        Self { name, space: || &PLAIN, images, create_options: &[], open_options: &[], promises }
+        Self {
+            name,
+            space: || &PLAIN,
+            images,
+            create_options: &[],
+            open_options: &[],
+            promises: Promises::NONE,
+        }
     }
 
     /// The same with a space that scenarios choose options of the format from, such as one that is made of

@@ -31,6 +31,21 @@ pub struct Promises {
     pub works_on_aligned_hosts: bool,
 }
 
+impl Promises {
+    /// Nothing beyond the contract, as in [`Promises::default`].
+    pub const NONE: Self = Self {
+        discard_gives_back: false,
+        unmap_gives_back: false,
+        zeroes_keep_place: false,
+        reuses: false,
+        tells_host_offset: false,
+        stops_when_poisoned: false,
+        leaks_nothing: false,
+        rests_after_flush: false,
+        works_on_aligned_hosts: false,
+    };
+}
+
 /// Something that others keep in an image, or that speaks for it, such as the content of a snapshot.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
