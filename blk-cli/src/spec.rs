@@ -60,6 +60,7 @@ pub use breakpoints::Breakpoints;
 pub(crate) use debug::DebugNode;
 pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
 pub use node::Locking;
+pub(crate) use objects::ObjectArgs;
 pub use objects::{Object, Objects};
 pub(crate) use open::CHAIN_MAX;
 pub use scratch::Scratch;

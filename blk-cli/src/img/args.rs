@@ -9,7 +9,7 @@ use super::failure::{Failure, Outcome};
 use super::image::Named;
 use super::output;
 use super::progress::Progress;
-use crate::spec::{CacheMode, Object, Objects};
+use crate::spec::{CacheMode, ObjectArgs, Objects};
 use crate::suggest;
 
 /// The image that a subcommand works on.
@@ -23,21 +23,6 @@ pub(crate) struct ImageArgs {
     image_opts: bool,
     #[command(flatten)]
     objects: ObjectArgs,
-}
-
-/// What options of images refer to.
-#[derive(Debug, Clone, clap::Args)]
-pub(crate) struct ObjectArgs {
-    /// An object that options refer to, such as tls-creds-x509
-    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
-    objects: Vec<Object>,
-}
-
-impl ObjectArgs {
-    /// All of them.
-    pub(crate) fn objects(&self) -> Objects {
-        self.objects.clone().into()
-    }
 }
 
 impl ImageArgs {

@@ -8,7 +8,7 @@ use blk_core::Extent;
 use blk_core::bytes::{self, is_zero};
 use clap::Parser;
 
-use super::args::{self, ObjectArgs, Talk};
+use super::args::{self, Talk};
 use super::chain::{Chain, Cursor, Status};
 use super::crew::{self, Job, thread_count};
 use super::failure::{Failure, Outcome};
@@ -17,6 +17,7 @@ use super::output;
 use super::pages::Pages;
 use super::progress::Progress;
 use super::size::SECTOR_BYTES;
+use crate::spec::ObjectArgs;
 
 /// Compares the content of two images
 #[derive(Debug, Parser)]

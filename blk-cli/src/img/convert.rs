@@ -10,14 +10,14 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use super::args::{self, ObjectArgs, Talk};
+use super::args::{self, Talk};
 use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
 use super::size::{SECTOR_BYTES, parse_count, parse_up_to};
 use crate::formats;
-use crate::spec::FilesInUse;
+use crate::spec::{FilesInUse, ObjectArgs};
 use copy::{Copy, Settings};
 use sources::Source;
 

@@ -8,14 +8,14 @@ use std::sync::Arc;
 use blk_core::{Error, Format, MemoryStorage, Storage};
 use clap::Parser;
 
-use super::args::{self, ObjectArgs};
+use super::args;
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
 use super::options::{self, Given};
 use super::output;
 use super::size::{parse, whole_sectors};
 use crate::formats;
-use crate::spec::{self, FilesInUse, Objects, OpenFile};
+use crate::spec::{self, FilesInUse, ObjectArgs, Objects, OpenFile};
 
 /// Makes a new image
 #[derive(Debug, Parser)]

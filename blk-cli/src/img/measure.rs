@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use blk_core::{Detail, Extent, Format};
 use clap::Parser;
 
-use super::args::{self, ObjectArgs, OutputForm};
+use super::args::{self, OutputForm};
 use super::chain::Chain;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -15,6 +15,7 @@ use super::options::{self, Given};
 use super::output::{self, append};
 use super::size::{parse, whole_sectors};
 use crate::formats;
+use crate::spec::ObjectArgs;
 
 /// Tells how large a new image would be
 #[derive(Debug, Parser)]

@@ -113,6 +113,21 @@ pub(super) fn certificates(folder: &Path, is_server: bool) -> Result<Certificate
     Ok(Certificates { authorities: read("ca-cert.pem")?, own })
 }
 
+/// Objects as command lines give them.
+#[derive(Debug, Clone, clap::Args)]
+pub(crate) struct ObjectArgs {
+    /// An object that options refer to, such as tls-creds-x509
+    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
+    objects: Vec<Object>,
+}
+
+impl ObjectArgs {
+    /// All of them.
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects.clone().into()
+    }
+}
+
 /// The objects of a command line.
 #[derive(Debug, Clone, Default)]
 pub struct Objects(Arc<[Object]>);

@@ -12,7 +12,7 @@ use clap::{Args, ValueEnum, ValueHint};
 use super::bench::Pair;
 use super::keep::{Keeping, Until};
 use super::oracles::Oracles;
-use crate::spec::{CacheMode, Object, Origins};
+use crate::spec::{CacheMode, ObjectArgs, Origins};
 
 /// How long a run takes that is limited by nothing else.
 const USUAL_TIME: Duration = Duration::from_mins(1);
@@ -152,9 +152,8 @@ pub(super) struct Formats {
     /// Both names are option strings, key=value,...
     #[arg(long)]
     pub(super) image_opts: bool,
-    /// An object that options refer to, such as tls-creds-x509
-    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
-    pub(super) objects: Vec<Object>,
+    #[command(flatten)]
+    pub(super) objects: ObjectArgs,
     /// How writes reach the disk, in place; unsafe leaves out syncs, which only a crash of the host would
     /// show
     #[arg(short = 't', long, default_value = "unsafe")]

@@ -146,7 +146,7 @@ impl Pair {
             writes_short_zeroes: true,
             scratch: is_copy.then(|| Arc::new(Scratch::over(self.memory_bytes_max, self.origins.clone()))),
             start: self.start(),
-            objects: self.formats.objects.clone().into(),
+            objects: self.formats.objects.objects(),
             ..Request::default()
         }
     }
