@@ -216,7 +216,11 @@ fn a_driver_that_cannot_open_its_own_image_is_never_clean() {
 fn planted_bugs_are_found_proven_and_shrunk() {
     let example = Example::new();
     example.plant(&LOST_BLOCK);
-    example.expect("soak log_sequence --seed 2", 1, &["found: blkverify:", "proven:", "shrunk:", "NOT CLEAN"]);
+    example.expect(
+        "soak log_sequence --seed 2",
+        1,
+        &["found: blkverify:", "proven:", "shrunk:", "NOT CLEAN"],
+    );
     let [trace] = &example.repros()[..] else { panic!("one finding: {:?}", example.repros()) };
     let trace = format!("fuzz/repros/{trace}");
     example.expect_test(&trace.replace(".trace", ".rs"));
