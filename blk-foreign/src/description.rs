@@ -10,6 +10,8 @@ use blk_core::parse_size;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
+use crate::deviation::Deviation;
+
 /// What a TOML file says of a driver in another process.
 ///
 /// Texts may have placeholders: `{n}` is the number of the open, `{medium}` the socket of the medium,
@@ -239,19 +241,6 @@ pub struct ConflictDescription {
     pub reason: String,
 }
 
-/// What is known to be wrong with the driver. Findings of which the report has all these texts are counted,
-/// and not reported.
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields, rename_all = "kebab-case")]
-pub struct Deviation {
-    /// What it is called in the report.
-    pub name: String,
-    /// Texts of the report of a finding.
-    pub report: Vec<String>,
-    /// What is known of it.
-    pub about: String,
-}
-
 /// How requests are made by the driver's own tools, in a shell script.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
@@ -313,13 +302,6 @@ impl Description {
         self.options
             .iter()
             .try_for_each(|option| option.check().with_context(|| format!("option '{}'", option.name)))
-    }
-}
-
-impl Deviation {
-    /// Whether the report of a finding has all the texts that it is known by.
-    pub fn is_seen_in(&self, report: &str) -> bool {
-        !self.report.is_empty() && self.report.iter().all(|text| report.contains(text))
     }
 }
 

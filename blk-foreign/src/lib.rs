@@ -14,21 +14,28 @@ mod bench;
 mod cache;
 mod daemon;
 mod description;
+mod deviation;
 mod disk;
 mod driver;
+mod engines;
 mod images;
 mod known;
 mod medium;
 mod plant;
 mod process;
 mod qmp;
+mod selection;
 mod space;
 mod template;
+mod tolerant;
 
 pub use description::{
-    ConflictDescription, Description, Deviation, Medium, MediumKind, OptionDescription, OptionKind,
-    OptionUse, Process, Program, Reproduce, Step, Units,
+    ConflictDescription, Description, Medium, MediumKind, OptionDescription, OptionKind, OptionUse, Process,
+    Program, Reproduce, Step, Units,
 };
+pub use deviation::{Deviation, Happened};
 pub use driver::{ForeignDriver, Formats};
+pub use engines::EngineKind;
 pub use known::{description, names};
 pub use plant::Plant;
+pub use selection::Selection;

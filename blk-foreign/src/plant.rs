@@ -1,6 +1,9 @@
 //! Faults that are planted between us and a foreign driver, to prove that the harness would find its own.
 
+use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
 
 /// A fault. It counts for each open of an image anew, so that a finding can be replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,6 +14,33 @@ pub enum Plant {
     WrongMedium(u64),
     /// The medium says that it is durable, from this sync on, and it is not.
     LostSyncs(u64),
+}
+
+impl Plant {
+    /// Reads `wrong-reply=N`, `wrong-medium=N` or `lost-syncs=N`.
+    ///
+    /// # Errors
+    /// That it is none of these.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, number) = text.split_once('=').with_context(|| format!("'{text}' is no FAULT=NUMBER"))?;
+        let number = number.parse().with_context(|| format!("'{text}': '{number}' is no number"))?;
+        Ok(match name {
+            "wrong-reply" => Self::WrongReply(number),
+            "wrong-medium" => Self::WrongMedium(number),
+            "lost-syncs" => Self::LostSyncs(number),
+            _ => bail!("'{name}' is no fault that can be planted: wrong-reply, wrong-medium, lost-syncs"),
+        })
+    }
+}
+
+impl fmt::Display for Plant {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::WrongReply(number) => write!(f, "wrong-reply={number}"),
+            Self::WrongMedium(number) => write!(f, "wrong-medium={number}"),
+            Self::LostSyncs(number) => write!(f, "lost-syncs={number}"),
+        }
+    }
 }
 
 /// What has been counted so far.

@@ -5,11 +5,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use blk_foreign::{Deviation, ForeignDriver, description};
+use blk_foreign::{EngineKind, ForeignDriver, description};
 use blk_harness::Outcome as Judged;
 use blk_harness::driver::Driver;
-use blk_harness::generate::{Generator, Limits};
-use blk_harness::runner::{self, Purpose, Runner};
+use blk_harness::generate::Generator;
+use blk_harness::runner::{Purpose, Runner};
 use blk_harness::scenario::Scenario;
 use blk_harness::space::Space;
 use blk_verify::Finding;
@@ -23,74 +23,36 @@ use super::progress::Progress;
 use super::replay::read;
 use crate::formats::registry;
 
-/// Units of allocation that the largest disk has at least.
-const UNITS_MIN: u64 = 6;
-/// The largest disk that is crashed, bytes.
-const CRASHED_BYTES_MAX: u64 = 1 << 20;
-
-/// What is asked of a driver.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Content,
-    Crash,
-    Fault,
+/// All that was asked for: content, if nothing else.
+fn asked(oracles: Oracles, driver: ForeignDriver) -> Result<Vec<EngineKind>> {
+    let asked = oracles.asked();
+    if asked.contains(&Oracle::Race) {
+        bail!(
+            "--race needs the threads of the driver, and those of '{}' are in another process: no scheduler \
+             of ours can order them",
+            driver.name()
+        );
+    }
+    let kind = |oracle: &Oracle| {
+        if *oracle == Oracle::Crash { EngineKind::Crash } else { EngineKind::Fault }
+    };
+    let kinds = if asked.is_empty() { vec![EngineKind::Content] } else { asked.iter().map(kind).collect() };
+    kinds.iter().try_for_each(|kind| kind.suits(driver))?;
+    Ok(kinds)
 }
 
-impl Kind {
-    /// All that was asked for: content, if nothing else.
-    fn asked(oracles: Oracles, driver: ForeignDriver) -> Result<Vec<Self>> {
-        let asked = oracles.asked();
-        if asked.contains(&Oracle::Race) {
-            bail!(
-                "--race needs the threads of the driver, and those of '{}' are in another process: no scheduler \
-                 of ours can order them",
-                driver.name()
-            );
-        }
-        if !asked.is_empty() && !driver.has_medium() {
-            bail!(
-                "--crash and --faults need a medium that is ours, and '{}' has its image in a file, or keeps it \
-                 for itself",
-                driver.name()
-            );
-        }
-        let kind = |oracle: &Oracle| if *oracle == Oracle::Crash { Self::Crash } else { Self::Fault };
-        Ok(if asked.is_empty() { vec![Self::Content] } else { asked.iter().map(kind).collect() })
-    }
-
-    fn title(self) -> &'static str {
-        match self {
-            Self::Content => "content",
-            Self::Crash => "crashes",
-            Self::Fault => "faults",
-        }
-    }
-
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
-    fn runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
-        match self {
-            Self::Content => runner::requests(driver, purpose),
-            // What is left is opened by a process each time: as few states of one scenario as of any other.
-            Self::Crash if !driver.is_judged_by_ours() => runner::crashes(driver, Purpose::Fuzz),
-            Self::Crash => runner::crashes(driver, purpose),
-            Self::Fault => runner::faults(driver, purpose),
-        }
-    }
-
-    fn limits(self, driver: ForeignDriver) -> Limits {
-        let unit = driver.space().geometry(&blk_harness::scenario::Config::default()).unit_bytes;
-        // What a crash leaves is read whole: a disk of many large units has few states.
-        let (requests_max, disk_bytes_max) = match self {
-            Self::Content => (40, (unit * UNITS_MIN).max(2 << 20)),
-            Self::Crash | Self::Fault => (12, (unit * UNITS_MIN).clamp(512 << 10, CRASHED_BYTES_MAX)),
-        };
-        Limits { requests_max, disk_bytes_max, data_bytes_max: 256 << 10, ..Limits::default() }
+/// The title of what an engine did.
+fn title(kind: EngineKind) -> &'static str {
+    match kind {
+        EngineKind::Content => "content",
+        EngineKind::Crash => "crashes",
+        EngineKind::Fault => "faults",
     }
 }
 
 /// One kind's share of a run.
 struct Share {
-    kind: Kind,
+    kind: EngineKind,
     generator: Generator,
     runner: Box<dyn Runner>,
     spent: Duration,
@@ -129,7 +91,7 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
     for share in &run.shares {
         let summary = share.runner.summary();
         outcome = outcome
-            .with(share.kind.title(), summary.as_object().cloned().unwrap_or_default().into_iter().collect());
+            .with(title(share.kind), summary.as_object().cloned().unwrap_or_default().into_iter().collect());
     }
     Ok(outcome.with("", run.facts(clock)))
 }
@@ -138,7 +100,7 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
 pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome> {
     let driver = driver(name)?;
     let scenario = read(&arguments.trace, driver.space())?;
-    let kinds = Kind::asked(arguments.oracles, *driver)?;
+    let kinds = asked(arguments.oracles, *driver)?;
     for kind in kinds {
         match kind.runner(driver, Purpose::Replay).run(&scenario) {
             Judged::Clean => {}
@@ -154,8 +116,6 @@ struct Run {
     shares: Vec<Share>,
     /// Scenarios, and requests.
     done: Arc<[AtomicU64; 2]>,
-    /// How often each known deviation was met.
-    known: Vec<(&'static Deviation, u64)>,
     /// Why the last scenario was not run, of those that were not.
     refused: Option<String>,
     refusals: u64,
@@ -163,12 +123,12 @@ struct Run {
     seed: u64,
 }
 
-type Found = Option<(Kind, Finding, Scenario)>;
+type Found = Option<(EngineKind, Finding, Scenario)>;
 
 impl Run {
     #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
     fn new(arguments: &VerifyArguments, driver: &'static ForeignDriver) -> Result<Self> {
-        let share = |kind: Kind| Share {
+        let share = |kind: EngineKind| Share {
             kind,
             generator: Generator::new(driver.space(), arguments.seed, kind.limits(*driver)),
             runner: kind.runner(driver, Purpose::Fuzz),
@@ -176,9 +136,8 @@ impl Run {
         };
         Ok(Self {
             driver,
-            shares: Kind::asked(arguments.oracles, *driver)?.into_iter().map(share).collect(),
+            shares: asked(arguments.oracles, *driver)?.into_iter().map(share).collect(),
             done: Arc::default(),
-            known: driver.description().deviations.iter().map(|deviation| (deviation, 0)).collect(),
             refused: None,
             refusals: 0,
             requests_max: arguments.until().requests,
@@ -203,21 +162,10 @@ impl Run {
                     self.refused = Some(why);
                     self.refusals += 1;
                 }
-                Judged::Finding(finding) if self.is_known(&finding) => {}
                 Judged::Finding(finding) => return Ok(Some((kind, *finding, scenario))),
             }
         }
         Ok(None)
-    }
-
-    /// Whether the finding is a known deviation, which is counted then.
-    fn is_known(&mut self, finding: &Finding) -> bool {
-        let report = finding.report();
-        let known = self.known.iter_mut().find(|(deviation, _)| deviation.is_seen_in(&report));
-        known.is_some_and(|(_, count)| {
-            *count += 1;
-            true
-        })
     }
 
     #[expect(clippy::cast_precision_loss, reason = "rates need no more than a few digits")]
@@ -232,9 +180,6 @@ impl Run {
             ("scenarios_per_second".to_owned(), rate(scenarios).into()),
             ("refused".to_owned(), self.refusals.into()),
         ];
-        for (deviation, count) in &self.known {
-            facts.push((format!("known_{}", deviation.name), (*count).into()));
-        }
         facts.push(("seed".to_owned(), self.seed.into()));
         facts.push(("seconds".to_owned(), seconds.round().into()));
         facts
@@ -245,7 +190,7 @@ impl Run {
 struct ForeignJudge<'a> {
     driver: &'static ForeignDriver,
     name: &'a str,
-    kind: Kind,
+    kind: EngineKind,
     /// The engine of all tries of a shrinking.
     pursuing: Option<Box<dyn Runner>>,
 }
@@ -261,9 +206,9 @@ impl Judge for ForeignJudge<'_> {
 
     fn words(&self) -> String {
         let option = match self.kind {
-            Kind::Content => "",
-            Kind::Crash => " --crash",
-            Kind::Fault => " --faults",
+            EngineKind::Content => "",
+            EngineKind::Crash => " --crash",
+            EngineKind::Fault => " --faults",
         };
         format!("--driver {}{option}", quoted(self.name))
     }

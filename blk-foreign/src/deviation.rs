@@ -1,0 +1,161 @@
+//! What is known to be wrong with a driver, and which findings that explains.
+
+use blk_harness::Finding;
+use blk_harness::finding::Source;
+use blk_harness::scenario::{Request, Scenario};
+use blk_harness::stamp::Writer;
+use serde::Deserialize;
+
+/// What is known to be wrong with the driver. Findings that it explains are counted, and not reported: those
+/// of which the report has all its texts, and whose scenario is as it says.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
+pub struct Deviation {
+    /// What it is called in the report.
+    pub name: String,
+    /// Texts of the report of a finding.
+    pub report: Vec<String>,
+    /// What has to have happened in the scenario. Without it, the report alone decides: then another bug with
+    /// the same symptom goes unseen.
+    pub scenario: Option<Happened>,
+    /// What is known of it.
+    pub about: String,
+}
+
+/// What has happened in a scenario before a finding.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Happened {
+    /// The unit of allocation that shows the wrong data was given back, by a discard or by zeroes that may
+    /// unmap, and then that data was written elsewhere, without a flush or a reopen in between.
+    FreedThenReused,
+    /// A part of the range that the finding is about was written, and neither flushed nor closed since.
+    WrittenNotFlushed,
+}
+
+impl Deviation {
+    /// Whether a finding is this one; `unit_bytes` is the unit of allocation.
+    pub fn explains(&self, finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+        let report = finding.report();
+        let is_seen = !self.report.is_empty() && self.report.iter().all(|text| report.contains(text));
+        is_seen && self.scenario.is_none_or(|happened| happened.is_in(finding, scenario, unit_bytes))
+    }
+}
+
+impl Happened {
+    fn is_in(self, finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+        match self {
+            Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
+            Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
+        }
+    }
+}
+
+/// Whether all that was written before is durable after it.
+fn makes_durable(request: &Request) -> bool {
+    matches!(request, Request::Flush | Request::Reopen { .. } | Request::Check { .. })
+}
+
+fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(difference) = &finding.difference else { return false };
+    let Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } = difference.found.source
+    else {
+        return false;
+    };
+    let before = scenario.requests.iter().take((writer as usize).saturating_sub(1));
+    let frees = |request: &Request| {
+        let is_freeing =
+            matches!(request, Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. });
+        let (start, length) = request.range().unwrap_or_default();
+        let unit = difference.offset / unit_bytes * unit_bytes;
+        let unit_end = (unit + unit_bytes).min(scenario.config.size_bytes.max(unit + 1));
+        is_freeing && start <= unit && start.saturating_add(length) >= unit_end
+    };
+    before.rev().take_while(|request| !makes_durable(request)).any(frees)
+}
+
+fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
+    let Some((number, entry)) = finding.request else { return false };
+    let Some(asked) = entry.extent() else { return false };
+    let before = scenario.requests.iter().take((number as usize).saturating_sub(1));
+    let writes = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        request.kind().changes_content() && start < asked.end() && start.saturating_add(length) > asked.offset
+    };
+    before.rev().take_while(|request| !makes_durable(request)).any(writes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use blk_harness::Signature;
+    use blk_harness::finding::{Difference, Side};
+
+    const UNIT: u64 = 64 << 10;
+
+    fn deviation(scenario: Option<Happened>) -> Deviation {
+        let report = vec!["wrong".to_owned()];
+        Deviation { name: "x".to_owned(), report, scenario, about: String::new() }
+    }
+
+    fn scenario(text: &str) -> Scenario {
+        Scenario::from_text(&format!("blk-scenario 1\nconfig size-bytes=128k\n{text}")).unwrap()
+    }
+
+    /// Data that request `writer` wrote for another place stands at `offset`.
+    fn misplaced(offset: u64, writer: u32) -> Finding {
+        let source = Source::Stamped {
+            writer: Writer::Request(writer),
+            request: None,
+            address: 64 << 10,
+            is_here: false,
+        };
+        let found = Side { bytes: vec![1], source };
+        let difference = Difference { compared: None, offset, expected: Vec::new(), found };
+        let mut finding = Finding::new(Signature::Size, "wrong");
+        finding.difference = Some(Box::new(difference));
+        finding
+    }
+
+    #[test]
+    fn only_a_unit_that_was_freed_before_its_reuse_and_not_flushed_is_explained() {
+        let known = deviation(Some(Happened::FreedThenReused));
+        for (text, offset, expected) in [
+            ("write -z -u 0 128k\nwrite 64k 512", 0, true),
+            ("discard 0 64k\nwrite 64k 512", 4096, true),
+            ("discard 0 64k\nflush\nwrite 64k 512", 0, false),
+            ("discard 512 4k\nwrite 64k 512", 512, false),
+            ("write -z 0 128k\nwrite 64k 512", 0, false),
+            ("write 0 128k\nwrite 64k 512", 0, false),
+            ("discard 64k 64k\nwrite 64k 512", 0, false),
+        ] {
+            let scenario = scenario(text);
+            let finding = misplaced(offset, scenario.requests.len() as u32);
+            assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}, at {offset}");
+            assert!(deviation(None).explains(&finding, &scenario, UNIT));
+        }
+        let after = scenario("write 64k 512\ndiscard 0 64k");
+        assert!(!known.explains(&misplaced(0, 1), &after, UNIT), "it was freed after the write");
+    }
+
+    #[test]
+    fn only_what_was_written_there_and_not_flushed_is_explained() {
+        let known = deviation(Some(Happened::WrittenNotFlushed));
+        for (text, expected) in [
+            ("write 0 512\nmap 0 512", true),
+            ("write 0 512\nwrite 4k 512\nmap 0 64k", true),
+            ("write 0 512\nflush\nmap 0 512", false),
+            ("write 0 512\nreopen\nmap 0 512", false),
+            ("write 4k 512\nmap 0 512", false),
+            ("read 0 512\nmap 0 512", false),
+        ] {
+            let scenario = scenario(text);
+            let number = scenario.requests.len();
+            let map = scenario.requests[number - 1];
+            let finding = Finding::new(Signature::Status { claim: "zero" }, "wrong");
+            let finding = finding.noticed_by(number as u32, map);
+            assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
+        }
+        assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
+    }
+}
