@@ -45,8 +45,8 @@ pub struct CheckReport {
     pub findings: Vec<Finding>,
     /// Leaked clusters, those repaired included.
     pub leaks: u64,
-    /// Clusters past the end of the file that are counted as used: they become leaks when the file grows. No
-    /// finding, since they take no space yet.
+    /// Clusters past the end of the file that are counted as used, and still are after this run: they become
+    /// leaks when the file grows. No finding, since they take no space yet; a repair of leaks frees them.
     pub leaks_past_end: u64,
     /// Corruptions, those repaired included.
     pub corruptions: u64,

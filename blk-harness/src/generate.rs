@@ -82,9 +82,9 @@ impl Limits {
         Self { far: true, ..Self::default() }
     }
 
-    /// For faults: as the default. Requests in flight together are what kept traces have, and mutation makes.
+    /// For faults: as the default, and one scenario in four has requests in flight together.
     pub fn failing() -> Self {
-        Self { laned_one_in: 0, ..Self::default() }
+        Self { laned_one_in: 4, ..Self::default() }
     }
 
     /// For requests in flight together: 2 to 4 lanes, 2 to 14 requests of up to 64 KiB, disks up to 64 KiB:

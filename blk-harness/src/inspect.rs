@@ -48,5 +48,9 @@ pub(crate) fn repair(disk: &Disk) -> Kept {
     let failed = |error| Violation::failed(Promise::Repair, "a repair, with no fault at work,", &error);
     disk.check(RepairMode::All).map_err(failed)?;
     let again = disk.check(RepairMode::None).map_err(failed)?;
-    if again.is_clean() { Ok(()) } else { Err(Violation::image(Promise::Repair, "after a repair", &again)) }
+    if again.is_clean() && again.leaks_past_end == 0 {
+        Ok(())
+    } else {
+        Err(Violation::image(Promise::Repair, "after a repair", &again))
+    }
 }

@@ -47,11 +47,11 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
         walk.compare_plain_flags(fixes_flags)?;
     }
     apply(storage, &walk.fixes)?;
-    if lowers && !all.is_empty() {
-        write_counts(&walk, Direction::Down)?;
+    let is_changed = !all.is_empty() || !walk.fixes.is_empty();
+    if lowers && (!all.is_empty() || frees_past_end(&walk)) {
+        lower_counts(&mut walk)?;
     }
     let report = std::mem::take(&mut walk.report);
-    let is_changed = !all.is_empty() || !walk.fixes.is_empty();
     if is_changed { finish(storage, header, report, 0) } else { Ok(report) }
 }
 
@@ -116,7 +116,7 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
     if is_wrong {
         write_counts(walk, Direction::Up)?;
     }
-    let lowers = is_wrong && !walk.incomplete;
+    let lowers = (is_wrong || frees_past_end(walk)) && !walk.incomplete;
     let counts = &walk.counts;
     let max = walk.geometry.refcount_max();
     walk.differing.retain(|cluster, stored| {
@@ -126,7 +126,23 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
     });
     walk.compare_plain_flags(true)?;
     apply(walk.storage, &walk.fixes)?;
-    if lowers { write_counts(walk, Direction::Down) } else { Ok(()) }
+    if lowers { lower_counts(walk) } else { Ok(()) }
+}
+
+/// Lowers the counts that are too high.
+fn lower_counts(walk: &mut Walk<'_>) -> Result<()> {
+    write_counts(walk, Direction::Down)?;
+    if frees_past_end(walk) {
+        walk.report.leaks_past_end = 0;
+    }
+    Ok(())
+}
+
+/// Whether counts past the end of the file are lowered too: nobody else does, and once the file grows they
+/// are leaks. Where anything is worse than a leak, an entry may refer to such a cluster.
+fn frees_past_end(walk: &Walk<'_>) -> bool {
+    let report = &walk.report;
+    report.leaks_past_end > 0 && report.corruptions == 0 && report.check_errors == 0
 }
 
 /// Fixes what the plain repair has left.
@@ -294,21 +310,17 @@ fn correct_block(walk: &Walk<'_>, index: u64, block: &mut [u8], direction: Direc
     let order = geometry.refcount_order();
     let first = geometry.block_start(index).index();
     let mut is_changed = false;
-    // Past the end of the file nothing is counted, and nothing is found to be wrong.
-    let counts = walk.counts.iter().skip(first as usize).take(geometry.block_entries() as usize);
-    for (entry, counted) in counts.enumerate() {
-        let wanted = u64::from(*counted).min(geometry.refcount_max());
-        debug_assert!(
-            first + (entry as u64) < walk.clusters().get(),
-            "only clusters of the file are counted"
-        );
-        let stored = count_at(block, entry as u64, order);
+    let past_end = if frees_past_end(walk) { geometry.block_entries() as usize } else { 0 };
+    let counts = walk.counts.iter().copied().skip(first as usize).chain(std::iter::repeat_n(0, past_end));
+    for (entry, counted) in (0..geometry.block_entries()).zip(counts) {
+        let wanted = u64::from(counted).min(geometry.refcount_max());
+        let stored = count_at(block, entry, order);
         let is_wrong = match direction {
             Direction::Up => stored < wanted,
             Direction::Down => stored > wanted,
         };
         if is_wrong {
-            set_count_at(block, entry as u64, order, wanted);
+            set_count_at(block, entry, order, wanted);
             is_changed = true;
         }
     }
