@@ -11,6 +11,7 @@ use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::l2::entry_offset;
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
+use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
 use crate::snapshot::SnapshotTable;
@@ -100,7 +101,8 @@ impl Roles {
     pub(crate) fn guard(&mut self, parts: Parts, storage: &dyn Storage, header: &Header) {
         self.checked = parts;
         let geometry = header.geometry;
-        if let Some(directory) = header.bitmaps {
+        // One that nobody vouches for is out of date: its clusters are leaks, which a repair gives back.
+        if let Some(directory) = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0) {
             // One that lies in no file is left to a check.
             if let Some(start) = HostOffset::try_new(directory.extent.offset) {
                 self.keep(start, directory.extent.length, geometry, Role::BitmapDirectory);
@@ -151,6 +153,11 @@ impl Roles {
     pub(crate) fn guarded(&self, cluster: HostCluster) -> Option<Role> {
         let checked = |role: &Role| self.checked.has(*role);
         self.of(cluster).filter(checked).or_else(|| self.kept(cluster))
+    }
+
+    /// Nobody vouches for the bitmaps any more: a repair may give back their clusters.
+    pub(crate) fn forget_bitmaps(&mut self) {
+        self.kept.retain(|_, role| *role != Role::BitmapDirectory);
     }
 
     /// What of other programs `cluster` holds, as far as that is checked.

@@ -3,7 +3,7 @@
 
 use crate::common::Image;
 use crate::common::handmade::Handmade;
-use blk_core::{Access, DenyResolver, Detail, Options};
+use blk_core::{Access, DenyResolver, Detail, Options, RepairMode, WriteFlags};
 use blk_qcow2::FORMAT;
 
 /// Larger than the smallest, so that an entry can be aligned to 512 bytes and not to a cluster.
@@ -96,6 +96,29 @@ fn bitmaps_that_nobody_vouches_for_are_leaks() {
     let (found, _) = made.checked_and_repaired();
     assert!(found.ends_with("0 corruptions (0 repaired), 6 leaks (0 repaired), 0 errors"), "{found}");
     assert_eq!(found.matches("refcount=1 reference=0").count(), 6, "{found}");
+}
+
+/// What a repair has given back is written like any other cluster, through the handle that has made the
+/// bitmaps stale too.
+#[test]
+fn clusters_of_bitmaps_that_nobody_vouches_for_are_used_again() {
+    for autoclear in [0, 1, 2, 3] {
+        let mut made = bitmaps().made;
+        made.put(AUTOCLEAR, 8, autoclear);
+        let image = made.image();
+        let length = image.bytes().len();
+        let disk = image.open(Options::new());
+        disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
+        let repaired = disk.check(RepairMode::Leaks).unwrap();
+        assert_eq!((repaired.leaks, repaired.leaks_fixed), (6, 6), "{autoclear}: {repaired}");
+        disk.write(CLUSTER, &[2; 16 * CLUSTER as usize], WriteFlags::default()).unwrap();
+        disk.close().unwrap();
+        assert!(
+            image.bytes().len() < length + 16 * CLUSTER as usize,
+            "{autoclear}: what was given back is used"
+        );
+        assert!(image.open(Options::new()).check(RepairMode::None).unwrap().is_clean(), "{autoclear}");
+    }
 }
 
 /// The names are read up to the directory's end and no further; the limits are those of the specification.
