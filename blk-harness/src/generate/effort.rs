@@ -18,8 +18,9 @@ const RARER_MAX: u64 = 64;
 const BENCH: u64 = 80_000;
 /// A request, apart from what it moves.
 const REQUEST: u64 = 2_000;
-/// Each opening, of which there are two at least, and each check read tables as wide as a unit.
+/// Each opening and each check reads tables as wide as a unit. The least is two openings and a check.
 const OPENING: u64 = 15_000;
+const OPENINGS_MIN: u64 = 3;
 const UNIT_BYTE_OPENED: u64 = 1;
 /// A disk that is far has large tables.
 const FAR: u64 = 1_600_000;
@@ -35,7 +36,7 @@ fn effort(space: &Space, scenario: &Scenario) -> u64 {
     let geometry = space.geometry(config);
     let unit = geometry.unit_bytes;
     let (mut size, mut largest) = (config.size_bytes, config.size_bytes);
-    let (mut openings, mut moved) = (3, 0_u64);
+    let (mut openings, mut moved) = (OPENINGS_MIN, 0_u64);
     for request in &scenario.requests {
         match *request {
             Request::Resize { size: new } => (size, largest) = (new, largest.max(new)),
