@@ -6,7 +6,7 @@
 
 mod aligned;
 mod format;
-mod promises;
+pub(crate) mod promises;
 
 use std::fmt::Debug;
 use std::sync::Arc;

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use blk_core::{Disk, ErrorKind, Extent, MemoryStorage, Result, Storage};
 
 use crate::Outcome;
-use crate::driver::{Driver, ImageMaker, Promises, legal_config};
+use crate::driver::promises::{Changed, lost};
+use crate::driver::{self, Driver, ImageMaker, Promises, legal_config};
 use crate::oracle::content::failed;
+use crate::promise::{self, Promise, Violation};
 use crate::scenario::Config;
 use crate::space::{Geometry, Space};
 
@@ -25,6 +27,8 @@ pub(crate) struct Images {
     /// What it shows.
     pub(crate) initial: Arc<MemoryStorage>,
     pub(crate) size: u64,
+    /// What others keep in it.
+    kept: Vec<driver::Kept>,
 }
 
 impl Images {
@@ -64,7 +68,35 @@ impl Images {
         let fresh = prepared.fresh()?;
         let reference = prepared.reference()?;
         let (initial, size) = (Arc::new(content_of(&reference)?), reference.size());
-        Ok(Self { space, config, geometry, promises, prepared, fresh, initial, size })
+        let kept = prepared.kept(&fresh)?;
+        Ok(Self { space, config, geometry, promises, prepared, fresh, initial, size, kept })
+    }
+
+    /// What others keep in the image is there as it was, and nothing vouches for it once what the disk shows,
+    /// `content`, has changed. Without a content, it may have changed.
+    pub(crate) fn judge_kept_by_others(
+        &self,
+        image: &dyn Storage,
+        content: Option<&MemoryStorage>,
+    ) -> promise::Kept {
+        if self.kept.is_empty() {
+            return Ok(());
+        }
+        let has_changed = content.map_or(Ok(false), |content| self.has_changed(content));
+        // What was written may be lost, or be the same again.
+        let has_changed = has_changed.map_err(|error| Violation::memory(&error))?;
+        let changed = if has_changed { Changed::Surely } else { Changed::Perhaps };
+        let after = self.prepared.kept(image);
+        let after = after.map_err(|error| {
+            Violation::failed(Promise::Others, "reading what others keep in the image", &error)
+        })?;
+        lost(&self.kept, &after, changed).map_or(Ok(()), |what| Err(Violation::new(Promise::Others, what)))
+    }
+
+    /// Whether a disk shows something else than in the beginning.
+    fn has_changed(&self, content: &MemoryStorage) -> Result<bool> {
+        let before = self.initial.to_bytes(self.size)?;
+        Ok(content.len()? != self.size || !content.holds(0, &before))
     }
 
     /// The unit that compressed writes fill in part.

@@ -7,6 +7,7 @@
 //! | C2 | it is checked: no corruption; what has leaked is repaired, which leaves nothing and changes no guest byte |
 //! | C5 | follow-up requests, a flush, a whole compare and a check stay right |
 //! | C6 | it is read twice |
+//! | others | what others keep in the image is there, and nothing vouches for what is stale |
 //! | recovery | one that writes is crashed at each of its operations, and must come to the same |
 //!
 //! C3 and C4, what the guest may see, depend on what was asked before: the model is asked about the content
@@ -86,6 +87,7 @@ impl Judge<'_> {
         let recovery = host.take_log();
         host.stop_logging();
         analysis.content = self.read_twice(&disk)?;
+        self.images.judge_kept_by_others(image, Some(&analysis.content.bytes))?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
         let is_crashed = depth == Depth::First && (hash >> 40).is_multiple_of(self.recovery_one_in);
         if is_crashed && recovery.iter().any(|operation| operation.change != Change::Sync) {

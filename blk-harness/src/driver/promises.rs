@@ -57,3 +57,47 @@ pub struct Kept {
     /// owner keeps up to date. All else has to be as it was, whatever was done to the disk.
     pub goes_with_change: bool,
 }
+
+/// Whether the content of a disk has changed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Changed {
+    No,
+    Perhaps,
+    Surely,
+}
+
+/// What others kept, `before`, and is not in `after` as it has to be, in words.
+pub(crate) fn lost(before: &[Kept], after: &[Kept], changed: Changed) -> Option<String> {
+    let is_right = |before: &Kept| {
+        let found = after.iter().find(|kept| kept.name == before.name).map_or(0, |kept| kept.digest);
+        let (is_same, is_gone) = (found == before.digest, found == 0);
+        match changed {
+            Changed::Surely if before.goes_with_change => is_gone,
+            Changed::Perhaps if before.goes_with_change => is_same || is_gone,
+            _ => is_same,
+        }
+    };
+    let wrong = before.iter().find(|kept| !is_right(kept))?;
+    let how = if wrong.goes_with_change { "is not what it has to be" } else { "has changed" };
+    Some(format!("{} {how}", wrong.name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_vouches_goes_with_a_change_and_all_else_stays() {
+        let kept = |digest| vec![Kept { name: "a".to_owned(), digest, goes_with_change: false }];
+        let vouching = |digest| vec![Kept { name: "b".to_owned(), digest, goes_with_change: true }];
+        let all = [Changed::No, Changed::Perhaps, Changed::Surely];
+        let stays = |after: &[Kept]| all.map(|changed| lost(&kept(7), after, changed).is_none());
+        assert_eq!((stays(&kept(7)), stays(&kept(8)), stays(&[])), ([true; 3], [false; 3], [false; 3]));
+        let vouches = |after: &[Kept]| all.map(|changed| lost(&vouching(7), after, changed).is_none());
+        assert_eq!(vouches(&vouching(7)), [true, true, false]);
+        assert_eq!(vouches(&vouching(0)), [false, true, true]);
+        assert_eq!(vouches(&vouching(8)), [false; 3]);
+        assert_eq!(lost(&kept(1), &[], Changed::No).unwrap(), "a has changed");
+        assert_eq!(lost(&vouching(1), &vouching(2), Changed::No).unwrap(), "b is not what it has to be");
+    }
+}

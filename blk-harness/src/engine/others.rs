@@ -1,7 +1,7 @@
 //! What others keep in the image, and what another program says of it.
 
 use super::{Run, Step};
-use crate::driver::Kept;
+use crate::driver::promises::{Changed, lost};
 use crate::explain::{Scene, finding};
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
@@ -28,24 +28,14 @@ impl Run<'_> {
         }
         let after = self.bench.kept();
         let after = after.map_err(|error| failed("reading what others keep in the image", &error))?;
-        for before in &self.kept {
-            let found = after.iter().find(|kept| kept.name == before.name);
-            if !self.is_right(before, found.map_or(0, |kept| kept.digest)) {
-                let how = if before.goes_with_change { "is not what it has to be" } else { "has changed" };
-                let violation = Violation::new(Promise::Others, format!("{} {how}", before.name));
-                return Err(finding(&violation, Scene::plain(&self.journal, self.bench.test().size())));
-            }
-        }
-        Ok(())
-    }
-
-    fn is_right(&self, before: &Kept, digest: u64) -> bool {
-        let is_same = digest == before.digest;
-        if before.goes_with_change && self.has_changed {
-            digest == 0
-        } else {
-            is_same || (before.goes_with_change && self.may_have_changed && digest == 0)
-        }
+        let changed = match (self.has_changed, self.may_have_changed) {
+            (true, _) => Changed::Surely,
+            (false, true) => Changed::Perhaps,
+            (false, false) => Changed::No,
+        };
+        let Some(what) = lost(&self.kept, &after, changed) else { return Ok(()) };
+        let violation = Violation::new(Promise::Others, what);
+        Err(finding(&violation, Scene::plain(&self.journal, self.bench.test().size())))
     }
 
     /// Has another program judge what is left.

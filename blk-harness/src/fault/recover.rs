@@ -90,6 +90,7 @@ impl Recovery<'_, '_> {
     fn judge_what_is_left(&mut self) -> Kept {
         self.place.stage = "by a second open after the flush";
         let left = self.run.host.surviving_image().map_err(|error| Violation::memory(&error))?;
+        self.setting.images.judge_kept_by_others(&left, None)?;
         let opened = self.setting.images.prepared.open(quiet(left));
         let disk = opened.map_err(|error| Violation::failed(Promise::Durable, "a second open", &error))?;
         self.run.compare(&disk, Promise::Durable, "what was flushed is not there")?;
