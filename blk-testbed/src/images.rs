@@ -27,7 +27,7 @@ macro_rules! packed {
     };
 }
 
-static PACKED: [Packed; 10] = packed![
+static PACKED: [Packed; 12] = packed![
     "snapshots",
     "snapshots-v2",
     "snapshots-lazy",
@@ -37,7 +37,9 @@ static PACKED: [Packed; 10] = packed![
     "features",
     "narrow",
     "wide",
-    "preallocated"
+    "preallocated",
+    "bitmaps-small",
+    "bitmaps-stale"
 ];
 
 /// An image, and what it shows.

@@ -1,8 +1,8 @@
-//! What others keep in a qcow2 image: snapshots, feature bits and header extensions that nobody knows. It is
-//! read from the bytes as the specification has them, without the driver: what both took for right would not
-//! be noticed.
+//! What others keep in a qcow2 image: snapshots, dirty bitmaps, feature bits and header extensions that
+//! nobody knows. It is read from the bytes as the specification has them, without the driver: what both took
+//! for right would not be noticed.
 
-use blk_core::{Error, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage};
 use blk_harness::driver::Kept;
 use blk_harness::random::{hash, mix};
 
@@ -15,7 +15,14 @@ const ZERO: u64 = 1;
 const COMPATIBLE_KNOWN: u64 = 1;
 /// Header extensions that our driver knows, and may write anew: the end, the backing format, names of
 /// features, bitmaps, the data file.
-const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, 0x2385_2875, 0x4441_5441];
+const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, BITMAPS, 0x4441_5441];
+/// The autoclear bit that says that the bitmaps are up to date.
+const AUTOCLEAR_BITMAPS: u64 = 1;
+const BITMAPS: u32 = 0x2385_2875;
+/// Bytes of an entry of the directory of bitmaps without extra data and name.
+const BITMAP_BYTES: u64 = 24;
+/// Entries of a bitmap's table that are walked.
+const BITMAP_ENTRIES_MAX: u32 = 1 << 10;
 
 /// Reads numbers from an image.
 struct Image<'a> {
@@ -26,21 +33,33 @@ struct Image<'a> {
 
 /// What others keep in the image.
 pub(crate) fn kept(storage: &dyn Storage) -> Result<Vec<Kept>> {
-    let mut image = Image { storage, version: 0, cluster_bits: 0 };
-    (image.version, image.cluster_bits) = (image.number32(4)?, image.number32(20)?);
-    if !(9..=21).contains(&image.cluster_bits) {
-        return Err(Error::malformed("qcow2 header", 20, "the cluster size is none"));
-    }
+    let image = Image::of(storage)?;
     let mut kept = image.snapshots()?;
     if image.version >= 3 {
         let compatible = image.number64(80)? & !COMPATIBLE_KNOWN;
         kept.push(always("compatible feature bits that nobody knows", compatible));
         let autoclear = image.number64(88)?;
-        let name = "the autoclear feature bits".to_owned();
-        kept.push(Kept { name, digest: autoclear, goes_with_change: true });
-        kept.extend(image.extensions()?);
+        let vouching = |name: &str, digest| Kept { name: name.to_owned(), digest, goes_with_change: true };
+        kept.push(vouching("the autoclear feature bits", autoclear));
+        // Without the bit nobody reads them.
+        let bitmaps = if autoclear & AUTOCLEAR_BITMAPS != 0 { image.bitmaps()? } else { Vec::new() };
+        kept.extend(bitmaps.into_iter().map(|bitmap| vouching(&bitmap.name, bitmap.digest)));
+        kept.extend(image.unknown_extensions()?);
     }
     Ok(kept)
+}
+
+/// Where the clusters of the image's bitmaps lie: they belong to nobody once the bit that vouches for the
+/// bitmaps is cleared.
+pub(crate) fn bitmap_clusters(storage: &dyn Storage) -> Result<Vec<u64>> {
+    let image = Image::of(storage)?;
+    if image.version < 3 {
+        return Ok(Vec::new());
+    }
+    let mut clusters: Vec<u64> = image.bitmaps()?.into_iter().flat_map(|bitmap| bitmap.clusters).collect();
+    clusters.sort_unstable();
+    clusters.dedup();
+    Ok(clusters)
 }
 
 fn always(name: impl Into<String>, digest: u64) -> Kept {
@@ -62,6 +81,26 @@ fn digest(bytes: &[u8]) -> u64 {
         (digest.rotate_left(23) ^ u64::from_le_bytes(*word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
     });
     mix(folded)
+}
+
+/// A dirty bitmap.
+struct Bitmap {
+    name: String,
+    /// Of its entry in the directory, its table and its data.
+    digest: u64,
+    /// Where its clusters lie, those of its part of the directory too.
+    clusters: Vec<u64>,
+}
+
+impl<'a> Image<'a> {
+    fn of(storage: &'a dyn Storage) -> Result<Self> {
+        let mut image = Self { storage, version: 0, cluster_bits: 0 };
+        (image.version, image.cluster_bits) = (image.number32(4)?, image.number32(20)?);
+        if !(9..=21).contains(&image.cluster_bits) {
+            return Err(Error::malformed("qcow2 header", 20, "the cluster size is none"));
+        }
+        Ok(image)
+    }
 }
 
 impl Image<'_> {
@@ -143,21 +182,68 @@ impl Image<'_> {
         }
     }
 
-    /// Header extensions that our driver does not know.
-    fn extensions(&self) -> Result<Vec<Kept>> {
-        let mut kept = Vec::new();
+    /// The header extensions: the kind of each, and where what it says lies.
+    fn extensions(&self) -> Result<Vec<(u32, Extent)>> {
+        let mut found = Vec::new();
         let mut at = u64::from(self.number32(100)?);
         loop {
             let (kind, length) = (self.number32(at)?, u64::from(self.number32(at + 4)?));
             if kind == 0 || at + 8 + length > self.cluster_bytes() {
-                return Ok(kept);
+                return Ok(found);
             }
-            if !EXTENSIONS_KNOWN.contains(&kind) {
-                let digest = self.hashed(at + 8, length)?;
-                kept.push(always(format!("header extension {kind:#x}"), digest));
-            }
+            found.push((kind, Extent::new(at + 8, length)));
             at = (at + 8 + length).next_multiple_of(8);
         }
+    }
+
+    /// Header extensions that our driver does not know.
+    fn unknown_extensions(&self) -> Result<Vec<Kept>> {
+        let extensions = self.extensions()?.into_iter().filter(|(kind, _)| !EXTENSIONS_KNOWN.contains(kind));
+        let digest = |(kind, Extent { offset, length })| {
+            Ok(always(format!("header extension {kind:#x}"), self.hashed(offset, length)?))
+        };
+        extensions.map(digest).collect()
+    }
+
+    /// The bitmaps, whether the bit that vouches for them is set or not.
+    fn bitmaps(&self) -> Result<Vec<Bitmap>> {
+        let extensions = self.extensions()?;
+        let Some((_, extent)) = extensions.iter().find(|(kind, _)| *kind == BITMAPS) else {
+            return Ok(Vec::new());
+        };
+        let (count, mut at) = (self.number32(extent.offset)?, self.number64(extent.offset + 16)?);
+        let mut bitmaps = Vec::new();
+        for number in 0..count {
+            let (bitmap, end) = self.bitmap(number, at)?;
+            bitmaps.push(bitmap);
+            at = end;
+        }
+        Ok(bitmaps)
+    }
+
+    /// The bitmap of an entry of the directory, and where the entry ends.
+    fn bitmap(&self, number: u32, at: u64) -> Result<(Bitmap, u64)> {
+        let (table, entries) = (self.number64(at)?, self.number32(at + 8)?);
+        if entries > BITMAP_ENTRIES_MAX {
+            return Err(Error::malformed("bitmap directory", at, "a table is too long"));
+        }
+        let name = u64::from(u16::from_be_bytes(self.bytes(at + 18)?));
+        let bytes = BITMAP_BYTES + u64::from(self.number32(at + 20)?) + name;
+        let mut digest = joined(self.hashed(at, bytes)?, self.hashed(table, u64::from(entries) * 8)?);
+        let whole = self.cluster_bytes();
+        let spanned =
+            |at: u64, bytes: u64| (at / whole..(at + bytes).div_ceil(whole)).map(|index| index * whole);
+        let mut clusters: Vec<u64> =
+            spanned(at, bytes).chain(spanned(table, u64::from(entries) * 8)).collect();
+        for index in 0..u64::from(entries) {
+            let host = self.number64(table + index * 8)? & OFFSET_MASK;
+            if host != 0 {
+                digest = joined(digest, self.hashed(host, whole)?);
+                clusters.push(host);
+            }
+        }
+        let bitmap = Bitmap { name: format!("bitmap {number}"), digest, clusters };
+        Ok((bitmap, (at + bytes).next_multiple_of(8)))
     }
 }
 
@@ -200,5 +286,22 @@ mod tests {
         assert_eq!(of("compatible feature bits that nobody knows"), Some(1 << 3));
         assert_eq!(of("the autoclear feature bits"), Some(1 << 9));
         assert!(of("header extension 0x2b4c0de5").is_some(), "{kept:?}");
+    }
+
+    #[test]
+    fn bitmaps_are_read_and_a_change_of_one_is_seen() {
+        let image = images::image("bitmaps", 4 << 20).unwrap().duplicate();
+        // As qemu-img check and a look at the bytes have it: directory, tables, and the data of the first.
+        let clusters = bitmap_clusters(&image).unwrap();
+        assert_eq!(clusters, [0x4_0000, 0x5_0000, 0xd_0000, 0xe_0000]);
+        assert_eq!(changed(&image, 0x4_0000), ["bitmap 0"]);
+        assert_eq!(changed(&image, 0x5_0001), ["bitmap 0"]);
+        assert_eq!(changed(&image, 0xd_0001), ["bitmap 1"]);
+        assert_eq!(changed(&image, 0xe_0000 + 17), ["bitmap 0"], "the granularity");
+        // The bit that vouches for them need not be set.
+        let image = images::image("bitmaps", 4 << 20).unwrap().duplicate();
+        image.write_at(95, &[0]).unwrap();
+        assert!(kept(&image).unwrap().iter().all(|kept| !kept.name.starts_with("bitmap")));
+        assert_eq!(bitmap_clusters(&image).unwrap(), clusters);
     }
 }

@@ -19,6 +19,7 @@ mod qemu_io;
 mod raw_target;
 mod replay;
 mod shared_host;
+mod unvouched;
 
 pub use opinion::has_qemu;
 pub use qcow2_space::QCOW2;

@@ -29,7 +29,7 @@ pub(crate) struct StartImage {
 }
 
 /// The images, in the order of the words of `x-image`.
-pub(crate) static IMAGES: [StartImage; 10] = [
+pub(crate) static IMAGES: [StartImage; 12] = [
     StartImage { name: "snapshots", size_bytes: 512 << 10, options: &[("cluster_size", Number(4 << 10))] },
     StartImage {
         name: "snapshots-v2",
@@ -68,6 +68,12 @@ pub(crate) static IMAGES: [StartImage; 10] = [
         options: &[("cluster_size", Number(512)), ("refcount_bits", Number(64))],
     },
     StartImage { name: "preallocated", size_bytes: 384 << 10, options: &[("cluster_size", Number(4 << 10))] },
+    StartImage { name: "bitmaps-small", size_bytes: 3 << 20, options: &[("cluster_size", Number(512))] },
+    StartImage {
+        name: "bitmaps-stale",
+        size_bytes: 512 << 10,
+        options: &[("cluster_size", Number(4 << 10))],
+    },
 ];
 
 /// So many cached tables can be asked for.
@@ -169,6 +175,8 @@ pub static QCOW2: Space = Space {
                 "narrow",
                 "wide",
                 "preallocated",
+                "bitmaps-small",
+                "bitmaps-stale",
             ]),
             Some(Value::Switch(false)),
             const {
@@ -177,14 +185,15 @@ pub static QCOW2: Space = Space {
                     (1, Some(Value::name("snapshots"))),
                     (1, Some(Value::name("snapshots-v2"))),
                     (1, Some(Value::name("snapshots-lazy"))),
-                    // Not bitmaps: the first write clears the bit that vouches for them, and the check says
-                    // that their clusters leak.
+                    (1, Some(Value::name("bitmaps"))),
                     (1, Some(Value::name("compressed"))),
                     (1, Some(Value::name("compressed-zstd"))),
                     (1, Some(Value::name("features"))),
                     (1, Some(Value::name("narrow"))),
                     (1, Some(Value::name("wide"))),
                     (1, Some(Value::name("preallocated"))),
+                    (1, Some(Value::name("bitmaps-small"))),
+                    (1, Some(Value::name("bitmaps-stale"))),
                 ]
             },
         ),

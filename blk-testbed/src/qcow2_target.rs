@@ -16,6 +16,7 @@ use crate::kept;
 use crate::opinion;
 use crate::qcow2_space::QCOW2;
 use crate::shared_host;
+use crate::unvouched::Unvouched;
 
 /// A qcow2 image in memory under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
@@ -27,6 +28,8 @@ struct Qcow2Images {
     config: Config,
     /// The image that disks start from, if others have made it.
     start: Option<&'static Image>,
+    /// Where its bitmaps lie.
+    bitmap_clusters: Vec<u64>,
     below: Option<Arc<Disk>>,
     create_options: Options,
     open_options: Options,
@@ -46,8 +49,10 @@ impl Driver for Qcow2Target {
     /// where it lies. Choices that are made otherwise also leave free space where it is.
     fn promises(&self, config: &Config) -> Promises {
         let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
-        let has_snapshots =
-            config.options.get("x-image").is_some_and(|name| name.to_string().starts_with("snapshots"));
+        let has_snapshots = config.options.get("x-image").is_some_and(|name| {
+            let name = name.to_string();
+            name.starts_with("snapshots") || name == "bitmaps-small"
+        });
         Promises {
             discard_gives_back: config.discard && !hides_by_data,
             unmap_gives_back: !hides_by_data,
@@ -78,12 +83,15 @@ impl Qcow2Images {
         }
         let (config, open_options) = (config.clone(), open_options(config));
         let start = start_image(&config);
+        let mut bitmap_clusters = Vec::new();
         if let Some(image) = start {
             image.content(config.size_bytes)?;
+            bitmap_clusters = kept::bitmap_clusters(&image.duplicate())?;
         }
         Ok(Self {
             config,
             start,
+            bitmap_clusters,
             below: below.map(|below| below.disk),
             create_options,
             open_options,
@@ -191,7 +199,10 @@ impl ImageMaker for Qcow2Images {
         let options = self.open_options.clone();
         let resolver = self.resolver_on(&storage);
         let resolver = resolver.as_ref().unwrap_or(&self.resolver);
-        let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, resolver)?;
+        let mut disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, resolver)?;
+        if !self.bitmap_clusters.is_empty() {
+            disk = Disk::new(Unvouched::new(disk, self.bitmap_clusters.clone()), Access::ReadWrite);
+        }
         Ok(match growth(&self.config) {
             Preallocation::Off => disk,
             preallocation => Disk::new(Growing { inner: disk, preallocation }, Access::ReadWrite),
@@ -212,7 +223,8 @@ impl ImageMaker for Qcow2Images {
 
     /// `qemu-img check` finds nothing, and `qemu-img compare` no difference.
     fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
-        opinion::of_qemu(storage, reference, self.below.as_deref())
+        let has_leaks = !self.bitmap_clusters.is_empty();
+        opinion::of_qemu(storage, reference, self.below.as_deref(), has_leaks)
     }
 }
 
