@@ -255,8 +255,9 @@ fn a_lost_refcount_block_is_made_anew() {
     );
 }
 
-/// A crash between counts and the length of the file leaves counts past its end: no leak yet, but one once the
-/// file grows. A repair lowers them, also in a block of its own, and only where nothing is worse than a leak.
+/// A crash between counts and the length of the file leaves counts past its end: no leak yet, but one once
+/// the file grows. A repair lowers them, also in a block of its own, and only where nothing is worse than a
+/// leak.
 #[test]
 fn a_repair_frees_what_is_counted_past_the_end_of_the_file() {
     for repair in [RepairMode::Leaks, RepairMode::All] {
