@@ -24,6 +24,8 @@ pub const TO_BYTES: &str = "BLK_TO_BYTES";
 pub const JOB: &str = "BLK_JOB";
 /// The folder that a reproduction is written to, or the file.
 pub const OUT: &str = "BLK_OUT";
+/// What the target is told, words with spaces in between: of a target that tests more than one driver.
+pub const ARGUMENTS: &str = "BLK_ARGUMENTS";
 /// What a process says of itself is JSON if this is `json`.
 pub const STATS: &str = "BLK_STATS";
 
@@ -98,6 +100,20 @@ pub fn begin_with(reproduce: impl FnOnce(&Path, &Path) -> anyhow::Result<bool>) 
     }
     if std::env::var_os(TO_BYTES).or_else(|| std::env::var_os(JOB)).is_some() {
         end_with(Err(anyhow::anyhow!("the inputs of this target are no scenarios")));
+    }
+}
+
+/// The words that the target is told.
+pub fn arguments() -> Vec<String> {
+    let text = std::env::var(ARGUMENTS).unwrap_or_default();
+    text.split_whitespace().map(str::to_owned).collect()
+}
+
+/// What a target gets that it cannot do without; what is missing is said, and ends the process.
+pub fn needed<T>(what: anyhow::Result<T>) -> T {
+    match what {
+        Ok(there) => there,
+        Err(error) => end_with(Err(error)),
     }
 }
 

@@ -182,7 +182,7 @@ fn free_stem(out: &Path, suite: &Suite, name: &str, trace: &str) -> String {
 /// Writes a finding in all its forms; returns their files.
 fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
-    let story = format!("target: {}\n{}", suite.name(), finding.report());
+    let story = format!("{}\n{}", suite.headline(), finding.report());
     let trace = scenario.to_text_with_story(&story);
     let stem = free_stem(out, suite, &reproduce::file_name(&finding.signature, scenario), &trace);
     let signature = format!("{:?}", finding.signature);

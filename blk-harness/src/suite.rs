@@ -24,6 +24,8 @@ pub struct Suite {
     script: Option<(&'static str, Script)>,
     /// What the suite is called in Rust, outside of its crate.
     expression: Option<&'static str>,
+    /// What its process was told on the command line.
+    arguments: Option<fn() -> &'static str>,
 }
 
 impl fmt::Debug for Suite {
@@ -37,7 +39,16 @@ impl Suite {
     /// its scenarios are of the space [`PLAIN`].
     pub const fn new(name: &'static str, start: fn(Purpose) -> Box<dyn Runner>) -> Self {
         let limits = Limits::default;
-        Self { name, space: || &PLAIN, start, limits, configs: None, script: None, expression: None }
+        Self {
+            name,
+            space: || &PLAIN,
+            start,
+            limits,
+            configs: None,
+            script: None,
+            expression: None,
+            arguments: None,
+        }
     }
 
     /// The same; its scenarios are of the space of its target.
@@ -69,6 +80,18 @@ impl Suite {
     #[must_use]
     pub const fn with_expression(self, expression: &'static str) -> Self {
         Self { expression: Some(expression), ..self }
+    }
+
+    /// The same; its process needs arguments ([`crate::fuzzing::ARGUMENTS`]), which stand in traces.
+    #[must_use]
+    pub const fn with_arguments(self, arguments: fn() -> &'static str) -> Self {
+        Self { arguments: Some(arguments), ..self }
+    }
+
+    /// What a trace says in comments of where it is run: a line for the suite, and one for arguments.
+    pub(crate) fn headline(&self) -> String {
+        let arguments = self.arguments.map_or_else(String::new, |words| format!("\narguments: {}", words()));
+        format!("target: {}{arguments}", self.name)
     }
 
     /// What the suite is called in Rust, outside of its crate.

@@ -10,6 +10,7 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use serde_json::json;
 use xshell::Shell;
 
+use crate::arguments::Arguments as Told;
 use crate::job::{self, Hang, Plain};
 use crate::project::Project;
 use crate::{build, kept, repro};
@@ -70,6 +71,9 @@ enum Command {
         /// Folders whose inputs are merged into it.
         #[arg(value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
         folders: Vec<PathBuf>,
+        /// Told to the target, as of `fuzz`; each has a corpus of its own.
+        #[arg(last = true, value_parser = crate::arguments::word)]
+        words: Vec<String>,
     },
 }
 
@@ -88,7 +92,7 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         Some(Command::Add { name, input, target, plain }) => {
             add(project, name, (input, target.as_deref()), *plain)
         }
-        Some(Command::Minimise { target, folders }) => minimise(project, target, folders),
+        Some(Command::Minimise { target, folders, words }) => minimise(project, target, folders, words),
     }
 }
 
@@ -119,19 +123,22 @@ pub fn check(project: &Project, names: &[String], complete: bool, plain: Plain, 
     if traces.is_empty() {
         bail!("{} holds no trace: nothing was replayed", project.regressions().display());
     }
-    let mut of_targets: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut of_targets: BTreeMap<(String, Vec<String>), Vec<PathBuf>> = BTreeMap::new();
     for trace in traces {
-        of_targets.entry(project.target_of(&trace)?).or_default().push(trace);
+        let target = project.target_of(&trace)?;
+        let told = Told::of_input(project, &target, &trace, &[])?;
+        of_targets.entry((target, told.of_target)).or_default().push(trace);
     }
     let shell = Shell::new()?;
-    let targets: Vec<&str> = of_targets.keys().map(String::as_str).collect();
+    let targets: Vec<&str> = of_targets.keys().map(|(target, _)| target.as_str()).collect();
     targets.iter().try_for_each(|target| project.check(target))?;
     let programs = plain.build(&shell, &targets)?;
     let (mut count, mut failed) = (0, Vec::new());
-    for ((target, traces), program) in of_targets.iter().zip(&programs) {
+    for (((target, words), traces), program) in of_targets.iter().zip(&programs) {
+        let told = Told::split(words)?;
         count += traces.len();
         let job = json!({ "job": "replay", "inputs": traces, "complete": complete });
-        match job::run_one(program, &job, hang)? {
+        match job::run_one(program, &job, hang, &told)? {
             0 => {}
             1 => failed.push(target.as_str()),
             code => bail!("{target}: the replay has ended with {code}"),
@@ -149,8 +156,8 @@ fn find(project: &Project, input: &Path) -> Result<PathBuf> {
     Ok(named.map_or_else(|| std::path::absolute(input), Ok)?)
 }
 
-/// An input as text.
-fn text_of(project: &Project, input: &Path, target: Option<&str>, plain: Plain) -> Result<(String, String)> {
+/// An input as text, with the lines that say where it is run.
+fn text_of(project: &Project, input: &Path, target: Option<&str>, plain: Plain) -> Result<String> {
     let target = match target {
         Some(target) => target.to_owned(),
         None => repro::infer_target(project, input)?,
@@ -159,31 +166,31 @@ fn text_of(project: &Project, input: &Path, target: Option<&str>, plain: Plain) 
     let shell = Shell::new()?;
     let program = plain.build(&shell, &[&target])?.remove(0);
     let job = json!({ "job": "show", "input": input });
+    let told = Told::of_input(project, &target, input, &[])?;
     let mut command = job::command(&program, &job, &Hang::default());
+    told.tell(&mut command);
     let output = command.stderr(Stdio::piped()).output()?;
     if !output.status.success() {
         bail!("{}: {}", input.display(), String::from_utf8_lossy(&output.stderr).trim());
     }
-    Ok((target, String::from_utf8(output.stdout)?))
+    Ok(format!("# target: {target}\n{}{}", told.line_of_trace(), String::from_utf8(output.stdout)?))
 }
 
 fn show(project: &Project, input: &Path, target: Option<&str>, plain: Plain) -> Result<bool> {
-    let (target, text) = text_of(project, &find(project, input)?, target, plain)?;
-    print!("# target: {target}\n{text}");
+    print!("{}", text_of(project, &find(project, input)?, target, plain)?);
     Ok(true)
 }
 
 fn add(project: &Project, name: &str, (input, target): (&Path, Option<&str>), plain: Plain) -> Result<bool> {
     repro::check_name(name)?;
-    let (target, text) = text_of(project, input, target, plain)?;
+    let text = text_of(project, input, target, plain)?;
     let folder = project.regressions();
     fs::create_dir_all(&folder)?;
     let trace = folder.join(format!("{name}.trace"));
     if trace.exists() {
         bail!("{} exists already", trace.display());
     }
-    fs::write(&trace, format!("# target: {target}\n{text}"))
-        .with_context(|| format!("cannot write {}", trace.display()))?;
+    fs::write(&trace, text).with_context(|| format!("cannot write {}", trace.display()))?;
     let story = trace.with_extension("md");
     let replay = format!("Replay it with `{} corpus check {name}`.", project.command());
     fs::write(&story, format!("# {name}\n\nWhat it is kept for: (tell it here)\n\n{replay}\n"))?;
@@ -191,13 +198,15 @@ fn add(project: &Project, name: &str, (input, target): (&Path, Option<&str>), pl
     Ok(true)
 }
 
-fn minimise(project: &Project, target: &str, folders: &[PathBuf]) -> Result<bool> {
+fn minimise(project: &Project, target: &str, folders: &[PathBuf], words: &[String]) -> Result<bool> {
     project.check(target)?;
+    let told = Told::of(project, target, words)?;
     let shell = Shell::new()?;
     let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, target)?;
-    let corpus = PathBuf::from(format!("fuzz/corpus/{target}"));
+    let corpus = PathBuf::from(format!("fuzz/corpus/{target}{}", told.suffix()));
     fs::create_dir_all(&corpus)?;
     let most = project.corpus_max().unwrap_or(INPUTS_USUAL);
-    kept::merge(&program, &corpus, folders, &project.libfuzzer_flags(target), most)?;
+    let told = Told { of_libfuzzer: project.libfuzzer_flags(target), ..told };
+    kept::merge(&program, &corpus, folders, &told, most)?;
     Ok(true)
 }

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use serde_json::json;
 
+use crate::arguments::Arguments as Told;
 use crate::job;
 use crate::project::Project;
 
@@ -50,7 +51,8 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     let Arguments { job, units, length, points, step, restart } = arguments;
     project.check(&job.target)?;
     fs::create_dir_all(FOLDER).with_context(|| format!("cannot make {FOLDER}"))?;
-    let progress = PathBuf::from(FOLDER).join(format!("{}.progress", job.target));
+    let told = Told::of(project, &job.target, &job.words)?;
+    let progress = PathBuf::from(FOLDER).join(format!("{}{}.progress", job.target, told.suffix()));
     if progress.exists() {
         if *restart {
             fs::remove_file(&progress).with_context(|| format!("cannot remove {}", progress.display()))?;

@@ -8,8 +8,9 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use xshell::Shell;
 
+use crate::arguments::Arguments as Told;
 use crate::job::Hang;
-use crate::libfuzzer;
+use crate::libfuzzer::{self, Process};
 use crate::process::{self, Watched};
 use crate::project::Project;
 use crate::units::parse_time;
@@ -21,7 +22,7 @@ const TO_BYTES: &str = "BLK_TO_BYTES";
 const OUT: &str = "BLK_OUT";
 
 /// What to fuzz, and how.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Clone, clap::Args)]
 pub struct Arguments {
     /// The fuzz target, such as `verify_qcow2`; an unknown one lists all.
     pub target: String,
@@ -40,9 +41,9 @@ pub struct Arguments {
     /// When a driver hangs.
     #[command(flatten)]
     pub hang: Hang,
-    /// Passed to libFuzzer.
-    #[arg(last = true)]
-    pub libfuzzer: Vec<String>,
+    /// Told to the target: `--NAME VALUE`, such as `--driver qemu-vdi`; all else is passed to libFuzzer.
+    #[arg(last = true, value_parser = crate::arguments::word)]
+    pub words: Vec<String>,
 }
 
 /// What a run came to.
@@ -89,15 +90,23 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
 pub fn run_with(project: &Project, arguments: &Arguments, show: &mut dyn FnMut(&str)) -> Result<bool> {
     let shell = Shell::new()?;
     project.check(&arguments.target)?;
+    let told = Told::of(project, &arguments.target, &arguments.words)?;
+    let arguments = &Arguments { words: told.words(), ..arguments.clone() };
     let program = build::build_fuzz_target(&shell, &std::env::current_dir()?, &arguments.target)?;
-    let folders = prepare(project, &program, arguments)?;
+    let folders = prepare(project, &program, arguments, &told)?;
     let keep_small = || match project.corpus_max() {
-        Some(most) => kept::minimise(&program, &folders.corpus, &folders.flags, most),
+        Some(most) => {
+            let told = Told { of_libfuzzer: folders.flags.clone(), ..told.clone() };
+            kept::minimise(&program, &folders.corpus, &told, most)
+        }
         None => Ok(()),
     };
     keep_small()?;
     let ended = drive(&program, &folders, arguments, show)?;
     keep_small()?;
+    if let Some(artifact) = &ended.artifact {
+        told.write_beside(artifact)?;
+    }
     let said = match &ended.artifact {
         None => format!("\n{}\nnothing found in {:.0} s", ended.table, ended.seconds),
         Some(artifact) => format!(
@@ -112,40 +121,49 @@ pub fn run_with(project: &Project, arguments: &Arguments, show: &mut dyn FnMut(&
     Ok(ended.artifact.is_none())
 }
 
-fn prepare(project: &Project, program: &Path, arguments: &Arguments) -> Result<Folders> {
+fn prepare(project: &Project, program: &Path, arguments: &Arguments, told: &Told) -> Result<Folders> {
     let target = &arguments.target;
     let artifacts = PathBuf::from(format!("fuzz/artifacts/{target}"));
     fs::create_dir_all(&artifacts)?;
+    let suffix = told.suffix();
     let corpus = if arguments.empty_corpus {
-        let corpus = PathBuf::from(format!("fuzz/corpus/{target}-from-nothing"));
+        let corpus = PathBuf::from(format!("fuzz/corpus/{target}{suffix}-from-nothing"));
         let _ = fs::remove_dir_all(&corpus);
         corpus
     } else {
-        PathBuf::from(format!("fuzz/corpus/{target}"))
+        PathBuf::from(format!("fuzz/corpus/{target}{suffix}"))
     };
     fs::create_dir_all(&corpus)?;
     let mut seeds = Vec::new();
     if !arguments.empty_corpus {
         let kept = PathBuf::from(format!("fuzz/seeds/{target}"));
         seeds.extend(kept.is_dir().then_some(kept));
-        seeds.extend(regressions_as_bytes(project, program, target)?);
+        seeds.extend(regressions_as_bytes(project, program, target, told)?);
     }
     let flags = project.libfuzzer_flags(target);
     Ok(Folders { corpus, seeds, artifacts, flags })
 }
 
-/// The traces of the regression corpus that belong to this target, as the bytes that it takes.
-fn regressions_as_bytes(project: &Project, program: &Path, target: &str) -> Result<Option<PathBuf>> {
+/// The traces of the regression corpus that belong to this target with these arguments, as the bytes that it
+/// takes.
+fn regressions_as_bytes(
+    project: &Project,
+    program: &Path,
+    target: &str,
+    told: &Told,
+) -> Result<Option<PathBuf>> {
     let mut mine = Vec::new();
     for trace in project.traces()? {
-        if project.target_of(&trace).is_ok_and(|of| of == target) {
+        if project.target_of(&trace).is_ok_and(|of| of == target)
+            && Told::of_input(project, target, &trace, &[])?.of_target == told.of_target
+        {
             mine.push(trace);
         }
     }
     if mine.is_empty() {
         return Ok(None);
     }
-    let folder = PathBuf::from(format!("fuzz/corpus/{target}-regressions"));
+    let folder = PathBuf::from(format!("fuzz/corpus/{target}{}-regressions", told.suffix()));
     let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folder)?;
     let count = mine.len();
@@ -154,6 +172,7 @@ fn regressions_as_bytes(project: &Project, program: &Path, target: &str) -> Resu
         let output = folder.join(trace.file_stem().context("a trace has a name")?);
         // A trace may be larger than the bytes form can say; it is replayed as text all the same.
         let mut command = Command::new(program);
+        told.tell(&mut command);
         command.env(TO_BYTES, &trace).env(OUT, &output).stdout(Stdio::null()).stderr(Stdio::null());
         let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
         taken += usize::from(status.success());
@@ -177,7 +196,8 @@ pub fn drive(
     arguments: &Arguments,
     show: &mut dyn FnMut(&str),
 ) -> Result<Ended> {
-    let commands = (0..arguments.jobs.max(1)).map(|job| command(program, folders, arguments, job));
+    let told = Told::split(&arguments.words)?;
+    let commands = (0..arguments.jobs.max(1)).map(|job| command(program, folders, arguments, &told, job));
     // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves.
     let limit = arguments.time.map(|time| time + Duration::from_secs(15));
     let Watched { processes, codes, seconds } =
@@ -187,9 +207,11 @@ pub fn drive(
         .find_map(|process| process.artifact.clone().map(|path| (path, process.report.clone())));
     let table = libfuzzer::table(&processes, seconds);
     if found.is_none() && codes.iter().any(|code| code.is_some_and(|code| code != 0)) {
+        let said: Vec<&str> = processes.iter().flat_map(Process::last_words).collect();
         bail!(
-            "the fuzzer ended with {codes:?} without a finding; run the target by hand: {}",
-            program.display()
+            "the fuzzer ended with {codes:?} without a finding; run the target by hand: {}\n{}",
+            program.display(),
+            said.join("\n")
         );
     }
     let (artifact, report) =
@@ -197,8 +219,9 @@ pub fn drive(
     Ok(Ended { artifact, report, seconds, table })
 }
 
-fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -> Command {
+fn command(program: &Path, folders: &Folders, arguments: &Arguments, told: &Told, job: u32) -> Command {
     let mut command = Command::new(program);
+    told.tell(&mut command);
     command.arg(&folders.corpus).args(&folders.seeds);
     command.arg(format!("-artifact_prefix={}/", folders.artifacts.display()));
     // The entropic schedule keeps a sorted list of features for each input, which takes as long as half of
@@ -219,7 +242,7 @@ fn command(program: &Path, folders: &Folders, arguments: &Arguments, job: u32) -
         command.arg(format!("-max_total_time={}", time.as_millis().div_ceil(1000).max(1)));
     }
     arguments.hang.tell(&mut command);
-    command.args(&arguments.libfuzzer).env_remove("RUST_BACKTRACE").env("BLK_STATS", "json");
+    command.args(&told.of_libfuzzer).env_remove("RUST_BACKTRACE").env("BLK_STATS", "json");
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
     command
 }

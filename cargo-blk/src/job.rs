@@ -8,6 +8,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use xshell::Shell;
 
+use crate::arguments::Arguments as Told;
 use crate::build;
 use crate::process::{self, Ends, Watched};
 use crate::project::Project;
@@ -35,6 +36,9 @@ pub struct Work {
     /// When a driver hangs.
     #[command(flatten)]
     pub hang: Hang,
+    /// Told to the target, as of `fuzz`
+    #[arg(last = true, value_parser = crate::arguments::word)]
+    pub words: Vec<String>,
 }
 
 /// When a driver hangs.
@@ -89,10 +93,12 @@ pub(crate) fn command(program: &Path, job: &Value, hang: &Hang) -> Command {
 pub(crate) fn run(project: &Project, arguments: &Work, part: impl Fn(u64, u64) -> Value) -> Result<bool> {
     let shell = Shell::new()?;
     project.check(&arguments.target)?;
+    let told = Told::of(project, &arguments.target, &arguments.words)?;
     let program = build::build_job_target(&shell, &arguments.target)?;
     let jobs = arguments.jobs.max(1);
     let commands = (0..jobs).map(|index| {
         let mut command = command(&program, &part(index, jobs), &arguments.hang);
+        told.tell(&mut command);
         command.env("BLK_STATS", "json").stdout(Stdio::inherit()).stderr(Stdio::piped());
         command
     });
@@ -123,8 +129,9 @@ fn verdict(target: &str, watched: &Watched) -> Result<bool> {
 ///
 /// # Errors
 /// That it cannot be started, or was killed.
-pub(crate) fn run_one(program: &Path, job: &Value, hang: &Hang) -> Result<i32> {
+pub(crate) fn run_one(program: &Path, job: &Value, hang: &Hang, told: &Told) -> Result<i32> {
     let mut command = command(program, job, hang);
+    told.tell(&mut command);
     command.stderr(Stdio::piped());
     let status = process::run_shown(command)?;
     status.code().with_context(|| format!("{} was killed: {status}", program.display()))

@@ -9,9 +9,11 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context, Result, bail};
 
-/// Makes a corpus small again, if it has more than `most` inputs. `flags` are those that the target needs.
+use crate::arguments::Arguments as Told;
+
+/// Makes a corpus small again, if it has more than `most` inputs. `told` is what the target needs.
 /// Until the small one is whole and in its place, the large one stays.
-pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String], most: usize) -> Result<()> {
+pub(crate) fn minimise(program: &Path, corpus: &Path, told: &Told, most: usize) -> Result<()> {
     let old = corpus.with_extension("old");
     if old.is_dir() {
         // Somebody has ended us between the two renames.
@@ -21,7 +23,7 @@ pub(crate) fn minimise(program: &Path, corpus: &Path, flags: &[String], most: us
     if inputs(corpus)?.len() <= most {
         return Ok(());
     }
-    merge(program, corpus, &[], flags, most)
+    merge(program, corpus, &[], told, most)
 }
 
 /// Merges the inputs of other folders into a corpus, and keeps at most `most` that reach what no smaller ones
@@ -30,7 +32,7 @@ pub(crate) fn merge(
     program: &Path,
     corpus: &Path,
     others: &[PathBuf],
-    flags: &[String],
+    told: &Told,
     most: usize,
 ) -> Result<()> {
     let (smaller, old) = (corpus.with_extension("smaller"), corpus.with_extension("old"));
@@ -43,7 +45,8 @@ pub(crate) fn merge(
     // Which lines are reached counts, not how often.
     let merge = ["-merge=1", "-set_cover_merge=0", "-use_counters=0", "-reload=0"];
     let mut command = Command::new(program);
-    command.args(merge).args(flags).arg(&smaller).arg(corpus).args(others);
+    told.tell(&mut command);
+    command.args(merge).args(&told.of_libfuzzer).arg(&smaller).arg(corpus).args(others);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
     if !status.success() {
@@ -104,13 +107,13 @@ mod tests {
             fs::create_dir(folder.path().join(name)).unwrap();
             fs::write(folder.path().join(name).join(if is_new { "new" } else { "precious" }), "x").unwrap();
         }
-        minimise(Path::new("/nowhere"), &corpus, &[], MOST).unwrap();
+        minimise(Path::new("/nowhere"), &corpus, &Told::default(), MOST).unwrap();
         let left: Vec<_> =
             inputs(&corpus).unwrap().iter().map(|path| path.file_name().unwrap().to_owned()).collect();
         assert_eq!(left, ["precious"]);
         // A program that cannot merge leaves all as it is.
         fs::write(corpus.join("another"), "x").unwrap();
-        minimise(Path::new("/nowhere"), &corpus, &[], 1).unwrap_err();
+        minimise(Path::new("/nowhere"), &corpus, &Told::default(), 1).unwrap_err();
         assert_eq!(inputs(&corpus).unwrap().len(), 2);
     }
 }

@@ -3,8 +3,10 @@
 //!
 //! A project is a folder with a `fuzz` folder as cargo-fuzz has it. `[package.metadata.blk]` of
 //! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), which flags
-//! of libFuzzer a target needs (`libfuzzer`), and which crates of registries are under test too (`cover`).
+//! of libFuzzer a target needs (`libfuzzer`), what it is told (`arguments`), and which crates of registries
+//! are under test too (`cover`).
 
+mod arguments;
 mod build;
 mod command;
 pub mod corpus;

@@ -40,7 +40,12 @@ pub(crate) struct Process {
     pub(crate) report: Vec<String>,
     in_report: bool,
     pub(crate) artifact: Option<String>,
+    /// The last lines that are of no known kind.
+    words: Vec<String>,
 }
+
+/// How many lines of a process are kept that are of no known kind.
+const WORDS_MAX: usize = 8;
 
 impl Process {
     /// Takes in a line that the process printed. Returns whether it is of a known kind.
@@ -69,9 +74,18 @@ impl Process {
         } else if line.starts_with('#') {
             self.progress(line);
         } else {
+            if !is_greeting(line) {
+                self.words.push(line.to_owned());
+                self.words.drain(..self.words.len().saturating_sub(WORDS_MAX));
+            }
             return false;
         }
         true
+    }
+
+    /// What it said last that is of no known kind: why it has ended, perhaps.
+    pub(crate) fn last_words(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(String::as_str)
     }
 
     /// `#1234 NEW cov: 12 ft: 34 corp: ...`

@@ -111,6 +111,13 @@ impl Project {
         }
     }
 
+    /// What a target is told where the command line says nothing.
+    pub(crate) fn arguments(&self, target: &str) -> Vec<String> {
+        let own =
+            self.setting("arguments").and_then(|words| words.get(target)).and_then(toml::Value::as_array);
+        own.into_iter().flatten().filter_map(|word| word.as_str().map(str::to_owned)).collect()
+    }
+
     /// The target that a trace says it belongs to, in a comment `# target: NAME`, or the one of those that
     /// say nothing.
     ///

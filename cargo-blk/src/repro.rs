@@ -9,6 +9,7 @@ use anyhow::{Context, Result, bail};
 use clap::builder::{PathBufValueParser, TypedValueParser};
 use xshell::Shell;
 
+use crate::arguments::{self, Arguments as Told};
 use crate::job::{Hang, Plain, REPROS};
 use crate::libfuzzer::is_greeting;
 use crate::project::Project;
@@ -41,6 +42,9 @@ pub struct Arguments {
     plain: Plain,
     #[command(flatten)]
     hang: Hang,
+    /// Told to the target, as of `fuzz`; default: what it was told when it found this.
+    #[arg(last = true, value_parser = crate::arguments::word)]
+    words: Vec<String>,
 }
 
 /// Where JSON goes: the program leaves the folder that the command was given in.
@@ -67,12 +71,14 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     if let Some(name) = &arguments.save {
         check_name(name)?;
     }
+    let told = Told::of_input(project, &target, &input, &arguments.words)?;
     let says_json = arguments.json.as_deref() == Some(Path::new(STANDARD_OUTPUT));
     let say = |text: &str| if says_json { eprint!("{text}") } else { print!("{text}") };
     say(&format!("{} on {target}\n", input.display()));
     let program = arguments.plain.build(&shell, &[&target])?.remove(0);
     // The target itself proves and shrinks what it has found.
     let mut command = Command::new(&program);
+    told.tell(&mut command);
     command.env("BLK_REPRODUCE", &input).env("BLK_OUT", REPROS).env_remove("RUST_BACKTRACE");
     arguments.hang.tell(&mut command);
     let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
@@ -122,6 +128,9 @@ fn newest_artifact() -> Result<PathBuf> {
         let folder = folder?.path();
         for entry in fs::read_dir(&folder).into_iter().flatten() {
             let entry = entry?;
+            if entry.path().extension().is_some_and(|extension| extension == arguments::EXTENSION) {
+                continue;
+            }
             let changed = entry.metadata()?.modified()?;
             if newest.as_ref().is_none_or(|(time, _)| changed > *time) {
                 newest = Some((changed, entry.path()));

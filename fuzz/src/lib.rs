@@ -3,6 +3,8 @@
 
 pub mod canary;
 mod cost;
+#[cfg(feature = "foreign")]
+pub mod foreign;
 #[cfg(feature = "nbd")]
 pub mod nbd;
 

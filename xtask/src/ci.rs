@@ -20,8 +20,11 @@ use crate::{tidy, tools};
 const REQUIRE_QEMU: &str = "BLK_REQUIRE_QEMU";
 /// The target that has a planted bug.
 const CANARY: &str = "canary";
-/// How long the canary may take to be found.
+/// How long a planted bug may take to be found.
 const CANARY_TIME: Duration = Duration::from_secs(10);
+/// Likewise a driver in another process, between which and us a reply is made wrong.
+const FOREIGN: &str = "verify_foreign";
+const FOREIGN_WORDS: [&str; 4] = ["--driver", "nbdkit-memory", "--plant", "wrong-reply=3"];
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -165,7 +168,7 @@ fn arguments(target: &str, time: Duration, empty_corpus: bool) -> fuzz::Argument
         seed: Some(1),
         empty_corpus,
         hang: Hang::default(),
-        libfuzzer: Vec::new(),
+        words: Vec::new(),
     }
 }
 
@@ -192,27 +195,33 @@ fn fuzz_all(time: Duration) -> Result<()> {
     })
 }
 
-/// The canary has to be found: otherwise every green run of the other targets means nothing.
+/// Planted bugs have to be found: otherwise every green run of the other targets means nothing.
 fn canary() -> Result<()> {
+    must_be_found(CANARY, &[])?;
+    must_be_found(FOREIGN, &FOREIGN_WORDS)
+}
+
+fn must_be_found(target: &str, words: &[&str]) -> Result<()> {
     let shell = Shell::new()?;
-    let program = cargo_blk::build_fuzz_target(&shell, &std::env::current_dir()?, CANARY)?;
+    let program = cargo_blk::build_fuzz_target(&shell, &std::env::current_dir()?, target)?;
+    let folder = PathBuf::from(format!("target/canary/{target}"));
     let folders = fuzz::Folders {
-        corpus: PathBuf::from("target/canary/corpus"),
+        corpus: folder.join("corpus"),
         seeds: Vec::new(),
-        artifacts: PathBuf::from("target/canary/artifacts"),
-        flags: crate::project()?.libfuzzer_flags(CANARY),
+        artifacts: folder.join("artifacts"),
+        flags: crate::project()?.libfuzzer_flags(target),
     };
-    let _ = fs::remove_dir_all("target/canary");
+    let _ = fs::remove_dir_all(&folder);
     fs::create_dir_all(&folders.corpus)?;
     fs::create_dir_all(&folders.artifacts)?;
-    let ended = fuzz::drive(&program, &folders, &arguments(CANARY, CANARY_TIME, true), &mut |line| {
-        println!("{line}");
-    })?;
+    let words = words.iter().map(|word| (*word).to_owned()).collect();
+    let arguments = fuzz::Arguments { words, ..arguments(target, CANARY_TIME, true) };
+    let ended = fuzz::drive(&program, &folders, &arguments, &mut |line| println!("{line}"))?;
     expect(
         ended.artifact.as_deref().is_some_and(Path::exists),
-        "the planted bug of the canary was not found",
+        &format!("the planted bug of {target} was not found"),
     )?;
-    println!("the planted bug was found after {:.1} s", ended.seconds);
+    println!("{target}: the planted bug was found after {:.1} s", ended.seconds);
     Ok(())
 }
 

@@ -176,7 +176,7 @@ fn judge(
         seed: Some(seed),
         empty_corpus: true,
         hang: Hang::default(),
-        libfuzzer: Vec::new(),
+        words: Vec::new(),
     };
     let ended = fuzz::drive(program, &folders, &fuzzing, &mut |_| {})?;
     let Some(artifact) = ended.artifact else {
