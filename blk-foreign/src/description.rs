@@ -80,6 +80,8 @@ pub struct Medium {
 pub enum MediumKind {
     /// Our NBD server over the storage under test: it can be crashed, and can fail.
     Nbd,
+    /// The same storage, mounted as a file with FUSE: for drivers that allocate past its end.
+    Fuse,
     /// A file of the host, which only shows what the disk has.
     File,
     /// The driver keeps its disk for itself.

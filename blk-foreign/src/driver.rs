@@ -13,6 +13,7 @@ use crate::bench::FileBench;
 use crate::cache::Cache;
 use crate::daemon::Daemon;
 use crate::description::{Description, MediumKind, OptionKind, OptionUse};
+use crate::fuse;
 use crate::images::ForeignImages;
 use crate::plant::Plant;
 use crate::process::is_there;
@@ -81,6 +82,11 @@ impl ForeignDriver {
                 );
             }
         }
+        if description.medium.kind == MediumKind::Fuse
+            && let Some(refusal) = fuse::refusal()
+        {
+            bail!("driver '{}': {refusal}", description.name);
+        }
         let description: &'static Description = Box::leak(Box::new(description));
         let shared: &'static Shared = Box::leak(Box::new(Shared {
             description,
@@ -107,7 +113,7 @@ impl ForeignDriver {
 
     /// Whether its storage can be crashed, and can fail.
     pub fn has_medium(&self) -> bool {
-        self.description().medium.kind == MediumKind::Nbd
+        matches!(self.description().medium.kind, MediumKind::Nbd | MediumKind::Fuse)
     }
 }
 

@@ -11,6 +11,7 @@ use blk_harness::driver::ImageMaker;
 use blk_harness::scenario::Config;
 
 use crate::cache::{copy, folder, work_on};
+use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder, Inspect};
 use crate::driver::Shared;
 use crate::medium::Medium;
@@ -36,11 +37,16 @@ impl ForeignImages {
         let driver = self.driver;
         let description = driver.description;
         let folder = folder()?;
-        let socket = folder.path().join("medium");
         let planted = Arc::new(Planted::new(driver.plant));
-        let medium = Medium::serve(storage, &socket, Arc::clone(&planted))?;
+        let medium = match description.medium.kind {
+            MediumKind::Fuse => Medium::mount(storage, folder.path(), Arc::clone(&planted))?,
+            _ => Medium::serve(storage, folder.path(), Arc::clone(&planted))?,
+        };
         let own = folder.path().join("export");
-        let names = driver.names(&self.config).with("n", driver.next()).with("medium", socket.display());
+        let names = driver
+            .names(&self.config)
+            .with("n", driver.next())
+            .with("medium", medium.path(folder.path()).display());
         let (holder, export) = if description.is_shared() {
             let opened = driver.daemon.open(description, &names)?;
             let export = opened.export.clone();

@@ -18,6 +18,7 @@ mod deviation;
 mod disk;
 mod driver;
 mod engines;
+mod fuse;
 mod images;
 mod known;
 mod medium;

@@ -1,6 +1,6 @@
-//! The medium of a foreign driver: our NBD server over the storage under test.
+//! The medium of a foreign driver: the storage under test, served by our NBD server or mounted as a file.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,19 +11,30 @@ use blk_core::{
 };
 use blk_nbd::{Export, Running, Server, ServerOptions};
 
+use crate::fuse::Mounted;
 use crate::plant::Planted;
+
+/// What the socket, or the folder of the file, is called.
+const SOCKET: &str = "medium";
 
 /// A medium that is served.
 #[derive(Debug)]
 pub(crate) struct Medium {
     line: Arc<Line>,
     /// Absent once nobody may use it any more.
-    running: Option<Running>,
+    serving: Option<Serving>,
+}
+
+/// How the driver comes to the storage.
+#[derive(Debug)]
+enum Serving {
+    Nbd(#[expect(dead_code, reason = "it stops when it is dropped")] Running),
+    File(Mounted),
 }
 
 /// The line to the storage, until it is cut.
 #[derive(Debug)]
-struct Line {
+pub(crate) struct Line {
     /// Held shared by each operation: once it is cut, none is under way, and none will be.
     storage: RwLock<Option<Arc<dyn Storage>>>,
     size: u64,
@@ -31,31 +42,61 @@ struct Line {
 }
 
 impl Medium {
-    /// Serves a storage on a socket.
-    pub(crate) fn serve(storage: Arc<dyn Storage>, socket: &Path, planted: Arc<Planted>) -> Result<Self> {
-        let size = storage.len()?;
-        let line = Arc::new(Line { storage: RwLock::new(Some(storage)), size, planted });
+    /// Serves a storage on the socket `medium` of a folder.
+    pub(crate) fn serve(storage: Arc<dyn Storage>, folder: &Path, planted: Arc<Planted>) -> Result<Self> {
+        let line = Arc::new(Line::new(storage, planted)?);
         let disk = Arc::new(Disk::new(OnLine(Arc::clone(&line)), Access::ReadWrite));
         let options = ServerOptions { stop_time: Duration::ZERO, ..ServerOptions::default() };
-        let running = Server::new([Export::new("", disk)], options)?.listen_unix(socket)?;
-        Ok(Self { line, running: Some(running) })
+        let running = Server::new([Export::new("", disk)], options)?.listen_unix(&folder.join(SOCKET))?;
+        Ok(Self { line, serving: Some(Serving::Nbd(running)) })
+    }
+
+    /// Mounts a storage as a file in the folder `medium` of a folder.
+    pub(crate) fn mount(storage: Arc<dyn Storage>, folder: &Path, planted: Arc<Planted>) -> Result<Self> {
+        let line = Arc::new(Line::new(storage, planted)?);
+        let folder = folder.join(SOCKET);
+        std::fs::create_dir(&folder).map_err(|error| Error::io("make a folder", 0, error))?;
+        let mounted = Mounted::mount(Arc::clone(&line), &folder)?;
+        Ok(Self { line, serving: Some(Serving::File(mounted)) })
+    }
+
+    /// What a driver opens: the socket, or the file.
+    pub(crate) fn path(&self, folder: &Path) -> PathBuf {
+        match &self.serving {
+            Some(Serving::File(mounted)) => mounted.path(),
+            _ => folder.join(SOCKET),
+        }
     }
 
     /// From now on nothing reaches the storage.
     pub(crate) fn cut(&self) {
-        *self.line.storage.write() = None;
+        self.line.cut();
     }
 }
 
 impl Drop for Medium {
     fn drop(&mut self) {
         self.cut();
-        drop(self.running.take());
+        drop(self.serving.take());
     }
 }
 
 impl Line {
-    fn with<R>(&self, work: impl FnOnce(&dyn Storage) -> Result<R>) -> Result<R> {
+    pub(crate) fn new(storage: Arc<dyn Storage>, planted: Arc<Planted>) -> Result<Self> {
+        let size = storage.len()?;
+        Ok(Self { storage: RwLock::new(Some(storage)), size, planted })
+    }
+
+    /// From now on nothing reaches the storage.
+    pub(crate) fn cut(&self) {
+        *self.storage.write() = None;
+    }
+
+    pub(crate) fn planted(&self) -> &Planted {
+        &self.planted
+    }
+
+    pub(crate) fn with<R>(&self, work: impl FnOnce(&dyn Storage) -> Result<R>) -> Result<R> {
         let storage = self.storage.read();
         match &*storage {
             Some(storage) => work(&**storage),
