@@ -1,7 +1,7 @@
 //! What is known to be wrong with a driver, and which findings that explains.
 
 use blk_harness::Finding;
-use blk_harness::finding::Source;
+use blk_harness::finding::{Fate, Provoked, Source};
 use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::Writer;
 use serde::Deserialize;
@@ -31,7 +31,13 @@ pub enum Happened {
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since.
     WrittenNotFlushed,
+    /// The crash lost an operation of the storage, in part at least, and kept a later one of at most 8 bytes,
+    /// with no sync between the two: an entry of a table without what it refers to.
+    EntryWithoutData,
 }
+
+/// The longest entry of a table, bytes.
+const ENTRY_BYTES_MAX: u64 = 8;
 
 impl Deviation {
     /// Whether a finding is this one; `unit_bytes` is the unit of allocation.
@@ -47,6 +53,7 @@ impl Happened {
         match self {
             Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
+            Self::EntryWithoutData => is_entry_without_data(finding),
         }
     }
 }
@@ -85,11 +92,22 @@ fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     before.rev().take_while(|request| !makes_durable(request)).any(writes)
 }
 
+fn is_entry_without_data(finding: &Finding) -> bool {
+    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+    let later = crash.pending.iter().skip_while(|pending| pending.fate == Fate::Persisted);
+    later.filter(|pending| pending.fate == Fate::Persisted).any(|pending| {
+        // As reports have it: `operation 4: write 13824..13828`.
+        let range = pending.operation.split_whitespace().find_map(|word| word.split_once(".."));
+        let ends = range.and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
+        ends.is_some_and(|(start, end): (u64, u64)| end.saturating_sub(start) <= ENTRY_BYTES_MAX)
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use blk_harness::Signature;
-    use blk_harness::finding::{Difference, Side};
+    use blk_harness::finding::{Crash, Difference, Pending, Side};
 
     const UNIT: u64 = 64 << 10;
 
@@ -157,5 +175,30 @@ mod tests {
             assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
         }
         assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
+    }
+
+    #[test]
+    fn only_a_short_write_that_outlived_an_earlier_one_is_an_entry_without_data() {
+        let known = deviation(Some(Happened::EntryWithoutData));
+        let lost = |operation: &str| (Fate::Lost, operation.to_owned());
+        let kept = |operation: &str| (Fate::Persisted, operation.to_owned());
+        let data = "operation 3: write 65536..66048";
+        let entry = "operation 4: write 13824..13828 (table)";
+        for (pending, expected) in [
+            (vec![lost(data), kept(entry)], true),
+            (vec![(Fate::Torn(Vec::new()), data.to_owned()), kept(entry)], true),
+            (vec![kept(entry), lost(data)], false),
+            (vec![kept(data), kept(entry)], false),
+            (vec![lost(data), lost(entry)], false),
+            (vec![lost(entry), kept(data)], false),
+            (vec![lost(data), kept("operation 4: truncate to 512")], false),
+        ] {
+            let mut finding = Finding::new(Signature::Size, "wrong");
+            let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
+            let crash = Crash { during: None, operation: 4, pending: pending.collect() };
+            let text = format!("{:?}", crash.pending);
+            finding.provoked = Some(Provoked::Crash(crash));
+            assert_eq!(known.explains(&finding, &scenario("flush"), UNIT), expected, "{text}");
+        }
     }
 }
