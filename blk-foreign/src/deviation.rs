@@ -34,6 +34,8 @@ pub enum Happened {
     /// The crash lost an operation of the storage, in part at least, and kept a later one of at most 8 bytes,
     /// with no sync between the two: an entry of a table without what it refers to.
     EntryWithoutData,
+    /// The driver was killed, or its storage crashed, and has opened the image again.
+    Killed,
 }
 
 /// The longest entry of a table, bytes.
@@ -43,8 +45,11 @@ impl Deviation {
     /// Whether a finding is this one; `unit_bytes` is the unit of allocation.
     pub fn explains(&self, finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
         let report = finding.report();
-        let is_seen = !self.report.is_empty() && self.report.iter().all(|text| report.contains(text));
-        is_seen && self.scenario.is_none_or(|happened| happened.is_in(finding, scenario, unit_bytes))
+        let is_condition = !self.report.is_empty() || self.scenario.is_some();
+        let is_seen = self.report.iter().all(|text| report.contains(text));
+        is_condition
+            && is_seen
+            && self.scenario.is_none_or(|happened| happened.is_in(finding, scenario, unit_bytes))
     }
 }
 
@@ -54,6 +59,7 @@ impl Happened {
             Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
             Self::EntryWithoutData => is_entry_without_data(finding),
+            Self::Killed => is_killed(finding, scenario),
         }
     }
 }
@@ -101,6 +107,12 @@ fn is_entry_without_data(finding: &Finding) -> bool {
         let ends = range.and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
         ends.is_some_and(|(start, end): (u64, u64)| end.saturating_sub(start) <= ENTRY_BYTES_MAX)
     })
+}
+
+fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
+    let before = scenario.requests.iter().take(finding.request_number as usize);
+    matches!(finding.provoked, Some(Provoked::Crash(_)))
+        || before.into_iter().any(|request| matches!(request, Request::Reopen { kill: true }))
 }
 
 #[cfg(test)]
@@ -200,5 +212,24 @@ mod tests {
             finding.provoked = Some(Provoked::Crash(crash));
             assert_eq!(known.explains(&finding, &scenario("flush"), UNIT), expected, "{text}");
         }
+    }
+
+    #[test]
+    fn a_kill_explains_what_comes_after_it() {
+        let known = Deviation { report: Vec::new(), ..deviation(Some(Happened::Killed)) };
+        for (text, expected) in [
+            ("write 0 512\nkill\nwrite 64k 512", true),
+            ("write 0 512\nreopen\nwrite 64k 512", false),
+            ("write 0 512\nflush\nwrite 64k 512", false),
+        ] {
+            let scenario = scenario(text);
+            let finding = Finding::new(Signature::Size, "wrong").noticed_by(3, scenario.requests[2]);
+            assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
+        }
+        let later = scenario("write 0 512\nwrite 64k 512\nkill");
+        let finding = Finding::new(Signature::Size, "wrong").noticed_by(2, later.requests[1]);
+        assert!(!known.explains(&finding, &later, UNIT), "the kill came after it");
+        let nothing = Deviation { report: Vec::new(), ..deviation(None) };
+        assert!(!nothing.explains(&finding, &later, UNIT), "what has no condition explains nothing");
     }
 }

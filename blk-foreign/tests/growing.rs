@@ -26,11 +26,7 @@ fn driver(name: &str, plant: Option<Plant>) -> Option<&'static ForeignDriver> {
 }
 
 /// Runs scenarios until something is found; what each run has reached is asserted.
-fn found(
-    mut runner: Box<dyn Runner>,
-    driver: &dyn Driver,
-    count: usize,
-) -> Option<(Box<Finding>, Scenario)> {
+fn found(mut runner: Box<dyn Runner>, driver: &dyn Driver, count: usize) -> Option<(Box<Finding>, Scenario)> {
     let limits = Limits { requests_max: 6, disk_bytes_max: 256 << 10, ..Limits::default() };
     for scenario in Generator::new(driver.space(), 1, limits).take(count) {
         if let Outcome::Finding(finding) = runner.run(&scenario) {
