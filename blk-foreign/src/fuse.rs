@@ -1,8 +1,9 @@
 //! A medium that grows: a file whose bytes are the storage under test, mounted with FUSE.
 //!
 //! NBD has no request that makes an export longer, and some drivers allocate at the end of the file. The
-//! kernel hands each operation on as it comes, without a cache of its own (`FOPEN_DIRECT_IO`): what the driver
-//! writes is what the storage sees, and `fdatasync` of the driver is its sync. Large requests come in pieces.
+//! kernel hands each operation on as it comes, without a cache of its own (`FOPEN_DIRECT_IO`): what the
+//! driver writes is what the storage sees, and `fdatasync` of the driver is its sync. Large requests come in
+//! pieces.
 
 use std::ffi::OsStr;
 use std::os::unix::fs::MetadataExt;
