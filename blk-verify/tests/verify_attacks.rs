@@ -162,6 +162,16 @@ fn a_close_after_a_mismatch_closes_both() {
     assert_eq!(closed.load(Ordering::Relaxed), 2);
 }
 
+/// Nothing is proven after a mismatch, and so nothing is wrong.
+#[test]
+fn sizes_that_differ_at_a_close_after_a_mismatch_are_no_finding() {
+    let shrinks = || Odd::over(flat(2)).closes(|disk| disk.resize(512)).open();
+    let disk = fail(flat(1), shrinks());
+    mismatch(disk.read(0, &mut [0; 512]));
+    disk.close().unwrap();
+    mismatch(fail(flat(2), shrinks()).close());
+}
+
 #[test]
 fn a_close_that_fails_alike_or_for_want_of_space_is_no_finding() {
     let failing = || Odd::over(flat(0)).closes(|_| Err(host_failure())).open();
@@ -307,6 +317,8 @@ fn a_disk_below_of_coarse_alignment_and_odd_size_is_looked_through() {
     // What lies behind its last whole unit nobody can read, so that nothing is known of it.
     show(coarse(7), 7).block_status(Extent::new(8192, 1000)).unwrap();
     mismatch(show(coarse(7), 8).block_status(Extent::new(100, 1000)));
+    // As far from a unit at its start as at its end.
+    mismatch(show(coarse(7), 8).block_status(Extent::new(100, 4196)));
     mismatch(show(coarse(7), 8).block_status(Extent::new(4096, 100_000)));
 }
 

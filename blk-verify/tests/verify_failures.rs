@@ -111,6 +111,15 @@ fn a_write_that_failed_on_both_may_not_leave_a_third_value() {
     );
 }
 
+/// Content is read back in pieces: the first that is wrong is told.
+#[test]
+fn of_many_third_values_the_first_is_told() {
+    let all = SIZE as usize;
+    let disk = pair(Way::WriteFails(0, None), Way::WriteFails(all, Some(9)));
+    let report = mismatch(write(&disk, 0, all));
+    assert!(report.contains("contents mismatch at offset 0 "), "{report}");
+}
+
 #[test]
 fn failures_of_different_sorts_are_a_finding() {
     let disk = pair(Way::WriteFails(0, None), Way::WriteFindsCorruption);

@@ -92,6 +92,9 @@ fn a_unit_of_several_parts_is_told_as_one() {
     // All is zero, and a part is allocated.
     let runs = [(4096, true, false), (6144, false, true), (8192, true, true)];
     assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, true, true));
+    // The last part reaches past the unit.
+    let runs = [(4096, true, false), (6144, false, true), (9000, true, true)];
+    assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, true, true));
     // Nothing is allocated.
     let runs = [(4096, true, false), (6144, false, true), (8192, false, true), (9000, true, false)];
     assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, false, true));
