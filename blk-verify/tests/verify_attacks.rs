@@ -335,7 +335,12 @@ fn a_discard_over_what_neither_can_read_is_no_finding_and_the_rest_is_adopted() 
         Odd::over(inner).reads(reads)
     };
     // The reference keeps what is discarded, so that adopting shows.
-    let disk = fail(bad(flat(1)).discards(|_, _| Ok(())).open(), bad(flat(1)).open());
+    let pair = || fail(bad(flat(1)).discards(|_, _| Ok(())).open(), bad(flat(1)).open());
+    // One that begins within a sector, right before those: the part of its sector is adopted.
+    let disk = pair();
+    disk.discard(Extent::new(39_900, 10_000), DiscardFlags::default()).unwrap();
+    disk.read(39_424, &mut [0; 512]).unwrap();
+    let disk = pair();
     disk.discard(Extent::new(0, 200_000), DiscardFlags::default()).unwrap();
     disk.read(0, &mut vec![0; 39_936]).unwrap();
     disk.read(41_472, &mut vec![0; 300_000]).unwrap();

@@ -144,6 +144,17 @@ fn a_resize_that_is_refused_must_not_be_done() {
 }
 
 #[test]
+fn a_resize_that_fails_on_both_leaves_one_size() {
+    for done in [false, true] {
+        let disk = pair(Way::ResizeFails(done), Way::ResizeFails(done));
+        assert_eq!(disk.resize(2 * SIZE).unwrap_err().kind(), ErrorKind::Io);
+        let disk = pair(Way::ResizeFails(!done), Way::ResizeFails(done));
+        let report = mismatch(disk.resize(2 * SIZE));
+        assert!(report.contains("bytes, the reference"), "{report}");
+    }
+}
+
+#[test]
 fn a_verifier_nests_over_a_backing_disk() {
     let inner = verified(flat(1), rough(flat(1), Way::ShowsBelow));
     let outer = verified(flat(1), Arc::new(inner));

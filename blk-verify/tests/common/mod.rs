@@ -29,6 +29,8 @@ pub(crate) enum Way {
     ShowsBelow,
     /// A resize is refused as unsupported, and done nevertheless.
     ResizesSecretly,
+    /// A resize fails with an I/O error, done or not.
+    ResizeFails(bool),
     /// A check finds this.
     CheckFinds(Severity),
 }
@@ -121,8 +123,14 @@ impl BlockDriver for Rough {
 
 impl Resize for Rough {
     fn resize(&self, size: u64) -> Result<()> {
-        self.inner.resize(size)?;
-        if self.way == Way::ResizesSecretly { Err(Error::unsupported("resize")) } else { Ok(()) }
+        if self.way != Way::ResizeFails(false) {
+            self.inner.resize(size)?;
+        }
+        match self.way {
+            Way::ResizesSecretly => Err(Error::unsupported("resize")),
+            Way::ResizeFails(_) => Err(host_failure("resize", size)),
+            _ => Ok(()),
+        }
     }
 }
 
