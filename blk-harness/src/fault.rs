@@ -11,6 +11,7 @@
 
 mod crash;
 mod lanes;
+mod moments;
 mod place;
 mod recover;
 mod repair;

@@ -180,6 +180,15 @@ impl Model {
         }
     }
 
+    /// The memory that a copy takes, about, bytes: what it shares with the original is left out.
+    pub(crate) fn bytes_about(&self) -> u64 {
+        let entries = size_of_val(&*self.pieces) + size_of_val(&*self.values) + size_of_val(&*self.in_flight);
+        let spilled = self.pieces.iter().filter(|piece| piece.entries.spilled());
+        let spilled: usize = spilled.map(|piece| piece.entries.capacity() * size_of::<Entry>()).sum();
+        // The index of the newest content, of 8 bytes for a page of 4096.
+        (entries + spilled) as u64 + self.size().min(1 << 30) / 512
+    }
+
     /// Size of the live disk, bytes.
     pub(crate) fn size(&self) -> u64 {
         self.sizes.live()

@@ -7,6 +7,7 @@
 use blk_sim::Fault;
 use blk_sim::scheduler::Tasks;
 
+use super::moments::Moments;
 use super::place::Place;
 use super::sweep::{AFTER_FAULT, Baseline, Setting, number_of};
 use crate::follow_up::FollowUps;
@@ -24,7 +25,7 @@ impl Setting<'_> {
         place.stage = "at the end";
         run.observe_all()?;
         let accepted = run.checker.stats().get(Counter::Accepted);
-        Ok(Baseline { calls: run.host.take_calls(), moments: Vec::new(), accepted })
+        Ok(Baseline { calls: run.host.take_calls(), moments: Moments::default(), accepted })
     }
 
     /// As [`Setting::with_fault`], in lanes.

@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use blk_core::Extent;
 use blk_sim::{Call, Fault, Host, Settings};
 
 use super::crash;
+use super::moments::{Moments, State};
 use super::place::Place;
 use super::recover::Recovery;
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
-use crate::model::{Model, Time};
+use crate::model::Model;
 use crate::promise::Kept;
 use crate::run::Run;
 use crate::scenario::{Request, Turn};
@@ -42,22 +42,9 @@ pub(super) struct Setting<'a> {
 pub(super) struct Baseline {
     pub(super) calls: Vec<Call>,
     /// What was so before each request; none where requests were in flight together.
-    pub(super) moments: Vec<Moment>,
+    pub(super) moments: Moments,
     /// Requests that were not refused.
     pub(super) accepted: u64,
-}
-
-/// The state of a run before a request.
-#[derive(Debug)]
-pub(super) struct Moment {
-    /// Operations of the storage so far; the first is after the open.
-    operations: u64,
-    model: Model,
-    time: Time,
-    /// Units that requests had touched since the last flush.
-    touched: u64,
-    /// What the request left open and was read.
-    settled: Vec<Extent>,
 }
 
 /// The number of the request at `index`.
@@ -85,15 +72,17 @@ impl<'a> Setting<'a> {
     pub(super) fn baseline(&self, place: &mut Place) -> Kept<Baseline> {
         let mut run = self.run(None, place);
         run.open()?;
-        let mut moments = Vec::with_capacity(self.requests.len());
+        let mut moments = Moments::default();
         let mut accepted = 0;
         for (at, (request, _)) in self.requests.iter().enumerate() {
             place.request = Some((number_of(at), *request));
-            let (model, time) = run.checker.model(|model, now| (model.clone(), now));
-            let (operations, touched) = (run.host.count(), run.checker.touched_by_requests());
+            moments.begin(run.host.count(), || {
+                let (model, time) = run.checker.model(|model, now| (model.clone(), now));
+                State { model, time, touched: run.checker.touched_by_requests() }
+            });
             accepted += u64::from(run.request(None, *request)?);
-            let settled = std::mem::take(&mut run.settled);
-            moments.push(Moment { operations, model, time, touched, settled });
+            let size = run.checker.model(|model, _| model.size());
+            moments.end(request, size, std::mem::take(&mut run.settled));
         }
         place.stage = "at the end";
         run.observe_all()?;
@@ -110,18 +99,21 @@ impl<'a> Setting<'a> {
     ) -> Kept {
         let mut run = self.run(Some(fault), place);
         // The request during which the operation is made; none for the open.
-        let moments = &baseline.moments;
-        let index = moments.partition_point(|moment| moment.operations <= fault.at).checked_sub(1);
+        let index = baseline.moments.request_at(fault.at);
         place.during = index.map(|index| (number_of(index), self.requests[index].0));
         run.open()?;
         let mut next = 0;
         if let Some(index) = index {
-            for (at, (request, _)) in self.requests[..index].iter().enumerate() {
-                run.repeat(number_of(at), *request, &moments[at].settled)?;
+            let (first, before) = baseline.moments.known_before(index);
+            for (at, (request, _)) in self.requests[..first].iter().enumerate() {
+                run.repeat(number_of(at), *request, baseline.moments.settled(at))?;
             }
-            let moment = &moments[index];
-            run.host.advance(moment.time);
-            run.checker.resume(moment.model.clone(), moment.touched);
+            run.host.advance(before.time);
+            run.checker.resume(before.model.clone(), before.touched);
+            for (at, (request, _)) in self.requests[..index].iter().enumerate().skip(first) {
+                place.request = Some((number_of(at), *request));
+                run.request(Some(number_of(at)), *request)?;
+            }
             place.request = place.during;
             let has_succeeded = run.request(Some(number_of(index)), self.requests[index].0)?;
             stats.add(Counter::FailedRequests, u64::from(!has_succeeded));
