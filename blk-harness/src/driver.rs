@@ -13,6 +13,7 @@ use std::sync::Arc;
 
 use blk_core::{Disk, Error, MemoryStorage, Result, Storage};
 
+use crate::oracle::content;
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
@@ -20,6 +21,9 @@ use crate::tap::Tap;
 pub use aligned::on_host;
 pub use format::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
 pub use promises::{Kept, Promises};
+
+/// How much is best read at a time of a disk in another process, bytes: each read takes its time.
+pub const FAR_PIECE_BYTES: usize = 1 << 20;
 
 /// A driver under test. It says how images are made over a storage ([`Driver::images`]), or, if it has none,
 /// how a pair of disks is ([`Driver::bench`]): then crashes, faults and races are refused.
@@ -104,6 +108,11 @@ pub trait Bench: Debug {
         self.reopen()
     }
 
+    /// How much is read at a time where everything is compared, bytes: little where it then stays in a cache.
+    fn piece_bytes(&self) -> usize {
+        content::PIECE_BYTES
+    }
+
     /// The storage that the image lies on, where it can be looked at.
     fn storage(&self) -> Option<Arc<Tap>> {
         None
@@ -122,6 +131,9 @@ pub trait Bench: Debug {
         Ok(())
     }
 }
+
+/// Tells whether the threads of a driver sleep, as far as can be known.
+pub type IsAsleep = Box<dyn Fn() -> bool + Send + Sync>;
 
 /// How images of one configuration are made and opened.
 pub trait ImageMaker: Debug + Send + Sync {
@@ -144,6 +156,12 @@ pub trait ImageMaker: Debug + Send + Sync {
     fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
         let _ = hash;
         self.open(storage)
+    }
+
+    /// Where the driver's threads are not ours, because it is in another process: what tells whether they
+    /// sleep. Lanes of requests are threads then, which take turns by what arrives at the storage.
+    fn elsewhere(&self) -> Option<IsAsleep> {
+        None
     }
 
     /// A trusted disk in memory that shows what a fresh image shows.
@@ -244,6 +262,10 @@ impl Bench for ImageBench {
             old.flush()?;
         }
         self.open()
+    }
+
+    fn piece_bytes(&self) -> usize {
+        if self.images.elsewhere().is_some() { FAR_PIECE_BYTES } else { content::PIECE_BYTES }
     }
 
     fn storage(&self) -> Option<Arc<Tap>> {

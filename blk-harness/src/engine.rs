@@ -11,7 +11,7 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use blk_core::{ErrorKind, Extent, RepairMode};
+use blk_core::{Disk, ErrorKind, Extent, RepairMode};
 
 use crate::Outcome;
 use crate::driver::{Bench, Driver, Kept, Promises, legal_config};
@@ -229,7 +229,9 @@ impl Run<'_> {
     fn compare(&mut self, parts: &[Extent]) -> Step {
         let (reference, test) = (self.bench.reference(), self.bench.test());
         let buffers = &mut self.engine.buffers;
-        let compared = content::compare_parts(&self.journal, &reference, &test, buffers, parts)?;
+        let piece_bytes = self.bench.piece_bytes();
+        let disks: [&Disk; 2] = [&reference, &test];
+        let compared = content::compare_in_pieces(&self.journal, disks, buffers, parts, piece_bytes)?;
         self.engine.stats.add(Counter::BytesRead, compared);
         self.engine.stats.add(Counter::BytesCompared, compared);
         Ok(())

@@ -44,6 +44,7 @@ mod outcome;
 pub mod promise;
 pub mod race;
 mod refusal;
+mod relay;
 pub mod repro;
 pub mod reproduce;
 mod run;

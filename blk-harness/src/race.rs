@@ -123,7 +123,7 @@ impl RaceEngine {
         let mut run = Run::new(images, host, Arc::clone(&journal), model, lanes);
         let checker = Arc::clone(&run.checker);
         let mut lanes = Lanes::new(&mut self.tasks, lanes);
-        let control = Arc::clone(&lanes.control);
+        let (control, relay) = (Arc::clone(&lanes.control), run.relay.clone());
         let mut place = Place::default();
         let outcome = guarded(
             || {
@@ -154,8 +154,9 @@ impl RaceEngine {
             Err,
         );
         let mut stats = checker.stats();
-        stats.add(Counter::Points, control.points());
-        stats.add(Counter::Switches, control.switches());
+        let relayed = relay.map_or((0, 0), |relay| (relay.points(), relay.switches()));
+        stats.add(Counter::Points, control.points() + relayed.0);
+        stats.add(Counter::Switches, control.switches() + relayed.1);
         stats.add(Counter::Interleaved, u64::from(stats.get(Counter::Met) > 0));
         self.stats.merge(&stats);
         let panicked = |finding: Box<Finding>| {

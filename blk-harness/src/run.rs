@@ -2,15 +2,17 @@
 //! and the looks that settle what a discard or a failure has left open.
 
 mod completed;
+mod drive;
 mod guard;
 mod poison;
 mod reading;
+mod threads;
 
 use std::sync::Arc;
 
 use blk_core::{Disk, ErrorKind, Extent, RepairMode, Storage};
 use blk_sim::scheduler::{self, Control, Tasks};
-use blk_sim::{Host, progress};
+use blk_sim::{Host, Points, progress};
 
 use crate::checker::{Checker, Ended, LaneReader};
 use crate::execute::{Counting, Executor, Reply};
@@ -20,8 +22,10 @@ use crate::journal::Journal;
 use crate::model::Model;
 use crate::oracle::touched::touched;
 use crate::promise::{Evidence, Kept, Promise, Violation};
+use crate::relay::Relay;
 use crate::scenario::{Request, Turn};
 
+pub(crate) use drive::drive;
 pub(crate) use guard::{caught, guarded, panic_finding};
 pub(crate) use reading::{Trouble, read_parts};
 
@@ -50,6 +54,8 @@ pub(crate) struct Run<'a> {
     edits_at_flush: Option<u64>,
     /// A handle was left without having been closed well, so that something may have leaked.
     pub(crate) has_lost_handle: bool,
+    /// What orders requests in flight of a driver whose threads are not ours.
+    pub(crate) relay: Option<Arc<Relay>>,
 }
 
 /// How requests are in flight together.
@@ -83,23 +89,6 @@ pub(crate) struct Scratch {
     pub(crate) buffer: Vec<u8>,
 }
 
-/// Makes requests as lane number `lane`, until there are no more. `begins` hears of each before it is made.
-pub(crate) fn drive(
-    checker: &Checker,
-    disk: &Disk,
-    lane: usize,
-    fill_bytes: u64,
-    begins: impl Fn(u32, Turn),
-) {
-    let mut executor = Executor::default();
-    while let Some(begun) = checker.next(lane) {
-        begins(begun.number, begun.turn);
-        let mut reader = LaneReader::new(checker, begun.number);
-        let replied = executor.execute(disk, begun.number, begun.request, fill_bytes, &mut reader);
-        checker.end(lane, disk.size(), replied);
-    }
-}
-
 impl<'a> Run<'a> {
     /// A run on `host`, whose image is not open yet, and which shows what `model` says.
     pub(crate) fn new(
@@ -110,6 +99,10 @@ impl<'a> Run<'a> {
         lanes: usize,
     ) -> Self {
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
+        let relay = images.prepared.elsewhere().map(|is_asleep| Arc::new(Relay::new(is_asleep)));
+        if let Some(relay) = &relay {
+            host.follow(Arc::clone(relay) as Arc<dyn Points>);
+        }
         Self {
             images,
             host,
@@ -121,6 +114,7 @@ impl<'a> Run<'a> {
             refuses: false,
             edits_at_flush: None,
             has_lost_handle: false,
+            relay,
         }
     }
 
@@ -251,6 +245,12 @@ impl<'a> Run<'a> {
         let Some(disk) = self.disk.clone() else { return Ok(0) };
         let Lanes { tasks, control, count, .. } = lanes;
         self.checker.load(first_number, requests);
+        if let Some(relay) = self.relay.clone() {
+            self.in_threads(&relay, &disk, *count);
+            self.checker.take_violation()?;
+            let begun = requests.len() - self.checker.unload();
+            return self.settle_if_failed().map(|()| begun);
+        }
         let fill_bytes = self.images.fill_bytes();
         let bodies = (0..*count).map(|lane| {
             let (checker, disk, control) =

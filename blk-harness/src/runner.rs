@@ -310,6 +310,7 @@ impl Races {
         scenario.config.lanes > 1
             && scenario.config.size_bytes <= RACE_FAULT_BYTES_MAX
             && scenario.number() % self.fault_one_in == self.fault_one_in / 2
+            && self.target.images(&scenario.config).is_ok_and(|images| images.elsewhere().is_none())
     }
 }
 

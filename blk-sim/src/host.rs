@@ -17,6 +17,7 @@
 
 use std::fmt;
 use std::io;
+use std::sync::{Arc, OnceLock};
 
 use blk_core::storage::{Effect, Operation as Kind, Step};
 use blk_core::sync::model::in_one_step;
@@ -31,10 +32,18 @@ use crate::operation::{Call, Change, Edit, Operation};
 use crate::settings::Settings;
 use crate::unsynced::{Unsynced, changed};
 
+/// Whoever decides when operations go on that are not made by tasks of a scheduler.
+pub trait Points: Send + Sync {
+    /// An operation is issued, or has completed. It goes on when this returns.
+    fn point(&self);
+}
+
 /// The simulated host.
 pub struct Host {
     state: Mutex<State>,
     unit_bytes: u64,
+    /// Decides about points where requests are made by threads.
+    points: OnceLock<Arc<dyn Points>>,
 }
 
 struct State {
@@ -109,7 +118,20 @@ impl Host {
             touched: 0,
         };
         assert!(settings.unit_bytes > 0, "a unit of no bytes");
-        Self { state: Mutex::new(state), unit_bytes: settings.unit_bytes }
+        Self { state: Mutex::new(state), unit_bytes: settings.unit_bytes, points: OnceLock::new() }
+    }
+
+    /// From now on `points` hears of all points, in the place of a scheduler: operations are those of a
+    /// driver whose threads are not ours. Whoever was given before stays.
+    pub fn follow(&self, points: Arc<dyn Points>) {
+        self.points.get_or_init(|| points);
+    }
+
+    fn point(&self) {
+        match self.points.get() {
+            None => point(),
+            Some(points) => points.point(),
+        }
     }
 
     fn with<R>(&self, run: impl FnOnce(&mut State) -> R) -> R {
@@ -247,7 +269,7 @@ impl Host {
         offset: u64,
         answer: impl FnOnce(&MemoryStorage) -> Result<R>,
     ) -> Result<R> {
-        point();
+        self.point();
         self.with(|state| match state.arrive(kind, Extent::new(offset, 0)) {
             None => answer(&state.live),
             Some((errno, _)) => Err(failure(name, offset, errno)),
@@ -257,13 +279,13 @@ impl Host {
     /// Issues an edit, makes it, completes it.
     fn edit(&self, kind: Kind, name: &'static str, range: Extent, edit: Edit<'_>) -> Result<()> {
         let issue = self.with(|state| state.issue_edit(kind, range, edit));
-        point();
+        self.point();
         if let (None, Some(first)) = (issue.failure, edit.torn_part()) {
             self.with(|state| first.apply(&state.live))?;
-            point();
+            self.point();
         }
         let result = self.with(|state| state.complete_edit(&issue, edit, self.unit_bytes));
-        point();
+        self.point();
         match (result, issue.failure) {
             (Ok(()), Some((errno, _))) => Err(failure(name, range.offset, errno)),
             (result, _) => result,
@@ -414,7 +436,7 @@ impl Storage for Host {
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        point();
+        self.point();
         let result =
             self.with(|state| match state.arrive(Kind::Read, Extent::new(offset, buf.len() as u64)) {
                 None => state.live.read_at(offset, buf),
@@ -425,7 +447,7 @@ impl Storage for Host {
                     Err(failure("read", offset, errno))
                 }
             });
-        point();
+        self.point();
         result
     }
 
@@ -452,9 +474,9 @@ impl Storage for Host {
             let changes = state.unsynced.count();
             Issue { time: state.issue(|| Change::Sync), changes, changed: Vec::new(), failure }
         });
-        point();
+        self.point();
         self.with(|state| state.complete_sync(&issue));
-        point();
+        self.point();
         issue.failure.map_or(Ok(()), |(errno, _)| Err(failure("sync", 0, errno)))
     }
 

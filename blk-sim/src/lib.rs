@@ -28,7 +28,7 @@ pub mod unsynced;
 
 pub use durability::{Durability, Item, Pending};
 pub use fault::Fault;
-pub use host::Host;
+pub use host::{Host, Points};
 pub use in_flight::Missing;
 pub use operation::{Call, Change, Operation};
 pub use ranges::Ranges;

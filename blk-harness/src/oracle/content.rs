@@ -8,8 +8,8 @@ use crate::journal::Journal;
 use crate::report::{self, Finding, Sides, Signature};
 use crate::verify::UNREAD;
 
-/// Pieces of this size stay in the processor's first-level cache on both sides.
-const PIECE_BYTES: usize = 8 << 10;
+/// Pieces of this size, bytes, stay in the processor's first-level cache on both sides.
+pub(crate) const PIECE_BYTES: usize = 8 << 10;
 
 /// Buffers for both sides, reused between runs.
 #[derive(Default)]
@@ -54,13 +54,24 @@ pub(crate) fn compare_parts(
     buffers: &mut Buffers,
     parts: &[Extent],
 ) -> Result<u64, Box<Finding>> {
+    compare_in_pieces(journal, [reference, test], buffers, parts, PIECE_BYTES)
+}
+
+/// The same, `piece_bytes` at a time.
+pub(crate) fn compare_in_pieces(
+    journal: &Journal,
+    [reference, test]: [&Disk; 2],
+    buffers: &mut Buffers,
+    parts: &[Extent],
+    piece_bytes: usize,
+) -> Result<u64, Box<Finding>> {
     let size = reference.size();
     if size != test.size() {
         let what = report::sizes(size, test.size());
         return Err(Box::new(report::oracle_finding(Signature::Size, &what, "")));
     }
     let alignment = reference.limits().request_alignment.max(test.limits().request_alignment);
-    let piece = PIECE_BYTES.max(alignment as usize);
+    let piece = piece_bytes.max(alignment as usize);
     buffers.grow(piece);
     let size_end = size & !(alignment - 1);
     let (mut at, mut compared) = (0, 0);
