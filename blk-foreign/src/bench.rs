@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use blk_core::{Disk, Result};
 use blk_harness::MemoryDisk;
-use blk_harness::driver::Bench;
+use blk_harness::driver::{Bench, FAR_PIECE_BYTES};
 use blk_harness::scenario::Config;
 use tempfile::TempDir;
 
@@ -80,6 +80,10 @@ impl Bench for FileBench {
 
     fn test(&self) -> Arc<Disk> {
         Arc::clone(self.test.as_ref().expect("the disk under test is open between reopens"))
+    }
+
+    fn piece_bytes(&self) -> usize {
+        FAR_PIECE_BYTES
     }
 
     fn reopen(&mut self) -> Result<()> {

@@ -44,7 +44,8 @@ impl Cache {
 
 /// A folder for the files of programs.
 pub(crate) fn folder() -> Result<tempfile::TempDir> {
-    tempfile::tempdir().map_err(|error| Error::io("create a temporary folder", 0, error))
+    let folder = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir();
+    folder.map_err(|error| Error::io("create a temporary folder", 0, error))
 }
 
 /// Has a program work on a file; its exit code has to be a good one.

@@ -139,6 +139,11 @@ impl Daemon {
         closed.map_err(|error| state.error(&description.name, &error))
     }
 
+    /// The process, unless nobody knows right now.
+    pub(crate) fn process(&self) -> Option<u32> {
+        Some(self.state.try_lock()?.live.as_ref()?.process.id())
+    }
+
     /// How the process that has the image open has ended, if it has.
     pub(crate) fn death(&self, opened: &Opened) -> Option<String> {
         let state = self.state.lock();

@@ -36,6 +36,8 @@ pub enum Happened {
     EntryWithoutData,
     /// The driver was killed, or its storage crashed, and has opened the image again.
     Killed,
+    /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
+    FreedInFlight,
 }
 
 /// The longest entry of a table, bytes.
@@ -60,6 +62,7 @@ impl Happened {
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
             Self::EntryWithoutData => is_entry_without_data(finding),
             Self::Killed => is_killed(finding, scenario),
+            Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
         }
     }
 }
@@ -67,6 +70,28 @@ impl Happened {
 /// Whether all that was written before is durable after it.
 fn makes_durable(request: &Request) -> bool {
     matches!(request, Request::Flush | Request::Reopen { .. } | Request::Check { .. })
+}
+
+fn is_freeing(request: &Request) -> bool {
+    matches!(request, Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. })
+}
+
+fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let request = |number: u32| scenario.requests.get((number as usize).checked_sub(1)?).copied();
+    let units = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
+    };
+    finding.history.iter().any(|begun| {
+        let Some(write) = request(begun.number).filter(|it| matches!(it, Request::Write { .. })) else {
+            return false;
+        };
+        let is_of_its_unit = |other: Request| {
+            let (written, freed) = (units(&write), units(&other));
+            is_freeing(&other) && freed.start < written.end && written.start < freed.end
+        };
+        begun.met.iter().filter_map(|number| request(*number)).any(is_of_its_unit)
+    })
 }
 
 fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
@@ -77,8 +102,7 @@ fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
     };
     let before = scenario.requests.iter().take((writer as usize).saturating_sub(1));
     let frees = |request: &Request| {
-        let is_freeing =
-            matches!(request, Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. });
+        let is_freeing = is_freeing(request);
         let (start, length) = request.range().unwrap_or_default();
         let unit = difference.offset / unit_bytes * unit_bytes;
         let unit_end = (unit + unit_bytes).min(scenario.config.size_bytes.max(unit + 1));
@@ -119,7 +143,7 @@ fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
 mod tests {
     use super::*;
     use blk_harness::Signature;
-    use blk_harness::finding::{Crash, Difference, Pending, Side};
+    use blk_harness::finding::{Begun, Crash, Difference, Pending, Side};
 
     const UNIT: u64 = 64 << 10;
 
@@ -166,6 +190,24 @@ mod tests {
         }
         let after = scenario("write 64k 512\ndiscard 0 64k");
         assert!(!known.explains(&misplaced(0, 1), &after, UNIT), "it was freed after the write");
+    }
+
+    #[test]
+    fn only_a_unit_that_was_freed_while_a_write_of_it_was_in_flight_is_explained() {
+        let known = deviation(Some(Happened::FreedInFlight));
+        for (text, met, expected) in [
+            ("write 0 512\ndiscard 0 64k", vec![2], true),
+            ("write 0 512\nwrite -z -u 4k 512", vec![2], true),
+            ("write 0 512\ndiscard 0 64k", vec![], false),
+            ("write 0 512\ndiscard 64k 64k", vec![2], false),
+            ("write 0 512\nwrite -z 4k 512", vec![2], false),
+            ("read 0 512\ndiscard 0 64k", vec![2], false),
+        ] {
+            let begun = Begun { number: 1, request: String::new(), is_in_flight: false, met };
+            let mut finding = Finding::new(Signature::Size, "wrong");
+            finding.history = vec![begun];
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+        }
     }
 
     #[test]

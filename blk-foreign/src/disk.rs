@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blk_core::sync::Mutex;
@@ -83,6 +84,8 @@ pub(crate) struct ForeignDisk {
     client: Disk,
     handle: Mutex<Option<Handle>>,
     planted: Arc<Planted>,
+    /// A flush that was answered and not made.
+    owes_flush: AtomicBool,
     inspect: Option<Inspect>,
 }
 
@@ -109,7 +112,10 @@ pub(crate) fn open(
     match connected {
         Ok(client) => {
             let handle = Mutex::new(Some(handle));
-            Ok(Disk::new(ForeignDisk { client, handle, planted, inspect }, Access::ReadWrite))
+            Ok(Disk::new(
+                ForeignDisk { client, handle, planted, owes_flush: AtomicBool::new(false), inspect },
+                Access::ReadWrite,
+            ))
         }
         Err(error) => {
             handle.cut();
@@ -119,6 +125,14 @@ pub(crate) fn open(
 }
 
 impl ForeignDisk {
+    /// The driver, once what is planted has been made up for.
+    fn client(&self) -> Result<&Disk> {
+        if self.owes_flush.swap(false, Ordering::Relaxed) {
+            self.told(self.client.flush())?;
+        }
+        Ok(&self.client)
+    }
+
     /// The result; where the connection is gone, with how the process has ended.
     fn told<R>(&self, result: Result<R>) -> Result<R> {
         let Err(Error::Disconnected { what }) = result else { return result };
@@ -134,24 +148,28 @@ impl PassThrough for ForeignDisk {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.told(self.client.read(offset, buf))?;
+        self.told(self.client()?.read(offset, buf))?;
         self.planted.reply(buf);
         Ok(())
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: blk_core::WriteFlags) -> Result<()> {
-        self.told(self.client.write(offset, buf, flags))
+        self.told(self.client()?.write(offset, buf, flags))
     }
 
     fn write_zeroes(&self, extent: blk_core::Extent, flags: blk_core::ZeroFlags) -> Result<()> {
-        self.told(self.client.write_zeroes(extent, flags))
+        self.told(self.client()?.write_zeroes(extent, flags))
     }
 
     fn discard(&self, extent: blk_core::Extent, flags: blk_core::DiscardFlags) -> Result<()> {
-        self.told(self.client.discard(extent, flags))
+        self.told(self.client()?.discard(extent, flags))
     }
 
     fn flush(&self) -> Result<()> {
+        if self.planted.flushes_late() {
+            self.owes_flush.store(true, Ordering::Relaxed);
+            return Ok(());
+        }
         self.told(self.client.flush())
     }
 

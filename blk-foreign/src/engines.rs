@@ -6,8 +6,8 @@ use blk_harness::generate::Limits;
 use blk_harness::runner::{self, Purpose, Runner};
 use blk_harness::scenario::Config;
 
-use crate::ForeignDriver;
 use crate::tolerant::Tolerant;
+use crate::{ForeignDriver, MediumKind};
 
 /// Units of allocation that the largest disk has at least.
 const UNITS_MIN: u64 = 6;
@@ -23,11 +23,13 @@ pub enum EngineKind {
     Crash,
     /// Each operation of the storage fails.
     Fault,
+    /// Several requests are in flight together.
+    Race,
 }
 
 impl EngineKind {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Content, Self::Crash, Self::Fault];
+    pub const ALL: [Self; 4] = [Self::Content, Self::Crash, Self::Fault, Self::Race];
 
     /// What it is called in arguments.
     pub fn name(self) -> &'static str {
@@ -35,6 +37,7 @@ impl EngineKind {
             Self::Content => "content",
             Self::Crash => "crash",
             Self::Fault => "fault",
+            Self::Race => "race",
         }
     }
 
@@ -56,8 +59,14 @@ impl EngineKind {
     pub fn suits(self, driver: ForeignDriver) -> Result<()> {
         if self != Self::Content && !driver.has_medium() {
             bail!(
-                "crashes and faults need a medium that is ours, and '{}' has its image in a file, or keeps it for \
-                 itself",
+                "crashes, faults and races need a medium that is ours, and '{}' has its image in a file, or keeps \
+                 it for itself",
+                driver.name()
+            );
+        }
+        if self == Self::Race && driver.description().medium.kind != MediumKind::Nbd {
+            bail!(
+                "races need a medium over NBD: that of '{}' is mounted, and the kernel orders what it is asked for",
                 driver.name()
             );
         }
@@ -65,18 +74,23 @@ impl EngineKind {
     }
 
     /// Its engine. Runs of many scenarios go on past known deviations, and count them; a replay shows them.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
     pub fn runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
-        let engine = match self {
+        let engine = self.strict_runner(driver, purpose);
+        match purpose {
+            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, driver)),
+            Purpose::Replay | Purpose::Complete => engine,
+        }
+    }
+
+    /// Its engine, for which known deviations are findings as any other.
+    pub fn strict_runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
+        match self {
             Self::Content => runner::requests(driver, purpose),
             // What is left is opened by a process each time: as few states of one scenario as of any other.
             Self::Crash if !driver.is_judged_by_ours() => runner::crashes(driver, Purpose::Fuzz),
             Self::Crash => runner::crashes(driver, purpose),
             Self::Fault => runner::faults(driver, purpose),
-        };
-        match purpose {
-            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, driver)),
-            Purpose::Replay | Purpose::Complete => engine,
+            Self::Race => runner::races(driver, purpose),
         }
     }
 
@@ -87,6 +101,10 @@ impl EngineKind {
         let (requests_max, disk_bytes_max) = match self {
             Self::Content => (40, (unit * UNITS_MIN).max(2 << 20)),
             Self::Crash | Self::Fault => (12, (unit * UNITS_MIN).clamp(512 << 10, CRASHED_BYTES_MAX)),
+            Self::Race => {
+                let disk_bytes_max = (unit * UNITS_MIN).clamp(64 << 10, CRASHED_BYTES_MAX);
+                return Limits { disk_bytes_max, data_bytes_max: unit.max(64 << 10), ..Limits::racing() };
+            }
         };
         Limits { requests_max, disk_bytes_max, data_bytes_max: 256 << 10, ..Limits::default() }
     }

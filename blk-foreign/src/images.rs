@@ -7,9 +7,10 @@ use blk_core::{
     Storage,
 };
 use blk_harness::MemoryDisk;
-use blk_harness::driver::ImageMaker;
+use blk_harness::driver::{ImageMaker, IsAsleep};
 use blk_harness::scenario::Config;
 
+use crate::asleep;
 use crate::cache::{copy, folder, work_on};
 use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder, Inspect};
@@ -115,6 +116,16 @@ impl ImageMaker for ForeignImages {
             }
             _ => self.open_foreign(storage, None),
         }
+    }
+
+    fn elsewhere(&self) -> Option<IsAsleep> {
+        let driver = self.driver;
+        Some(Box::new(move || match driver.daemon.process() {
+            _ if !driver.description.is_shared() => asleep::all_are(None),
+            // It is being started, or asked something.
+            None => false,
+            process => asleep::all_are(process),
+        }))
     }
 
     fn reference(&self) -> Result<Disk> {

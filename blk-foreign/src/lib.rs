@@ -7,9 +7,10 @@
 //!
 //! A foreign driver is a TOML file ([`Description`]): how it starts, how an image is made, opened and closed.
 //! [`description()`] has those that come with us by name. [`ForeignDriver`] is a
-//! [`Driver`](blk_harness::driver::Driver): content, crashes and faults go through it; the scheduler of races
-//! cannot, because threads of other processes are not its own.
+//! [`Driver`](blk_harness::driver::Driver): content, crashes, faults and races go through it. Requests in
+//! flight take turns by what arrives at the medium, because threads of other processes cannot be scheduled.
 
+mod asleep;
 mod bench;
 mod cache;
 mod daemon;

@@ -14,10 +14,12 @@ pub enum Plant {
     WrongMedium(u64),
     /// The medium says that it is durable, from this sync on, and it is not.
     LostSyncs(u64),
+    /// The driver answers a flush, from this one on, at once, and makes it before the next request.
+    EarlyFlushes(u64),
 }
 
 impl Plant {
-    /// Reads `wrong-reply=N`, `wrong-medium=N` or `lost-syncs=N`.
+    /// Reads `wrong-reply=N`, `wrong-medium=N`, `lost-syncs=N` or `early-flushes=N`.
     ///
     /// # Errors
     /// That it is none of these.
@@ -28,7 +30,10 @@ impl Plant {
             "wrong-reply" => Self::WrongReply(number),
             "wrong-medium" => Self::WrongMedium(number),
             "lost-syncs" => Self::LostSyncs(number),
-            _ => bail!("'{name}' is no fault that can be planted: wrong-reply, wrong-medium, lost-syncs"),
+            "early-flushes" => Self::EarlyFlushes(number),
+            _ => bail!(
+                "'{name}' is no fault that can be planted: wrong-reply, wrong-medium, lost-syncs, early-flushes"
+            ),
         })
     }
 }
@@ -39,6 +44,7 @@ impl fmt::Display for Plant {
             Self::WrongReply(number) => write!(f, "wrong-reply={number}"),
             Self::WrongMedium(number) => write!(f, "wrong-medium={number}"),
             Self::LostSyncs(number) => write!(f, "lost-syncs={number}"),
+            Self::EarlyFlushes(number) => write!(f, "early-flushes={number}"),
         }
     }
 }
@@ -50,6 +56,7 @@ pub(crate) struct Planted {
     replies: AtomicU64,
     reads: AtomicU64,
     syncs: AtomicU64,
+    flushes: AtomicU64,
 }
 
 fn count(counter: &AtomicU64) -> u64 {
@@ -83,6 +90,11 @@ impl Planted {
         {
             spoil(buf);
         }
+    }
+
+    /// Whether a flush of the disk is answered before it is made.
+    pub(crate) fn flushes_late(&self) -> bool {
+        matches!(self.plant, Some(Plant::EarlyFlushes(number)) if count(&self.flushes) >= number)
     }
 
     /// Whether a sync of the medium is left out.

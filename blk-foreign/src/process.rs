@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use blk_core::sync::Mutex;
 use blk_core::{Error, Result};
 
+use crate::asleep;
+
 /// How long a process may take until it listens.
 const START_TIME: Duration = Duration::from_secs(20);
 /// How long one that is asked to end may take: some wait for their clients, and all has been flushed.
@@ -50,7 +52,12 @@ impl Process {
         let (out, errors) = errors.map_err(|error| Error::io("create a temporary file", 0, error))?;
         let child = command(words).stdout(out).stderr(errors).spawn();
         let child = child.map_err(|error| failed(&name, format!("it cannot be started: {error}")))?;
+        asleep::begin(child.id());
         Ok(Self { child: Mutex::new(child), name, said: Mutex::new(said) })
+    }
+
+    pub(crate) fn id(&self) -> u32 {
+        self.child.lock().id()
     }
 
     /// Waits until `try_it` succeeds, which is to connect to what the process listens on.
@@ -123,6 +130,7 @@ impl Process {
 impl Drop for Process {
     fn drop(&mut self) {
         let mut child = self.child.lock();
+        asleep::end(child.id());
         let _ = child.kill();
         let _ = child.wait();
     }

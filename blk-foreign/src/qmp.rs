@@ -11,6 +11,9 @@ use serde_json::{Map, Value, json};
 
 /// How long a command may take.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
+/// How long a greeting may take. Who connects while QEMU is about to listen is now and then forgotten:
+/// whoever waits for the program tries again.
+const GREETING_TIME: Duration = Duration::from_secs(1);
 /// Events that are kept until somebody waits for them.
 const EVENTS_MAX: usize = 256;
 /// The longest line that is read, bytes.
@@ -47,7 +50,6 @@ pub(crate) struct Qmp {
     input: BufReader<UnixStream>,
     output: UnixStream,
     events: VecDeque<Value>,
-    next: u64,
 }
 
 impl Qmp {
@@ -55,8 +57,8 @@ impl Qmp {
     pub(crate) fn connect(path: &Path) -> Result<Self, QmpError> {
         let output = UnixStream::connect(path)?;
         let input = BufReader::new(output.try_clone()?);
-        let mut qmp = Self { input, output, events: VecDeque::new(), next: 0 };
-        let greeting = qmp.line(Instant::now() + ANSWER_TIME)?;
+        let mut qmp = Self { input, output, events: VecDeque::new() };
+        let greeting = qmp.line(Instant::now() + GREETING_TIME)?;
         if greeting.get("QMP").is_none() {
             return Err(QmpError::Gone(format!("no machine protocol is spoken there: {greeting}")));
         }
@@ -67,19 +69,18 @@ impl Qmp {
     /// Has commands executed one after the other; all of them are sent at once. The first that is refused
     /// decides.
     pub(crate) fn execute(&mut self, commands: &[(&str, Map<String, Value>)]) -> Result<(), QmpError> {
-        let first = self.next;
         let mut lines = Vec::new();
         for (command, arguments) in commands {
-            let line = json!({"execute": command, "arguments": arguments, "id": self.next});
+            // In as few bytes as can be: QEMU reads them one by one, five system calls each.
+            let line = json!({"execute": command, "arguments": arguments});
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
-            self.next += 1;
         }
         self.output.set_write_timeout(Some(ANSWER_TIME))?;
         self.output.write_all(&lines)?;
         let mut refused = None;
-        for ((command, _), id) in commands.iter().zip(first..) {
-            if let Err(error) = self.reply(command, id) {
+        for (command, _) in commands {
+            if let Err(error) = self.reply(command) {
                 match error {
                     QmpError::Refused(_) => drop(refused.get_or_insert(error)),
                     QmpError::Gone(_) => return Err(error),
@@ -102,15 +103,17 @@ impl Qmp {
             if is_it(&value) {
                 return Ok(());
             }
+            // No command waits for a reply.
             self.keep(value);
         }
     }
 
-    fn reply(&mut self, command: &str, id: u64) -> Result<(), QmpError> {
+    /// The reply to a command: they come in order.
+    fn reply(&mut self, command: &str) -> Result<(), QmpError> {
         let end = Instant::now() + ANSWER_TIME;
         loop {
             let value = self.line(end)?;
-            if value["id"] != id {
+            if value.get("event").is_some() {
                 self.keep(value);
             } else if let Some(error) = value.get("error") {
                 let why = error["desc"].as_str().unwrap_or("for no reason");
@@ -122,12 +125,10 @@ impl Qmp {
     }
 
     fn keep(&mut self, value: Value) {
-        if value.get("event").is_some() {
-            if self.events.len() == EVENTS_MAX {
-                self.events.pop_front();
-            }
-            self.events.push_back(value);
+        if self.events.len() == EVENTS_MAX {
+            self.events.pop_front();
         }
+        self.events.push_back(value);
     }
 
     fn line(&mut self, end: Instant) -> Result<Value, QmpError> {
@@ -135,7 +136,11 @@ impl Qmp {
         while line.last() != Some(&b'\n') {
             let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
             self.output.set_read_timeout(Some(left))?;
-            let available = self.input.fill_buf()?;
+            let available = match self.input.fill_buf() {
+                // A debugger that looks at us does that.
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                filled => filled?,
+            };
             if available.is_empty() {
                 return Err(QmpError::Gone("the control channel was closed".to_owned()));
             }

@@ -5,8 +5,8 @@ use anyhow::{Context, Result, bail};
 use crate::{EngineKind, ForeignDriver, Formats, Plant, description};
 
 /// What words are understood.
-const USAGE: &str = "--driver NAME|FILE.toml [--engine content|crash|fault] \
-                     [--plant wrong-reply=N|wrong-medium=N|lost-syncs=N]";
+const USAGE: &str = "--driver NAME|FILE.toml [--engine content|crash|fault|race] \
+                     [--plant wrong-reply=N|wrong-medium=N|lost-syncs=N|early-flushes=N]";
 
 /// A driver, and the engine that it is tested by.
 #[derive(Debug)]
@@ -92,7 +92,7 @@ mod tests {
             ("--driver", "no value"),
             ("--drivers x", "'--drivers' is not understood"),
             ("--driver no-such", "no-such"),
-            ("--driver nbdkit-memory --engine speed", "content, crash, fault"),
+            ("--driver nbdkit-memory --engine speed", "content, crash, fault, race"),
             ("--driver nbdkit-memory --plant wrong-reply", "wrong-reply"),
             ("--driver nbdkit-memory --plant rain=1", "rain"),
         ] {

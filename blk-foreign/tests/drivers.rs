@@ -1,48 +1,18 @@
 //! Foreign drivers under the engines: each is clean, and a fault that is planted around it is found. What is
 //! not installed is said, and fails in CI.
 
-use blk_core::Format;
-use blk_foreign::{ForeignDriver, Plant, description};
-use blk_harness::Outcome;
-use blk_harness::driver::Driver;
-use blk_harness::generate::{Generator, Limits};
-use blk_harness::runner::{self, Purpose, Runner};
+mod common;
 
-fn formats(name: &str) -> Option<&'static dyn Format> {
-    (name == "qcow2").then_some(blk_qcow2::FORMAT as &'static dyn Format)
-}
+use blk_foreign::Plant;
+use blk_harness::runner::{self, Purpose};
+use common::{driver, limits};
 
-/// The driver, with what is planted; `None` where its programs are missing.
-fn driver(name: &str, plant: Option<Plant>) -> Option<&'static ForeignDriver> {
-    let description = description(name).unwrap();
-    let driver = match plant {
-        Some(plant) => ForeignDriver::planted(description, formats, plant),
-        None => ForeignDriver::judged_by(description, formats),
-    };
-    match driver {
-        Ok(driver) => Some(driver),
-        Err(error) => {
-            assert!(std::env::var_os("BLK_REQUIRE_QEMU").is_none(), "{error}");
-            println!("{error}: nothing is tested");
-            None
-        }
-    }
-}
-
-fn limits() -> Limits {
-    Limits { requests_max: 12, disk_bytes_max: 512 << 10, data_bytes_max: 128 << 10, ..Limits::default() }
-}
-
-/// Runs scenarios until something is found.
-fn found(mut runner: Box<dyn Runner>, driver: &dyn Driver, count: usize) -> Option<String> {
-    for scenario in Generator::new(driver.space(), 1, limits()).take(count) {
-        if let Outcome::Finding(finding) = runner.run(&scenario) {
-            return Some(format!("{}\n{scenario}", finding.report()));
-        }
-    }
-    assert_eq!(runner.missing(), None, "{}", runner.summary());
-    println!("{}: {}", driver.name(), runner.summary());
-    None
+fn found(
+    runner: Box<dyn runner::Runner>,
+    driver: &dyn blk_harness::driver::Driver,
+    count: usize,
+) -> Option<String> {
+    common::found(runner, driver, limits(), count)
 }
 
 /// A process for all opens, one for each, a medium of ours, a file, and none.

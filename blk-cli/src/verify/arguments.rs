@@ -45,6 +45,13 @@ pub struct VerifyArguments {
     /// NAME.toml that describes it
     #[arg(long, value_name = "NAME", conflicts_with_all = ["reference", "test"])]
     pub(super) driver: Option<String>,
+    /// With --driver: so many requests in flight together at most, alone or with --crash [default: now and
+    /// then, up to 4]
+    #[arg(long, value_name = "COUNT", requires = "driver", value_parser = clap::value_parser!(u8).range(2..=8))]
+    pub(super) lanes: Option<u8>,
+    /// With --driver: stop at deviations of the driver that are known, too
+    #[arg(long, requires = "driver")]
+    pub(super) strict: bool,
     #[command(flatten)]
     formats: Formats,
     /// Stop after so many requests, such as 100k [default: no limit]
@@ -56,7 +63,8 @@ pub struct VerifyArguments {
     /// Seed of the requests
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Threads that make requests at the same time
+    /// Threads that make requests at the same time; with --driver, that run scenarios at the same time, each
+    /// with a process of the driver
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
     /// Make only requests that change nothing

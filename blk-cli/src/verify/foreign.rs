@@ -1,18 +1,19 @@
 //! `blk verify --driver`: scenarios on a driver in another process, which a TOML file describes.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow, bail};
 use blk_foreign::{EngineKind, ForeignDriver, description};
 use blk_harness::Outcome as Judged;
 use blk_harness::driver::Driver;
-use blk_harness::generate::Generator;
+use blk_harness::generate::{Generator, Limits};
 use blk_harness::runner::{Purpose, Runner};
 use blk_harness::scenario::Scenario;
 use blk_harness::space::Space;
 use blk_verify::Finding;
+use serde_json::Value;
 
 use super::arguments::{ReplayArguments, VerifyArguments};
 use super::bench::quoted;
@@ -23,22 +24,36 @@ use super::progress::Progress;
 use super::replay::read;
 use crate::formats::registry;
 
-/// All that was asked for: content, if nothing else.
-fn asked(oracles: Oracles, driver: ForeignDriver) -> Result<Vec<EngineKind>> {
-    let asked = oracles.asked();
-    if asked.contains(&Oracle::Race) {
-        bail!(
-            "--race needs the threads of the driver, and those of '{}' are in another process: no scheduler \
-             of ours can order them",
-            driver.name()
-        );
-    }
-    let kind = |oracle: &Oracle| {
-        if *oracle == Oracle::Crash { EngineKind::Crash } else { EngineKind::Fault }
+/// Content gets so many times the time of requests in flight, where nothing was asked for.
+const CONTENT_SHARE: u32 = 3;
+
+/// All that was asked for; content, and requests in flight where the medium is ours, if nothing was.
+fn asked(oracles: Oracles, lanes: Option<u8>, driver: ForeignDriver) -> Result<Vec<EngineKind>> {
+    let kind = |oracle: &Oracle| match oracle {
+        Oracle::Crash => EngineKind::Crash,
+        Oracle::Fault => EngineKind::Fault,
+        Oracle::Race | Oracle::Threads => EngineKind::Race,
     };
-    let kinds = if asked.is_empty() { vec![EngineKind::Content] } else { asked.iter().map(kind).collect() };
+    let kinds = match oracles.asked().as_slice() {
+        [] if lanes.is_some() => vec![EngineKind::Race],
+        [] if EngineKind::Race.suits(driver).is_ok() => vec![EngineKind::Content, EngineKind::Race],
+        [] => vec![EngineKind::Content],
+        asked => asked.iter().map(kind).collect(),
+    };
     kinds.iter().try_for_each(|kind| kind.suits(driver))?;
     Ok(kinds)
+}
+
+/// What makes engines: those that go on past what is known of a driver, or those that do not.
+fn engine_of(is_strict: bool) -> fn(EngineKind, &'static ForeignDriver, Purpose) -> Box<dyn Runner> {
+    if is_strict { EngineKind::strict_runner } else { EngineKind::runner }
+}
+
+/// What an engine's scenarios are made within, with so many lanes if that was asked for.
+fn limits(kind: EngineKind, lanes: Option<u8>, driver: ForeignDriver) -> Limits {
+    let limits = kind.limits(driver);
+    let lanes_max = lanes.filter(|_| matches!(kind, EngineKind::Crash | EngineKind::Race));
+    Limits { lanes_max: lanes_max.unwrap_or(limits.lanes_max), ..limits }
 }
 
 /// The title of what an engine did.
@@ -47,6 +62,7 @@ fn title(kind: EngineKind) -> &'static str {
         EngineKind::Content => "content",
         EngineKind::Crash => "crashes",
         EngineKind::Fault => "faults",
+        EngineKind::Race => "races",
     }
 }
 
@@ -56,6 +72,18 @@ struct Share {
     generator: Generator,
     runner: Box<dyn Runner>,
     spent: Duration,
+    /// How many times the time of others it gets.
+    weight: u32,
+    /// It comes along with what was asked for.
+    is_aside: bool,
+}
+
+impl Share {
+    /// What it has not done, if the run proves nothing without: a small share of a short run may have come to
+    /// nothing.
+    fn missing(&self) -> Option<&'static str> {
+        self.runner.missing().filter(|_| !self.is_aside)
+    }
 }
 
 /// The driver of a name, or of a TOML file.
@@ -65,8 +93,7 @@ fn driver(name: &str) -> Result<&'static ForeignDriver> {
 
 /// Makes scenarios of the driver until the run is over.
 pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Result<Outcome> {
-    let driver = driver(name)?;
-    let mut run = Run::new(arguments, driver)?;
+    let mut run = Run::new(arguments, name)?;
     let done = Arc::clone(&run.done);
     let progress = Progress::start(arguments.common.quiet, move || {
         let [scenarios, requests] = [&done[0], &done[1]].map(|count| count.load(Ordering::Relaxed));
@@ -77,21 +104,19 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
     progress.end();
     let mut outcome = match found? {
         None => {
-            if let Some(missing) = run.shares.iter().find_map(|share| share.runner.missing()) {
-                let why = run.refused.take().map_or_else(String::new, |why| format!(": {why}"));
-                bail!("'{name}': the run {missing}{why}");
+            if let Some(missing) = run.missing() {
+                bail!("'{name}': the run {missing}");
             }
             Outcome::new(Ended::Clean)
         }
         Some((kind, finding, scenario)) => {
-            let mut judge = ForeignJudge { driver, name, kind, pursuing: None };
+            let driver = run.workers[0].driver;
+            let mut judge = ForeignJudge { driver, name, kind, is_strict: arguments.strict, pursuing: None };
             Outcome::found(keep(&mut judge, finding, scenario, arguments.keeping()))
         }
     };
-    for share in &run.shares {
-        let summary = share.runner.summary();
-        outcome = outcome
-            .with(title(share.kind), summary.as_object().cloned().unwrap_or_default().into_iter().collect());
+    for (kind, facts) in run.summaries() {
+        outcome = outcome.with(title(kind), facts);
     }
     Ok(outcome.with("", run.facts(clock)))
 }
@@ -100,7 +125,13 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
 pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome> {
     let driver = driver(name)?;
     let scenario = read(&arguments.trace, driver.space())?;
-    let kinds = asked(arguments.oracles, *driver)?;
+    // Nothing is in flight together in one lane, whose content is compared.
+    let lanes = Some(scenario.config.lanes).filter(|lanes| *lanes > 1);
+    let kinds = asked(arguments.oracles, lanes, *driver)?;
+    let kinds: Vec<EngineKind> = match kinds.as_slice() {
+        [EngineKind::Content, ..] => vec![EngineKind::Content],
+        _ => kinds,
+    };
     for kind in kinds {
         match kind.runner(driver, Purpose::Replay).run(&scenario) {
             Judged::Clean => {}
@@ -111,51 +142,47 @@ pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome>
     Ok(Outcome::new(Ended::Clean))
 }
 
-struct Run {
+type Found = Option<(EngineKind, Finding, Scenario)>;
+
+/// One of those that run scenarios at the same time, on drivers of their own.
+struct Worker {
     driver: &'static ForeignDriver,
     shares: Vec<Share>,
-    /// Scenarios, and requests.
-    done: Arc<[AtomicU64; 2]>,
     /// Why the last scenario was not run, of those that were not.
     refused: Option<String>,
     refusals: u64,
-    requests_max: u64,
-    seed: u64,
 }
 
-type Found = Option<(EngineKind, Finding, Scenario)>;
-
-impl Run {
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "runners keep the reference")]
-    fn new(arguments: &VerifyArguments, driver: &'static ForeignDriver) -> Result<Self> {
+impl Worker {
+    fn new(arguments: &VerifyArguments, name: &str, seed: u64) -> Result<Self> {
+        let (driver, lanes) = (driver(name)?, arguments.lanes);
+        let kinds = asked(arguments.oracles, lanes, *driver)?;
+        let is_with_content = kinds.contains(&EngineKind::Content);
+        let engine = engine_of(arguments.strict);
         let share = |kind: EngineKind| Share {
             kind,
-            generator: Generator::new(driver.space(), arguments.seed, kind.limits(*driver)),
-            runner: kind.runner(driver, Purpose::Fuzz),
+            generator: Generator::new(driver.space(), seed, limits(kind, lanes, *driver)),
+            runner: engine(kind, driver, Purpose::Fuzz),
             spent: Duration::ZERO,
+            weight: if kind == EngineKind::Content { CONTENT_SHARE } else { 1 },
+            is_aside: is_with_content && kind != EngineKind::Content,
         };
-        Ok(Self {
-            driver,
-            shares: asked(arguments.oracles, *driver)?.into_iter().map(share).collect(),
-            done: Arc::default(),
-            refused: None,
-            refusals: 0,
-            requests_max: arguments.until().requests,
-            seed: arguments.seed,
-        })
+        let shares = kinds.into_iter().map(share).collect();
+        Ok(Self { driver, shares, refused: None, refusals: 0 })
     }
 
-    fn all(&mut self, clock: Clock) -> Result<Found> {
-        while self.done[1].load(Ordering::Relaxed) < self.requests_max && !clock.is_over(Duration::ZERO) {
-            let next = self.shares.iter_mut().min_by_key(|share| share.spent);
+    /// Runs scenarios until something is found, or `is_over` says so.
+    fn all(&mut self, done: &[AtomicU64; 2], is_over: &(dyn Fn() -> bool + Sync)) -> Result<Found> {
+        while !is_over() {
+            let next = self.shares.iter_mut().min_by_key(|share| share.spent / share.weight);
             let next = next.context("nothing was asked for")?;
             let scenario = next.generator.next().context("generators do not end")?;
             let started = Instant::now();
             let outcome = next.runner.run(&scenario);
             next.spent += started.elapsed();
             let kind = next.kind;
-            self.done[0].fetch_add(1, Ordering::Relaxed);
-            self.done[1].fetch_add(scenario.requests.len() as u64, Ordering::Relaxed);
+            done[0].fetch_add(1, Ordering::Relaxed);
+            done[1].fetch_add(scenario.requests.len() as u64, Ordering::Relaxed);
             match outcome {
                 Judged::Clean => {}
                 Judged::Refused(why) => {
@@ -167,23 +194,101 @@ impl Run {
         }
         Ok(None)
     }
+}
+
+struct Run {
+    workers: Vec<Worker>,
+    /// Scenarios, and requests.
+    done: Arc<[AtomicU64; 2]>,
+    requests_max: u64,
+    seed: u64,
+}
+
+impl Run {
+    fn new(arguments: &VerifyArguments, name: &str) -> Result<Self> {
+        let seed = |job: u32| arguments.seed.wrapping_add(u64::from(job));
+        let workers = (0..arguments.jobs).map(|job| Worker::new(arguments, name, seed(job)));
+        Ok(Self {
+            workers: workers.collect::<Result<_>>()?,
+            done: Arc::default(),
+            requests_max: arguments.until().requests,
+            seed: arguments.seed,
+        })
+    }
+
+    fn all(&mut self, clock: Clock) -> Result<Found> {
+        let (done, requests_max, has_found) = (&*self.done, self.requests_max, &AtomicBool::new(false));
+        let is_over = || {
+            let is_enough = done[1].load(Ordering::Relaxed) >= requests_max;
+            is_enough || has_found.load(Ordering::Relaxed) || clock.is_over(Duration::ZERO)
+        };
+        let work = |worker: &mut Worker| {
+            let found = worker.all(done, &is_over);
+            has_found.fetch_or(!matches!(found, Ok(None)), Ordering::Relaxed);
+            found
+        };
+        let found: Vec<Result<Found>> = std::thread::scope(|scope| {
+            let (first, others) = self.workers.split_first_mut().expect("there is one job at least");
+            let others: Vec<_> = others.iter_mut().map(|worker| scope.spawn(|| work(worker))).collect();
+            let panicked = |_| Err(anyhow!("a thread that ran scenarios has panicked"));
+            let first = std::iter::once(work(first));
+            first.chain(others.into_iter().map(|other| other.join().unwrap_or_else(panicked))).collect()
+        });
+        let mut all = None;
+        for found in found {
+            all = all.or(found?);
+        }
+        Ok(all)
+    }
+
+    /// What the run has not done, so that it proves nothing.
+    fn missing(&self) -> Option<String> {
+        let worker = &self.workers[0];
+        let missing = worker.shares.iter().find_map(Share::missing)?;
+        let why = worker.refused.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        Some(format!("{missing}{why}"))
+    }
+
+    /// What the engines of all workers have done.
+    fn summaries(&self) -> Vec<(EngineKind, Facts)> {
+        let kinds = self.workers[0].shares.iter().map(|share| share.kind);
+        let of_kind = |(index, kind): (usize, EngineKind)| {
+            let all = self.workers.iter().map(|worker| worker.shares[index].runner.summary());
+            (kind, all.reduce(together).and_then(|all| all.as_object().cloned()).unwrap_or_default())
+        };
+        let all = kinds.enumerate().map(of_kind);
+        all.map(|(kind, facts)| (kind, facts.into_iter().collect())).collect()
+    }
 
     #[expect(clippy::cast_precision_loss, reason = "rates need no more than a few digits")]
     fn facts(&self, clock: Clock) -> Facts {
         let [scenarios, requests] = [&self.done[0], &self.done[1]].map(|count| count.load(Ordering::Relaxed));
         let seconds = clock.started.elapsed().as_secs_f64();
         let rate = |count: u64| (count as f64 / seconds.max(1e-9)).round();
-        let mut facts: Facts = vec![
-            ("driver".to_owned(), self.driver.name().into()),
+        let refusals: u64 = self.workers.iter().map(|worker| worker.refusals).sum();
+        vec![
+            ("driver".to_owned(), self.workers[0].driver.name().into()),
             ("scenarios".to_owned(), scenarios.into()),
             ("requests".to_owned(), requests.into()),
             ("scenarios_per_second".to_owned(), rate(scenarios).into()),
-            ("refused".to_owned(), self.refusals.into()),
-        ];
-        facts.push(("seed".to_owned(), self.seed.into()));
-        facts.push(("seconds".to_owned(), seconds.round().into()));
-        facts
+            ("refused".to_owned(), refusals.into()),
+            ("seed".to_owned(), self.seed.into()),
+            ("seconds".to_owned(), seconds.round().into()),
+        ]
     }
+}
+
+/// What two engines have done: numbers are added, of anything else the first is told.
+fn together(first: Value, second: Value) -> Value {
+    let (Value::Object(mut first), Value::Object(second)) = (first.clone(), second) else { return first };
+    for (name, value) in second {
+        let sum = first.get(&name).and_then(Value::as_u64).zip(value.as_u64()).map(|(one, two)| one + two);
+        match sum {
+            Some(sum) => drop(first.insert(name, sum.into())),
+            None => drop(first.entry(name).or_insert(value)),
+        }
+    }
+    Value::Object(first)
 }
 
 /// Runs scenarios of one kind on the driver.
@@ -191,6 +296,7 @@ struct ForeignJudge<'a> {
     driver: &'static ForeignDriver,
     name: &'a str,
     kind: EngineKind,
+    is_strict: bool,
     /// The engine of all tries of a shrinking.
     pursuing: Option<Box<dyn Runner>>,
 }
@@ -201,7 +307,13 @@ impl Judge for ForeignJudge<'_> {
         if effort == Effort::Replay {
             return kind.runner(driver, Purpose::Replay).run(scenario);
         }
-        self.pursuing.get_or_insert_with(|| kind.runner(driver, Purpose::Minimise)).run(scenario)
+        let engine = engine_of(self.is_strict);
+        self.pursuing.get_or_insert_with(|| engine(kind, driver, Purpose::Minimise)).run(scenario)
+    }
+
+    /// The order in which another process does things is not all ours.
+    fn has_threads(&self) -> bool {
+        self.kind == EngineKind::Race
     }
 
     fn words(&self) -> String {
@@ -209,6 +321,7 @@ impl Judge for ForeignJudge<'_> {
             EngineKind::Content => "",
             EngineKind::Crash => " --crash",
             EngineKind::Fault => " --faults",
+            EngineKind::Race => " --race",
         };
         format!("--driver {}{option}", quoted(self.name))
     }

@@ -1,0 +1,51 @@
+//! Drivers for tests, where their programs are installed.
+
+use blk_core::Format;
+use blk_foreign::{ForeignDriver, Plant, description};
+use blk_harness::Outcome;
+use blk_harness::driver::Driver;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::runner::Runner;
+
+fn formats(name: &str) -> Option<&'static dyn Format> {
+    (name == "qcow2").then_some(blk_qcow2::FORMAT as &'static dyn Format)
+}
+
+/// The driver, with what is planted; `None` where its programs are missing, which is a failure in CI.
+pub(crate) fn driver(name: &str, plant: Option<Plant>) -> Option<&'static ForeignDriver> {
+    let description = description(name).unwrap();
+    let driver = match plant {
+        Some(plant) => ForeignDriver::planted(description, formats, plant),
+        None => ForeignDriver::judged_by(description, formats),
+    };
+    match driver {
+        Ok(driver) => Some(driver),
+        Err(error) => {
+            assert!(std::env::var_os("BLK_REQUIRE_QEMU").is_none(), "{error}");
+            println!("{error}: nothing is tested");
+            None
+        }
+    }
+}
+
+/// Small scenarios.
+pub(crate) fn limits() -> Limits {
+    Limits { requests_max: 12, disk_bytes_max: 512 << 10, data_bytes_max: 128 << 10, ..Limits::default() }
+}
+
+/// Runs scenarios until something is found.
+pub(crate) fn found(
+    mut runner: Box<dyn Runner>,
+    driver: &dyn Driver,
+    limits: Limits,
+    count: usize,
+) -> Option<String> {
+    for scenario in Generator::new(driver.space(), 1, limits).take(count) {
+        if let Outcome::Finding(finding) = runner.run(&scenario) {
+            return Some(format!("{}\n{scenario}", finding.report()));
+        }
+    }
+    assert_eq!(runner.missing(), None, "{}", runner.summary());
+    println!("{}: {}", driver.name(), runner.summary());
+    None
+}
