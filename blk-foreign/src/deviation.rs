@@ -1,7 +1,7 @@
 //! What is known to be wrong with a driver, and which findings that explains.
 
 use blk_harness::Finding;
-use blk_harness::finding::{Fate, Provoked, Source};
+use blk_harness::finding::{Fate, Pending, Provoked, Source};
 use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::Writer;
 use serde::Deserialize;
@@ -34,6 +34,9 @@ pub enum Happened {
     /// The crash lost an operation of the storage, in part at least, and kept a later one of at most 8 bytes,
     /// with no sync between the two: an entry of a table without what it refers to.
     EntryWithoutData,
+    /// The crash lost a write to the first sector of the storage, where a driver marks the image as one that
+    /// has to be checked, and kept a later operation, with no sync between the two.
+    MarkLost,
     /// The driver was killed, or its storage crashed, and has opened the image again.
     Killed,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
@@ -61,6 +64,7 @@ impl Happened {
             Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
             Self::EntryWithoutData => is_entry_without_data(finding),
+            Self::MarkLost => is_mark_lost(finding),
             Self::Killed => is_killed(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
         }
@@ -125,12 +129,25 @@ fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
 fn is_entry_without_data(finding: &Finding) -> bool {
     let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
     let later = crash.pending.iter().skip_while(|pending| pending.fate == Fate::Persisted);
-    later.filter(|pending| pending.fate == Fate::Persisted).any(|pending| {
-        // As reports have it: `operation 4: write 13824..13828`.
-        let range = pending.operation.split_whitespace().find_map(|word| word.split_once(".."));
-        let ends = range.and_then(|(start, end)| Some((start.parse().ok()?, end.parse().ok()?)));
-        ends.is_some_and(|(start, end): (u64, u64)| end.saturating_sub(start) <= ENTRY_BYTES_MAX)
-    })
+    later
+        .filter(|pending| pending.fate == Fate::Persisted)
+        .filter_map(range)
+        .any(|(start, end)| end.saturating_sub(start) <= ENTRY_BYTES_MAX)
+}
+
+fn is_mark_lost(finding: &Finding) -> bool {
+    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+    let is_lost_mark = |pending: &Pending| {
+        pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
+    };
+    let later = crash.pending.iter().skip_while(|pending| !is_lost_mark(pending));
+    later.skip(1).any(|pending| pending.fate == Fate::Persisted)
+}
+
+/// The bytes of an operation, as reports have them: `operation 4: write 13824..13828`.
+fn range(pending: &Pending) -> Option<(u64, u64)> {
+    let (start, end) = pending.operation.split_whitespace().find_map(|word| word.split_once(".."))?;
+    Some((start.parse().ok()?, end.parse().ok()?))
 }
 
 fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
@@ -143,7 +160,7 @@ fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
 mod tests {
     use super::*;
     use blk_harness::Signature;
-    use blk_harness::finding::{Begun, Crash, Difference, Pending, Side};
+    use blk_harness::finding::{Begun, Crash, Difference, Side};
 
     const UNIT: u64 = 64 << 10;
 
@@ -231,11 +248,42 @@ mod tests {
         assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
     }
 
+    fn crashed(pending: Vec<(Fate, String)>) -> Finding {
+        let mut finding = Finding::new(Signature::Size, "wrong");
+        let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
+        finding.provoked =
+            Some(Provoked::Crash(Crash { during: None, operation: 4, pending: pending.collect() }));
+        finding
+    }
+
+    fn lost(operation: &str) -> (Fate, String) {
+        (Fate::Lost, operation.to_owned())
+    }
+
+    fn kept(operation: &str) -> (Fate, String) {
+        (Fate::Persisted, operation.to_owned())
+    }
+
+    #[test]
+    fn only_a_mark_that_a_later_write_outlived_is_a_lost_mark() {
+        let known = deviation(Some(Happened::MarkLost));
+        let (mark, table) = ("operation 3: write 0..512", "operation 4: write 393216..393728");
+        for (pending, expected) in [
+            (vec![lost(mark), kept(table)], true),
+            (vec![lost(mark), lost("operation 5: write 1024..2048"), kept(table)], true),
+            (vec![lost(mark), lost(table)], false),
+            (vec![kept(mark), lost(table)], false),
+            (vec![kept(table), lost(mark)], false),
+            (vec![lost(table), kept("operation 5: write 1024..2048")], false),
+        ] {
+            let text = format!("{pending:?}");
+            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
+        }
+    }
+
     #[test]
     fn only_a_short_write_that_outlived_an_earlier_one_is_an_entry_without_data() {
         let known = deviation(Some(Happened::EntryWithoutData));
-        let lost = |operation: &str| (Fate::Lost, operation.to_owned());
-        let kept = |operation: &str| (Fate::Persisted, operation.to_owned());
         let data = "operation 3: write 65536..66048";
         let entry = "operation 4: write 13824..13828 (table)";
         for (pending, expected) in [
@@ -247,12 +295,8 @@ mod tests {
             (vec![lost(entry), kept(data)], false),
             (vec![lost(data), kept("operation 4: truncate to 512")], false),
         ] {
-            let mut finding = Finding::new(Signature::Size, "wrong");
-            let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
-            let crash = Crash { during: None, operation: 4, pending: pending.collect() };
-            let text = format!("{:?}", crash.pending);
-            finding.provoked = Some(Provoked::Crash(crash));
-            assert_eq!(known.explains(&finding, &scenario("flush"), UNIT), expected, "{text}");
+            let text = format!("{pending:?}");
+            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
         }
     }
 
