@@ -151,7 +151,9 @@ fn range(pending: &Pending) -> Option<(u64, u64)> {
 }
 
 fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
-    let before = scenario.requests.iter().take(finding.request_number as usize);
+    // What is noticed by no request is noticed at the end.
+    let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
+    let before = scenario.requests.iter().take(count);
     matches!(finding.provoked, Some(Provoked::Crash(_)))
         || before.into_iter().any(|request| matches!(request, Request::Reopen { kill: true }))
 }
@@ -315,6 +317,7 @@ mod tests {
         let later = scenario("write 0 512\nwrite 64k 512\nkill");
         let finding = Finding::new(Signature::Size, "wrong").noticed_by(2, later.requests[1]);
         assert!(!known.explains(&finding, &later, UNIT), "the kill came after it");
+        assert!(known.explains(&Finding::new(Signature::Size, "wrong"), &later, UNIT), "at the end");
         let nothing = Deviation { report: Vec::new(), ..deviation(None) };
         assert!(!nothing.explains(&finding, &later, UNIT), "what has no condition explains nothing");
     }
