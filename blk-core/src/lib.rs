@@ -9,6 +9,7 @@ pub mod bytes;
 mod chain;
 mod check;
 mod compress;
+mod dirty;
 mod disk;
 mod driver;
 mod error;
@@ -34,6 +35,7 @@ pub use buffer::Buffer;
 pub use chain::{ChainQuery, ChainStatus};
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use compress::{Compress, Compressed};
+pub use dirty::{Bits, DirtyBitmap};
 pub use disk::{Access, Disk, SizeWatcher};
 pub use driver::{
     BlockDriver, BlockStatus, Check, DiscardFlags, Limits, NativeFlags, Preallocation, Resize, WriteFlags,

@@ -6,6 +6,8 @@
 //! table entry:     bits 9 to 55 cluster offset; where that is 0, bit 0 says all ones
 //! ```
 
+pub(crate) mod content;
+
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromZeros, IntoBytes};
 
@@ -26,6 +28,10 @@ const NAME_BYTES_MAX: u64 = 1023;
 const GRANULARITY_BITS_MAX: u32 = 63;
 const IN_USE: u32 = 1;
 const AUTO: u32 = 1 << 1;
+/// Whoever does not know the extra data may use the bitmap.
+const EXTRA_COMPATIBLE: u32 = 1 << 2;
+/// The only type of bitmap.
+const KIND_DIRTY: u8 = 1;
 
 /// Everything that the bitmaps of an image occupy: the directory, the tables, the data. `file_clusters`
 /// bounds the work.
@@ -87,6 +93,10 @@ pub(crate) struct BitmapName {
     pub(crate) in_use: bool,
     /// It follows all writes.
     pub(crate) auto: bool,
+    /// There is what nobody knows, and which says that the bitmap is not to be used without it.
+    is_strange: bool,
+    /// Where its table is, and how many entries that has.
+    table: (HostOffset, u32),
 }
 
 /// The bitmaps that the directory names.
@@ -111,13 +121,17 @@ pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result
             let reason = format!("entry {number}: a name of {name_bytes} bytes, granularity 2^{bits}");
             return Err(Error::malformed("bitmap directory", at, reason));
         }
+        let flags = entry.flags.get();
+        let extra_is_harmless = entry.extra_data_size.get() == 0 || flags & EXTRA_COMPATIBLE != 0;
         let mut name = vec![0; name_bytes as usize];
         storage.read_at(name_at, &mut name)?;
         found.push(BitmapName {
             name: String::from_utf8_lossy(&name).into_owned(),
             granularity_bytes: 1 << bits,
-            in_use: entry.flags.get() & IN_USE != 0,
-            auto: entry.flags.get() & AUTO != 0,
+            in_use: flags & IN_USE != 0,
+            auto: flags & AUTO != 0,
+            is_strange: entry.kind != KIND_DIRTY || !extra_is_harmless,
+            table: (HostOffset::new(entry.table_offset.get()), entry.table_size.get()),
         });
         at = (name_at + name_bytes).next_multiple_of(8);
     }

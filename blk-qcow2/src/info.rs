@@ -1,8 +1,8 @@
 //! What an image says about itself: format, version, switches, snapshots, bitmaps.
 
-use blk_core::{BackingFile, Detail, Details, ImageInfo, Info, Result};
+use blk_core::{BackingFile, Detail, Details, DirtyBitmap, Error, ImageInfo, Info, Result};
 
-use crate::bitmap::{self, BitmapName};
+use crate::bitmap::{self, BitmapName, content};
 use crate::metadata::Metadata;
 use crate::ondisk::{AUTOCLEAR_BITMAPS, COMPATIBLE_LAZY_REFCOUNTS, CompressionType};
 use crate::qcow2::Qcow2;
@@ -29,6 +29,17 @@ impl Info for Qcow2 {
             snapshots: snapshot::describe(&*self.storage, header)?,
             details: details(&metadata)?,
         })
+    }
+
+    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
+        let metadata = self.metadata.read();
+        let header = &metadata.header;
+        let missing = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
+        // Without their autoclear bit the bitmaps are out of date.
+        let directory = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0);
+        let directory = directory.ok_or_else(|| missing("the image has no dirty bitmaps"))?;
+        let file_bytes = metadata.storage.len()?;
+        content::read(&*metadata.storage, self.geometry, directory, file_bytes, header.size, name)
     }
 }
 

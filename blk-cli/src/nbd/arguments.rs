@@ -81,6 +81,9 @@ pub(super) struct Arguments {
     /// Who may connect
     #[arg(long, value_name = "ID")]
     tls_authz: Option<String>,
+    /// Security label of the socket
+    #[arg(long, value_name = "LABEL")]
+    selinux_label: Option<String>,
     /// An object that options refer to
     #[arg(long, value_name = "OBJECT", value_parser = Object::parse)]
     object: Vec<Object>,
@@ -134,6 +137,7 @@ pub(super) struct Plan {
     pub(super) name: String,
     pub(super) description: String,
     pub(super) allocation_depth: bool,
+    pub(super) bitmaps: Vec<String>,
     pub(super) read_only: bool,
     pub(super) persistent: bool,
     /// The process that was started by hand waits until this one listens.
@@ -195,11 +199,21 @@ impl Arguments {
     }
 
     fn check_possible(&self) -> Done<()> {
+        if self.tls_authz.is_some() && self.tls_creds.is_none() {
+            return Err("--tls-authz is not permitted without --tls-creds".to_owned());
+        }
         let missing = [
-            (self.tls_authz.is_some(), "access by the name in a certificate (--tls-authz)"),
+            (
+                self.tls_authz.is_some(),
+                "access by the name in a certificate (--tls-authz): certificates of clients are held against the \
+                 authority alone (verify-peer)",
+            ),
             (self.connect.is_some() || self.disconnect.is_some(), "devices of the kernel (-c, -d)"),
-            (self.load_snapshot.is_some(), "exporting an internal snapshot (-l)"),
-            (!self.bitmap.is_empty(), "exporting a dirty bitmap (-B)"),
+            (
+                self.load_snapshot.is_some(),
+                "exporting an internal snapshot (-l): the drivers open the disk as it is now, no snapshot yet",
+            ),
+            (self.selinux_label.is_some(), "labels of SELinux (--selinux-label)"),
         ];
         match missing.into_iter().find(|(is_wanted, _)| *is_wanted) {
             Some((_, what)) => Err(format!("not supported: {what}")),
@@ -239,6 +253,7 @@ impl Arguments {
             name: self.export_name.clone().unwrap_or_default(),
             description: self.description.clone().unwrap_or_default(),
             allocation_depth: self.allocation_depth,
+            bitmaps: self.bitmap.clone(),
             read_only: self.read_only,
             persistent: self.persistent,
             in_background: self.fork,

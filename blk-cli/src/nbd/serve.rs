@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use blk_core::storage::DiskStorage;
-use blk_core::{Access, DenyResolver, Disk, Options, Result};
+use blk_core::{Access, DenyResolver, DirtyBitmap, Disk, Error, Options, Result};
 use blk_nbd::{Export, Location, Running, Server};
 
 use super::arguments::Plan;
@@ -12,13 +12,14 @@ use super::{Done, background};
 
 /// Exports until the last client has left, or the process is told to end.
 pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
-    let disk = open(program, plan)?;
+    let (disk, bitmaps) = open(program, plan)?;
     let export = Export {
         name: plan.name.clone(),
         description: plan.description.clone(),
         disk: Arc::clone(&disk),
         read_only: plan.read_only || disk.access() == Access::ReadOnly,
         allocation_depth: plan.allocation_depth,
+        bitmaps,
     };
     let in_words = |error: blk_core::Error| error.to_string();
     let server = Server::new([export], plan.server.clone()).map_err(in_words)?;
@@ -30,6 +31,10 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
     };
     ctrlc::set_handler(on_signal).map_err(|error| format!("cannot handle signals: {error}"))?;
     let running = listen(&server, place).map_err(in_words)?;
+    if let (Location::Tcp { port: 0, .. }, Some(address)) = (place, running.local_addr()) {
+        // Whoever left the choice to the host has no other way to hear of it.
+        eprintln!("{program}: listening on {address}");
+    }
     let pid_file = plan.pid_file.as_deref();
     if let Some(path) = pid_file {
         std::fs::write(path, format!("{}\n", std::process::id()))
@@ -75,7 +80,31 @@ fn wait(running: &Running, persistent: bool, end: mpsc::Sender<()>, ended: &mpsc
     });
 }
 
-fn open(program: &str, plan: &Plan) -> Done<Arc<Disk>> {
+/// Bitmaps by their names.
+type Bitmaps = Vec<(String, Arc<DirtyBitmap>)>;
+
+/// What the disk has of the bitmaps that clients may ask for, the last one first as qemu-nbd lists them.
+fn bitmaps(disk: &Disk, plan: &Plan) -> Done<Bitmaps> {
+    let mut found = Bitmaps::new();
+    for name in plan.bitmaps.iter().rev() {
+        if disk.access() == Access::ReadWrite {
+            let why = "bitmaps are not followed yet, and the first change of the image drops them";
+            return Err(format!("Bitmap '{name}' can be exported read-only alone (-r): {why}"));
+        }
+        let info = disk.as_info().ok_or_else(|| format!("Bitmap '{name}' is not found"))?;
+        let bitmap = info.dirty_bitmap(name).map_err(|error| match error {
+            Error::Unresolved { reason, .. } => format!("Bitmap '{name}' is not found: {reason}"),
+            Error::Unsupported { .. } => format!("Bitmap '{name}' is not found: the format has none"),
+            error => format!("Bitmap '{name}': {error}"),
+        })?;
+        if found.iter().all(|(there, _)| there != name) {
+            found.push((name.clone(), Arc::new(bitmap)));
+        }
+    }
+    Ok(found)
+}
+
+fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Bitmaps)> {
     let name = crate::spec::shown(&plan.request.name).into_owned();
     let in_words = |error: blk_core::Error| format!("Failed to open '{name}': {error}");
     let image = plan.request.open().map_err(in_words)?;
@@ -84,16 +113,20 @@ fn open(program: &str, plan: &Plan) -> Done<Arc<Disk>> {
         eprintln!("{program}: warning: no format given for '{name}', which looks raw: {danger}");
     }
     let mut disk = image.disk;
+    let bitmaps = bitmaps(&disk, plan)?;
     if plan.snapshot {
         let access = if plan.read_only { Access::ReadOnly } else { Access::ReadWrite };
         disk = Arc::new(crate::io::overlay(disk, access).map_err(in_words)?);
     }
-    let Some(offset) = plan.offset else { return Ok(disk) };
+    let Some(offset) = plan.offset else { return Ok((disk, bitmaps)) };
+    if !bitmaps.is_empty() {
+        return Err("a bitmap (-B) is of the whole disk, not of what follows an offset (-o)".to_owned());
+    }
     if offset >= disk.size() {
         return Err(format!("Offset ({offset}) has to be smaller than the image size ({})", disk.size()));
     }
     let access = disk.access();
     let options = Options::new().with("offset", offset.to_string());
     let window = blk_raw::FORMAT.open(Arc::new(DiskStorage::new(disk)), access, options, &DenyResolver);
-    window.map(Arc::new).map_err(in_words)
+    window.map(|window| (Arc::new(window), bitmaps)).map_err(in_words)
 }

@@ -10,6 +10,7 @@ mod grids;
 mod interrupted;
 mod map_grid;
 mod nbd;
+mod nbd_bitmaps;
 mod odd_ends;
 mod one_file;
 mod oracles;

@@ -7,15 +7,15 @@ use std::time::{Duration, Instant};
 
 use crate::qemu;
 
-const BLK: &str = env!("CARGO_BIN_EXE_blk");
+pub(crate) const BLK: &str = env!("CARGO_BIN_EXE_blk");
 
-fn run(folder: &Path, program: &str, words: &str) -> Output {
+pub(crate) fn run(folder: &Path, program: &str, words: &str) -> Output {
     let mut command = Command::new(program);
     command.args(words.split_whitespace()).current_dir(folder);
     command.output().unwrap_or_else(|error| panic!("{program}: {error}"))
 }
 
-fn ok(folder: &Path, program: &str, words: &str) -> String {
+pub(crate) fn ok(folder: &Path, program: &str, words: &str) -> String {
     let output = run(folder, program, words);
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{program} {words}: {text}{}", String::from_utf8_lossy(&output.stderr));
@@ -23,14 +23,14 @@ fn ok(folder: &Path, program: &str, words: &str) -> String {
 }
 
 /// A server in the background, which ends with this.
-struct Served<'a> {
+pub(crate) struct Served<'a> {
     folder: &'a Path,
-    socket: String,
+    pub(crate) socket: String,
 }
 
 impl<'a> Served<'a> {
     /// Starts `blk nbd`, or with the program's name qemu-nbd, with these words.
-    fn start(folder: &'a Path, program: &str, words: &str) -> Self {
+    pub(crate) fn start(folder: &'a Path, program: &str, words: &str) -> Self {
         let socket = folder.join("socket").display().to_string();
         let words = format!("--fork --pid-file=pid -k {socket} {words}");
         match program {
@@ -40,7 +40,7 @@ impl<'a> Served<'a> {
         Self { folder, socket }
     }
 
-    fn uri(&self, export: &str) -> String {
+    pub(crate) fn uri(&self, export: &str) -> String {
         format!("nbd+unix:///{export}?socket={}", self.socket)
     }
 
@@ -63,6 +63,11 @@ impl Drop for Served<'_> {
     fn drop(&mut self) {
         if let Ok(pid) = fs::read_to_string(self.folder.join("pid")) {
             let _ = Command::new("kill").arg(pid.trim()).output();
+        }
+        // The next one listens at the same place.
+        let begun = Instant::now();
+        while self.lives() && begun.elapsed() < Duration::from_secs(10) {
+            std::thread::sleep(Duration::from_millis(5));
         }
     }
 }
@@ -172,6 +177,9 @@ fn wrong_command_lines_fail_as_qemu_nbd_s_do() {
         ("-L -k /nowhere/s", "/nowhere/s"),
         ("--unheard-of", "--unheard-of"),
         ("--image-opts -f raw driver=raw", "mutually exclusive"),
+        ("--tls-authz x a.raw", "--tls-authz is not permitted without --tls-creds"),
+        ("-k /nowhere/s -f raw -l s a.raw", "internal snapshot"),
+        ("-k /nowhere/s -f raw --selinux-label x a.raw", "SELinux"),
     ] {
         let mut programs = vec![(BLK, format!("nbd {words}"))];
         // Where qemu-nbd goes on, it would not come back.
@@ -186,6 +194,21 @@ fn wrong_command_lines_fail_as_qemu_nbd_s_do() {
             }
         }
     }
+}
+
+/// Whoever leaves the port to the host is told which one it is.
+#[test]
+fn a_port_that_the_host_chooses_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    ok(folder, BLK, "img create -q -f raw a.raw 1M");
+    let output = run(folder, BLK, "nbd --fork --pid-file=pid -t -p 0 -f raw a.raw");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    let served = Served { folder, socket: String::new() };
+    let address = said.trim().rsplit(' ').next().unwrap();
+    assert!(said.contains("listening on 127.0.0.1:") && served.lives(), "{said}");
+    let info = ok(folder, BLK, &format!("img info -f raw nbd://{address}/"));
+    assert!(info.contains("virtual size: 1 MiB"), "{info}");
 }
 
 /// Every form of an address opens the same export.

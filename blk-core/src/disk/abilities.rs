@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use super::{Access, Disk, SizeWatcher};
 use crate::sync::atomic::Ordering;
 use crate::{
-    BackingFile, Check, CheckReport, Error, ImageInfo, Info, Overlay, Preallocation, RepairMode, Resize,
-    Result,
+    BackingFile, Check, CheckReport, DirtyBitmap, Error, ImageInfo, Info, Overlay, Preallocation, RepairMode,
+    Resize, Result,
 };
 
 impl Disk {
@@ -143,6 +143,10 @@ impl Check for Disk {
 impl Info for Disk {
     fn info(&self) -> Result<ImageInfo> {
         Self::info(self)
+    }
+
+    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
+        self.driver.as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?.dirty_bitmap(name)
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, Disk, Error, Result};
+use blk_core::{Access, DirtyBitmap, Disk, Error, Result};
 
 use crate::wire::{PAYLOAD_BYTES_MAX, STRING_BYTES_MAX, export};
 
@@ -20,13 +20,22 @@ pub struct Export {
     /// Clients may ask in which layer of a chain of backing files the bytes are: the context
     /// `qemu:allocation-depth`.
     pub allocation_depth: bool,
+    /// Dirty bitmaps that clients may ask for, each by its name: the contexts `qemu:dirty-bitmap:NAME`.
+    pub bitmaps: Vec<(String, Arc<DirtyBitmap>)>,
 }
 
 impl Export {
     /// A disk under a name, as writable as the disk is.
     pub fn new(name: impl Into<String>, disk: Arc<Disk>) -> Self {
         let read_only = disk.access() == Access::ReadOnly;
-        Self { name: name.into(), description: String::new(), disk, read_only, allocation_depth: false }
+        Self {
+            name: name.into(),
+            description: String::new(),
+            disk,
+            read_only,
+            allocation_depth: false,
+            bitmaps: Vec::new(),
+        }
     }
 
     pub(super) fn check(&self) -> Result<()> {

@@ -312,12 +312,12 @@ impl<S: Read + Write> Talk<'_, S> {
         };
         let mut chosen = Context::of(&export);
         if sets || !queries.is_empty() {
-            chosen.retain(|context| queries.iter().any(|query| context.is_meant_by(query, !sets)));
+            chosen.retain(|context| queries.iter().any(|query| context.is_meant_by(query, &export, !sets)));
         }
         for context in &chosen {
             // What is listed has no number yet.
             let id = if sets { context.id() } else { 0 };
-            let bytes = [&id.to_be_bytes()[..], context.name().as_bytes()].concat();
+            let bytes = [&id.to_be_bytes()[..], context.name(&export).as_bytes()].concat();
             self.reply(option, reply::META_CONTEXT, &bytes)?;
         }
         if sets {

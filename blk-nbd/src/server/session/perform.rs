@@ -181,7 +181,7 @@ fn status(agreed: &Agreed, replies: &Replies, to: To, request: Request) -> Answe
     let extent = Extent::new(request.offset, length);
     let runs_max = if request.flags & command::FLAG_REQ_ONE == 0 { RUNS_MAX } else { 1 };
     for (index, context) in contexts.iter().enumerate() {
-        let runs = guarded(OpKind::BlockStatus, || context.runs(disk, extent, runs_max))?;
+        let runs = guarded(OpKind::BlockStatus, || context.runs(&agreed.export, extent, runs_max))?;
         let is_last = index + 1 == contexts.len();
         let sent = replies.status(to, context.id(), &runs, is_last);
         if sent.is_err() {

@@ -1,0 +1,68 @@
+//! The bits of a dirty bitmap.
+
+use blk_core::{Bits, DirtyBitmap, Error, Result, Storage};
+
+use super::{ALL_ONES, names};
+use crate::extension::BitmapDirectory;
+use crate::geometry::Geometry;
+use crate::l2::{OFFSET_MASK, entry_offset};
+use crate::offset::HostOffset;
+use crate::pointer_table::PointerTable;
+
+/// The bitmap of that name, of a disk of `size` bytes. What is read is bounded by `file_bytes`.
+///
+/// # Errors
+/// [`Error::Unresolved`] if there is none, or it is not to be trusted; [`Error::Malformed`] if its table or
+/// its bits lie where they cannot, or there are too few of them.
+pub(crate) fn read(
+    storage: &dyn Storage,
+    geometry: Geometry,
+    directory: BitmapDirectory,
+    file_bytes: u64,
+    size: u64,
+    name: &str,
+) -> Result<DirtyBitmap> {
+    let refused = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
+    let found = names(storage, directory)?.into_iter().find(|bitmap| bitmap.name == name);
+    let bitmap = found.ok_or_else(|| refused("there is no bitmap of that name"))?;
+    if bitmap.in_use {
+        return Err(refused("the bitmap is inconsistent: a program that followed it has not saved it"));
+    }
+    if bitmap.is_strange {
+        return Err(refused("the bitmap is of a type, or has extra data, that nobody here knows"));
+    }
+    let (table, entries) = bitmap.table;
+    let malformed = |reason: String| Error::malformed("bitmap table", table.get(), reason);
+    let table_bytes = u64::from(entries) * size_of::<u64>() as u64;
+    if table.get().checked_add(table_bytes).is_none_or(|end| end > file_bytes) {
+        return Err(malformed(format!("{entries} entries do not lie in the file")));
+    }
+    let part_bits = geometry.cluster_bytes() * 8;
+    let needed = size.div_ceil(bitmap.granularity_bytes).div_ceil(part_bits);
+    if u64::from(entries) < needed {
+        return Err(malformed(format!("{entries} entries, and the disk takes {needed}")));
+    }
+    // A cluster that entries share would be read once for each: no bitmap has more bits than the file.
+    let mut left = file_bytes.next_multiple_of(geometry.cluster_bytes());
+    let table = PointerTable::read(storage, table, needed as usize)?;
+    let parts = table.entries().iter().map(|entry| {
+        let offset = entry_offset(*entry);
+        let allowed = if offset == HostOffset::default() { ALL_ONES } else { OFFSET_MASK };
+        if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
+            return Err(malformed(format!("{entry:#018x} is neither a cluster nor all ones")));
+        }
+        if offset == HostOffset::default() {
+            return Ok(if *entry == ALL_ONES { Bits::Set } else { Bits::Clear });
+        }
+        let inside = offset.get() < file_bytes;
+        left = left.checked_sub(geometry.cluster_bytes()).filter(|_| inside).ok_or_else(|| {
+            malformed(format!("the cluster at {:#x} is not in the file, or shared", offset.get()))
+        })?;
+        let mut bytes = vec![0; geometry.cluster_bytes() as usize];
+        let stored = (file_bytes - offset.get()).min(geometry.cluster_bytes()) as usize;
+        storage.read_at(offset.get(), &mut bytes[..stored])?;
+        Ok(Bits::Stored(bytes))
+    });
+    let parts = parts.collect::<Result<_>>()?;
+    Ok(DirtyBitmap::new(bitmap.granularity_bytes, part_bits, parts))
+}
