@@ -64,6 +64,7 @@ impl Default for ServerOptions {
 pub struct Server {
     exports: Vec<Arc<Export>>,
     options: ServerOptions,
+    buffers: session::Buffers,
 }
 
 impl Server {
@@ -83,7 +84,7 @@ impl Server {
         if options.requests_max == 0 {
             return Err(Error::invalid_option("requests", "at least one request is in flight"));
         }
-        Ok(Arc::new(Self { exports, options }))
+        Ok(Arc::new(Self { exports, options, buffers: session::Buffers::default() }))
     }
 
     /// Serves a client that is connected, until it leaves. Returns the name of the export that it has used,
@@ -107,7 +108,7 @@ impl Server {
         let Some(agreed) = agreed else { return Ok(None) };
         *has_chosen = true;
         let name = agreed.export.name.clone();
-        session::serve(socket, &agreed, &self.options).map_err(gone)?;
+        session::serve(socket, &agreed, &self.options, &self.buffers).map_err(gone)?;
         Ok(Some(name))
     }
 

@@ -273,15 +273,25 @@ pub(crate) fn receive<T: FromBytes + IntoBytes + FromZeros>(from: &mut impl Read
 
 /// Reads so many bytes. Memory is taken as they come, not because somebody has said that they will.
 pub(crate) fn receive_bytes(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    receive_into(from, length, &mut bytes)?;
+    Ok(bytes)
+}
+
+/// As [`receive_bytes`], in place of what `bytes` holds, in memory that it may have already.
+pub(crate) fn receive_into(from: &mut impl Read, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
     /// Taken at once, bytes.
     const STEP: usize = 1 << 18;
-    let mut bytes = Vec::new();
-    while bytes.len() < length {
-        let start = bytes.len();
-        bytes.resize(length.min(start + STEP.max(start)), 0);
+    bytes.truncate(length);
+    let mut start = 0;
+    while start < length {
+        // What was taken before is not cleared first.
+        let end = if bytes.len() > start { bytes.len() } else { length.min(start + STEP.max(start)) };
+        bytes.resize(end, 0);
         from.read_exact(&mut bytes[start..])?;
+        start = end;
     }
-    Ok(bytes)
+    Ok(())
 }
 
 /// Reads so many bytes, and forgets them.

@@ -2,14 +2,18 @@
 //!
 //! Threads take turns at reading: whoever has read a request lets the next one read, and then makes the
 //! request of the disk. So one request at a time costs no change of threads, and many are in flight together.
+//! Where requests are quick, the next one is only called if one takes long after all ([`turns`]).
 
+mod buffers;
 mod perform;
 mod receive;
 mod reply;
+mod turns;
 
 use std::io::{self, BufReader};
 use std::net::Shutdown;
 use std::thread::Scope;
+use std::time::Instant;
 
 use blk_core::sync::atomic::{AtomicUsize, Ordering};
 use blk_core::sync::{Condvar, Mutex};
@@ -17,8 +21,10 @@ use blk_core::sync::{Condvar, Mutex};
 use super::ServerOptions;
 use super::handshake::Agreed;
 use crate::socket::Socket;
+pub(super) use buffers::Buffers;
 use receive::Request;
 use reply::Replies;
+use turns::{Called, Turns};
 
 /// What is read at once, bytes: small requests come together.
 const READ_BYTES: usize = 1 << 16;
@@ -27,13 +33,13 @@ const READ_BYTES: usize = 1 << 16;
 struct Session<'a> {
     agreed: &'a Agreed,
     options: &'a ServerOptions,
+    buffers: &'a Buffers,
     /// `None` when no more requests come.
     input: Mutex<Option<BufReader<Socket>>>,
     replies: Replies,
     /// Ends the connection.
     socket: Socket,
-    /// Threads that wait for their turn to read.
-    idle: AtomicUsize,
+    turns: Turns,
     threads: AtomicUsize,
     /// Bytes in flight.
     bytes: Mutex<u64>,
@@ -44,14 +50,20 @@ struct Session<'a> {
 
 /// Answers a client's requests until it leaves. All requests that were read have been answered then, or could
 /// not be.
-pub(super) fn serve(socket: Socket, agreed: &Agreed, options: &ServerOptions) -> io::Result<()> {
+pub(super) fn serve(
+    socket: Socket,
+    agreed: &Agreed,
+    options: &ServerOptions,
+    buffers: &Buffers,
+) -> io::Result<()> {
     let session = Session {
         agreed,
         options,
+        buffers,
         input: Mutex::new(Some(BufReader::with_capacity(READ_BYTES, socket.try_clone()?))),
         replies: Replies::new(socket.try_clone()?, agreed.headers),
         socket,
-        idle: AtomicUsize::new(0),
+        turns: Turns::default(),
         threads: AtomicUsize::new(1),
         bytes: Mutex::new(0),
         fewer_bytes: Condvar::new(),
@@ -65,42 +77,54 @@ pub(super) fn serve(socket: Socket, agreed: &Agreed, options: &ServerOptions) ->
 impl Session<'_> {
     /// What each thread does.
     fn work<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
-        while let Some((request, held)) = self.next(scope) {
-            let answered = perform::perform(self.agreed, &self.replies, request);
+        while let Some((request, mut held)) = self.next(scope) {
+            let begun = request.is_quick().then(Instant::now);
+            let answered = perform::perform(self.agreed, &self.replies, request, &mut held.buffer);
             drop(held);
+            if let Some(begun) = begun {
+                self.turns.note(begun.elapsed());
+            }
             if let Err(error) = answered {
                 // The client hears nothing any more.
                 self.fail(error);
             }
         }
+        self.threads.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// The next request, once it is this thread's turn. Another one takes its place, so that the request
-    /// after it is read, too.
+    /// The next request, once it is this thread's turn. Another one reads the request after it. `None` where
+    /// no more come, or this thread is not needed.
     fn next<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) -> Option<(Request, Held<'scope>)> {
-        self.idle.fetch_add(1, Ordering::Relaxed);
-        let mut input = self.input.lock();
-        let idle = self.idle.fetch_sub(1, Ordering::Relaxed) - 1;
+        let mut input = loop {
+            if let Some(input) = self.input.try_lock() {
+                break input;
+            }
+            if self.turns.stand_by() == Called::End {
+                return None;
+            }
+        };
         let reader = input.as_mut()?;
+        self.turns.begin_reading();
         let received = receive::receive(reader, self.agreed.headers, |bytes| self.hold(bytes));
+        self.turns.end_reading();
         match received {
-            Ok(Some(received)) => {
-                if idle == 0 {
+            Ok(Some((request, held))) => {
+                drop(input);
+                if !self.turns.provide(request.is_quick()) {
                     self.add_thread(scope);
                 }
-                Some(received)
+                return Some((request, held));
             }
-            Ok(None) => {
-                *input = None;
-                None
-            }
+            Ok(None) => {}
             Err(error) => {
-                *input = None;
                 // What is in flight is answered yet.
                 self.failure.lock().get_or_insert(error);
-                None
             }
         }
+        *input = None;
+        drop(input);
+        self.turns.end();
+        None
     }
 
     fn add_thread<'scope>(&'scope self, scope: &'scope Scope<'scope, '_>) {
@@ -123,24 +147,34 @@ impl Session<'_> {
     /// Waits until so many bytes may be in flight, too.
     fn hold(&self, bytes: u64) -> Held<'_> {
         let mut held = self.bytes.lock();
-        while *held > 0 && *held + bytes > self.options.bytes_max {
+        while *held > 0 && (*held + bytes > self.options.bytes_max || self.buffers.are_scarce()) {
             self.fewer_bytes.wait(&mut held);
         }
         *held += bytes;
         drop(held);
-        Held { bytes, all: &self.bytes, fewer: &self.fewer_bytes }
+        let buffer = self.buffers.take(bytes);
+        Held { bytes, buffer, all: &self.bytes, fewer: &self.fewer_bytes, buffers: self.buffers }
     }
 }
 
-/// Bytes in flight, until this is dropped.
+/// Bytes in flight, until this is dropped, and memory for them.
 struct Held<'a> {
     bytes: u64,
+    buffer: Vec<u8>,
     all: &'a Mutex<u64>,
     fewer: &'a Condvar,
+    buffers: &'a Buffers,
+}
+
+impl AsMut<Vec<u8>> for Held<'_> {
+    fn as_mut(&mut self) -> &mut Vec<u8> {
+        &mut self.buffer
+    }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
+        self.buffers.give_back(self.bytes, std::mem::take(&mut self.buffer));
         *self.all.lock() -= self.bytes;
         self.fewer.notify_all();
     }

@@ -4,7 +4,7 @@ use std::any::Any;
 use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use blk_core::{ChainQuery, Data, DiscardFlags, Error, Extent, Op, OpKind, Result, WriteFlags, ZeroFlags};
+use blk_core::{Data, DiscardFlags, Error, Extent, Op, OpKind, Result, WriteFlags, ZeroFlags, bytes};
 use zerocopy::byteorder::big_endian::{U32, U64};
 
 use super::receive::{Payload, Request};
@@ -16,8 +16,8 @@ use crate::wire::{self, Headers, PAYLOAD_BYTES_MAX, command, errno};
 
 /// Runs that a block status tells at most.
 const RUNS_MAX: usize = 4096;
-/// Reads as long as this are looked through for zeroes, which then need not be sent. Bytes.
-const SPARSE_BYTES_MIN: u64 = 1 << 16;
+/// Of what was read, parts as long as this that are zero are not sent. Bytes.
+const SPARSE_BYTES: usize = 1 << 16;
 
 /// Why a request was not done: a number for the client, and words.
 struct Refusal {
@@ -35,14 +35,19 @@ impl Refusal {
     }
 }
 
-/// Makes the request, and answers it.
-pub(super) fn perform(agreed: &Agreed, replies: &Replies, request: Request) -> io::Result<()> {
+/// Makes the request, and answers it. `buffer` has the request's payload; what is read goes there, too.
+pub(super) fn perform(
+    agreed: &Agreed,
+    replies: &Replies,
+    request: Request,
+    buffer: &mut Vec<u8>,
+) -> io::Result<()> {
     let to = To { cookie: request.cookie, offset: request.offset };
     let answered = match check(agreed, &request) {
         Ok(()) => match request.command {
-            command::READ => read(agreed, replies, to, &request),
-            command::BLOCK_STATUS => status(agreed, replies, to, request),
-            _ => change(agreed, request).map(|()| replies.done(to)),
+            command::READ => read(agreed, replies, to, request, buffer),
+            command::BLOCK_STATUS => status(agreed, replies, to, request, buffer),
+            _ => change(agreed, request, buffer).map(|()| replies.done(to)),
         },
         Err(refusal) => Err(refusal),
     };
@@ -97,7 +102,7 @@ fn words(payload: &(dyn Any + Send)) -> &str {
 }
 
 /// All that answers no more than that it is done.
-fn change(agreed: &Agreed, request: Request) -> std::result::Result<(), Refusal> {
+fn change(agreed: &Agreed, request: Request, payload: &[u8]) -> std::result::Result<(), Refusal> {
     let extent = Extent::new(request.offset, request.length);
     let has = |flag: u16| request.flags & flag != 0;
     let fua = has(command::FLAG_FUA);
@@ -113,62 +118,55 @@ fn change(agreed: &Agreed, request: Request) -> std::result::Result<(), Refusal>
         _ => Op::Flush,
     };
     let disk = &agreed.export.disk;
-    match request.payload {
-        Payload::Bytes(bytes) if request.command == command::WRITE => {
-            guarded(op.kind(), || disk.perform(op, Data::Write(&bytes)))
-        }
-        _ => guarded(op.kind(), || disk.perform(op, Data::None)),
-    }
-    .map(drop)
+    let data = if request.command == command::WRITE { Data::Write(payload) } else { Data::None };
+    guarded(op.kind(), || disk.perform(op, data)).map(drop)
 }
 
 type Answered = std::result::Result<io::Result<()>, Refusal>;
 
-fn read(agreed: &Agreed, replies: &Replies, to: To, request: &Request) -> Answered {
+fn read(agreed: &Agreed, replies: &Replies, to: To, request: Request, data: &mut Vec<u8>) -> Answered {
     let disk = &agreed.export.disk;
-    let Request { offset, length, .. } = *request;
+    let Request { offset, length, .. } = request;
     if length > PAYLOAD_BYTES_MAX.into() {
         return Err(Refusal::invalid(format!("read of {length} bytes, at most {PAYLOAD_BYTES_MAX}")));
     }
+    if offset.checked_add(length).is_none_or(|end| end > disk.size()) {
+        // Before memory is taken for it.
+        let error = Error::OutOfRange { offset, length, size: disk.size() };
+        return Err(Refusal::of(&error, OpKind::Read));
+    }
+    data.resize(length as usize, 0);
+    guarded(OpKind::Read, || disk.read(offset, data))?;
     let may_split = replies.headers() >= Headers::Structured && request.flags & command::FLAG_DF == 0;
-    let is_inside = offset.checked_add(length).is_some_and(|end| end <= disk.size());
-    if may_split && length >= SPARSE_BYTES_MIN && is_inside {
-        return read_sparse(agreed, replies, to, Extent::new(offset, length));
+    if may_split && data.len() >= SPARSE_BYTES {
+        return Ok(send_sparse(replies, to, data));
     }
-    let mut data = vec![0; length as usize];
-    guarded(OpKind::Read, || disk.read(offset, &mut data))?;
-    Ok(replies.data(to, &data))
+    Ok(replies.data(to, data))
 }
 
-/// Sends data where there are some.
-fn read_sparse(agreed: &Agreed, replies: &Replies, to: To, extent: Extent) -> Answered {
-    let disk = &agreed.export.disk;
-    let unit = disk.limits().request_alignment;
-    let mut rest = extent;
-    let mut data = Vec::new();
-    while !rest.is_empty() {
-        let run = guarded(OpKind::BlockStatus, || ChainQuery::new(disk).status(rest))?;
-        // Runs of the layers behind may end inside a unit of this one.
-        let length = run.length.next_multiple_of(unit).min(rest.length);
-        let is_hole = run.zero && length == run.length;
-        let is_last = length == rest.length;
-        let sent = if is_hole {
-            replies.hole(to, rest.offset, length, is_last)
-        } else {
-            data.resize(length as usize, 0);
-            guarded(OpKind::Read, || disk.read(rest.offset, &mut data))?;
-            replies.part(to, rest.offset, &data, is_last)
-        };
-        if sent.is_err() {
-            return Ok(sent);
+/// Sends what is not zero, and where there are zeroes. The data say it, and not the disk's block status: that
+/// may take longer to ask than the data to read, and most disks are read where they are full.
+fn send_sparse(replies: &Replies, to: To, data: &[u8]) -> io::Result<()> {
+    let mut parts = data.chunks(SPARSE_BYTES).map(|part| (part.len(), bytes::is_zero(part))).peekable();
+    let mut start = 0;
+    while let Some((mut length, is_hole)) = parts.next() {
+        while let Some((more, _)) = parts.next_if(|(_, is_zero)| *is_zero == is_hole) {
+            length += more;
         }
-        rest = Extent::between(rest.offset + length, rest.end());
+        let offset = to.offset + start as u64;
+        let is_last = start + length == data.len();
+        if is_hole {
+            replies.hole(to, offset, length as u64, is_last)?;
+        } else {
+            replies.part(to, offset, &data[start..start + length], is_last)?;
+        }
+        start += length;
     }
-    Ok(Ok(()))
+    Ok(())
 }
 
-fn status(agreed: &Agreed, replies: &Replies, to: To, request: Request) -> Answered {
-    let (length, contexts) = asked(agreed, request.length, request.flags, request.payload)?;
+fn status(agreed: &Agreed, replies: &Replies, to: To, request: Request, payload: &[u8]) -> Answered {
+    let (length, contexts) = asked(agreed, request, payload)?;
     let disk = &agreed.export.disk;
     if length == 0 || contexts.is_empty() {
         return Err(Refusal::invalid(format!("block status of {length} bytes, {} contexts", contexts.len())));
@@ -195,15 +193,12 @@ fn status(agreed: &Agreed, replies: &Replies, to: To, request: Request) -> Answe
 /// payload names.
 fn asked(
     agreed: &Agreed,
-    length: u64,
-    flags: u16,
-    payload: Payload,
+    request: Request,
+    mut bytes: &[u8],
 ) -> std::result::Result<(u64, Vec<Context>), Refusal> {
-    if flags & command::FLAG_PAYLOAD_LENGTH == 0 {
-        return Ok((length, agreed.contexts.clone()));
+    if request.flags & command::FLAG_PAYLOAD_LENGTH == 0 {
+        return Ok((request.length, agreed.contexts.clone()));
     }
-    let Payload::Bytes(bytes) = payload else { return Err(Refusal::invalid("too long a list of contexts")) };
-    let mut bytes = &bytes[..];
     let length = wire::take::<U64>(&mut bytes).ok_or_else(|| Refusal::invalid("the length is missing"))?;
     let mut contexts = Vec::new();
     while !bytes.is_empty() {

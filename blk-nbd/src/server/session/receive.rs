@@ -12,7 +12,7 @@ use crate::wire::{
 const SKIPPED_BYTES_MAX: u64 = 2 * PAYLOAD_BYTES_MAX as u64;
 
 /// A request of a client.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) flags: u16,
     pub(super) command: u16,
@@ -23,15 +23,17 @@ pub(super) struct Request {
 }
 
 /// The bytes that follow a request.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Payload {
-    Bytes(Vec<u8>),
+    /// All of them are in the request's buffer.
+    Taken,
     /// There were more than are taken.
     TooLong(u64),
 }
 
-/// Reads a request; `hold` waits for room for its bytes. `None` when the client leaves.
-pub(super) fn receive<H>(
+/// Reads a request; `hold` waits for room for its bytes, and gives the buffer into which its payload is read.
+/// `None` when the client leaves.
+pub(super) fn receive<H: AsMut<Vec<u8>>>(
     input: &mut impl BufRead,
     headers: Headers,
     hold: impl FnOnce(u64) -> H,
@@ -48,13 +50,13 @@ pub(super) fn receive<H>(
         return Err(broken(format!("a payload of {payload} bytes")));
     }
     let moved = if request.command == command::READ { request.length } else { payload };
-    let room = hold(moved.min(PAYLOAD_BYTES_MAX.into()));
-    request.payload = if payload > PAYLOAD_BYTES_MAX.into() {
+    let mut room = hold(moved.min(PAYLOAD_BYTES_MAX.into()));
+    if payload > PAYLOAD_BYTES_MAX.into() {
         wire::skip(input, payload)?;
-        Payload::TooLong(payload)
-    } else {
-        Payload::Bytes(wire::receive_bytes(input, payload as usize)?)
-    };
+        request.payload = Payload::TooLong(payload);
+    } else if payload > 0 {
+        wire::receive_into(input, payload as usize, room.as_mut())?;
+    }
     Ok(Some((request, room)))
 }
 
@@ -67,7 +69,7 @@ fn compact(input: &mut impl Read) -> io::Result<Request> {
         cookie: header.cookie.get(),
         offset: header.offset.get(),
         length: header.length.get().into(),
-        payload: Payload::Bytes(Vec::new()),
+        payload: Payload::Taken,
     })
 }
 
@@ -80,7 +82,7 @@ fn extended(input: &mut impl Read) -> io::Result<Request> {
         cookie: header.cookie.get(),
         offset: header.offset.get(),
         length: header.length.get(),
-        payload: Payload::Bytes(Vec::new()),
+        payload: Payload::Taken,
     })
 }
 
@@ -93,6 +95,15 @@ fn expect_magic(is: u32, expected: u32) -> io::Result<()> {
 }
 
 impl Request {
+    /// Whether requests of its kind take about the same time: others are not to be judged by it, and it not by
+    /// them, if not.
+    pub(super) fn is_quick(&self) -> bool {
+        /// To move more takes long enough by itself, bytes.
+        const BYTES_MAX: u64 = 64 << 10;
+        let moves = matches!(self.command, command::READ | command::WRITE);
+        moves && self.length <= BYTES_MAX && self.flags & command::FLAG_FUA == 0
+    }
+
     /// How many bytes follow it. With extended headers a flag says so; a write has them in any case.
     fn payload_bytes(&self, headers: Headers) -> u64 {
         let says_so = headers == Headers::Extended && self.flags & command::FLAG_PAYLOAD_LENGTH != 0;
@@ -118,20 +129,29 @@ mod tests {
         header.as_bytes().to_vec()
     }
 
-    fn received(bytes: &[u8]) -> io::Result<Option<Request>> {
-        let received = receive(&mut &*bytes, Headers::Simple, |_| ())?;
-        Ok(received.map(|(request, ())| request))
+    /// A buffer that was used before.
+    struct Used(Vec<u8>);
+
+    impl AsMut<Vec<u8>> for Used {
+        fn as_mut(&mut self) -> &mut Vec<u8> {
+            &mut self.0
+        }
+    }
+
+    fn received(bytes: &[u8]) -> io::Result<Option<(Request, Vec<u8>)>> {
+        let received = receive(&mut &*bytes, Headers::Simple, |_| Used(vec![9; 2]))?;
+        Ok(received.map(|(request, buffer)| (request, buffer.0)))
     }
 
     #[test]
     fn a_payload_has_its_bounds() {
         let bytes = [write_of(3), vec![1, 2, 3]].concat();
-        let request = received(&bytes).unwrap().unwrap();
+        let (request, buffer) = received(&bytes).unwrap().unwrap();
         assert_eq!((request.cookie, request.offset, request.length), (7, 512, 3));
-        assert_eq!(request.payload, Payload::Bytes(vec![1, 2, 3]));
+        assert_eq!((request.payload, buffer), (Payload::Taken, vec![1, 2, 3]));
         let length = PAYLOAD_BYTES_MAX + 1;
         let bytes = [write_of(length), vec![0; length as usize]].concat();
-        assert_eq!(received(&bytes).unwrap().unwrap().payload, Payload::TooLong(length.into()));
+        assert_eq!(received(&bytes).unwrap().unwrap().0.payload, Payload::TooLong(length.into()));
         assert_eq!(received(&write_of(u32::MAX)).unwrap_err().kind(), io::ErrorKind::InvalidData);
     }
 
