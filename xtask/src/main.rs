@@ -2,6 +2,7 @@
 
 mod bench;
 mod ci;
+mod guest;
 mod mutants;
 mod power;
 mod tidy;
@@ -30,6 +31,8 @@ enum Command {
     Tidy(tidy::Arguments),
     /// Compare speed with peers, measured in the same run.
     Bench(bench::Arguments),
+    /// Boot a Linux guest over our drivers, each beside the other: file systems, a Debian, a planted bug.
+    Guest(guest::Arguments),
     /// Prove the fuzzer's power: break one line of the driver at a time, and see how fast it is found.
     Power(power::Arguments),
     /// Prove the engines' power: break everything that cargo-mutants can break in the drivers, one at a time.
@@ -48,6 +51,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy(arguments) => tidy::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Guest(arguments) => guest::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
     }

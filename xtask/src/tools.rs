@@ -54,7 +54,7 @@ pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
 }
 
 /// Other people's programs that tests run, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 7] = [
+const PROGRAMS: [(&str, &str); 8] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
@@ -62,6 +62,7 @@ const PROGRAMS: [(&str, &str); 7] = [
     ("nbdinfo", "libnbd-bin"),
     ("nbdcopy", "libnbd-bin"),
     ("nbdkit", "nbdkit"),
+    ("fio", "fio"),
 ];
 
 /// Installs other people's programs unless they are there.
@@ -76,14 +77,20 @@ pub(crate) fn need_programs(shell: &Shell) -> Result<()> {
         bail!("{} missing, and there is no apt-get to install with", packages.join(", "));
     }
     println!("installing {}", packages.join(", "));
-    let sudo: &[&str] = if cmd!(shell, "id -u").quiet().read()?.trim() == "0" { &[] } else { &["sudo"] };
-    let mut words = sudo.to_vec();
-    words.extend(["apt-get", "update"]);
-    run_words(shell, &words)?;
-    words.truncate(sudo.len());
-    words.extend(["apt-get", "install", "--yes", "--no-install-recommends"]);
+    update_packages(shell)?;
+    let mut words = vec!["apt-get", "install", "--yes", "--no-install-recommends"];
     words.extend(packages);
-    run_words(shell, &words)
+    run_as_root(shell, &words)
+}
+
+/// Asks for the lists of packages that can be installed.
+pub(crate) fn update_packages(shell: &Shell) -> Result<()> {
+    run_as_root(shell, &["apt-get", "update"])
+}
+
+fn run_as_root(shell: &Shell, words: &[&str]) -> Result<()> {
+    let sudo: &[&str] = if cmd!(shell, "id -u").quiet().read()?.trim() == "0" { &[] } else { &["sudo"] };
+    run_words(shell, &[sudo, words].concat())
 }
 
 /// Installs rustfmt and clippy unless they are there.
