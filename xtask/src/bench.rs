@@ -4,6 +4,7 @@
 //! counts.
 
 mod content;
+mod nbd;
 mod programs;
 
 use std::collections::BTreeMap;
@@ -18,7 +19,7 @@ pub(crate) struct Arguments {
     /// One round instead of three, or five for whole programs.
     #[arg(long)]
     quick: bool,
-    /// Measure only whole programs, or only drivers.
+    /// Measure only whole programs, only NBD, or only drivers.
     #[arg(long, value_enum)]
     only: Option<Part>,
     /// Folders in which programs are measured; a tmpfs and the build folder by default.
@@ -29,6 +30,7 @@ pub(crate) struct Arguments {
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
     Programs,
+    Nbd,
     Drivers,
 }
 
@@ -67,10 +69,14 @@ type Measures = BTreeMap<String, f64>;
 pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     let shell = Shell::new()?;
     let mut all = true;
-    if arguments.only != Some(Part::Drivers) {
+    let measures = |part: Part| arguments.only.is_none_or(|only| only == part);
+    if measures(Part::Programs) {
         all &= measure_programs(&shell, arguments)?;
     }
-    if arguments.only != Some(Part::Programs) {
+    if measures(Part::Nbd) {
+        all &= measure_nbd(&shell, arguments)?;
+    }
+    if measures(Part::Drivers) {
         all &= measure_drivers(&shell, arguments)?;
     }
     Ok(all)
@@ -85,6 +91,15 @@ fn measure_programs(shell: &Shell, arguments: &Arguments) -> Result<bool> {
         given => given.to_vec(),
     };
     programs::run(&target.join("release/blk"), &folders, if arguments.quick { 1 } else { 5 })
+}
+
+fn measure_nbd(shell: &Shell, arguments: &Arguments) -> Result<bool> {
+    println!("building the program blk, then measuring NBD");
+    crate::tools::need_programs(shell)?;
+    cmd!(shell, "cargo build --release -p blk-cli --bin blk").quiet().run()?;
+    let blk = cargo_blk::target_folder(&shell.current_dir()).join("release/blk").canonicalize()?;
+    let folder = arguments.dir.first().map_or("/dev/shm".into(), PathBuf::clone);
+    nbd::run(&blk, &folder, arguments.quick)
 }
 
 fn measure_drivers(shell: &Shell, arguments: &Arguments) -> Result<bool> {
