@@ -52,7 +52,7 @@ fn bitmaps_are_told_as_qemu_nbd_tells_them() {
         let contexts =
             |names: &[&str]| names.iter().map(|name| format!("qemu:dirty-bitmap:{name}")).collect();
         let mut all: Vec<String> = contexts(&["live", "still"]);
-        all.push("base:allocation".to_owned());
+        all.push("qemu:allocation-depth".to_owned());
         for (words, asked) in [
             ("-B live", contexts(&["live"])),
             ("-B still -B live -A", all),

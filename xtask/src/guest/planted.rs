@@ -16,15 +16,15 @@ const EXAMPLE: &str = "careless";
 
 const SECTOR_BYTES: u64 = 512;
 
-/// Builds the program that serves.
+/// Builds the program that serves. The one with the bug need not be fast.
 pub(super) fn build(shell: &Shell, planted: bool) -> Result<PathBuf> {
-    let release = target_folder(Path::new(".")).join("release");
+    let target = target_folder(Path::new("."));
     let program = if planted {
-        cmd!(shell, "cargo build --release -p blk-cli --example {EXAMPLE}").quiet().run()?;
-        release.join("examples").join(EXAMPLE)
+        cmd!(shell, "cargo build -p blk-cli --example {EXAMPLE}").quiet().run()?;
+        target.join("debug/examples").join(EXAMPLE)
     } else {
         cmd!(shell, "cargo build --release -p blk-cli --bin blk").quiet().run()?;
-        release.join("blk")
+        target.join("release/blk")
     };
     program.canonicalize().with_context(|| format!("cannot find {}", program.display()))
 }

@@ -71,7 +71,8 @@ mod tests {
         }
         buffers.give_back(0, Vec::with_capacity(KEPT_BYTES_MIN - 1));
         buffers.give_back(0, Vec::with_capacity(KEPT_BYTES_MAX + 1));
-        assert_eq!((buffers.spare.lock().bytes, buffers.spare.lock().buffers.len()), (32 << 20, 32));
+        assert_eq!(buffers.spare.lock().bytes, 32 << 20);
+        assert_eq!(buffers.spare.lock().buffers.len(), 32);
         assert_eq!(buffers.take(1 << 20).capacity(), 1 << 20);
         assert_eq!(buffers.take(4096).capacity(), 0, "a small one is made anew");
         assert_eq!(buffers.spare.lock().bytes, 31 << 20);
