@@ -1,5 +1,5 @@
-//! The program `blk` with one more format, `careless`: qcow2 by a driver that has a bug. A discard takes whole
-//! clusters, also those of which only a part was meant.
+//! The program `blk` with one more format, `careless`: qcow2 by a driver that has a bug. A discard takes
+//! whole clusters, also those of which only a part was meant.
 //!
 //! ```console
 //! $ cargo run --example careless -- io --image-opts \

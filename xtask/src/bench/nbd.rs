@@ -1,8 +1,8 @@
-//! NBD: our server against qemu-nbd and nbdkit, our client against nbdcopy and qemu-img, and verified requests
-//! against QEMU's own blkverify.
+//! NBD: our server against qemu-nbd and nbdkit, our client against nbdcopy and qemu-img, and verified
+//! requests against QEMU's own blkverify.
 //!
-//! All take turns on a tmpfs. Rates mean little while other programs run on the machine; so the processor time
-//! that a server takes for a request is shown beside them.
+//! All take turns on a tmpfs. Rates mean little while other programs run on the machine; so the processor
+//! time that a server takes for a request is shown beside them.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -95,8 +95,7 @@ fn expect_magic(is: u32, expected: u32) -> io::Result<()> {
 }
 
 impl Request {
-    /// Whether requests of its kind take about the same time: others are not to be judged by it, and it not by
-    /// them, if not.
+    /// Whether requests of its kind take about the same time, so that some say how long others will.
     pub(super) fn is_quick(&self) -> bool {
         /// To move more takes long enough by itself, bytes.
         const BYTES_MAX: u64 = 64 << 10;
