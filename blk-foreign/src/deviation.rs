@@ -27,7 +27,8 @@ pub struct Deviation {
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
     /// The unit of allocation that shows the wrong data was given back, by a discard or by zeroes that may
-    /// unmap, and then that data was written elsewhere, without a flush or a reopen in between.
+    /// unmap, and then that data was written elsewhere, without a flush or a reopen in between. Data that has
+    /// no stamp counts as that of the last write elsewhere.
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since.
     WrittenNotFlushed,
@@ -39,6 +40,8 @@ pub enum Happened {
     MarkLost,
     /// The driver was killed, or its storage crashed, and has opened the image again.
     Killed,
+    /// The first byte that differs was discarded, and not written since.
+    Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     FreedInFlight,
 }
@@ -66,6 +69,7 @@ impl Happened {
             Self::EntryWithoutData => is_entry_without_data(finding),
             Self::MarkLost => is_mark_lost(finding),
             Self::Killed => is_killed(finding, scenario),
+            Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
         }
     }
@@ -100,19 +104,48 @@ fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -
 
 fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
     let Some(difference) = &finding.difference else { return false };
-    let Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } = difference.found.source
-    else {
-        return false;
-    };
-    let before = scenario.requests.iter().take((writer as usize).saturating_sub(1));
+    let unit = difference.offset / unit_bytes * unit_bytes;
+    let unit_end = (unit + unit_bytes).min(scenario.config.size_bytes.max(unit + 1));
     let frees = |request: &Request| {
-        let is_freeing = is_freeing(request);
         let (start, length) = request.range().unwrap_or_default();
-        let unit = difference.offset / unit_bytes * unit_bytes;
-        let unit_end = (unit + unit_bytes).min(scenario.config.size_bytes.max(unit + 1));
-        is_freeing && start <= unit && start.saturating_add(length) >= unit_end
+        is_freeing(request) && start <= unit && start.saturating_add(length) >= unit_end
     };
-    before.rev().take_while(|request| !makes_durable(request)).any(frees)
+    let is_elsewhere = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        matches!(request, Request::Write { .. } | Request::WriteCompressed { .. })
+            && (start >= unit_end || start.saturating_add(length) <= unit)
+    };
+    // The first write that may have taken the unit: the one whose data stands there, or, where that has no
+    // stamp, the last one before the finding.
+    let before = match difference.found.source {
+        Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } => {
+            &scenario.requests[..scenario.requests.len().min((writer as usize).saturating_sub(1))]
+        }
+        Source::Unknown => {
+            let last = match &finding.provoked {
+                Some(Provoked::Crash(crash)) => crash.during.map_or(0, |(number, _)| number as usize),
+                _ => finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize),
+            };
+            let done = &scenario.requests[..scenario.requests.len().min(last)];
+            let Some(reuse) = done.iter().rposition(is_elsewhere) else { return false };
+            &done[..reuse]
+        }
+        _ => return false,
+    };
+    before.iter().rev().take_while(|request| !makes_durable(request)).any(frees)
+}
+
+fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
+    let Some(difference) = &finding.difference else { return false };
+    let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
+    let covers = |request: &&Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        request.kind().changes_content()
+            && start <= difference.offset
+            && start.saturating_add(length) > difference.offset
+    };
+    let last = scenario.requests.iter().take(count).rev().find(covers);
+    matches!(last, Some(Request::Discard { .. }))
 }
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
@@ -226,6 +259,34 @@ mod tests {
             let mut finding = Finding::new(Signature::Size, "wrong");
             finding.history = vec![begun];
             assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn data_without_a_stamp_is_that_of_the_last_write_elsewhere() {
+        let known = deviation(Some(Happened::FreedThenReused));
+        for (text, expected) in [
+            ("write 64k 512\nwrite -z -u 64k 64k\nwrite 0 1", true),
+            ("write 64k 512\nwrite -z -u 64k 64k\nflush\nwrite 0 1", false),
+            ("write 64k 512\nwrite -z -u 64k 64k\nwrite 64k 1", false),
+            ("write 64k 512\nwrite 0 1", false),
+        ] {
+            let mut finding = misplaced(64 << 10, 1);
+            finding.difference.as_mut().unwrap().found.source = Source::Unknown;
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_what_was_discarded_last_is_explained_by_a_discard() {
+        let known = Deviation { report: Vec::new(), ..deviation(Some(Happened::Discarded)) };
+        for (text, expected) in [
+            ("write 0 512\ndiscard 0 512\nreopen", true),
+            ("discard 0 512\nwrite 0 512\nreopen", false),
+            ("write 0 512\ndiscard 512 512\nreopen", false),
+            ("write 0 512\nwrite -z -u 0 512\nreopen", false),
+        ] {
+            assert_eq!(known.explains(&misplaced(0, 1), &scenario(text), UNIT), expected, "{text}");
         }
     }
 
