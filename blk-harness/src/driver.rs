@@ -48,6 +48,12 @@ pub trait Driver: Debug + Send + Sync {
         Promises::default()
     }
 
+    /// One scenario in so many, of those whose answers alone are compared, is judged by another program too
+    /// ([`ImageMaker::second_opinion`]).
+    fn asks_one_in(&self) -> u64 {
+        1000
+    }
+
     /// How images of a legal configuration are made and opened.
     ///
     /// # Errors

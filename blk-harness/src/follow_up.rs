@@ -36,6 +36,7 @@ impl FollowUps {
             far: false,
             lanes_max: 0,
             laned_one_in: 0,
+            resizes: true,
             config: Some(config.clone()),
         };
         let generator = Generator::new(space, 0xf0, limits);

@@ -55,6 +55,8 @@ pub struct Limits {
     pub lanes_max: u8,
     /// Where scenarios have no lanes, one in so many has two all the same; 0 for none.
     pub laned_one_in: u64,
+    /// Whether scenarios may be about a disk that grows: not for drivers that cannot resize.
+    pub resizes: bool,
     /// The configuration of every scenario; `None` makes a new one for each.
     pub config: Option<Config>,
 }
@@ -71,6 +73,7 @@ impl Default for Limits {
             far: false,
             lanes_max: 0,
             laned_one_in: 0,
+            resizes: true,
             config: None,
         }
     }
@@ -98,6 +101,7 @@ impl Limits {
             far: false,
             lanes_max: 4,
             laned_one_in: 0,
+            resizes: true,
             config: None,
         }
     }

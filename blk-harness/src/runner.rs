@@ -58,8 +58,6 @@ pub trait Runner: fmt::Debug + Send {
 /// One scenario in so many is watched for kinds of cluster and transitions, which costs two more requests
 /// each, and goes on until it is seen whether space is used again.
 const WATCH_ONE_IN: u64 = 8;
-/// One in so many is judged by another program too, which takes as long as hundreds of scenarios.
-const ASK_ONE_IN: u64 = 1000;
 /// One race in so many is crashed too, which costs far more than the race.
 const CRASH_ONE_RACE_IN: u64 = 32;
 /// One race in so many has operations of its storage failing too, each in a run of its own.
@@ -126,7 +124,7 @@ impl Runner for Requests {
         let engine = match self.purpose {
             Purpose::Minimise => return self.run_smaller(scenario),
             Purpose::Replay | Purpose::Complete => &mut self.asking,
-            Purpose::Fuzz if scenario.number().is_multiple_of(ASK_ONE_IN) => &mut self.asking,
+            Purpose::Fuzz if scenario.number().is_multiple_of(self.target.asks_one_in()) => &mut self.asking,
             Purpose::Fuzz if scenario.number().is_multiple_of(WATCH_ONE_IN) => &mut self.watching,
             Purpose::Fuzz | Purpose::Exhaust => &mut self.plain,
         };

@@ -146,6 +146,7 @@ impl Session {
             far: false,
             lanes_max: 0,
             laned_one_in: 0,
+            resizes: true,
             config: Some(config.clone()),
         };
         let seed_of = |job: u32| options.seed.wrapping_add(u64::from(job));

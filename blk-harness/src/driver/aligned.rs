@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blk_core::storage::{StorageLimits, StrictStorage};
-use blk_core::{Disk, Result, Storage};
+use blk_core::{Disk, MemoryStorage, Result, Storage};
 
 use super::{ImageMaker, Kept};
 use crate::scenario::Config;
@@ -29,8 +29,16 @@ impl ImageMaker for Aligned {
         self.images.create(storage)
     }
 
+    fn fresh(&self) -> Result<MemoryStorage> {
+        self.images.fresh()
+    }
+
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         self.images.open(Arc::new(StrictStorage::new(storage, self.limits)))
+    }
+
+    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
+        self.images.open_left(Arc::new(StrictStorage::new(storage, self.limits)), hash)
     }
 
     fn reference(&self) -> Result<Disk> {
@@ -43,5 +51,51 @@ impl ImageMaker for Aligned {
 
     fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
         self.images.second_opinion(storage, reference)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_core::Error;
+
+    use super::*;
+    use crate::MemoryDisk;
+
+    /// Whose images are of other lengths, as each method says.
+    #[derive(Debug)]
+    struct Telling;
+
+    impl ImageMaker for Telling {
+        fn create(&self, storage: &Arc<dyn Storage>) -> Result<()> {
+            storage.set_len(512)
+        }
+
+        fn fresh(&self) -> Result<MemoryStorage> {
+            let fresh = MemoryStorage::new();
+            fresh.set_len(1024)?;
+            Ok(fresh)
+        }
+
+        fn open(&self, _: Arc<dyn Storage>) -> Result<Disk> {
+            Err(Error::unsupported("an open of what was made"))
+        }
+
+        fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
+            assert!(storage.read_at(1, &mut [0]).is_err(), "the host takes whole sectors");
+            MemoryDisk::open(hash)
+        }
+
+        fn reference(&self) -> Result<Disk> {
+            MemoryDisk::open(0)
+        }
+    }
+
+    #[test]
+    fn all_that_a_maker_has_of_its_own_is_its_own_on_an_aligned_host() {
+        let config = Config { host_alignment: 512, ..Config::default() };
+        let images = on_host(Box::new(Telling), &config);
+        let fresh = images.fresh().unwrap();
+        assert_eq!(fresh.len().unwrap(), 1024);
+        assert_eq!(images.open_left(Arc::new(fresh), 4096).unwrap().size(), 4096);
     }
 }

@@ -2,7 +2,7 @@
 
 use crate::random::Random;
 
-use super::{Limits, aligned};
+use super::{Limits, Template, aligned};
 use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_UNITS_MAX, far_length_max};
 use crate::scenario::{Backing, Config, Request, RequestKind};
 use crate::space::Geometry;
@@ -44,6 +44,8 @@ pub(crate) struct Aim {
     last: (u64, u64),
     is_unread: bool,
     floods_left: u32,
+    /// The template that disks like this have no use for.
+    left_out: Option<Template>,
 }
 
 impl Aim {
@@ -62,11 +64,17 @@ impl Aim {
             last: (0, 0),
             is_unread: false,
             floods_left: if limits.data_bytes_max < FLOOD_DATA_BYTES_MIN { 0 } else { FLOODS_MAX },
+            left_out: (!limits.resizes).then_some(Template::Growth),
         };
         for at in 0..HOT_CLUSTERS {
             aim.hot[at] = aim.hot_cluster(rng, at);
         }
         aim
+    }
+
+    /// Whether a template is of use.
+    pub(super) fn takes(&self, template: Template) -> bool {
+        self.left_out != Some(template)
     }
 
     /// Takes notice of a request that is made: resizes move the end, changes are worth reading back.

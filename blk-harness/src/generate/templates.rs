@@ -84,6 +84,7 @@ pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
         Template::FarZeroes if !aim.can_zero_far() => Template::Growth,
         other => other,
     };
+    let template = if aim.takes(template) { template } else { Template::TableReuse };
     push_one(rng, aim, template, requests);
 }
 
@@ -278,4 +279,25 @@ fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
     aim.note(&Request::Resize { size });
     let start = old_end.saturating_sub(unit);
     requests.push(read(aim.inside((start, 6 * unit))));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Generator, Limits};
+    use super::*;
+    use crate::space::PLAIN;
+
+    /// Scenarios with two resizes in a row, as growth has them.
+    fn grown(resizes: bool) -> usize {
+        let limits = Limits { resizes, ..Limits::default() };
+        let is_resize = |request: &Request| matches!(request, Request::Resize { .. });
+        let grows = |requests: &[Request]| requests.windows(2).any(|pair| pair.iter().all(is_resize));
+        Generator::new(&PLAIN, 1, limits).take(2000).filter(|scenario| grows(&scenario.requests)).count()
+    }
+
+    #[test]
+    fn a_disk_that_cannot_resize_is_not_about_growth() {
+        let (with, without) = (grown(true), grown(false));
+        assert!(with > 10 + without, "{with} scenarios grow, and {without} where nothing can");
+    }
 }
