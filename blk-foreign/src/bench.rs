@@ -3,19 +3,20 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_core::{Disk, Result};
+use blk_core::{Disk, Error, Result};
 use blk_harness::MemoryDisk;
 use blk_harness::driver::{Bench, FAR_PIECE_BYTES};
 use blk_harness::scenario::Config;
 use tempfile::TempDir;
 
-use crate::cache::{folder, work_on};
+use crate::cache::work_on;
 use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder};
 use crate::driver::Shared;
 use crate::plant::Planted;
-use crate::process::Process;
+use crate::temporary::folder;
 
 /// A disk, and what it is compared with.
 #[derive(Debug)]
@@ -27,6 +28,8 @@ pub(crate) struct FileBench {
     reference: Arc<Disk>,
     /// Absent only while it is opened again.
     test: Option<Arc<Disk>>,
+    /// Whether the process dies that has it open when nobody holds it any more.
+    is_killed: Arc<AtomicBool>,
 }
 
 impl FileBench {
@@ -34,7 +37,8 @@ impl FileBench {
         let folder = folder()?;
         let reference = Arc::new(MemoryDisk::open(driver.size(&config))?);
         let planted = Arc::new(Planted::new(driver.plant));
-        let mut bench = Self { driver, config, folder, planted, reference, test: None };
+        let mut bench =
+            Self { driver, config, folder, planted, reference, test: None, is_killed: Arc::default() };
         if let Some(program) = &driver.description.create {
             work_on(program, &driver.names(&bench.config), &bench.file())?;
         }
@@ -64,10 +68,12 @@ impl FileBench {
             (names, Holder::Shared(Arc::clone(&driver.daemon), opened), export)
         } else {
             let names = names.with("export", export.display());
-            let process = Process::start(&names.words(&description.process.argv))?;
+            let process = driver.start(&names.words(&description.process.argv))?;
             (names, Holder::Own(process), export)
         };
-        let handle = Handle { description, names, holder, medium: None, _folder: None };
+        self.is_killed = Arc::default();
+        let is_killed = Arc::clone(&self.is_killed);
+        let handle = Handle { description, names, holder, medium: None, is_killed, _folder: None };
         self.test = Some(Arc::new(disk::open(handle, &export, Arc::clone(&self.planted), None)?));
         Ok(())
     }
@@ -102,7 +108,13 @@ impl Bench for FileBench {
             return self.test().flush();
         }
         if let Some(old) = self.test.take() {
+            if self.driver.description.is_shared() && !self.driver.daemon.has_one_image() {
+                return Err(Error::unsupported("a kill of a process that has other images open"));
+            }
             old.flush()?;
+            // Dropped with the last handle, the process is killed, and not asked to close the image.
+            self.is_killed.store(true, Ordering::Relaxed);
+            drop(old);
         }
         self.open()
     }

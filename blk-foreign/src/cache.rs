@@ -10,8 +10,9 @@ use blk_core::sync::Mutex;
 use blk_core::{Error, MemoryStorage, Result, Storage};
 
 use crate::description::Program;
-use crate::process::{failed, printed, run};
+use crate::process::{failed, run};
 use crate::template::Names;
+use crate::temporary;
 
 /// Images that are kept.
 const IMAGES_MAX: usize = 1000;
@@ -42,25 +43,20 @@ impl Cache {
     }
 }
 
-/// A folder for the files of programs.
-pub(crate) fn folder() -> Result<tempfile::TempDir> {
-    let folder = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir();
-    folder.map_err(|error| Error::io("create a temporary folder", 0, error))
-}
-
-/// Has a program work on a file; its exit code has to be a good one.
+/// Has a program work on a file; its exit code has to be a good one. Errors say `{file}` where the program
+/// says the name of the file, which is another one each time.
 pub(crate) fn work_on(program: &Program, names: &Names, file: &Path) -> Result<()> {
     let words = names.clone().with("file", file.display()).words(&program.argv);
-    let output = run(&words)?;
-    if output.status.code().is_some_and(|code| program.good.contains(&code)) {
+    let (status, said) = run(&words)?;
+    if status.code().is_some_and(|code| program.good.contains(&code)) {
         return Ok(());
     }
-    let why = format!("{}, {}: {}", words.join(" "), output.status, printed(&output));
-    Err(failed(&words[0], why))
+    let why = format!("{}, {status}: {said}", words.join(" "));
+    Err(failed(&words[0], why.replace(&file.display().to_string(), "{file}")))
 }
 
 fn make(program: &Program, names: &Names) -> Result<MemoryStorage> {
-    let folder = folder()?;
+    let folder = temporary::folder()?;
     let file = folder.path().join("image");
     work_on(program, names, &file)?;
     let file = File::open(file).map_err(|error| Error::io("open the new image", 0, error))?;
@@ -78,4 +74,22 @@ pub(crate) fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<()> {
     read_data(from, PIECE_BYTES, IMAGE_BYTES_MAX, |at, piece| {
         if blk_core::bytes::is_zero(piece) { Ok(()) } else { to.write_at(at, piece) }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_program_says_of_a_file_is_the_same_wherever_the_file_lies() {
+        let argv = ["sh", "-c", "echo $0 is bad >&2; exit 2", "{file}"].map(str::to_owned).to_vec();
+        let program = Program { argv, good: vec![0] };
+        let says = || {
+            let folder = temporary::folder().unwrap();
+            work_on(&program, &Names::default(), &folder.path().join("image")).unwrap_err().to_string()
+        };
+        let says = [says(), says()];
+        assert_eq!(says[0], says[1]);
+        assert!(says[0].contains("{file} is bad") && says[0].contains("exit status: 2"), "{}", says[0]);
+    }
 }

@@ -11,6 +11,7 @@ use crate::description::{Description, Step};
 use crate::process::{Process, failed};
 use crate::qmp::{Qmp, QmpError};
 use crate::template::Names;
+use crate::temporary;
 
 /// A process that is started when it is needed, and anew when it has died or has opened many images.
 #[derive(Debug, Default)]
@@ -46,9 +47,12 @@ pub(crate) struct Opened {
 
 impl Live {
     fn start(description: &Description, generation: u64) -> Result<Self> {
-        let folder = tempfile::tempdir().map_err(|error| Error::io("create a temporary folder", 0, error))?;
+        let folder = temporary::folder()?;
         let (control, export) = (folder.path().join("control"), folder.path().join("export"));
-        let names = Names::default().with("control", control.display()).with("export", export.display());
+        let names = Names::default()
+            .with("here", &description.here)
+            .with("control", control.display())
+            .with("export", export.display());
         let process = Process::start(&names.words(&description.process.argv))?;
         let qmp = process.await_ready(|| Qmp::connect(&control))?;
         Ok(Self { qmp, process, folder, generation, opened: 0, open: 0 })
@@ -142,6 +146,24 @@ impl Daemon {
     /// The process, unless nobody knows right now.
     pub(crate) fn process(&self) -> Option<u32> {
         Some(self.state.try_lock()?.live.as_ref()?.process.id())
+    }
+
+    /// Processes that were started so far.
+    pub(crate) fn started(&self) -> u64 {
+        self.state.lock().generation
+    }
+
+    /// Whether the process has one image open, and no other.
+    pub(crate) fn has_one_image(&self) -> bool {
+        self.state.lock().live.as_ref().is_some_and(|live| live.open == 1)
+    }
+
+    /// Kills the process that has the image open. The next open starts another one.
+    pub(crate) fn kill(&self, opened: &Opened) {
+        let mut state = self.state.lock();
+        if let Some(live) = state.live.take_if(|live| live.generation == opened.generation) {
+            live.process.kill();
+        }
     }
 
     /// How the process that has the image open has ended, if it has.

@@ -16,9 +16,10 @@ use crate::deviation::Deviation;
 ///
 /// Texts may have placeholders: `{n}` is the number of the open, `{medium}` the socket of the medium,
 /// `{control}` that of the control channel, `{export}` that of the driver's own NBD server, `{file}` the
-/// image file, `{size}` the size of the disk in bytes, `{discard}` is `unmap` or `ignore`.
-/// An argument that is `{options}` is all options of the image, as `NAME=VALUE,...`; without any it goes, and
-/// the argument before it too. A member `"{options}"` of a JSON object is replaced by the options of an open.
+/// image file, `{here}` the folder of the TOML file, `{size}` the size of the disk in bytes, `{discard}` is
+/// `unmap` or `ignore`. An argument that is `{options}` is all options of the image, as `NAME=VALUE,...`;
+/// without any it goes, and the argument before it too. A member `"{options}"` of a JSON object is replaced
+/// by the options of an open.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Description {
@@ -61,6 +62,9 @@ pub struct Description {
     pub deviations: Vec<Deviation>,
     /// How a person makes the same requests with the driver's own tools.
     pub reproduce: Option<Reproduce>,
+    /// The folder of the file that says this, which texts call `{here}`.
+    #[serde(skip)]
+    pub here: String,
 }
 
 /// What an image lies in.
@@ -249,6 +253,12 @@ pub struct ConflictDescription {
 pub struct Reproduce {
     /// Format of the image, as `qemu-io` and `qemu-img` call it.
     pub qemu_format: String,
+    /// Arguments of these programs, such as those that define a secret.
+    #[serde(default)]
+    pub arguments: Vec<String>,
+    /// Options of an open besides, `NAME=VALUE,...`.
+    #[serde(default)]
+    pub options: String,
 }
 
 fn size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, D::Error> {

@@ -35,6 +35,8 @@ pub(crate) struct Handle {
     pub(crate) names: Names,
     pub(crate) holder: Holder,
     pub(crate) medium: Option<Medium>,
+    /// Whether the process is killed where it cannot be cut off from a medium.
+    pub(crate) is_killed: Arc<AtomicBool>,
     /// Where its sockets are.
     pub(crate) _folder: Option<tempfile::TempDir>,
 }
@@ -47,24 +49,24 @@ impl Handle {
         closed
     }
 
-    /// Leaves the image as a crash does: the medium changes no more.
+    /// Leaves the image as a crash does: the medium changes no more. A file changes no more once the process
+    /// is dead, which is killed only if that is asked for: its other images would go with it.
     fn cut(self) {
         if let Some(medium) = &self.medium {
             medium.cut();
         }
         // What fails now is not ours to judge. A process of its own is killed when it is dropped.
-        if matches!(self.holder, Holder::Shared(..)) {
-            let _ = self.release();
+        match &self.holder {
+            Holder::Shared(daemon, opened) if self.is_killed.load(Ordering::Relaxed) => daemon.kill(opened),
+            Holder::Shared(..) => drop(self.release()),
+            Holder::Own(_) => {}
         }
     }
 
     fn release(&self) -> Result<()> {
         match &self.holder {
             Holder::Shared(daemon, opened) => daemon.close(self.description, &self.names, opened),
-            Holder::Own(process) => {
-                process.stop();
-                Ok(())
-            }
+            Holder::Own(process) => process.stop(),
         }
     }
 

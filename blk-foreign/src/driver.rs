@@ -16,9 +16,13 @@ use crate::description::{Description, MediumKind, OptionKind, OptionUse};
 use crate::fuse;
 use crate::images::ForeignImages;
 use crate::plant::Plant;
-use crate::process::is_there;
+use crate::process::{Process, is_there};
 use crate::space;
 use crate::template::Names;
+
+/// One scenario in so many ends with the driver's own check, which takes a few milliseconds; a scenario takes
+/// ten times as long.
+const ASKS_ONE_IN: u64 = 4;
 
 /// A driver in another process.
 ///
@@ -38,6 +42,8 @@ pub(crate) struct Shared {
     pub(crate) daemon: Arc<Daemon>,
     pub(crate) cache: Cache,
     opens: AtomicU64,
+    /// Processes that were started for one open each.
+    pub(crate) started: AtomicU64,
 }
 
 /// Finds the format of a name among those that the program has.
@@ -97,6 +103,7 @@ impl ForeignDriver {
             daemon: Arc::default(),
             cache: Cache::default(),
             opens: AtomicU64::new(0),
+            started: AtomicU64::new(0),
         }));
         Ok(Box::leak(Box::new(Self(shared))))
     }
@@ -109,6 +116,11 @@ impl ForeignDriver {
     /// Whether our driver of the same format opens what a crash leaves too.
     pub fn is_judged_by_ours(&self) -> bool {
         self.0.judge.is_some()
+    }
+
+    /// How many of its processes were started so far.
+    pub fn processes_started(&self) -> u64 {
+        self.0.started.load(Ordering::Relaxed) + self.0.daemon.started()
     }
 
     /// Whether its storage can be crashed, and can fail.
@@ -124,6 +136,12 @@ impl Shared {
         config.size_bytes.max(1).next_multiple_of(alignment)
     }
 
+    /// Starts a process for one open.
+    pub(crate) fn start(&self, words: &[String]) -> blk_core::Result<Process> {
+        self.started.fetch_add(1, Ordering::Relaxed);
+        Process::start(words)
+    }
+
     /// A number that no other open has.
     pub(crate) fn next(&self) -> u64 {
         self.opens.fetch_add(1, Ordering::Relaxed)
@@ -133,6 +151,7 @@ impl Shared {
     pub(crate) fn names(&self, config: &Config) -> Names {
         let mut names = Names::default()
             .with("size", self.size(config))
+            .with("here", &self.description.here)
             .with("discard", if config.discard { "unmap" } else { "ignore" });
         for option in &self.description.options {
             let Some(value) = config.options.get(&option.name).or_else(|| self.usual(&option.name)) else {
@@ -165,6 +184,11 @@ impl Driver for ForeignDriver {
 
     fn space(&self) -> &'static Space {
         self.0.space
+    }
+
+    /// The driver's own check takes a few milliseconds.
+    fn asks_one_in(&self) -> u64 {
+        ASKS_ONE_IN
     }
 
     fn images(&self, config: &Config) -> blk_core::Result<Box<dyn ImageMaker>> {

@@ -11,8 +11,11 @@ use crate::{ForeignDriver, MediumKind};
 
 /// Units of allocation that the largest disk has at least.
 const UNITS_MIN: u64 = 6;
-/// The largest disk that is crashed, bytes, but for those that would have fewer than [`CRASHED_UNITS`] then.
+/// The largest disk that is crashed, bytes, where it has [`CRASHED_UNITS`] units at least: what a crash
+/// leaves is read whole.
 const CRASHED_BYTES_MAX: u64 = 1 << 20;
+/// With one unit alone, nothing of an allocation could be in the wrong place.
+const CRASHED_UNITS: u64 = 4;
 
 /// What is asked of a driver.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -77,7 +80,7 @@ impl EngineKind {
     pub fn runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
         let engine = self.strict_runner(driver, purpose);
         match purpose {
-            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, driver)),
+            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, *driver)),
             Purpose::Replay | Purpose::Complete => engine,
         }
     }
@@ -97,15 +100,18 @@ impl EngineKind {
     /// What scenarios for it are generated within.
     pub fn limits(self, driver: ForeignDriver) -> Limits {
         let unit = driver.space().geometry(&Config::default()).unit_bytes;
-        // What a crash leaves is read whole: a disk of many large units has few states.
         let (requests_max, disk_bytes_max) = match self {
             Self::Content => (40, (unit * UNITS_MIN).max(2 << 20)),
-            Self::Crash | Self::Fault => (12, (unit * UNITS_MIN).clamp(512 << 10, CRASHED_BYTES_MAX)),
+            Self::Crash | Self::Fault => {
+                (12, (unit * UNITS_MIN).clamp(512 << 10, CRASHED_BYTES_MAX.max(unit * CRASHED_UNITS)))
+            }
             Self::Race => {
                 let disk_bytes_max = (unit * UNITS_MIN).clamp(64 << 10, CRASHED_BYTES_MAX);
                 return Limits { disk_bytes_max, data_bytes_max: unit.max(64 << 10), ..Limits::racing() };
             }
         };
-        Limits { requests_max, disk_bytes_max, data_bytes_max: 256 << 10, ..Limits::default() }
+        // NBD resizes nothing.
+        let limits = Limits { resizes: false, ..Limits::default() };
+        Limits { requests_max, disk_bytes_max, data_bytes_max: 256 << 10, ..limits }
     }
 }

@@ -300,7 +300,7 @@ impl Filesystem for StorageFile {
         reply: ReplyLseek,
     ) {
         match u64::try_from(offset).map_err(|_| Errno::EINVAL).and_then(|offset| self.seek(offset, whence)) {
-            Ok(found) => reply.offset(found as i64),
+            Ok(found) => reply.offset(found.cast_signed()),
             Err(errno) => reply.error(errno),
         }
     }
@@ -334,9 +334,9 @@ mod tests {
         let mut bytes = [1; 6000];
         assert_eq!(file.read_at(&mut bytes, 1000).unwrap(), 4000, "up to the end");
         assert!(bytes[..4000].iter().all(|byte| *byte == 7));
-        file.write_all_at(&[9; 300_000], 100_000).unwrap();
+        file.write_all_at(&vec![9; 300_000], 100_000).unwrap();
         assert_eq!((storage.len().unwrap(), file.metadata().unwrap().len()), (400_000, 400_000), "it grows");
-        assert!(storage.holds(100_000, &[9; 300_000]) && storage.holds(5000, &[0; 95_000]));
+        assert!(storage.holds(100_000, &vec![9; 300_000]) && storage.holds(5000, &vec![0; 95_000]));
         file.set_len(350_001).unwrap();
         assert_eq!(storage.len().unwrap(), 350_001);
         file.sync_data().unwrap();
@@ -347,12 +347,12 @@ mod tests {
 
     #[test]
     fn holes_are_punched_and_found() {
-        let storage = Arc::new(MemoryStorage::from_bytes(&[7; 1 << 20]));
+        let storage = Arc::new(MemoryStorage::from_bytes(&vec![7; 1 << 20]));
         let (_folder, _line, mounted) = mounted(&storage);
         let file = OpenOptions::new().read(true).write(true).open(mounted.path()).unwrap();
         let holes = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
         fallocate(&file, holes, 256 << 10, 256 << 10).unwrap();
-        assert!(storage.holds(256 << 10, &[0; 256 << 10]) && storage.holds(512 << 10, &[7; 1024]));
+        assert!(storage.holds(256 << 10, &vec![0; 256 << 10]) && storage.holds(512 << 10, &[7; 1024]));
         fallocate(&file, FallocateFlags::ZERO_RANGE, (1 << 20) - 4096, 8192).unwrap();
         fallocate(&file, FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE, 1 << 20, 1 << 20).unwrap();
         assert_eq!(storage.len().unwrap(), (1 << 20) + 4096);

@@ -11,13 +11,13 @@ use blk_harness::driver::{ImageMaker, IsAsleep};
 use blk_harness::scenario::Config;
 
 use crate::asleep;
-use crate::cache::{copy, folder, work_on};
+use crate::cache::{copy, work_on};
 use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder, Inspect};
 use crate::driver::Shared;
 use crate::medium::Medium;
 use crate::plant::Planted;
-use crate::process::Process;
+use crate::temporary::folder;
 
 /// Of images that a crash leaves, the foreign driver opens one in so many where our driver can open them too.
 const FOREIGN_ONE_IN: u64 = 8;
@@ -54,9 +54,11 @@ impl ForeignImages {
             (Holder::Shared(Arc::clone(&driver.daemon), opened), export)
         } else {
             let names = names.clone().with("export", own.display());
-            (Holder::Own(Process::start(&names.words(&description.process.argv))?), own)
+            (Holder::Own(driver.start(&names.words(&description.process.argv))?), own)
         };
-        let handle = Handle { description, names, holder, medium: Some(medium), _folder: Some(folder) };
+        let is_killed = Arc::default();
+        let handle =
+            Handle { description, names, holder, medium: Some(medium), is_killed, _folder: Some(folder) };
         disk::open(handle, &export, planted, inspect)
     }
 

@@ -42,7 +42,10 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 pub fn description(name: &str) -> Result<Description> {
     if std::path::Path::new(name).extension().is_some_and(|extension| extension == "toml") {
         let text = std::fs::read_to_string(name).with_context(|| format!("cannot read '{name}'"))?;
-        return Description::parse(&text).with_context(|| format!("'{name}'"));
+        let described = Description::parse(&text).with_context(|| format!("'{name}'"))?;
+        let file = std::path::absolute(name).with_context(|| format!("'{name}'"))?;
+        let here = file.parent().map_or_else(String::new, |folder| folder.display().to_string());
+        return Ok(Description { here, ..described });
     }
     let Some((_, text)) = KNOWN.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = names().collect();

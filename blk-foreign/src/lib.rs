@@ -26,9 +26,11 @@ mod medium;
 mod plant;
 mod process;
 mod qmp;
+mod script;
 mod selection;
 mod space;
 mod template;
+mod temporary;
 mod tolerant;
 
 pub use description::{
@@ -40,4 +42,5 @@ pub use driver::{ForeignDriver, Formats};
 pub use engines::EngineKind;
 pub use known::{description, names};
 pub use plant::Plant;
+pub use script::script;
 pub use selection::Selection;

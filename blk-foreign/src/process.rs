@@ -2,8 +2,9 @@
 
 use std::fs::{self, File};
 use std::io::{Read, Seek, SeekFrom};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use blk_core::sync::Mutex;
@@ -15,6 +16,10 @@ use crate::asleep;
 const START_TIME: Duration = Duration::from_secs(20);
 /// How long one that is asked to end may take: some wait for their clients, and all has been flushed.
 const END_TIME: Duration = Duration::from_millis(100);
+/// How long a program may run that runs to its end.
+const RUN_TIME: Duration = Duration::from_mins(1);
+/// How much a program may say, bytes.
+const SAID_BYTES_MAX: u64 = 1 << 20;
 /// How much of what it says last is shown, bytes.
 const LAST_BYTES: u64 = 2000;
 const PAUSE: Duration = Duration::from_micros(300);
@@ -103,16 +108,22 @@ impl Process {
     }
 
     fn last_words(&self) -> String {
-        let mut said = self.said.lock();
-        let mut bytes = Vec::new();
-        let length = said.seek(SeekFrom::End(0)).unwrap_or(0);
-        let from = length.saturating_sub(LAST_BYTES);
-        let read = said.seek(SeekFrom::Start(from)).and_then(|_| said.read_to_end(&mut bytes));
-        read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).into_owned())
+        last_words(&mut self.said.lock())
+    }
+
+    /// Ends it as a crash does: it can do nothing more.
+    pub(crate) fn kill(&self) {
+        let mut child = self.child.lock();
+        let _ = child.kill();
+        let _ = child.wait();
     }
 
     /// Asks it to end, and waits until it has.
-    pub(crate) fn stop(&self) {
+    ///
+    /// # Errors
+    /// That it has ended badly: with an exit code, or by a signal that nobody has sent it. It had the image
+    /// open, and was to leave it in order.
+    pub(crate) fn stop(&self) -> Result<()> {
         let mut child = self.child.lock();
         let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
         if let Some(id) = id {
@@ -123,29 +134,70 @@ impl Process {
             std::thread::sleep(PAUSE);
         }
         let _ = child.kill();
-        let _ = child.wait();
+        let status = child.wait().map_err(|error| Error::io("wait for a process", 0, error))?;
+        drop(child);
+        if ends_well(status) {
+            return Ok(());
+        }
+        let last = self.last_words();
+        Err(failed(&self.name, format!("the process was asked to end, and has ended with {status}: {last}")))
     }
+}
+
+/// Whether a process that was sent a signal, or two, has ended by that.
+fn ends_well(status: ExitStatus) -> bool {
+    use rustix::process::Signal;
+    let sent = [Signal::TERM, Signal::KILL].map(|signal| Some(signal.as_raw()));
+    status.success() || sent.contains(&status.signal())
+}
+
+/// The end of what was said.
+fn last_words(said: &mut File) -> String {
+    let mut bytes = Vec::new();
+    let length = said.seek(SeekFrom::End(0)).unwrap_or(0);
+    let from = length.saturating_sub(LAST_BYTES);
+    let read = said.seek(SeekFrom::Start(from)).and_then(|_| said.take(LAST_BYTES).read_to_end(&mut bytes));
+    read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).trim().to_owned())
 }
 
 impl Drop for Process {
     fn drop(&mut self) {
-        let mut child = self.child.lock();
-        asleep::end(child.id());
-        let _ = child.kill();
-        let _ = child.wait();
+        asleep::end(self.child.lock().id());
+        self.kill();
     }
 }
 
-/// Runs a program to its end.
-pub(crate) fn run(words: &[String]) -> Result<Output> {
-    let output = command(words).output();
-    output.map_err(|error| failed(&words[0], format!("it cannot be started: {error}")))
+/// Runs a program to its end; returns how it has ended, and the end of what it has said.
+///
+/// # Errors
+/// That it cannot be started; that it takes too long, or says too much: it is ended then.
+pub(crate) fn run(words: &[String]) -> Result<(ExitStatus, String)> {
+    run_within(words, RUN_TIME)
 }
 
-/// What a program has printed, in words.
-pub(crate) fn printed(output: &Output) -> String {
-    let (out, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    format!("{}\n{}", out.trim(), errors.trim()).trim().to_owned()
+fn run_within(words: &[String], time: Duration) -> Result<(ExitStatus, String)> {
+    let process = Process::start(words)?;
+    let end = Instant::now() + time;
+    loop {
+        let status = process.child.lock().try_wait();
+        if let Some(status) = status.map_err(|error| Error::io("wait for a program", 0, error))? {
+            return Ok((status, process.last_words()));
+        }
+        let said = process.said.lock().metadata().map_or(0, |file| file.len());
+        let why = if said > SAID_BYTES_MAX {
+            format!("it says more than {SAID_BYTES_MAX} bytes")
+        } else if Instant::now() > end {
+            format!("it has not ended after {} s", time.as_secs_f64())
+        } else {
+            std::thread::sleep(PAUSE);
+            continue;
+        };
+        process.kill();
+        return Err(failed(
+            &process.name,
+            format!("{}: {why}, and was killed: {}", words.join(" "), process.last_words()),
+        ));
+    }
 }
 
 /// Whether a program can be found.
@@ -180,8 +232,37 @@ mod tests {
     fn a_process_ends_when_it_is_asked_to() {
         let process = Process::start(&words(&["sleep", "1000"])).unwrap();
         assert!(process.death().is_none());
-        process.stop();
+        process.stop().unwrap();
         assert!(process.death().is_some());
+    }
+
+    #[test]
+    fn a_process_that_ends_badly_when_it_is_asked_to_is_told() {
+        for (script, word) in [
+            ("trap 'echo oh >&2; exit 3' TERM; echo up; while :; do sleep 0.01; done", "exit status: 3"),
+            ("trap 'kill -SEGV $$' TERM; echo up; while :; do sleep 0.01; done", "signal: 11"),
+        ] {
+            let process = Process::start(&words(&["sh", "-c", script])).unwrap();
+            process
+                .await_ready(|| if process.last_words() == "up" { Ok(()) } else { Err("not yet") })
+                .unwrap();
+            let error = process.stop().unwrap_err().to_string();
+            assert!(error.contains(word), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_program_that_hangs_or_never_stops_talking_is_ended_and_named() {
+        let hangs = words(&["sh", "-c", "echo so far; exec sleep 1000"]);
+        let error = run_within(&hangs, Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(
+            error.contains("sleep 1000") && error.contains("0.3 s") && error.contains("so far"),
+            "{error}"
+        );
+        let error = run(&words(&["yes"])).unwrap_err().to_string();
+        assert!(error.contains("says more than") && error.len() < 5000, "{error}");
+        let (status, said) = run(&words(&["sh", "-c", "echo a; echo b >&2; exit 4"])).unwrap();
+        assert_eq!((status.code(), said.as_str()), (Some(4), "a\nb"));
     }
 
     #[test]

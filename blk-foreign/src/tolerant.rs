@@ -19,9 +19,9 @@ pub(crate) struct Tolerant {
 }
 
 impl Tolerant {
-    pub(crate) fn new(inner: Box<dyn Runner>, driver: &ForeignDriver) -> Self {
+    pub(crate) fn new(inner: Box<dyn Runner>, driver: ForeignDriver) -> Self {
         let known = driver.description().deviations.iter().map(|deviation| (deviation, 0)).collect();
-        Self { inner, driver: *driver, known }
+        Self { inner, driver, known }
     }
 
     fn judge(&mut self, outcome: Outcome, scenario: &Scenario) -> Outcome {

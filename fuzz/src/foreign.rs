@@ -12,6 +12,7 @@ use blk_foreign::Selection;
 use blk_harness::Suite;
 use blk_harness::driver::Driver;
 use blk_harness::fuzzing;
+use blk_harness::scenario::Scenario;
 use blk_qcow2::FORMAT;
 use nix::sys::signal::{SigSet, Signal};
 
@@ -26,7 +27,14 @@ static SUITE: Suite = Suite::new("verify_foreign", |purpose| {
 })
 .of_space(|| SELECTION.driver.space())
 .within(|| SELECTION.engine.limits(*SELECTION.driver))
-.with_arguments(|| SELECTION.words());
+.with_arguments(|| SELECTION.words())
+.with_script("sh", script);
+
+/// A script of programs of others, or one that says why there is none.
+fn script(scenario: &Scenario) -> String {
+    blk_foreign::script(*SELECTION.driver, SELECTION.engine, scenario)
+        .unwrap_or_else(|why| format!("#!/bin/sh\n# There is no script: {why}\nexit 2\n"))
+}
 
 /// The suite of the driver that the arguments name. Where they name none, or where it cannot run here, that
 /// is said, and the process ends.

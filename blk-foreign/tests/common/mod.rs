@@ -1,7 +1,7 @@
 //! Drivers for tests, where their programs are installed.
 
 use blk_core::Format;
-use blk_foreign::{ForeignDriver, Plant, description};
+use blk_foreign::{Description, ForeignDriver, Plant, description};
 use blk_harness::Outcome;
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits};
@@ -13,7 +13,14 @@ fn formats(name: &str) -> Option<&'static dyn Format> {
 
 /// The driver, with what is planted; `None` where its programs are missing, which is a failure in CI.
 pub(crate) fn driver(name: &str, plant: Option<Plant>) -> Option<&'static ForeignDriver> {
-    let description = description(name).unwrap();
+    of_description(description(name).unwrap(), plant)
+}
+
+/// The same for a description.
+pub(crate) fn of_description(
+    description: Description,
+    plant: Option<Plant>,
+) -> Option<&'static ForeignDriver> {
     let driver = match plant {
         Some(plant) => ForeignDriver::planted(description, formats, plant),
         None => ForeignDriver::judged_by(description, formats),

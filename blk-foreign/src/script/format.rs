@@ -1,0 +1,89 @@
+//! Content of QEMU's formats: qemu-img makes a file, and qemu-io has it open.
+
+use std::fmt::Write as _;
+
+use blk_harness::scenario::Request;
+
+use super::shown::Shown;
+use super::{IMAGE, Task, command, not_asked, quoted, quoted_words, verified_reads};
+
+/// What qemu-io says where something is wrong.
+pub(super) const WRONG: &str = "verification failed|failed:|can.t open";
+
+impl Task {
+    /// A program of QEMU with the options that open the image, over `file`, options of the file's driver.
+    pub(super) fn tool(&self, program: &str, file: &str) -> String {
+        let reproduce = self.description().reproduce.as_ref();
+        let mut options = reproduce.map_or_else(String::new, |it| format!("driver={}", it.qemu_format));
+        let _ = write!(options, ",discard={},{file}", if self.discards { "unmap" } else { "ignore" });
+        for (name, value) in &self.names.open_options {
+            let value = match value {
+                serde_json::Value::Bool(true) => "on".to_owned(),
+                serde_json::Value::Bool(false) => "off".to_owned(),
+                serde_json::Value::String(text) => text.clone(),
+                other => other.to_string(),
+            };
+            let _ = write!(options, ",{name}={value}");
+        }
+        let (mut words, mut more) = (Vec::new(), "");
+        if let Some(it) = reproduce {
+            words.clone_from(&it.arguments);
+            more = &it.options;
+        }
+        if !more.is_empty() {
+            let _ = write!(options, ",{more}");
+        }
+        let words = if words.is_empty() { String::new() } else { format!(" {}", quoted_words(&words)) };
+        format!("{program}{words} --image-opts {}", quoted(&options))
+    }
+}
+
+/// The script.
+pub(super) fn script(task: &Task) -> String {
+    let mut script = task.head() + &task.check_function();
+    let open = task.tool(
+        "stdbuf -oL qemu-io -t writeback",
+        &format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}"),
+    );
+    let _ = writeln!(
+        script,
+        "run() {{\n    code=0; said=$({open} \"$@\" 2>&1) || code=$?\n    echo \"$said\"\n    \
+         if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n    \
+         case $code in 0|134) ;; *) bug \"qemu-io has ended with $code\" ;; esac\n}}"
+    );
+    let mut shown = Shown::zeroes(task.size);
+    let mut commands = String::new();
+    for (request, is_taken) in &task.requests {
+        match *request {
+            ref refused if !is_taken => not_asked(&mut script, refused),
+            Request::Status { .. } => not_asked(&mut script, request),
+            Request::Read { offset, length } => commands += &verified_reads(&shown, offset, length),
+            Request::Reopen { kill } => {
+                if kill {
+                    commands += &(command("flush") + &command("abort"));
+                }
+                run(&mut script, &mut commands);
+                script.push_str("check\n");
+            }
+            Request::Check { .. } => {
+                run(&mut script, &mut commands);
+                script.push_str("check\n");
+            }
+            ref other => {
+                commands += &command(&other.to_string());
+                shown.make(other);
+            }
+        }
+    }
+    run(&mut script, &mut commands);
+    commands += &verified_reads(&shown, 0, shown.size());
+    run(&mut script, &mut commands);
+    script + "check\necho 'nothing is wrong'\n"
+}
+
+fn run(script: &mut String, commands: &mut String) {
+    if !commands.is_empty() {
+        let _ = writeln!(script, "run{commands}");
+        commands.clear();
+    }
+}

@@ -1,0 +1,117 @@
+//! Content of a driver with a process for each open: the process itself, with qemu-nbd below it where it
+//! needs a medium that speaks NBD, and qemu-io as its client.
+
+use std::fmt::Write as _;
+
+use blk_harness::scenario::Request;
+
+use super::format::WRONG;
+use super::shown::Shown;
+use super::{IMAGE, Task, command, not_asked, quoted, verified_reads};
+use crate::description::MediumKind;
+
+/// Stands for the folder of the script, which it alone knows.
+const FOLDER: &str = "@FOLDER@";
+
+/// The script.
+pub(super) fn script(task: &Task) -> String {
+    let description = task.description();
+    let mut script = task.head() + &task.check_function();
+    if description.medium.kind == MediumKind::Nbd {
+        let size = "$(($(stat -c %s image) + ROOM + 511 & ~511))";
+        let size = size.replace("ROOM", &description.medium.room.to_string());
+        let _ = writeln!(script, "truncate -s {size} {IMAGE}");
+    }
+    script += &functions(task);
+    script += "start\n";
+    let mut shown = Shown::zeroes(task.size);
+    let mut commands = String::new();
+    for (request, is_taken) in &task.requests {
+        match *request {
+            ref refused if !is_taken => not_asked(&mut script, refused),
+            Request::Status { offset, length } => {
+                run(&mut script, &mut commands);
+                statuses(&mut script, &shown, (offset, length));
+            }
+            Request::Read { offset, length } => commands += &verified_reads(&shown, offset, length),
+            Request::Reopen { kill } => {
+                commands += &command("flush");
+                run(&mut script, &mut commands);
+                if description.medium.kind != MediumKind::None {
+                    let signal = if kill { "KILL" } else { "TERM" };
+                    let check = if kill { "" } else { "check\n" };
+                    let _ = writeln!(script, "stop {signal}\n{check}start");
+                }
+            }
+            // Nothing but a reopen has it checked.
+            Request::Check { .. } => {}
+            ref other => {
+                commands += &command(&other.to_string());
+                shown.make(other);
+            }
+        }
+    }
+    run(&mut script, &mut commands);
+    commands += &verified_reads(&shown, 0, shown.size());
+    run(&mut script, &mut commands);
+    script + "echo 'nothing is wrong'\n"
+}
+
+/// `start`, `stop`, `run` and `shows`.
+fn functions(task: &Task) -> String {
+    let description = task.description();
+    let sockets = task.names.clone().with("export", format!("{FOLDER}/export"));
+    let medium = if description.medium.kind == MediumKind::Nbd { "medium" } else { IMAGE };
+    let names = sockets.with("medium", format!("{FOLDER}/{medium}"));
+    let start: Vec<String> =
+        names.words(&description.process.argv).iter().map(|word| in_folder(word)).collect();
+    let start = start.join(" ");
+    let export = names.text(&description.export);
+    let medium = if description.medium.kind == MediumKind::Nbd {
+        format!(
+            "    rm -f medium\n    \
+             qemu-nbd --persistent -e 8 -f raw --discard unmap -k \"$folder/medium\" {IMAGE} &\n    medium=$!\n    \
+             wait_for medium\n"
+        )
+    } else {
+        String::new()
+    };
+    let flags = if task.discards { "unmap" } else { "ignore" };
+    format!(
+        "uri=\"nbd+unix:///{export}?socket=$folder/export\"\n\
+         wait_for() {{\n    i=0\n    while ! [ -S \"$1\" ]; do\n        i=$((i + 1)); [ $i -lt 200 ] || trouble \"no $1\"; \
+         sleep 0.05\n    done\n}}\n\
+         start() {{\n{medium}    rm -f export\n    {start} &\n    server=$!\n    wait_for export\n}}\n\
+         stop() {{\n    kill -\"$1\" $server; wait $server 2>/dev/null || true\n    \
+         [ -z \"$medium\" ] || {{ kill -TERM $medium; wait $medium || true; }}\n    server= medium=\n}}\n\
+         # Without a close, which would flush.\n\
+         run() {{\n    said=$(stdbuf -oL qemu-io -t writeback -d {flags} -f raw \"$@\" -c abort \"$uri\" 2>&1) || true\n    \
+         echo \"$said\"\n    \
+         if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n}}\n\
+         # Data from $1 to $2 must not be zeroes by its block status.\n\
+         shows() {{\n    nbdinfo --map \"$uri\" > map || trouble 'no block status'\n    \
+         awk -v from=\"$1\" -v to=\"$2\" '($3 == 2 || $3 == 3) && $1 < to && $1 + $2 > from {{ exit 1 }}' map ||\n        \
+         bug \"data from $1 to $2 is zeroes by its block status\"\n}}\n"
+    )
+}
+
+/// A word in which [`FOLDER`] is what the shell calls so.
+fn in_folder(word: &str) -> String {
+    let part = |part: &str| if part.is_empty() { String::new() } else { quoted(part) };
+    word.split(FOLDER).map(part).collect::<Vec<_>>().join("\"$folder\"")
+}
+
+fn statuses(script: &mut String, shown: &Shown, (offset, length): (u64, u64)) {
+    for (start, end, byte) in shown.pieces(offset, length) {
+        if byte.is_some_and(|byte| byte != 0) {
+            let _ = writeln!(script, "shows {start} {end}");
+        }
+    }
+}
+
+fn run(script: &mut String, commands: &mut String) {
+    if !commands.is_empty() {
+        let _ = writeln!(script, "run{commands}");
+        commands.clear();
+    }
+}

@@ -1,0 +1,87 @@
+//! Temporary folders, which go when the program ends, however it ends.
+//!
+//! A driver's process lives as long as the program, whose end no destructor sees; and the program may be
+//! killed. So all folders lie in one, and a shell waits for the end of a pipe that the program holds, and
+//! removes that folder then.
+
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::OnceLock;
+
+use blk_core::{Error, Result};
+use tempfile::TempDir;
+
+/// The folder of this program, and who removes it.
+static ROOT: OnceLock<std::result::Result<Root, String>> = OnceLock::new();
+
+/// A folder that goes when nobody holds the pipe any more.
+#[derive(Debug)]
+struct Root {
+    path: PathBuf,
+    /// Held open: its end is the end of the folder.
+    _pipe: Option<ChildStdin>,
+    _remover: Option<Child>,
+}
+
+impl Root {
+    fn new() -> std::io::Result<Self> {
+        let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir()?.keep();
+        // What ends a program by the terminal is sent to this shell too, if it lets that.
+        let script = r#"trap '' INT TERM HUP; cat >/dev/null; sleep 0.2
+            for mounted in "$0"/*/medium; do umount -l "$mounted" 2>/dev/null; done
+            rm -rf -- "$0""#;
+        let mut command = Command::new("sh");
+        command.args(["-c", script]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::null());
+        // Without a shell the folder stays.
+        let mut remover = command.stderr(Stdio::null()).spawn().ok();
+        let pipe = remover.as_mut().and_then(|remover| remover.stdin.take());
+        Ok(Self { path, _pipe: pipe, _remover: remover })
+    }
+}
+
+/// A folder for files and sockets.
+pub(crate) fn folder() -> Result<TempDir> {
+    let root = ROOT.get_or_init(|| Root::new().map_err(|error| error.to_string()));
+    let failed = |error| Error::io("create a temporary folder", 0, error);
+    let root = root.as_ref().map_err(|error| failed(std::io::Error::other(error.clone())))?;
+    in_folder(&root.path).map_err(failed)
+}
+
+/// Names are short: those of sockets may have a hundred bytes, and QEMU reads its commands byte by byte.
+fn in_folder(root: &Path) -> std::io::Result<TempDir> {
+    tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in(root)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use super::*;
+
+    /// What this test is called, for itself.
+    const NAME: &str = "temporary::tests::a_program_that_is_killed_leaves_no_folder";
+    const CHILD: &str = "BLK_TEST_TEMPORARY";
+
+    #[test]
+    fn a_program_that_is_killed_leaves_no_folder() {
+        if let Some(told) = std::env::var_os(CHILD) {
+            let folder = folder().unwrap().keep();
+            std::fs::write(folder.join("file"), "x").unwrap();
+            std::fs::write(told, folder.to_str().unwrap()).unwrap();
+            std::process::abort();
+        }
+        let told = tempfile::NamedTempFile::new().unwrap();
+        let mut command = Command::new(std::env::current_exe().unwrap());
+        command.args(["--exact", NAME, "--nocapture"]).env(CHILD, told.path());
+        let status = command.stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap();
+        assert!(!status.success());
+        let folder = PathBuf::from(std::fs::read_to_string(told.path()).unwrap());
+        let root = folder.parent().unwrap();
+        assert!(root.file_name().unwrap().to_str().unwrap().starts_with("blk"), "{}", root.display());
+        let end = Instant::now() + Duration::from_secs(20);
+        while root.exists() {
+            assert!(Instant::now() < end, "{} is still there", root.display());
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! Findings as shell scripts for programs of others: known ones are shown by these alone, and where nothing
+//! is wrong, scripts say so.
+
+use std::process::Command;
+
+use blk_foreign::{Description, EngineKind, ForeignDriver, description, script};
+use blk_harness::driver::Driver;
+use blk_harness::generate::{Generator, Limits};
+use blk_harness::scenario::Scenario;
+
+/// The driver; `None` where its programs, or those of its scripts, are missing.
+fn driver(description: Description) -> Option<&'static ForeignDriver> {
+    let has_tools =
+        ["qemu-io", "nbdinfo"].iter().all(|tool| Command::new(tool).arg("--version").output().is_ok());
+    match ForeignDriver::new(description) {
+        Ok(driver) if has_tools => Some(driver),
+        other => {
+            assert!(std::env::var_os("BLK_REQUIRE_QEMU").is_none(), "{:?}", other.err());
+            println!("programs are missing: nothing is tested");
+            None
+        }
+    }
+}
+
+/// Runs the script of a scenario; returns how it ended, and what it and the script say.
+fn run(driver: ForeignDriver, engine: EngineKind, scenario: &Scenario) -> (Option<i32>, String) {
+    let script = script(driver, engine, scenario).unwrap();
+    let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+    (output.status.code(), format!("{scenario}\n{script}\n{said}"))
+}
+
+fn scenario(text: &str) -> Scenario {
+    Scenario::from_text(&format!("blk-scenario 1\n{text}")).unwrap()
+}
+
+/// What is known, and a scenario that is much alike and clean.
+const KNOWN: [(&str, EngineKind, &str, &str); 3] = [
+    (
+        "qemu-qcow2",
+        EngineKind::Crash,
+        "config size-bytes=128k preallocation=metadata\nwrite -z -u 0 128k\nwrite 64k 512",
+        "config size-bytes=128k preallocation=metadata\nwrite -z -u 0 128k\nflush\nwrite 64k 512",
+    ),
+    (
+        "nbdkit-cache",
+        EngineKind::Content,
+        "write 0 512\nmap 0 512",
+        "write 0 512\nflush\nmap 0 512\nreopen\nread 0 4k",
+    ),
+    (
+        "qemu-qed",
+        EngineKind::Content,
+        "config size-bytes=1M table_size=1\nwrite 0 512",
+        "config size-bytes=1M table_size=2\nwrite 0 512\nread 0 4k",
+    ),
+];
+
+/// The driver's description; that of QED with what is known to be wrong, which scenarios do not draw.
+fn described(name: &str) -> Description {
+    if name == "qemu-qed" {
+        let text = include_str!("../drivers/qemu-qed.toml");
+        return Description::parse(&text.replace("min = 2\n", "min = 1\n")).unwrap();
+    }
+    description(name).unwrap()
+}
+
+#[test]
+fn known_findings_are_shown_by_programs_of_others_alone() {
+    for (name, engine, wrong, right) in KNOWN {
+        let Some(driver) = driver(described(name)) else { return };
+        let (code, said) = run(*driver, engine, &scenario(wrong));
+        assert!(code == Some(1) && said.contains("THE BUG SHOWS"), "{name}: {code:?}\n{said}");
+        let (code, said) = run(*driver, engine, &scenario(right));
+        assert!(code == Some(0) && said.contains("nothing is wrong"), "{name}: {code:?}\n{said}");
+    }
+}
+
+/// A server of ours in a shell: its third write is lost.
+const PLANTED: &str = r#"
+name = "planted"
+about = "A disk in a file, by nbdkit's eval plugin: the third write is lost"
+programs = { nbdkit = "nbdkit" }
+medium = { kind = "file" }
+[process]
+argv = [
+    "nbdkit", "--foreground", "--unix", "{export}", "eval",
+    "config=ln -sf $(realpath $3) $tmpdir/file",
+    "get_size=stat -L -c %s $tmpdir/file",
+    "pread=dd iflag=skip_bytes,count_bytes skip=$4 count=$3 if=$tmpdir/file",
+    "can_write=exit 0",
+    "can_flush=exit 0",
+    "flush=exit 0",
+    """pwrite=
+    echo >> $tmpdir/count
+    if [ $(wc -l < $tmpdir/count) = 3 ]; then cat > /dev/null
+    else dd oflag=seek_bytes conv=notrunc seek=$4 of=$tmpdir/file; fi""",
+    "file={file}",
+]
+[create]
+argv = ["truncate", "--size", "{size}", "{file}"]
+"#;
+
+#[test]
+fn a_planted_bug_of_a_server_is_shown_without_us() {
+    let Some(driver) = driver(Description::parse(PLANTED).unwrap()) else { return };
+    let (code, said) = run(*driver, EngineKind::Content, &scenario("write 0 4k\nwrite 8k 512\nwrite 4k 512"));
+    assert!(code == Some(1) && said.contains("verification failed"), "{code:?}\n{said}");
+    let (code, said) = run(*driver, EngineKind::Content, &scenario("write 0 4k\nwrite 8k 512"));
+    assert!(code == Some(0), "{code:?}\n{said}");
+}
+
+/// A format, one process for each open with and without a medium, and a file.
+const CLEAN: [&str; 6] = ["qemu-qcow2", "qemu-vdi", "qemu-luks", "qemu-nbd", "nbdkit", "nbdkit-file"];
+
+#[test]
+fn scripts_of_clean_scenarios_end_well() {
+    for name in CLEAN {
+        let Some(driver) = driver(description(name).unwrap()) else { return };
+        let limits = Limits {
+            requests_max: 12,
+            disk_bytes_max: 1 << 20,
+            data_bytes_max: 128 << 10,
+            ..Limits::default()
+        };
+        for scenario in Generator::new(driver.space(), 3, limits).take(5) {
+            let (code, said) = run(*driver, EngineKind::Content, &scenario);
+            assert!(code == Some(0), "{name}: {code:?}\n{said}");
+        }
+    }
+}
+
+#[test]
+fn crashes_of_clean_scenarios_end_well() {
+    for name in ["qemu-qcow2", "qemu-vdi"] {
+        let Some(driver) = driver(description(name).unwrap()) else { return };
+        let clean = scenario("config size-bytes=256k\nwrite 0 64k\nflush\nwrite -P 7 32k 512");
+        let (code, said) = run(*driver, EngineKind::Crash, &clean);
+        assert!(code == Some(0), "{name}: {code:?}\n{said}");
+    }
+}
+
+#[test]
+fn why_there_is_no_script_is_said() {
+    for (name, engine, why) in
+        [("nbdkit", EngineKind::Crash, "break points"), ("qemu-qcow2", EngineKind::Fault, "fail")]
+    {
+        let Some(driver) = driver(description(name).unwrap()) else { return };
+        let error = script(*driver, engine, &scenario("flush")).unwrap_err().to_string();
+        assert!(error.contains(why), "{name}: {error}");
+    }
+}
