@@ -39,6 +39,7 @@ pub fn script(driver: ForeignDriver, engine: EngineKind, scenario: &Scenario) ->
         EngineKind::Fault => {
             bail!("no script can have an operation of the storage fail as the finding needs it")
         }
+        EngineKind::Race => bail!("these programs order no requests in flight as the finding needs it"),
         EngineKind::Crash if !has_format => {
             bail!(
                 "only QEMU's break points can end a process in the middle, and '{}' has none",

@@ -103,6 +103,11 @@ pub struct ReplayArguments {
     /// Replay on a driver in another process: its name, or a file NAME.toml
     #[arg(long, value_name = "NAME", conflicts_with_all = ["reference", "test"])]
     pub(super) driver: Option<String>,
+    /// Write a shell script that makes the same requests by programs of others alone: it exits with 1 where
+    /// something is wrong
+    #[arg(long, value_name = "FILE", requires = "driver", value_parser = parse_path)]
+    #[arg(value_hint = ValueHint::FilePath)]
+    pub(super) script: Option<PathBuf>,
     #[command(flatten)]
     formats: Formats,
     /// Read FILE, in which one of the images lies, as it was before a run in place: COPY holds that

@@ -68,6 +68,14 @@ impl Pair {
         }
     }
 
+    /// The image, if one is, whose content a server has: what is written there in place cannot be kept.
+    pub(super) fn served(&self) -> Option<&str> {
+        let is_served = |name: &&str| {
+            ["nbd:", "nbds:", "nbd+", "nbds+", "driver=nbd", "\"nbd\""].iter().any(|word| name.contains(word))
+        };
+        [self.test.as_str(), &self.reference].into_iter().find(is_served)
+    }
+
     /// Opens both.
     pub(super) fn open(&self) -> Result<Box<SpecBench>> {
         let access = if self.read_only { Access::ReadOnly } else { Access::ReadWrite };

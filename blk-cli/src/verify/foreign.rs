@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use blk_foreign::{EngineKind, ForeignDriver, description};
+use blk_foreign::{EngineKind, ForeignDriver, description, script};
 use blk_harness::Outcome as Judged;
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits};
@@ -132,6 +132,11 @@ pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome>
         [EngineKind::Content, ..] => vec![EngineKind::Content],
         _ => kinds,
     };
+    if let Some(path) = &arguments.script {
+        let kind = kinds.first().copied().unwrap_or(EngineKind::Content);
+        let text = script(*driver, kind, &scenario)?;
+        std::fs::write(path, text).with_context(|| format!("cannot write {}", path.display()))?;
+    }
     for kind in kinds {
         match kind.runner(driver, Purpose::Replay).run(&scenario) {
             Judged::Clean => {}
@@ -328,5 +333,9 @@ impl Judge for ForeignJudge<'_> {
 
     fn space(&self) -> &'static Space {
         self.driver.space()
+    }
+
+    fn script(&self, scenario: &Scenario) -> Option<Result<String>> {
+        Some(script(*self.driver, self.kind, scenario))
     }
 }

@@ -76,6 +76,13 @@ pub(super) trait Judge {
         &PLAIN
     }
 
+    /// A shell script that shows the finding by programs of others alone; the error is why there is none.
+    /// `None` where nobody asks for one.
+    fn script(&self, scenario: &Scenario) -> Option<anyhow::Result<String>> {
+        let _ = scenario;
+        None
+    }
+
     /// Files that have changed since: a replay needs what they held.
     fn origins(&self) -> Origins {
         Origins::default()
@@ -123,6 +130,9 @@ pub(super) fn keep(
     let mut kept = Kept::new(finding, scenario.requests.len() as u64);
     let scenario = Prover::new(judge, keeping).prove_and_shrink(&mut kept, scenario);
     kept.write(scenario, &judge.words(), &judge.origins(), keeping.traces);
+    if let Some(script) = kept.scenario.as_ref().and_then(|scenario| judge.script(scenario)) {
+        kept.write_script(script);
+    }
     kept
 }
 
@@ -172,6 +182,19 @@ impl Kept {
             self.notes.push(format!("not written into {}: {error}", traces.display()));
         }
         self.scenario = Some(scenario);
+    }
+
+    /// Writes the script beside the trace.
+    fn write_script(&mut self, script: anyhow::Result<String>) {
+        let Some(trace) = &self.trace else { return };
+        let path = trace.with_extension("sh");
+        let written = script.and_then(|script| Ok(std::fs::write(&path, script)?));
+        self.notes.push(match written {
+            Ok(()) => {
+                format!("wrote {}: it fails where programs of others alone show the same", path.display())
+            }
+            Err(why) => format!("no script of programs of others: {why:#}"),
+        });
     }
 
     fn write_trace(

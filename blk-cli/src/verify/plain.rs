@@ -165,6 +165,11 @@ impl Run<'_> {
     /// Why a finding cannot be replayed.
     fn lost_start(&self) -> Option<String> {
         let start = self.pair.start()?;
+        if let Some(name) = self.pair.served() {
+            return Some(format!(
+                "nobody can put back what {name} held before the requests; start the server anew"
+            ));
+        }
         let why = start.failure()?;
         Some(format!("what the images held before the requests is no longer kept: {why}"))
     }
