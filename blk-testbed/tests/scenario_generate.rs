@@ -141,6 +141,7 @@ fn limits_hold() {
         far: false,
         lanes_max: 0,
         laned_one_in: 0,
+        resizes: true,
         config: None,
     };
     for Scenario { config, requests, .. } in Generator::new(&QCOW2, 5, limits).take(5000) {
