@@ -18,7 +18,7 @@ pub const PATIENCE: Duration = Duration::from_secs(1);
 /// Set by a waker, and waited for.
 #[derive(Default)]
 struct Woken {
-    is_woken: AtomicBool,
+    called: AtomicBool,
     changes: Condvar,
     lock: Mutex<()>,
 }
@@ -28,7 +28,7 @@ impl Wake for Woken {
     fn wake(self: Arc<Self>) {
         model::in_one_step(|| {
             let _guard = self.lock.lock();
-            self.is_woken.store(true, Ordering::Release);
+            self.called.store(true, Ordering::Release);
             self.changes.notify_all();
         });
     }
@@ -40,9 +40,9 @@ impl Woken {
     fn wait(&self) -> bool {
         let end = Instant::now() + PATIENCE;
         let mut guard = self.lock.lock();
-        while !self.is_woken.swap(false, Ordering::Acquire) {
+        while !self.called.swap(false, Ordering::Acquire) {
             if self.changes.wait_until(&mut guard, end) {
-                return self.is_woken.load(Ordering::Acquire);
+                return self.called.load(Ordering::Acquire);
             }
         }
         true

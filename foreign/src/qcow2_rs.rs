@@ -143,8 +143,8 @@ impl Drop for Driver {
 }
 
 /// The device, which is there between two opens.
-fn there(dev: &Option<Dev>) -> Result<&Dev> {
-    dev.as_ref().ok_or_else(|| Error::Poisoned { cause: "the image could not be opened again".to_owned() })
+fn there(dev: Option<&Dev>) -> Result<&Dev> {
+    dev.ok_or_else(|| Error::Poisoned { cause: "the image could not be opened again".to_owned() })
 }
 
 impl Driver {
@@ -173,7 +173,7 @@ impl BlockDriver for Driver {
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
         let dev = self.dev.lock();
-        let dev = there(&dev)?;
+        let dev = there(dev.as_ref())?;
         let wanted = buf.len();
         let read = drive(dev.read_at(buf, offset)).map_err(|error| answer("read", offset, error))?;
         if read == wanted {
@@ -186,18 +186,18 @@ impl BlockDriver for Driver {
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         refuse_compressed(flags)?;
         let dev = self.dev.lock();
-        let dev = there(&dev)?;
+        let dev = there(dev.as_ref())?;
         drive(dev.write_at(buf, offset)).map_err(|error| answer("write", offset, error))
     }
 
     fn flush(&self) -> Result<()> {
-        self.flush_dev(there(&self.dev.lock())?)
+        self.flush_dev(there(self.dev.lock().as_ref())?)
     }
 
     /// The crate tells the mapping of one cluster at a time.
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         let dev = self.dev.lock();
-        let dev = there(&dev)?;
+        let dev = there(dev.as_ref())?;
         let cluster = dev.info.cluster_size() as u64;
         let within = extent.offset % cluster;
         let length = extent.length.min(cluster - within);
@@ -226,7 +226,7 @@ impl Check for Driver {
     /// been repaired.
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
         let mut dev = self.dev.lock();
-        self.flush_dev(there(&dev)?)?;
+        self.flush_dev(there(dev.as_ref())?)?;
         let report = image::check(&self.storage, repair)?;
         if repair != RepairMode::None {
             if let Some(old) = dev.take() {
