@@ -81,7 +81,6 @@ impl Qcow2 {
         metadata.check_usable()?;
         metadata.header.autoclear = 0;
         metadata.publish_header()?;
-        metadata.roles.forget_bitmaps();
         self.autoclear_pending.store(false, Ordering::Release);
         Ok(())
     }

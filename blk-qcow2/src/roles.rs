@@ -155,11 +155,6 @@ impl Roles {
         self.of(cluster).filter(checked).or_else(|| self.kept(cluster))
     }
 
-    /// Nobody vouches for the bitmaps any more: a repair may give back their clusters.
-    pub(crate) fn forget_bitmaps(&mut self) {
-        self.kept.retain(|_, role| *role != Role::BitmapDirectory);
-    }
-
     /// What of other programs `cluster` holds, as far as that is checked.
     #[inline]
     pub(crate) fn kept(&self, cluster: HostCluster) -> Option<Role> {

@@ -1,5 +1,6 @@
 //! The bits of a dirty bitmap.
 
+use blk_core::bytes::is_zero;
 use blk_core::{Bits, DirtyBitmap, Error, Result, Storage};
 
 use super::{ALL_ONES, names};
@@ -8,6 +9,11 @@ use crate::geometry::Geometry;
 use crate::l2::{OFFSET_MASK, entry_offset};
 use crate::offset::HostOffset;
 use crate::pointer_table::PointerTable;
+
+/// Finest granularity that is read, bytes: what other implementations make.
+const GRANULARITY_BYTES_MIN: u64 = 512;
+/// The most of a bitmap that is kept in memory, bytes: what other implementations open.
+const STORED_BYTES_MAX: u64 = 512 << 20;
 
 /// The bitmap of that name, of a disk of `size` bytes. What is read is bounded by `file_bytes`.
 ///
@@ -31,11 +37,19 @@ pub(crate) fn read(
     if bitmap.is_strange {
         return Err(refused("the bitmap is of a type, or has extra data, that nobody here knows"));
     }
+    if bitmap.granularity_bytes < GRANULARITY_BYTES_MIN {
+        let finest = GRANULARITY_BYTES_MIN;
+        return Err(refused(&format!(
+            "a granularity of {} bytes, at least {finest}",
+            bitmap.granularity_bytes
+        )));
+    }
     let (table, entries) = bitmap.table;
     let malformed = |reason: String| Error::malformed("bitmap table", table.get(), reason);
     let table_bytes = u64::from(entries) * size_of::<u64>() as u64;
-    if table.get().checked_add(table_bytes).is_none_or(|end| end > file_bytes) {
-        return Err(malformed(format!("{entries} entries do not lie in the file")));
+    let is_inside = table.get().checked_add(table_bytes).is_some_and(|end| end <= file_bytes);
+    if !is_inside || !geometry.is_cluster_aligned(table) {
+        return Err(malformed(format!("{entries} entries do not lie in the file, at a cluster")));
     }
     let part_bits = geometry.cluster_bytes() * 8;
     let needed = size.div_ceil(bitmap.granularity_bytes).div_ceil(part_bits);
@@ -44,6 +58,7 @@ pub(crate) fn read(
     }
     // A cluster that entries share would be read once for each: no bitmap has more bits than the file.
     let mut left = file_bytes.next_multiple_of(geometry.cluster_bytes());
+    let mut stored_bytes = 0;
     let table = PointerTable::read(storage, table, needed as usize)?;
     let parts = table.entries().iter().map(|entry| {
         let offset = entry_offset(*entry);
@@ -61,6 +76,16 @@ pub(crate) fn read(
         let mut bytes = vec![0; geometry.cluster_bytes() as usize];
         let stored = (file_bytes - offset.get()).min(geometry.cluster_bytes()) as usize;
         storage.read_at(offset.get(), &mut bytes[..stored])?;
+        if is_zero(&bytes) {
+            return Ok(Bits::Clear);
+        }
+        if bytes.iter().all(|byte| *byte == u8::MAX) {
+            return Ok(Bits::Set);
+        }
+        stored_bytes += geometry.cluster_bytes();
+        if stored_bytes > STORED_BYTES_MAX {
+            return Err(malformed(format!("its bits take more than {STORED_BYTES_MAX} bytes")));
+        }
         Ok(Bits::Stored(bytes))
     });
     let parts = parts.collect::<Result<_>>()?;

@@ -47,9 +47,10 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
         walk.compare_plain_flags(fixes_flags)?;
     }
     apply(storage, &walk.fixes)?;
-    let is_changed = !all.is_empty() || !walk.fixes.is_empty();
-    if lowers && (!all.is_empty() || frees_past_end(&walk)) {
-        lower_counts(&mut walk)?;
+    let lowers = lowers && (!all.is_empty() || frees_past_end(&walk));
+    let is_changed = lowers || !all.is_empty() || !walk.fixes.is_empty();
+    if lowers {
+        write_counts(&walk, Direction::Down)?;
     }
     let report = std::mem::take(&mut walk.report);
     if is_changed { finish(storage, header, report, 0) } else { Ok(report) }
@@ -72,8 +73,9 @@ pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckRep
         report_counts(&mut walk, |_, _| true);
     }
     level(&mut walk)?;
+    let lowers_only = frees_past_end(&walk);
     merge(&mut report, std::mem::take(&mut walk.report));
-    if report.is_clean() && !walk.is_suspicious && walk.fixes.is_empty() {
+    if report.is_clean() && !walk.is_suspicious && walk.fixes.is_empty() && !lowers_only {
         return Ok(report);
     }
     fix_strictly(storage, header, report)
@@ -126,16 +128,7 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
     });
     walk.compare_plain_flags(true)?;
     apply(walk.storage, &walk.fixes)?;
-    if lowers { lower_counts(walk) } else { Ok(()) }
-}
-
-/// Lowers the counts that are too high.
-fn lower_counts(walk: &mut Walk<'_>) -> Result<()> {
-    write_counts(walk, Direction::Down)?;
-    if frees_past_end(walk) {
-        walk.report.leaks_past_end = 0;
-    }
-    Ok(())
+    if lowers { write_counts(walk, Direction::Down) } else { Ok(()) }
 }
 
 /// Whether counts past the end of the file are lowered too: nobody else does, and once the file grows they
@@ -184,6 +177,7 @@ fn finish(storage: &dyn Storage, header: &Header, mut report: CheckReport, more:
     report.leaks_fixed = report.leaks - last.leaks;
     report.corruptions_fixed = report.corruptions - last.corruptions;
     report.check_errors = last.check_errors;
+    report.leaks_past_end = last.leaks_past_end;
     mark_repaired(&mut report.findings, &last);
     Ok(report)
 }

@@ -264,8 +264,12 @@ impl Metadata {
         self.own(start, length.div_ceil(self.cluster_bytes), |_| Owner::Kept("the snapshot table"));
     }
 
-    /// The directory; what bitmaps hold is stale with the first change.
+    /// The directory, where somebody vouches for it; what bitmaps hold is stale with the first change.
     fn walk_bitmaps(&mut self) {
+        const AUTOCLEAR_BITMAPS: u64 = 1;
+        if number(&self.image, 88, 8) & AUTOCLEAR_BITMAPS == 0 {
+            return;
+        }
         let mut at = number(&self.image, 100, 4) as usize;
         while self.version >= 3 && at + 8 <= self.cluster_bytes {
             let (kind, length) = (number(&self.image, at, 4), number(&self.image, at + 4, 4) as usize);
