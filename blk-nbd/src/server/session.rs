@@ -22,6 +22,7 @@ use super::ServerOptions;
 use super::handshake::Agreed;
 use crate::socket::Socket;
 pub(super) use buffers::Buffers;
+use buffers::Spare;
 use receive::Request;
 use reply::Replies;
 use turns::{Called, Turns};
@@ -33,7 +34,7 @@ const READ_BYTES: usize = 1 << 16;
 struct Session<'a> {
     agreed: &'a Agreed,
     options: &'a ServerOptions,
-    buffers: &'a Buffers,
+    spare: Spare<'a>,
     /// `None` when no more requests come.
     input: Mutex<Option<BufReader<Socket>>>,
     replies: Replies,
@@ -59,7 +60,7 @@ pub(super) fn serve(
     let session = Session {
         agreed,
         options,
-        buffers,
+        spare: Spare::new(buffers),
         input: Mutex::new(Some(BufReader::with_capacity(READ_BYTES, socket.try_clone()?))),
         replies: Replies::new(socket.try_clone()?, agreed.headers),
         socket,
@@ -147,13 +148,13 @@ impl Session<'_> {
     /// Waits until so many bytes may be in flight, too.
     fn hold(&self, bytes: u64) -> Held<'_> {
         let mut held = self.bytes.lock();
-        while *held > 0 && (*held + bytes > self.options.bytes_max || self.buffers.are_scarce()) {
+        while *held > 0 && (*held + bytes > self.options.bytes_max || self.spare.is_scarce()) {
             self.fewer_bytes.wait(&mut held);
         }
         *held += bytes;
         drop(held);
-        let buffer = self.buffers.take(bytes);
-        Held { bytes, buffer, all: &self.bytes, fewer: &self.fewer_bytes, buffers: self.buffers }
+        let buffer = self.spare.take(bytes);
+        Held { bytes, buffer, all: &self.bytes, fewer: &self.fewer_bytes, spare: &self.spare }
     }
 }
 
@@ -163,7 +164,7 @@ struct Held<'a> {
     buffer: Vec<u8>,
     all: &'a Mutex<u64>,
     fewer: &'a Condvar,
-    buffers: &'a Buffers,
+    spare: &'a Spare<'a>,
 }
 
 impl AsMut<Vec<u8>> for Held<'_> {
@@ -174,7 +175,7 @@ impl AsMut<Vec<u8>> for Held<'_> {
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.buffers.give_back(self.bytes, std::mem::take(&mut self.buffer));
+        self.spare.give_back(self.bytes, std::mem::take(&mut self.buffer));
         *self.all.lock() -= self.bytes;
         self.fewer.notify_all();
     }
