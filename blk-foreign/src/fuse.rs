@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use blk_core::{Error, Extent, Result};
+use blk_core::{Error, Extent, MemoryStorage, Result};
 use fuser::{
     BackgroundSession, BsdFileFlags, Config, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags,
     Generation, INodeNo, LockOwner, MountOption, OpenFlags, ReplyAttr, ReplyData, ReplyEmpty, ReplyEntry,
@@ -19,6 +19,7 @@ use fuser::{
 };
 
 use crate::medium::Line;
+use crate::plant::Planted;
 
 /// Where the kernel is asked to mount.
 const DEVICE: &str = "/dev/fuse";
@@ -43,12 +44,17 @@ pub(crate) struct Mounted {
     session: Option<BackgroundSession>,
 }
 
-/// Why files cannot be mounted here; `None` where they can.
+/// Why files cannot be mounted here; `None` where they can, which has been tried.
 pub(crate) fn refusal() -> Option<String> {
-    match std::fs::OpenOptions::new().read(true).write(true).open(DEVICE) {
-        Ok(_) => None,
-        Err(error) => Some(format!("a medium that grows is mounted with FUSE: {DEVICE}: {error}")),
-    }
+    let tried = || {
+        let folder = tempfile::tempdir().map_err(|error| Error::io("create a temporary folder", 0, error))?;
+        let line = Line::new(Arc::new(MemoryStorage::new()), Arc::new(Planted::new(None)))?;
+        Mounted::mount(Arc::new(line), folder.path()).map(drop)
+    };
+    let error = tried().err()?;
+    Some(format!(
+        "a medium that grows is mounted with FUSE, which takes {DEVICE} and the right to mount: {error}"
+    ))
 }
 
 impl Mounted {
@@ -311,11 +317,10 @@ mod tests {
     use std::fs::OpenOptions;
     use std::os::unix::fs::FileExt;
 
-    use blk_core::{MemoryStorage, Storage};
+    use blk_core::Storage;
     use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 
     use super::*;
-    use crate::plant::Planted;
 
     fn mounted(storage: &Arc<MemoryStorage>) -> (tempfile::TempDir, Arc<Line>, Mounted) {
         assert_eq!(refusal(), None, "this test needs FUSE");

@@ -15,7 +15,7 @@ use crate::fuse::Mounted;
 use crate::plant::Planted;
 
 /// What the socket, or the folder of the file, is called.
-const SOCKET: &str = "m";
+pub(crate) const SOCKET: &str = "m";
 
 /// A medium that is served.
 #[derive(Debug)]

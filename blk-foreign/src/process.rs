@@ -14,8 +14,8 @@ use crate::asleep;
 
 /// How long a process may take until it listens.
 const START_TIME: Duration = Duration::from_secs(20);
-/// How long one that is asked to end may take: some wait for their clients, and all has been flushed.
-const END_TIME: Duration = Duration::from_millis(100);
+/// How long one that is asked to end may take. Its clients have gone.
+const END_TIME: Duration = Duration::from_secs(10);
 /// How long a program may run that runs to its end.
 const RUN_TIME: Duration = Duration::from_mins(1);
 /// How much a program may say, bytes.
@@ -133,9 +133,17 @@ impl Process {
         while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
             std::thread::sleep(PAUSE);
         }
+        let is_late = matches!(child.try_wait(), Ok(None));
         let _ = child.kill();
         let status = child.wait().map_err(|error| Error::io("wait for a process", 0, error))?;
         drop(child);
+        if is_late {
+            let (time, last) = (END_TIME.as_secs(), self.last_words());
+            return Err(failed(
+                &self.name,
+                format!("it was asked to end, and has not within {time} s: {last}"),
+            ));
+        }
         if ends_well(status) {
             return Ok(());
         }

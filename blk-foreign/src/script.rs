@@ -95,12 +95,15 @@ impl Task {
              ulimit -c 0\n\
              folder=$(mktemp -d)\n\
              server= medium=\n\
-             trap 'kill -9 $server $medium 2>/dev/null || true; rm -rf \"$folder\"' EXIT\n\
+             # What fails by itself tells nothing of the driver.\n\
+             told=\n\
+             trap 'code=$?; kill -9 $server $medium 2>/dev/null || true; rm -rf \"$folder\"\n    \
+             [ $code -eq 0 ] || [ -n \"$told\" ] || code=2; exit $code' EXIT\n\
              trap 'exit 2' INT TERM\n\
              cd \"$folder\"\n\
-             bug() {{ echo \"$1\"; echo 'THE BUG SHOWS'; exit 1; }}\n\
+             bug() {{ echo \"$1\"; echo 'THE BUG SHOWS'; told=1; exit 1; }}\n\
              trouble() {{ echo \"$1: nothing can be told\"; exit 2; }}\n",
-            about = description.about,
+            about = description.about.replace('\n', "\n# "),
         );
         let create = match &description.create {
             Some(program) => line(&self.names, program),
@@ -114,7 +117,7 @@ impl Task {
         let Some(program) = &self.description().check else { return "check() { :; }\n".to_owned() };
         let good: Vec<String> = program.good.iter().map(ToString::to_string).collect();
         format!(
-            "check() {{\n    code=0; {} || code=$?\n    case $code in {}) ;; *) bug 'the check finds something' ;; esac\n}}\n",
+            "check() {{\n    code=0; {} || code=$?\n    case $code in {}) ;; 126|127) trouble 'there is no check' ;; *) bug 'the check finds something' ;; esac\n}}\n",
             line(&self.names, program),
             good.join("|")
         )

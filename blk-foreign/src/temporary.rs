@@ -4,12 +4,15 @@
 //! killed. So all folders lie in one, and a shell waits for the end of a pipe that the program holds, and
 //! removes that folder then.
 
+use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::OnceLock;
 
 use blk_core::{Error, Result};
 use tempfile::TempDir;
+
+use crate::medium::SOCKET;
 
 /// The folder of this program, and who removes it.
 static ROOT: OnceLock<std::result::Result<Root, String>> = OnceLock::new();
@@ -28,10 +31,15 @@ impl Root {
         let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir()?.keep();
         // What ends a program by the terminal is sent to this shell too, if it lets that.
         let script = r#"trap '' INT TERM HUP; cat >/dev/null; sleep 0.2
-            for mounted in "$0"/*/medium; do umount -l "$mounted" 2>/dev/null; done
+            # A pattern does not match what is mounted and has no server any more.
+            for folder in "$0"/*; do
+                [ -S "$folder/$1" ] || umount -l "$folder/$1" || fusermount3 -uz "$folder/$1"
+            done
             rm -rf -- "$0""#;
         let mut command = Command::new("sh");
-        command.args(["-c", script]).arg(&path).stdin(Stdio::piped()).stdout(Stdio::null());
+        command.args(["-c", script]).arg(&path).arg(SOCKET).stdin(Stdio::piped()).stdout(Stdio::null());
+        // A signal to the program's group leaves it alone.
+        command.process_group(0);
         // Without a shell the folder stays.
         let mut remover = command.stderr(Stdio::null()).spawn().ok();
         let pipe = remover.as_mut().and_then(|remover| remover.stdin.take());
@@ -56,7 +64,12 @@ fn in_folder(root: &Path) -> std::io::Result<TempDir> {
 mod tests {
     use std::time::{Duration, Instant};
 
+    use std::sync::Arc;
+
     use super::*;
+    use crate::medium::Medium;
+    use crate::plant::Planted;
+    use blk_core::MemoryStorage;
 
     /// What this test is called, for itself.
     const NAME: &str = "temporary::tests::a_program_that_is_killed_leaves_no_folder";
@@ -67,6 +80,9 @@ mod tests {
         if let Some(told) = std::env::var_os(CHILD) {
             let folder = folder().unwrap().keep();
             std::fs::write(folder.join("file"), "x").unwrap();
+            let storage = Arc::new(MemoryStorage::from_bytes(&[7; 512]));
+            let medium = Medium::mount(storage, &folder, Arc::new(Planted::new(None))).unwrap();
+            assert_eq!(std::fs::read(medium.path(&folder)).unwrap(), [7; 512]);
             std::fs::write(told, folder.to_str().unwrap()).unwrap();
             std::process::abort();
         }

@@ -43,9 +43,11 @@ fn vhdx_grows_and_its_syncs_are_seen() {
     let report = |found: Option<(Box<Finding>, Scenario)>| found.map(|(finding, _)| finding.report());
     assert_eq!(report(found(runner::requests(clean, Purpose::Fuzz), clean, 10)), None);
     assert_eq!(report(found(runner::crashes(clean, Purpose::Fuzz), clean, 5)), None);
-    let planted = driver("qemu-vhdx", Some(Plant::LostSyncs(2))).unwrap();
-    let report = report(found(runner::crashes(planted, Purpose::Fuzz), planted, 60));
-    assert!(report.is_some_and(|report| report.contains("crash:")), "syncs were lost, and nobody noticed");
+    let planted = driver("qemu-vhdx", Some(Plant::LostSyncs(1))).unwrap();
+    let report = report(found(runner::crashes(planted, Purpose::Fuzz), planted, 300));
+    let report = report.expect("syncs were lost, and nobody noticed");
+    // A crash shows it, or a flush that was answered while nothing was durable.
+    assert!(report.contains("crash:") || report.contains("flush"), "{report}");
 }
 
 /// docs/findings/qemu-vmdk-entry-before-data.md

@@ -41,6 +41,9 @@ fn asked(oracles: Oracles, lanes: Option<u8>, driver: ForeignDriver) -> Result<V
         asked => asked.iter().map(kind).collect(),
     };
     kinds.iter().try_for_each(|kind| kind.suits(driver))?;
+    if lanes.is_some_and(|lanes| lanes > 1) {
+        EngineKind::Race.suits(driver)?;
+    }
     Ok(kinds)
 }
 

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 
 use blk_harness::scenario::Request;
 
+use super::format::{ABORTED, BOUND, JUDGE_END};
 use super::shown::Allowed;
 use super::{IMAGE, Task, command, line, not_asked};
 
@@ -45,7 +46,7 @@ judge() { # what is left, against the table of standard input
     od -An -v -tx1 -w512 raw > sectors
     cat > table
     awk -v at="$1" '
-        FNR == NR { for (i = $1; i <= $2; i++) { may[i] = " "; for (j = 3; j <= NF; j++) may[i] = may[i] $j " " } next }
+        FILENAME == "table" { for (i = $1; i <= $2; i++) { may[i] = " "; for (j = 3; j <= NF; j++) may[i] = may[i] $j " " } next }
         (FNR - 1) in may {
             for (i = 1; i <= NF; i++) if (index(may[FNR - 1], " " $i " ") == 0 || $i != $1) {
                 print at ": sector " FNR - 1 " shows " $i ", and may show" may[FNR - 1]; exit 1
@@ -64,8 +65,8 @@ pub(super) fn script(task: &Task) -> String {
     );
     let _ = writeln!(
         script,
-        "open() {{ {} \"$@\" >said 2>&1 || true; }}",
-        task.tool("qemu-io -t writeback", &file)
+        "{JUDGE_END}open() {{ code=0; {} \"$@\" >said 2>&1 || code=$?; judge_end {ABORTED}; }}",
+        task.tool(&format!("{BOUND} qemu-io -t writeback"), &file)
     );
     if let Some(program) = &description.repair {
         let _ = writeln!(script, "repair() {{ {} || true; }}", line(&task.names, program));
@@ -92,7 +93,7 @@ pub(super) fn script(task: &Task) -> String {
         let durable = matches!(request, Request::Reopen { .. }).then_some(Request::Flush);
         allowed.make(durable.as_ref().unwrap_or(request));
     }
-    script + "echo 'nothing is wrong'\n"
+    script + "trouble 'Nothing is wrong in what a kill leaves. What a loss of power leaves'\n"
 }
 
 /// A request as it is begun and not waited for.

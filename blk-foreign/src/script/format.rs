@@ -8,7 +8,19 @@ use super::shown::Shown;
 use super::{IMAGE, Task, command, not_asked, quoted, quoted_words, verified_reads};
 
 /// What qemu-io says where something is wrong.
-pub(super) const WRONG: &str = "verification failed|failed:|can.t open";
+pub(super) const WRONG: &str = "verification failed|failed:|can.t open|Assertion";
+/// A function `judge_end`: how qemu-io has ended, with `$code`, where it was to end with `$1`.
+pub(super) const JUDGE_END: &str = r#"judge_end() {
+    case $code in
+        "$1") ;;
+        126|127) trouble 'qemu-io cannot run' ;;
+        124|137) bug 'qemu-io does not end' ;;
+        *) bug "qemu-io has ended with $code" ;;
+    esac
+}
+"#;
+/// What ends a program that does not end by itself.
+pub(super) const BOUND: &str = "timeout -k 5 60";
 
 impl Task {
     /// A program of QEMU with the options that open the image, over `file`, options of the file's driver.
@@ -41,15 +53,17 @@ impl Task {
 /// The script.
 pub(super) fn script(task: &Task) -> String {
     let mut script = task.head() + &task.check_function();
+    script += JUDGE_END;
     let open = task.tool(
-        "stdbuf -oL qemu-io -t writeback",
+        &format!("{BOUND} stdbuf -oL qemu-io -t writeback"),
         &format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}"),
     );
     let _ = writeln!(
         script,
-        "run() {{\n    code=0; said=$({open} \"$@\" 2>&1) || code=$?\n    echo \"$said\"\n    \
+        "# The code that it ends with, and its commands.\n\
+         run() {{\n    want=$1; shift; code=0; said=$({open} \"$@\" 2>&1) || code=$?\n    echo \"$said\"\n    \
          if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n    \
-         case $code in 0|134) ;; *) bug \"qemu-io has ended with $code\" ;; esac\n}}"
+         judge_end $want\n}}"
     );
     let mut shown = Shown::zeroes(task.size);
     let mut commands = String::new();
@@ -60,30 +74,41 @@ pub(super) fn script(task: &Task) -> String {
             Request::Read { offset, length } => commands += &verified_reads(&shown, offset, length),
             Request::Reopen { kill } => {
                 if kill {
+                    // What a killed process leaves need not pass a check before it is opened again.
                     commands += &(command("flush") + &command("abort"));
+                    run(&mut script, ABORTED, &mut commands);
+                } else {
+                    run(&mut script, ENDED, &mut commands);
+                    script.push_str("check\n");
                 }
-                run(&mut script, &mut commands);
-                script.push_str("check\n");
             }
             Request::Check { .. } => {
-                run(&mut script, &mut commands);
+                run(&mut script, ENDED, &mut commands);
                 script.push_str("check\n");
             }
             ref other => {
+                if let Request::Discard { offset, length } = *other {
+                    // Afterwards nobody can tell what it has to show.
+                    commands += &verified_reads(&shown, offset, length);
+                }
                 commands += &command(&other.to_string());
                 shown.make(other);
             }
         }
     }
-    run(&mut script, &mut commands);
+    run(&mut script, ENDED, &mut commands);
     commands += &verified_reads(&shown, 0, shown.size());
-    run(&mut script, &mut commands);
+    run(&mut script, ENDED, &mut commands);
     script + "check\necho 'nothing is wrong'\n"
 }
 
-fn run(script: &mut String, commands: &mut String) {
+/// What qemu-io ends with after its last command, and after `abort`.
+const ENDED: u32 = 0;
+pub(super) const ABORTED: u32 = 134;
+
+fn run(script: &mut String, code: u32, commands: &mut String) {
     if !commands.is_empty() {
-        let _ = writeln!(script, "run{commands}");
+        let _ = writeln!(script, "run {code}{commands}");
         commands.clear();
     }
 }

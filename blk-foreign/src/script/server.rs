@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 
 use blk_harness::scenario::Request;
 
-use super::format::WRONG;
+use super::format::{ABORTED, BOUND, JUDGE_END, WRONG};
 use super::shown::Shown;
 use super::{IMAGE, Task, command, not_asked, quoted, verified_reads};
 use crate::description::MediumKind;
@@ -46,6 +46,10 @@ pub(super) fn script(task: &Task) -> String {
             // Nothing but a reopen has it checked.
             Request::Check { .. } => {}
             ref other => {
+                if let Request::Discard { offset, length } = *other {
+                    // Afterwards nobody can tell what it has to show.
+                    commands += &verified_reads(&shown, offset, length);
+                }
                 commands += &command(&other.to_string());
                 shown.make(other);
             }
@@ -54,6 +58,9 @@ pub(super) fn script(task: &Task) -> String {
     run(&mut script, &mut commands);
     commands += &verified_reads(&shown, 0, shown.size());
     run(&mut script, &mut commands);
+    if description.medium.kind != MediumKind::None {
+        script += "stop TERM\ncheck\n";
+    }
     script + "echo 'nothing is wrong'\n"
 }
 
@@ -78,16 +85,19 @@ fn functions(task: &Task) -> String {
     };
     let flags = if task.discards { "unmap" } else { "ignore" };
     format!(
-        "uri=\"nbd+unix:///{export}?socket=$folder/export\"\n\
+        "{JUDGE_END}uri=\"nbd+unix:///{export}?socket=$folder/export\"\n\
          wait_for() {{\n    i=0\n    while ! [ -S \"$1\" ]; do\n        i=$((i + 1)); [ $i -lt 200 ] || trouble \"no $1\"; \
          sleep 0.05\n    done\n}}\n\
          start() {{\n{medium}    rm -f export\n    {start} &\n    server=$!\n    wait_for export\n}}\n\
-         stop() {{\n    kill -\"$1\" $server; wait $server 2>/dev/null || true\n    \
+         stop() {{\n    kill -\"$1\" $server || true; code=0; wait $server 2>/dev/null || code=$?\n    \
+         case $code in 0|137|143) ;; *) bug \"the server has ended with $code\" ;; esac\n    \
          [ -z \"$medium\" ] || {{ kill -TERM $medium; wait $medium || true; }}\n    server= medium=\n}}\n\
          # Without a close, which would flush.\n\
-         run() {{\n    said=$(stdbuf -oL qemu-io -t writeback -d {flags} -f raw \"$@\" -c abort \"$uri\" 2>&1) || true\n    \
+         run() {{\n    code=0\n    \
+         said=$({BOUND} stdbuf -oL qemu-io -t writeback -d {flags} -f raw \"$@\" -c abort \"$uri\" 2>&1) || code=$?\n    \
          echo \"$said\"\n    \
-         if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n}}\n\
+         if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n    \
+         judge_end {ABORTED}\n}}\n\
          # Data from $1 to $2 must not be zeroes by its block status.\n\
          shows() {{\n    nbdinfo --map \"$uri\" > map || trouble 'no block status'\n    \
          awk -v from=\"$1\" -v to=\"$2\" '($3 == 2 || $3 == 3) && $1 < to && $1 + $2 > from {{ exit 1 }}' map ||\n        \
