@@ -98,8 +98,16 @@ fn fio(server: &Server, (kind, bytes, in_flight): (&str, &str, &str), seconds: u
     let text = String::from_utf8_lossy(&output.stdout);
     let start = text.find('{').with_context(|| format!("fio over {} says nothing", server.name))?;
     let told: Value = serde_json::from_str(&text[start..])?;
-    let side = &told["jobs"][0][if kind == "randread" { "read" } else { "write" }];
+    let job = &told["jobs"][0];
+    if !output.status.success() || job["error"] != 0 {
+        let said = String::from_utf8_lossy(&output.stderr);
+        bail!("fio over {} fails: {}, error {}: {said}", server.name, output.status, job["error"]);
+    }
+    let side = &job[if kind == "randread" { "read" } else { "write" }];
     let number = |name: &str| side[name].as_f64().unwrap_or(0.0);
+    if number("iops") <= 0.0 {
+        bail!("fio over {} has made no request", server.name);
+    }
     let took = server.processor_us()? - before;
     Ok([number("iops"), took / number("total_ios").max(1.0)])
 }

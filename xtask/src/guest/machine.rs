@@ -66,6 +66,9 @@ pub(super) struct Machine<'a> {
     pub(super) time: Duration,
 }
 
+/// What the verifier says of bytes that differ.
+const MISMATCH: &str = "contents mismatch";
+
 impl Machine<'_> {
     /// Boots the guest with a job; prints each step that is done, and how long it took.
     pub(super) fn boot(&self, images: &Images, archive: &Path, job: &str) -> Result<End> {
@@ -140,6 +143,7 @@ impl Machine<'_> {
         let begun = Instant::now();
         let mut last = begun;
         let mut failed = None;
+        let mut is_well = false;
         loop {
             match lines.recv_timeout(LOOK) {
                 Ok(line) => match read_line(&line) {
@@ -148,8 +152,8 @@ impl Machine<'_> {
                         last = Instant::now();
                     }
                     Said::End(true) => {
-                        println!("  {:>7.1} s  in all", begun.elapsed().as_secs_f64());
-                        return Ok(None);
+                        // It turns itself off now: what that writes is verified too.
+                        is_well = true;
                     }
                     // What follows until the end goes into the log.
                     Said::Failed(why) => failed = Some(why),
@@ -158,6 +162,10 @@ impl Machine<'_> {
                     }
                     Said::Other => {}
                 },
+                Err(RecvTimeoutError::Disconnected) if is_well => {
+                    println!("  {:>7.1} s  in all, turned off", begun.elapsed().as_secs_f64());
+                    return Ok(None);
+                }
                 Err(RecvTimeoutError::Disconnected) => {
                     return Ok(Some("it has ended without a word".to_owned()));
                 }
@@ -192,9 +200,13 @@ fn read_line(line: &str) -> Said<'_> {
     }
 }
 
-/// The report of a server that has ended.
+/// The report of a server that has ended because of what it has found.
 fn found(said: &Path) -> Result<End> {
-    Ok(End::Found(fs::read_to_string(said)?))
+    let report = fs::read_to_string(said)?;
+    if !report.contains(MISMATCH) {
+        bail!("the server has ended, and has found nothing: {report}");
+    }
+    Ok(End::Found(report))
 }
 
 /// Tells the server to end in order, which flushes and closes both images.
