@@ -135,7 +135,9 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
 /// are leaks. Where anything is worse than a leak, an entry may refer to such a cluster.
 fn frees_past_end(walk: &Walk<'_>) -> bool {
     let report = &walk.report;
-    report.leaks_past_end > 0 && report.corruptions == 0 && report.check_errors == 0
+    let is_sound = report.corruptions == 0 && report.check_errors == 0;
+    // What looks like a block may be another structure.
+    is_sound && !walk.is_suspicious && !walk.blocks_unusable && report.leaks_past_end > 0
 }
 
 /// Fixes what the plain repair has left.
