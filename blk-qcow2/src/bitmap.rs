@@ -138,6 +138,32 @@ pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result
     Ok(found)
 }
 
+/// What a table entry says of its part of the bitmap.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Clear,
+    Set,
+    /// The bits are in this cluster.
+    Stored(HostOffset),
+}
+
+impl Part {
+    /// `None` for an entry that is neither a cluster nor all ones.
+    fn of(entry: u64, geometry: Geometry) -> Option<Self> {
+        let offset = entry_offset(entry);
+        let has_cluster = offset != HostOffset::default();
+        let allowed = if has_cluster { OFFSET_MASK } else { ALL_ONES };
+        if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
+            return None;
+        }
+        Some(match entry {
+            _ if has_cluster => Self::Stored(offset),
+            ALL_ONES => Self::Set,
+            _ => Self::Clear,
+        })
+    }
+}
+
 fn collect_data(
     storage: &dyn Storage,
     geometry: Geometry,
@@ -146,16 +172,14 @@ fn collect_data(
 ) -> Result<()> {
     let entries = PointerTable::read(storage, table.start, (table.length / 8) as usize)?;
     for (index, entry) in entries.entries().iter().enumerate() {
-        let offset = entry_offset(*entry);
-        let has_cluster = offset != HostOffset::default();
-        let allowed = if has_cluster { OFFSET_MASK } else { ALL_ONES };
-        if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
-            let at = entries.offset_of_entry(index as u64).get();
-            let reason = format!("entry {index} is {entry:#018x}: neither a cluster nor all ones");
-            return Err(Error::malformed("bitmap table", at, reason));
-        }
-        if has_cluster {
-            used.push(offset.with_length(geometry.cluster_bytes()));
+        match Part::of(*entry, geometry) {
+            Some(Part::Stored(offset)) => used.push(offset.with_length(geometry.cluster_bytes())),
+            Some(Part::Clear | Part::Set) => {}
+            None => {
+                let at = entries.offset_of_entry(index as u64).get();
+                let reason = format!("entry {index} is {entry:#018x}: neither a cluster nor all ones");
+                return Err(Error::malformed("bitmap table", at, reason));
+            }
         }
     }
     Ok(())

@@ -3,11 +3,9 @@
 use blk_core::bytes::is_zero;
 use blk_core::{Bits, DirtyBitmap, Error, Result, Storage};
 
-use super::{ALL_ONES, names};
+use super::{BitmapName, Part, names};
 use crate::extension::BitmapDirectory;
 use crate::geometry::Geometry;
-use crate::l2::{OFFSET_MASK, entry_offset};
-use crate::offset::HostOffset;
 use crate::pointer_table::PointerTable;
 
 /// Finest granularity that is read, bytes: what other implementations make.
@@ -28,22 +26,7 @@ pub(crate) fn read(
     size: u64,
     name: &str,
 ) -> Result<DirtyBitmap> {
-    let refused = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
-    let found = names(storage, directory)?.into_iter().find(|bitmap| bitmap.name == name);
-    let bitmap = found.ok_or_else(|| refused("there is no bitmap of that name"))?;
-    if bitmap.in_use {
-        return Err(refused("the bitmap is inconsistent: a program that followed it has not saved it"));
-    }
-    if bitmap.is_strange {
-        return Err(refused("the bitmap is of a type, or has extra data, that nobody here knows"));
-    }
-    if bitmap.granularity_bytes < GRANULARITY_BYTES_MIN {
-        let finest = GRANULARITY_BYTES_MIN;
-        return Err(refused(&format!(
-            "a granularity of {} bytes, at least {finest}",
-            bitmap.granularity_bytes
-        )));
-    }
+    let bitmap = find(storage, directory, name)?;
     let (table, entries) = bitmap.table;
     let malformed = |reason: String| Error::malformed("bitmap table", table.get(), reason);
     let table_bytes = u64::from(entries) * size_of::<u64>() as u64;
@@ -61,14 +44,14 @@ pub(crate) fn read(
     let mut stored_bytes = 0;
     let table = PointerTable::read(storage, table, needed as usize)?;
     let parts = table.entries().iter().map(|entry| {
-        let offset = entry_offset(*entry);
-        let allowed = if offset == HostOffset::default() { ALL_ONES } else { OFFSET_MASK };
-        if entry & !allowed != 0 || !geometry.is_cluster_aligned(offset) {
-            return Err(malformed(format!("{entry:#018x} is neither a cluster nor all ones")));
-        }
-        if offset == HostOffset::default() {
-            return Ok(if *entry == ALL_ONES { Bits::Set } else { Bits::Clear });
-        }
+        let part = Part::of(*entry, geometry);
+        let part =
+            part.ok_or_else(|| malformed(format!("{entry:#018x} is neither a cluster nor all ones")))?;
+        let offset = match part {
+            Part::Clear => return Ok(Bits::Clear),
+            Part::Set => return Ok(Bits::Set),
+            Part::Stored(offset) => offset,
+        };
         let inside = offset.get() < file_bytes;
         left = left.checked_sub(geometry.cluster_bytes()).filter(|_| inside).ok_or_else(|| {
             malformed(format!("the cluster at {:#x} is not in the file, or shared", offset.get()))
@@ -90,4 +73,22 @@ pub(crate) fn read(
     });
     let parts = parts.collect::<Result<_>>()?;
     Ok(DirtyBitmap::new(bitmap.granularity_bytes, part_bits, parts))
+}
+
+/// The entry of that name in the directory, of a bitmap that can be trusted.
+fn find(storage: &dyn Storage, directory: BitmapDirectory, name: &str) -> Result<BitmapName> {
+    let refused = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
+    let found = names(storage, directory)?.into_iter().find(|bitmap| bitmap.name == name);
+    let bitmap = found.ok_or_else(|| refused("there is no bitmap of that name"))?;
+    if bitmap.in_use {
+        return Err(refused("the bitmap is inconsistent: a program that followed it has not saved it"));
+    }
+    if bitmap.is_strange {
+        return Err(refused("the bitmap is of a type, or has extra data, that nobody here knows"));
+    }
+    let (granularity, finest) = (bitmap.granularity_bytes, GRANULARITY_BYTES_MIN);
+    if granularity < finest {
+        return Err(refused(&format!("a granularity of {granularity} bytes, at least {finest}")));
+    }
+    Ok(bitmap)
 }
