@@ -2,10 +2,11 @@
 
 use blk_core::Format;
 use blk_foreign::{Description, ForeignDriver, Plant, description};
-use blk_harness::Outcome;
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::runner::Runner;
+use blk_harness::scenario::Scenario;
+use blk_harness::{Finding, Outcome};
 
 fn formats(name: &str) -> Option<&'static dyn Format> {
     (name == "qcow2").then_some(blk_qcow2::FORMAT as &'static dyn Format)
@@ -40,16 +41,27 @@ pub(crate) fn limits() -> Limits {
     Limits { requests_max: 12, disk_bytes_max: 512 << 10, data_bytes_max: 128 << 10, ..Limits::default() }
 }
 
-/// Runs scenarios until something is found.
+/// Runs scenarios until something is found, and reports it.
 pub(crate) fn found(
-    mut runner: Box<dyn Runner>,
+    runner: Box<dyn Runner>,
     driver: &dyn Driver,
     limits: Limits,
     count: usize,
 ) -> Option<String> {
+    let (finding, scenario) = finding(runner, driver, limits, count)?;
+    Some(format!("{}\n{scenario}", finding.report()))
+}
+
+/// Runs scenarios until something is found; what they have reached is asserted.
+pub(crate) fn finding(
+    mut runner: Box<dyn Runner>,
+    driver: &dyn Driver,
+    limits: Limits,
+    count: usize,
+) -> Option<(Box<Finding>, Scenario)> {
     for scenario in Generator::new(driver.space(), 1, limits).take(count) {
         if let Outcome::Finding(finding) = runner.run(&scenario) {
-            return Some(format!("{}\n{scenario}", finding.report()));
+            return Some((finding, scenario));
         }
     }
     assert_eq!(runner.missing(), None, "{}", runner.summary());
