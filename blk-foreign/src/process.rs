@@ -121,8 +121,8 @@ impl Process {
     /// Asks it to end, and waits until it has.
     ///
     /// # Errors
-    /// That it has ended badly: with an exit code, or by a signal that nobody has sent it. It had the image
-    /// open, and was to leave it in order.
+    /// It ended with a nonzero exit code, by a signal that we did not send, or not in time. It had the image
+    /// open, and had to leave it in order.
     pub(crate) fn stop(&self) -> Result<()> {
         let mut child = self.child.lock();
         let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
