@@ -77,6 +77,7 @@ impl Metadata {
             }
             self.refcounts.set(&*self.storage, cluster, count - 1)?;
             *applied += 1;
+            self.roles.release_l2_table(cluster);
             if count == 1 {
                 self.free.release(cluster);
             }

@@ -126,7 +126,6 @@ impl Metadata {
             return Err(self.poison(error));
         }
         self.enter_l2_table(guest_offset, table);
-        self.roles.release_l2_table(self.geometry.cluster_of(shared));
         self.free_later(shared, FreeReason::Replace);
         Ok(table)
     }

@@ -77,7 +77,6 @@ fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     }
     metadata.l1.set(index, 0);
     metadata.forget_cached_table(table);
-    metadata.roles.release_l2_table(geometry.cluster_of(table));
     metadata.free_later(table, FreeReason::Drop);
     for cluster in clusters {
         free_old(metadata, cluster, FreeReason::Drop);

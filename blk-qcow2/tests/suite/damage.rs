@@ -163,6 +163,20 @@ fn l1_entries(r: &mut Report) {
         write_and_flush(disk, 20)?;
         write_and_flush(disk, 30)
     });
+    // Until the copy counts, the old table is what a crash leaves.
+    let maps_itself = [(L1, L2), (L2 + 8, L2 | COPIED)];
+    r.add("an L2 table that is said to be shared and maps itself: writes", &maps_itself, &|disk| {
+        write(disk, 9)?;
+        write(disk, 1)
+    });
+    r.add(
+        "an L2 table that is said to be shared and maps itself: write and discard",
+        &maps_itself,
+        &|disk| {
+            write(disk, 9)?;
+            discard(disk, 1, 1)
+        },
+    );
     r.add("a shared L2 table without a count: write", &[(L1, L2), (count(4), 0x1_0001_0001)], &|disk| {
         write_and_flush(disk, 9)
     });
