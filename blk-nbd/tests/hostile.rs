@@ -380,23 +380,24 @@ fn a_connection_that_is_lost_is_made_again() {
     used.flush().unwrap();
     drop(running);
     // Several threads wait for it while it is away.
-    std::thread::scope(|scope| {
+    let running = std::thread::scope(|scope| {
         for thread in 1..5_u64 {
             let used = &used;
             scope.spawn(move || used.write(thread * 512, &[2; 512], plain).unwrap());
         }
         std::thread::sleep(Duration::from_millis(200));
-        let running = start(&disk);
-        // What was flushed needs no complaint.
-        used.write(8192, &[3; 512], plain).unwrap();
-        used.flush().unwrap();
-        drop(running);
+        // It stays until all of them are through.
+        start(&disk)
     });
+    // What was flushed needs no complaint.
+    used.write(8192, &[3; 512], plain).unwrap();
+    used.flush().unwrap();
+    drop(running);
     let running = start(&disk);
     let mut bytes = [0; 2560];
     used.read(0, &mut bytes).unwrap();
     assert_eq!(bytes.to_vec(), [vec![1; 512], vec![2; 2048]].concat());
-    let _ = used.flush();
+    used.flush().unwrap();
     used.write(0, &[4; 512], plain).unwrap();
     drop(running);
     let running = start(&disk);
