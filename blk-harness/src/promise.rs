@@ -173,6 +173,9 @@ impl Violation {
 
 /// The worst that a check has found, in one line.
 pub(crate) fn worst(checked: &CheckReport) -> String {
+    if checked.is_clean() && checked.leaks_past_end > 0 {
+        return format!("{} clusters past the end of the file are counted", checked.leaks_past_end);
+    }
     let worst = checked.findings.iter().max_by_key(|finding| finding.severity);
     worst
         .map_or_else(|| checked.to_string(), |finding| format!("{:?}: {}", finding.severity, finding.message))

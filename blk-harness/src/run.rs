@@ -393,6 +393,8 @@ impl<'a> Run<'a> {
         self.open()?;
         if is_closed {
             self.checker.take_violation()?;
+            // The open may have met a fault.
+            self.settle_if_failed()?;
         } else {
             self.adopt(has_lost)?;
         }

@@ -137,13 +137,8 @@ impl Metadata {
         self.roles.set_tables(&self.header);
     }
 
-    /// Makes the L1 table large enough for `entries` entries.
+    /// Makes the L1 table large enough for `entries` entries, which [`check_l1_entries`] takes.
     pub(crate) fn grow_l1_table(&mut self, entries: u64) -> Result<()> {
-        if entries * 8 > L1_TABLE_BYTES_MAX {
-            let what =
-                format!("a disk of that size needs {entries} L1 entries, the largest table has 4194304");
-            return Err(Error::NoSpace { what: what.into() });
-        }
         // All that the old table refers to, and the table itself, is durable before a copy of it counts.
         self.write_back()?;
         assert!(entries > self.l1.len() as u64, "a table is only replaced by a larger one");
@@ -188,6 +183,15 @@ impl Metadata {
         let written = self.header.write_fixed(storage).and_then(|()| storage.sync());
         written.map_err(|error| self.poison(error))
     }
+}
+
+/// Fails if no L1 table has so many entries.
+pub(crate) fn check_l1_entries(entries: u64) -> Result<()> {
+    if entries * 8 <= L1_TABLE_BYTES_MAX {
+        return Ok(());
+    }
+    let what = format!("a disk of that size needs {entries} L1 entries, the largest table has 4194304");
+    Err(Error::NoSpace { what: what.into() })
 }
 
 #[cfg(test)]

@@ -69,7 +69,7 @@ impl Qcow2 {
     }
 
     /// Before the first change: autoclear bits are cleared, because the structures that they stand for become
-    /// stale with it.
+    /// stale with it. A request that is refused changes nothing.
     #[inline]
     pub(crate) fn begin_write(&self) -> Result<()> {
         if self.autoclear_pending.load(Ordering::Acquire) { self.clear_autoclear() } else { Ok(()) }
@@ -109,16 +109,15 @@ impl BlockDriver for Qcow2 {
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
-        self.begin_write()?;
+        let offset = GuestOffset::new(offset);
         if flags.compressed {
-            self.write_compressed_guest(GuestOffset::new(offset), buf)
-        } else {
-            self.write_guest(GuestOffset::new(offset), buf)
+            return self.write_compressed_guest(offset, buf);
         }
+        self.begin_write()?;
+        self.write_guest(offset, buf)
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        self.begin_write()?;
         self.zero_guest(extent, flags)
     }
 

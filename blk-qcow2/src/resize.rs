@@ -5,6 +5,7 @@
 
 use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
 
+use crate::grow::check_l1_entries;
 use crate::l2::Cluster;
 use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
@@ -25,6 +26,7 @@ impl Resize for Qcow2 {
         if size == old {
             return Ok(());
         }
+        check_l1_entries(self.geometry.l1_entries(size))?;
         self.begin_write()?;
         self.grow_tables(size)?;
         self.zero_grown_range(old, size)?;

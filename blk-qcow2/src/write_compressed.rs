@@ -29,6 +29,7 @@ impl Qcow2 {
         {
             return Err(Error::Misaligned { offset: offset.get(), length, alignment });
         }
+        self.begin_write()?;
         let mut at = offset;
         for part in buf.chunks(alignment as usize) {
             let packed = self.compress(part)?;

@@ -42,6 +42,7 @@ impl Qcow2 {
         if flags.may_be_refused() {
             self.check_marks_suffice(head, tail)?;
         }
+        self.begin_write()?;
         self.zero_parts(head, flags)?;
         self.zero_clusters(inner, flags)?;
         self.zero_parts(tail, flags)

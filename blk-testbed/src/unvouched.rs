@@ -54,7 +54,8 @@ impl PassThrough for Unvouched {
 impl Check for Unvouched {
     fn check(&self, repair: RepairMode) -> Result<CheckReport> {
         let found = self.forgiven(self.inner.check(RepairMode::None)?);
-        if repair == RepairMode::None || found.is_clean() {
+        let is_clean = found.is_clean() && found.leaks_past_end == 0;
+        if repair == RepairMode::None || is_clean {
             return Ok(found);
         }
         Ok(self.forgiven(self.inner.check(repair)?))

@@ -1,7 +1,7 @@
 //! Images that lie: each wrong field is refused with an error that names it, and nothing is allocated for it.
 
 use crate::common::{Image, patch};
-use blk_core::{Access, DenyResolver, DiscardFlags, Error, Options};
+use blk_core::{Access, DenyResolver, DiscardFlags, Disk, Error, Extent, Options, WriteFlags, ZeroFlags};
 use blk_qcow2::FORMAT;
 
 /// Opens a fresh image in which `bytes` stand at `offset`.
@@ -79,9 +79,41 @@ fn autoclear_bits_go_with_the_first_change_and_not_before() {
     disk.close().unwrap();
     assert_eq!(image.bytes()[88..96], bytes[88..96]);
     let disk = image.open(Options::new());
-    disk.write(0, &[1], blk_core::WriteFlags::default()).unwrap();
+    disk.write(0, &[1], WriteFlags::default()).unwrap();
     disk.close().unwrap();
     assert_eq!(image.bytes()[88..96], [0; 8]);
+}
+
+#[test]
+fn autoclear_bits_stay_where_requests_are_refused() {
+    let plain = Image::new(1 << 20, Options::new().with("cluster_size", 4096u64));
+    let disk = plain.open(Options::new());
+    disk.write(0, &[7; 4096], WriteFlags::default()).unwrap();
+    disk.close().unwrap();
+    drop(disk);
+    let mut bytes = plain.bytes();
+    patch(&mut bytes, 88, &[0x80, 0, 0, 0, 0, 0, 0, 2]);
+    let unaligned = WriteFlags { compressed: true, ..WriteFlags::default() };
+    let marks = |flags| move |disk: &Disk| disk.write_zeroes(Extent::new(0, 512), flags);
+    type Request<'a> = (&'a str, &'a dyn Fn(&Disk) -> blk_core::Result<()>);
+    let refused: [Request<'_>; 8] = [
+        ("no data", &marks(ZeroFlags { no_fallback: true, ..ZeroFlags::default() })),
+        ("fast", &marks(ZeroFlags { fast_only: true, ..ZeroFlags::default() })),
+        ("compressed", &|disk| disk.write(512, &[1; 512], unaligned)),
+        ("too large", &|disk| disk.resize(1 << 60)),
+        ("smaller", &|disk| disk.resize(512 << 10)),
+        ("write past the end", &|disk| disk.write(1 << 20, &[1; 512], WriteFlags::default())),
+        ("discard past the end", &|disk| disk.discard(Extent::new(1 << 20, 512), DiscardFlags::default())),
+        ("zeroes past the end", &|disk| disk.write_zeroes(Extent::new(1 << 20, 512), ZeroFlags::default())),
+    ];
+    for (what, request) in refused {
+        let image = Image::from_bytes(&bytes);
+        let disk = image.open(Options::new());
+        request(&disk).expect_err(what);
+        disk.close().unwrap();
+        drop(disk);
+        assert!(image.bytes() == bytes, "{what}");
+    }
 }
 
 #[test]
@@ -98,7 +130,7 @@ fn wrong_table_entries_are_errors_and_never_panics() {
     let small = || Options::new().with("cluster_size", 512u64).with("refcount_bits", 64u64);
     let reference = Image::new(64 << 10, small());
     let disk = reference.open(Options::new());
-    disk.write(0, &[1; 4096], blk_core::WriteFlags::default()).unwrap();
+    disk.write(0, &[1; 4096], WriteFlags::default()).unwrap();
     disk.close().unwrap();
     drop(disk);
     let l1 = reference.field(40) as usize;
@@ -121,9 +153,9 @@ fn wrong_table_entries_are_errors_and_never_panics() {
             let image = Image::from_bytes(&bytes);
             let disk = image.open(Options::new());
             let _ = disk.read(0, &mut [0; 8192]);
-            let _ = disk.write(100, &[7; 3000], blk_core::WriteFlags::default());
-            let _ = disk.write(40_000, &[7; 3000], blk_core::WriteFlags::default());
-            let _ = disk.discard(blk_core::Extent::new(0, 4096), DiscardFlags::default());
+            let _ = disk.write(100, &[7; 3000], WriteFlags::default());
+            let _ = disk.write(40_000, &[7; 3000], WriteFlags::default());
+            let _ = disk.discard(Extent::new(0, 4096), DiscardFlags::default());
             let _ = disk.flush();
         }
     }
@@ -134,7 +166,7 @@ fn wrong_table_entries_are_errors_and_never_panics() {
 fn guest_data_never_overwrites_metadata() {
     let reference = Image::new(1 << 20, Options::new());
     let disk = reference.open(Options::new());
-    disk.write(0, &[1; 4096], blk_core::WriteFlags::default()).unwrap();
+    disk.write(0, &[1; 4096], WriteFlags::default()).unwrap();
     disk.close().unwrap();
     drop(disk);
     let l1 = reference.field(40);
@@ -150,7 +182,7 @@ fn guest_data_never_overwrites_metadata() {
         patch(&mut bytes, l2 as usize, &(victim | 1 << 63).to_be_bytes());
         let image = Image::from_bytes(&bytes);
         let disk = image.open(Options::new());
-        let error = disk.write(0, &[0xff; 512], blk_core::WriteFlags::default()).unwrap_err();
+        let error = disk.write(0, &[0xff; 512], WriteFlags::default()).unwrap_err();
         assert!(matches!(error, Error::Corrupt { .. }), "{error}");
         assert!(error.to_string().contains(name), "{error}");
         assert_eq!(

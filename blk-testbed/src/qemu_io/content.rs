@@ -63,6 +63,11 @@ impl Content {
         let is_compressed = matches!(request, Request::WriteCompressed { .. });
         let is_aligned =
             offset.is_multiple_of(cluster) && (end.is_multiple_of(cluster) || end == self.size());
+        // What is around a part decides whether it can be marked: that is not known here.
+        let is_marked = matches!(request, Request::WriteZeroes { no_fallback: true, .. });
+        if is_marked && (!is_aligned || config.options.is("compat", "0.10")) {
+            return false;
+        }
         let is_fresh = self.changed.iter().all(|(start, until)| *until <= offset || *start >= end);
         length > 0 && (!is_compressed || (is_aligned && is_fresh))
     }
