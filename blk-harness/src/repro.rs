@@ -89,7 +89,7 @@ pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Resu
         bail!("the minimised scenario passes: the finding is not deterministic");
     };
     if !is_shrunk {
-        println!("not shrunk: tries with less effort do not find it");
+        println!("not shrunk: tries with less effort do not find it, or take too long");
     }
     println!("\n{}\n{smallest}", last.report());
     if last.request_number as usize > smallest.requests.len() {
@@ -160,8 +160,9 @@ fn smallest(
     time: Duration,
 ) -> (Scenario, bool) {
     let on_hang = on_hang(*suite, out.to_owned(), FOUND);
-    let mut runner = Watched::new(suite.start(Purpose::Minimise), watch::limit(), on_hang);
     let started = Instant::now();
+    let runner = suite.start(Purpose::Minimise);
+    let mut runner = Watched::until(runner, watch::limit(), on_hang, started + time);
     let judge = |candidate: &Scenario| runner.run(candidate);
     let smallest = reproduce::shrink(suite.space(), judge, &scenario, finding, || started.elapsed() > time);
     let Some(smallest) = smallest else { return (scenario, false) };

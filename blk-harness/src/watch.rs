@@ -1,15 +1,16 @@
 //! Notices that a driver waits or loops for ever: a run that makes no step for a while is a finding, and the
-//! process ends.
+//! process ends. A run that goes on, but for longer than there is time, is interrupted.
 //!
 //! A thread cannot be stopped from outside, so there is no going on after such a finding. This is also the
 //! outermost layer of the harness, which may read a clock: what lies below counts its steps
 //! ([`crate::progress`]).
 
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::progress::{Progress, watched};
@@ -80,6 +81,8 @@ pub struct Watched {
 struct Shared {
     progress: Arc<Progress>,
     scenario: Mutex<Scenario>,
+    /// When the run is interrupted.
+    deadline: Option<Instant>,
     is_running: AtomicBool,
     has_ended: AtomicBool,
 }
@@ -93,6 +96,9 @@ impl Shared {
         let (mut seen, mut idle) = (0, Duration::ZERO);
         while !self.has_ended.load(Ordering::Relaxed) {
             thread::sleep(LOOK_EVERY);
+            if self.deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                self.progress.interrupt();
+            }
             let steps = self.progress.steps();
             if steps != seen || !self.is_running.load(Ordering::Relaxed) {
                 (seen, idle) = (steps, Duration::ZERO);
@@ -116,7 +122,22 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Watches what `runner` runs. `on_hang` is called once no step has been made for `limit`.
     pub fn new(runner: Box<dyn Runner>, limit: Duration, on_hang: OnHang) -> Self {
-        let shared = Arc::new(Shared::default());
+        Self::with_deadline(runner, limit, on_hang, None)
+    }
+
+    /// As [`Watched::new`]. A run that goes on at `deadline`, or begins after it, ends at its next step, and
+    /// is [`Outcome::Refused`].
+    pub fn until(runner: Box<dyn Runner>, limit: Duration, on_hang: OnHang, deadline: Instant) -> Self {
+        Self::with_deadline(runner, limit, on_hang, Some(deadline))
+    }
+
+    fn with_deadline(
+        runner: Box<dyn Runner>,
+        limit: Duration,
+        on_hang: OnHang,
+        deadline: Option<Instant>,
+    ) -> Self {
+        let shared = Arc::new(Shared { deadline, ..Shared::default() });
         let watching = Arc::clone(&shared);
         thread::spawn(move || watching.look(limit, &on_hang));
         Self { runner, shared }
@@ -125,9 +146,13 @@ impl Watched {
     fn watch(&mut self, scenario: &Scenario, run: impl FnOnce(&mut dyn Runner) -> Outcome) -> Outcome {
         self.shared.scenario().clone_from(scenario);
         self.shared.is_running.store(true, Ordering::Relaxed);
-        let outcome = watched(&self.shared.progress, || run(&mut *self.runner));
+        let run = AssertUnwindSafe(|| run(&mut *self.runner));
+        let ended = watched(&self.shared.progress, || catch_unwind(run));
         self.shared.is_running.store(false, Ordering::Relaxed);
-        outcome
+        if self.shared.progress.is_interrupted() {
+            return Outcome::Refused("there was no time left".to_owned());
+        }
+        ended.unwrap_or_else(|payload| resume_unwind(payload))
     }
 }
 
@@ -163,9 +188,48 @@ impl Runner for Watched {
 #[cfg(test)]
 mod tests {
     use std::sync::mpsc::{self, Sender};
-    use std::time::Instant;
 
     use super::*;
+    use crate::progress;
+
+    /// Goes on for ever, step by step, and catches what unwinds now and then, as engines do.
+    #[derive(Debug)]
+    struct GoesOn;
+
+    impl Runner for GoesOn {
+        fn run(&mut self, _scenario: &Scenario) -> Outcome {
+            for _ in 0..3 {
+                let unwound: Result<(), _> = crate::run::caught(|| {
+                    loop {
+                        progress::step();
+                        thread::sleep(Duration::from_millis(1));
+                    }
+                });
+                assert!(unwound.is_err());
+            }
+            Outcome::Clean
+        }
+
+        fn summary(&self) -> Value {
+            Value::Null
+        }
+
+        fn missing(&self) -> Option<&'static str> {
+            None
+        }
+    }
+
+    #[test]
+    fn what_goes_on_past_the_deadline_is_interrupted() {
+        let begun = Instant::now();
+        let on_hang: OnHang = Box::new(|_| unreachable!("it makes steps"));
+        let deadline = begun + Duration::from_millis(300);
+        let mut runner = Watched::until(Box::new(GoesOn), Duration::from_mins(1), on_hang, deadline);
+        let outcome = runner.run(&Scenario::default());
+        assert_eq!(outcome, Outcome::Refused("there was no time left".to_owned()));
+        assert!(begun.elapsed() >= Duration::from_millis(300));
+        assert!(matches!(runner.run(&Scenario::default()), Outcome::Refused(_)), "there still is none");
+    }
 
     /// Goes on only after it has been noticed that it does not.
     #[derive(Debug)]

@@ -1,17 +1,22 @@
 //! How far a run has come, for a watch outside of it. A driver that waits or loops for ever never returns to
 //! its engine, and no engine reads a clock: so engines count their steps here, and whoever may read a clock
-//! notices that the count stands still.
+//! notices that the count stands still. It may also interrupt a run: the next step then unwinds out of it.
 
 use std::cell::RefCell;
+use std::panic::resume_unwind;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 /// Steps of the run of one thread.
 #[derive(Debug, Default)]
 pub struct Progress {
     steps: AtomicU64,
     request: AtomicU32,
+    is_interrupted: AtomicBool,
 }
+
+/// What unwinds out of a run that is interrupted.
+struct Interrupted;
 
 impl Progress {
     /// Steps so far: requests begun, and whatever engines do with an image in between.
@@ -23,6 +28,24 @@ impl Progress {
     /// before the first.
     pub fn request(&self) -> u32 {
         self.request.load(Ordering::Relaxed)
+    }
+
+    /// Ends the run at its next step, by unwinding. What it comes to means nothing then: engines take what
+    /// unwinds for a panic of the driver. Whoever interrupts discards it.
+    pub fn interrupt(&self) {
+        self.is_interrupted.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether the run was interrupted.
+    pub fn is_interrupted(&self) -> bool {
+        self.is_interrupted.load(Ordering::Relaxed)
+    }
+
+    fn end_if_interrupted(&self) {
+        if self.is_interrupted() && !std::thread::panicking() {
+            // Past the panic hook: nothing is wrong with the driver.
+            resume_unwind(Box::new(Interrupted));
+        }
     }
 
     fn step(&self) {
@@ -57,12 +80,19 @@ pub fn step() {
     WATCHED.with_borrow(|watched| {
         if let Some(progress) = watched {
             progress.step();
+            progress.end_if_interrupted();
         }
     });
 }
 
-/// Request number `number` runs from here on.
+/// Request number `number` begins.
 pub fn at_request(number: u32) {
+    goes_on_at(number);
+    step();
+}
+
+/// Request number `number` runs from here on, again maybe. The run is not interrupted here.
+pub fn goes_on_at(number: u32) {
     WATCHED.with_borrow(|watched| {
         if let Some(progress) = watched {
             progress.request.store(number, Ordering::Relaxed);
@@ -85,9 +115,28 @@ mod tests {
             step();
         });
         step();
-        assert_eq!((progress.steps(), progress.request()), (3, 3));
+        assert_eq!((progress.steps(), progress.request()), (4, 3));
         let caught = std::panic::catch_unwind(|| watched(&progress, || panic!("as planned")));
         step();
-        assert!(caught.is_err() && progress.steps() == 4);
+        assert!(caught.is_err() && progress.steps() == 5);
+    }
+
+    #[test]
+    fn an_interrupted_run_ends_at_its_next_step() {
+        let progress = Arc::new(Progress::default());
+        let mut done = 0;
+        let run = std::panic::AssertUnwindSafe(|| {
+            watched(&progress, || {
+                step();
+                progress.interrupt();
+                goes_on_at(2);
+                done += 1;
+                at_request(3);
+                done += 1;
+            });
+        });
+        let ended = std::panic::catch_unwind(run);
+        assert!(ended.is_err_and(|payload| payload.is::<Interrupted>()));
+        assert_eq!((done, progress.request()), (1, 3));
     }
 }

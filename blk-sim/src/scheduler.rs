@@ -226,7 +226,7 @@ impl Tasks {
 
     fn resume(&mut self, control: &Control, hook: &Rc<dyn Hook>, task: usize) -> Stopped {
         control.running.store(task, Ordering::Relaxed);
-        progress::at_request(control.requests[task].number.load(Ordering::Relaxed));
+        progress::goes_on_at(control.requests[task].number.load(Ordering::Relaxed));
         model::with_hook(Rc::clone(hook), || self.stacks[task].resume());
         control.stopped()
     }

@@ -16,10 +16,24 @@ pub(super) struct Search<'a> {
     should_stop: &'a mut dyn FnMut() -> bool,
     tries: u64,
     tries_max: u64,
+    /// What writes of a candidate may move, bytes: larger units make longer writes of it.
+    moved_max: u64,
     stopped: bool,
     /// Hashes of what does not fail in the same way: passes come to the same candidates again. A collision
     /// costs a chance to shrink, never a wrong result.
     rejected: FxHashSet<u64>,
+}
+
+/// What writes of a candidate may always move, bytes. Both disks have it in memory.
+const MOVED_BYTES_MAX: u64 = 64 << 20;
+
+/// What writes move, bytes.
+fn moved_bytes(scenario: &Scenario) -> u64 {
+    let length = |request: &Request| match request {
+        Request::Write { length, .. } | Request::WriteCompressed { length, .. } => *length,
+        _ => 0,
+    };
+    scenario.requests.iter().map(length).fold(0, u64::saturating_add)
 }
 
 impl<'a> Search<'a> {
@@ -31,7 +45,8 @@ impl<'a> Search<'a> {
         tries_max: u64,
     ) -> Self {
         let (tries, stopped, rejected) = (0, false, FxHashSet::default());
-        Self { best, space, is_same, should_stop, tries, tries_max, stopped, rejected }
+        let moved_max = moved_bytes(&best).max(MOVED_BYTES_MAX);
+        Self { best, space, is_same, should_stop, tries, tries_max, moved_max, stopped, rejected }
     }
 
     /// Bytes of a unit of allocation of the best.
@@ -62,6 +77,9 @@ impl<'a> Search<'a> {
     /// Takes `candidate` for the best if it is smaller and fails in the same way.
     pub(super) fn accepts(&mut self, candidate: Scenario) -> bool {
         if self.stopped || cost(self.space, &candidate) >= cost(self.space, &self.best) {
+            return false;
+        }
+        if moved_bytes(&candidate) > self.moved_max {
             return false;
         }
         let hash = self.rejected.hasher().hash_one(&candidate);

@@ -5,6 +5,7 @@ use std::fmt;
 use blk_core::{Disk, Extent};
 
 use crate::journal::Journal;
+use crate::progress;
 use crate::report::{self, Finding, Sides, Signature};
 use crate::verify::UNREAD;
 
@@ -79,6 +80,7 @@ pub(crate) fn compare_in_pieces(
         at = at.max(part.offset & !(alignment - 1));
         let end = part.end().min(size_end);
         while at < end {
+            progress::step();
             let length = (size_end - at).min(piece as u64) as usize;
             let (expected, found) = (&mut buffers.reference[..length], &mut buffers.test[..length]);
             compare_piece(journal, [reference, test], at, [expected, found], "reading the whole disk")?;

@@ -84,6 +84,9 @@ fn autoclear_bits_go_with_the_first_change_and_not_before() {
     assert_eq!(image.bytes()[88..96], [0; 8]);
 }
 
+/// What a request is, and the request.
+type Request<'a> = (&'a str, &'a dyn Fn(&Disk) -> blk_core::Result<()>);
+
 #[test]
 fn autoclear_bits_stay_where_requests_are_refused() {
     let plain = Image::new(1 << 20, Options::new().with("cluster_size", 4096u64));
@@ -95,7 +98,6 @@ fn autoclear_bits_stay_where_requests_are_refused() {
     patch(&mut bytes, 88, &[0x80, 0, 0, 0, 0, 0, 0, 2]);
     let unaligned = WriteFlags { compressed: true, ..WriteFlags::default() };
     let marks = |flags| move |disk: &Disk| disk.write_zeroes(Extent::new(0, 512), flags);
-    type Request<'a> = (&'a str, &'a dyn Fn(&Disk) -> blk_core::Result<()>);
     let refused: [Request<'_>; 8] = [
         ("no data", &marks(ZeroFlags { no_fallback: true, ..ZeroFlags::default() })),
         ("fast", &marks(ZeroFlags { fast_only: true, ..ZeroFlags::default() })),
