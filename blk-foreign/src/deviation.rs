@@ -1,7 +1,9 @@
 //! What is known to be wrong with a driver, and which findings that explains.
 
+mod crash;
+
 use blk_harness::Finding;
-use blk_harness::finding::{Fate, Pending, Provoked, Source};
+use blk_harness::finding::{Provoked, Source};
 use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::Writer;
 use serde::Deserialize;
@@ -32,12 +34,15 @@ pub enum Happened {
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since.
     WrittenNotFlushed,
-    /// The crash lost an operation of the storage, in part at least, and kept a later one of at most 8 bytes,
-    /// with no sync between the two: an entry of a table without what it refers to.
-    EntryWithoutData,
+    /// The crash lost the end of what was appended to the storage, and kept a later write of 4 bytes, with no
+    /// sync between the two: an entry of a table that refers past the end. The data of a request after the
+    /// crash stands at the wrong address then; one of the two addresses was written before the crash, and
+    /// neither flushed nor closed. Of data without a stamp no address is known.
+    EntryPastEnd,
     /// The crash lost a write to the first sector of the storage, where a driver marks the image as one that
-    /// has to be checked, and kept a later operation, with no sync between the two.
-    MarkLost,
+    /// has to be checked, and after it the end of what was appended, and kept a later write of whole sectors:
+    /// a table that refers past the end, and no mark.
+    MarkAndEndLost,
     /// The driver was killed, or its storage crashed, and has opened the image again.
     Killed,
     /// The first byte that differs was discarded, and not written since.
@@ -45,9 +50,6 @@ pub enum Happened {
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     FreedInFlight,
 }
-
-/// The longest entry of a table, bytes.
-const ENTRY_BYTES_MAX: u64 = 8;
 
 impl Deviation {
     /// Whether a finding is this one; `unit_bytes` is the unit of allocation.
@@ -63,8 +65,8 @@ impl Happened {
         match self {
             Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
-            Self::EntryWithoutData => is_entry_without_data(finding),
-            Self::MarkLost => is_mark_lost(finding),
+            Self::EntryPastEnd => crash::is_entry_past_end(finding, scenario, unit_bytes.max(1)),
+            Self::MarkAndEndLost => crash::is_mark_and_end_lost(finding),
             Self::Killed => is_killed(finding, scenario),
             Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
@@ -162,30 +164,6 @@ fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     before.rev().take_while(|request| !makes_durable(request)).any(writes)
 }
 
-fn is_entry_without_data(finding: &Finding) -> bool {
-    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
-    let later = crash.pending.iter().skip_while(|pending| pending.fate == Fate::Persisted);
-    later
-        .filter(|pending| pending.fate == Fate::Persisted)
-        .filter_map(range)
-        .any(|(start, end)| end.saturating_sub(start) <= ENTRY_BYTES_MAX)
-}
-
-fn is_mark_lost(finding: &Finding) -> bool {
-    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
-    let is_lost_mark = |pending: &Pending| {
-        pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
-    };
-    let later = crash.pending.iter().skip_while(|pending| !is_lost_mark(pending));
-    later.skip(1).any(|pending| pending.fate == Fate::Persisted)
-}
-
-/// The bytes of an operation, as reports have them: `operation 4: write 13824..13828`.
-fn range(pending: &Pending) -> Option<(u64, u64)> {
-    let (start, end) = pending.operation.split_whitespace().find_map(|word| word.split_once(".."))?;
-    Some((start.parse().ok()?, end.parse().ok()?))
-}
-
 fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
     // What is noticed by no request is noticed at the end.
     let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
@@ -195,24 +173,24 @@ fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
     use blk_harness::Signature;
-    use blk_harness::finding::{Begun, Crash, Difference, Side};
+    use blk_harness::finding::{Begun, Difference, Side};
 
-    const UNIT: u64 = 64 << 10;
+    pub(super) const UNIT: u64 = 64 << 10;
 
-    fn deviation(scenario: Option<Happened>) -> Deviation {
+    pub(super) fn deviation(scenario: Option<Happened>) -> Deviation {
         let report = vec!["wrong".to_owned()];
         Deviation { name: "x".to_owned(), report, scenario, about: String::new() }
     }
 
-    fn scenario(text: &str) -> Scenario {
+    pub(super) fn scenario(text: &str) -> Scenario {
         Scenario::from_text(&format!("blk-scenario 1\nconfig size-bytes=128k\n{text}")).unwrap()
     }
 
     /// Data that request `writer` wrote for another place stands at `offset`.
-    fn misplaced(offset: u64, writer: u32) -> Finding {
+    pub(super) fn misplaced(offset: u64, writer: u32) -> Finding {
         let source = Source::Stamped {
             writer: Writer::Request(writer),
             request: None,
@@ -312,58 +290,6 @@ mod tests {
             assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
         }
         assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
-    }
-
-    fn crashed(pending: Vec<(Fate, String)>) -> Finding {
-        let mut finding = Finding::new(Signature::Size, "wrong");
-        let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
-        finding.provoked =
-            Some(Provoked::Crash(Crash { during: None, operation: 4, pending: pending.collect() }));
-        finding
-    }
-
-    fn lost(operation: &str) -> (Fate, String) {
-        (Fate::Lost, operation.to_owned())
-    }
-
-    fn kept(operation: &str) -> (Fate, String) {
-        (Fate::Persisted, operation.to_owned())
-    }
-
-    #[test]
-    fn only_a_mark_that_a_later_write_outlived_is_a_lost_mark() {
-        let known = deviation(Some(Happened::MarkLost));
-        let (mark, table) = ("operation 3: write 0..512", "operation 4: write 393216..393728");
-        for (pending, expected) in [
-            (vec![lost(mark), kept(table)], true),
-            (vec![lost(mark), lost("operation 5: write 1024..2048"), kept(table)], true),
-            (vec![lost(mark), lost(table)], false),
-            (vec![kept(mark), lost(table)], false),
-            (vec![kept(table), lost(mark)], false),
-            (vec![lost(table), kept("operation 5: write 1024..2048")], false),
-        ] {
-            let text = format!("{pending:?}");
-            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
-        }
-    }
-
-    #[test]
-    fn only_a_short_write_that_outlived_an_earlier_one_is_an_entry_without_data() {
-        let known = deviation(Some(Happened::EntryWithoutData));
-        let data = "operation 3: write 65536..66048";
-        let entry = "operation 4: write 13824..13828 (table)";
-        for (pending, expected) in [
-            (vec![lost(data), kept(entry)], true),
-            (vec![(Fate::Torn(Vec::new()), data.to_owned()), kept(entry)], true),
-            (vec![kept(entry), lost(data)], false),
-            (vec![kept(data), kept(entry)], false),
-            (vec![lost(data), lost(entry)], false),
-            (vec![lost(entry), kept(data)], false),
-            (vec![lost(data), kept("operation 4: truncate to 512")], false),
-        ] {
-            let text = format!("{pending:?}");
-            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
-        }
     }
 
     #[test]

@@ -1,0 +1,202 @@
+//! Conditions of what a crash has lost, and kept.
+
+use blk_harness::finding::{Crash, Fate, Finding, Pending, Provoked, Source};
+use blk_harness::scenario::Scenario;
+use blk_harness::stamp::{FOLLOW_UPS, Writer};
+
+use super::makes_durable;
+
+/// An entry of a table, bytes.
+const ENTRY_BYTES: u64 = 4;
+const SECTOR_BYTES: u64 = 512;
+
+pub(super) fn is_entry_past_end(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+    let is_entry = |(at, pending): (usize, &Pending)| {
+        let is_short = range(pending).is_some_and(|(start, end)| end - start == ENTRY_BYTES);
+        is_short && pending.fate == Fate::Persisted && loses_end(&crash.pending[..at])
+    };
+    crash.pending.iter().enumerate().any(is_entry) && is_shared(finding, crash, scenario, unit_bytes)
+}
+
+/// Whether data of a request after the crash may stand where it does because two addresses share a unit, one
+/// of which was written before the crash.
+fn is_shared(finding: &Finding, crash: &Crash, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(difference) = &finding.difference else { return false };
+    let addresses = match difference.found.source {
+        Source::Stamped { writer: Writer::Request(writer), address, is_here: false, .. }
+            if FOLLOW_UPS.contains(&writer) =>
+        {
+            [difference.offset, address]
+        }
+        Source::Stamped { .. } | Source::PastEnd => return false,
+        Source::Zeroes | Source::Repeated(_) | Source::Unknown => return true,
+    };
+    let begun = crash.during.map_or(0, |(number, _)| number as usize);
+    let before = scenario.requests.iter().take(begun).rev();
+    // What is in flight at the crash may be the flush itself.
+    let in_doubt = before.enumerate().take_while(|(back, request)| *back == 0 || !makes_durable(request));
+    in_doubt.map(|(_, request)| request).filter(|request| request.kind().changes_content()).any(|request| {
+        let (start, length) = request.range().unwrap_or_default();
+        let units = start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes);
+        addresses.iter().any(|address| units.contains(&(address / unit_bytes)))
+    })
+}
+
+pub(super) fn is_mark_and_end_lost(finding: &Finding) -> bool {
+    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+    let is_lost_mark = |pending: &Pending| {
+        pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
+    };
+    let Some(mark) = crash.pending.iter().position(is_lost_mark) else { return false };
+    let later = &crash.pending[mark + 1..];
+    let is_table = |(at, pending): (usize, &Pending)| {
+        let is_whole = |(start, end): (u64, u64)| {
+            start > 0 && start.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES)
+        };
+        pending.fate == Fate::Persisted && range(pending).is_some_and(is_whole) && loses_end(&later[..at])
+    };
+    later.iter().enumerate().any(is_table)
+}
+
+/// Whether of some operations none has kept its end that reaches as far as any of them.
+fn loses_end(pending: &[Pending]) -> bool {
+    let end_max = pending.iter().filter_map(range).map(|(_, end)| end).max();
+    let keeps_end = |pending: &Pending| {
+        let is_last = range(pending).map(|(_, end)| end) == end_max;
+        is_last
+            && match &pending.fate {
+                Fate::Persisted => true,
+                Fate::Lost => false,
+                Fate::Torn(lost) => lost.iter().all(|lost| Some(lost.end()) != end_max),
+            }
+    };
+    end_max.is_some() && !pending.iter().any(keeps_end)
+}
+
+/// The bytes of an operation, as reports have them: `operation 4: write 13824..13828`.
+fn range(pending: &Pending) -> Option<(u64, u64)> {
+    let (start, end) = pending.operation.split_whitespace().find_map(|word| word.split_once(".."))?;
+    Some((start.parse().ok()?, end.parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_core::Extent;
+    use blk_harness::Signature;
+    use blk_harness::finding::{Difference, Side};
+    use blk_harness::scenario::Request;
+
+    use super::super::Happened;
+    use super::super::tests::{UNIT, deviation, misplaced, scenario};
+    use super::*;
+
+    fn crashed(pending: Vec<(Fate, String)>) -> Finding {
+        let mut finding = Finding::new(Signature::Size, "wrong");
+        let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
+        finding.provoked =
+            Some(Provoked::Crash(Crash { during: None, operation: 4, pending: pending.collect() }));
+        finding
+    }
+
+    fn lost(operation: &str) -> (Fate, String) {
+        (Fate::Lost, operation.to_owned())
+    }
+
+    fn kept(operation: &str) -> (Fate, String) {
+        (Fate::Persisted, operation.to_owned())
+    }
+
+    fn torn(operation: &str, lost: std::ops::Range<u64>) -> (Fate, String) {
+        (Fate::Torn(vec![Extent::new(lost.start, lost.end - lost.start)]), operation.to_owned())
+    }
+
+    #[test]
+    fn only_a_table_that_outlived_the_mark_and_what_it_refers_to_is_a_lost_mark() {
+        let known = deviation(Some(Happened::MarkAndEndLost));
+        let (mark, data) = ("operation 3: write 0..512", "operation 4: write 589824..655360");
+        let table = "operation 5: write 327680..328192";
+        for (pending, expected) in [
+            (vec![lost(mark), lost(data), kept(table)], true),
+            (vec![lost(mark), torn(data, 647_168..655_360), kept(table)], true),
+            (vec![lost(mark), torn(data, 589_824..647_168), kept(table)], false),
+            (vec![lost(mark), kept(data), kept(table)], false),
+            (vec![lost(mark), lost(data), lost(table)], false),
+            (vec![kept(mark), lost(data), kept(table)], false),
+            (vec![lost(data), lost(mark), kept(table)], false),
+            (vec![lost(mark), kept(table), lost(data)], false),
+            (vec![lost(mark), kept(table)], false),
+            (vec![lost(mark), lost(data), kept("operation 5: write 327680..327688")], false),
+        ] {
+            let text = format!("{pending:?}");
+            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
+        }
+    }
+
+    /// Data that a request after the crash wrote for `address`, or of which that is not known, at `offset`.
+    fn shared(pending: Vec<(Fate, String)>, offset: u64, address: Option<u64>) -> Finding {
+        let found = misplaced(offset, FOLLOW_UPS.start + 3).difference.unwrap();
+        let source = match found.found.source {
+            Source::Stamped { writer, request, is_here, .. } if address.is_some() => {
+                Source::Stamped { writer, request, address: address.unwrap_or_default(), is_here }
+            }
+            _ => Source::Unknown,
+        };
+        let difference = Difference { found: Side { source, ..found.found }, ..*found };
+        let mut finding = Finding { difference: Some(Box::new(difference)), ..crashed(pending) };
+        let Some(Provoked::Crash(crash)) = &mut finding.provoked else { unreachable!("it was crashed") };
+        crash.during = Some((2, Request::Flush.into()));
+        finding
+    }
+
+    const DATA: &str = "operation 3: write 65536..131072";
+    const ENTRY: &str = "operation 4: write 13824..13828 (table)";
+
+    #[test]
+    fn only_an_entry_that_outlived_the_end_that_it_refers_to_is_past_the_end() {
+        let known = deviation(Some(Happened::EntryPastEnd));
+        let more = "operation 2: write 131072..196608";
+        for (pending, expected) in [
+            (vec![lost(DATA), kept(ENTRY)], true),
+            (vec![kept(more), lost(DATA), kept(ENTRY)], false),
+            (vec![lost(more), kept(DATA), kept(ENTRY)], true),
+            (vec![torn(DATA, 120_000..131_072), kept(ENTRY)], true),
+            (vec![torn(DATA, 65_536..120_000), kept(ENTRY)], false),
+            (vec![kept(ENTRY), lost(DATA)], false),
+            (vec![kept(DATA), kept(ENTRY)], false),
+            (vec![lost(DATA), lost(ENTRY)], false),
+            (vec![lost(DATA), kept("operation 4: write 13824..13832")], false),
+            (vec![lost(DATA), kept("operation 4: truncate to 512")], false),
+        ] {
+            let text = format!("{pending:?}");
+            let finding = shared(pending, 0, Some(UNIT));
+            assert_eq!(known.explains(&finding, &scenario("write 0 512\nflush"), UNIT), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_data_after_the_crash_at_what_was_written_before_it_is_shared() {
+        let known = deviation(Some(Happened::EntryPastEnd));
+        let pending = || vec![lost(DATA), kept(ENTRY)];
+        let explains = |finding: &Finding, text| known.explains(finding, &scenario(text), UNIT);
+        for (offset, address, text, expected) in [
+            (0, Some(UNIT), "write 0 512\nwrite 0 512", true),
+            (UNIT, Some(0), "write 0 512\nwrite 0 512", true),
+            (UNIT, Some(512), "write 0 512\nread 0 512", true),
+            (UNIT, Some(0), "flush\nwrite 0 512", true),
+            (UNIT, Some(0), "write 0 512\nflush", true),
+            (UNIT, Some(0), "flush\nread 0 512\nwrite 0 512", false),
+            (UNIT, Some(3 * UNIT), "write 0 512\nflush", false),
+            (UNIT, Some(0), "read 0 512\nflush", false),
+            (UNIT, None, "read 0 512\nflush", true),
+        ] {
+            let finding = shared(pending(), offset, address);
+            assert_eq!(explains(&finding, text), expected, "{offset}, {address:?}: {text}");
+        }
+        let write = "write 0 512\nflush";
+        let before = Finding { difference: misplaced(0, 1).difference, ..shared(pending(), 0, Some(UNIT)) };
+        assert!(!explains(&before, write), "what was written before the crash has never been past its end");
+        let words = Finding { difference: None, ..shared(pending(), 0, Some(UNIT)) };
+        assert!(!explains(&words, write), "no bytes are wrong");
+    }
+}
