@@ -1,16 +1,20 @@
-//! Processes of other people: they start, they may die, and they end with us.
+//! Processes of other people: they start, they may die, and they end with us, as do those that they start.
 
-use std::fs::{self, File};
-use std::io::{Read, Seek, SeekFrom};
-use std::os::unix::process::ExitStatusExt as _;
+mod said;
+
+use std::fs;
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use blk_core::sync::Mutex;
 use blk_core::{Error, Result};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::asleep;
+use said::Said;
 
 /// How long a process may take until it listens.
 const START_TIME: Duration = Duration::from_secs(20);
@@ -18,19 +22,28 @@ const START_TIME: Duration = Duration::from_secs(20);
 const END_TIME: Duration = Duration::from_secs(10);
 /// How long a program may run that runs to its end.
 const RUN_TIME: Duration = Duration::from_mins(1);
-/// How much a program may say, bytes.
+/// How long those that were killed may take to end.
+const KILL_TIME: Duration = Duration::from_millis(500);
+/// How much a program may say that runs to its end, bytes.
 const SAID_BYTES_MAX: u64 = 1 << 20;
-/// How much of what it says last is shown, bytes.
-const LAST_BYTES: u64 = 2000;
 const PAUSE: Duration = Duration::from_micros(300);
 
 /// A process that runs.
 #[derive(Debug)]
 pub(crate) struct Process {
-    child: Mutex<Child>,
+    group: Mutex<Group>,
     name: String,
-    /// What it says.
-    said: Mutex<File>,
+    /// What it says, and what it has started.
+    said: Arc<Said>,
+}
+
+/// A process, and those that it has started, as far as they have not left its process group.
+#[derive(Debug)]
+struct Group {
+    leader: Child,
+    id: Pid,
+    /// How the leader has ended, once that was asked for. From then on its number may be another one's.
+    status: Option<ExitStatus>,
 }
 
 /// Why a process, or a program, was no use.
@@ -45,24 +58,62 @@ fn command(words: &[String]) -> Command {
     if has_setpriv {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&words[0]);
     }
-    command.args(&words[1..]).stdin(Stdio::null());
+    command.args(&words[1..]).stdin(Stdio::null()).process_group(0);
     command
+}
+
+impl Group {
+    fn signal(&self, signal: Signal) {
+        if self.status.is_none() {
+            // That nobody is left is no failure.
+            let _ = rustix::process::kill_process_group(self.id, signal);
+        }
+    }
+
+    /// Whether the leader has ended.
+    fn is_over(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        let ended = || rustix::process::waitid(WaitId::Pid(self.id), options);
+        self.status.is_some() || !matches!(ended(), Ok(None))
+    }
+
+    /// Kills those that still run; returns how the leader has ended.
+    fn end(&mut self) -> std::io::Result<ExitStatus> {
+        if let Some(status) = self.status {
+            return Ok(status);
+        }
+        // Before anybody waits for the leader: until then no other process can have its number.
+        self.signal(Signal::KILL);
+        let status = self.leader.wait()?;
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    /// How the leader has ended, if it has. Those that it leaves behind are killed.
+    fn ended(&mut self) -> std::io::Result<Option<ExitStatus>> {
+        if self.is_over() { self.end().map(Some) } else { Ok(None) }
+    }
 }
 
 impl Process {
     pub(crate) fn start(words: &[String]) -> Result<Self> {
         let name = words[0].clone();
-        let said = tempfile::tempfile().map_err(|error| Error::io("create a temporary file", 0, error))?;
-        let errors = said.try_clone().and_then(|out| Ok((out, said.try_clone()?)));
-        let (out, errors) = errors.map_err(|error| Error::io("create a temporary file", 0, error))?;
-        let child = command(words).stdout(out).stderr(errors).spawn();
-        let child = child.map_err(|error| failed(&name, format!("it cannot be started: {error}")))?;
-        asleep::begin(child.id());
-        Ok(Self { child: Mutex::new(child), name, said: Mutex::new(said) })
+        let no_pipe = |error| Error::io("make a pipe", 0, error);
+        let (reader, out) = std::io::pipe().map_err(no_pipe)?;
+        let errors = out.try_clone().map_err(no_pipe)?;
+        let leader = command(words).stdout(out).stderr(errors).spawn();
+        let leader = leader.map_err(|error| failed(&name, format!("it cannot be started: {error}")))?;
+        let mut group = Group { id: Pid::from_child(&leader), leader, status: None };
+        let said = Said::read(reader).map_err(|error| {
+            let _ = group.end();
+            Error::io("start a thread", 0, error)
+        })?;
+        asleep::begin(group.leader.id());
+        Ok(Self { group: Mutex::new(group), name, said })
     }
 
     pub(crate) fn id(&self) -> u32 {
-        self.child.lock().id()
+        self.group.lock().leader.id()
     }
 
     /// Waits until `try_it` succeeds, which is to connect to what the process listens on.
@@ -91,8 +142,8 @@ impl Process {
 
     /// How the process has ended, if it has, and what it said last.
     pub(crate) fn death(&self) -> Option<String> {
-        let status = self.child.lock().try_wait().ok()??;
-        Some(format!("the process has ended, {status}, and said last:\n{}", self.last_words()))
+        let status = self.group.lock().ended().ok()??;
+        Some(format!("the process has ended, {status}, and said last:\n{}", self.all_said()))
     }
 
     /// The same of a process that is about to end, because its sockets are closed.
@@ -107,38 +158,40 @@ impl Process {
         }
     }
 
-    fn last_words(&self) -> String {
-        last_words(&mut self.said.lock())
+    /// What a process that has ended has said last.
+    fn all_said(&self) -> String {
+        self.said.await_end(KILL_TIME);
+        self.said.last()
     }
 
-    /// Ends it as a crash does: it can do nothing more.
+    /// Ends it, and what it has started, as a crash does: they can do nothing more.
     pub(crate) fn kill(&self) {
-        let mut child = self.child.lock();
-        let _ = child.kill();
-        let _ = child.wait();
+        let _ = self.group.lock().end();
+        self.said.await_end(KILL_TIME);
     }
 
-    /// Asks it to end, and waits until it has.
+    /// Asks it to end, and what it has started, and waits until they have.
     ///
     /// # Errors
     /// It ended with a nonzero exit code, by a signal that we did not send, or not in time. It had the image
     /// open, and had to leave it in order.
     pub(crate) fn stop(&self) -> Result<()> {
-        let mut child = self.child.lock();
-        let id = i32::try_from(child.id()).ok().and_then(rustix::process::Pid::from_raw);
-        if let Some(id) = id {
-            let _ = rustix::process::kill_process(id, rustix::process::Signal::TERM);
+        let mut group = self.group.lock();
+        if group.status.is_none() {
+            let _ = rustix::process::kill_process(group.id, Signal::TERM);
         }
         let end = Instant::now() + END_TIME;
-        while matches!(child.try_wait(), Ok(None)) && Instant::now() < end {
+        while !group.is_over() && Instant::now() < end {
             std::thread::sleep(PAUSE);
         }
-        let is_late = matches!(child.try_wait(), Ok(None));
-        let _ = child.kill();
-        let status = child.wait().map_err(|error| Error::io("wait for a process", 0, error))?;
-        drop(child);
+        let is_late = !group.is_over();
+        // A shell that has started the server may end before it, and without a word to it.
+        group.signal(Signal::TERM);
+        self.said.await_end(end.saturating_duration_since(Instant::now()));
+        let status = group.end().map_err(|error| Error::io("wait for a process", 0, error))?;
+        drop(group);
         if is_late {
-            let (time, last) = (END_TIME.as_secs(), self.last_words());
+            let (time, last) = (END_TIME.as_secs(), self.all_said());
             return Err(failed(
                 &self.name,
                 format!("it was asked to end, and has not within {time} s: {last}"),
@@ -147,30 +200,20 @@ impl Process {
         if ends_well(status) {
             return Ok(());
         }
-        let last = self.last_words();
+        let last = self.all_said();
         Err(failed(&self.name, format!("the process was asked to end, and has ended with {status}: {last}")))
     }
 }
 
 /// Whether a process that was sent a signal, or two, has ended by that.
 fn ends_well(status: ExitStatus) -> bool {
-    use rustix::process::Signal;
     let sent = [Signal::TERM, Signal::KILL].map(|signal| Some(signal.as_raw()));
     status.success() || sent.contains(&status.signal())
 }
 
-/// The end of what was said.
-fn last_words(said: &mut File) -> String {
-    let mut bytes = Vec::new();
-    let length = said.seek(SeekFrom::End(0)).unwrap_or(0);
-    let from = length.saturating_sub(LAST_BYTES);
-    let read = said.seek(SeekFrom::Start(from)).and_then(|_| said.take(LAST_BYTES).read_to_end(&mut bytes));
-    read.map_or_else(|error| error.to_string(), |_| String::from_utf8_lossy(&bytes).trim().to_owned())
-}
-
 impl Drop for Process {
     fn drop(&mut self) {
-        asleep::end(self.child.lock().id());
+        asleep::end(self.id());
         self.kill();
     }
 }
@@ -187,12 +230,11 @@ fn run_within(words: &[String], time: Duration) -> Result<(ExitStatus, String)> 
     let process = Process::start(words)?;
     let end = Instant::now() + time;
     loop {
-        let status = process.child.lock().try_wait();
+        let status = process.group.lock().ended();
         if let Some(status) = status.map_err(|error| Error::io("wait for a program", 0, error))? {
-            return Ok((status, process.last_words()));
+            return Ok((status, process.all_said()));
         }
-        let said = process.said.lock().metadata().map_or(0, |file| file.len());
-        let why = if said > SAID_BYTES_MAX {
+        let why = if process.said.count() > SAID_BYTES_MAX {
             format!("it says more than {SAID_BYTES_MAX} bytes")
         } else if Instant::now() > end {
             format!("it has not ended after {} s", time.as_secs_f64())
@@ -203,7 +245,7 @@ fn run_within(words: &[String], time: Duration) -> Result<(ExitStatus, String)> 
         process.kill();
         return Err(failed(
             &process.name,
-            format!("{}: {why}, and was killed: {}", words.join(" "), process.last_words()),
+            format!("{}: {why}, and was killed: {}", words.join(" "), process.said.last()),
         ));
     }
 }
@@ -220,6 +262,14 @@ pub(crate) fn is_there(program: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    impl Process {
+        /// Waits until this is what it has said last.
+        fn await_said(&self, text: &str) {
+            let has_said = || if self.said.last().ends_with(text) { Ok(()) } else { Err("not yet") };
+            self.await_ready(has_said).unwrap();
+        }
+    }
 
     fn words(words: &[&str]) -> Vec<String> {
         words.iter().map(|word| (*word).to_owned()).collect()
@@ -251,9 +301,7 @@ mod tests {
             ("trap 'kill -SEGV $$' TERM; echo up; while :; do sleep 0.01; done", "signal: 11"),
         ] {
             let process = Process::start(&words(&["sh", "-c", script])).unwrap();
-            process
-                .await_ready(|| if process.last_words() == "up" { Ok(()) } else { Err("not yet") })
-                .unwrap();
+            process.await_said("up");
             let error = process.stop().unwrap_err().to_string();
             assert!(error.contains(word), "{error}");
         }
@@ -271,6 +319,54 @@ mod tests {
         assert!(error.contains("says more than") && error.len() < 5000, "{error}");
         let (status, said) = run(&words(&["sh", "-c", "echo a; echo b >&2; exit 4"])).unwrap();
         assert_eq!((status.code(), said.as_str()), (Some(4), "a\nb"));
+    }
+
+    /// Waits until a process has gone that `sleep`s so many seconds, which nobody else does.
+    fn await_gone(seconds: &str) {
+        let runs = || {
+            fs::read_dir("/proc").unwrap().flatten().any(|process| {
+                let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+                words == format!("sleep\0{seconds}\0").as_bytes()
+            })
+        };
+        let end = Instant::now() + Duration::from_secs(5);
+        while runs() {
+            assert!(Instant::now() < end, "sleep {seconds} still runs");
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    }
+
+    #[test]
+    fn what_a_program_has_started_ends_with_it() {
+        let late = words(&["sh", "-c", "sleep 98761; echo"]);
+        let error = run_within(&late, Duration::from_millis(300)).unwrap_err().to_string();
+        assert!(error.contains("0.3 s"), "{error}");
+        await_gone("98761");
+        let (status, said) = run(&words(&["sh", "-c", "sleep 98762 & echo done"])).unwrap();
+        assert!(status.success() && said == "done", "{status}, {said}");
+        await_gone("98762");
+        let process = Process::start(&words(&["sh", "-c", "sleep 98763 & echo up; wait"])).unwrap();
+        process.await_said("up");
+        drop(process);
+        await_gone("98763");
+    }
+
+    #[test]
+    fn who_is_asked_to_end_has_time_to_whoever_started_it() {
+        let script =
+            "(trap 'sleep 0.2; echo flushed; exit' TERM; echo up; while :; do sleep 0.01; done) & wait";
+        let process = Process::start(&words(&["sh", "-c", script])).unwrap();
+        process.await_said("up");
+        process.stop().unwrap();
+        assert!(process.said.last().ends_with("flushed"), "{}", process.said.last());
+    }
+
+    #[test]
+    fn a_process_that_says_much_is_held_up_by_nobody() {
+        let script = "yes | head -c 10000000; echo that was all; exec sleep 1000";
+        let process = Process::start(&words(&["sh", "-c", script])).unwrap();
+        process.await_said("was all");
+        assert!(process.said.count() > 10_000_000 && process.said.last().len() <= 2000);
     }
 
     #[test]
