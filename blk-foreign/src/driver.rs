@@ -9,6 +9,7 @@ use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker};
 use blk_harness::scenario::Config;
 use blk_harness::space::Space;
 
+use crate::asleep::Workers;
 use crate::bench::FileBench;
 use crate::cache::Cache;
 use crate::daemon::Daemon;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     pub(crate) daemon: Arc<Daemon>,
     pub(crate) cache: Cache,
     opens: AtomicU64,
+    pub(crate) workers: Arc<Workers>,
     /// Processes that were started for one open each.
     pub(crate) started: AtomicU64,
 }
@@ -103,6 +105,7 @@ impl ForeignDriver {
             daemon: Arc::default(),
             cache: Cache::default(),
             opens: AtomicU64::new(0),
+            workers: Arc::default(),
             started: AtomicU64::new(0),
         }));
         Ok(Box::leak(Box::new(Self(shared))))
@@ -139,7 +142,7 @@ impl Shared {
     /// Starts a process for one open.
     pub(crate) fn start(&self, words: &[String]) -> blk_core::Result<Process> {
         self.started.fetch_add(1, Ordering::Relaxed);
-        Process::start(words)
+        Ok(Process::start(words)?.working(&self.workers))
     }
 
     /// A number that no other open has.

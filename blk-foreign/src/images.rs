@@ -10,7 +10,6 @@ use blk_harness::MemoryDisk;
 use blk_harness::driver::{ImageMaker, IsAsleep};
 use blk_harness::scenario::Config;
 
-use crate::asleep;
 use crate::cache::{copy, work_on};
 use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder, Inspect};
@@ -39,9 +38,10 @@ impl ForeignImages {
         let description = driver.description;
         let folder = folder()?;
         let planted = Arc::new(Planted::new(driver.plant));
-        let medium = match description.medium.kind {
-            MediumKind::Fuse => Medium::mount(storage, folder.path(), Arc::clone(&planted))?,
-            _ => Medium::serve(storage, folder.path(), Arc::clone(&planted))?,
+        let medium = if description.medium.kind == MediumKind::Fuse {
+            Medium::mount(storage, folder.path(), Arc::clone(&planted))?
+        } else {
+            Medium::serve(storage, folder.path(), Arc::clone(&planted), driver.workers.name())?
         };
         let own = folder.path().join("export");
         let names = driver
@@ -122,11 +122,11 @@ impl ImageMaker for ForeignImages {
 
     fn elsewhere(&self) -> Option<IsAsleep> {
         let driver = self.driver;
-        Some(Box::new(move || match driver.daemon.process() {
-            _ if !driver.description.is_shared() => asleep::all_are(None),
+        Some(Box::new(move |lanes| match driver.daemon.process() {
+            _ if !driver.description.is_shared() => driver.workers.are_asleep(None, lanes),
             // It is being started, or asked something.
             None => false,
-            process => asleep::all_are(process),
+            process => driver.workers.are_asleep(process, lanes),
         }))
     }
 

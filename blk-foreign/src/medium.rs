@@ -42,11 +42,17 @@ pub(crate) struct Line {
 }
 
 impl Medium {
-    /// Serves a storage on the socket `medium` of a folder.
-    pub(crate) fn serve(storage: Arc<dyn Storage>, folder: &Path, planted: Arc<Planted>) -> Result<Self> {
+    /// Serves a storage on the socket `medium` of a folder, by threads of this name.
+    pub(crate) fn serve(
+        storage: Arc<dyn Storage>,
+        folder: &Path,
+        planted: Arc<Planted>,
+        threads: &str,
+    ) -> Result<Self> {
         let line = Arc::new(Line::new(storage, planted)?);
         let disk = Arc::new(Disk::new(OnLine(Arc::clone(&line)), Access::ReadWrite));
-        let options = ServerOptions { stop_time: Duration::ZERO, ..ServerOptions::default() };
+        let thread_name = threads.to_owned();
+        let options = ServerOptions { stop_time: Duration::ZERO, thread_name, ..ServerOptions::default() };
         let running = Server::new([Export::new("", disk)], options)?.listen_unix(&folder.join(SOCKET))?;
         Ok(Self { line, serving: Some(Serving::Nbd(running)) })
     }

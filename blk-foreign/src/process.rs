@@ -13,7 +13,7 @@ use blk_core::sync::Mutex;
 use blk_core::{Error, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
-use crate::asleep;
+use crate::asleep::{Workers, Works};
 use said::Said;
 
 /// How long a process may take until it listens.
@@ -35,6 +35,8 @@ pub(crate) struct Process {
     name: String,
     /// What it says, and what it has started.
     said: Arc<Said>,
+    /// For whom it works, if somebody looks at that.
+    works: Option<Works>,
 }
 
 /// A process, and those that it has started, as far as they have not left its process group.
@@ -108,8 +110,13 @@ impl Process {
             let _ = group.end();
             Error::io("start a thread", 0, error)
         })?;
-        asleep::begin(group.leader.id());
-        Ok(Self { group: Mutex::new(group), name, said })
+        Ok(Self { group: Mutex::new(group), name, said, works: None })
+    }
+
+    /// The same, among those who work for a driver.
+    pub(crate) fn working(mut self, workers: &Arc<Workers>) -> Self {
+        self.works = Some(workers.add(self.id()));
+        self
     }
 
     pub(crate) fn id(&self) -> u32 {
@@ -213,7 +220,6 @@ fn ends_well(status: ExitStatus) -> bool {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        asleep::end(self.id());
         self.kill();
     }
 }

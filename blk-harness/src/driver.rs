@@ -138,8 +138,9 @@ pub trait Bench: Debug {
     }
 }
 
-/// Tells whether the threads of a driver sleep, as far as can be known.
-pub type IsAsleep = Box<dyn Fn() -> bool + Send + Sync>;
+/// Tells whether the threads of a driver sleep, and those that make requests of it, as far as can be known.
+/// The latter are given, by the numbers that the kernel has for them.
+pub type IsAsleep = Box<dyn Fn(&[u32]) -> bool + Send + Sync>;
 
 /// How images of one configuration are made and opened.
 pub trait ImageMaker: Debug + Send + Sync {

@@ -53,6 +53,8 @@ struct State {
     /// None while nobody makes requests in lanes: operations pass.
     running: Option<usize>,
     lanes: Vec<Lane>,
+    /// The lanes' threads.
+    threads: Vec<u32>,
     /// When something has happened last, and how often the driver has been asleep since.
     last: Instant,
     asleep: u32,
@@ -78,7 +80,8 @@ impl Relay {
     /// A relay of a driver of which `is_asleep` can tell.
     pub(crate) fn new(is_asleep: IsAsleep) -> Self {
         let (lanes, last) = (Vec::new(), Instant::now());
-        let state = State { running: None, lanes, last, asleep: 0, points: 0, switches: 0, held: 0 };
+        let (threads, points) = (Vec::new(), 0);
+        let state = State { running: None, lanes, threads, last, asleep: 0, points, switches: 0, held: 0 };
         Self { state: Mutex::new(state), changed: Condvar::new(), is_asleep }
     }
 
@@ -89,7 +92,13 @@ impl Relay {
         let mut state = self.state.lock();
         state.lanes = vec![lane; lanes];
         state.running = Some(0);
+        state.threads.clear();
         state.note();
+    }
+
+    /// The thread that calls this is one of the lanes'.
+    pub(crate) fn enter(&self) {
+        self.state.lock().threads.extend(this_thread());
     }
 
     /// Waits until `lane` runs: it may begin a request.
@@ -133,9 +142,9 @@ impl Relay {
             if !state.may_stand_still() || state.last.elapsed() < LOOK_TIME {
                 continue;
             }
-            let last = state.last;
+            let (last, threads) = (state.last, state.threads.clone());
             drop(state);
-            let is_asleep = (self.is_asleep)();
+            let is_asleep = (self.is_asleep)(&threads);
             state = self.state.lock();
             if state.last != last {
                 continue;
@@ -158,6 +167,11 @@ impl Relay {
     pub(crate) fn switches(&self) -> u64 {
         self.state.lock().switches
     }
+}
+
+/// The number of this thread, where the kernel is Linux.
+fn this_thread() -> Option<u32> {
+    std::fs::read_link("/proc/thread-self").ok()?.file_name()?.to_str()?.parse().ok()
 }
 
 impl Points for Relay {
@@ -219,7 +233,7 @@ mod tests {
 
     /// Runs a lane with one request for each of `turns`, and returns what they say.
     fn run(turns: &[&str], body: impl Fn(&Relay, usize, &Mutex<String>) + Sync) -> (String, u64) {
-        let (relay, log) = (Relay::new(Box::new(|| true)), Mutex::new(String::new()));
+        let (relay, log) = (Relay::new(Box::new(|_| true)), Mutex::new(String::new()));
         relay.start(turns.len());
         std::thread::scope(|scope| {
             for (lane, turn) in turns.iter().enumerate() {

@@ -43,6 +43,8 @@ pub struct ServerOptions {
     pub stop_time: Duration,
     /// Encrypted connections only.
     pub tls: Option<ServerTls>,
+    /// What the names of its threads begin with, so that they can be told from those of another server.
+    pub thread_name: String,
 }
 
 impl Default for ServerOptions {
@@ -54,6 +56,7 @@ impl Default for ServerOptions {
             handshake_time: Some(Duration::from_secs(10)),
             stop_time: Duration::from_secs(10),
             tls: None,
+            thread_name: "nbd".to_owned(),
         }
     }
 }

@@ -25,6 +25,7 @@ impl Run<'_> {
         relay.start(count);
         let lane = |lane: usize| {
             let leaving = Leaving(relay, lane);
+            relay.enter();
             let driven = caught(|| {
                 let begins = |_, turn| relay.begin(lane, turn);
                 drive_after(checker, disk, lane, fill_bytes, || relay.await_turn(lane), begins);

@@ -106,7 +106,8 @@ impl Running {
         let (state, changed) = (Mutex::default(), Condvar::new());
         let shared = Arc::new(Shared { server, listener, state, changed });
         let accepting = Arc::clone(&shared);
-        let thread = std::thread::Builder::new().name("nbd-accept".to_owned());
+        let name = format!("{}-accept", shared.server.options.thread_name);
+        let thread = std::thread::Builder::new().name(name);
         let thread = thread.spawn(move || accept(&accepting));
         let thread = thread.map_err(|error| unresolved("a thread", &error))?;
         Ok(Self { shared, accepting: Some(thread), port, path })
@@ -256,7 +257,8 @@ impl Shared {
         let number = state.came;
         state.came += 1;
         let shared = Arc::clone(self);
-        let thread = std::thread::Builder::new().name("nbd-client".to_owned()).spawn(move || {
+        let name = format!("{}-client", self.server.options.thread_name);
+        let thread = std::thread::Builder::new().name(name).spawn(move || {
             let mut leaving = Leaving { shared: &shared, number, has_used: false };
             // Why it has left is nobody's business here.
             let _ = shared.server.serve_noting(served, &mut leaving.has_used);

@@ -133,7 +133,7 @@ impl Session<'_> {
         if self.threads.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_err() {
             return;
         }
-        let thread = std::thread::Builder::new().name("nbd".to_owned());
+        let thread = std::thread::Builder::new().name(self.options.thread_name.clone());
         if thread.spawn_scoped(scope, || self.work(scope)).is_err() {
             // Fewer requests are in flight then.
             self.threads.fetch_sub(1, Ordering::Relaxed);
