@@ -14,6 +14,7 @@ use blk_core::{Error, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::asleep::{Workers, Works};
+use crate::temporary::{Ends, ends_with_us};
 use said::Said;
 
 /// How long a process may take until it listens.
@@ -37,6 +38,7 @@ pub(crate) struct Process {
     said: Arc<Said>,
     /// For whom it works, if somebody looks at that.
     works: Option<Works>,
+    _ends: Ends,
 }
 
 /// A process, and those that it has started, as far as they have not left its process group.
@@ -110,7 +112,8 @@ impl Process {
             let _ = group.end();
             Error::io("start a thread", 0, error)
         })?;
-        Ok(Self { group: Mutex::new(group), name, said, works: None })
+        let ends = ends_with_us(group.leader.id()).inspect_err(|_| drop(group.end()))?;
+        Ok(Self { group: Mutex::new(group), name, said, works: None, _ends: ends })
     }
 
     /// The same, among those who work for a driver.
@@ -266,12 +269,12 @@ pub(crate) fn is_there(program: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
     impl Process {
         /// Waits until this is what it has said last.
-        fn await_said(&self, text: &str) {
+        pub(crate) fn await_said(&self, text: &str) {
             let has_said = || if self.said.last().ends_with(text) { Ok(()) } else { Err("not yet") };
             self.await_ready(has_said).unwrap();
         }
@@ -328,7 +331,7 @@ mod tests {
     }
 
     /// Waits until a process has gone that `sleep`s so many seconds, which nobody else does.
-    fn await_gone(seconds: &str) {
+    pub(crate) fn await_gone(seconds: &str) {
         let runs = || {
             fs::read_dir("/proc").unwrap().flatten().any(|process| {
                 let words = fs::read(process.path().join("cmdline")).unwrap_or_default();

@@ -2,7 +2,7 @@
 //!
 //! A driver's process lives as long as the program, whose end no destructor sees; and the program may be
 //! killed. So all folders lie in one, and a shell waits for the end of a pipe that the program holds, and
-//! removes that folder then.
+//! removes that folder then. It also kills those whom the program has started and could not end.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -31,9 +31,12 @@ impl Root {
         let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir()?.keep();
         // What ends a program by the terminal is sent to this shell too, if it lets that.
         let script = r#"trap '' INT TERM HUP; cat >/dev/null; sleep 0.2
+            for group in "$0"/group-*; do
+                [ ! -f "$group" ] || kill -s KILL -- "-${group##*/group-}"
+            done
             # A pattern does not match what is mounted and has no server any more.
             for folder in "$0"/*; do
-                [ -S "$folder/$1" ] || umount -l "$folder/$1" || fusermount3 -uz "$folder/$1"
+                [ ! -d "$folder" ] || [ -S "$folder/$1" ] || umount -l "$folder/$1" || fusermount3 -uz "$folder/$1"
             done
             rm -rf -- "$0""#;
         let mut command = Command::new("sh");
@@ -47,12 +50,33 @@ impl Root {
     }
 }
 
+/// A process group that is killed when the program has ended, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Ends(PathBuf);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// Has a process group killed when the program has ended.
+pub(crate) fn ends_with_us(group: u32) -> Result<Ends> {
+    let path = root()?.join(format!("group-{group}"));
+    std::fs::write(&path, "").map_err(|error| Error::io("create a temporary file", 0, error))?;
+    Ok(Ends(path))
+}
+
 /// A folder for files and sockets.
 pub(crate) fn folder() -> Result<TempDir> {
+    in_folder(root()?).map_err(|error| Error::io("create a temporary folder", 0, error))
+}
+
+fn root() -> Result<&'static Path> {
     let root = ROOT.get_or_init(|| Root::new().map_err(|error| error.to_string()));
-    let failed = |error| Error::io("create a temporary folder", 0, error);
-    let root = root.as_ref().map_err(|error| failed(std::io::Error::other(error.clone())))?;
-    in_folder(&root.path).map_err(failed)
+    let failed = |error: &String| std::io::Error::other(error.clone());
+    let root = root.as_ref().map_err(|error| Error::io("create a temporary folder", 0, failed(error)))?;
+    Ok(&root.path)
 }
 
 /// Names are short: those of sockets may have a hundred bytes, and QEMU reads its commands byte by byte.
@@ -69,6 +93,7 @@ mod tests {
     use super::*;
     use crate::medium::Medium;
     use crate::plant::Planted;
+    use crate::process::{Process, tests::await_gone};
     use blk_core::MemoryStorage;
 
     /// What this test is called, for itself.
@@ -78,11 +103,14 @@ mod tests {
     #[test]
     fn a_program_that_is_killed_leaves_no_folder() {
         if let Some(told) = std::env::var_os(CHILD) {
+            let shell = "sleep 98764 & echo up; wait";
+            let process = Process::start(&["sh", "-c", shell].map(str::to_owned)).unwrap();
             let folder = folder().unwrap().keep();
             std::fs::write(folder.join("file"), "x").unwrap();
             let storage = Arc::new(MemoryStorage::from_bytes(&[7; 512]));
             let medium = Medium::mount(storage, &folder, Arc::new(Planted::new(None))).unwrap();
             assert_eq!(std::fs::read(medium.path(&folder)).unwrap(), [7; 512]);
+            process.await_said("up");
             std::fs::write(told, folder.to_str().unwrap()).unwrap();
             std::process::abort();
         }
@@ -99,5 +127,6 @@ mod tests {
             assert!(Instant::now() < end, "{} is still there", root.display());
             std::thread::sleep(Duration::from_millis(20));
         }
+        await_gone("98764");
     }
 }
