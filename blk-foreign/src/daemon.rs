@@ -35,6 +35,8 @@ struct Live {
     /// Images that were opened, and those that are open.
     opened: u64,
     open: u64,
+    /// It has kept something of an image that nobody has open any more.
+    has_drifted: bool,
 }
 
 /// An image that is open in the process.
@@ -55,7 +57,7 @@ impl Live {
             .with("export", export.display());
         let process = Process::start(&names.words(&description.process.argv))?;
         let qmp = process.await_ready(|| Qmp::connect(&control))?;
-        Ok(Self { qmp, process, folder, generation, opened: 0, open: 0 })
+        Ok(Self { qmp, process, folder, generation, opened: 0, open: 0, has_drifted: false })
     }
 
     fn steps(&mut self, steps: &[Step], names: &Names) -> std::result::Result<(), QmpError> {
@@ -75,11 +77,25 @@ impl Live {
         }
         Ok(())
     }
+
+    /// Undoes an open of which so many steps were done before one was refused.
+    fn undo(&mut self, steps: &[Step], names: &Names, done: u64) -> std::result::Result<(), QmpError> {
+        let before = self.qmp.accepted();
+        for step in steps {
+            match self.steps(std::slice::from_ref(&Step { event: None, ..step.clone() }), names) {
+                Err(error @ QmpError::Gone(_)) => return Err(error),
+                Err(QmpError::Refused(_)) | Ok(()) => {}
+            }
+        }
+        self.has_drifted |= self.qmp.accepted() - before < done;
+        Ok(())
+    }
 }
 
 impl State {
     fn ready(&mut self, description: &Description) -> Result<&mut Live> {
-        let is_worn = |live: &Live| live.open == 0 && live.opened >= description.process.images;
+        let is_worn =
+            |live: &Live| live.open == 0 && (live.opened >= description.process.images || live.has_drifted);
         if self.live.as_ref().is_some_and(|live| is_worn(live) || live.process.death().is_some()) {
             self.live = None;
         }
@@ -109,23 +125,18 @@ impl Daemon {
         let mut state = self.state.lock();
         let live = state.ready(description)?;
         live.opened += 1;
+        let before = live.qmp.accepted();
         match live.steps(&description.open, names) {
             Ok(()) => {
                 live.open += 1;
                 Ok(Opened { generation: live.generation, export: live.folder.path().join("export") })
             }
             Err(error) => {
-                // What was done of it is undone.
-                if matches!(error, QmpError::Refused(_)) {
-                    let undone = description.close.iter().try_for_each(|step| {
-                        match live.steps(std::slice::from_ref(&Step { event: None, ..step.clone() }), names) {
-                            Err(QmpError::Gone(why)) => Err(why),
-                            _ => Ok(()),
-                        }
-                    });
-                    if undone.is_err() {
-                        state.live = None;
-                    }
+                let done = live.qmp.accepted() - before;
+                if matches!(error, QmpError::Refused(_))
+                    && live.undo(&description.close, names, done).is_err()
+                {
+                    state.live = None;
                 }
                 Err(state.error(&description.name, &error))
             }
@@ -138,8 +149,9 @@ impl Daemon {
         let Some(live) = state.live.as_mut().filter(|live| live.generation == opened.generation) else {
             return Err(failed(&description.name, "the process that had the image open is gone"));
         };
-        live.open -= 1;
         let closed = live.steps(&description.close, names);
+        live.open -= 1;
+        live.has_drifted |= closed.is_err();
         closed.map_err(|error| state.error(&description.name, &error))
     }
 

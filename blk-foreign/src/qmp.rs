@@ -50,6 +50,8 @@ pub(crate) struct Qmp {
     input: BufReader<UnixStream>,
     output: UnixStream,
     events: VecDeque<Value>,
+    /// Commands that were done.
+    accepted: u64,
 }
 
 impl Qmp {
@@ -57,7 +59,7 @@ impl Qmp {
     pub(crate) fn connect(path: &Path) -> Result<Self, QmpError> {
         let output = UnixStream::connect(path)?;
         let input = BufReader::new(output.try_clone()?);
-        let mut qmp = Self { input, output, events: VecDeque::new() };
+        let mut qmp = Self { input, output, events: VecDeque::new(), accepted: 0 };
         let greeting = qmp.line(Instant::now() + GREETING_TIME)?;
         if greeting.get("QMP").is_none() {
             return Err(QmpError::Gone(format!("no machine protocol is spoken there: {greeting}")));
@@ -90,6 +92,11 @@ impl Qmp {
         refused.map_or(Ok(()), Err)
     }
 
+    /// How many commands were done so far.
+    pub(crate) fn accepted(&self) -> u64 {
+        self.accepted
+    }
+
     /// Waits for an event whose `id` is this.
     pub(crate) fn wait_for(&mut self, event: &str, id: &Value) -> Result<(), QmpError> {
         let is_it = |value: &Value| value["event"] == event && value["data"]["id"] == *id;
@@ -119,6 +126,7 @@ impl Qmp {
                 let why = error["desc"].as_str().unwrap_or("for no reason");
                 return Err(QmpError::Refused(format!("{command}: {why}")));
             } else {
+                self.accepted += 1;
                 return Ok(());
             }
         }

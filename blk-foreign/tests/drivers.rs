@@ -72,6 +72,32 @@ fn a_kill_ends_the_process() {
     }
 }
 
+/// What it keeps is no longer what is counted: it is not what the next scenario is to meet.
+#[test]
+fn a_process_that_keeps_an_image_is_started_anew() {
+    let mut description = blk_foreign::description("qemu-vdi").unwrap();
+    let last = description.close.last_mut().unwrap();
+    last.arguments.insert("node-name".to_owned(), "no-such".into());
+    let Some(driver) = of_description(description, None) else { return };
+    let text = "blk-scenario 1\nconfig size-bytes=1M\nwrite 0 64k\nreopen\nread 0 64k\n";
+    let scenario = Scenario::from_text(text).unwrap();
+    for round in 1..=3 {
+        let mut runner = EngineKind::Content.runner(driver, Purpose::Replay);
+        let Outcome::Finding(finding) = runner.run(&scenario) else { panic!("a close was refused") };
+        assert!(finding.report().contains("no-such"), "{}", finding.report());
+        assert_eq!(driver.processes_started(), round);
+    }
+    // What opens nothing keeps nothing.
+    let mut description = blk_foreign::description("qemu-vdi").unwrap();
+    description.open[0].arguments.insert("driver".to_owned(), "qed".into());
+    let driver = of_description(description, None).unwrap();
+    for _ in 0..3 {
+        let mut runner = EngineKind::Content.runner(driver, Purpose::Replay);
+        assert_ne!(runner.run(&scenario), Outcome::Clean);
+        assert_eq!(driver.processes_started(), 1);
+    }
+}
+
 #[test]
 fn disks_that_are_crashed_have_several_units() {
     for name in ["qemu-vdi", "qemu-vpc", "qemu-qcow2"] {
