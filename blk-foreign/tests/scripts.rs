@@ -3,6 +3,7 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::process::Command;
+use std::time::Instant;
 
 use blk_foreign::{Description, EngineKind, ForeignDriver, description, script};
 use blk_harness::driver::Driver;
@@ -115,6 +116,21 @@ fn a_planted_bug_of_a_server_is_shown_without_us() {
     assert!(code == Some(1) && said.contains("verification failed"), "{code:?}\n{said}");
     let (code, said) = run(*driver, EngineKind::Content, &scenario("write 0 4k\nwrite 8k 512"));
     assert!(code == Some(0), "{code:?}\n{said}");
+}
+
+/// A script ends, and leaves no server behind.
+#[test]
+fn a_server_that_ignores_that_it_is_to_end_is_killed_and_told() {
+    let argv = r#"argv = [
+    "sh", "-c", "trap '' TERM; nbdkit --exit-with-parent --foreground --unix {export} file {file}; true","#;
+    let start = PLANTED.find("argv = [").unwrap();
+    let end = PLANTED.find("\"file={file}\",").unwrap() + "\"file={file}\",".len();
+    let text = format!("{}{argv}{}", &PLANTED[..start], &PLANTED[end..]);
+    let Some(driver) = driver(Description::parse(&text).unwrap()) else { return };
+    let started = Instant::now();
+    let (code, said) = run(*driver, EngineKind::Content, &scenario("write 0 4k\nread 0 4k"));
+    assert!(code == Some(1) && said.contains("does not end when it is asked to"), "{code:?}\n{said}");
+    assert!((10..40).contains(&started.elapsed().as_secs()), "{:?}", started.elapsed());
 }
 
 /// A format, one process for each open with and without a medium, and a file.

@@ -13,6 +13,11 @@ use crate::description::MediumKind;
 /// Stands for the folder of the script, which it alone knows.
 const FOLDER: &str = "@FOLDER@";
 
+/// How often a script looks whether a server that was asked to end has, and how many seconds are in between:
+/// 10 s in all. Then it is killed.
+const END_PAUSES: u32 = 500;
+const END_PAUSE: &str = "0.02";
+
 /// The script.
 pub(super) fn script(task: &Task) -> String {
     let description = task.description();
@@ -89,9 +94,16 @@ fn functions(task: &Task) -> String {
          wait_for() {{\n    i=0\n    while ! [ -S \"$1\" ]; do\n        i=$((i + 1)); [ $i -lt 200 ] || trouble \"no $1\"; \
          sleep 0.05\n    done\n}}\n\
          start() {{\n{medium}    rm -f export\n    {start} &\n    server=$!\n    wait_for export\n}}\n\
-         stop() {{\n    kill -\"$1\" $server || true; code=0; wait $server 2>/dev/null || code=$?\n    \
+         # Whether it has ended before its time is up.\n\
+         ends() {{\n    i=0\n    while kill -0 \"$1\" 2>/dev/null; do\n        \
+         i=$((i + 1)); [ $i -le {END_PAUSES} ] || return 1; sleep {END_PAUSE}\n    done\n}}\n\
+         stop() {{\n    kill -\"$1\" $server || true\n    \
+         ends $server || bug 'the server does not end when it is asked to'\n    \
+         code=0; wait $server 2>/dev/null || code=$?\n    \
          case $code in 0|137|143) ;; *) bug \"the server has ended with $code\" ;; esac\n    \
-         [ -z \"$medium\" ] || {{ kill -TERM $medium; wait $medium || true; }}\n    server= medium=\n}}\n\
+         [ -z \"$medium\" ] || {{\n        \
+         kill -TERM $medium || true; ends $medium || trouble 'the medium does not end'; wait $medium || true\n    }}\n    \
+         server= medium=\n}}\n\
          # Without a close, which would flush.\n\
          run() {{\n    code=0\n    \
          said=$({BOUND} stdbuf -oL qemu-io -t writeback -d {flags} -f raw \"$@\" -c abort \"$uri\" 2>&1) || code=$?\n    \
