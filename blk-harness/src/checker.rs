@@ -116,6 +116,11 @@ impl Checker {
         self.host.failures() - self.forgiven.load(Ordering::Relaxed)
     }
 
+    /// The first operation of the storage that failed.
+    pub(crate) fn failed(&self) -> Option<blk_sim::Call> {
+        self.host.failed()
+    }
+
     /// Asks or changes the model.
     pub(crate) fn model<R>(&self, run: impl FnOnce(&mut Model, Time) -> R) -> R {
         let now = self.tick();

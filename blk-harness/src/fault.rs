@@ -199,7 +199,7 @@ impl FaultEngine {
         let finding = match guarded {
             Ok(Ok(done)) => return Ok(done),
             Ok(Err(violation)) => {
-                let faulted_step = Some(place.fault.map_or("none", |(_, call)| call.step.name));
+                let faulted_step = Some(place.failed().map_or("none", |(_, call)| call.step.name));
                 let plain = Scene::plain(setting.journal, setting.images.size);
                 finding(&violation, Scene { faulted_step, ..plain })
             }

@@ -62,6 +62,8 @@ struct State {
     is_watched: bool,
     count: u64,
     failures: u64,
+    /// The first that failed.
+    failed: Option<Call>,
     /// Changes that were asked for, those that failed included.
     edits: u64,
     /// Changes since the last sync.
@@ -111,6 +113,7 @@ impl Host {
             is_watched: false,
             count: 0,
             failures: 0,
+            failed: None,
             edits: 0,
             pending: 0,
             unsynced: Unsynced::default(),
@@ -171,6 +174,11 @@ impl Host {
     /// Operations that failed.
     pub fn failures(&self) -> u64 {
         self.with(|state| state.failures)
+    }
+
+    /// The first operation that failed.
+    pub fn failed(&self) -> Option<Call> {
+        self.with(|state| state.failed)
     }
 
     /// Changes that were asked for so far, watched or not; a sync is none.
@@ -314,8 +322,9 @@ impl State {
         }
         let number = self.count;
         self.count += 1;
+        let call = Call { operation: kind, step: self.step, extent: range };
         if let Some(calls) = &mut self.calls {
-            calls.push(Call { operation: kind, step: self.step, extent: range });
+            calls.push(call);
         }
         let fault = self.fault?;
         let grows = kind == Kind::SetLen && self.live.len().is_ok_and(|old| range.length > old);
@@ -323,6 +332,7 @@ impl State {
             return None;
         }
         self.failures += 1;
+        self.failed.get_or_insert(call);
         debug_assert!(self.failures <= self.count, "only what counts fails");
         Some((fault.errno, fault.effect))
     }

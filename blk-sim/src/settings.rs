@@ -37,9 +37,9 @@ impl Settings {
         Self { logs_changes: true, ..Self::default() }
     }
 
-    /// A host that fails at `fault`, and remembers what it has to for that.
+    /// A host that fails at `fault`, lists its calls, and remembers what it has to for that.
     pub fn failing(fault: Option<Fault>, unit_bytes: u64) -> Self {
         let logs_changes = fault.is_some_and(Fault::fails_syncs);
-        Self { logs_changes, lists_calls: fault.is_none(), keeps_in_flight: false, fault, unit_bytes }
+        Self { logs_changes, lists_calls: true, keeps_in_flight: false, fault, unit_bytes }
     }
 }

@@ -22,6 +22,7 @@ fn sweep(engine: &mut FaultEngine, target: &dyn Driver, scenarios: impl Iterator
             Outcome::Refused(why) => panic!("{why}\n{scenario}"),
         }
     }
+    assert_eq!(engine.stats().get(Counter::SkippedFaults), 0, "our drivers do the same each time");
 }
 
 fn limits() -> Limits {

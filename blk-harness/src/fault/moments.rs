@@ -127,6 +127,11 @@ impl Moments {
         (at, &kept.state)
     }
 
+    /// How many operations of the storage came before the request at `index`.
+    pub(super) fn operations_before(&self, index: usize) -> usize {
+        self.all[index].operations as usize
+    }
+
     /// What the request at `index` left open and was read.
     pub(super) fn settled(&self, index: usize) -> &[Extent] {
         &self.all[index].settled

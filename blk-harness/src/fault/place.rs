@@ -39,7 +39,7 @@ impl Place {
         let in_lanes = surfaced.filter(|_| self.is_in_lanes);
         let number = self.request.or(in_lanes).map_or(0, |(number, _)| number);
         finding.request_number = if number > number_max { 0 } else { number };
-        if let Some((fault, call)) = self.fault {
+        if let Some((fault, call)) = self.failed() {
             let named = |(number, request): (u32, Request)| (number, request.to_string());
             finding.provoked = Some(Provoked::Fault(finding::Fault {
                 operation: fault.at + 1,
@@ -53,9 +53,27 @@ impl Place {
                 surfaced: surfaced.map(named),
             }));
         }
+        finding.notes.extend(self.other_operation());
         finding.noticed = self.noticed();
         finding.history = self.history();
         finding
+    }
+
+    /// What fails, and what it was: what it would have been, as long as nothing has.
+    pub(super) fn failed(&self) -> Option<(Fault, Call)> {
+        let (fault, planned) = self.fault?;
+        let failed = self.checker.as_ref().and_then(|checker| checker.failed());
+        Some((fault, failed.unwrap_or(planned)))
+    }
+
+    /// That a driver in another process has made other operations this time.
+    fn other_operation(&self) -> Option<String> {
+        let ((_, planned), (_, failed)) = (self.fault?, self.failed()?);
+        let (operation, extent) = (planned.operation, planned.extent);
+        (failed != planned).then(|| {
+            let at = format!("{}..{}", extent.offset, extent.end());
+            format!("without the fault that operation was another one: {operation:?} of {at}")
+        })
     }
 
     /// The first request that failed because of the fault.

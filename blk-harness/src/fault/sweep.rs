@@ -89,7 +89,8 @@ impl<'a> Setting<'a> {
         Ok(Baseline { calls: run.host.take_calls(), moments, accepted })
     }
 
-    /// Runs the scenario with one fault.
+    /// Runs the scenario with one fault. It is skipped where the driver, which may be in another process, has
+    /// made other operations than without faults before there is anything to judge.
     pub(super) fn with_fault(
         &self,
         baseline: &Baseline,
@@ -100,33 +101,39 @@ impl<'a> Setting<'a> {
         let mut run = self.run(Some(fault), place);
         // The request during which the operation is made; none for the open.
         let index = baseline.moments.request_at(fault.at);
-        place.during = index.map(|index| (number_of(index), self.requests[index].0));
         run.open()?;
         let mut next = 0;
         if let Some(index) = index {
             let (first, before) = baseline.moments.known_before(index);
-            for (at, (request, _)) in self.requests[..first].iter().enumerate() {
-                run.repeat(number_of(at), *request, baseline.moments.settled(at))?;
-            }
-            if run.host.failures() > 0 {
-                // A driver in another process has made other operations this time: nothing is known of these.
+            let mut repeated = self.requests[..first].iter().enumerate();
+            let repeated = repeated.try_for_each(|(at, (request, _))| {
+                run.repeat(number_of(at), *request, baseline.moments.settled(at))
+            });
+            if run.host.take_calls() != baseline.calls[..baseline.moments.operations_before(first)] {
+                // What other operations have left, and what the fault has done to them, nobody knows.
+                stats.add(Counter::SkippedFaults, 1);
                 return Ok(());
             }
+            repeated?;
             run.host.advance(before.time);
             run.checker.resume(before.model.clone(), before.touched);
-            for (at, (request, _)) in self.requests[..index].iter().enumerate().skip(first) {
-                place.request = Some((number_of(at), *request));
-                run.request(Some(number_of(at)), *request)?;
-            }
-            place.request = place.during;
-            let has_succeeded = run.request(Some(number_of(index)), self.requests[index].0)?;
-            stats.add(Counter::FailedRequests, u64::from(!has_succeeded));
-            next = index + 1;
+            next = first;
         }
-        let after = self.requests.len().min(next + AFTER_FAULT);
+        let after = self.requests.len().min(index.map_or(0, |index| index + 1) + AFTER_FAULT);
         for (at, (request, _)) in self.requests.iter().enumerate().take(after).skip(next) {
             place.request = Some((number_of(at), *request));
-            run.request(Some(number_of(at)), *request)?;
+            let has_failed = run.host.failures() > 0;
+            if !has_failed {
+                place.during = place.request;
+            }
+            let has_succeeded = run.request(Some(number_of(at)), *request)?;
+            let fails_here = !has_failed && run.host.failures() > 0;
+            stats.add(Counter::FailedRequests, u64::from(fails_here && !has_succeeded));
+        }
+        if run.host.failures() == 0 {
+            // There were fewer operations this time.
+            stats.add(Counter::SkippedFaults, 1);
+            return Ok(());
         }
         self.judge(run, after, place, (follow_ups, stats))
     }

@@ -10,6 +10,7 @@ mod ledger;
 mod mirrors;
 mod plain;
 mod shrinking;
+mod strays;
 mod verdicts;
 
 use std::collections::HashSet;
