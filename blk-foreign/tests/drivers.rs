@@ -15,8 +15,10 @@ fn found(runner: Box<dyn Runner>, driver: &dyn Driver, count: usize) -> Option<S
     common::found(runner, driver, limits(), count)
 }
 
-/// A process for all opens, one for each, a medium of ours, a file, and none.
-const CONTENT: [&str; 5] = ["qemu-qcow2", "qemu-vdi", "qemu-vmdk", "qemu-nbd", "nbdkit-memory"];
+/// A process for all opens, one for each, a medium of ours, a file, and none. The check of parallels takes an
+/// image that is open for one that was not closed.
+const CONTENT: [&str; 6] =
+    ["qemu-qcow2", "qemu-vdi", "qemu-vmdk", "qemu-parallels", "qemu-nbd", "nbdkit-memory"];
 
 #[test]
 fn content_is_right_and_a_wrong_reply_is_found() {

@@ -39,13 +39,14 @@ impl Run<'_> {
     }
 
     /// Has another program judge what is left.
-    pub(super) fn ask_others(&self) -> Step {
+    pub(super) fn ask_others(&mut self) -> Step {
+        let size = self.bench.reference().size();
         self.bench.second_opinion().map_err(|says| {
             let mut lines = says.lines();
             let first = lines.next().unwrap_or("nothing").to_owned();
             let mut violation = Violation::new(Promise::Answers, first);
             violation.notes.extend(lines.map(str::to_owned));
-            finding(&violation.of(Promise::Consistent), Scene::plain(&self.journal, self.bench.test().size()))
+            finding(&violation.of(Promise::Consistent), Scene::plain(&self.journal, size))
         })
     }
 }
