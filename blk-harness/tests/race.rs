@@ -213,7 +213,7 @@ fn judge(race: Race, scenario: &Scenario) -> Option<Signature> {
 
 /// The first finding on a driver with `race`, as small as it gets.
 fn smallest(race: Race) -> (Scenario, Signature) {
-    let mut all = Generator::new(&PLAIN, 11, Limits::racing());
+    let mut all = Generator::new(&PLAIN, 12, Limits::racing());
     let found = all.find(|scenario| judge(race, scenario).is_some()).expect("there is always another");
     assert!(all.index() < 2000, "found only after {} schedules", all.index());
     let small =

@@ -27,11 +27,15 @@ pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
     let mut held = requests.len();
     let mut points_max = FEW_POINTS;
     let discard = Request::Discard { offset: here.0, length: here.1 };
-    match rng.below(8) {
+    match rng.below(10) {
         0 | 1 => requests.extend([read(part), discard]),
-        2 => requests.extend([write(rng, part), discard]),
-        3 => requests.extend([Request::Status { offset: here.0, length: here.1 }, discard]),
-        4 | 5 => {
+        2 | 3 => {
+            // It has looked up its place, and not written there yet.
+            points_max = if rng.chance(1, 2) { 2 } else { FEW_POINTS };
+            requests.extend([write(rng, part), discard]);
+        }
+        4 => requests.extend([Request::Status { offset: here.0, length: here.1 }, discard]),
+        5 | 6 => {
             points_max = MANY_POINTS;
             requests.push(discard);
         }
@@ -43,7 +47,10 @@ pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
             requests.push(Request::Flush);
         }
     }
-    requests.push(Request::Flush);
+    // Some drivers use again at once what is free, others once that is durable.
+    if held + 1 == requests.len() || rng.chance(1, 2) {
+        requests.push(Request::Flush);
+    }
     let again = if aim.compresses() && rng.chance(1, 8) {
         Request::WriteCompressed { offset: there.0, length: there.1, fill: swarm::fill(rng) }
     } else {
