@@ -208,6 +208,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn what_nobody_looks_at_is_counted() {
+        let mut counting = Counting::default();
+        for part in [Extent::new(0, 512), Extent::new(4096, 100)] {
+            assert!(!counting.begin(part), "no byte has to show");
+            counting.end(part, &vec![0; part.length as usize]);
+        }
+        assert_eq!(counting.bytes_read, 612);
+    }
+
     /// Takes any write, and keeps its bytes.
     #[derive(Default)]
     struct Taker(blk_core::sync::Mutex<Vec<u8>>);

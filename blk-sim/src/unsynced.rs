@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn a_copy_at_any_offset_is_found() {
         let sector: Vec<u8> = (0..512_u32).map(|at| (at % 251) as u8).collect();
-        for (copy, is_missing) in [(None, true), (Some(1029), false), (Some(4000), false), (Some(600), true)]
+        for (copy, is_missing) in [(None, true), (Some(1029), false), (Some(7680), false), (Some(600), true)]
         {
             let storage = MemoryStorage::from_bytes(&vec![0; 8 << 10]);
             if let Some(copy) = copy {
@@ -217,6 +217,25 @@ mod tests {
     }
 
     #[test]
+    fn the_oldest_of_very_many_changes_is_forgotten() {
+        let mut unsynced = Unsynced::default();
+        let extent = |at: u64| Extent::new(at * SECTOR_BYTES, SECTOR_BYTES);
+        for at in 0..=EXTENTS_MAX as u64 {
+            unsynced.completed(&[extent(at)]);
+        }
+        let extents = unsynced.extents();
+        assert_eq!((extents.len(), extents[0]), (EXTENTS_MAX, extent(1)));
+    }
+
+    #[test]
+    fn what_a_very_long_write_changes_is_not_looked_at() {
+        let storage = MemoryStorage::from_bytes(&vec![0; WRITE_BYTES_MAX + 1]);
+        let found = |length: usize| changed(&storage, 0, &vec![1; length]);
+        assert_eq!(found(WRITE_BYTES_MAX), [Extent::new(0, WRITE_BYTES_MAX as u64)]);
+        assert!(found(WRITE_BYTES_MAX + 1).is_empty());
+    }
+
+    #[test]
     fn a_copy_is_found_where_two_pieces_of_the_search_meet_and_no_search_is_endless() {
         let sector: Vec<u8> = (0..512_u32).map(|at| (at % 251) as u8).collect();
         let is_missing = |copy: Option<u64>, length: usize| {
@@ -231,7 +250,8 @@ mod tests {
             assert!(!is_missing(Some(SEARCH_PIECE_BYTES - before), 2 * piece), "{before}");
         }
         assert!(is_missing(None, 2 * piece));
-        assert!(is_missing(None, SEARCH_BYTES_MAX as usize / 2));
+        // Pieces overlap by a byte less than a sector: so long is what is searched as a whole.
+        assert!(is_missing(None, SEARCH_BYTES_MAX as usize - 63 * 511));
         assert!(!is_missing(None, SEARCH_BYTES_MAX as usize + piece), "it gives up, in favour of the driver");
     }
 }

@@ -23,7 +23,10 @@ impl Model {
         for piece in (first..end).rev() {
             let part = self.extent_of(piece).intersection(extent);
             let bytes = &found[(part.offset - at) as usize..(part.end() - at) as usize];
-            if self.is_certain(piece, look) && self.is_newest(part.offset, bytes) {
+            // Where one value alone is possible, it is the newest: there is nothing to settle.
+            let mut possible =
+                self.pieces[piece].entries.iter().filter(|entry| entry.superseded > look.issued);
+            if possible.nth(1).is_none() && self.is_newest(part.offset, bytes) {
                 continue;
             }
             for sector in sectors(part) {
@@ -38,17 +41,6 @@ impl Model {
             }
         }
         Ok(Ok(()))
-    }
-
-    /// Whether a look may have found but one value in a piece, and nothing was in flight over it.
-    fn is_certain(&self, piece: usize, look: Look) -> bool {
-        let mut possible = self.pieces[piece].entries.iter().filter(|entry| entry.superseded > look.issued);
-        possible.next().is_some_and(|entry| entry.completed <= look.issued)
-            && possible.next().is_none()
-            && (self.in_flight.is_empty() || {
-                let extent = self.extent_of(piece);
-                !self.in_flight.iter().any(|write| write.extent.overlaps(extent))
-            })
     }
 
     /// Holds `found` against what the live disk shows, with nothing in flight; nothing is settled by it.

@@ -1,4 +1,6 @@
 mod always;
+mod looks;
+mod sound;
 
 use std::sync::Arc;
 
@@ -247,6 +249,18 @@ fn a_lost_handle_may_bring_back_what_was_durable() {
     assert_eq!(bed.left(0, &[1, 2, 0xaa, 3]), [0xaa]);
 }
 
+#[test]
+fn what_a_lost_handle_left_open_is_what_is_found() {
+    let mut bed = Bed::new();
+    bed.discard(sectors(2, 2));
+    let now = bed.tick();
+    let found = [[0xaa; 512], [0; 512]].concat();
+    assert_eq!(bed.model.adopt(now, 1024, &found).unwrap(), Ok(()));
+    assert!(bed.model.unsettled().is_empty());
+    assert_eq!(bed.possible(sectors(2, 1), &[0, 0xaa]), [0xaa]);
+    assert_eq!(bed.possible(sectors(3, 1), &[0xaa, 0]), [0]);
+}
+
 /// Sizes, and what is possible afterwards: what was cut off does not come back.
 #[test]
 fn a_disk_that_shrinks_forgets_what_is_cut_off() {
@@ -371,32 +385,6 @@ fn a_sector_that_differs_is_said_with_what_it_should_be() {
         let look = bed.begin_look(Extent::between(start as u64, SIZE));
         assert_eq!(bed.look(look, &found), Err(expected), "{start}");
     }
-}
-
-/// A look that began before a write had completed may show what was there before, and says nothing about what
-/// is there now.
-#[test]
-fn a_look_that_something_disturbs_settles_nothing() {
-    let mut bed = Bed::new();
-    bed.write(sectors(0, 1), 1);
-    let look = bed.begin_look(sectors(0, 1));
-    bed.write(sectors(0, 1), 2);
-    assert_eq!(bed.look(look, &[1; 512]), Ok(()));
-    assert_eq!(bed.possible(sectors(0, 1), &[1, 2]), [2]);
-    assert_eq!(bed.model.compare(0, &[2; 512]).unwrap(), None);
-    // In flight over it: old or new, and after it has failed still either.
-    let flying = bed.begin(sectors(0, 1), 3);
-    let look = bed.begin_look(sectors(0, 1));
-    assert_eq!(bed.look(look, &[2; 512]), Ok(()));
-    bed.end(flying, Ending::MayStay);
-    assert_eq!(bed.model.unsettled(), [sectors(0, 1)]);
-    assert_eq!(bed.possible(sectors(0, 1), &[1, 3]), [3]);
-    assert!(bed.model.unsettled().is_empty());
-    let look = bed.begin_look(sectors(0, 1));
-    let flying = bed.begin(sectors(0, 1), 4);
-    assert_eq!(bed.look(look, &[4; 512]), Ok(()), "it may have happened");
-    bed.end(flying, Ending::Replaced);
-    assert_eq!(bed.possible(sectors(0, 1), &[3, 4]), [4]);
 }
 
 #[test]

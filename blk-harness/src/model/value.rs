@@ -48,15 +48,13 @@ pub(crate) fn fill(buf: &mut [u8], address: u64, number: u32, request: Request, 
 
 /// Makes stamped data compressible: of each unit of `whole`, only the first quarter keeps its stamps.
 fn keep_first_quarters(buf: &mut [u8], address: u64, whole: Extent, unit_bytes: u64) {
-    let mut at = address;
-    let end = address + buf.len() as u64;
-    while at < end {
-        let start = at / unit_bytes * unit_bytes;
-        let unit = Extent::new(start, unit_bytes).intersection(whole);
+    let part = Extent::new(address, buf.len() as u64);
+    assert_eq!(part.intersection(whole), part, "a part of {whole:?}");
+    for unit in address / unit_bytes..part.end().div_ceil(unit_bytes) {
+        let unit = Extent::new(unit * unit_bytes, unit_bytes).intersection(whole);
         let kept_end = unit.offset + unit.length.div_ceil(4);
-        let zeroes = Extent::between(kept_end.clamp(at, end), unit.end().clamp(at, end));
-        buf[(zeroes.offset - address) as usize..(zeroes.end() - address) as usize].fill(0);
-        at = unit.end().max(at + 1);
+        let within = |at: u64| (at.clamp(address, part.end()) - address) as usize;
+        buf[within(kept_end)..within(unit.end())].fill(0);
     }
 }
 

@@ -5,6 +5,7 @@
 //! was, a sync that is left out. A judge that looks a little less closely fails here. The table says which
 //! promise of the judges a bug breaks, and no other promise may be the one that notices.
 
+mod effort;
 mod findings;
 mod ledger;
 mod mirrors;

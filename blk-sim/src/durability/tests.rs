@@ -347,3 +347,41 @@ fn a_page_is_written_whole_with_zeroes_behind_the_end_of_the_file() {
     let (left, _) = durability.image(&[false, true]).unwrap();
     assert_eq!(left.to_bytes(1024).unwrap(), [vec![7; 512], vec![0; 188]].concat());
 }
+
+/// What is asserted after every operation is asserted of each part.
+#[test]
+fn items_that_are_not_those_of_the_pending_operations_are_told() {
+    let host = host();
+    host.write_at(0, &[1; 1024]).unwrap();
+    host.write_at(1024, &[2; 1024]).unwrap();
+    let log = host.take_log();
+    let sound = || {
+        let mut durability = Durability::new(image(), 512);
+        log.iter().for_each(|operation| drop(durability.apply(operation).unwrap()));
+        durability
+    };
+    assert!(sound().is_sound());
+    let damages: [(&str, fn(&mut Durability)); 4] = [
+        ("an item belongs to no operation", |durability| durability.items.push(durability.items[0].clone())),
+        ("an item belongs to two", |durability| durability.pending[1].items.start = 1),
+        ("operations are out of order", |durability| durability.pending[1].number = 0),
+        ("an operation has more items than it is cut into", |durability| {
+            durability.pending.truncate(1);
+            durability.items = vec![durability.items[0].clone(); PIECES_MAX as usize + 1];
+            durability.pending[0].items = 0..durability.items.len();
+        }),
+    ];
+    for (what, damage) in damages {
+        let mut durability = sound();
+        damage(&mut durability);
+        assert!(!durability.is_sound(), "{what}");
+    }
+}
+
+#[test]
+#[should_panic(expected = "an operation completes after its issue")]
+fn an_operation_that_completes_when_it_is_issued_is_told() {
+    let operation = Operation { completed: Some(3), ..write(0, &[1; 512], 3) };
+    // It never returns.
+    let _ = Durability::new(image(), 512).apply(&operation);
+}
