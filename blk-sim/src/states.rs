@@ -244,4 +244,27 @@ mod tests {
         assert_eq!(with[..=3 * 20], without[..=3 * 20], "the most telling come first");
         assert_eq!(with, States::new(200, false, 3).forgetting(12).of(&durability), "the seed decides");
     }
+    /// A trace of a crash names none of its states: with others, kept traces would mean something else.
+    #[test]
+    fn the_states_of_a_seed_are_pinned() {
+        let durability = pending(&[1, 2, 1, 3, 1, 1, 4, 1, 1, 2]);
+        let chosen = States::new(700, false, 7).forgetting(16).of(&durability);
+        let bytes: Vec<u8> = chosen.concat().into_iter().map(u8::from).collect();
+        assert_eq!((chosen.len(), crate::random::hash(&bytes)), (700, 0x1e9f_d5d9_d156_f1f8));
+        let runs: Vec<String> = chosen[1 + 3 * 10 + 2 * 45..]
+            .iter()
+            .map(|kept| kept.iter().map(|kept| if *kept { '+' } else { '.' }).collect())
+            .take(7)
+            .collect();
+        let expected = [
+            "........+++++++++",
+            "++++++++........+",
+            ".................",
+            "+++++++..........",
+            "+++++++++++++....",
+            "................+",
+            "+++..............",
+        ];
+        assert_eq!(runs, expected, "what falls back together");
+    }
 }
