@@ -136,9 +136,7 @@ impl Executor {
 
     fn buffer(&mut self, length: u64) -> &mut [u8] {
         let length = length as usize;
-        if self.data.len() < length {
-            self.data.resize(length, 0);
-        }
+        self.data.resize(length.max(self.data.len()), 0);
         &mut self.data[..length]
     }
 }

@@ -298,6 +298,25 @@ fn what_was_cut_off_for_good_is_not_back_while_the_disk_grows() {
 }
 
 #[test]
+fn a_crash_may_find_a_growth_in_flight_done() {
+    let mut bed = Bed::new();
+    let issued = bed.tick();
+    bed.model.begin_resize(issued, SIZE + 512);
+    assert_eq!((bed.model.size(), bed.model.sizes_after_crash(issued)), (SIZE, vec![SIZE, SIZE + 512]));
+    assert_eq!(bed.left(8, &[0xaa, 0]), [0]);
+    assert_eq!(bed.left(7, &[0xaa, 0]), [0xaa]);
+}
+
+#[test]
+fn a_disk_of_no_bytes_grows() {
+    let mut bed = Bed { model: Model::new(Arc::default(), 0, 512, true), now: 0 };
+    bed.resize(1024);
+    assert_eq!(bed.possible(sectors(0, 2), &[0xaa, 0]), [0]);
+    bed.write(sectors(0, 1), 7);
+    assert_eq!(bed.possible(sectors(0, 1), &[0, 7]), [7]);
+}
+
+#[test]
 fn what_a_disk_gains_is_zero() {
     for (old, new) in [(0, 700), (SIZE, SIZE + 700), (1000, SIZE + 5)] {
         let mut bed = Bed::new();

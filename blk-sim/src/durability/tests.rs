@@ -348,6 +348,8 @@ fn a_page_is_written_whole_with_zeroes_behind_the_end_of_the_file() {
     assert_eq!(left.to_bytes(1024).unwrap(), [vec![7; 512], vec![0; 188]].concat());
 }
 
+type Damage = fn(&mut Durability);
+
 /// What is asserted after every operation is asserted of each part.
 #[test]
 fn items_that_are_not_those_of_the_pending_operations_are_told() {
@@ -357,11 +359,13 @@ fn items_that_are_not_those_of_the_pending_operations_are_told() {
     let log = host.take_log();
     let sound = || {
         let mut durability = Durability::new(image(), 512);
-        log.iter().for_each(|operation| drop(durability.apply(operation).unwrap()));
+        for operation in &log {
+            durability.apply(operation).unwrap();
+        }
         durability
     };
     assert!(sound().is_sound());
-    let damages: [(&str, fn(&mut Durability)); 4] = [
+    let damages: [(&str, Damage); 4] = [
         ("an item belongs to no operation", |durability| durability.items.push(durability.items[0].clone())),
         ("an item belongs to two", |durability| durability.pending[1].items.start = 1),
         ("operations are out of order", |durability| durability.pending[1].number = 0),

@@ -52,16 +52,21 @@ pub(super) fn rewrite(text: &str, changes: &[(u32, &Change)]) -> Rewritten {
     for (function, changes) in functions {
         let whole = lines.range(function);
         let Some(body) = body(text, whole.clone()).filter(|_| whole.start >= copied) else { continue };
-        rewritten.text.push_str(&text[copied..body.start]);
-        rewritten.add_match(text, &lines, body.clone(), &changes);
-        copied = body.end;
+        rewritten.text.push_str(&text[copied..body.range.start]);
+        rewritten.add_match(text, &lines, &body, &changes);
+        copied = body.range.end;
     }
     rewritten.text.push_str(&text[copied..]);
     rewritten
 }
 
 impl Rewritten {
-    fn add_match(&mut self, text: &str, lines: &Lines, body: Range<usize>, changes: &[(u32, &Change)]) {
+    fn add_match(&mut self, text: &str, lines: &Lines, body: &Body, changes: &[(u32, &Change)]) {
+        let Body { range: body, boxed } = body;
+        let (open, close) = match boxed {
+            None => ("{", "}".to_owned()),
+            Some(boxed) => ("Box::new({", format!("}}) as {boxed},")),
+        };
         self.write(format_args!("\nmatch {SWITCH} {{\n"));
         for (number, change) in changes {
             let span = lines.range(change.span);
@@ -71,10 +76,10 @@ impl Rewritten {
             let first = self.line();
             let (before, after) = (&text[body.start..span.start], &text[span.end..body.end]);
             let replacement = &change.replacement;
-            self.write(format_args!("{number}u32 => {{\n{before} {replacement} {after}\n}}\n"));
+            self.write(format_args!("{number}u32 => {open}\n{before} {replacement} {after}\n{close}\n"));
             self.arms.insert(*number, first..self.line());
         }
-        self.write(format_args!("_ => {{\n{}\n}}\n}}\n", &text[body]));
+        self.write(format_args!("_ => {open}\n{}\n{close}\n}}\n", &text[body.clone()]));
     }
 
     fn write(&mut self, text: std::fmt::Arguments<'_>) {
@@ -110,17 +115,35 @@ impl<'a> Lines<'a> {
     }
 }
 
-/// What stands between the braces of a function. `None` for what cannot have a match there: a constant
-/// function may not ask, and the arms of one that returns an unnamed type would have a type each.
-fn body(text: &str, function: Range<usize>) -> Option<Range<usize>> {
+/// What stands between the braces of a function.
+struct Body {
+    range: Range<usize>,
+    /// The type that the arms of the match become, where each has one of its own.
+    boxed: Option<String>,
+}
+
+/// The body of a function. `None` for what cannot have a match there: a constant function may not ask, and
+/// the arms of one that returns an unnamed type have a type each, which only those of iterators can share.
+fn body(text: &str, function: Range<usize>) -> Option<Body> {
     let whole = &text[function.clone()];
     let open = opening_brace(whole)?;
     let header: String = code(&whole[..open]).map(|(_, letter)| letter).collect();
     let is_constant = header.split_whitespace().any(|word| word == "const");
-    let is_unnamed = header.rsplit_once("->").is_some_and(|(_, returned)| returned.contains("impl "));
-    let is_closed = whole.ends_with('}');
-    (is_closed && !is_constant && !is_unnamed)
-        .then_some(function.start + open + 1..function.start + whole.len() - 1)
+    let range = function.start + open + 1..function.start + whole.len() - 1;
+    let returned = header.rsplit_once("->").map_or("", |(_, returned)| returned.trim());
+    let boxed = boxed(returned).filter(|_| !text[range.clone()].contains("return "));
+    let is_switched = boxed.is_some() || !returned.contains("impl ");
+    (whole.ends_with('}') && !is_constant && is_switched).then_some(Body { range, boxed })
+}
+
+/// The type of a box of what a function returns, if that is an iterator without a name.
+fn boxed(returned: &str) -> Option<String> {
+    let bounds = returned.strip_prefix("impl ")?;
+    let (bound, others) = bounds.split_once(" + ").unwrap_or((bounds, "use<>"));
+    let is_iterator = bound.starts_with("Iterator<") || bound.starts_with("DoubleEndedIterator<");
+    // A lifetime is all that a box may have besides.
+    let is_alone = others.starts_with('\'') || others.starts_with("use<");
+    (is_iterator && is_alone && !bounds.contains(" where ")).then(|| format!("Box<dyn {bound} + '_>"))
 }
 
 /// The brace that opens the body of a function: the first that stands in no parentheses or brackets.
@@ -189,8 +212,28 @@ mod tests {
         let outside = change(span((7, 1), (7, 6)), "", None);
         let rewritten = rewrite(FILE, &[(1, &constant), (2, &outside)]);
         assert_eq!((rewritten.text.as_str(), rewritten.arms.len()), (FILE, 0));
-        let unnamed = "fn i() -> impl Fn() {\n    || ()\n}\n";
         let change = change(span((2, 8), (2, 10)), "x", Some(span((1, 1), (3, 2))));
-        assert!(rewrite(unnamed, &[(1, &change)]).arms.is_empty());
+        for unnamed in [
+            "fn i() -> impl Fn() {\n    || ()\n}\n",
+            "fn i() -> impl Iterator<Item = u8> + Clone {\n    1..2345\n}\n",
+            "fn i() -> impl Iterator<Item = u8> {\n    return 1..2\n}\n",
+            "fn i() -> Option<impl Iterator<Item = u8>> {\n    Some(1..2)\n}\n",
+        ] {
+            assert!(rewrite(unnamed, &[(1, &change)]).arms.is_empty(), "{unnamed}");
+        }
+    }
+
+    #[test]
+    fn iterators_without_a_name_share_a_box() {
+        let file = "fn i(&self) -> impl Iterator<Item = u8> + use<> {\n    0..=9\n}\n";
+        let less = change(span((2, 6), (2, 9)), "..", Some(span((1, 1), (3, 2))));
+        let rewritten = rewrite(file, &[(7, &less)]);
+        let boxed = "Box<dyn Iterator<Item = u8> + '_>";
+        let expected = format!(
+            "fn i(&self) -> impl Iterator<Item = u8> + use<> {{\nmatch crate::mutant_switched_on() {{\n\
+             7u32 => Box::new({{\n\n    0 .. 9\n\n}}) as {boxed},\n\
+             _ => Box::new({{\n\n    0..=9\n\n}}) as {boxed},\n}}\n}}\n"
+        );
+        assert_eq!((rewritten.text, rewritten.arms), (expected, BTreeMap::from([(7, 3..8)])));
     }
 }

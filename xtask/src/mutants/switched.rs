@@ -7,6 +7,7 @@ use std::io::{BufRead, BufReader};
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Mutex, mpsc};
 use std::time::{Duration, Instant};
 
@@ -30,19 +31,24 @@ const BUILDS_MAX: usize = 24;
 type Numbered<'a> = BTreeMap<u32, &'a Mutant>;
 
 /// A program of tests.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug)]
 struct Program {
     path: PathBuf,
     /// The folder of its package.
     folder: PathBuf,
+    /// How long it takes without a mutant.
+    time: Duration,
     timeout: Duration,
+    /// Mutants that it has found.
+    found: AtomicU32,
 }
 
 /// How a program of tests ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 enum End {
     Passed,
-    Failed,
+    /// The first test that failed, if it has said so.
+    Failed(Option<String>),
     Late,
 }
 
@@ -250,35 +256,43 @@ fn cargo(tree: &Path, command: &str, packages: &BTreeSet<&str>) -> Result<Output
     Ok(read)
 }
 
-/// The programs without a mutant, which all have to pass, the fastest first: most mutants are found by it.
+/// The programs without a mutant, which all have to pass.
 fn timed(programs: Vec<(PathBuf, PathBuf)>) -> Result<Vec<Program>> {
     let mut timed = Vec::new();
     for (path, folder) in programs {
-        let mut program = Program { path, folder, timeout: Duration::MAX };
+        let (time, timeout) = (Duration::ZERO, Duration::MAX);
+        let mut program = Program { path, folder, time, timeout, found: AtomicU32::new(0) };
         let begun = Instant::now();
-        if program.run(0)? != End::Passed {
+        if program.run(0, None)? != End::Passed {
             bail!("{} fails without a mutant", program.path.display());
         }
-        let time = begun.elapsed();
-        program.timeout = (time * TIMEOUT_FACTOR).max(TIMEOUT_MIN);
-        timed.push((time, program));
-    }
-    timed.sort_by_key(|(time, _)| *time);
-    for (time, program) in &timed {
+        program.time = begun.elapsed();
+        program.timeout = (program.time * TIMEOUT_FACTOR).max(TIMEOUT_MIN);
         let name = program.path.file_name().unwrap_or_default().to_string_lossy();
-        println!("without a mutant: {:5.1} s {name}", time.as_secs_f64());
+        println!("without a mutant: {:5.1} s {name}", program.time.as_secs_f64());
+        timed.push(program);
     }
-    Ok(timed.into_iter().map(|(_, program)| program).collect())
+    Ok(timed)
 }
 
 /// What becomes of a mutant. A test that fails has to fail twice: some are bounded in time, and the machine
 /// may be busy.
 fn fate(programs: &[Program], number: u32) -> Result<Fate> {
+    let mut programs: Vec<&Program> = programs.iter().collect();
+    // First those that have found most in the time that they take.
+    programs.sort_by_key(|program| program.time / (program.found.load(Ordering::Relaxed) + 1));
     for program in programs {
-        let first = program.run(number)?;
-        match if first == End::Failed { program.run(number)? } else { first } {
+        let first = program.run(number, None)?;
+        let last = match &first {
+            End::Failed(test) => program.run(number, test.as_deref())?,
+            _ => first,
+        };
+        match last {
             End::Passed => {}
-            End::Failed => return Ok(Fate::OwnTests),
+            End::Failed(_) => {
+                program.found.fetch_add(1, Ordering::Relaxed);
+                return Ok(Fate::OwnTests);
+            }
             End::Late => return Ok(Fate::Timeout),
         }
     }
@@ -286,11 +300,12 @@ fn fate(programs: &[Program], number: u32) -> Result<Fate> {
 }
 
 impl Program {
-    /// Runs it until a test fails, with a mutant switched on.
-    fn run(&self, number: u32) -> Result<End> {
-        let limited = format!("ulimit -v {ADDRESSES_KIB_MAX}; exec \"$0\"");
+    /// Runs it, or one of its tests, until one fails, with a mutant switched on.
+    fn run(&self, number: u32, test: Option<&str>) -> Result<End> {
+        let limited = format!("ulimit -v {ADDRESSES_KIB_MAX}; exec \"$0\" \"$@\"");
         let mut command = Command::new("sh");
         command.arg("-c").arg(limited).arg(&self.path).current_dir(&self.folder);
+        command.args(test.into_iter().flat_map(|test| ["--exact", test]));
         // What cargo tells a test; expected files are looked up by it.
         command.env("CARGO_MANIFEST_DIR", &self.folder);
         command.env(VARIABLE, number.to_string()).stdin(Stdio::null());
@@ -307,18 +322,18 @@ fn watch(mut child: Child, timeout: Duration) -> Result<End> {
         for line in BufReader::new(stdout).split(b'\n').map_while(Result::ok) {
             if line.ends_with(b"FAILED") {
                 // Whoever listened may have given up.
-                let _ = send.send(());
+                let _ = send.send(failed_test(&String::from_utf8_lossy(&line)));
             }
         }
     });
     let end = match failed.recv_timeout(timeout) {
-        Ok(()) => End::Failed,
+        Ok(test) => End::Failed(test),
         Err(mpsc::RecvTimeoutError::Timeout) => End::Late,
         Err(mpsc::RecvTimeoutError::Disconnected) => {
             if child.wait()?.success() {
                 End::Passed
             } else {
-                End::Failed
+                End::Failed(None)
             }
         }
     };
@@ -327,6 +342,12 @@ fn watch(mut child: Child, timeout: Duration) -> Result<End> {
     child.wait()?;
     reader.join().expect("the reader does not panic");
     Ok(end)
+}
+
+/// The test that a line says has failed.
+fn failed_test(line: &str) -> Option<String> {
+    let test = line.strip_prefix("test ")?.split(" ... ").next()?;
+    Some(test.strip_suffix(" - should panic").unwrap_or(test).to_owned())
 }
 
 #[cfg(test)]
@@ -343,8 +364,11 @@ mod tests {
     fn the_first_test_that_fails_decides() {
         let long = Duration::from_mins(1);
         assert_eq!(end("echo 'test a ... ok'", long), End::Passed);
-        assert_eq!(end("exit 3", long), End::Failed);
-        assert_eq!(end("echo 'test a ... FAILED'; exec sleep 100", long), End::Failed);
+        assert_eq!(end("exit 3", long), End::Failed(None));
+        let failed = |line: &str| end(&format!("echo '{line}'; exec sleep 100"), long);
+        assert_eq!(failed("test a::b ... FAILED"), End::Failed(Some("a::b".to_owned())));
+        assert_eq!(failed("test c - should panic ... FAILED"), End::Failed(Some("c".to_owned())));
+        assert_eq!(failed("FAILED"), End::Failed(None));
         assert_eq!(end("exec sleep 100", Duration::from_millis(50)), End::Late);
     }
 

@@ -2,6 +2,8 @@
 
 use super::*;
 
+type Damage = fn(&mut Model);
+
 /// What is asserted after every change is asserted of each part.
 #[test]
 fn a_model_that_is_not_sound_is_told() {
@@ -12,7 +14,7 @@ fn a_model_that_is_not_sound_is_told() {
         bed
     };
     assert!(sound().model.is_sound());
-    let damages: [(&str, fn(&mut Model)); 11] = [
+    let damages: [(&str, Damage); 11] = [
         ("there are no pieces", |model| model.pieces.clear()),
         ("the disk does not begin with a piece", |model| model.pieces[0].start = 1),
         ("a piece begins twice", |model| model.pieces[2].start = model.pieces[1].start),
