@@ -102,7 +102,7 @@ impl Executor {
     }
 
     fn read(&mut self, disk: &dyn Perform, extent: Extent, reader: &mut dyn Reader) -> Result<()> {
-        for part in transfers(disk, extent)? {
+        for part in cut(on_disk(disk, extent)?) {
             debug_assert!(part.length <= TRANSFER_BYTES, "{part:?}");
             let buf = self.buffer(part.length);
             if reader.begin(part) {
@@ -123,7 +123,7 @@ impl Executor {
         fill_bytes: u64,
     ) -> Result<()> {
         let hurry_bytes = self.hurry_bytes.filter(|_| flags.compressed);
-        for part in transfers(disk, extent)? {
+        for part in cut(on_disk(disk, extent)?) {
             let buf = self.buffer(part.length);
             fill(buf, part.offset, number, request, fill_bytes);
             if let Some(hurry_bytes) = hurry_bytes {
@@ -150,22 +150,20 @@ fn blank_most(buf: &mut [u8], offset: u64, unit_bytes: u64, kept_bytes: usize) {
     }
 }
 
-/// Cuts a range into transfers, once it is known to lie on the disk: nothing is allocated for one that does
-/// not.
-fn transfers(disk: &dyn Perform, extent: Extent) -> Result<impl Iterator<Item = Extent> + use<>> {
+/// The range, if it lies on the disk: nothing is allocated for one that does not.
+fn on_disk(disk: &dyn Perform, extent: Extent) -> Result<Extent> {
     let Extent { offset, length } = extent;
     let size = disk.size();
-    let end = offset.checked_add(length).filter(|end| *end <= size);
-    let end = end.ok_or(Error::OutOfRange { offset, length, size })?;
-    Ok(cut(offset, end))
+    let is_there = extent.checked_end().is_some_and(|end| end <= size);
+    if is_there { Ok(extent) } else { Err(Error::OutOfRange { offset, length, size }) }
 }
 
-/// Parts that meet where sectors do: a request whose second transfer fails leaves no sector half written.
-fn cut(offset: u64, end: u64) -> impl Iterator<Item = Extent> {
-    let meeting = |at: u64| (at / TRANSFER_BYTES + 1) * TRANSFER_BYTES;
-    let first = Some(offset).filter(|offset| *offset < end);
-    let starts = std::iter::successors(first, move |at| Some(meeting(*at)).filter(|next| *next < end));
-    starts.map(move |at| Extent::between(at, end.min(meeting(at))))
+/// Cuts a range into transfers. They meet where sectors do: a request whose second transfer fails leaves no
+/// sector half written.
+fn cut(extent: Extent) -> impl Iterator<Item = Extent> {
+    let numbers = extent.offset / TRANSFER_BYTES..extent.end().div_ceil(TRANSFER_BYTES);
+    let whole = |number| Extent::new(number * TRANSFER_BYTES, TRANSFER_BYTES);
+    numbers.map(move |number| whole(number).intersection(extent)).filter(|part| !part.is_empty())
 }
 
 /// Asks for the status of a range, piece by piece, as a map does. Returns what is claimed to read as zeroes.
@@ -201,7 +199,8 @@ mod tests {
             (0, 4 * MIB + 1, &[(0, 4 * MIB), (4 * MIB, 4 * MIB + 1)]),
             (100, 9 * MIB, &[(100, 4 * MIB), (4 * MIB, 8 * MIB), (8 * MIB, 9 * MIB)]),
         ] {
-            let parts: Vec<_> = cut(offset, end).map(|part| (part.offset, part.end())).collect();
+            let parts: Vec<_> =
+                cut(Extent::between(offset, end)).map(|part| (part.offset, part.end())).collect();
             assert_eq!(parts, expected, "{offset}..{end}");
         }
     }

@@ -448,11 +448,8 @@ fn sector_around(at: u64) -> Extent {
 
 /// The sectors of `extent`, the first and the last as far as it covers them.
 fn sectors(extent: Extent) -> impl Iterator<Item = Extent> {
-    let end = extent.end();
-    let next = move |at: u64| ((at / SECTOR_BYTES + 1) * SECTOR_BYTES).min(end);
-    let first = Some(extent.offset).filter(|at| *at < end);
-    std::iter::successors(first, move |at| Some(next(*at)).filter(|at| *at < end))
-        .map(move |at| Extent::between(at, next(at)))
+    let numbers = extent.offset / SECTOR_BYTES..extent.end().div_ceil(SECTOR_BYTES);
+    numbers.map(move |number| sector_around(number * SECTOR_BYTES).intersection(extent))
 }
 
 /// Whether `request` asks that what it writes is durable when it completes.

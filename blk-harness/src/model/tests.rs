@@ -298,6 +298,16 @@ fn what_was_cut_off_for_good_is_not_back_while_the_disk_grows() {
 }
 
 #[test]
+fn a_crash_may_leave_what_is_in_flight_where_it_writes_and_once_it_is_issued() {
+    let mut bed = Bed::new();
+    bed.begin(sectors(0, 1), 3);
+    assert_eq!(bed.left(0, &[3, 0xaa]), [3, 0xaa]);
+    assert_eq!(bed.left(1, &[3, 0xaa]), [0xaa]);
+    bed.now -= 1;
+    assert_eq!(bed.left(0, &[3, 0xaa]), [0xaa]);
+}
+
+#[test]
 fn a_crash_may_find_a_growth_in_flight_done() {
     let mut bed = Bed::new();
     let issued = bed.tick();

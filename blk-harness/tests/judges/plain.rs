@@ -13,6 +13,8 @@ use blk_core::{
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Bug {
     None,
+    /// Nothing, and it syncs when it is opened.
+    OpenSyncs,
     /// The last byte of a read of more than 512 bytes is wrong.
     LastByteOfReads,
     /// Every second read of 4 KiB leaves the buffer as it was.
@@ -72,6 +74,9 @@ impl Drop for Plain {
 impl Plain {
     pub(crate) fn open(storage: Arc<dyn Storage>, bug: Bug) -> Result<Self> {
         let size = storage.len()?;
+        if bug == Bug::OpenSyncs {
+            storage.sync()?;
+        }
         let (reads, failed) = (AtomicU64::new(0), AtomicU64::new(0));
         Ok(Self {
             size,
