@@ -330,3 +330,15 @@ pub struct Begun {
     /// The numbers of those that it was in flight with.
     pub met: Vec<u32>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_headline_is_the_first_line() {
+        let finding = Finding::new(Signature::Size, "the sizes differ").with_notes("one\ntwo");
+        assert_eq!(finding.headline(), "blkverify: the sizes differ");
+        assert_eq!(finding.report(), "blkverify: the sizes differ\n  one\n  two\n");
+    }
+}

@@ -320,6 +320,10 @@ fn a_disk_below_of_coarse_alignment_and_odd_size_is_looked_through() {
     // As far from a unit at its start as at its end.
     mismatch(show(coarse(7), 8).block_status(Extent::new(100, 4196)));
     mismatch(show(coarse(7), 8).block_status(Extent::new(4096, 100_000)));
+    // Units that are longer than what is compared at a time are not read.
+    let unit = |bytes: u64| Odd::over(flat_of(bytes, 7)).aligned(bytes).open();
+    mismatch(show(unit(16 << 20), 8).block_status(Extent::new(100, 1000)));
+    show(unit(32 << 20), 8).block_status(Extent::new(100, 1000)).unwrap();
 }
 
 #[test]
@@ -345,6 +349,14 @@ fn a_discard_over_what_neither_can_read_is_no_finding_and_the_rest_is_adopted() 
     disk.read(0, &mut vec![0; 39_936]).unwrap();
     disk.read(41_472, &mut vec![0; 300_000]).unwrap();
     assert_eq!(disk.read(40_448, &mut [0; 512]).unwrap_err().kind(), ErrorKind::Io);
+}
+
+#[test]
+fn what_the_two_cannot_read_back_for_different_reasons_is_a_finding() {
+    let unreadable = |error: fn() -> Error| Odd::over(flat(1)).reads(move |_, _, _| Err(error())).open();
+    let disk = fail(unreadable(|| Error::unsupported("reading")), unreadable(host_failure));
+    let report = mismatch(disk.discard(Extent::new(0, 4096), DiscardFlags::default()));
+    assert!(report.contains("left bytes on the disk under test that cannot be read"), "{report}");
 }
 
 #[test]

@@ -18,6 +18,7 @@ struct Runs {
     bytes: Vec<u8>,
     told: Vec<(u64, bool, bool)>,
     alignment: u64,
+    below: Option<Arc<Disk>>,
     /// A flush fails, and the disk is shorter from then on.
     shrinks: bool,
     is_short: Mutex<bool>,
@@ -29,7 +30,14 @@ impl Runs {
         for at in data {
             bytes[*at as usize] = 7;
         }
-        Self { bytes, told: runs.to_vec(), alignment: 1, shrinks: false, is_short: Mutex::new(false) }
+        Self {
+            bytes,
+            told: runs.to_vec(),
+            alignment: 1,
+            below: None,
+            shrinks: false,
+            is_short: Mutex::new(false),
+        }
     }
 
     fn disk(self) -> Arc<Disk> {
@@ -67,6 +75,10 @@ impl BlockDriver for Runs {
         Err(Error::io("flush", 0, std::io::Error::from_raw_os_error(5)))
     }
 
+    fn backing(&self) -> Option<&Arc<Disk>> {
+        self.below.as_ref()
+    }
+
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
         let run = self.told.iter().find(|(end, ..)| *end > extent.offset);
         let (end, allocated, zero) = *run.unwrap_or(&(SIZE, true, false));
@@ -94,6 +106,9 @@ fn a_unit_of_several_parts_is_told_as_one() {
     assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, true, true));
     // The last part reaches past the unit.
     let runs = [(4096, true, false), (6144, false, true), (9000, true, true)];
+    assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, true, true));
+    // The first part is a byte long.
+    let runs = [(4096, true, false), (4097, false, true), (9000, true, true)];
     assert_eq!(flags(in_coarse_units(&[], &runs, asked).unwrap()), (4096, true, true));
     // Nothing is allocated.
     let runs = [(4096, true, false), (6144, false, true), (8192, false, true), (9000, true, false)];
@@ -135,4 +150,20 @@ fn a_flush_that_both_disks_fail_is_no_difference_of_sizes() {
     let verify = Verify::new(reference, test, Policy::Fail).unwrap();
     assert_eq!(verify.flush().unwrap_err().kind(), ErrorKind::Io);
     assert!(!verify.journal().has_findings());
+}
+
+/// A backing file is read in whole units of its own, wherever the status begins.
+#[test]
+fn what_is_not_allocated_shows_from_a_backing_file_of_coarser_units() {
+    let data = [9001, 12_288, 13_999];
+    let below = Runs { alignment: 4096, ..Runs::new(&data, &[]) }.disk();
+    let status = |data: &[u64], asked| {
+        let test = Runs { below: Some(Arc::clone(&below)), ..Runs::new(&[], &[(SIZE, false, false)]) };
+        Verify::new(Runs::new(data, &[]).disk(), test.disk(), Policy::Fail).unwrap().block_status(asked)
+    };
+    for asked in [Extent::new(9000, 5000), Extent::new(8192, 5808), Extent::new(4096, 8192)] {
+        assert_eq!(status(&data, asked).unwrap().length, asked.length);
+        let lie = status(&[12_288, 13_999], asked).unwrap_err();
+        assert!(lie.to_string().contains("at offset 9001\n"), "{lie}");
+    }
 }

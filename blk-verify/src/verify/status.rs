@@ -108,14 +108,15 @@ fn read_below(disk: &Disk, at: u64, buf: &mut [u8]) -> Result<()> {
         return Ok(());
     }
     let buf = &mut buf[..inside as usize];
-    if (at | inside) & (alignment - 1) == 0 {
+    let start = at & !(alignment - 1);
+    let length = (at + inside).next_multiple_of(alignment) - start;
+    if length == inside {
         return below.read(at, buf);
     }
     if alignment > ALIGNMENT_BYTES_MAX {
         return Err(Error::unsupported("reading from a disk with a request alignment above 16 MiB"));
     }
-    let start = at & !(alignment - 1);
-    let mut wide = vec![0; ((at + inside).next_multiple_of(alignment) - start) as usize];
+    let mut wide = vec![0; length as usize];
     below.read(start, &mut wide)?;
     buf.copy_from_slice(&wide[(at - start) as usize..][..buf.len()]);
     Ok(())
