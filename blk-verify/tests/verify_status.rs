@@ -142,6 +142,17 @@ fn a_lie_in_the_second_part_of_a_unit_is_found() {
     assert!(found.to_string().contains("at offset 7000\n"), "{found}");
 }
 
+/// Whoever goes on after a lie goes on with the next unit.
+#[test]
+fn of_a_unit_with_a_lie_nothing_is_claimed() {
+    let reference = Runs { alignment: 4096, ..Runs::new(&[4500], &[]) }.disk();
+    let test = Runs::new(&[4500], &[(4096, true, false), (5000, true, true)]).disk();
+    let verify = Verify::new(reference, test, Policy::Report).unwrap();
+    let told = verify.block_status(Extent::new(4096, 8192)).unwrap();
+    assert_eq!((told.length, told.zero, told.allocated), (4096, false, true));
+    assert!(verify.journal().has_findings());
+}
+
 /// The flush that both disks fail is the caller's to hear of, whatever else is wrong by then.
 #[test]
 fn a_flush_that_both_disks_fail_is_no_difference_of_sizes() {
