@@ -55,10 +55,8 @@ fn run_verify(arguments: &VerifyArguments) -> Result<Outcome> {
     }
     let clock = Clock::start(arguments.until());
     if let Some(name) = &arguments.driver {
-        if arguments.common.in_place || arguments.read_only || arguments.resize || arguments.jobs > 1 {
-            bail!(
-                "--driver has images of its own: --in-place, --read-only, --resize and --jobs are for two images"
-            );
+        if arguments.common.in_place || arguments.read_only || arguments.resize {
+            bail!("--driver has images of its own: --in-place, --read-only and --resize are for two images");
         }
         return foreign::run(arguments, name, clock);
     }

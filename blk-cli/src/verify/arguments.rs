@@ -63,7 +63,7 @@ pub struct VerifyArguments {
     /// Seed of the requests
     #[arg(long, default_value_t = 1)]
     pub(super) seed: u64,
-    /// Threads that make requests at the same time
+    /// Threads that make requests at the same time; with --driver, each has processes of its own
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=256))]
     pub(super) jobs: u32,
     /// Make only requests that change nothing

@@ -1,5 +1,6 @@
 //! `blk verify --driver`: scenarios on a driver in another process, which a TOML file describes.
 
+use std::iter::StepBy;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -72,7 +73,7 @@ fn title(kind: EngineKind) -> &'static str {
 /// One kind's share of a run.
 struct Share {
     kind: EngineKind,
-    generator: Generator,
+    scenarios: StepBy<Generator>,
     runner: Box<dyn Runner>,
     spent: Duration,
     /// How many times the time of others it gets.
@@ -87,6 +88,11 @@ impl Share {
     fn missing(&self) -> Option<&'static str> {
         self.runner.missing().filter(|_| !self.is_aside)
     }
+}
+
+/// What number `job` of so many makes of all scenarios: together they make each once.
+fn of_job(all: Generator, job: u32, jobs: u32) -> StepBy<Generator> {
+    all.starting_at(job.into()).step_by(jobs as usize)
 }
 
 /// The driver of a name, or of a TOML file.
@@ -162,14 +168,16 @@ struct Worker {
 }
 
 impl Worker {
-    fn new(arguments: &VerifyArguments, name: &str, seed: u64) -> Result<Self> {
+    /// Number `job` of those that share the scenarios of one seed.
+    fn new(arguments: &VerifyArguments, name: &str, job: u32) -> Result<Self> {
         let (driver, lanes) = (driver(name)?, arguments.lanes);
         let kinds = asked(arguments.oracles, lanes, *driver)?;
         let is_with_content = kinds.contains(&EngineKind::Content);
         let engine = engine_of(arguments.strict);
+        let scenarios = |kind| Generator::new(driver.space(), arguments.seed, limits(kind, lanes, *driver));
         let share = |kind: EngineKind| Share {
             kind,
-            generator: Generator::new(driver.space(), seed, limits(kind, lanes, *driver)),
+            scenarios: of_job(scenarios(kind), job, arguments.jobs),
             runner: engine(kind, driver, Purpose::Fuzz),
             spent: Duration::ZERO,
             weight: if kind == EngineKind::Content { CONTENT_SHARE } else { 1 },
@@ -184,7 +192,7 @@ impl Worker {
         while !is_over() {
             let next = self.shares.iter_mut().min_by_key(|share| share.spent / share.weight);
             let next = next.context("nothing was asked for")?;
-            let scenario = next.generator.next().context("generators do not end")?;
+            let scenario = next.scenarios.next().context("generators do not end")?;
             let started = Instant::now();
             let outcome = next.runner.run(&scenario);
             next.spent += started.elapsed();
@@ -214,8 +222,7 @@ struct Run {
 
 impl Run {
     fn new(arguments: &VerifyArguments, name: &str) -> Result<Self> {
-        let seed = |job: u32| arguments.seed.wrapping_add(u64::from(job));
-        let workers = (0..arguments.jobs).map(|job| Worker::new(arguments, name, seed(job)));
+        let workers = (0..arguments.jobs).map(|job| Worker::new(arguments, name, job));
         Ok(Self {
             workers: workers.collect::<Result<_>>()?,
             done: Arc::default(),
@@ -251,9 +258,14 @@ impl Run {
 
     /// What the run has not done, so that it proves nothing.
     fn missing(&self) -> Option<String> {
-        let worker = &self.workers[0];
-        let missing = worker.shares.iter().find_map(Share::missing)?;
-        let why = worker.refused.as_ref().map_or_else(String::new, |why| format!(": {why}"));
+        // What one of the workers has done is done.
+        let by_all = |share: usize| {
+            let of_each = self.workers.iter().map(|worker| worker.shares[share].missing());
+            of_each.reduce(Option::and).flatten()
+        };
+        let missing = (0..self.workers[0].shares.len()).find_map(by_all)?;
+        let why = self.workers.iter().find_map(|worker| worker.refused.as_ref());
+        let why = why.map_or_else(String::new, |why| format!(": {why}"));
         Some(format!("{missing}{why}"))
     }
 
@@ -280,6 +292,7 @@ impl Run {
             ("requests".to_owned(), requests.into()),
             ("scenarios_per_second".to_owned(), rate(scenarios).into()),
             ("refused".to_owned(), refusals.into()),
+            ("jobs".to_owned(), self.workers.len().into()),
             ("seed".to_owned(), self.seed.into()),
             ("seconds".to_owned(), seconds.round().into()),
         ]
@@ -340,5 +353,22 @@ impl Judge for ForeignJudge<'_> {
 
     fn script(&self, scenario: &Scenario) -> Option<Result<String>> {
         Some(script(*self.driver, self.kind, scenario))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_harness::space::PLAIN;
+
+    use super::*;
+
+    #[test]
+    fn jobs_make_each_scenario_once() {
+        let all = || Generator::new(&PLAIN, 1, Limits::default());
+        let [mut first, mut second, mut third] = [0, 1, 2].map(|job| of_job(all(), job, 3));
+        let made: Vec<_> =
+            (0..4).flat_map(|_| [&mut first, &mut second, &mut third].map(Iterator::next)).collect();
+        let expected: Vec<_> = all().take(12).map(Some).collect();
+        assert_eq!(made, expected);
     }
 }

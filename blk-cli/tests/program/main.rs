@@ -6,6 +6,7 @@ mod qemu;
 mod block_device;
 mod convert_grid;
 mod deep_chain;
+mod foreign_jobs;
 mod grids;
 mod interrupted;
 mod map_grid;
