@@ -4,7 +4,7 @@ mod crash;
 
 use blk_harness::Finding;
 use blk_harness::finding::{Provoked, Source};
-use blk_harness::scenario::{Request, Scenario};
+use blk_harness::scenario::{Fill, Request, Scenario};
 use blk_harness::stamp::Writer;
 use serde::Deserialize;
 
@@ -45,6 +45,11 @@ pub enum Happened {
     MarkAndEndLost,
     /// The driver was killed, or its storage crashed, and has opened the image again.
     Killed,
+    /// The driver was killed and has opened the image again, and data stands where what was written since may
+    /// stand if two units share their place: stamped data at a wrong address, where one of the two units was
+    /// written since; a byte, repeated, that was written to another unit since; data without a stamp, or
+    /// zeroes, if another unit was written at all.
+    KilledThenShared,
     /// The first byte that differs was discarded, and not written since.
     Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
@@ -68,6 +73,7 @@ impl Happened {
             Self::EntryPastEnd => crash::is_entry_past_end(finding, scenario, unit_bytes.max(1)),
             Self::MarkAndEndLost => crash::is_mark_and_end_lost(finding),
             Self::Killed => is_killed(finding, scenario),
+            Self::KilledThenShared => is_killed_then_shared(finding, scenario, unit_bytes.max(1)),
             Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
         }
@@ -170,6 +176,44 @@ fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
     let before = scenario.requests.iter().take(count);
     matches!(finding.provoked, Some(Provoked::Crash(_)))
         || before.into_iter().any(|request| matches!(request, Request::Reopen { kill: true }))
+}
+
+fn is_killed_then_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(difference) = &finding.difference else { return false };
+    let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
+    let done = &scenario.requests[..scenario.requests.len().min(count)];
+    let Some(kill) = done.iter().position(|request| *request == Request::Reopen { kill: true }) else {
+        return false;
+    };
+    let is_write = |request: &&Request| {
+        matches!(
+            request,
+            Request::Write { .. } | Request::WriteZeroes { .. } | Request::WriteCompressed { .. }
+        )
+    };
+    let touches = |request: &Request, address: u64| {
+        let (start, length) = request.range().unwrap_or_default();
+        let unit = address / unit_bytes;
+        (start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)).contains(&unit)
+    };
+    let leaves_unit = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        let unit = difference.offset / unit_bytes * unit_bytes;
+        length > 0 && (start < unit || start.saturating_add(length) > unit + unit_bytes)
+    };
+    let mut since = done[kill..].iter().filter(is_write);
+    match difference.found.source {
+        Source::Stamped { writer: Writer::Request(_), address, is_here: false, .. } => {
+            since.any(|request| touches(request, difference.offset) || touches(request, address))
+        }
+        Source::Repeated(byte) => since.any(|request| {
+            let fill = Fill::Byte(byte);
+            let is_byte = matches!(request, Request::Write { fill: it, .. } | Request::WriteCompressed { fill: it, .. } if *it == fill);
+            is_byte && leaves_unit(request)
+        }),
+        Source::Zeroes | Source::Unknown => since.any(leaves_unit),
+        Source::Stamped { .. } | Source::PastEnd => false,
+    }
 }
 
 #[cfg(test)]
@@ -290,6 +334,33 @@ pub(super) mod tests {
             assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
         }
         assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
+    }
+
+    #[test]
+    fn only_what_was_written_after_a_kill_is_shared_by_it() {
+        let known = deviation(Some(Happened::KilledThenShared));
+        let stamped = misplaced(0, 1).difference.unwrap().found.source;
+        for (source, text, expected) in [
+            (stamped, "write 64k 512\nkill\nwrite 0 512", true),
+            (stamped, "write 0 512\nkill\nwrite 64k 512", true),
+            (stamped, "write 0 512\nkill\nread 64k 512", false),
+            (stamped, "write 64k 512\nreopen\nwrite 0 512", false),
+            (stamped, "write 64k 512\nwrite 0 512\nkill", false),
+            (Source::Repeated(7), "kill\nwrite -P 7 64k 512", true),
+            (Source::Repeated(7), "kill\nwrite -P 8 64k 512", false),
+            (Source::Repeated(7), "kill\nwrite -P 7 4k 512", false),
+            (Source::Repeated(7), "write -P 7 64k 512\nkill", false),
+            (Source::Zeroes, "kill\nwrite 64k 512", true),
+            (Source::Zeroes, "kill\nwrite 4k 512", false),
+            (Source::Unknown, "kill\ndiscard 64k 512", false),
+            (Source::PastEnd, "kill\nwrite 64k 512", false),
+        ] {
+            let mut finding = misplaced(0, 1);
+            finding.difference.as_mut().unwrap().found.source = source;
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{source}: {text}");
+        }
+        let words = Finding::new(Signature::Size, "wrong");
+        assert!(!known.explains(&words, &scenario("kill\nwrite 64k 512"), UNIT), "no bytes are wrong");
     }
 
     #[test]
