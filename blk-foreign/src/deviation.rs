@@ -54,6 +54,9 @@ pub enum Happened {
     Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     FreedInFlight,
+    /// A read that shows wrong data was in flight with a discard, or with zeroes that may unmap, of the same
+    /// unit of allocation.
+    FreedUnderRead,
 }
 
 impl Deviation {
@@ -76,6 +79,7 @@ impl Happened {
             Self::KilledThenShared => is_killed_then_shared(finding, scenario, unit_bytes.max(1)),
             Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
+            Self::FreedUnderRead => is_freed_under_read(finding, scenario, unit_bytes.max(1)),
         }
     }
 }
@@ -90,27 +94,42 @@ fn is_freeing(request: &Request) -> bool {
 }
 
 fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
-    let request = |number: u32| scenario.requests.get((number as usize).checked_sub(1)?).copied();
-    let units = |request: &Request| {
-        let (start, length) = request.range().unwrap_or_default();
-        start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
-    };
     // Data at a wrong place is that of the write that was in flight.
     let misplaced = finding.difference.as_ref().and_then(|difference| match difference.found.source {
         Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } => Some(writer),
         _ => None,
     });
-    let mut writers = finding.history.iter().filter(|begun| misplaced.is_none_or(|it| it == begun.number));
-    writers.any(|begun| {
-        let Some(write) = request(begun.number).filter(|it| matches!(it, Request::Write { .. })) else {
-            return false;
-        };
-        let is_of_its_unit = |other: Request| {
-            let (written, freed) = (units(&write), units(&other));
-            is_freeing(&other) && freed.start < written.end && written.start < freed.end
-        };
-        begun.met.iter().filter_map(|number| request(*number)).any(is_of_its_unit)
+    let numbers = finding.history.iter().map(|begun| begun.number);
+    numbers.filter(|number| misplaced.is_none_or(|it| it == *number)).any(|number| {
+        let is_write = matches!(request(scenario, number), Some(Request::Write { .. }));
+        is_write && meets_freeing(finding, scenario, number, unit_bytes)
     })
+}
+
+fn is_freed_under_read(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some((number, _)) = finding.request else { return false };
+    let is_read = matches!(request(scenario, number), Some(Request::Read { .. }));
+    is_read && finding.difference.is_some() && meets_freeing(finding, scenario, number, unit_bytes)
+}
+
+/// The request of this number, counted from 1.
+fn request(scenario: &Scenario, number: u32) -> Option<Request> {
+    scenario.requests.get((number as usize).checked_sub(1)?).copied()
+}
+
+/// Whether a request was in flight with one that gives back a unit of it.
+fn meets_freeing(finding: &Finding, scenario: &Scenario, number: u32, unit_bytes: u64) -> bool {
+    let units = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
+    };
+    let Some(touched) = request(scenario, number).as_ref().map(units) else { return false };
+    let frees_it = |other: Request| {
+        let freed = units(&other);
+        is_freeing(&other) && freed.start < touched.end && touched.start < freed.end
+    };
+    let begun = finding.history.iter().filter(|begun| begun.number == number);
+    begun.flat_map(|begun| &begun.met).filter_map(|number| request(scenario, *number)).any(frees_it)
 }
 
 fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
@@ -283,6 +302,25 @@ pub(super) mod tests {
             let begun = Begun { number: 1, request: String::new(), is_in_flight: false, met };
             let mut finding = Finding::new(Signature::Size, "wrong");
             finding.history = vec![begun];
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_a_read_in_flight_with_a_discard_of_its_unit_is_freed_under_a_read() {
+        let known = deviation(Some(Happened::FreedUnderRead));
+        for (text, number, met, expected) in [
+            ("read 0 512\ndiscard 0 64k\nwrite 64k 512", 1, vec![2, 3], true),
+            ("read 0 512\nwrite -z -u 4k 512\nwrite 64k 512", 1, vec![2, 3], true),
+            ("read 0 512\ndiscard 0 64k\nread 0 512", 3, vec![2], false),
+            ("read 0 512\ndiscard 64k 64k\nwrite 64k 512", 1, vec![2, 3], false),
+            ("write 0 512\ndiscard 0 64k\nwrite 64k 512", 1, vec![2, 3], false),
+            ("read 0 512\ndiscard 0 64k\nwrite 64k 512", 1, vec![3], false),
+        ] {
+            let begun = Begun { number: 1, request: String::new(), is_in_flight: false, met };
+            let mut finding = misplaced(0, 3);
+            finding.history = vec![begun];
+            finding.request = Some((number, scenario(text).requests[number as usize - 1].into()));
             assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
         }
     }

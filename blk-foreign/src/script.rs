@@ -5,12 +5,14 @@
 //! a process for each open ──► the process itself, and qemu-io as its client           (script/server.rs)
 //! QEMU's formats ───────────► qemu-img and qemu-io on a file                          (script/format.rs)
 //!   crashes ────────────────► qemu-io over blkdebug, ended at each of its break points (script/crash.rs)
+//!   requests in flight ─────► the same, one of them held at each of these              (script/race.rs)
 //! ```
 //!
 //! A script exits with 1 where something is wrong, with 0 where nothing is, with 2 where it cannot tell.
 
 mod crash;
 mod format;
+mod race;
 mod server;
 mod shown;
 
@@ -29,8 +31,8 @@ const IMAGE: &str = "image";
 /// The script for a scenario that an engine runs on a driver.
 ///
 /// # Errors
-/// Why there is none: faults of the storage, crashes that are not in QEMU's formats, a process whose control
-/// channel a script cannot use.
+/// Why there is none: faults of the storage, crashes and requests in flight that are not in QEMU's formats, a
+/// process whose control channel a script cannot use.
 pub fn script(driver: ForeignDriver, engine: EngineKind, scenario: &Scenario) -> Result<String> {
     let config = driver.space().legal(&scenario.config);
     let task = Task::new(driver, &config, scenario);
@@ -39,7 +41,10 @@ pub fn script(driver: ForeignDriver, engine: EngineKind, scenario: &Scenario) ->
         EngineKind::Fault => {
             bail!("no script can have an operation of the storage fail as the finding needs it")
         }
-        EngineKind::Race => bail!("these programs order no requests in flight as the finding needs it"),
+        EngineKind::Race if !has_format => {
+            bail!("only QEMU's break points can hold a request, and '{}' has none", driver.name())
+        }
+        EngineKind::Race => race::script(&task, scenario),
         EngineKind::Crash if !has_format => {
             bail!(
                 "only QEMU's break points can end a process in the middle, and '{}' has none",

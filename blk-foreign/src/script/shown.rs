@@ -33,7 +33,8 @@ impl Shown {
         }
     }
 
-    fn set(&mut self, (start, end): (u64, u64), byte: Option<u8>) {
+    /// A range shows this byte from now on.
+    pub(super) fn set(&mut self, (start, end): (u64, u64), byte: Option<u8>) {
         if start >= end {
             return;
         }
