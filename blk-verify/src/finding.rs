@@ -336,6 +336,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn who_notices_a_finding_is_told_by_number_and_request() {
+        let finding = Finding::new(Signature::Size, "").noticed_by(7, blk_core::Op::Flush);
+        assert_eq!(finding.request_number, 7);
+        assert!(
+            finding.request.is_some_and(|(number, request)| number == 7 && request.kind().name() == "flush")
+        );
+    }
+
+    #[test]
     fn the_headline_is_the_first_line() {
         let finding = Finding::new(Signature::Size, "the sizes differ").with_notes("one\ntwo");
         assert_eq!(finding.headline(), "blkverify: the sizes differ");

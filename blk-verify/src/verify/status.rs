@@ -42,8 +42,9 @@ impl Verify {
             let length = status.length.next_multiple_of(unit).min(asked.length);
             return (BlockStatus { length, ..status }, lie);
         }
-        if status.length > unit {
-            return (BlockStatus { length: status.length & !(unit - 1), ..status }, None);
+        let length = status.length & !(unit - 1);
+        if length > 0 {
+            return (BlockStatus { length, ..status }, None);
         }
         let mut whole = BlockStatus { host_offset: None, compressed: false, ..status };
         while whole.length < unit {
