@@ -170,6 +170,10 @@ fn sizes_that_differ_at_a_close_after_a_mismatch_are_no_finding() {
     mismatch(disk.read(0, &mut [0; 512]));
     disk.close().unwrap();
     mismatch(fail(flat(2), shrinks()).close());
+    // A close that fails is told as it is.
+    let disk = fail(flat(1), Odd::over(flat(2)).closes(|_| Err(host_failure())).open());
+    mismatch(disk.read(0, &mut [0; 512]));
+    assert_eq!(disk.close().unwrap_err().kind(), ErrorKind::Io);
 }
 
 #[test]
@@ -281,7 +285,11 @@ fn a_status_of_parts_of_a_unit_is_told_in_whole_units() {
     let by_sector = |inner: Arc<Disk>| {
         Odd::over(inner)
             .aligned(512)
-            .statuses(|_, asked| Ok(claims(512, true, (asked.offset / 512).is_multiple_of(2))))
+            .statuses(|_, asked| {
+                // Where the first part lies says nothing of the whole.
+                let part = claims(512, true, (asked.offset / 512).is_multiple_of(2));
+                Ok(BlockStatus { host_offset: Some(asked.offset), ..part })
+            })
             .open()
     };
     let content: Vec<u8> = (0..SIZE).map(|at| (at / 512 % 2) as u8).collect();

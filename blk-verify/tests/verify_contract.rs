@@ -378,6 +378,9 @@ fn a_planted_bug_is_where_it_was_planted() {
     let may_be_refused = ZeroFlags { fast_only: true, ..ZeroFlags::default() };
     let zeroes = Extent::new(0, 512);
     assert!(verify(Bug::FastZeroesRefusedLate).write_zeroes(zeroes, ZeroFlags::default()).is_ok());
+    let late = Flat::new(SIZE, Bug::FastZeroesRefusedLate).unwrap();
+    late.write_zeroes(zeroes, ZeroFlags::default()).unwrap();
+    assert_eq!(late.write_zeroes(zeroes, may_be_refused).unwrap_err().kind(), ErrorKind::Unsupported);
     assert_ne!(
         verify(Bug::None).write_zeroes(zeroes, may_be_refused).map_err(|error| error.kind()),
         Err(ErrorKind::Mismatch)
