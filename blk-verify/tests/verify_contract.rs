@@ -333,8 +333,11 @@ fn a_status_of_less_than_a_unit_keeps_its_place_only_if_it_is_a_whole_one() {
 #[test]
 fn a_resize_keeps_nothing_of_what_was_never_there() {
     let [reference, test] = [Bug::None, Bug::ResizeShowsOld].map(|bug| Flat::open(SIZE, bug).unwrap());
-    let verify = Verify::new(reference, test, Policy::Fail).unwrap();
+    let verify = Verify::new(Arc::clone(&reference), test, Policy::Fail).unwrap();
     verify.resize(SIZE + 512).unwrap();
+    let mut gained = [0xee; 512];
+    reference.read(SIZE, &mut gained).unwrap();
+    assert_eq!(gained, [0; 512]);
     let found = verify.read(SIZE, &mut [0; 512]).unwrap_err();
     assert_eq!(found.kind(), ErrorKind::Mismatch);
 }

@@ -158,7 +158,7 @@ impl Verify {
             let end = at + length as u64;
             match (self.test.read(at, found), self.reference.read(at, old)) {
                 (Ok(()), Ok(())) => visit(Piece { at, found, old })?,
-                (Err(_), Err(_)) if at >= small_until && length as u64 > self.small_bytes => {
+                (Err(_), Err(_)) if at >= small_until => {
                     small_until = end;
                     continue;
                 }
