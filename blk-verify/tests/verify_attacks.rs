@@ -179,6 +179,8 @@ fn sizes_that_differ_at_a_close_after_a_mismatch_are_no_finding() {
 #[test]
 fn a_close_that_fails_alike_or_for_want_of_space_is_no_finding() {
     let failing = || Odd::over(flat(0)).closes(|_| Err(host_failure())).open();
+    let other = Odd::over(flat(0)).closes(|_| Err(Error::unsupported("closing"))).open();
+    mismatch(fail(other, failing()).close());
     assert_eq!(fail(failing(), failing()).close().unwrap_err().kind(), ErrorKind::Io);
     let without_room = Odd::over(flat(0)).closes(|_| Err(full())).open();
     assert_eq!(fail(flat(0), without_room).close().unwrap_err().kind(), ErrorKind::NoSpace);
@@ -299,6 +301,10 @@ fn a_status_of_parts_of_a_unit_is_told_in_whole_units() {
     let coarse = Odd::over(Arc::clone(&reference)).aligned(4096).open();
     let disk = fail(Arc::clone(&coarse), by_sector(test));
     assert_eq!(disk.block_status(Extent::new(4096, 8192)).unwrap(), claims(4096, true, false));
+    let packed = |_: &Disk, _| Ok(BlockStatus { compressed: true, ..claims(512, true, false) });
+    let packed = Odd::over(flat(1)).aligned(512).statuses(packed).open();
+    let disk_of_ones = fail(Odd::over(flat(1)).aligned(4096).open(), packed);
+    assert_eq!(disk_of_ones.block_status(Extent::new(4096, 8192)).unwrap(), claims(4096, true, false));
     // A part that lies is found nevertheless.
     let disk = fail(coarse, by_sector(flat(1)));
     reference.write(0, &vec![1; SIZE as usize], WriteFlags::default()).unwrap();
