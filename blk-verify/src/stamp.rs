@@ -44,7 +44,7 @@ pub fn number_of(count: u64) -> u32 {
 }
 
 #[inline]
-const fn word(number: u32, address: u64) -> u64 {
+fn word(number: u32, address: u64) -> u64 {
     (((number as u64) << ADDRESS_BITS) | ((address >> 3) & ADDRESS_MASK)) ^ MASK
 }
 
