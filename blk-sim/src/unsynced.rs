@@ -246,7 +246,7 @@ mod tests {
             missing(&storage, &[Extent::new(512, 512)], &mut |found| found == sector).unwrap().is_some()
         };
         let piece = SEARCH_PIECE_BYTES as usize;
-        for before in [0, 1, 256, 511, 512] {
+        for before in [0, 1, 256, 511, 512, 1000] {
             assert!(!is_missing(Some(SEARCH_PIECE_BYTES - before), 2 * piece), "{before}");
         }
         assert!(is_missing(None, 2 * piece));
