@@ -229,6 +229,19 @@ mod tests {
         }
     }
 
+    /// Where not all are tried, each item is lost and kept alone, the first ones too.
+    #[test]
+    fn few_of_few_items_are_the_most_telling() {
+        let states = States::new(64, false, 1).of(&pending(&[1; 8]));
+        assert_eq!(states.len(), 64);
+        for one in 0..8 {
+            for is_kept in [false, true] {
+                let wanted: Kept = (0..8).map(|item| (item == one) == is_kept).collect();
+                assert!(states.contains(&wanted), "{one} {is_kept}");
+            }
+        }
+    }
+
     /// 20 sectors in a row: runs of 8, 16 and all of them fall back together, also to what was there between.
     #[test]
     fn aligned_runs_fall_back_together_while_all_else_persists() {
