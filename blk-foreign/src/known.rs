@@ -57,11 +57,25 @@ pub fn description(name: &str) -> Result<Description> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use blk_harness::scenario::Scenario;
+    use blk_harness::{Finding, Signature};
 
     #[test]
     fn each_driver_has_a_good_description_of_its_name() {
         for name in names() {
             assert_eq!(description(name).unwrap().name, name);
+        }
+    }
+
+    #[test]
+    fn only_how_nbdkit_now_and_then_ends_is_known() {
+        let known = description("nbdkit").unwrap().deviations;
+        for (end, expected) in [("signal: 11 (SIGSEGV)", true), ("exit status: 1", false)] {
+            let what =
+                format!("closing the image failed: the process was asked to end, and has ended with {end}: ");
+            let finding = Finding::new(Signature::Size, what);
+            let is_known = known.iter().any(|known| known.explains(&finding, &Scenario::default(), 512));
+            assert_eq!(is_known, expected, "{end}");
         }
     }
 
