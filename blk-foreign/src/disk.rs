@@ -84,6 +84,8 @@ pub(crate) type Inspect = Box<dyn Fn() -> Result<CheckReport> + Send + Sync>;
 /// The disk.
 pub(crate) struct ForeignDisk {
     client: Disk,
+    /// What errors call the export by: another name in each run.
+    address: String,
     handle: Mutex<Option<Handle>>,
     planted: Arc<Planted>,
     /// A flush that was answered and not made.
@@ -113,11 +115,10 @@ pub(crate) fn open(
     };
     match connected {
         Ok(client) => {
-            let handle = Mutex::new(Some(handle));
-            Ok(Disk::new(
-                ForeignDisk { client, handle, planted, owes_flush: AtomicBool::new(false), inspect },
-                Access::ReadWrite,
-            ))
+            let (handle, address) = (Mutex::new(Some(handle)), address.to_string());
+            let owes_flush = AtomicBool::new(false);
+            let disk = ForeignDisk { client, address, handle, planted, owes_flush, inspect };
+            Ok(Disk::new(disk, Access::ReadWrite))
         }
         Err(error) => {
             handle.cut();
@@ -135,12 +136,13 @@ impl ForeignDisk {
         Ok(&self.client)
     }
 
-    /// The result; where the connection is gone, with how the process has ended.
+    /// The result; where the connection is gone, with how the process has ended, and alike in each run.
     fn told<R>(&self, result: Result<R>) -> Result<R> {
         let Err(Error::Disconnected { what }) = result else { return result };
         let death = self.handle.lock().as_ref().and_then(Handle::death);
-        let what = death.map_or(what.clone(), |death| format!("{what}: {death}").into());
-        Err(Error::Disconnected { what })
+        let what = what.replace(&self.address, "the export");
+        let what = death.map_or(what.clone(), |death| format!("{what}: {death}"));
+        Err(Error::Disconnected { what: what.into() })
     }
 }
 

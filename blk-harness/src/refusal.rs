@@ -11,7 +11,7 @@
 //!
 //! [`blk_verify::Verify`] asks its reference instead: docs/permitted-differences.md.
 
-use blk_core::{ErrorKind, Extent};
+use blk_core::{Error, ErrorKind, Extent};
 
 use crate::scenario::Request;
 
@@ -35,6 +35,12 @@ pub(crate) fn is_inside(request: Request, size: u64) -> bool {
     request.range().is_none_or(|(offset, length)| {
         Extent::new(offset, length).checked_end().is_some_and(|end| end <= size)
     })
+}
+
+/// Whether an error says that the handle is of no use any more: what it has not made durable may be lost, and
+/// the image has to be opened again. So says a driver of itself, or its process has dropped the connection.
+pub(crate) fn is_handle_lost(error: &Error) -> bool {
+    matches!(error.kind(), ErrorKind::Poisoned | ErrorKind::Disconnected)
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ mod threads;
 
 use std::sync::Arc;
 
-use blk_core::{Disk, ErrorKind, Extent, RepairMode, Storage};
+use blk_core::{Disk, Extent, RepairMode, Storage};
 use blk_sim::scheduler::{self, Control, Tasks};
 use blk_sim::{Host, Points, progress};
 
@@ -22,6 +22,7 @@ use crate::journal::Journal;
 use crate::model::Model;
 use crate::oracle::touched::touched;
 use crate::promise::{Evidence, Kept, Promise, Violation};
+use crate::refusal::is_handle_lost;
 use crate::relay::Relay;
 use crate::scenario::{Request, Turn};
 
@@ -310,7 +311,7 @@ impl<'a> Run<'a> {
     }
 
     fn unreadable(&mut self, error: &blk_core::Error) -> Kept {
-        if error.kind() == ErrorKind::Poisoned && self.checker.condition().is_faulted {
+        if is_handle_lost(error) && self.checker.condition().is_faulted {
             self.try_poisoned()?;
             self.checker.give_up();
             self.disk = None;

@@ -1,11 +1,12 @@
 //! What a request has answered, and what was read, held against what the model allows.
 
-use blk_core::{Error, ErrorKind, Extent};
+use blk_core::{Error, Extent};
 
 use super::{Flight, Inner};
 use crate::execute::Reply;
 use crate::model::{Look, Time};
 use crate::promise::{Evidence, Kept, Promise, Violation};
+use crate::refusal::is_handle_lost;
 use crate::scenario::Request;
 use crate::statistics::Counter;
 
@@ -54,7 +55,7 @@ impl Inner {
     pub(super) fn excuse(&mut self, what: &'static str, has_failed: bool, error: &Error) -> Kept {
         self.condition.has_surfaced = true;
         self.condition.is_faulted |= has_failed;
-        let is_refused = error.kind() == ErrorKind::Poisoned;
+        let is_refused = is_handle_lost(error);
         self.condition.is_poisoned |= is_refused && self.condition.is_faulted;
         if has_failed || self.condition.is_poisoned {
             return Ok(());

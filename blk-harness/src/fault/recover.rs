@@ -11,6 +11,7 @@ use crate::follow_up::FIRST_NUMBER;
 use crate::inspect;
 use crate::judge::{follow, quiet};
 use crate::promise::{Kept, Promise, Violation};
+use crate::refusal::is_handle_lost;
 use crate::run::Run;
 use crate::scenario::{Request, Turn};
 use crate::statistics::{Counter, Statistics};
@@ -73,10 +74,10 @@ impl Recovery<'_, '_> {
                 self.run.checker.closed(issued);
                 Ok(true)
             }
-            Err(error) if error.kind() == ErrorKind::Poisoned => {
+            Err(error) if is_handle_lost(&error) => {
                 self.run.try_poisoned()?;
                 self.run.checker.give_up();
-                if disk.close().is_ok() {
+                if disk.close().is_ok() && error.kind() == ErrorKind::Poisoned {
                     let what = "the flush says that the handle has failed, and the close that all is well";
                     return Err(Violation::new(Promise::Surfaces, what));
                 }
