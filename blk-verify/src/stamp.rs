@@ -45,7 +45,7 @@ pub fn number_of(count: u64) -> u32 {
 
 #[inline]
 fn word(number: u32, address: u64) -> u64 {
-    (((number as u64) << ADDRESS_BITS) | ((address >> 3) & ADDRESS_MASK)) ^ MASK
+    ((u64::from(number) << ADDRESS_BITS) | ((address >> 3) & ADDRESS_MASK)) ^ MASK
 }
 
 /// Fills `buf`, which is for disk address `address` (bytes), with the stamps of request `number`.
