@@ -83,12 +83,28 @@ mod tests {
     use super::*;
     use std::process::{Child, Command, Stdio};
     use std::sync::atomic::AtomicBool;
+    use std::time::{Duration, Instant};
 
     fn busy_and_idle() -> [Child; 2] {
         let busy = Command::new("sh").args(["-c", "while :; do :; done"]).stdin(Stdio::null()).spawn();
         let idle = Command::new("sleep").arg("100").spawn();
-        std::thread::sleep(std::time::Duration::from_millis(50));
-        [busy.unwrap(), idle.unwrap()]
+        let (busy, idle) = (busy.unwrap(), idle.unwrap());
+        assert!(soon(
+            || !is_running(idle.id(), |_, name| name == "sleep") && is_running(busy.id(), |_, _| true)
+        ));
+        [busy, idle]
+    }
+
+    /// Whether something comes to be so, on a busy machine too.
+    fn soon(is_so: impl Fn() -> bool) -> bool {
+        let end = Instant::now() + Duration::from_secs(20);
+        loop {
+            let now = is_so();
+            if now || Instant::now() > end {
+                return now;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn end(children: [Child; 2]) {
@@ -125,14 +141,13 @@ mod tests {
                 };
                 std::thread::Builder::new().name(name).spawn_scoped(scope, spin).unwrap();
             }
-            std::thread::sleep(std::time::Duration::from_millis(50));
-            let asleep = (one.are_asleep(None, &[]), other.are_asleep(None, &[]));
+            let by_process = soon(|| one.are_asleep(None, &[]) && !other.are_asleep(None, &[]));
             drop(works);
-            let without = other.are_asleep(None, &[]);
+            let by_thread = soon(|| one.are_asleep(None, &[]) && !other.are_asleep(None, &[]));
             is_over.store(true, Ordering::Relaxed);
-            assert_eq!((asleep, without), ((true, false), false), "a process, then a thread");
+            assert!(by_process && by_thread, "{by_process} {by_thread}");
         });
-        assert!(other.are_asleep(None, &[]));
+        assert!(soon(|| other.are_asleep(None, &[])));
         end([busy, idle]);
     }
 }

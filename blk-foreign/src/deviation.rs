@@ -109,7 +109,13 @@ fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -
 fn is_freed_under_read(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
     let Some((number, _)) = finding.request else { return false };
     let is_read = matches!(request(scenario, number), Some(Request::Read { .. }));
-    is_read && finding.difference.is_some() && meets_freeing(finding, scenario, number, unit_bytes)
+    let is_of_elsewhere = finding.difference.as_ref().is_some_and(|difference| {
+        matches!(
+            difference.found.source,
+            Source::Stamped { is_here: false, .. } | Source::Repeated(_) | Source::Unknown
+        )
+    });
+    is_read && is_of_elsewhere && meets_freeing(finding, scenario, number, unit_bytes)
 }
 
 /// The request of this number, counted from 1.
@@ -322,6 +328,8 @@ pub(super) mod tests {
             finding.history = vec![begun];
             finding.request = Some((number, scenario(text).requests[number as usize - 1].into()));
             assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+            finding.difference.as_mut().unwrap().found.source = Source::Zeroes;
+            assert!(!known.explains(&finding, &scenario(text), UNIT), "zeroes are of no other address");
         }
     }
 

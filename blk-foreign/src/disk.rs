@@ -127,6 +127,14 @@ pub(crate) fn open(
     }
 }
 
+/// What our client says of a connection that the other side has closed.
+const CLOSED: &str = "the server has closed it";
+
+/// A process that has failed.
+fn broken(what: String) -> Error {
+    Error::Io { operation: "asking the process", offset: 0, source: std::io::Error::other(what) }
+}
+
 impl ForeignDisk {
     /// The driver, once what is planted has been made up for.
     fn client(&self) -> Result<&Disk> {
@@ -136,13 +144,18 @@ impl ForeignDisk {
         Ok(&self.client)
     }
 
-    /// The result; where the connection is gone, with how the process has ended, and alike in each run.
+    /// The result; where the connection is gone, with how the process has ended, and alike in each run. A
+    /// process that closes the connection gives up the handle, which is its right after an error of its
+    /// storage; one that has ended, does not answer, or says what it must not, has failed.
     fn told<R>(&self, result: Result<R>) -> Result<R> {
         let Err(Error::Disconnected { what }) = result else { return result };
         let death = self.handle.lock().as_ref().and_then(Handle::death);
         let what = what.replace(&self.address, "the export");
-        let what = death.map_or(what.clone(), |death| format!("{what}: {death}"));
-        Err(Error::Disconnected { what: what.into() })
+        match death {
+            None if what.ends_with(CLOSED) => Err(Error::Disconnected { what: what.into() }),
+            None => Err(broken(what)),
+            Some(death) => Err(broken(format!("{what}: {death}"))),
+        }
     }
 }
 

@@ -88,6 +88,8 @@ impl Group {
         }
         // Before anybody waits for the leader: until then no other process can have its number.
         self.signal(Signal::KILL);
+        // It may have left its group.
+        let _ = self.leader.kill();
         let status = self.leader.wait()?;
         self.status = Some(status);
         Ok(status)

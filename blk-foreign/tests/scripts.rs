@@ -88,6 +88,7 @@ fn known_findings_are_shown_by_programs_of_others_alone() {
         let (code, said) = run(*driver, engine, &scenario(right));
         assert_eq!(code, Some(good(engine)), "{name}: {said}");
         assert!(said.to_lowercase().contains("nothing is wrong"), "{name}: {said}");
+        assert!(!said.contains("wrong at 0 of"), "{name}: {said}");
     }
 }
 

@@ -190,7 +190,11 @@ impl<'a> Run<'a> {
             self.disk = None;
             let ended = self.watched(|| if kill { disk.flush() } else { disk.close() });
             ended.map_err(|error| Violation::failed(Promise::Answers, "closing the image", &error))?;
-            drop(disk);
+            if kill {
+                self.watched(|| drop(disk));
+            } else {
+                drop(disk);
+            }
             self.host.forget_touched();
             return self.open();
         }

@@ -78,7 +78,7 @@ counters! {
     Faults = "faults", "faults";
     /// Of those, the ones with which requests were in flight together.
     FaultsInFlight = "faults_in_flight", "faults with requests in flight";
-    /// Of those, the ones that were not judged: the driver had made other operations than without faults.
+    /// Faults that were not judged: the driver had made other operations than without faults.
     SkippedFaults = "skipped_faults", "skipped faults";
     /// Scenarios of which only a part of the possible faults was tried.
     Sampled = "sampled", "sampled scenarios";

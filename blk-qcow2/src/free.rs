@@ -77,8 +77,8 @@ impl Metadata {
             }
             self.refcounts.set(&*self.storage, cluster, count - 1)?;
             *applied += 1;
-            self.roles.release_l2_table(cluster);
             if count == 1 {
+                self.roles.release_l2_table(cluster);
                 self.free.release(cluster);
             }
         }

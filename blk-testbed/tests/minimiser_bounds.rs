@@ -167,7 +167,8 @@ fn peak() -> u64 {
     line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
 }
 
-fn shrunk(name: &str, start: impl Fn(Purpose) -> Box<dyn Runner>, scenario: &Scenario) {
+/// Returns how many requests are left; `None` where one try takes longer than there is time.
+fn shrunk(name: &str, start: impl Fn(Purpose) -> Box<dyn Runner>, scenario: &Scenario) -> Option<usize> {
     let outcome = start(Purpose::Minimise).run(scenario);
     let finding = outcome.finding().unwrap_or_else(|| panic!("{name} finds nothing: {outcome:?}"));
     let begun = Instant::now();
@@ -181,6 +182,7 @@ fn shrunk(name: &str, start: impl Fn(Purpose) -> Box<dyn Runner>, scenario: &Sce
     println!("{name}: {left:?} requests left and tries, {time:?}, {} MiB", peak >> 20);
     assert!(time < TIME + LATE_MAX, "{name}: {time:?}");
     assert!(peak < MEMORY_MAX, "{name}: {} MiB", peak >> 20);
+    left.map(|(requests, _)| requests)
 }
 
 /// Each engine with long scenarios on large disks, as far as it takes these in a moment.
@@ -189,9 +191,22 @@ fn the_minimiser_keeps_its_bounds() {
     for cluster in ["4k", "2M"] {
         let name = |engine: &str| format!("{engine}, clusters of {cluster}");
         let requests = |purpose| runner::requests(&OPENED, purpose);
-        shrunk(&name("sequence"), requests, &long(3000, 2 << 30, cluster, 0));
-        shrunk(&name("crash"), |purpose| runner::crashes(&OPENED, purpose), &long(3000, 8 << 20, cluster, 0));
-        shrunk(&name("fault"), |purpose| runner::faults(&FAILED, purpose), &long(300, 64 << 20, cluster, 0));
-        shrunk(&name("race"), |purpose| runner::races(&OPENED, purpose), &long(3000, 64 << 20, cluster, 3));
+        let left = shrunk(&name("sequence"), requests, &long(3000, 2 << 30, cluster, 0));
+        assert!(left.is_some_and(|left| left < 3000), "{left:?}");
+        let _ = shrunk(
+            &name("crash"),
+            |purpose| runner::crashes(&OPENED, purpose),
+            &long(3000, 8 << 20, cluster, 0),
+        );
+        let _ = shrunk(
+            &name("fault"),
+            |purpose| runner::faults(&FAILED, purpose),
+            &long(300, 64 << 20, cluster, 0),
+        );
+        let _ = shrunk(
+            &name("race"),
+            |purpose| runner::races(&OPENED, purpose),
+            &long(3000, 64 << 20, cluster, 3),
+        );
     }
 }

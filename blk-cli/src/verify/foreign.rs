@@ -249,11 +249,18 @@ impl Run {
             let first = std::iter::once(work(first));
             first.chain(others.into_iter().map(|other| other.join().unwrap_or_else(panicked))).collect()
         });
-        let mut all = None;
+        // What one has found is told, however the others have ended.
+        let (mut all, mut failed) = (None, None);
         for found in found {
-            all = all.or(found?);
+            match found {
+                Ok(found) => all = all.or(found),
+                Err(error) => failed = failed.or(Some(error)),
+            }
         }
-        Ok(all)
+        match (all, failed) {
+            (None, Some(error)) => Err(error),
+            (all, _) => Ok(all),
+        }
     }
 
     /// What the run has not done, so that it proves nothing.

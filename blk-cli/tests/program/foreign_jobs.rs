@@ -54,15 +54,12 @@ fn jobs_share_the_scenarios_of_a_seed_and_report_together() {
     });
     let [one, three] = runs.each_ref().map(Value::to_string);
     assert_eq!(number(&runs[1], "jobs"), Some(3), "{three}");
-    let counts = runs.each_ref().map(|run| number(&run["content"], "scenarios").unwrap());
     let sums = runs.each_ref().map(|run| number(run, "requests").unwrap());
     assert!(sums.iter().all(|sum| *sum >= 600), "{one}\n{three}");
-    // The same scenarios, but for the last ones: each ends what it has begun.
-    assert!(counts[1].abs_diff(counts[0]) <= 8, "{one}\n{three}");
 }
 
 #[test]
-fn what_one_of_the_jobs_finds_is_proven_and_ends_all() {
+fn what_one_of_the_jobs_finds_is_the_one_report_of_all() {
     if !has_nbdkit() {
         return;
     }

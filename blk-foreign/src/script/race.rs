@@ -51,13 +51,13 @@ pub(super) fn script(task: &Task, scenario: &Scenario) -> Result<String> {
     let events = EVENTS.join(" ");
     let _ = writeln!(
         script,
-        "for event in {events}; do\n    cp fresh {IMAGE}\n    \
+        "tried=0\nfor event in {events}; do\n    cp fresh {IMAGE}\n    \
          # What waits for the request that is held tells nothing.\n    \
          open{before} \\\n    -c \"break $event A\" -c 'aio_{request}' -c '{PAUSE}'{meanwhile} \\\n    \
          -c 'resume A' -c aio_flush || continue\n    \
-         open{after} || bug 'qemu-io does not end'\n    check\ndone",
+         open{after} || bug 'qemu-io does not end'\n    check\n    tried=$((tried + 1))\ndone",
     );
-    Ok(script + "trouble 'Nothing is wrong at these break points'\n")
+    Ok(script + &format!("trouble \"Nothing is wrong at $tried of {} break points\"\n", EVENTS.len()))
 }
 
 /// What is made before a request is held, meanwhile, and after all are done.

@@ -129,3 +129,27 @@ impl<'a> Search<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::space::PLAIN;
+
+    #[test]
+    fn what_writes_gigabytes_is_not_tried() {
+        let scenario = |text: &str| Scenario::from_text(&format!("blk-scenario 1\n{text}")).unwrap();
+        let large = "config size-bytes=4G\nwrite 0 1G\n";
+        for (text, expected) in [("config size-bytes=4G\nwrite 0 64k\nread 0 1\n", 0), (large, 1)] {
+            let mut tried = 0;
+            let mut is_same = |_: &Scenario| {
+                tried += 1;
+                false
+            };
+            let best = scenario(&format!("{text}flush\nflush\n"));
+            let mut should_stop = || false;
+            let mut search = Search::new(&PLAIN, best, &mut is_same, &mut should_stop, 10);
+            assert!(!search.accepts(scenario(large)), "{text}");
+            assert_eq!(tried, expected, "{text}");
+        }
+    }
+}
