@@ -154,9 +154,10 @@ impl Recovery<'_, '_> {
             self.place.request = Some((number, *request));
             self.run.request(Some(number), *request)?;
         }
-        let first = FIRST_NUMBER + more.start as u32;
+        // The flush after the first part has a number, too.
+        let first = FIRST_NUMBER + more.start as u32 + u32::from(more.start > 0);
         let follow_ups = &self.setting.follow_ups[more];
-        self.place.request = Some((first, Request::Flush));
+        self.place.request = Some((first + follow_ups.len() as u32, Request::Flush));
         self.stats.add(Counter::FollowUps, (rest.len() + follow_ups.len()) as u64);
         follow(&mut self.run, first, follow_ups)?;
         if let Some(disk) = &self.run.disk
