@@ -224,3 +224,35 @@ impl Drop for ForeignDisk {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use blk_core::ErrorKind;
+    use blk_harness::MemoryDisk;
+
+    use super::*;
+
+    #[test]
+    fn only_a_connection_that_was_closed_in_good_order_is_a_lost_handle() {
+        let disk = ForeignDisk {
+            client: MemoryDisk::open(512).unwrap(),
+            address: "nbd+unix:///n7?socket=/tmp/x".to_owned(),
+            handle: Mutex::new(None),
+            planted: Arc::default(),
+            owes_flush: AtomicBool::new(false),
+            inspect: None,
+        };
+        for (why, expected) in [
+            (CLOSED, ErrorKind::Disconnected),
+            ("the server does not answer", ErrorKind::Io),
+            ("a reply of 7 bytes", ErrorKind::Io),
+        ] {
+            let what = format!("{}: {why}", disk.address);
+            let error = disk.told::<()>(Err(Error::Disconnected { what: what.into() })).unwrap_err();
+            assert_eq!(error.kind(), expected, "{why}");
+            let text = error.to_string();
+            assert!(text.contains(why) && !text.contains("/tmp/x"), "{text}");
+        }
+        assert!(matches!(disk.told::<()>(Err(Error::ReadOnly)), Err(Error::ReadOnly)));
+    }
+}
