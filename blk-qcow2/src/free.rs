@@ -13,15 +13,19 @@ use crate::steps;
 
 impl Metadata {
     /// Fails if the clusters of `extent` cannot be freed: they hold metadata other than `expected`, or their
-    /// count is 0. Asked before anything is changed.
+    /// count does not have the reference that goes. Asked before anything is changed.
     pub(crate) fn check_freeable(&mut self, extent: HostExtent, expected: Option<Role>) -> Result<()> {
         for cluster in self.geometry.touched(extent) {
             self.check_losing(cluster, expected, "freeing guest data")?;
-            if self.refcount(cluster)? == 0 {
-                let offset = self.geometry.offset_of(cluster);
-                let error = Error::corrupt("refcount", offset.get(), "a cluster in use has refcount 0");
-                return Err(self.poison_corrupt(error));
-            }
+            let reason = match self.refcount(cluster)? {
+                0 => "a cluster in use has refcount 0",
+                1 if self.roles.kept(cluster).is_some() => {
+                    "an L2 table that a snapshot has too has refcount 1"
+                }
+                _ => continue,
+            };
+            let error = Error::corrupt("refcount", self.geometry.offset_of(cluster).get(), reason);
+            return Err(self.poison_corrupt(error));
         }
         Ok(())
     }

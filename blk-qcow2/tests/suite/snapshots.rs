@@ -360,3 +360,19 @@ fn a_growing_disk_leaves_a_snapshot_what_it_shares() {
         assert!(image.bytes()[cluster.clone()] == before[cluster.clone()], "{cluster:#x?}");
     }
 }
+
+/// Copying the table would give the snapshot's back.
+#[test]
+fn a_table_of_a_snapshot_that_is_counted_once_is_not_given_back() {
+    let Snapshots { mut made, .. } = snapshots();
+    let l1 = made.get(40, 8) as usize;
+    let shared = made.get(l1, 8) & OFFSET;
+    made.count(shared, -2);
+    let image = Image::from_bytes(&made.bytes);
+    let disk = image.open(Options::new().with("overlap-check", "all"));
+    let error = disk.write(0, &[9; 512], WriteFlags::default()).unwrap_err();
+    assert!(error.to_string().contains("a snapshot has too has refcount 1"), "{error}");
+    drop(disk);
+    let table = shared as usize..(shared + CLUSTER) as usize;
+    assert!(image.bytes()[table.clone()] == made.bytes[table], "the table is as it was");
+}
