@@ -63,6 +63,21 @@ impl Extent {
         self.offset..self.end()
     }
 
+    /// Its parts, in order, each of which lies in one unit of `unit_bytes` at a multiple of that.
+    ///
+    /// # Panics
+    /// If `unit_bytes` is 0.
+    pub fn parts(self, unit_bytes: u64) -> impl Iterator<Item = Self> + use<> {
+        let numbers = self.offset / unit_bytes..self.end().div_ceil(unit_bytes);
+        let part = move |number: u64| {
+            let start = number * unit_bytes;
+            // The last unit may reach past the last address.
+            let end = start.saturating_add(unit_bytes);
+            Self::between(start.max(self.offset), end.min(self.end()))
+        };
+        numbers.map(part).filter(|part| !part.is_empty())
+    }
+
     /// The largest part whose start and end are multiples of `unit` (a power of two); empty if there is none.
     #[must_use]
     pub const fn align_inward(self, unit: u64) -> Self {
@@ -80,6 +95,20 @@ impl Extent {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn parts_lie_in_one_unit_each() {
+        let last = u64::MAX;
+        for (start, end, expected) in [
+            (3, 27, &[(3, 10), (10, 20), (20, 27)][..]),
+            (10, 20, &[(10, 20)]),
+            (4, 4, &[]),
+            (last - 7, last, &[(last - 7, last - 5), (last - 5, last)]),
+        ] {
+            let parts = Extent::between(start, end).parts(10).map(|part| (part.offset, part.end()));
+            assert_eq!(parts.collect::<Vec<_>>(), expected, "{start}..{end}");
+        }
+    }
 
     #[test]
     fn overlap_needs_a_shared_byte() {

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use blk_core::sync::Mutex;
 
-/// Who works for a driver. Those of another driver are nobody's business here: both may be under test in one
-/// process of ours.
+/// The processes and threads that serve one driver. Another driver under test in the same process of ours has
+/// its own.
 #[derive(Debug)]
 pub(crate) struct Workers {
     /// Processes that were started for one open each, and have not ended.

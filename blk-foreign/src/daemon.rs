@@ -35,7 +35,7 @@ struct Live {
     /// Images that were opened, and those that are open.
     opened: u64,
     open: u64,
-    /// It has kept something of an image that nobody has open any more.
+    /// A close was refused, or an open not undone: it may still hold an image, and has to be restarted.
     has_drifted: bool,
 }
 

@@ -2,6 +2,8 @@
 
 mod crash;
 
+use std::ops::Range;
+
 use blk_harness::Finding;
 use blk_harness::finding::{Provoked, Source};
 use blk_harness::scenario::{Fill, Request, Scenario};
@@ -118,6 +120,12 @@ fn is_freed_under_read(finding: &Finding, scenario: &Scenario, unit_bytes: u64) 
     is_read && is_of_elsewhere && meets_freeing(finding, scenario, number, unit_bytes)
 }
 
+/// The units of allocation that a request touches.
+fn units(request: &Request, unit_bytes: u64) -> Range<u64> {
+    let (start, length) = request.range().unwrap_or_default();
+    start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
+}
+
 /// The request of this number, counted from 1.
 fn request(scenario: &Scenario, number: u32) -> Option<Request> {
     scenario.requests.get((number as usize).checked_sub(1)?).copied()
@@ -125,13 +133,10 @@ fn request(scenario: &Scenario, number: u32) -> Option<Request> {
 
 /// Whether a request was in flight with one that gives back a unit of it.
 fn meets_freeing(finding: &Finding, scenario: &Scenario, number: u32, unit_bytes: u64) -> bool {
-    let units = |request: &Request| {
-        let (start, length) = request.range().unwrap_or_default();
-        start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
-    };
-    let Some(touched) = request(scenario, number).as_ref().map(units) else { return false };
+    let Some(touched) = request(scenario, number) else { return false };
+    let touched = units(&touched, unit_bytes);
     let frees_it = |other: Request| {
-        let freed = units(&other);
+        let freed = units(&other, unit_bytes);
         is_freeing(&other) && freed.start < touched.end && touched.start < freed.end
     };
     let begun = finding.history.iter().filter(|begun| begun.number == number);
@@ -216,11 +221,8 @@ fn is_killed_then_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64
             Request::Write { .. } | Request::WriteZeroes { .. } | Request::WriteCompressed { .. }
         )
     };
-    let touches = |request: &Request, address: u64| {
-        let (start, length) = request.range().unwrap_or_default();
-        let unit = address / unit_bytes;
-        (start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)).contains(&unit)
-    };
+    let touches =
+        |request: &Request, address: u64| units(request, unit_bytes).contains(&(address / unit_bytes));
     let leaves_unit = |request: &Request| {
         let (start, length) = request.range().unwrap_or_default();
         let unit = difference.offset / unit_bytes * unit_bytes;
@@ -232,9 +234,11 @@ fn is_killed_then_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64
             since.any(|request| touches(request, difference.offset) || touches(request, address))
         }
         Source::Repeated(byte) => since.any(|request| {
-            let fill = Fill::Byte(byte);
-            let is_byte = matches!(request, Request::Write { fill: it, .. } | Request::WriteCompressed { fill: it, .. } if *it == fill);
-            is_byte && leaves_unit(request)
+            let fill = match *request {
+                Request::Write { fill, .. } | Request::WriteCompressed { fill, .. } => Some(fill),
+                _ => None,
+            };
+            fill == Some(Fill::Byte(byte)) && leaves_unit(request)
         }),
         Source::Zeroes | Source::Unknown => since.any(leaves_unit),
         Source::Stamped { .. } | Source::PastEnd => false,

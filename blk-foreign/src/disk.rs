@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use blk_core::sync::Mutex;
 use blk_core::{Access, Check, CheckReport, Disk, Error, PassThrough, RepairMode, Result, Severity};
-use blk_nbd::{Address, ClientOptions, connect};
+use blk_nbd::{Address, CLOSED, ClientOptions, connect};
 
 use crate::daemon::{Daemon, Opened};
 use crate::description::Description;
@@ -126,9 +126,6 @@ pub(crate) fn open(
         }
     }
 }
-
-/// What our client says of a connection that the other side has closed.
-const CLOSED: &str = "the server has closed it";
 
 /// A process that has failed.
 fn broken(what: String) -> Error {

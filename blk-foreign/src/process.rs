@@ -36,7 +36,7 @@ pub(crate) struct Process {
     name: String,
     /// What it says, and what it has started.
     said: Arc<Said>,
-    /// For whom it works, if somebody looks at that.
+    /// Its entry among the workers of its driver, where these are watched.
     works: Option<Works>,
     _ends: Ends,
 }
@@ -69,7 +69,7 @@ fn command(words: &[String]) -> Command {
 impl Group {
     fn signal(&self, signal: Signal) {
         if self.status.is_none() {
-            // That nobody is left is no failure.
+            // An empty group is no failure.
             let _ = rustix::process::kill_process_group(self.id, signal);
         }
     }
@@ -332,7 +332,7 @@ pub(crate) mod tests {
         assert_eq!((status.code(), said.as_str()), (Some(4), "a\nb"));
     }
 
-    /// Waits until a process has gone that `sleep`s so many seconds, which nobody else does.
+    /// Waits until no process `sleep`s for exactly so many seconds.
     pub(crate) fn await_gone(seconds: &str) {
         let runs = || {
             fs::read_dir("/proc").unwrap().flatten().any(|process| {

@@ -168,6 +168,13 @@ fn command(text: &str) -> String {
     format!(" \\\n    -c '{text}'")
 }
 
+/// The image as QEMU's blkdebug has it, which can stop requests at break points.
+fn over_blkdebug() -> String {
+    format!(
+        "file.driver=blkdebug,file.image.driver=file,file.image.discard=unmap,file.image.filename={IMAGE}"
+    )
+}
+
 /// Reads of a range, a command for each piece that is filled with one byte.
 fn verified_reads(shown: &Shown, offset: u64, length: u64) -> String {
     let pieces = shown.pieces(offset, length).into_iter();

@@ -102,7 +102,7 @@ impl Executor {
     }
 
     fn read(&mut self, disk: &dyn Perform, extent: Extent, reader: &mut dyn Reader) -> Result<()> {
-        for part in cut(on_disk(disk, extent)?) {
+        for part in transfers(on_disk(disk, extent)?) {
             debug_assert!(part.length <= TRANSFER_BYTES, "{part:?}");
             let buf = self.buffer(part.length);
             if reader.begin(part) {
@@ -123,7 +123,7 @@ impl Executor {
         fill_bytes: u64,
     ) -> Result<()> {
         let hurry_bytes = self.hurry_bytes.filter(|_| flags.compressed);
-        for part in cut(on_disk(disk, extent)?) {
+        for part in transfers(on_disk(disk, extent)?) {
             let buf = self.buffer(part.length);
             fill(buf, part.offset, number, request, fill_bytes);
             if let Some(hurry_bytes) = hurry_bytes {
@@ -160,10 +160,8 @@ fn on_disk(disk: &dyn Perform, extent: Extent) -> Result<Extent> {
 
 /// Cuts a range into transfers. They meet where sectors do: a request whose second transfer fails leaves no
 /// sector half written.
-fn cut(extent: Extent) -> impl Iterator<Item = Extent> {
-    let numbers = extent.offset / TRANSFER_BYTES..extent.end().div_ceil(TRANSFER_BYTES);
-    let whole = |number| Extent::new(number * TRANSFER_BYTES, TRANSFER_BYTES);
-    numbers.map(move |number| whole(number).intersection(extent)).filter(|part| !part.is_empty())
+fn transfers(extent: Extent) -> impl Iterator<Item = Extent> {
+    extent.parts(TRANSFER_BYTES)
 }
 
 /// Asks for the status of a range, piece by piece, as a map does. Returns what is claimed to read as zeroes.
@@ -200,7 +198,7 @@ mod tests {
             (100, 9 * MIB, &[(100, 4 * MIB), (4 * MIB, 8 * MIB), (8 * MIB, 9 * MIB)]),
         ] {
             let parts: Vec<_> =
-                cut(Extent::between(offset, end)).map(|part| (part.offset, part.end())).collect();
+                transfers(Extent::between(offset, end)).map(|part| (part.offset, part.end())).collect();
             assert_eq!(parts, expected, "{offset}..{end}");
         }
     }

@@ -448,8 +448,7 @@ fn sector_around(at: u64) -> Extent {
 
 /// The sectors of `extent`, the first and the last as far as it covers them.
 fn sectors(extent: Extent) -> impl Iterator<Item = Extent> {
-    let numbers = extent.offset / SECTOR_BYTES..extent.end().div_ceil(SECTOR_BYTES);
-    numbers.map(move |number| sector_around(number * SECTOR_BYTES).intersection(extent))
+    extent.parts(SECTOR_BYTES)
 }
 
 /// Whether `request` asks that what it writes is durable when it completes.

@@ -162,7 +162,7 @@ fn smallest(
     let on_hang = on_hang(*suite, out.to_owned(), FOUND);
     let started = Instant::now();
     let runner = suite.start(Purpose::Minimise);
-    let mut runner = Watched::until(runner, watch::limit(), on_hang, started + time);
+    let mut runner = Watched::until(runner, watch::limit(), on_hang, Some(started + time));
     let judge = |candidate: &Scenario| runner.run(candidate);
     let smallest = reproduce::shrink(suite.space(), judge, &scenario, finding, || started.elapsed() > time);
     let Some(smallest) = smallest else { return (scenario, false) };

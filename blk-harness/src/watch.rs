@@ -122,16 +122,12 @@ impl fmt::Debug for Watched {
 impl Watched {
     /// Watches what `runner` runs. `on_hang` is called once no step has been made for `limit`.
     pub fn new(runner: Box<dyn Runner>, limit: Duration, on_hang: OnHang) -> Self {
-        Self::with_deadline(runner, limit, on_hang, None)
+        Self::until(runner, limit, on_hang, None)
     }
 
-    /// As [`Watched::new`]. A run that goes on at `deadline`, or begins after it, ends at its next step, and
-    /// is [`Outcome::Refused`].
-    pub fn until(runner: Box<dyn Runner>, limit: Duration, on_hang: OnHang, deadline: Instant) -> Self {
-        Self::with_deadline(runner, limit, on_hang, Some(deadline))
-    }
-
-    fn with_deadline(
+    /// As [`Watched::new`]. A run that goes on at `deadline`, if there is one, or begins after it, ends at
+    /// its next step, and is [`Outcome::Refused`].
+    pub fn until(
         runner: Box<dyn Runner>,
         limit: Duration,
         on_hang: OnHang,
@@ -192,21 +188,18 @@ mod tests {
     use super::*;
     use crate::progress;
 
-    /// Goes on for ever, step by step, and catches what unwinds now and then, as engines do.
-    #[derive(Debug)]
-    struct GoesOn;
+    /// Runs a function, whatever the scenario, and finds nothing.
+    struct Runs<F>(F);
 
-    impl Runner for GoesOn {
+    impl<F> fmt::Debug for Runs<F> {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("Runs")
+        }
+    }
+
+    impl<F: FnMut() + Send> Runner for Runs<F> {
         fn run(&mut self, _scenario: &Scenario) -> Outcome {
-            for _ in 0..3 {
-                let unwound: Result<(), _> = crate::run::caught(|| {
-                    loop {
-                        progress::step();
-                        thread::sleep(Duration::from_millis(1));
-                    }
-                });
-                assert!(unwound.is_err());
-            }
+            (self.0)();
             Outcome::Clean
         }
 
@@ -216,6 +209,19 @@ mod tests {
 
         fn missing(&self) -> Option<&'static str> {
             None
+        }
+    }
+
+    /// Goes on for ever, step by step, and catches what unwinds now and then, as engines do.
+    fn go_on() {
+        for _ in 0..3 {
+            let unwound: Result<(), _> = crate::run::caught(|| {
+                loop {
+                    progress::step();
+                    thread::sleep(Duration::from_millis(1));
+                }
+            });
+            assert!(unwound.is_err());
         }
     }
 
@@ -224,30 +230,12 @@ mod tests {
         let begun = Instant::now();
         let on_hang: OnHang = Box::new(|_| unreachable!("it makes steps"));
         let deadline = begun + Duration::from_millis(300);
-        let mut runner = Watched::until(Box::new(GoesOn), Duration::from_mins(1), on_hang, deadline);
+        let runner = Box::new(Runs(go_on));
+        let mut runner = Watched::until(runner, Duration::from_mins(1), on_hang, Some(deadline));
         let outcome = runner.run(&Scenario::default());
         assert_eq!(outcome, Outcome::Refused("there was no time left".to_owned()));
         assert!(begun.elapsed() >= Duration::from_millis(300));
         assert!(matches!(runner.run(&Scenario::default()), Outcome::Refused(_)), "there still is none");
-    }
-
-    /// Goes on only after it has been noticed that it does not.
-    #[derive(Debug)]
-    struct Waits(mpsc::Receiver<()>);
-
-    impl Runner for Waits {
-        fn run(&mut self, _scenario: &Scenario) -> Outcome {
-            self.0.recv_timeout(Duration::from_mins(1)).expect("the watch calls");
-            Outcome::Clean
-        }
-
-        fn summary(&self) -> Value {
-            Value::Null
-        }
-
-        fn missing(&self) -> Option<&'static str> {
-            None
-        }
     }
 
     #[test]
@@ -259,7 +247,9 @@ mod tests {
             sender.send(()).unwrap();
         };
         let on_hang: OnHang = Box::new(move |hang| on_hang(&go, hang));
-        let mut runner = Watched::new(Box::new(Waits(wait)), Duration::from_millis(500), on_hang);
+        // Goes on only after it has been noticed that it does not.
+        let waits = Runs(move || wait.recv_timeout(Duration::from_mins(1)).expect("the watch calls"));
+        let mut runner = Watched::new(Box::new(waits), Duration::from_millis(500), on_hang);
         // As long as nothing runs, nothing hangs.
         thread::sleep(Duration::from_secs(1));
         let begun = Instant::now();

@@ -73,13 +73,7 @@ impl Qcow2 {
 
     /// `extent` cut at the boundaries of clusters.
     fn parts(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
-        let cluster_bytes = self.geometry.cluster_bytes();
-        let mut at = extent.offset;
-        std::iter::from_fn(move || {
-            let part = Extent::between(at, extent.end().min((at + 1).next_multiple_of(cluster_bytes)));
-            at = part.end();
-            (!part.is_empty()).then_some(part)
-        })
+        extent.parts(self.geometry.cluster_bytes())
     }
 
     /// Whether nothing is stored for the cluster of `part`, and all around `part` reads as zeroes.

@@ -48,6 +48,11 @@ impl Progress {
         }
     }
 
+    fn go_on_at(&self, number: u32) {
+        self.request.store(number, Ordering::Relaxed);
+        self.step();
+    }
+
     fn step(&self) {
         // One thread writes: no read-modify-write is needed.
         self.steps.store(self.steps() + 1, Ordering::Relaxed);
@@ -75,30 +80,29 @@ pub fn watched<R>(progress: &Arc<Progress>, run: impl FnOnce() -> R) -> R {
     run()
 }
 
+fn with_watched(run: impl FnOnce(&Progress)) {
+    WATCHED.with_borrow(|watched| watched.as_deref().map_or((), run));
+}
+
 /// Something has been done.
 pub fn step() {
-    WATCHED.with_borrow(|watched| {
-        if let Some(progress) = watched {
-            progress.step();
-            progress.end_if_interrupted();
-        }
+    with_watched(|progress| {
+        progress.step();
+        progress.end_if_interrupted();
     });
 }
 
 /// Request number `number` begins.
 pub fn at_request(number: u32) {
-    goes_on_at(number);
-    step();
+    with_watched(|progress| {
+        progress.go_on_at(number);
+        progress.end_if_interrupted();
+    });
 }
 
 /// Request number `number` runs from here on, again maybe. The run is not interrupted here.
 pub fn goes_on_at(number: u32) {
-    WATCHED.with_borrow(|watched| {
-        if let Some(progress) = watched {
-            progress.request.store(number, Ordering::Relaxed);
-            progress.step();
-        }
-    });
+    with_watched(|progress| progress.go_on_at(number));
 }
 
 #[cfg(test)]
@@ -115,10 +119,10 @@ mod tests {
             step();
         });
         step();
-        assert_eq!((progress.steps(), progress.request()), (4, 3));
+        assert_eq!((progress.steps(), progress.request()), (3, 3));
         let caught = std::panic::catch_unwind(|| watched(&progress, || panic!("as planned")));
         step();
-        assert!(caught.is_err() && progress.steps() == 5);
+        assert!(caught.is_err() && progress.steps() == 4);
     }
 
     #[test]

@@ -173,7 +173,8 @@ fn shrunk(name: &str, start: impl Fn(Purpose) -> Box<dyn Runner>, scenario: &Sce
     let finding = outcome.finding().unwrap_or_else(|| panic!("{name} finds nothing: {outcome:?}"));
     let begun = Instant::now();
     let on_hang = Box::new(|_: &_| panic!("it goes on"));
-    let mut watched = Watched::until(start(Purpose::Minimise), Duration::from_mins(1), on_hang, begun + TIME);
+    let runner = start(Purpose::Minimise);
+    let mut watched = Watched::until(runner, Duration::from_mins(1), on_hang, Some(begun + TIME));
     let judge = |candidate: &Scenario| watched.run(candidate);
     let space = Qcow2Target.space();
     let smallest = reproduce::shrink(space, judge, scenario, finding, || begun.elapsed() > TIME);

@@ -4,7 +4,7 @@ use blk_harness::finding::{Crash, Fate, Finding, Pending, Provoked, Source};
 use blk_harness::scenario::Scenario;
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::makes_durable;
+use super::{makes_durable, units};
 
 /// An entry of a table, bytes.
 const ENTRY_BYTES: u64 = 4;
@@ -37,8 +37,7 @@ fn is_shared(finding: &Finding, crash: &Crash, scenario: &Scenario, unit_bytes: 
     // What is in flight at the crash may be the flush itself.
     let in_doubt = before.enumerate().take_while(|(back, request)| *back == 0 || !makes_durable(request));
     in_doubt.map(|(_, request)| request).filter(|request| request.kind().changes_content()).any(|request| {
-        let (start, length) = request.range().unwrap_or_default();
-        let units = start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes);
+        let units = units(request, unit_bytes);
         addresses.iter().any(|address| units.contains(&(address / unit_bytes)))
     })
 }

@@ -10,7 +10,7 @@ use blk_core::sync::{Condvar, Mutex};
 /// How much of what a process has said last is kept, bytes.
 const LAST_BYTES: usize = 2000;
 
-/// What a process says. A thread reads it: a process whose output nobody reads would have to wait.
+/// The output of a process. A thread drains it: the process would block on a full pipe.
 #[derive(Debug, Default)]
 pub(super) struct Said {
     state: Mutex<State>,

@@ -10,7 +10,7 @@ use blk_harness::scenario::Request;
 
 use super::format::{ABORTED, BOUND, JUDGE_END};
 use super::shown::Allowed;
-use super::{IMAGE, Task, command, line, not_asked};
+use super::{IMAGE, Task, command, line, not_asked, over_blkdebug};
 
 /// Where QEMU's drivers can be stopped, as its documentation of blkdebug names them; `none` is after the
 /// request.
@@ -60,13 +60,10 @@ pub(super) fn script(task: &Task) -> String {
     let description = task.description();
     let convert = task.tool("qemu-img convert", &format!("file.driver=file,file.filename={IMAGE}"));
     let mut script = task.head() + &format!("mv {IMAGE} fresh\n") + &JUDGE.replace("OPEN", &convert);
-    let file = format!(
-        "file.driver=blkdebug,file.image.driver=file,file.image.discard=unmap,file.image.filename={IMAGE}"
-    );
     let _ = writeln!(
         script,
         "{JUDGE_END}open() {{ code=0; {} \"$@\" >said 2>&1 || code=$?; judge_end {ABORTED}; }}",
-        task.tool(&format!("{BOUND} qemu-io -t writeback"), &file)
+        task.tool(&format!("{BOUND} qemu-io -t writeback"), &over_blkdebug())
     );
     if let Some(program) = &description.repair {
         let _ = writeln!(script, "repair() {{ {} || true; }}", line(&task.names, program));

@@ -8,7 +8,12 @@ use super::shown::Shown;
 use super::{IMAGE, Task, command, not_asked, quoted, quoted_words, verified_reads};
 
 /// What qemu-io says where something is wrong.
-pub(super) const WRONG: &str = "verification failed|failed:|can.t open|Assertion";
+const WRONG: &str = "verification failed|failed:|can.t open|Assertion";
+/// Judges what a program has said, in `$said`.
+pub(super) fn judge_said() -> String {
+    format!("if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi")
+}
+
 /// A function `judge_end`: how qemu-io has ended, with `$code`, where it was to end with `$1`.
 pub(super) const JUDGE_END: &str = r#"judge_end() {
     case $code in
@@ -58,11 +63,12 @@ pub(super) fn script(task: &Task) -> String {
         &format!("{BOUND} stdbuf -oL qemu-io -t writeback"),
         &format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}"),
     );
+    let judge = judge_said();
     let _ = writeln!(
         script,
         "# The code that it ends with, and its commands.\n\
          run() {{\n    want=$1; shift; code=0; said=$({open} \"$@\" 2>&1) || code=$?\n    echo \"$said\"\n    \
-         if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n    \
+         {judge}\n    \
          judge_end $want\n}}"
     );
     let mut shown = Shown::zeroes(task.size);

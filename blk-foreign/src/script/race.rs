@@ -8,9 +8,9 @@ use std::fmt::Write as _;
 use anyhow::{Result, bail, ensure};
 use blk_harness::scenario::{Request, Scenario};
 
-use super::format::{JUDGE_END, WRONG};
+use super::format::{JUDGE_END, judge_said};
 use super::shown::{Shown, change};
-use super::{IMAGE, Task, command, not_asked, verified_reads};
+use super::{IMAGE, Task, command, not_asked, over_blkdebug, verified_reads};
 
 /// Where a write can stand that has looked up its place, or got it, and is not done.
 const EVENTS: [&str; 6] =
@@ -34,18 +34,16 @@ pub(super) fn script(task: &Task, scenario: &Scenario) -> Result<String> {
         is_taken && matches!(request, Request::Write { .. } | Request::WriteZeroes { .. }),
         "these programs do not tell what '{request}' may show that is held"
     );
-    let file = format!(
-        "file.driver=blkdebug,file.image.driver=file,file.image.discard=unmap,file.image.filename={IMAGE}"
-    );
     let mut script = task.head() + &format!("mv {IMAGE} fresh\n") + &task.check_function() + JUDGE_END;
+    let judge = judge_said();
     let _ = writeln!(
         script,
         "open() {{\n    code=0; said=$({} \"$@\" 2>&1) || code=$?\n    case $code in 124|137) return 1 ;; esac\n    \
-         echo \"$said\"\n    if echo \"$said\" | grep -Eq \"{WRONG}\"; then bug 'a request has gone wrong'; fi\n    \
+         echo \"$said\"\n    {judge}\n    \
          # It has not come by there.\n    \
          case $said in *'Could not resume'*) return 1 ;; esac\n    \
          judge_end 0\n}}",
-        task.tool(&format!("{BOUND} qemu-io -t writeback"), &file)
+        task.tool(&format!("{BOUND} qemu-io -t writeback"), &over_blkdebug())
     );
     let Commands { before, meanwhile, after } = Commands::of(task, held, &mut script);
     let events = EVENTS.join(" ");

@@ -29,11 +29,8 @@ const MOVED_BYTES_MAX: u64 = 64 << 20;
 
 /// What writes move, bytes.
 fn moved_bytes(scenario: &Scenario) -> u64 {
-    let length = |request: &Request| match request {
-        Request::Write { length, .. } | Request::WriteCompressed { length, .. } => *length,
-        _ => 0,
-    };
-    scenario.requests.iter().map(length).fold(0, u64::saturating_add)
+    let changes = scenario.requests.iter().filter(|request| request.kind().changes_content());
+    changes.map(Request::data_bytes).fold(0, u64::saturating_add)
 }
 
 impl<'a> Search<'a> {

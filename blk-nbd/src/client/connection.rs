@@ -22,12 +22,15 @@ use crate::wire::{CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, Heade
 /// What is read at once, bytes.
 const READ_BYTES: usize = 1 << 16;
 
+/// How [`Error::Disconnected`] ends where the server has closed the connection.
+pub const CLOSED: &str = "the server has closed it";
+
 /// What has become of a connection.
 pub(super) fn in_words(error: &io::Error) -> String {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the server does not answer".to_owned(),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-            "the server has closed it".to_owned()
+            CLOSED.to_owned()
         }
         _ => error.to_string(),
     }
