@@ -8,7 +8,7 @@ use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
 use crate::write::{check_old_freeable, free_old};
-use crate::zero::mark_run;
+use crate::zero::{LOCKED_BYTES_MAX, mark_run};
 
 impl Qcow2 {
     /// Frees what the whole clusters inside `extent` occupy. They read as zeroes afterwards, except on
@@ -19,13 +19,15 @@ impl Qcow2 {
         if inner.is_empty() || !self.options.discard_frees {
             return Ok(());
         }
-        let mut metadata = self.metadata.write();
-        metadata.check_usable()?;
-        let (mut at, end) = (GuestOffset::new(inner.offset), GuestOffset::new(inner.end()));
-        while at < end {
-            let next = self.discard_next(&mut metadata, at, end)?;
-            debug_assert!(next > at, "each step discards something");
-            at = next;
+        for part in inner.parts(LOCKED_BYTES_MAX) {
+            let mut metadata = self.metadata.write();
+            metadata.check_usable()?;
+            let (mut at, end) = (GuestOffset::new(part.offset), GuestOffset::new(part.end()));
+            while at < end {
+                let next = self.discard_next(&mut metadata, at, end)?;
+                debug_assert!(next > at, "each step discards something");
+                at = next;
+            }
         }
         Ok(())
     }

@@ -97,7 +97,9 @@ impl BlockDriver for Qcow2 {
         Limits {
             preferred_bytes: cluster,
             zero_granularity: cluster,
+            zero_bytes_max: Limits::ANY_LENGTH,
             discard_granularity: cluster,
+            discard_bytes_max: Limits::ANY_LENGTH,
             // Marks are made or refused before anything changes.
             native: NativeFlags { fast_zero: true, ..NativeFlags::default() },
             ..Limits::default()

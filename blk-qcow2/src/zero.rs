@@ -15,6 +15,9 @@ use crate::write::{check_old_freeable, free_old};
 /// a second piece.
 static ZEROES: [u8; 1 << Geometry::CLUSTER_BITS_MAX] = [0; 1 << Geometry::CLUSTER_BITS_MAX];
 
+/// For how much of a request, bytes, the metadata are locked in one go; a multiple of every cluster.
+pub(crate) const LOCKED_BYTES_MAX: u64 = 1 << 30;
+
 /// What becomes of a whole cluster that is to read as zeroes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Plan {
@@ -118,18 +121,17 @@ impl Qcow2 {
         self.write_guest(GuestOffset::new(part.offset), &ZEROES[..part.length as usize])
     }
 
-    /// Zeroes whole clusters.
+    /// Zeroes whole clusters. Other requests get their turn between two parts of it.
     pub(crate) fn zero_clusters(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        if extent.is_empty() {
-            return Ok(());
-        }
-        let mut metadata = self.metadata.write();
-        metadata.check_usable()?;
-        let (mut at, end) = (GuestOffset::new(extent.offset), GuestOffset::new(extent.end()));
-        while at < end {
-            let next = self.zero_next(&mut metadata, at, end, flags)?;
-            debug_assert!(next > at, "each step zeroes something");
-            at = next;
+        for part in extent.parts(LOCKED_BYTES_MAX) {
+            let mut metadata = self.metadata.write();
+            metadata.check_usable()?;
+            let (mut at, end) = (GuestOffset::new(part.offset), GuestOffset::new(part.end()));
+            while at < end {
+                let next = self.zero_next(&mut metadata, at, end, flags)?;
+                debug_assert!(next > at, "each step zeroes something");
+                at = next;
+            }
         }
         Ok(())
     }

@@ -87,7 +87,13 @@ impl BlockDriver for RawDisk {
     }
 
     fn limits(&self) -> Limits {
-        Limits { native: NativeFlags::ALL, multi_conn: self.is_shareable, ..Limits::default() }
+        Limits {
+            zero_bytes_max: Limits::ANY_LENGTH,
+            discard_bytes_max: Limits::ANY_LENGTH,
+            native: NativeFlags::ALL,
+            multi_conn: self.is_shareable,
+            ..Limits::default()
+        }
     }
 
     #[inline]
