@@ -21,6 +21,7 @@ use crate::journal::Journal;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::touched::touched;
 use crate::report::Finding;
+use crate::scenario::bounds::FAR_BYTES_MAX;
 use crate::scenario::{Request, Scenario};
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
@@ -42,7 +43,8 @@ pub struct RunOptions {
     pub probes_reuse: bool,
     /// Ask another program about the image that is left, where the target knows one.
     pub asks_others: bool,
-    /// Largest disk that is run, bytes; a scenario with a larger one is refused.
+    /// Largest disk that is run, bytes; a scenario with a larger one is refused. What a fuzzer can ask for is
+    /// run everywhere, so that all of its findings replay.
     pub size_bytes_max: u64,
 }
 
@@ -53,7 +55,7 @@ impl Default for RunOptions {
             compare_before_reopen: true,
             probes_reuse: true,
             asks_others: false,
-            size_bytes_max: 1 << 40,
+            size_bytes_max: FAR_BYTES_MAX,
         }
     }
 }

@@ -67,8 +67,6 @@ const FUZZED_RACE_FAULTS_MAX: usize = 4;
 const RACE_FAULTS_MAX: usize = 128;
 /// Larger disks are raced without faults, bytes.
 const RACE_FAULT_BYTES_MAX: u64 = 1 << 20;
-/// The largest disk that the bytes form of a scenario can ask for.
-const FUZZED_BYTES_MAX: u64 = 1 << 46;
 
 /// Requests, each compared with a reference.
 #[derive(Debug)]
@@ -86,15 +84,13 @@ struct Requests {
 /// Runs scenarios and compares each answer with the reference.
 pub fn requests(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let usual = RunOptions::default();
-    let size_bytes_max = if purpose == Purpose::Fuzz { FUZZED_BYTES_MAX } else { usual.size_bytes_max };
-    let plain = RunOptions { track_kinds: false, probes_reuse: false, size_bytes_max, ..usual };
-    let watching = RunOptions { size_bytes_max, ..usual };
-    let asking = RunOptions { asks_others: true, ..watching };
+    let plain = RunOptions { track_kinds: false, probes_reuse: false, ..usual };
+    let asking = RunOptions { asks_others: true, ..usual };
     Box::new(Requests {
         target,
         purpose,
         plain: Engine::new(plain),
-        watching: Engine::new(watching),
+        watching: Engine::new(usual),
         asking: Engine::new(asking),
         count: 0,
         pursues_opinion: false,

@@ -3,8 +3,9 @@
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits, Template, template};
 use blk_harness::mutate::mutate_within;
-use blk_harness::scenario::bounds::FAR_BYTES_MIN;
-use blk_harness::scenario::{Backing, Config, Request, Scenario};
+use blk_harness::runner::{self, Purpose};
+use blk_harness::scenario::bounds::{FAR_BYTES_MAX, FAR_BYTES_MIN};
+use blk_harness::scenario::{Backing, Config, Fill, Request, Scenario};
 use blk_harness::space::Space;
 use blk_harness::statistics::Counter;
 use blk_harness::{Engine, Outcome, RunOptions};
@@ -12,8 +13,7 @@ use blk_testbed::{QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// How many of 1000 requests are accepted.
 fn run_all(target: &dyn Driver, scenarios: impl Iterator<Item = Scenario>) -> u64 {
-    let mut engine =
-        Engine::new(RunOptions { track_kinds: false, size_bytes_max: 1 << 46, ..RunOptions::default() });
+    let mut engine = Engine::new(RunOptions { track_kinds: false, ..RunOptions::default() });
     for scenario in scenarios {
         match engine.run(target, &scenario) {
             Outcome::Clean => {}
@@ -106,6 +106,22 @@ fn every_image_of_others_and_every_growth_is_started_from() {
     }
     assert_eq!(images.len(), 12, "{images:?}");
     assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
+}
+
+/// A finding on the largest disk that a fuzzer asks for would be lost if its replay refused it.
+#[test]
+fn the_largest_fuzzed_disk_replays() {
+    let config = Config { size_bytes: FAR_BYTES_MAX, ..Config::default() }.with("cluster_size", "2097152");
+    let extent = (FAR_BYTES_MAX - 8192, 4096);
+    let requests = vec![
+        Request::Write { offset: extent.0, length: extent.1, fill: Fill::Stamp, fua: false },
+        Request::Read { offset: extent.0, length: extent.1 },
+    ];
+    let scenario = Scenario { config, requests, ..Scenario::default() };
+    for purpose in [Purpose::Fuzz, Purpose::Replay, Purpose::Complete, Purpose::Minimise] {
+        let outcome = runner::requests(&Qcow2Target, purpose).run(&scenario);
+        assert!(matches!(outcome, Outcome::Clean), "{purpose:?}: {outcome:?}");
+    }
 }
 
 /// The script that a finding comes with starts from the same image, and grows in the same way: QEMU's own

@@ -165,7 +165,11 @@ impl Run<'_> {
     fn judge_given_back(&self, units: Extent, what: &str) -> Result<(), Box<Violation>> {
         for (at, run) in self.runs(units) {
             if run.has_data() || run.host_offset.is_some() {
-                let what = format!("{what} of {units:?} leaves what is stored for {at}");
+                let what = format!(
+                    "after {what} of {}..{}, {at} is still allocated in the storage",
+                    units.offset,
+                    units.end()
+                );
                 return Err(Violation::new(Promise::Space, what));
             }
         }
