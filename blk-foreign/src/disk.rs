@@ -6,7 +6,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use blk_core::sync::Mutex;
-use blk_core::{Access, Check, CheckReport, Disk, Error, PassThrough, RepairMode, Result, Severity};
+use blk_core::{
+    Access, Check, CheckReport, Disk, Error, ErrorKind, PassThrough, RepairMode, Result, Severity,
+};
 use blk_nbd::{Address, CLOSED, ClientOptions, connect};
 
 use crate::daemon::{Daemon, Opened};
@@ -136,7 +138,7 @@ impl ForeignDisk {
     /// The driver, once what is planted has been made up for.
     fn client(&self) -> Result<&Disk> {
         if self.owes_flush.swap(false, Ordering::Relaxed) {
-            self.told(self.client.flush())?;
+            self.kept(self.client.flush())?;
         }
         Ok(&self.client)
     }
@@ -154,6 +156,20 @@ impl ForeignDisk {
             Some(death) => Err(broken(format!("{what}: {death}"))),
         }
     }
+
+    /// As [`Self::told`], of a change or a flush: once a sync of the medium has failed, a driver that refuses
+    /// one has given up the handle, as it should: nothing would bring back what the sync has lost.
+    fn kept(&self, result: Result<()>) -> Result<()> {
+        self.told(result).map_err(|error| match error.kind() {
+            ErrorKind::Io => self.medium_failure().unwrap_or(error),
+            _ => error,
+        })
+    }
+
+    /// That a sync of the medium has failed.
+    fn medium_failure(&self) -> Option<Error> {
+        self.handle.lock().as_ref()?.medium.as_ref()?.check_syncs().err()
+    }
 }
 
 impl PassThrough for ForeignDisk {
@@ -168,15 +184,15 @@ impl PassThrough for ForeignDisk {
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: blk_core::WriteFlags) -> Result<()> {
-        self.told(self.client()?.write(offset, buf, flags))
+        self.kept(self.client()?.write(offset, buf, flags))
     }
 
     fn write_zeroes(&self, extent: blk_core::Extent, flags: blk_core::ZeroFlags) -> Result<()> {
-        self.told(self.client()?.write_zeroes(extent, flags))
+        self.kept(self.client()?.write_zeroes(extent, flags))
     }
 
     fn discard(&self, extent: blk_core::Extent, flags: blk_core::DiscardFlags) -> Result<()> {
-        self.told(self.client()?.discard(extent, flags))
+        self.kept(self.client()?.discard(extent, flags))
     }
 
     fn flush(&self) -> Result<()> {
@@ -184,7 +200,7 @@ impl PassThrough for ForeignDisk {
             self.owes_flush.store(true, Ordering::Relaxed);
             return Ok(());
         }
-        self.told(self.client.flush())
+        self.kept(self.client.flush())
     }
 
     /// Flushes first: a driver may swallow what goes wrong in its own close. Disconnects then: a process that
@@ -224,7 +240,6 @@ impl Drop for ForeignDisk {
 
 #[cfg(test)]
 mod tests {
-    use blk_core::ErrorKind;
     use blk_harness::MemoryDisk;
 
     use super::*;

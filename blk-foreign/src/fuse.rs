@@ -280,7 +280,7 @@ impl Filesystem for StorageFile {
         if self.line.planted().loses_sync() {
             return reply.ok();
         }
-        answer(reply, &self.line.with(|storage| storage.sync()));
+        answer(reply, &self.line.sync());
     }
 
     fn fallocate(

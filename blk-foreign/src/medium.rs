@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use blk_core::sync::RwLock;
+use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, Result, Storage, WriteFlags,
     ZeroFlags, refuse_compressed,
@@ -38,6 +38,8 @@ pub(crate) struct Line {
     /// Held shared by each operation: once it is cut, none is under way, and none will be.
     storage: RwLock<Option<Arc<dyn Storage>>>,
     size: u64,
+    /// Why a sync has failed.
+    failed: Mutex<Option<String>>,
     planted: Arc<Planted>,
 }
 
@@ -78,6 +80,14 @@ impl Medium {
     pub(crate) fn cut(&self) {
         self.line.cut();
     }
+
+    /// Whether no sync of it has failed.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if one has: what it was to make durable may be gone.
+    pub(crate) fn check_syncs(&self) -> Result<()> {
+        self.line.check_syncs()
+    }
 }
 
 impl Drop for Medium {
@@ -90,7 +100,7 @@ impl Drop for Medium {
 impl Line {
     pub(crate) fn new(storage: Arc<dyn Storage>, planted: Arc<Planted>) -> Result<Self> {
         let size = storage.len()?;
-        Ok(Self { storage: RwLock::new(Some(storage)), size, planted })
+        Ok(Self { storage: RwLock::new(Some(storage)), size, failed: Mutex::default(), planted })
     }
 
     /// From now on nothing reaches the storage.
@@ -100,6 +110,20 @@ impl Line {
 
     pub(crate) fn planted(&self) -> &Planted {
         &self.planted
+    }
+
+    /// Syncs the storage, and notes that it has failed.
+    pub(crate) fn sync(&self) -> Result<()> {
+        self.with(|storage| storage.sync()).inspect_err(|error| *self.failed.lock() = Some(error.to_string()))
+    }
+
+    /// Whether no sync has failed.
+    ///
+    /// # Errors
+    /// [`Error::Poisoned`] if one has.
+    pub(crate) fn check_syncs(&self) -> Result<()> {
+        let failed = self.failed.lock();
+        failed.as_ref().map_or(Ok(()), |cause| Err(Error::Poisoned { cause: cause.clone() }))
     }
 
     pub(crate) fn with<R>(&self, work: impl FnOnce(&dyn Storage) -> Result<R>) -> Result<R> {
@@ -147,11 +171,16 @@ impl BlockDriver for OnLine {
         self.0.with(|storage| storage.punch_hole(extent))
     }
 
+    /// A flush that succeeds over NBD covers all earlier writes. The storage forgets what a sync could not make
+    /// durable, as Linux does: after one that has failed, no other succeeds.
     fn flush(&self) -> Result<()> {
         if self.0.planted.loses_sync() {
             return Ok(());
         }
-        self.0.with(|storage| storage.sync())
+        self.0.check_syncs()?;
+        self.0.sync()?;
+        // Another one that was under way may have lost what this one was to cover.
+        self.0.check_syncs()
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
@@ -159,5 +188,27 @@ impl BlockDriver for OnLine {
         let (length, data) = run.map_or((extent.length, false), |run| (run.length, run.data));
         let length = length.min(extent.length);
         Ok(BlockStatus { length, allocated: true, zero: !data, compressed: false, host_offset: None })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_core::ErrorKind;
+    use blk_core::storage::{FaultRule, FaultStorage, MemoryStorage, Operation};
+
+    use super::*;
+
+    #[test]
+    fn no_flush_over_nbd_succeeds_after_one_that_has_failed() {
+        let storage = Arc::new(FaultStorage::new(Arc::new(MemoryStorage::new())));
+        storage.set_len(4096).unwrap();
+        storage.add_rule(FaultRule::fail(5).on(Operation::Sync));
+        let storage: Arc<dyn Storage> = storage;
+        let line = || Arc::new(Line::new(Arc::clone(&storage), Arc::default()).unwrap());
+        let disk = OnLine(line());
+        let kinds = [(); 3].map(|()| disk.flush().map_err(|error| error.kind()));
+        assert_eq!(kinds, [Err(ErrorKind::Io), Err(ErrorKind::Poisoned), Err(ErrorKind::Poisoned)]);
+        disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
+        assert!(OnLine(line()).flush().is_ok(), "the host itself has forgotten, and a new server with it");
     }
 }
