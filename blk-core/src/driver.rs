@@ -135,8 +135,8 @@ impl Default for Limits {
 }
 
 impl Limits {
-    /// More bytes than a request has: what [`Limits::zero_bytes_max`] and [`Limits::discard_bytes_max`] are of
-    /// a driver that takes every request whole. A multiple of every alignment.
+    /// More bytes than a request has: what [`Limits::zero_bytes_max`] and [`Limits::discard_bytes_max`] are
+    /// of a driver that takes every request whole. A multiple of every alignment.
     pub const ANY_LENGTH: u64 = 1 << 62;
 
     /// What contradicts itself, or is out of its bounds.

@@ -1,6 +1,7 @@
 //! What is known to be wrong with a driver, and which findings that explains.
 
 mod crash;
+mod fault;
 
 use std::ops::Range;
 
@@ -34,7 +35,8 @@ pub enum Happened {
     /// unmap, and then that data was written elsewhere, without a flush or a reopen in between. Data that has
     /// no stamp counts as that of the last write elsewhere.
     FreedThenReused,
-    /// A part of the range that the finding is about was written, and neither flushed nor closed since.
+    /// A part of the range that the finding is about was written, and neither flushed nor closed since; or
+    /// may have been, by one of the requests that follow a crash or a fault.
     WrittenNotFlushed,
     /// The crash lost the end of what was appended to the storage, and kept a later write of 4 bytes, with no
     /// sync between the two: an entry of a table that refers past the end. The data of a request after the
@@ -59,6 +61,11 @@ pub enum Happened {
     /// A read that shows wrong data was in flight with a discard, or with zeroes that may unmap, of the same
     /// unit of allocation.
     FreedUnderRead,
+    /// The storage failed a write, or a change of the file's length, that a write of the guest needed, and
+    /// the data that is wrong is in a unit of allocation that this request, or one after it, wrote to.
+    WriteFailed,
+    /// A sync of the storage has failed.
+    SyncFailed,
 }
 
 impl Deviation {
@@ -82,6 +89,8 @@ impl Happened {
             Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
             Self::FreedUnderRead => is_freed_under_read(finding, scenario, unit_bytes.max(1)),
+            Self::WriteFailed => fault::is_write_failed(finding, scenario, unit_bytes.max(1)),
+            Self::SyncFailed => fault::is_sync_failed(finding),
         }
     }
 }
@@ -191,6 +200,10 @@ fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     let Some((number, entry)) = finding.request else { return false };
+    // Before follow-up requests, which stand in no scenario, others have written, without a flush.
+    if number as usize > scenario.requests.len() {
+        return true;
+    }
     let Some(asked) = entry.extent() else { return false };
     let before = scenario.requests.iter().take((number as usize).saturating_sub(1));
     let writes = |request: &Request| {

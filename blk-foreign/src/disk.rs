@@ -161,7 +161,7 @@ impl ForeignDisk {
     /// one has given up the handle, as it should: nothing would bring back what the sync has lost.
     fn kept(&self, result: Result<()>) -> Result<()> {
         self.told(result).map_err(|error| match error.kind() {
-            ErrorKind::Io => self.medium_failure().unwrap_or(error),
+            ErrorKind::Io | ErrorKind::NoSpace => self.medium_failure().unwrap_or(error),
             _ => error,
         })
     }

@@ -5,8 +5,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Result, bail};
 use blk_core::{Error, Format};
+use blk_harness::Finding;
 use blk_harness::driver::{Bench, Driver, ImageBench, ImageMaker};
-use blk_harness::scenario::Config;
+use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space::Space;
 
 use crate::asleep::Workers;
@@ -180,6 +181,15 @@ impl Shared {
     }
 }
 
+impl ForeignDriver {
+    /// The number of the known deviation that explains a finding, if one does.
+    pub(crate) fn deviation(&self, finding: &Finding, scenario: &Scenario) -> Option<usize> {
+        let unit_bytes = self.0.space.geometry(&scenario.config).unit_bytes;
+        let known = &self.0.description.deviations;
+        known.iter().position(|known| known.explains(finding, scenario, unit_bytes))
+    }
+}
+
 impl Driver for ForeignDriver {
     fn name(&self) -> &'static str {
         self.0.name
@@ -187,6 +197,10 @@ impl Driver for ForeignDriver {
 
     fn space(&self) -> &'static Space {
         self.0.space
+    }
+
+    fn is_known(&self, finding: &Finding, scenario: &Scenario) -> bool {
+        self.deviation(finding, scenario).is_some()
     }
 
     /// The driver's own check takes a few milliseconds.

@@ -171,8 +171,8 @@ impl BlockDriver for OnLine {
         self.0.with(|storage| storage.punch_hole(extent))
     }
 
-    /// A flush that succeeds over NBD covers all earlier writes. The storage forgets what a sync could not make
-    /// durable, as Linux does: after one that has failed, no other succeeds.
+    /// A flush that succeeds over NBD covers all earlier writes. The storage forgets what a sync could not
+    /// make durable, as Linux does: after one that has failed, no other succeeds.
     fn flush(&self) -> Result<()> {
         if self.0.planted.loses_sync() {
             return Ok(());

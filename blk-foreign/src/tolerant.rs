@@ -1,6 +1,5 @@
 //! Runs that go on past what is known of a driver.
 
-use blk_harness::driver::Driver;
 use blk_harness::runner::Runner;
 use blk_harness::scenario::Scenario;
 use blk_harness::{Finding, Outcome};
@@ -30,11 +29,9 @@ impl Tolerant {
     }
 
     fn is_known(&mut self, finding: &Finding, scenario: &Scenario) -> bool {
-        let unit_bytes = self.driver.space().geometry(&scenario.config).unit_bytes;
-        let known =
-            self.known.iter_mut().find(|(deviation, _)| deviation.explains(finding, scenario, unit_bytes));
-        known.is_some_and(|(_, count)| {
-            *count += 1;
+        let known = self.driver.deviation(finding, scenario);
+        known.is_some_and(|known| {
+            self.known[known].1 += 1;
             true
         })
     }

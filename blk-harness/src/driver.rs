@@ -14,7 +14,8 @@ use std::sync::Arc;
 use blk_core::{Disk, Error, MemoryStorage, Result, Storage};
 
 use crate::oracle::content;
-use crate::scenario::Config;
+use crate::report::Finding;
+use crate::scenario::{Config, Scenario};
 use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
 
@@ -52,6 +53,13 @@ pub trait Driver: Debug + Send + Sync {
     /// ([`ImageMaker::second_opinion`]).
     fn asks_one_in(&self) -> u64 {
         1000
+    }
+
+    /// Whether a finding is a deviation of the driver that is known. What fails under one fault is told only
+    /// if no other fault of the same scenario has a finding that is not.
+    fn is_known(&self, finding: &Finding, scenario: &Scenario) -> bool {
+        let _ = (finding, scenario);
+        false
     }
 
     /// How images of a legal configuration are made and opened.

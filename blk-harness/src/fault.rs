@@ -119,14 +119,21 @@ impl FaultEngine {
             long_follow_up_one_in: self.options.long_follow_up_one_in,
         };
         let all = std::mem::take(&mut self.follow_ups);
-        let found = self.sweep(&setting, &all);
+        let found = self.sweep(&setting, &all, &|finding| target.is_known(finding, scenario));
         self.follow_ups = all;
         self.images = Some(images);
         found.map_or(Outcome::Clean, Outcome::Finding)
     }
 
-    fn sweep(&mut self, setting: &Setting<'_>, all_follow_ups: &FollowUps) -> Option<Box<Finding>> {
+    /// What is found, by the first fault that finds something that is not known if there is one.
+    fn sweep(
+        &mut self,
+        setting: &Setting<'_>,
+        all_follow_ups: &FollowUps,
+        is_known: &dyn Fn(&Finding) -> bool,
+    ) -> Option<Box<Finding>> {
         let is_in_lanes = setting.lanes > 1;
+        let mut known = None;
         let mut place = Place { is_in_lanes, ..Place::default() };
         let baseline = self.guarded(setting, &mut place, |place, tasks, _| match setting.lanes {
             1 => setting.baseline(place),
@@ -154,13 +161,14 @@ impl FaultEngine {
                     setting.with_fault(&baseline, fault, place, judging)
                 }
             });
-            if let Err(finding) = swept
-                && let Some(found) = self.found(Some(fault), finding)
-            {
+            let Err(finding) = swept else { continue };
+            if is_known(&finding) {
+                known.get_or_insert((fault, finding));
+            } else if let Some(found) = self.found(Some(fault), finding) {
                 return Some(found);
             }
         }
-        None
+        known.and_then(|(fault, finding)| self.found(Some(fault), finding))
     }
 
     /// The faults that are tried.
