@@ -1,4 +1,4 @@
-//! Drivers whose storage fails: what is known of them is found and named, and what is said for nothing is not.
+//! Drivers whose storage fails: what is known of them is found and named, and no other finding is made up.
 
 #[expect(dead_code, reason = "other tests run scenarios by it too")]
 mod common;
