@@ -183,7 +183,7 @@ impl Shared {
 
 impl ForeignDriver {
     /// The number of the known deviation that explains a finding, if one does.
-    pub(crate) fn deviation(&self, finding: &Finding, scenario: &Scenario) -> Option<usize> {
+    pub(crate) fn deviation(self, finding: &Finding, scenario: &Scenario) -> Option<usize> {
         let unit_bytes = self.0.space.geometry(&scenario.config).unit_bytes;
         let known = &self.0.description.deviations;
         known.iter().position(|known| known.explains(finding, scenario, unit_bytes))

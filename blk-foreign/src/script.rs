@@ -6,11 +6,13 @@
 //! QEMU's formats ───────────► qemu-img and qemu-io on a file                          (script/format.rs)
 //!   crashes ────────────────► qemu-io over blkdebug, ended at each of its break points (script/crash.rs)
 //!   requests in flight ─────► the same, one of them held at each of these              (script/race.rs)
+//!   failures ───────────────► the same, one write of the file after the other fails    (script/fault.rs)
 //! ```
 //!
 //! A script exits with 1 where something is wrong, with 0 where nothing is, with 2 where it cannot tell.
 
 mod crash;
+mod fault;
 mod format;
 mod race;
 mod server;
@@ -31,16 +33,17 @@ const IMAGE: &str = "image";
 /// The script for a scenario that an engine runs on a driver.
 ///
 /// # Errors
-/// Why there is none: faults of the storage, crashes and requests in flight that are not in QEMU's formats, a
+/// Why there is none: failures, crashes and requests in flight that are not in QEMU's formats, a
 /// process whose control channel a script cannot use.
 pub fn script(driver: ForeignDriver, engine: EngineKind, scenario: &Scenario) -> Result<String> {
     let config = driver.space().legal(&scenario.config);
     let task = Task::new(driver, &config, scenario);
     let has_format = driver.description().reproduce.is_some();
     match engine {
-        EngineKind::Fault => {
-            bail!("no script can have an operation of the storage fail as the finding needs it")
+        EngineKind::Fault if !has_format => {
+            bail!("only QEMU's blkdebug can have a write fail, and '{}' has none", driver.name())
         }
+        EngineKind::Fault => fault::script(&task),
         EngineKind::Race if !has_format => {
             bail!("only QEMU's break points can hold a request, and '{}' has none", driver.name())
         }
