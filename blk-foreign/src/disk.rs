@@ -129,6 +129,15 @@ pub(crate) fn open(
     }
 }
 
+/// The error of a change or a flush; a refusal is that of a lost handle once the medium has failed. A process
+/// that is gone, or does not answer, refuses nothing.
+fn given_up(error: Error, failed: Option<Error>) -> Error {
+    match error.kind() {
+        ErrorKind::Io | ErrorKind::NoSpace => failed.unwrap_or(error),
+        _ => error,
+    }
+}
+
 /// A process that has failed.
 fn broken(what: String) -> Error {
     Error::Io { operation: "asking the process", offset: 0, source: std::io::Error::other(what) }
@@ -160,10 +169,7 @@ impl ForeignDisk {
     /// As [`Self::told`], of a change or a flush: once a sync of the medium has failed, a driver that refuses
     /// one has given up the handle, as it should: nothing would bring back what the sync has lost.
     fn kept(&self, result: Result<()>) -> Result<()> {
-        self.told(result).map_err(|error| match error.kind() {
-            ErrorKind::Io | ErrorKind::NoSpace => self.medium_failure().unwrap_or(error),
-            _ => error,
-        })
+        self.told(result.map_err(|error| given_up(error, self.medium_failure())))
     }
 
     /// That a sync of the medium has failed.
@@ -243,6 +249,21 @@ mod tests {
     use blk_harness::MemoryDisk;
 
     use super::*;
+
+    #[test]
+    fn only_what_is_refused_after_a_failed_sync_is_a_lost_handle() {
+        let poisoned = || Error::Poisoned { cause: "a sync".to_owned() };
+        let silent = || Error::Disconnected { what: "the server does not answer".into() };
+        for (error, failed, expected) in [
+            (broken(String::new()), None, ErrorKind::Io),
+            (broken(String::new()), Some(poisoned()), ErrorKind::Poisoned),
+            (Error::NoSpace { what: "here".into() }, Some(poisoned()), ErrorKind::Poisoned),
+            (silent(), Some(poisoned()), ErrorKind::Disconnected),
+            (Error::ReadOnly, Some(poisoned()), ErrorKind::ReadOnly),
+        ] {
+            assert_eq!(given_up(error, failed).kind(), expected);
+        }
+    }
 
     #[test]
     fn only_a_connection_that_was_closed_in_good_order_is_a_lost_handle() {

@@ -98,6 +98,14 @@ fn known_findings_are_shown_by_programs_of_others_alone() {
     }
 }
 
+/// No request tells of the first writes that fail, and what is left has a log to replay.
+#[test]
+fn a_failure_is_shown_behind_others_that_nobody_tells_of() {
+    let Some(driver) = driver(described("qemu-vhdx")) else { return };
+    let (code, said) = run(*driver, EngineKind::Fault, &scenario("config size-bytes=1M\nwrite 0 512"));
+    assert!(code == Some(1) && said.contains("what the disk did not show"), "{code:?}\n{said}");
+}
+
 /// What a script ends with where nothing is wrong: of a crash it has tried no more than kills, of requests in
 /// flight no more than break points, of failures no more than one write.
 fn good(engine: EngineKind) -> i32 {

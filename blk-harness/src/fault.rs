@@ -163,7 +163,9 @@ impl FaultEngine {
             });
             let Err(finding) = swept else { continue };
             if is_known(&finding) {
-                known.get_or_insert((fault, finding));
+                if self.is_pursued(&finding) {
+                    known.get_or_insert((fault, finding));
+                }
             } else if let Some(found) = self.found(Some(fault), finding) {
                 return Some(found);
             }
@@ -185,12 +187,18 @@ impl FaultEngine {
         faults
     }
 
+    /// Whether no other finding is pursued.
+    fn is_pursued(&self, finding: &Finding) -> bool {
+        self.pursued.as_ref().is_none_or(|(_, signature)| *signature == finding.signature)
+    }
+
     /// The finding, unless another one is pursued.
     fn found(&mut self, fault: Option<Fault>, finding: Box<Finding>) -> Option<Box<Finding>> {
-        match &self.pursued {
-            Some((_, signature)) if *signature != finding.signature => return None,
-            None if self.options.pursues => self.pursued = Some((fault, finding.signature.clone())),
-            _ => {}
+        if !self.is_pursued(&finding) {
+            return None;
+        }
+        if self.pursued.is_none() && self.options.pursues {
+            self.pursued = Some((fault, finding.signature.clone()));
         }
         Some(finding)
     }
