@@ -171,6 +171,21 @@ fn command(text: &str) -> String {
     format!(" \\\n    -c '{text}'")
 }
 
+/// A request as a command of qemu-io that stays the same process, which waits for it.
+fn done(request: &Request) -> Option<String> {
+    match request {
+        Request::Status { .. } | Request::Check { .. } => None,
+        // The image stays open: all that counts is that it is durable.
+        Request::Reopen { .. } => Some("flush".to_owned()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// The image as a file.
+fn over_file() -> String {
+    format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}")
+}
+
 /// The image as QEMU's blkdebug has it, which can stop requests at break points.
 fn over_blkdebug() -> String {
     format!(

@@ -10,7 +10,7 @@ use blk_harness::scenario::Request;
 
 use super::format::{ABORTED, BOUND, JUDGE_END};
 use super::shown::Allowed;
-use super::{IMAGE, Task, command, line, not_asked, over_blkdebug};
+use super::{IMAGE, Task, command, done, line, not_asked, over_blkdebug};
 
 /// Where QEMU's drivers can be stopped, as its documentation of blkdebug names them; `none` is after the
 /// request.
@@ -99,16 +99,6 @@ fn in_flight(request: &Request) -> Option<String> {
         Request::Write { .. } | Request::WriteZeroes { .. } => Some(format!("aio_{request}")),
         Request::Flush => Some("aio_flush".to_owned()),
         _ => None,
-    }
-}
-
-/// A request as it is waited for.
-fn done(request: &Request) -> Option<String> {
-    match request {
-        Request::Status { .. } | Request::Check { .. } => None,
-        // The image stays open: all that counts is that it is durable.
-        Request::Reopen { .. } => Some("flush".to_owned()),
-        other => Some(other.to_string()),
     }
 }
 

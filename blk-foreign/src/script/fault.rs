@@ -11,7 +11,7 @@ use anyhow::{Result, bail};
 use blk_harness::scenario::Request;
 
 use super::format::BOUND;
-use super::{IMAGE, Task, command, not_asked, over_blkdebug};
+use super::{IMAGE, Task, command, done, not_asked, over_blkdebug, over_file};
 
 /// The largest disk that is shown byte by byte.
 const SHOWN_BYTES_MAX: u64 = 16 << 20;
@@ -51,7 +51,8 @@ while [ $count -lt 500 ] && [ $silent -lt 8 ]; do
     OPEN -c 'read -v 0 SIZE' > left 2>&1 || bug "write $count fails once: what is left cannot be read"
     bytes left
     # Only what a flush has made durable after the last write has to be there.
-    if grep -E '^(wrote|write failed)' shown | tail -n 1 | grep -q '^wrote' && ! cmp -s shown.bytes left.bytes; then
+    last=$(grep -E '^(wrote|write failed)' shown | tail -n 1)
+    if [ "${last%% *}" = wrote ] && ! cmp -s shown.bytes left.bytes; then
         diff shown.bytes left.bytes | head -n 4
         bug "write $count fails once: the next open shows what the disk did not show"
     fi
@@ -78,24 +79,13 @@ pub(super) fn script(task: &Task) -> Result<String> {
     let mut script = task.head() + &format!("mv {IMAGE} fresh\n");
     let refused = task.requests.iter().filter(|(_, is_taken)| !*is_taken);
     refused.for_each(|(request, _)| not_asked(&mut script, request));
-    let mut commands = String::new();
-    for request in &taken {
-        match request {
-            Request::Status { .. } | Request::Check { .. } => {}
-            // The image stays open: all that counts is that it is durable.
-            Request::Reopen { .. } => commands += &command("flush"),
-            other => commands += &command(&other.to_string()),
-        }
-    }
+    let mut commands: String = taken.iter().filter_map(done).map(|done| command(&done)).collect();
     for again in taken.iter().filter(is_write).chain([last]) {
         commands += &command(&durable(*again).to_string());
     }
     commands += &command(&format!("read -v 0 {}", task.size));
     let fail = task.tool(&format!("{BOUND} stdbuf -oL qemu-io -t writeback"), &over_blkdebug());
-    let open = task.tool(
-        &format!("{BOUND} qemu-io"),
-        &format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}"),
-    );
+    let open = task.tool(&format!("{BOUND} qemu-io"), &over_file());
     let judge = JUDGE.replace("FAIL", &fail).replace("OPEN", &open).replace("COMMANDS", &commands);
     let _ = write!(script, "{}", judge.replace("SIZE", &task.size.to_string()).replace("IMAGE", IMAGE));
     Ok(script)

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use blk_harness::scenario::Request;
 
 use super::shown::Shown;
-use super::{IMAGE, Task, command, not_asked, quoted, quoted_words, verified_reads};
+use super::{Task, command, not_asked, over_file, quoted, quoted_words, verified_reads};
 
 /// What qemu-io says where something is wrong.
 const WRONG: &str = "verification failed|failed:|can.t open|Assertion";
@@ -59,10 +59,7 @@ impl Task {
 pub(super) fn script(task: &Task) -> String {
     let mut script = task.head() + &task.check_function();
     script += JUDGE_END;
-    let open = task.tool(
-        &format!("{BOUND} stdbuf -oL qemu-io -t writeback"),
-        &format!("file.driver=file,file.discard=unmap,file.filename={IMAGE}"),
-    );
+    let open = task.tool(&format!("{BOUND} stdbuf -oL qemu-io -t writeback"), &over_file());
     let judge = judge_said();
     let _ = writeln!(
         script,
