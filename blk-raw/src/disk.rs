@@ -139,7 +139,7 @@ impl BlockDriver for RawDisk {
     fn discard(&self, extent: Extent, flags: DiscardFlags) -> Result<()> {
         self.is_written.store(true, Ordering::Relaxed);
         if self.discard_frees {
-            self.storage.punch_hole(self.in_file(extent))?;
+            self.storage.discard_at(self.in_file(extent))?;
         }
         if flags.fua { self.flush() } else { Ok(()) }
     }

@@ -87,6 +87,10 @@ impl PassThrough for HostStorage {
         if inside.is_empty() { Ok(()) } else { self.zero(inside) }
     }
 
+    fn discard_at(&self, extent: Extent) -> Result<()> {
+        if self.wishes.keep_space { Ok(()) } else { self.inner.discard_at(extent) }
+    }
+
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         if !unmap || !self.wishes.keep_space {
             return self.inner.zero_fast(extent, unmap);

@@ -185,6 +185,11 @@ impl PassThrough for Watched {
         self.inner.punch_hole(extent)
     }
 
+    fn discard_at(&self, extent: Extent) -> Result<()> {
+        self.before(extent);
+        self.inner.discard_at(extent)
+    }
+
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
         self.before(extent);
         self.inner.zero_fast(extent, unmap)

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Storage, StorageRun};
 use crate::sync::RwLock;
-use crate::{Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use crate::{DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
 
 /// A disk that serves as storage, growing where it is written past its end if its driver can, and else full.
 ///
@@ -197,6 +197,15 @@ impl Storage for DiskStorage {
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         self.zero(self.inside(extent), true)
+    }
+
+    fn discard_at(&self, extent: Extent) -> Result<()> {
+        let limits = self.disk.limits();
+        let inside = self.inside(extent).align_inward(limits.request_alignment);
+        if inside.is_empty() || !limits.can_discard {
+            return Ok(());
+        }
+        self.disk.discard(inside, DiscardFlags::default())
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {

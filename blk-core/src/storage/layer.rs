@@ -61,6 +61,12 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().punch_hole(extent)
     }
 
+    /// As [`Storage::discard_at`]. It is the layer's own [`PassThrough::punch_hole`] by default, so that no
+    /// layer is left out; one that changes nothing there hands it on: `self.inner().discard_at(extent)`.
+    fn discard_at(&self, extent: Extent) -> Result<()> {
+        PassThrough::punch_hole(self, extent)
+    }
+
     /// As [`Storage::zero_fast`]. It asks the inner storage, not the layer's own [`PassThrough::punch_hole`]:
     /// a layer that changes one of the two mostly has to change both.
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
@@ -134,6 +140,10 @@ impl<T: PassThrough> Storage for T {
 
     fn punch_hole(&self, extent: Extent) -> Result<()> {
         PassThrough::punch_hole(self, extent)
+    }
+
+    fn discard_at(&self, extent: Extent) -> Result<()> {
+        PassThrough::discard_at(self, extent)
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {

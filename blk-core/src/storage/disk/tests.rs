@@ -11,6 +11,7 @@ struct Sectors {
 }
 
 const SECTOR_BYTES: u64 = 512;
+const DISCARDED: u8 = 0xdd;
 
 impl BlockDriver for Sectors {
     fn size(&self) -> u64 {
@@ -35,8 +36,9 @@ impl BlockDriver for Sectors {
         self.bytes.write_zeroes_at(extent)
     }
 
+    /// Leaves a mark, where a driver may leave the bytes as they are or make zeroes of them.
     fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
-        self.bytes.punch_hole(extent)
+        self.bytes.write_at(extent.offset, &vec![DISCARDED; extent.length as usize])
     }
 
     fn flush(&self) -> Result<()> {
@@ -102,6 +104,21 @@ fn odd_requests_on_a_disk_of_sectors_change_their_own_bytes_only() {
         model[zeroes.offset as usize..zeroes.end() as usize].fill(0);
         assert!(read(&storage, 0, 8192) == model, "zeroes {zeroes:?}");
     }
+}
+
+/// A discard is the disk's discard, of whole sectors; a hole is zeroes.
+#[test]
+fn a_discard_stays_one() {
+    let storage = storage(4096, false);
+    storage.write_at(0, &[7; 4096]).unwrap();
+    storage.discard_at(Extent::new(1, 1535)).unwrap();
+    storage.discard_at(Extent::new(3584, u64::MAX)).unwrap();
+    storage.discard_at(Extent::new(2049, 510)).unwrap();
+    storage.punch_hole(Extent::new(2560, 512)).unwrap();
+    for (at, byte) in [(511, 7), (512, DISCARDED), (1535, DISCARDED), (1536, 7), (2049, 7), (2560, 0)] {
+        assert_eq!(read(&storage, at, 1), [byte], "{at}");
+    }
+    assert_eq!(read(&storage, 3583, 513), [&[7][..], &[DISCARDED; 512]].concat());
 }
 
 #[test]
