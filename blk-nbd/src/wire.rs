@@ -274,12 +274,18 @@ pub(crate) fn receive<T: FromBytes + IntoBytes + FromZeros>(from: &mut impl Read
 /// Reads so many bytes. Memory is taken as they come, not because somebody has said that they will.
 pub(crate) fn receive_bytes(from: &mut impl Read, length: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    receive_into(from, length, &mut bytes)?;
+    receive_into(from, length, &mut bytes, |_| {})?;
     Ok(bytes)
 }
 
-/// As [`receive_bytes`], in place of what `bytes` holds, in memory that it may have already.
-pub(crate) fn receive_into(from: &mut impl Read, length: usize, bytes: &mut Vec<u8>) -> io::Result<()> {
+/// As [`receive_bytes`], in place of what `bytes` holds, in memory that it may have already. `taken` hears of
+/// memory before it is filled, in bytes.
+pub(crate) fn receive_into(
+    from: &mut impl Read,
+    length: usize,
+    bytes: &mut Vec<u8>,
+    mut taken: impl FnMut(u64),
+) -> io::Result<()> {
     /// Taken at once, bytes.
     const STEP: usize = 1 << 18;
     bytes.truncate(length);
@@ -288,6 +294,7 @@ pub(crate) fn receive_into(from: &mut impl Read, length: usize, bytes: &mut Vec<
         // What was taken before is not cleared first.
         let end = if bytes.len() > start { bytes.len() } else { length.min(start + STEP.max(start)) };
         bytes.resize(end, 0);
+        taken((end - start) as u64);
         from.read_exact(&mut bytes[start..])?;
         start = end;
     }

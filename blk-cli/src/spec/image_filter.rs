@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay, PassThrough,
-    Result, WriteFlags, ZeroFlags,
+    Access, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay,
+    PassThrough, Result, WriteFlags, ZeroFlags,
 };
 
 use super::node::{FilterDriver, Node};
@@ -79,6 +79,11 @@ impl Info for Named {
         };
         let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
         Ok(ImageInfo { format: self.format, cluster_bytes, machine_state_offset, ..ImageInfo::default() })
+    }
+
+    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
+        let info = self.inner.as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?;
+        info.dirty_bitmap(name)
     }
 }
 

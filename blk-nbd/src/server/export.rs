@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{Access, DirtyBitmap, Disk, Error, Result};
 
+use super::status::Context;
 use crate::wire::{PAYLOAD_BYTES_MAX, STRING_BYTES_MAX, export};
 
 /// A disk, under a name.
@@ -39,13 +40,20 @@ impl Export {
     }
 
     pub(super) fn check(&self) -> Result<()> {
-        for (what, text) in [("export", &self.name), ("description", &self.description)] {
+        let contexts = Context::of(self).into_iter().map(|context| ("bitmap", context.name(self)));
+        let strings = [("export", self.name.clone()), ("description", self.description.clone())];
+        for (what, text) in strings.into_iter().chain(contexts) {
             if text.len() > STRING_BYTES_MAX || text.contains('\0') {
                 let reason = format!(
                     "it has at most {STRING_BYTES_MAX} bytes and no zero byte, not {} bytes",
                     text.len()
                 );
                 return Err(Error::invalid_option(what, reason));
+            }
+        }
+        for (index, (name, _)) in self.bitmaps.iter().enumerate() {
+            if self.bitmaps[..index].iter().any(|(other, _)| other == name) {
+                return Err(Error::invalid_option("bitmap", format!("'{name}' is there twice")));
             }
         }
         if self.disk.limits().request_alignment > u64::from(PAYLOAD_BYTES_MAX) {
@@ -62,12 +70,11 @@ impl Export {
     /// The transmission flags.
     pub(super) fn flags(&self, is_shared: bool, is_structured: bool, takes_payload: bool) -> u16 {
         let limits = self.disk.limits();
-        let mut flags = export::HAS_FLAGS | export::SEND_CACHE;
+        let mut flags = export::HAS_FLAGS | export::SEND_CACHE | export::SEND_FLUSH | export::SEND_FUA;
         if self.is_read_only() {
-            flags |= export::READ_ONLY | export::SEND_FLUSH;
+            flags |= export::READ_ONLY;
         } else {
-            flags |=
-                export::SEND_FLUSH | export::SEND_FUA | export::SEND_WRITE_ZEROES | export::SEND_FAST_ZERO;
+            flags |= export::SEND_WRITE_ZEROES | export::SEND_FAST_ZERO;
             if limits.can_discard {
                 flags |= export::SEND_TRIM;
             }

@@ -221,6 +221,13 @@ impl<S: Read + Write> Talk<'_, S> {
     fn export_name(&mut self, data: &[u8]) -> io::Result<Arc<Export>> {
         let name = String::from_utf8_lossy(data);
         let export = self.find(&name).ok_or_else(|| broken(format!("there is no export '{name}'")))?;
+        let [least, ..] = export.block_sizes();
+        if least > 1 && !self.asked_sizes {
+            return Err(broken(format!(
+                "the client asks for '{name}' in a way in which it cannot be told that requests are multiples of \
+                 {least} bytes"
+            )));
+        }
         let mut bytes = self.size_and_flags(&export, false);
         if self.has_zeroes {
             bytes.extend_from_slice(&[0; RESERVED_BYTES]);

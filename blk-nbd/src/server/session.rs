@@ -23,7 +23,7 @@ use super::handshake::Agreed;
 use crate::socket::Socket;
 pub(super) use buffers::Buffers;
 use buffers::Spare;
-use receive::Request;
+use receive::{Request, Room};
 use reply::Replies;
 use turns::{Called, Turns};
 
@@ -154,28 +154,35 @@ impl Session<'_> {
         *held += bytes;
         drop(held);
         let buffer = self.spare.take(bytes);
-        Held { bytes, buffer, all: &self.bytes, fewer: &self.fewer_bytes, spare: &self.spare }
+        Held { bytes, counted: 0, buffer, all: &self.bytes, fewer: &self.fewer_bytes, spare: &self.spare }
     }
 }
 
 /// Bytes in flight, until this is dropped, and memory for them.
 struct Held<'a> {
     bytes: u64,
+    /// How many of them have memory.
+    counted: u64,
     buffer: Vec<u8>,
     all: &'a Mutex<u64>,
     fewer: &'a Condvar,
     spare: &'a Spare<'a>,
 }
 
-impl AsMut<Vec<u8>> for Held<'_> {
-    fn as_mut(&mut self) -> &mut Vec<u8> {
+impl Room for Held<'_> {
+    fn buffer(&mut self) -> &mut Vec<u8> {
         &mut self.buffer
+    }
+
+    fn count(&mut self, bytes: u64) {
+        self.counted += bytes;
+        self.spare.count(bytes);
     }
 }
 
 impl Drop for Held<'_> {
     fn drop(&mut self) {
-        self.spare.give_back(self.bytes, std::mem::take(&mut self.buffer));
+        self.spare.give_back(self.counted, std::mem::take(&mut self.buffer));
         *self.all.lock() -= self.bytes;
         self.fewer.notify_all();
     }

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use blk_core::storage::Step;
 use blk_core::{
-    BlockStatus, DiscardFlags, Disk, Extent, ImageInfo, Info, NativeFlags, Overlay, PassThrough,
-    Preallocation, Result, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
+    BlockStatus, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, NativeFlags, Overlay,
+    PassThrough, Preallocation, Result, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
@@ -233,5 +233,10 @@ impl Info for DebugDisk {
         };
         let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
         Ok(ImageInfo { format: "blkdebug", cluster_bytes, machine_state_offset, ..ImageInfo::default() })
+    }
+
+    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
+        let info = self.inner().as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?;
+        info.dirty_bitmap(name)
     }
 }

@@ -41,9 +41,13 @@ impl<'a> Spare<'a> {
         self.all.in_flight_bytes.load(Ordering::Relaxed) > IN_FLIGHT_BYTES_MAX
     }
 
+    /// Counts bytes that have memory. What a client has only announced has none, and makes nobody wait.
+    pub(super) fn count(&self, bytes: u64) {
+        self.all.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
+    }
+
     /// A buffer for a request that moves so many bytes. It may hold anything of this connection.
     pub(super) fn take(&self, bytes: u64) -> Vec<u8> {
-        self.all.in_flight_bytes.fetch_add(bytes, Ordering::Relaxed);
         let bytes = bytes as usize;
         if bytes < KEPT_BYTES_MIN {
             return Vec::new();
@@ -56,9 +60,9 @@ impl<'a> Spare<'a> {
         buffer
     }
 
-    /// Keeps the buffer of a request that moved `moved` bytes for another one.
-    pub(super) fn give_back(&self, moved: u64, buffer: Vec<u8>) {
-        self.all.in_flight_bytes.fetch_sub(moved, Ordering::Relaxed);
+    /// Keeps the buffer of a request of which `counted` bytes were counted for another one.
+    pub(super) fn give_back(&self, counted: u64, buffer: Vec<u8>) {
+        self.all.in_flight_bytes.fetch_sub(counted, Ordering::Relaxed);
         let bytes = buffer.capacity();
         if bytes < KEPT_BYTES_MIN {
             return;
@@ -123,8 +127,10 @@ mod tests {
         let all = Buffers::default();
         let (one, other) = (Spare::new(&all), Spare::new(&all));
         let large = one.take(IN_FLIGHT_BYTES_MAX);
-        assert!(!other.is_scarce());
         let small = other.take(1);
+        one.count(IN_FLIGHT_BYTES_MAX);
+        assert!(!other.is_scarce());
+        other.count(1);
         assert!(one.is_scarce() && other.is_scarce());
         other.give_back(1, small);
         assert!(!other.is_scarce());

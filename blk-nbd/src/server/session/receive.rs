@@ -31,9 +31,18 @@ pub(super) enum Payload {
     TooLong(u64),
 }
 
+/// Memory for the bytes that a request moves.
+pub(super) trait Room {
+    /// Where its payload goes.
+    fn buffer(&mut self) -> &mut Vec<u8>;
+
+    /// So many more bytes need memory.
+    fn count(&mut self, bytes: u64);
+}
+
 /// Reads a request; `hold` waits for room for its bytes, and gives the buffer into which its payload is read.
 /// `None` when the client leaves.
-pub(super) fn receive<H: AsMut<Vec<u8>>>(
+pub(super) fn receive<H: Room>(
     input: &mut impl BufRead,
     headers: Headers,
     hold: impl FnOnce(u64) -> H,
@@ -49,13 +58,17 @@ pub(super) fn receive<H: AsMut<Vec<u8>>>(
     if payload > SKIPPED_BYTES_MAX {
         return Err(broken(format!("a payload of {payload} bytes")));
     }
-    let moved = if request.command == command::READ { request.length } else { payload };
-    let mut room = hold(moved.min(PAYLOAD_BYTES_MAX.into()));
+    let read = if request.command == command::READ { request.length } else { 0 };
+    let [read, written] = [read, payload].map(|bytes| bytes.min(PAYLOAD_BYTES_MAX.into()));
+    let mut room = hold(read.max(written));
+    room.count(read);
     if payload > PAYLOAD_BYTES_MAX.into() {
         wire::skip(input, payload)?;
         request.payload = Payload::TooLong(payload);
     } else if payload > 0 {
-        wire::receive_into(input, payload as usize, room.as_mut())?;
+        let mut bytes = std::mem::take(room.buffer());
+        wire::receive_into(input, payload as usize, &mut bytes, |taken| room.count(taken))?;
+        *room.buffer() = bytes;
     }
     Ok(Some((request, room)))
 }
@@ -129,17 +142,28 @@ mod tests {
     }
 
     /// A buffer that was used before.
-    struct Used(Vec<u8>);
+    struct Used {
+        buffer: Vec<u8>,
+        counted: u64,
+    }
 
-    impl AsMut<Vec<u8>> for Used {
-        fn as_mut(&mut self) -> &mut Vec<u8> {
-            &mut self.0
+    impl Room for Used {
+        fn buffer(&mut self) -> &mut Vec<u8> {
+            &mut self.buffer
+        }
+
+        fn count(&mut self, bytes: u64) {
+            self.counted += bytes;
         }
     }
 
     fn received(bytes: &[u8]) -> io::Result<Option<(Request, Vec<u8>)>> {
-        let received = receive(&mut &*bytes, Headers::Simple, |_| Used(vec![9; 2]))?;
-        Ok(received.map(|(request, buffer)| (request, buffer.0)))
+        let received = receive(&mut &*bytes, Headers::Simple, |_| Used { buffer: vec![9; 2], counted: 0 })?;
+        if let Some((request, room)) = &received {
+            let taken = if request.payload == Payload::Taken { request.length } else { 0 };
+            assert_eq!(room.counted, taken, "what has memory is counted");
+        }
+        Ok(received.map(|(request, room)| (request, room.buffer)))
     }
 
     #[test]
