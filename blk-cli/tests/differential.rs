@@ -86,10 +86,10 @@ fn find(folder: &Path, scripts: &mut Vec<PathBuf>) {
     }
 }
 
-/// A folder in which `qemu-io` and `qemu-img` are our program.
+/// A folder in which `qemu-io`, `qemu-img` and `qemu-nbd` are our program.
 fn links() -> tempfile::TempDir {
     let folder = tempfile::tempdir().expect("a temporary folder");
-    for name in ["qemu-io", "qemu-img"] {
+    for name in ["qemu-io", "qemu-img", "qemu-nbd"] {
         symlink(env!("CARGO_BIN_EXE_blk"), folder.path().join(name)).expect("a link");
     }
     folder

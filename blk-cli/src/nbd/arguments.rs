@@ -265,7 +265,7 @@ impl Arguments {
     fn request(&self, file: &str) -> Done<Request> {
         let mut cache = match (&self.cache, self.nocache) {
             (Some(_), true) => return Err("-n and --cache can only be specified once".to_owned()),
-            (Some(mode), false) => mode.parse().map_err(|_| format!("Invalid cache mode '{mode}'"))?,
+            (Some(mode), false) => mode.parse().map_err(|_| format!("Invalid cache mode `{mode}'"))?,
             (None, _) => CacheMode::default(),
         };
         cache.direct |= self.nocache;
@@ -273,7 +273,7 @@ impl Arguments {
             None => None,
             Some("unmap" | "on") => Some(true),
             Some("ignore" | "off") => Some(false),
-            Some(mode) => return Err(format!("Invalid discard mode '{mode}'")),
+            Some(mode) => return Err(format!("Invalid discard mode `{mode}'")),
         };
         let mut options = blk_core::Options::new();
         if let Some(mode) = &self.detect_zeroes {

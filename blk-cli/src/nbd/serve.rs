@@ -35,8 +35,8 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
         // Whoever left the choice to the host has no other way to hear of it.
         eprintln!("{program}: listening on {address}");
     }
-    let pid_file = plan.pid_file.as_deref();
-    if let Some(path) = pid_file {
+    // As that of qemu-nbd it stays when the server has ended: scripts remove it themselves.
+    if let Some(path) = plan.pid_file.as_deref() {
         std::fs::write(path, format!("{}\n", std::process::id()))
             .map_err(|error| format!("cannot create PID file {}: {error}", path.display()))?;
     }
@@ -46,15 +46,7 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
     }
     let stopped = running.stop();
     let closed = disk.close();
-    if let Some(path) = pid_file.filter(|path| is_ours(path)) {
-        let _ = std::fs::remove_file(path);
-    }
     told.and(stopped.and(closed).map_err(in_words))
-}
-
-/// Whether the file names this process: another server may have begun meanwhile.
-fn is_ours(pid_file: &Path) -> bool {
-    std::fs::read_to_string(pid_file).is_ok_and(|pid| pid.trim() == std::process::id().to_string())
 }
 
 fn listen(server: &Arc<Server>, place: &Location) -> Result<Running> {

@@ -1,0 +1,13 @@
+# What a writable export tells of itself.
+start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
+stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+uri="nbd+unix:///?socket=$PWD/s"
+qemu-img create -q -f qcow2 a.qcow2 1M
+start -f qcow2 --discard=unmap a.qcow2
+nbdinfo --is readonly "$uri"; echo "exit $?"
+for ability in write flush fua zero "fast zero" trim cache df connect "extended headers" "structured reply"; do
+  nbdinfo --can "$ability" "$uri"; echo "$ability: exit $?"
+done
+nbdinfo --size "$uri"
+nbdinfo --json "$uri" | grep -E '"(protocol|TLS|structured|contexts|base:allocation|block_size_minimum)'
+stop

@@ -1,0 +1,13 @@
+# -A: what a block status tells of a chain; and of the disk alone.
+start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
+stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+uri="nbd+unix:///?socket=$PWD/s"
+qemu-img create -q -f qcow2 base.qcow2 1M
+qemu-io -c 'write -q 0 128k' base.qcow2
+qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 1M
+qemu-io -c 'write -q 64k 64k' -c 'write -q -z 512k 64k' top.qcow2
+start -r -A -f qcow2 top.qcow2
+nbdinfo --map "$uri"
+nbdinfo --map=qemu:allocation-depth "$uri"
+qemu-img map --output=json "$uri"
+stop

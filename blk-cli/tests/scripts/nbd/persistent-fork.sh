@@ -1,0 +1,17 @@
+# A server in the background, which many clients use one after the other.
+start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
+stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+uri="nbd+unix:///?socket=$PWD/s"
+qemu-img create -q -f qcow2 a.qcow2 4M
+start -f qcow2 a.qcow2
+echo "exit $?"
+for number in 1 2 3; do
+  qemu-io -f raw -c "write -q -P $number ${number}M 64k" "$uri"
+done
+qemu-io -f raw -c 'read -q -P 1 1M 64k' -c 'read -q -P 2 2M 64k' -c 'read -q -P 3 3M 64k' "$uri"
+kill "$(cat pid)"
+while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done
+test -e s && echo "the socket is left"
+rm pid
+qemu-img check a.qcow2
+qemu-img map --output=json a.qcow2
