@@ -14,6 +14,7 @@ mod full;
 mod headers;
 mod hostile;
 mod lazy;
+mod long_requests;
 mod measures;
 mod options;
 mod overlays;
