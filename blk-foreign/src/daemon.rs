@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::description::{Description, Step};
 use crate::process::{Process, failed};
-use crate::qmp::{Qmp, QmpError};
+use crate::qmp::{Port, Qmp, QmpError};
 use crate::template::Names;
 use crate::temporary;
 
@@ -51,12 +51,22 @@ impl Live {
     fn start(description: &Description, generation: u64) -> Result<Self> {
         let folder = temporary::folder()?;
         let (control, export) = (folder.path().join("control"), folder.path().join("export"));
-        let names = Names::default()
+        let no_port = |error| Error::io("take a port of this host", 0, error);
+        let argv = &description.process.argv;
+        let port = argv.iter().any(|word| word.contains("{port}")).then(Port::bind);
+        let port = port.transpose().map_err(no_port)?;
+        let mut names = Names::default()
             .with("here", &description.here)
             .with("control", control.display())
             .with("export", export.display());
-        let process = Process::start(&names.words(&description.process.argv))?;
-        let qmp = process.await_ready(|| Qmp::connect(&control))?;
+        if let Some(port) = &port {
+            names = names.with("port", port.number().map_err(no_port)?);
+        }
+        let process = Process::start(&names.words(argv))?;
+        let qmp = process.await_ready(|| match &port {
+            Some(port) => Qmp::accept(port, process.id()),
+            None => Qmp::connect(&control),
+        })?;
         Ok(Self { qmp, process, folder, generation, opened: 0, open: 0, has_drifted: false })
     }
 

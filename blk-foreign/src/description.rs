@@ -15,11 +15,12 @@ use crate::deviation::Deviation;
 /// What a TOML file says of a driver in another process.
 ///
 /// Texts may have placeholders: `{n}` is the number of the open, `{medium}` the socket of the medium,
-/// `{control}` that of the control channel, `{export}` that of the driver's own NBD server, `{file}` the
-/// image file, `{here}` the folder of the TOML file, `{size}` the size of the disk in bytes, `{discard}` is
-/// `unmap` or `ignore`. An argument that is `{options}` is all options of the image, as `NAME=VALUE,...`;
-/// without any it goes, and the argument before it too. A member `"{options}"` of a JSON object is replaced
-/// by the options of an open.
+/// `{control}` that of the control channel, which a process listens on, or `{port}` a UDP port of this host
+/// that it sends its greeting to from one of its own, which is faster; `{export}` is the socket of the
+/// driver's own NBD server, `{file}` the image file, `{here}` the folder of the TOML file, `{size}` the size
+/// of the disk in bytes, `{discard}` is `unmap` or `ignore`. An argument that is `{options}` is all options of
+/// the image, as `NAME=VALUE,...`; without any it goes, and the argument before it too. A member `"{options}"`
+/// of a JSON object is replaced by the options of an open.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Description {

@@ -1,13 +1,20 @@
-//! QEMU's machine protocol: commands and replies, a JSON object a line each, over a Unix socket.
+//! QEMU's machine protocol: commands and replies, a JSON object a line each, over a Unix socket, or in
+//! datagrams. From a socket QEMU takes commands byte by byte, five system calls each: more work than all that
+//! it does for an image. A datagram it takes whole.
+
+mod channel;
 
 use std::collections::VecDeque;
 use std::fmt;
-use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::net::UnixStream;
+use std::io;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use serde_json::{Map, Value, json};
+
+use channel::{Channel, is_late};
+
+pub(crate) use channel::Port;
 
 /// How long a command may take.
 const ANSWER_TIME: Duration = Duration::from_secs(20);
@@ -38,17 +45,17 @@ impl fmt::Display for QmpError {
 
 impl From<io::Error> for QmpError {
     fn from(error: io::Error) -> Self {
-        let is_late = matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut);
         let late = || format!("it has not answered a command for {} s", ANSWER_TIME.as_secs());
-        Self::Gone(if is_late { late() } else { format!("the control channel: {error}") })
+        Self::Gone(if is_late(&error) { late() } else { format!("the control channel: {error}") })
     }
 }
 
 /// A control channel.
 #[derive(Debug)]
 pub(crate) struct Qmp {
-    input: BufReader<UnixStream>,
-    output: UnixStream,
+    channel: Channel,
+    /// What has come and was not looked at.
+    received: Vec<u8>,
     events: VecDeque<Value>,
     /// Commands that were done.
     accepted: u64,
@@ -57,11 +64,20 @@ pub(crate) struct Qmp {
 impl Qmp {
     /// Connects, and agrees on capabilities: none.
     pub(crate) fn connect(path: &Path) -> Result<Self, QmpError> {
-        let output = UnixStream::connect(path)?;
-        let input = BufReader::new(output.try_clone()?);
-        let mut qmp = Self { input, output, events: VecDeque::new(), accepted: 0 };
+        Self::begin(Channel::connect(path)?, Vec::new())
+    }
+
+    /// Waits a little for the greeting of a process on our port, and agrees likewise.
+    pub(crate) fn accept(port: &Port, process: u32) -> Result<Self, QmpError> {
+        let is_greeting = |bytes: &[u8]| serde_json::from_slice(bytes).is_ok_and(|value| greets(&value));
+        let (channel, received) = port.accept(process, is_greeting)?;
+        Self::begin(channel, received)
+    }
+
+    fn begin(channel: Channel, received: Vec<u8>) -> Result<Self, QmpError> {
+        let mut qmp = Self { channel, received, events: VecDeque::new(), accepted: 0 };
         let greeting = qmp.line(Instant::now() + GREETING_TIME)?;
-        if greeting.get("QMP").is_none() {
+        if !greets(&greeting) {
             return Err(QmpError::Gone(format!("no machine protocol is spoken there: {greeting}")));
         }
         qmp.execute(&[("qmp_capabilities", Map::new())])?;
@@ -73,13 +89,12 @@ impl Qmp {
     pub(crate) fn execute(&mut self, commands: &[(&str, Map<String, Value>)]) -> Result<(), QmpError> {
         let mut lines = Vec::new();
         for (command, arguments) in commands {
-            // In as few bytes as can be: QEMU reads them one by one, five system calls each.
+            // In as few bytes as can be: QEMU takes them one by one.
             let line = json!({"execute": command, "arguments": arguments});
             lines.extend_from_slice(line.to_string().as_bytes());
             lines.push(b'\n');
         }
-        self.output.set_write_timeout(Some(ANSWER_TIME))?;
-        self.output.write_all(&lines)?;
+        self.channel.send(&lines, ANSWER_TIME)?;
         let mut refused = None;
         for (command, _) in commands {
             if let Err(error) = self.reply(command) {
@@ -140,33 +155,36 @@ impl Qmp {
     }
 
     fn line(&mut self, end: Instant) -> Result<Value, QmpError> {
-        let mut line = Vec::new();
-        while line.last() != Some(&b'\n') {
-            let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
-            self.output.set_read_timeout(Some(left))?;
-            let available = match self.input.fill_buf() {
-                // A debugger that looks at us does that.
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                filled => filled?,
-            };
-            if available.is_empty() {
-                return Err(QmpError::Gone("the control channel was closed".to_owned()));
+        let mut looked = 0;
+        loop {
+            if let Some(at) = self.received[looked..].iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.received.drain(..=looked + at).collect();
+                let value = serde_json::from_slice(&line);
+                return value.map_err(|error| QmpError::Gone(format!("no JSON: {error}")));
             }
-            let taken = available.iter().position(|byte| *byte == b'\n').map_or(available.len(), |at| at + 1);
-            line.extend_from_slice(&available[..taken]);
-            self.input.consume(taken);
-            if line.len() > LINE_BYTES_MAX {
+            looked = self.received.len();
+            if looked > LINE_BYTES_MAX {
                 return Err(QmpError::Gone(format!("a line of more than {LINE_BYTES_MAX} bytes")));
             }
+            if !self.channel.receive(end, &mut self.received)? {
+                return Err(QmpError::Gone("the control channel was closed".to_owned()));
+            }
         }
-        serde_json::from_slice(&line).map_err(|error| QmpError::Gone(format!("no JSON: {error}")))
     }
+}
+
+/// Whether the program is greeting.
+fn greets(value: &Value) -> bool {
+    value.get("QMP").is_some()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::io::{BufRead, BufReader, Write};
+    use std::net::UdpSocket;
     use std::os::unix::net::UnixListener;
+    use std::process::{Child, Command, Stdio};
 
     /// A program that answers each line with the lines that belong to it.
     fn program(
@@ -207,6 +225,45 @@ mod tests {
         qmp.wait_for("GONE", &json!("e1")).unwrap();
         let gone = qmp.execute(&[("three", Map::new())]).unwrap_err();
         assert!(matches!(gone, QmpError::Gone(_)), "{gone}");
+    }
+
+    /// A process that does nothing.
+    fn idle() -> Child {
+        Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap()
+    }
+
+    #[test]
+    fn datagrams_are_lines_and_an_end_is_noticed_at_once() {
+        let (port, mut process) = (Port::bind().unwrap(), idle());
+        assert!(Qmp::accept(&port, process.id()).is_err(), "nobody has greeted yet");
+        let theirs = UdpSocket::bind("127.0.0.1:0").unwrap();
+        theirs.connect(("127.0.0.1", port.number().unwrap())).unwrap();
+        theirs.send(b"hello").unwrap();
+        assert!(Qmp::accept(&port, process.id()).is_err(), "that is no greeting");
+        theirs.send(b"{\"QMP\": {}}\r\n").unwrap();
+        theirs
+            .send(b"{\"return\": {}}\r\n{\"event\": \"GONE\", \"data\": {\"id\": \"e1\"}}\r\n{\"ret")
+            .unwrap();
+        theirs.send(b"urn\": {}}\r\n").unwrap();
+        let mut qmp = Qmp::accept(&port, process.id()).unwrap();
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        stranger.send_to(b"{\"error\": {}}\n", ("127.0.0.1", port.number().unwrap())).unwrap();
+        let long: Map<String, Value> = [("text".to_owned(), "x".repeat(5000).into())].into_iter().collect();
+        qmp.execute(&[("one", long)]).unwrap();
+        qmp.wait_for("GONE", &json!("e1")).unwrap();
+        let mut sent = Vec::new();
+        while sent.len() < 5000 || !sent.ends_with(b"\n") {
+            let mut piece = [0; 9000];
+            let count = theirs.recv(&mut piece).unwrap();
+            assert!(count <= 4096, "QEMU takes no more at once");
+            sent.extend_from_slice(&piece[..count]);
+        }
+        process.kill().unwrap();
+        let begun = Instant::now();
+        let gone = qmp.execute(&[("two", Map::new())]).unwrap_err();
+        assert!(matches!(&gone, QmpError::Gone(why) if why.contains("closed")), "{gone}");
+        assert!(begun.elapsed() < ANSWER_TIME / 2);
+        process.wait().unwrap();
     }
 
     #[test]
