@@ -14,7 +14,7 @@ use blk_core::{Error, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::asleep::{Workers, Works};
-use crate::temporary::{Ends, ends_with_us};
+use crate::temporary::{self, Ends, ends_with_us};
 use said::Said;
 
 /// How long a process may take until it listens.
@@ -55,11 +55,12 @@ pub(crate) fn failed(name: &str, why: impl Into<String>) -> Error {
     Error::Unresolved { name: name.to_owned(), reason: why.into() }
 }
 
-/// A command that the kernel ends when we end, however that happens.
+/// A command that is ended when we end, however that happens: by the shell that removes our folders, or else
+/// by the kernel, which takes another program and a millisecond for each start.
 fn command(words: &[String]) -> Command {
-    let has_setpriv = Path::new("/usr/bin/setpriv").exists();
-    let mut command = Command::new(if has_setpriv { "/usr/bin/setpriv" } else { words[0].as_str() });
-    if has_setpriv {
+    let by_kernel = !temporary::ends_groups() && Path::new("/usr/bin/setpriv").exists();
+    let mut command = Command::new(if by_kernel { "/usr/bin/setpriv" } else { words[0].as_str() });
+    if by_kernel {
         command.args(["--pdeathsig", "KILL", "--"]).arg(&words[0]);
     }
     command.args(&words[1..]).stdin(Stdio::null()).process_group(0);
@@ -194,7 +195,7 @@ impl Process {
         }
         let end = Instant::now() + END_TIME;
         while !group.is_over() && Instant::now() < end {
-            std::thread::sleep(PAUSE);
+            self.said.await_end_or(PAUSE);
         }
         let is_late = !group.is_over();
         // A shell that has started the server may end before it, and without a word to it.
@@ -250,7 +251,7 @@ fn run_within(words: &[String], time: Duration) -> Result<(ExitStatus, String)> 
         } else if Instant::now() > end {
             format!("it has not ended after {} s", time.as_secs_f64())
         } else {
-            std::thread::sleep(PAUSE);
+            process.said.await_end_or(PAUSE);
             continue;
         };
         process.kill();

@@ -17,18 +17,23 @@ use crate::medium::SOCKET;
 /// The folder of this program, and who removes it.
 static ROOT: OnceLock<std::result::Result<Root, String>> = OnceLock::new();
 
+/// A file system in memory.
+const MEMORY: &str = "/dev/shm";
+/// How much is free there at least, bytes: a container may have very little, which images would fill.
+const ROOM_BYTES_MIN: u64 = 1 << 30;
+
 /// A folder that goes when nobody holds the pipe any more.
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
     /// Held open: its end is the end of the folder.
     _pipe: Option<ChildStdin>,
-    _remover: Option<Child>,
+    remover: Option<Child>,
 }
 
 impl Root {
     fn new() -> std::io::Result<Self> {
-        let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir()?.keep();
+        let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir_in(place())?.keep();
         // What ends a program by the terminal is sent to this shell too, if it lets that.
         let script = r#"trap '' INT TERM HUP; cat >/dev/null; sleep 0.2
             for group in "$0"/group-*; do
@@ -46,8 +51,23 @@ impl Root {
         // Without a shell the folder stays.
         let mut remover = command.stderr(Stdio::null()).spawn().ok();
         let pipe = remover.as_mut().and_then(|remover| remover.stdin.take());
-        Ok(Self { path, _pipe: pipe, _remover: remover })
+        Ok(Self { path, _pipe: pipe, remover })
     }
+}
+
+/// Where the folder lies: in memory, unless somebody wants it elsewhere, or there is little room. Programs sync
+/// the images that they make, which takes longer on a disk than all the rest.
+fn place() -> PathBuf {
+    let is_roomy = |room: rustix::fs::StatVfs| room.f_bavail.saturating_mul(room.f_frsize) >= ROOM_BYTES_MIN;
+    let is_chosen = std::env::var_os("TMPDIR").is_some();
+    let is_usable =
+        || rustix::fs::statvfs(MEMORY).is_ok_and(is_roomy) && tempfile::tempdir_in(MEMORY).is_ok();
+    if !is_chosen && is_usable() { MEMORY.into() } else { std::env::temp_dir() }
+}
+
+/// Whether somebody ends process groups when the program has ended.
+pub(crate) fn ends_groups() -> bool {
+    matches!(ROOT.get_or_init(made), Ok(root) if root.remover.is_some())
 }
 
 /// A process group that is killed when the program has ended, until this is dropped.
@@ -72,8 +92,12 @@ pub(crate) fn folder() -> Result<TempDir> {
     in_folder(root()?).map_err(|error| Error::io("create a temporary folder", 0, error))
 }
 
+fn made() -> std::result::Result<Root, String> {
+    Root::new().map_err(|error| error.to_string())
+}
+
 fn root() -> Result<&'static Path> {
-    let root = ROOT.get_or_init(|| Root::new().map_err(|error| error.to_string()));
+    let root = ROOT.get_or_init(made);
     let failed = |error: &String| std::io::Error::other(error.clone());
     let root = root.as_ref().map_err(|error| Error::io("create a temporary folder", 0, failed(error)))?;
     Ok(&root.path)

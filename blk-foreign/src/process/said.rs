@@ -9,6 +9,8 @@ use blk_core::sync::{Condvar, Mutex};
 
 /// How much of what a process has said last is kept, bytes.
 const LAST_BYTES: usize = 2000;
+/// How often a process is looked at that may have ended while another one holds its output.
+const LOOK_TIME: Duration = Duration::from_millis(5);
 
 /// The output of a process. A thread drains it: the process would block on a full pipe.
 #[derive(Debug, Default)]
@@ -58,6 +60,17 @@ impl Said {
             self.ended.wait_until(&mut state, end);
         }
         state.has_ended
+    }
+
+    /// Waits a little: until all that could say something have ended, which a process does last; or, where
+    /// they have, for `pause`. A process that goes wakes whoever waits for it so, and nobody has to look every
+    /// now and then.
+    pub(super) fn await_end_or(&self, pause: Duration) {
+        if self.state.lock().has_ended {
+            std::thread::sleep(pause);
+        } else {
+            self.await_end(LOOK_TIME);
+        }
     }
 
     /// How much was said so far, bytes.
