@@ -199,7 +199,11 @@ impl Run<'_> {
         if self.engine.options.asks_others {
             self.ask_others()?;
         }
-        if self.engine.options.probes_reuse {
+        if self.engine.options.probes_reuse && self.can_judge_reuse() {
+            if self.engine.options.asks_others {
+                let reopened = self.bench.reopen();
+                reopened.map_err(|error| content::failed("opening the image", &error))?;
+            }
             self.judge_reuse(0)?;
         }
         Ok(())

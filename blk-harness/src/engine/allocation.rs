@@ -76,7 +76,7 @@ impl Run<'_> {
     pub(super) fn probe_reuse(&mut self, number: u32, request: Request) -> Step {
         self.flushes += u64::from(request == Request::Flush);
         let is_asked = request == Request::Flush && self.flushes == self.probe_flush;
-        if !is_asked || !self.promises.reuses || self.bench.storage().is_none() {
+        if !is_asked || !self.can_judge_reuse() {
             return Ok(());
         }
         self.judge_reuse(number)?;
@@ -84,6 +84,11 @@ impl Run<'_> {
         let unit = self.probed_unit();
         let zeroed = self.bench.reference().write_zeroes(unit, ZeroFlags::default());
         zeroed.map_err(|error| failed("giving a unit of the reference back", &error))
+    }
+
+    /// Whether it is promised that space is used again, and can be seen.
+    pub(super) fn can_judge_reuse(&self) -> bool {
+        self.promises.reuses && self.bench.storage().is_some()
     }
 
     /// Space that was given back is used again. It changes the disk under test, whose first unit is zero
