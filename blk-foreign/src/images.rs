@@ -41,7 +41,8 @@ impl ForeignImages {
         let medium = if description.medium.kind == MediumKind::Fuse {
             Medium::mount(storage, folder.path(), Arc::clone(&planted))?
         } else {
-            Medium::serve(storage, folder.path(), Arc::clone(&planted), driver.workers.name())?
+            let (threads, has_lanes) = (driver.workers.name(), self.config.lanes > 1);
+            Medium::serve(storage, folder.path(), Arc::clone(&planted), threads, has_lanes)?
         };
         let own = folder.path().join("export");
         let names = driver

@@ -44,17 +44,22 @@ pub(crate) struct Line {
 }
 
 impl Medium {
-    /// Serves a storage on the socket `medium` of a folder, by threads of this name.
+    /// Serves a storage on the socket `medium` of a folder, by threads of this name: by one alone, in the
+    /// order in which the driver asks, unless operations of the storage are to be in flight together
+    /// (`is_shared`). Threads that take turns cost two changes of them for most operations.
     pub(crate) fn serve(
         storage: Arc<dyn Storage>,
         folder: &Path,
         planted: Arc<Planted>,
         threads: &str,
+        is_shared: bool,
     ) -> Result<Self> {
         let line = Arc::new(Line::new(storage, planted)?);
         let disk = Arc::new(Disk::new(OnLine(Arc::clone(&line)), Access::ReadWrite));
         let thread_name = threads.to_owned();
-        let options = ServerOptions { stop_time: Duration::ZERO, thread_name, ..ServerOptions::default() };
+        let usual = ServerOptions::default();
+        let requests_max = if is_shared { usual.requests_max } else { 1 };
+        let options = ServerOptions { stop_time: Duration::ZERO, thread_name, requests_max, ..usual };
         let running = Server::new([Export::new("", disk)], options)?.listen_unix(&folder.join(SOCKET))?;
         Ok(Self { line, serving: Some(Serving::Nbd(running)) })
     }
