@@ -27,19 +27,40 @@ pub(crate) struct Cache {
 }
 
 impl Cache {
-    /// The image that a program makes.
-    pub(crate) fn image(&self, program: &Program, names: &Names) -> Result<Arc<MemoryStorage>> {
+    /// The image that a program makes; or another one, of one that it has made with another size alone.
+    pub(crate) fn image(
+        &self,
+        program: &Program,
+        resize: Option<&Program>,
+        names: &Names,
+    ) -> Result<Arc<MemoryStorage>> {
         let key = names.words(&program.argv);
         if let Some(image) = self.images.lock().get(&key) {
             return Ok(Arc::clone(image));
         }
-        let image = Arc::new(make(program, names)?);
+        let image = match resize {
+            None => make(program, names, None)?,
+            Some(resize) => self.resized(program, resize, names)?,
+        };
+        let image = Arc::new(image);
         let mut images = self.images.lock();
-        if images.len() == IMAGES_MAX {
+        if images.len() >= IMAGES_MAX {
             images.clear();
         }
         images.insert(key, Arc::clone(&image));
         Ok(image)
+    }
+
+    /// An image of another size made of the first one, which is made if there is none.
+    fn resized(&self, program: &Program, resize: &Program, names: &Names) -> Result<MemoryStorage> {
+        let key = names.clone().with("size", "*").words(&program.argv);
+        let first = self.images.lock().get(&key).cloned();
+        if let Some(first) = first {
+            return make(resize, names, Some(&*first));
+        }
+        let first = make(program, names, None)?;
+        self.images.lock().insert(key, Arc::new(first.duplicate()));
+        Ok(first)
     }
 }
 
@@ -55,9 +76,14 @@ pub(crate) fn work_on(program: &Program, names: &Names, file: &Path) -> Result<(
     Err(failed(&words[0], why.replace(&file.display().to_string(), "{file}")))
 }
 
-fn make(program: &Program, names: &Names) -> Result<MemoryStorage> {
+/// The image that a program makes of `first`, or of nothing.
+fn make(program: &Program, names: &Names, first: Option<&dyn Storage>) -> Result<MemoryStorage> {
     let folder = temporary::folder()?;
     let file = folder.path().join("image");
+    if let Some(first) = first {
+        let new = File::create_new(&file).map_err(|error| Error::io("create", 0, error))?;
+        copy(first, &FileStorage::from_file(new)?)?;
+    }
     work_on(program, names, &file)?;
     let file = File::open(file).map_err(|error| Error::io("open the new image", 0, error))?;
     let memory = MemoryStorage::new();
@@ -79,6 +105,30 @@ pub(crate) fn copy(from: &dyn Storage, to: &dyn Storage) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_image_of_another_size_is_made_of_the_first_one() {
+        let program = |script: &str| {
+            let argv = ["sh", "-ec", script, "{file}", "{size}"].map(str::to_owned).to_vec();
+            Program { argv, good: vec![0] }
+        };
+        let create = program("printf %s \"made $1\" >\"$0\"");
+        let resize = program("printf %s \", then $1\" >>\"$0\"");
+        let cache = Cache::default();
+        let says = |resize: Option<&Program>, size: u64| {
+            let image = cache.image(&create, resize, &Names::default().with("size", size)).unwrap();
+            let mut bytes = vec![0; image.len().unwrap() as usize];
+            image.read_at(0, &mut bytes).unwrap();
+            String::from_utf8(bytes).unwrap()
+        };
+        for _ in 0..2 {
+            assert_eq!(
+                [5, 7, 9].map(|size| says(Some(&resize), size)),
+                ["made 5", "made 5, then 7", "made 5, then 9"]
+            );
+        }
+        assert_eq!(says(None, 8), "made 8");
+    }
 
     #[test]
     fn what_a_program_says_of_a_file_is_the_same_wherever_the_file_lies() {

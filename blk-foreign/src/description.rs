@@ -18,9 +18,9 @@ use crate::deviation::Deviation;
 /// `{control}` that of the control channel, which a process listens on, or `{port}` a UDP port of this host
 /// that it sends its greeting to from one of its own, which is faster; `{export}` is the socket of the
 /// driver's own NBD server, `{file}` the image file, `{here}` the folder of the TOML file, `{size}` the size
-/// of the disk in bytes, `{discard}` is `unmap` or `ignore`. An argument that is `{options}` is all options of
-/// the image, as `NAME=VALUE,...`; without any it goes, and the argument before it too. A member `"{options}"`
-/// of a JSON object is replaced by the options of an open.
+/// of the disk in bytes, `{discard}` is `unmap` or `ignore`. An argument that is `{options}` is all options
+/// of the image, as `NAME=VALUE,...`; without any it goes, and the argument before it too. A member
+/// `"{options}"` of a JSON object is replaced by the options of an open.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields, rename_all = "kebab-case")]
 pub struct Description {
@@ -37,6 +37,8 @@ pub struct Description {
     pub process: Process,
     /// How an image is made; without it a zeroed medium is one.
     pub create: Option<Program>,
+    /// How a fresh image becomes one of another size, where that is quicker than to make one.
+    pub resize: Option<Program>,
     /// How an image is opened in a process that has a control channel.
     #[serde(default)]
     pub open: Vec<Step>,
@@ -295,7 +297,7 @@ impl Description {
         if self.name.is_empty() || self.name.contains(|c: char| c.is_whitespace() || c == '/') {
             bail!("'{}' is no name", self.name);
         }
-        let programs = [&self.create, &self.check, &self.repair].into_iter().flatten();
+        let programs = [&self.create, &self.resize, &self.check, &self.repair].into_iter().flatten();
         if self.process.argv.is_empty() || programs.into_iter().any(|program| program.argv.is_empty()) {
             bail!("an argv needs a program");
         }

@@ -89,7 +89,7 @@ impl ImageMaker for ForeignImages {
         let (description, names) = (self.driver.description, self.driver.names(&self.config));
         let length = match &description.create {
             Some(program) => {
-                let image = self.driver.cache.image(program, &names)?;
+                let image = self.driver.cache.image(program, description.resize.as_ref(), &names)?;
                 copy(&*image, &**storage)?;
                 image.len()? + description.medium.room
             }
