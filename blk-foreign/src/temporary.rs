@@ -55,8 +55,8 @@ impl Root {
     }
 }
 
-/// Where the folder lies: in memory, unless somebody wants it elsewhere, or there is little room. Programs sync
-/// the images that they make, which takes longer on a disk than all the rest.
+/// Where the folder lies: in memory, unless somebody wants it elsewhere, or there is little room. Programs
+/// sync the images that they make, which takes longer on a disk than all the rest.
 fn place() -> PathBuf {
     let is_roomy = |room: rustix::fs::StatVfs| room.f_bavail.saturating_mul(room.f_frsize) >= ROOM_BYTES_MIN;
     let is_chosen = std::env::var_os("TMPDIR").is_some();

@@ -63,8 +63,8 @@ impl Said {
     }
 
     /// Waits a little: until all that could say something have ended, which a process does last; or, where
-    /// they have, for `pause`. A process that goes wakes whoever waits for it so, and nobody has to look every
-    /// now and then.
+    /// they have, for `pause`. A process that goes wakes whoever waits for it so, and nobody has to look
+    /// every now and then.
     pub(super) fn await_end_or(&self, pause: Duration) {
         if self.state.lock().has_ended {
             std::thread::sleep(pause);
