@@ -122,8 +122,9 @@ pub trait Storage: Debug + Send + Sync {
     /// the host can. Never changes the length.
     fn punch_hole(&self, extent: Extent) -> Result<()>;
 
-    /// Tells that the part of `extent` that lies inside the storage is no longer needed: each byte reads as it
-    /// did, or as zero. By default a hole is punched; a storage whose host knows such a request makes that.
+    /// Tells that the part of `extent` that lies inside the storage is no longer needed: each byte reads as
+    /// it did, or as zero. By default a hole is punched; a storage whose host knows such a request makes
+    /// that.
     fn discard_at(&self, extent: Extent) -> Result<()> {
         self.punch_hole(extent)
     }
