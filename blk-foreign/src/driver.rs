@@ -14,6 +14,7 @@ use crate::asleep::Workers;
 use crate::bench::FileBench;
 use crate::cache::Cache;
 use crate::daemon::Daemon;
+use crate::deviation::Deviation;
 use crate::description::{Description, MediumKind, OptionKind, OptionUse};
 use crate::fuse;
 use crate::images::ForeignImages;
@@ -183,11 +184,11 @@ impl Shared {
 }
 
 impl ForeignDriver {
-    /// The number of the known deviation that explains a finding, if one does.
-    pub(crate) fn deviation(self, finding: &Finding, scenario: &Scenario) -> Option<usize> {
+    /// The known deviation that explains a finding, if one does.
+    fn deviation(self, finding: &Finding, scenario: &Scenario) -> Option<&'static Deviation> {
         let unit_bytes = self.0.space.geometry(&scenario.config).unit_bytes;
         let known = &self.0.description.deviations;
-        known.iter().position(|known| known.explains(finding, scenario, unit_bytes))
+        known.iter().find(|known| known.explains(finding, scenario, unit_bytes))
     }
 }
 
@@ -200,8 +201,8 @@ impl Driver for ForeignDriver {
         self.0.space
     }
 
-    fn is_known(&self, finding: &Finding, scenario: &Scenario) -> bool {
-        self.deviation(finding, scenario).is_some()
+    fn known(&self, finding: &Finding, scenario: &Scenario) -> Option<&'static str> {
+        self.deviation(finding, scenario).map(|known| known.name.as_str())
     }
 
     fn asks_one_in(&self) -> u64 {

@@ -1,12 +1,12 @@
 //! What is asked of a foreign driver: by which engine, within which limits.
 
 use anyhow::{Result, bail};
+use blk_harness::Tolerant;
 use blk_harness::driver::Driver;
 use blk_harness::generate::Limits;
 use blk_harness::runner::{self, Purpose, Runner};
 use blk_harness::scenario::Config;
 
-use crate::tolerant::Tolerant;
 use crate::{ForeignDriver, MediumKind};
 
 /// Units of allocation that the largest disk has at least.
@@ -80,7 +80,7 @@ impl EngineKind {
     pub fn runner(self, driver: &'static ForeignDriver, purpose: Purpose) -> Box<dyn Runner> {
         let engine = self.strict_runner(driver, purpose);
         match purpose {
-            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, *driver)),
+            Purpose::Fuzz | Purpose::Minimise | Purpose::Exhaust => Box::new(Tolerant::new(engine, driver)),
             Purpose::Replay | Purpose::Complete => engine,
         }
     }

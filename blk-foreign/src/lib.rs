@@ -31,7 +31,6 @@ mod selection;
 mod space;
 mod template;
 mod temporary;
-mod tolerant;
 
 pub use description::{
     ConflictDescription, Description, Medium, MediumKind, OptionDescription, OptionKind, OptionUse, Process,

@@ -7,6 +7,7 @@
 
 mod cache;
 mod explore;
+mod found;
 mod plan;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::explain::{Scene, finding};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
+use crate::known::Known;
 use crate::model::Model;
 use crate::promise::{Kept, Promise, Violation};
 use crate::report::Finding;
@@ -176,6 +178,12 @@ impl CrashEngine {
     /// Runs one scenario on a fresh image, and crashes it at every operation. A panic of the driver is a
     /// finding.
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
+        let known = Known::new(target, scenario, "crash");
+        let outcome = self.try_all(target, scenario, &known);
+        known.end(outcome, &mut self.stats)
+    }
+
+    fn try_all(&mut self, target: &dyn Driver, scenario: &Scenario, known: &Known<'_>) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let prepared = Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max);
@@ -186,16 +194,16 @@ impl CrashEngine {
         self.follow_ups.prepare(images.space, &images.config);
         let journal = Arc::new(Journal::new());
         let mut place = Place::default();
-        let outcome = guarded(|| Ok(self.crash(&images, scenario, &journal, &mut place)), Err);
+        let outcome = guarded(|| Ok(self.crash(&images, (scenario, known), &journal, &mut place)), Err);
         self.images = Some(images);
         let panicked = |finding: Box<Finding>| Outcome::Finding(Box::new(place.tell(*finding, &journal)));
-        outcome.unwrap_or_else(panicked).by("crash")
+        outcome.unwrap_or_else(panicked)
     }
 
     fn crash(
         &mut self,
         images: &Images,
-        scenario: &Scenario,
+        (scenario, known): (&Scenario, &Known<'_>),
         journal: &Arc<Journal>,
         place: &mut Place,
     ) -> Outcome {
@@ -210,8 +218,8 @@ impl CrashEngine {
         }
         let history = History::of(&run);
         drop(run);
-        let mut explorer =
-            Explorer::new(self.options, images, journal, &self.follow_ups, &mut self.stats, place);
+        let (follow_ups, stats) = (&self.follow_ups, &mut self.stats);
+        let mut explorer = Explorer::new(self.options, images, journal, follow_ups, stats, (place, known));
         explorer.pursue(self.pursued);
         let ended = explorer.explore(&history, scenario.number());
         match ended {

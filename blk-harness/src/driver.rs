@@ -55,11 +55,11 @@ pub trait Driver: Debug + Send + Sync {
         1000
     }
 
-    /// Whether a finding is a deviation of the driver that is known. What fails under one fault is told only
-    /// if no other fault of the same scenario has a finding that is not.
-    fn is_known(&self, finding: &Finding, scenario: &Scenario) -> bool {
+    /// The name of the deviation of the driver that a finding is, where it is a known one. It is told only if
+    /// no other crash, fault or schedule of the same scenario has a finding that is not known.
+    fn known(&self, finding: &Finding, scenario: &Scenario) -> Option<&'static str> {
         let _ = (finding, scenario);
-        false
+        None
     }
 
     /// How images of a legal configuration are made and opened.

@@ -18,6 +18,7 @@ use crate::driver::{Bench, Driver, Kept, Promises, legal_config};
 use crate::execute::Executor;
 use crate::inspect;
 use crate::journal::Journal;
+use crate::known::Known;
 use crate::oracle::content::{self, Buffers};
 use crate::oracle::touched::touched;
 use crate::report::Finding;
@@ -127,7 +128,7 @@ impl Engine {
         let panicked = |payload: Box<dyn Any + Send>| {
             Outcome::Finding(Box::new(panic_finding_after(&journal, payload.as_ref())))
         };
-        ran.unwrap_or_else(panicked).by("sequence")
+        Known::new(target, scenario, "sequence").end(ran.unwrap_or_else(panicked), &mut self.stats)
     }
 
     fn run_unguarded(&mut self, target: &dyn Driver, scenario: &Scenario, journal: &Arc<Journal>) -> Outcome {

@@ -30,6 +30,7 @@ use crate::explain::{Scene, finding};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
+use crate::known::Known;
 use crate::promise::Kept;
 use crate::report::{Finding, Signature};
 use crate::run::guarded;
@@ -38,6 +39,9 @@ use crate::scenario::{Request, Scenario, Turn};
 use crate::statistics::{Counter, Statistics, Tally};
 use place::Place;
 use sweep::{Baseline, Setting};
+
+/// What the engine is called in findings.
+const ENGINE: &str = "fault";
 
 /// How a scenario is swept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -94,6 +98,12 @@ impl FaultEngine {
 
     /// Runs a scenario on a fresh image without faults, then with each. A panic of the driver is a finding.
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
+        let known = Known::new(target, scenario, ENGINE);
+        let outcome = self.try_all(target, scenario, &known);
+        known.end(outcome, &mut self.stats)
+    }
+
+    fn try_all(&mut self, target: &dyn Driver, scenario: &Scenario, known: &Known<'_>) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let images = match Images::for_scenario(before, target, &scenario.config, self.options.size_bytes_max)
@@ -119,7 +129,7 @@ impl FaultEngine {
             long_follow_up_one_in: self.options.long_follow_up_one_in,
         };
         let all = std::mem::take(&mut self.follow_ups);
-        let found = self.sweep(&setting, &all, &|finding| target.is_known(finding, scenario));
+        let found = self.sweep(&setting, &all, known);
         self.follow_ups = all;
         self.images = Some(images);
         found.map_or(Outcome::Clean, Outcome::Finding)
@@ -130,10 +140,10 @@ impl FaultEngine {
         &mut self,
         setting: &Setting<'_>,
         all_follow_ups: &FollowUps,
-        is_known: &dyn Fn(&Finding) -> bool,
+        known: &Known<'_>,
     ) -> Option<Box<Finding>> {
         let is_in_lanes = setting.lanes > 1;
-        let mut known = None;
+        let mut first_known = None;
         let mut place = Place { is_in_lanes, ..Place::default() };
         let baseline = self.guarded(setting, &mut place, |place, tasks, _| match setting.lanes {
             1 => setting.baseline(place),
@@ -162,15 +172,15 @@ impl FaultEngine {
                 }
             });
             let Err(finding) = swept else { continue };
-            if is_known(&finding) {
+            if known.meets(&finding) {
                 if self.is_pursued(&finding) {
-                    known.get_or_insert((fault, finding));
+                    first_known.get_or_insert((fault, finding));
                 }
             } else if let Some(found) = self.found(Some(fault), finding) {
                 return Some(found);
             }
         }
-        known.and_then(|(fault, finding)| self.found(Some(fault), finding))
+        first_known.and_then(|(fault, finding)| self.found(Some(fault), finding))
     }
 
     /// The faults that are tried.
@@ -221,7 +231,7 @@ impl FaultEngine {
             }
             Err(panic) => panic,
         };
-        Err(Box::new(place.tell(*finding, setting.requests.len() as u32).by("fault")))
+        Err(Box::new(place.tell(*finding, setting.requests.len() as u32).by(ENGINE)))
     }
 }
 

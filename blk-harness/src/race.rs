@@ -26,6 +26,7 @@ use crate::driver::Driver;
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::Journal;
+use crate::known::Known;
 use crate::model::Model;
 use crate::promise::Kept;
 use crate::report::Finding;
@@ -91,13 +92,19 @@ impl RaceEngine {
     /// Runs one scenario on a fresh image, under its schedule. A panic of the driver is a finding, and so is
     /// standing still.
     pub fn run(&mut self, target: &dyn Driver, scenario: &Scenario) -> Outcome {
+        let known = Known::new(target, scenario, "race");
+        let outcome = self.try_all(target, scenario, &known);
+        known.end(outcome, &mut self.stats)
+    }
+
+    fn try_all(&mut self, target: &dyn Driver, scenario: &Scenario, known: &Known<'_>) -> Outcome {
         self.stats.add(Counter::Scenarios, 1);
         let before = self.images.take();
         let images = match Images::for_scenario(before, target, &scenario.config, SIZE_BYTES_MAX) {
             Ok(images) => images,
             Err(outcome) => return outcome,
         };
-        let outcome = self.race(&images, scenario);
+        let outcome = self.race(&images, scenario, known);
         self.images = Some(images);
         outcome
     }
@@ -112,7 +119,7 @@ impl RaceEngine {
         }
     }
 
-    fn race(&mut self, images: &Images, scenario: &Scenario) -> Outcome {
+    fn race(&mut self, images: &Images, scenario: &Scenario, known: &Known<'_>) -> Outcome {
         let crashing = self.crashing;
         let is_crashed = images.size <= crashing.size_bytes_max && self.is_crashed(scenario);
         let settings = Settings { logs_changes: is_crashed, keeps_in_flight: true, ..Settings::default() };
@@ -137,7 +144,8 @@ impl RaceEngine {
                 self.crashes.add(Counter::Scenarios, 1);
                 self.follow_ups.prepare(images.space, &images.config);
                 let (follow_ups, stats) = (&self.follow_ups, &mut self.crashes);
-                let mut explorer = Explorer::new(crashing, images, &journal, follow_ups, stats, &mut place);
+                let at = (&mut place, known);
+                let mut explorer = Explorer::new(crashing, images, &journal, follow_ups, stats, at);
                 explorer.pursue(self.pursued);
                 let ended = explorer.explore(&history, scenario.number());
                 Ok(match ended {
@@ -163,7 +171,7 @@ impl RaceEngine {
             let history = explain::history(&checker.records());
             Outcome::Finding(Box::new(Finding { history, ..place.tell(*finding, &journal) }))
         };
-        outcome.unwrap_or_else(panicked).by("race")
+        outcome.unwrap_or_else(panicked)
     }
 }
 

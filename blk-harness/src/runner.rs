@@ -5,9 +5,10 @@ use std::fmt;
 use crate::crash::{CrashEngine, CrashOptions};
 use crate::driver::Driver;
 use crate::fault::{FaultEngine, FaultOptions};
+use crate::known::Known;
 use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
-use crate::statistics::{Counter, Statistics};
+use crate::statistics::{Counter, Statistics, Tally};
 use crate::{Engine, Outcome, RunOptions};
 use blk_verify::Finding;
 use blk_verify::finding::Provoked;
@@ -300,6 +301,19 @@ impl Races {
         self.pursued = Some(stage);
     }
 
+    /// With operations failing. `raced` is clean or known: it is told if the failures find nothing else.
+    fn with_faults(&mut self, raced: Outcome, scenario: &Scenario) -> Outcome {
+        let failed = self.faults.run(self.target, scenario);
+        let is_told = match (&raced, &failed) {
+            (Outcome::Finding(_), Outcome::Finding(finding)) => {
+                self.target.known(finding, scenario).is_none()
+            }
+            (Outcome::Finding(_), _) => false,
+            _ => true,
+        };
+        if is_told { failed } else { raced }
+    }
+
     /// Whether operations fail in a scenario too. The scenario alone decides.
     fn has_faults(&self, scenario: &Scenario) -> bool {
         scenario.config.lanes > 1
@@ -316,10 +330,12 @@ impl Runner for Races {
             _ => self.engine.run(self.target, scenario),
         };
         let has_faults = matches!(self.pursued, None | Some(Stage::Fault)) && self.has_faults(scenario);
-        let outcome = match raced {
-            Outcome::Clean if has_faults => self.faults.run(self.target, scenario),
-            outcome => outcome,
+        let goes_on = match &raced {
+            Outcome::Clean => true,
+            Outcome::Finding(finding) => self.target.known(finding, scenario).is_some(),
+            Outcome::Refused(_) => false,
         };
+        let outcome = if goes_on && has_faults { self.with_faults(raced, scenario) } else { raced };
         self.pursue(&outcome);
         outcome
     }
@@ -330,12 +346,19 @@ impl Runner for Races {
                 self.stressed.merge(&stats);
                 Outcome::Clean
             }
-            Err(finding) => Outcome::Finding(finding),
+            Err(finding) => {
+                let known = Known::new(self.target, scenario, "stress");
+                known.end(Outcome::Finding(finding), &mut self.stressed)
+            }
         })
     }
 
     fn summary(&self) -> Value {
-        let (mut summary, faults) = (self.stats().summary(), self.faults.stats());
+        let (mut stats, faults) = (self.stats(), self.faults.stats());
+        for (names, count) in faults.entries(Tally::Known) {
+            stats.tally_many(Tally::Known, names, count);
+        }
+        let mut summary = stats.summary();
         summary[Counter::Faults.key()] = faults.get(Counter::Faults).into();
         summary[Counter::FaultsInFlight.key()] = faults.get(Counter::FaultsInFlight).into();
         summary

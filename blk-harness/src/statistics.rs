@@ -68,8 +68,6 @@ counters! {
     RecoveryStates = "recovery_states", "states of recoveries";
     /// Requests made of disks after a crash, or once a fault was gone.
     FollowUps = "further_requests", "follow-up requests";
-    /// States with a deviation that the profile knows.
-    KnownDeviations = "known_deviations", "known deviations";
     /// Operations of the storage in runs without faults.
     Operations = "operations", "operations";
     /// Faults that are possible: operations times the ways in which each can fail.
@@ -113,6 +111,8 @@ pub enum Tally {
     StepsFaulted,
     /// Kinds of operation that failed.
     KindsFaulted,
+    /// Known deviations of the driver, by the scenarios that have met them; told one by one.
+    Known,
 }
 
 impl Tally {
@@ -125,6 +125,7 @@ impl Tally {
             Self::StepsLost => "steps_lost",
             Self::StepsFaulted => "steps_faulted_max",
             Self::KindsFaulted => "kinds_faulted_max",
+            Self::Known => "known",
         }
     }
 }
@@ -161,7 +162,12 @@ impl Statistics {
 
     /// Counts an entry of a tally.
     pub fn tally(&mut self, tally: Tally, names: Names) {
-        *self.tallies.entry((tally, names)).or_default() += 1;
+        self.tally_many(tally, names, 1);
+    }
+
+    /// Counts an entry of a tally so many times.
+    pub fn tally_many(&mut self, tally: Tally, names: Names, count: u64) {
+        *self.tallies.entry((tally, names)).or_default() += count;
     }
 
     /// The entries of a tally, with their counts.
@@ -197,15 +203,20 @@ impl Statistics {
         }
     }
 
-    /// The form that programs read: counters by their keys, and how many different entries each tally has.
+    /// The form that programs read: counters by their keys, and how many different entries each tally has;
+    /// known deviations as `known_NAME`.
     pub fn summary(&self) -> Value {
         let mut summary: Map<String, Value> =
             self.counted().map(|(counter, count)| (counter.key().to_owned(), count.into())).collect();
         for counter in [Counter::Scenarios, Counter::Requests, Counter::Accepted] {
             summary.entry(counter.key()).or_insert_with(|| 0.into());
         }
-        for (tally, _) in self.tallies.keys() {
+        for ((tally, [name, ..]), count) in &self.tallies {
             let told = match tally {
+                Tally::Known => {
+                    summary.insert(format!("known_{name}"), (*count).into());
+                    continue;
+                }
                 Tally::Kinds => self.entries(*tally).map(|([name, ..], _)| Value::from(name)).collect(),
                 _ => self.different(*tally).into(),
             };
@@ -240,13 +251,14 @@ mod tests {
         let mut two = one.clone();
         two.tally(Tally::Transitions, ["data", "write", "data"]);
         two.add(Counter::Accepted, 2);
+        two.tally(Tally::Known, ["late", "", ""]);
         one.merge(&two);
         assert_eq!(one.get(Counter::Requests), 6);
         assert_eq!(one.tallied(Tally::Kinds, ["data", "", ""]), 2);
         let expected = serde_json::json!({
-            "scenarios": 0, "requests": 6, "accepted": 2, "kinds": ["data"], "transitions": 1
+            "scenarios": 0, "requests": 6, "accepted": 2, "kinds": ["data"], "transitions": 1, "known_late": 1
         });
         assert_eq!(one.summary(), expected);
-        assert_eq!(one.to_string(), "6 requests, 2 accepted, 1 kinds, 1 transitions");
+        assert_eq!(one.to_string(), "6 requests, 2 accepted, 1 kinds, 1 transitions, 1 known");
     }
 }

@@ -5,9 +5,12 @@ use std::sync::Arc;
 
 use blk_core::{Access, CheckReport, DenyResolver, Disk, Options, RepairMode, Result, Storage};
 use blk_harness::driver::{Driver, ImageMaker, Kept, Promises};
-use blk_harness::scenario::Config;
+use blk_harness::Finding;
+use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space::Space;
 use blk_testbed::Qcow2Target;
+
+use crate::known::Deviation;
 
 /// The option that says who makes the images: `blk-qcow2`, or the driver under test.
 pub const MAKER: &str = "x-maker";
@@ -25,6 +28,8 @@ pub struct Foreign {
     pub open: fn(Arc<dyn Storage>, &Config) -> Result<Disk>,
     /// What it promises.
     pub promises: Promises,
+    /// What is known to be wrong with it.
+    pub known: &'static [Deviation],
 }
 
 impl fmt::Debug for Foreign {
@@ -44,6 +49,10 @@ impl Driver for Foreign {
 
     fn promises(&self, _config: &Config) -> Promises {
         self.promises
+    }
+
+    fn known(&self, finding: &Finding, scenario: &Scenario) -> Option<&'static str> {
+        self.known.iter().find(|known| (known.is)(finding, scenario)).map(|known| known.name)
     }
 
     fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {

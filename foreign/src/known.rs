@@ -1,12 +1,8 @@
-//! What is known of the drivers under test: named deviations, so that runs go on past them.
-//!
-//! A scenario whose finding is a known one counts as clean. How often each was met stands in the summary of a
-//! run, as `known_NAME`.
+//! What is known of the drivers under test: named deviations, so that runs go on past them
+//! ([`Tolerant`](blk_harness::Tolerant)).
 
-use blk_harness::runner::Runner;
 use blk_harness::scenario::Scenario;
-use blk_harness::{Finding, Outcome, Signature};
-use serde_json::{Value, json};
+use blk_harness::{Finding, Signature};
 
 /// A way in which a driver is known to break the contract.
 #[derive(Debug)]
@@ -87,61 +83,4 @@ fn says(finding: &Finding, words: &[&str]) -> bool {
 /// Whether the scenario starts from an image of that kind that QEMU's tools have made.
 fn starts_from(scenario: &Scenario, kind: &str) -> bool {
     scenario.config.options.get("x-image").is_some_and(|image| image.to_string().starts_with(kind))
-}
-
-/// Runs scenarios, and counts what is known where another runner would report it.
-#[derive(Debug)]
-pub struct Tolerant {
-    inner: Box<dyn Runner>,
-    known: &'static [Deviation],
-    counts: Vec<u64>,
-}
-
-impl Tolerant {
-    /// Over `inner`; `strict` in the environment variable `BLK_KNOWN` lets it report what is known too.
-    pub fn new(inner: Box<dyn Runner>, known: &'static [Deviation]) -> Self {
-        let is_strict = std::env::var_os("BLK_KNOWN").is_some_and(|value| value == "strict");
-        let known = if is_strict { &[] } else { known };
-        Self { inner, known, counts: vec![0; known.len()] }
-    }
-
-    fn judge(&mut self, outcome: Outcome, scenario: &Scenario) -> Outcome {
-        let Outcome::Finding(finding) = outcome else { return outcome };
-        match self.known.iter().position(|known| (known.is)(&finding, scenario)) {
-            None => Outcome::Finding(finding),
-            Some(place) => {
-                self.counts[place] += 1;
-                Outcome::Clean
-            }
-        }
-    }
-}
-
-impl Runner for Tolerant {
-    fn run(&mut self, scenario: &Scenario) -> Outcome {
-        let outcome = self.inner.run(scenario);
-        self.judge(outcome, scenario)
-    }
-
-    fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
-        let outcome = self.inner.run_from(scenario, first);
-        self.judge(outcome, scenario)
-    }
-
-    fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
-        let outcome = self.inner.stress(scenario)?;
-        Some(self.judge(outcome, scenario))
-    }
-
-    fn summary(&self) -> Value {
-        let mut summary = self.inner.summary();
-        for (known, count) in self.known.iter().zip(&self.counts).filter(|(_, count)| **count > 0) {
-            summary[format!("known_{}", known.name)] = json!(count);
-        }
-        summary
-    }
-
-    fn missing(&self) -> Option<&'static str> {
-        self.inner.missing()
-    }
 }

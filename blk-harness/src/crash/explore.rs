@@ -1,5 +1,6 @@
 //! Going through the crash points of a log, and the states of each.
 
+use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
@@ -8,18 +9,19 @@ use blk_core::{Extent, Result};
 use blk_sim::{Change, Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
 
 use super::cache::AnalysisCache;
+use super::found::Found;
 use super::plan::Plan;
 use super::{CrashOptions, Profile};
 use crate::checker::{Ended, Record};
-use crate::explain::{self, Scene};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::{Entry, Journal};
 use crate::judge::{Analysis, Content, Depth, Judge};
+use crate::known::Known;
 use crate::model::{Model, Time, is_fua};
 use crate::promise::{Promise, Violation};
 use crate::report::{self, Finding, OriginClass};
-use crate::run::{Run, Scratch};
+use crate::run::{Run, Scratch, caught};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics, Tally};
 
@@ -29,8 +31,6 @@ const UNITS_PER_TABLE: u64 = 32;
 
 /// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
 const RARE_POINTS: u64 = 2;
-/// States that are judged to make the set of what was lost smaller.
-const SHRINK_MAX: usize = 300;
 /// One state in so many is a run of the medium that falls back together.
 const RUNS_ONE_IN: usize = 8;
 
@@ -89,16 +89,16 @@ enum Event {
 #[derive(Debug, Default)]
 pub(crate) struct Place {
     /// The request that began last; 0 before the first.
-    number: u32,
+    pub(super) number: u32,
     /// The newest operation of the storage; 0 while the scenario runs.
     operation: u64,
-    /// The step after which something was found, if it was after one.
-    step: Option<&'static str>,
+    /// The step whose crash point is judged, if it is one of a step.
+    pub(super) step: Option<&'static str>,
 }
 
 impl Place {
     /// The request with its number; none before the first.
-    fn during(&self, journal: &Journal) -> Option<(u32, Entry)> {
+    pub(super) fn during(&self, journal: &Journal) -> Option<(u32, Entry)> {
         let number = self.request_number(journal);
         journal.request(number).filter(|_| number > 0).map(|request| (number, request))
     }
@@ -115,7 +115,7 @@ impl Place {
         finding
     }
 
-    fn crash(&self, journal: &Journal, pending: Vec<Pending>) -> Crash {
+    pub(super) fn crash(&self, journal: &Journal, pending: Vec<Pending>) -> Crash {
         Crash { during: self.during(journal), operation: self.operation, pending }
     }
 
@@ -134,14 +134,23 @@ impl Place {
     }
 }
 
+/// What a state was found to be.
+pub(super) enum Judged {
+    Good,
+    Broken(Box<Violation>),
+    /// The driver has panicked; this is what the panic carried.
+    Panicked(Box<dyn Any + Send>),
+}
+
 /// Crashes one history.
 pub(crate) struct Explorer<'a> {
     options: CrashOptions,
     images: &'a Images,
-    journal: &'a Arc<Journal>,
+    pub(super) journal: &'a Arc<Journal>,
     follow_ups: &'a FollowUps,
     stats: &'a mut Statistics,
-    place: &'a mut Place,
+    pub(super) place: &'a mut Place,
+    pub(super) found: Found<'a>,
     cache: AnalysisCache,
     scratch: Scratch,
     plan: Plan,
@@ -150,7 +159,7 @@ pub(crate) struct Explorer<'a> {
     /// Crash points of rare steps: some of each are judged even so.
     rare: HashMap<&'static str, u64>,
     /// One content of the disk that a crash may leave now.
-    shadow: Vec<u8>,
+    pub(super) shadow: Vec<u8>,
     /// Sectors of which the shadow may not be one.
     doubtful: Ranges,
     /// Units of the guest and of the host that were touched since the last flush: so many may have leaked.
@@ -172,7 +181,7 @@ impl<'a> Explorer<'a> {
         journal: &'a Arc<Journal>,
         follow_ups: &'a FollowUps,
         stats: &'a mut Statistics,
-        place: &'a mut Place,
+        (place, known): (&'a mut Place, &'a Known<'a>),
     ) -> Self {
         Self {
             options,
@@ -181,6 +190,7 @@ impl<'a> Explorer<'a> {
             follow_ups,
             stats,
             place,
+            found: Found::new(known),
             cache: AnalysisCache::default(),
             scratch: Scratch::default(),
             plan: Plan::default(),
@@ -234,7 +244,7 @@ impl<'a> Explorer<'a> {
         }
         // A resize that is done has the size that was asked for, and one that is not has changed none.
         debug_assert_eq!(self.shadow.len() as u64, history.model.size(), "the shadow has followed the disk");
-        Ok(None)
+        Ok(self.known_at_last())
     }
 
     fn begin(&mut self, index: usize, record: &Record) {
@@ -312,9 +322,8 @@ impl<'a> Explorer<'a> {
         let is_rare = step.is_rare || extent.offset < SECTOR_BYTES;
         if is_due || (self.is_judging && is_rare && self.is_one_of_the_first(step.name)) {
             let share = if is_due { self.plan.share } else { self.plan.rare_share };
-            let found = self.judge_states(history, durability, time, (true, share))?;
-            self.place.step = found.as_ref().map(|_| step.name);
-            Ok(found)
+            self.place.step = Some(step.name);
+            self.judge_states(history, durability, time, (true, share))
         } else {
             Ok(None)
         }
@@ -339,11 +348,12 @@ impl<'a> Explorer<'a> {
         durability: &Durability,
         time: Time,
     ) -> Result<Option<Box<Finding>>> {
+        self.place.step = None;
         self.judge_states(history, durability, time, (false, self.plan.share))
     }
 
     /// Judges the states of the crash point that has been reached: so many of them, and only those with
-    /// something of the newest operation, or all.
+    /// something of the newest operation, or all. What is known of the driver hides no other state.
     fn judge_states(
         &mut self,
         history: &History,
@@ -352,7 +362,7 @@ impl<'a> Explorer<'a> {
         (newest_only, share): (bool, u64),
     ) -> Result<Option<Box<Finding>>> {
         let is_pursued = newest_only || self.pursued.is_none_or(str::is_empty);
-        if !self.is_judging || !is_pursued {
+        if !self.is_judging || !is_pursued || self.found.is_enough() {
             return Ok(None);
         }
         self.stats.add(Counter::CrashPoints, 1);
@@ -361,11 +371,30 @@ impl<'a> Explorer<'a> {
         let states =
             States::new(count_max, newest_only, durability.count()).forgetting(count_max / RUNS_ONE_IN);
         for kept in (States { tries_max, ..states }).of(durability) {
-            if let Some(violation) = self.judge(history, durability, time, &kept)? {
-                return self.finding(history, durability, time, kept, violation).map(Some);
+            let found = match self.try_state(history, durability, time, &kept)? {
+                Judged::Good => None,
+                Judged::Broken(violation) => self.broken(history, durability, time, (kept, violation))?,
+                Judged::Panicked(payload) => self.panicked(payload),
+            };
+            if found.is_some() {
+                return Ok(found);
             }
         }
         Ok(None)
+    }
+
+    /// Judges one state, in which the driver may panic.
+    pub(super) fn try_state(
+        &mut self,
+        history: &History,
+        durability: &Durability,
+        time: Time,
+        kept: &Kept,
+    ) -> Result<Judged> {
+        match caught(|| self.judge(history, durability, time, kept)) {
+            Ok(judged) => Ok(judged?.map_or(Judged::Good, Judged::Broken)),
+            Err(payload) => Ok(Judged::Panicked(payload)),
+        }
     }
 
     /// Judges one state.
@@ -445,47 +474,5 @@ impl<'a> Explorer<'a> {
             return Ok(None);
         }
         Ok(Some(Violation::bytes(Promise::Content, "a sector holds what it must not", mismatch)))
-    }
-
-    /// Loses as little as possible, as long as the same is wrong.
-    fn finding(
-        &mut self,
-        history: &History,
-        durability: &Durability,
-        time: Time,
-        mut kept: Kept,
-        mut violation: Box<Violation>,
-    ) -> Result<Box<Finding>> {
-        let signature = self.explain(durability, &kept, &violation).signature;
-        let mut tries = 0;
-        let mut is_changed = true;
-        while is_changed && tries < SHRINK_MAX {
-            is_changed = false;
-            for item in 0..kept.len() {
-                if kept[item] || tries >= SHRINK_MAX {
-                    continue;
-                }
-                kept[item] = true;
-                tries += 1;
-                match self.judge(history, durability, time, &kept)? {
-                    Some(same) if self.explain(durability, &kept, &same).signature == signature => {
-                        violation = same;
-                        is_changed = true;
-                    }
-                    _ => kept[item] = false,
-                }
-            }
-        }
-        Ok(self.explain(durability, &kept, &violation))
-    }
-
-    fn explain(&self, durability: &Durability, kept: &Kept, violation: &Violation) -> Box<Finding> {
-        let crash = self.place.crash(self.journal, explain::fates(durability, kept));
-        let size = self.shadow.len() as u64;
-        let scene = Scene { provoked: Some(Provoked::Crash(crash)), ..Scene::plain(self.journal, size) };
-        let mut finding = explain::finding(violation, scene);
-        finding.request = self.place.during(self.journal);
-        finding.request_number = self.place.number;
-        finding
     }
 }

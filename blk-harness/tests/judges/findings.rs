@@ -1,18 +1,13 @@
 //! What is found, as text and as JSON, by each engine. `UPDATE_EXPECT=1` writes the files anew.
 
-use std::ops::Range;
-
 use expect_test::expect_file;
 
 use super::ledger::{self, Way};
 use super::plain;
 use super::{By, Planted, lanes, scenario};
-use blk_core::Result;
-use blk_harness::driver::{Driver, ImageMaker};
-use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::finding::{self, Finding, Provoked};
 use blk_harness::promise::Promise;
-use blk_harness::scenario::{Config, Scenario};
+use blk_harness::scenario::Scenario;
 
 fn found(engine: By, target: Planted, requests: &str, lanes: u8) -> (Box<Finding>, Scenario) {
     let scenario = scenario(requests, lanes);
@@ -95,48 +90,4 @@ fn a_crash_during_recovery_names_the_promise_and_the_second_crash() {
     let second =
         found.notes.iter().find(|note| note.starts_with("the second crash came after the recovery's "));
     assert!(second.is_some_and(|note| note.contains("..")), "{:?}", found.notes);
-}
-
-/// Knows what is found when one of these operations fails.
-#[derive(Debug)]
-struct Knowing(Planted, Range<u64>);
-
-impl Driver for Knowing {
-    fn name(&self) -> &'static str {
-        self.0.name()
-    }
-
-    fn image_config(&self) -> Option<&Config> {
-        self.0.image_config()
-    }
-
-    fn is_known(&self, finding: &Finding, _scenario: &Scenario) -> bool {
-        self.1.contains(&failing(finding))
-    }
-
-    fn images(&self, config: &Config) -> Result<Box<dyn ImageMaker>> {
-        self.0.images(config)
-    }
-}
-
-/// The number of the operation whose failure has the finding.
-fn failing(finding: &Finding) -> u64 {
-    match &finding.provoked {
-        Some(Provoked::Fault(fault)) => fault.operation,
-        other => panic!("no fault: {other:?}"),
-    }
-}
-
-#[test]
-fn a_known_finding_of_a_fault_is_told_only_if_no_other_fault_has_one() {
-    let target = Planted::Plain(plain::Bug::FailedWriteIsDone);
-    let scenario = scenario("write 0 512\nwrite 1k 512\nwrite 2k 512", 0);
-    let found = |known: Range<u64>| {
-        let outcome = FaultEngine::new(FaultOptions::default()).run(&Knowing(target, known), &scenario);
-        outcome.finding().map(failing)
-    };
-    let first = found(0..0).unwrap();
-    assert_eq!(found(0..u64::MAX), Some(first), "where all are known, the first is told");
-    let other = found(first..first + 1).unwrap();
-    assert!(other != first && found(other..other + 1) == Some(first), "{first}, {other}");
 }

@@ -7,6 +7,7 @@
 
 mod effort;
 mod findings;
+mod known;
 mod ledger;
 mod mirrors;
 mod plain;
