@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
 
 use crate::deviation::Deviation;
+use crate::known;
 
 /// What a TOML file says of a driver in another process.
 ///
@@ -63,6 +64,9 @@ pub struct Description {
     /// What is known to be wrong with it.
     #[serde(default, rename = "deviation")]
     pub deviations: Vec<Deviation>,
+    /// A driver of whose deviations all are known of this one too: one that comes with us, or a file
+    /// `NAME.toml`, from the folder of this one.
+    pub deviations_of: Option<String>,
     /// How a person makes the same requests with the driver's own tools.
     pub reproduce: Option<Reproduce>,
     /// The folder of the file that says this, which texts call `{here}`.
@@ -278,14 +282,36 @@ fn size<'de, D: Deserializer<'de>>(deserializer: D) -> std::result::Result<u64, 
 }
 
 impl Description {
-    /// Reads the text of a TOML file.
+    /// Reads the text of a TOML file, and the deviations of another driver that it names; names of files are
+    /// from the current folder.
     ///
     /// # Errors
     /// What is wrong with it, and where.
     pub fn parse(text: &str) -> Result<Self> {
-        let description: Self = toml::from_str(text)?;
-        description.check().with_context(|| format!("driver '{}'", description.name))?;
+        Self::parse_in(text, "", &mut Vec::new())
+    }
+
+    /// The same of a text whose file lies in the folder `here`; `asked` are those who ask for its deviations, by
+    /// way of each other.
+    pub(crate) fn parse_in(text: &str, here: &str, asked: &mut Vec<String>) -> Result<Self> {
+        let mut description: Self = toml::from_str(text)?;
+        here.clone_into(&mut description.here);
+        let in_driver = format!("driver '{}'", description.name);
+        description.check().and_then(|()| description.include(asked)).context(in_driver)?;
         Ok(description)
+    }
+
+    /// Takes over the deviations of the other driver.
+    fn include(&mut self, asked: &mut Vec<String>) -> Result<()> {
+        let Some(other) = self.deviations_of.clone() else { return Ok(()) };
+        let others = known::described(&other, &self.here, asked);
+        let others = others.with_context(|| format!("deviations-of = '{other}'"))?;
+        self.deviations.extend(others.deviations);
+        let names: Vec<&str> = self.deviations.iter().map(|known| known.name.as_str()).collect();
+        if let Some(twice) = (1..names.len()).find(|at| names[..*at].contains(&names[*at])) {
+            bail!("two deviations are called '{}'", names[twice]);
+        }
+        Ok(())
     }
 
     /// Whether one process opens many images.
@@ -357,9 +383,47 @@ mod tests {
             ("[[option]]\nname = 'o'\nfor = 'open'\nkind = 'choice'", "a choice has words"),
             ("[[option]]\nname = 'o'\nfor = 'open'\nkind = 'size'\nmin = '1M'\nmax = 5", "min is 1048576"),
             ("[[option]]\nname = 'o'\nfor = 'open'\nkind = 'size'\nmax = 5\nstep = 0", "powers of two"),
+            ("deviations-of = 'qemu-qcow3'", "no driver 'qemu-qcow3' is known"),
+            ("deviations-of = 'no/such.toml'", "cannot read 'no/such.toml'"),
         ] {
             let error = format!("{:#}", Description::parse(&format!("{LEAST}{line}\n")).unwrap_err());
             assert!(error.contains(word), "{line}: {error}");
         }
+    }
+
+    const DEVIATION: &str = "[[deviation]]\nreport = ['wrong']\nabout = ''\nname = ";
+
+    #[test]
+    fn deviations_of_another_driver_are_known_of_this_one_after_its_own() {
+        let own = format!("{LEAST}deviations-of = 'qemu-qcow2'\n{DEVIATION}'own'\n");
+        let names = |description: Description| -> Vec<String> {
+            description.deviations.into_iter().map(|known| known.name).collect()
+        };
+        let others = names(known::description("qemu-qcow2").unwrap());
+        let all = names(Description::parse(&own).unwrap());
+        assert!(!others.is_empty() && all[0] == "own" && all[1..] == others);
+        let twice = own.replace("'own'", &format!("'{}'", others[0]));
+        let error = format!("{:#}", Description::parse(&twice).unwrap_err());
+        assert!(error.contains(&format!("two deviations are called '{}'", others[0])), "{error}");
+    }
+
+    #[test]
+    fn files_name_each_other_from_their_folder_and_a_circle_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let write = |name: &str, text: &str| {
+            let path = folder.path().join(name);
+            std::fs::write(&path, format!("{LEAST}{text}\n")).unwrap();
+            path.display().to_string()
+        };
+        write("last.toml", &format!("{DEVIATION}'last'"));
+        write("middle.toml", &format!("deviations-of = 'last.toml'\n{DEVIATION}'middle'"));
+        let first = write("first.toml", "deviations-of = 'middle.toml'");
+        let names: Vec<_> = known::description(&first).unwrap().deviations;
+        assert_eq!(names.iter().map(|known| known.name.as_str()).collect::<Vec<_>>(), ["middle", "last"]);
+        write("last.toml", "deviations-of = 'middle.toml'");
+        let error = format!("{:#}", known::description(&first).unwrap_err());
+        let circle = ["first.toml", "middle.toml", "last.toml"].map(|name| folder.path().join(name).display().to_string());
+        let told = format!("{} ask for the deviations of each other", circle.join(", "));
+        assert!(error.contains(&told), "{error}");
     }
 }

@@ -1,5 +1,7 @@
 //! The drivers that come with us.
 
+use std::path::Path;
+
 use anyhow::{Context, Result, bail};
 
 use crate::description::Description;
@@ -40,18 +42,35 @@ pub fn names() -> impl Iterator<Item = &'static str> {
 /// # Errors
 /// A name that is not known: all that are known are listed. A file that cannot be read, or is no description.
 pub fn description(name: &str) -> Result<Description> {
-    if std::path::Path::new(name).extension().is_some_and(|extension| extension == "toml") {
-        let text = std::fs::read_to_string(name).with_context(|| format!("cannot read '{name}'"))?;
-        let described = Description::parse(&text).with_context(|| format!("'{name}'"))?;
-        let file = std::path::absolute(name).with_context(|| format!("'{name}'"))?;
+    described(name, "", &mut Vec::new())
+}
+
+/// The same; a file is named from the folder `here`. `asked` are those who ask for its deviations, by way of
+/// each other.
+pub(crate) fn described(name: &str, here: &str, asked: &mut Vec<String>) -> Result<Description> {
+    if Path::new(name).extension().is_some_and(|extension| extension == "toml") {
+        let path = Path::new(here).join(name);
+        let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read '{name}'"))?;
+        let file = std::path::absolute(&path).with_context(|| format!("'{name}'"))?;
+        ask(&file.display().to_string(), asked)?;
         let here = file.parent().map_or_else(String::new, |folder| folder.display().to_string());
-        return Ok(Description { here, ..described });
+        return Description::parse_in(&text, &here, asked).with_context(|| format!("'{name}'"));
     }
     let Some((_, text)) = KNOWN.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = names().collect();
         bail!("no driver '{name}' is known; known are {}, or a file NAME.toml", known.join(", "))
     };
-    Description::parse(text).with_context(|| format!("driver '{name}'"))
+    ask(name, asked)?;
+    Description::parse_in(text, "", asked)
+}
+
+/// Notes who asks.
+fn ask(name: &str, asked: &mut Vec<String>) -> Result<()> {
+    if asked.iter().any(|other| other == name) {
+        bail!("{} ask for the deviations of each other", asked.join(", "));
+    }
+    asked.push(name.to_owned());
+    Ok(())
 }
 
 #[cfg(test)]
