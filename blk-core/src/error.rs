@@ -94,6 +94,8 @@ pub enum Error {
     /// The connection to a server is gone, and with it the answers to all requests that were in flight: each
     /// was done, in part or as a whole, or not at all.
     Disconnected {
+        /// How it has gone.
+        how: Disconnection,
         /// From what, and why.
         what: Cow<'static, str>,
     },
@@ -114,6 +116,18 @@ pub enum Error {
         /// The report, many lines.
         report: String,
     },
+}
+
+/// How a connection has gone.
+#[non_exhaustive]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Disconnection {
+    /// The other side has closed it.
+    Closed,
+    /// The other side does not answer in time.
+    Silent,
+    /// In another way: one of the two has broken the protocol, or the machine between them has failed.
+    Broken,
 }
 
 /// The kind of an [`Error`], for comparing answers: details such as offsets legitimately differ between
@@ -218,7 +232,8 @@ impl Error {
             EPERM | EROFS => Self::ReadOnly,
             ENOTSUP | ENOSYS => Self::Unsupported { what },
             ENOSPC | EDQUOT => Self::NoSpace { what },
-            ESHUTDOWN => Self::Disconnected { what },
+            // The other side has lost its own, and tells no more.
+            ESHUTDOWN => Self::Disconnected { how: Disconnection::Broken, what },
             _ => Self::Remote { errno, what },
         }
     }
@@ -290,7 +305,7 @@ impl fmt::Display for Error {
             Self::Remote { errno, what } => {
                 write!(f, "the server refused: {what}: {}", io::Error::from_raw_os_error(*errno))
             }
-            Self::Disconnected { what } => write!(f, "the connection is gone: {what}"),
+            Self::Disconnected { what, .. } => write!(f, "the connection is gone: {what}"),
             Self::Poisoned { cause } => {
                 write!(f, "refused after an earlier failure, reopen the disk: {cause}")
             }
@@ -338,7 +353,7 @@ mod tests {
     fn numbers_go_there_and_come_back() {
         let io = Error::io("read", 7, io::Error::from_raw_os_error(5));
         let full = Error::NoSpace { what: "full".into() };
-        let gone = Error::Disconnected { what: "server".into() };
+        let gone = Error::Disconnected { how: Disconnection::Closed, what: "server".into() };
         for error in [Error::ReadOnly, Error::unsupported("x"), full, gone, io] {
             let other = Error::from_errno(error.errno(), "there");
             assert_eq!((other.errno(), other.kind()), (error.errno(), error.kind()), "{error}");

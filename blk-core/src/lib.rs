@@ -41,7 +41,7 @@ pub use driver::{
     BlockDriver, BlockStatus, Check, DiscardFlags, Limits, NativeFlags, Preallocation, Resize, WriteFlags,
     ZeroFlags, refuse_compressed,
 };
-pub use error::{Error, ErrorKind, Result};
+pub use error::{Disconnection, Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use filter::PassThrough;
 pub use format::{DenyResolver, Features, Format, MapResolver, Measure, Probe, Registry, Resolver};

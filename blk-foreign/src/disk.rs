@@ -7,9 +7,10 @@ use std::time::Duration;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, Check, CheckReport, Disk, Error, ErrorKind, PassThrough, RepairMode, Result, Severity,
+    Access, Check, CheckReport, Disconnection, Disk, Error, ErrorKind, PassThrough, RepairMode, Result,
+    Severity,
 };
-use blk_nbd::{Address, CLOSED, ClientOptions, connect};
+use blk_nbd::{Address, ClientOptions, connect};
 
 use crate::daemon::{Daemon, Opened};
 use crate::description::Description;
@@ -156,11 +157,11 @@ impl ForeignDisk {
     /// process that closes the connection gives up the handle, which is its right after an error of its
     /// storage; one that has ended, does not answer, or says what it must not, has failed.
     fn told<R>(&self, result: Result<R>) -> Result<R> {
-        let Err(Error::Disconnected { what }) = result else { return result };
+        let Err(Error::Disconnected { how, what }) = result else { return result };
         let death = self.handle.lock().as_ref().and_then(Handle::death);
         let what = what.replace(&self.address, "the export");
         match death {
-            None if what.ends_with(CLOSED) => Err(Error::Disconnected { what: what.into() }),
+            None if how == Disconnection::Closed => Err(Error::Disconnected { how, what: what.into() }),
             None => Err(broken(what)),
             Some(death) => Err(broken(format!("{what}: {death}"))),
         }
@@ -253,7 +254,8 @@ mod tests {
     #[test]
     fn only_what_is_refused_after_a_failed_sync_is_a_lost_handle() {
         let poisoned = || Error::Poisoned { cause: "a sync".to_owned() };
-        let silent = || Error::Disconnected { what: "the server does not answer".into() };
+        let silent =
+            || Error::Disconnected { how: Disconnection::Silent, what: "the server does not answer".into() };
         for (error, failed, expected) in [
             (broken(String::new()), None, ErrorKind::Io),
             (broken(String::new()), Some(poisoned()), ErrorKind::Poisoned),
@@ -275,16 +277,17 @@ mod tests {
             owes_flush: AtomicBool::new(false),
             inspect: None,
         };
-        for (why, expected) in [
-            (CLOSED, ErrorKind::Disconnected),
-            ("the server does not answer", ErrorKind::Io),
-            ("a reply of 7 bytes", ErrorKind::Io),
+        for (how, expected) in [
+            (Disconnection::Closed, ErrorKind::Disconnected),
+            (Disconnection::Silent, ErrorKind::Io),
+            (Disconnection::Broken, ErrorKind::Io),
         ] {
-            let what = format!("{}: {why}", disk.address);
-            let error = disk.told::<()>(Err(Error::Disconnected { what: what.into() })).unwrap_err();
-            assert_eq!(error.kind(), expected, "{why}");
+            // The words decide nothing.
+            let what = format!("{}: the server has closed it", disk.address);
+            let error = disk.told::<()>(Err(Error::Disconnected { how, what: what.into() })).unwrap_err();
+            assert_eq!(error.kind(), expected, "{how:?}");
             let text = error.to_string();
-            assert!(text.contains(why) && !text.contains("/tmp/x"), "{text}");
+            assert!(text.contains("has closed it") && !text.contains("/tmp/x"), "{text}");
         }
         assert!(matches!(disk.told::<()>(Err(Error::ReadOnly)), Err(Error::ReadOnly)));
     }

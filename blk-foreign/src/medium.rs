@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use blk_core::sync::{Mutex, RwLock};
 use blk_core::{
-    Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Error, Extent, Limits, Result, Storage, WriteFlags,
-    ZeroFlags, refuse_compressed,
+    Access, BlockDriver, BlockStatus, DiscardFlags, Disconnection, Disk, Error, Extent, Limits, Result,
+    Storage, WriteFlags, ZeroFlags, refuse_compressed,
 };
 use blk_nbd::{Export, Running, Server, ServerOptions};
 
@@ -135,7 +135,9 @@ impl Line {
         let storage = self.storage.read();
         match &*storage {
             Some(storage) => work(&**storage),
-            None => Err(Error::Disconnected { what: "the medium: it was cut".into() }),
+            None => {
+                Err(Error::Disconnected { how: Disconnection::Closed, what: "the medium: it was cut".into() })
+            }
         }
     }
 }

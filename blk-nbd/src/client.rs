@@ -20,7 +20,6 @@ use driver::Nbd;
 use handshake::Agreed;
 use link::{Link, Redial};
 
-pub use connection::CLOSED;
 pub use handshake::ExportInfo;
 
 /// How a client talks to a server.

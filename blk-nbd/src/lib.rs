@@ -17,7 +17,7 @@ mod tls;
 mod wire;
 
 pub use address::{Address, Location};
-pub use client::{CLOSED, ClientOptions, ExportInfo, connect, connect_over, list};
+pub use client::{ClientOptions, ExportInfo, connect, connect_over, list};
 pub use server::{Export, Running, Server, ServerOptions};
 pub use socket::Socket;
 pub use tls::{Certificates, ClientTls, ServerTls, TlsSocket};

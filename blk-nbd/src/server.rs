@@ -20,7 +20,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use blk_core::{Error, Result};
+use blk_core::{Disconnection, Error, Result};
 
 use crate::socket::{Socket, Until};
 use crate::tls::ServerTls;
@@ -101,8 +101,10 @@ impl Server {
 
     /// As [`Server::serve`]; says whether the client has chosen an export, however it ends.
     fn serve_noting(&self, mut socket: Socket, has_chosen: &mut bool) -> Result<Option<String>> {
-        let gone =
-            |error: std::io::Error| Error::Disconnected { what: format!("the client: {error}").into() };
+        let gone = |error: std::io::Error| Error::Disconnected {
+            how: Disconnection::Broken,
+            what: format!("the client: {error}").into(),
+        };
         let mut until = Until::new(&mut socket, self.options.handshake_time);
         let is_shared = self.options.connections_max != 1;
         let tls = self.options.tls.as_ref();

@@ -411,7 +411,8 @@ fn a_connection_that_is_lost_is_made_again() {
     let running = start(&disk);
     let used = connect(&address, Access::ReadWrite, &options).unwrap();
     drop(running);
-    assert_eq!(used.read(0, &mut bytes).unwrap_err().kind(), blk_core::ErrorKind::Disconnected);
+    let gone = used.read(0, &mut bytes).unwrap_err();
+    assert!(matches!(gone, Error::Disconnected { how: blk_core::Disconnection::Closed, .. }), "{gone}");
     let begun = Instant::now();
     assert!(used.read(0, &mut bytes).is_err());
     assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());

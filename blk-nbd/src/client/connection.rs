@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use blk_core::sync::atomic::{AtomicU64, Ordering};
 use blk_core::sync::{Condvar, Mutex};
-use blk_core::{Error, Result};
+use blk_core::{Disconnection, Error, Result};
 use zerocopy::IntoBytes;
 
 use super::receive::{self, Asked, Reply, broken};
@@ -22,16 +22,22 @@ use crate::wire::{CompactRequest, EXTENDED_REQUEST_MAGIC, ExtendedRequest, Heade
 /// What is read at once, bytes.
 const READ_BYTES: usize = 1 << 16;
 
-/// How [`Error::Disconnected`] ends where the server has closed the connection.
-pub const CLOSED: &str = "the server has closed it";
-
 /// What has become of a connection.
-pub(super) fn in_words(error: &io::Error) -> String {
+pub(super) fn how(error: &io::Error) -> Disconnection {
     match error.kind() {
-        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => "the server does not answer".to_owned(),
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => Disconnection::Silent,
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset => {
-            CLOSED.to_owned()
+            Disconnection::Closed
         }
+        _ => Disconnection::Broken,
+    }
+}
+
+/// The same in words.
+pub(super) fn in_words(error: &io::Error) -> String {
+    match how(error) {
+        Disconnection::Silent => "the server does not answer".to_owned(),
+        Disconnection::Closed => "the server has closed it".to_owned(),
         _ => error.to_string(),
     }
 }
@@ -81,7 +87,7 @@ struct State {
     /// A thread reads.
     has_reader: bool,
     /// Why there is no connection any more.
-    failure: Option<String>,
+    failure: Option<(Disconnection, String)>,
 }
 
 /// A request that has no answer yet.
@@ -256,13 +262,13 @@ impl Connection {
         self.state.lock().failure.is_some()
     }
 
-    fn gone(&self, failure: &str) -> Error {
-        Error::Disconnected { what: format!("{}: {failure}", self.name).into() }
+    fn gone(&self, (how, failure): &(Disconnection, String)) -> Error {
+        Error::Disconnected { how: *how, what: format!("{}: {failure}", self.name).into() }
     }
 
     /// Nothing more can be asked: whoever waits hears it.
     fn fail(&self, error: &io::Error) {
-        let failure = in_words(error);
+        let failure = (how(error), in_words(error));
         self.socket.shutdown(Shutdown::Both);
         let mut state = self.state.lock();
         state.failure.get_or_insert(failure);

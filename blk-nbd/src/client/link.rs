@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use blk_core::sync::Mutex;
 use blk_core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use blk_core::{Access, Error, Extent, Result};
+use blk_core::{Access, Disconnection, Error, Extent, Result};
 
 use super::connection::{Connection, Request, Transfer};
 use super::handshake::{Agreed, ExportInfo};
@@ -161,7 +161,7 @@ impl Link {
     fn loss(&self) -> Error {
         let name = self.redial.as_ref().map_or_else(String::new, |redial| redial.address.to_string());
         let what = format!("{name}: the connection was lost with writes that were not flushed");
-        Error::Disconnected { what: what.into() }
+        Error::Disconnected { how: Disconnection::Broken, what: what.into() }
     }
 
     /// A request is done. A change that was answered right before its connection was lost may have gone with

@@ -55,7 +55,7 @@ mod tests {
             (io(0), 5),
             (io(122), 28),
             (io(27), 28),
-            (Error::Disconnected { what: "x".into() }, 5),
+            (Error::Disconnected { how: blk_core::Disconnection::Closed, what: "x".into() }, 5),
             (Error::Remote { errno: 75, what: "x".into() }, 5),
             (Error::Remote { errno: 999, what: "x".into() }, 5),
             (Error::ReadOnly, 1),
