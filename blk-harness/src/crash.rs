@@ -238,8 +238,7 @@ impl CrashEngine {
     fn all(&mut self, run: &mut Run<'_>, scenario: &Scenario, lanes: usize) -> Kept {
         run.open()?;
         let size_max = self.options.size_bytes_max;
-        let is_taken = |request: &Request| !matches!(request, Request::Resize { size } if *size > size_max);
-        let requests: Vec<_> = scenario.turns().filter(|(request, _)| is_taken(request)).collect();
+        let requests: Vec<_> = scenario.turns_within(size_max).collect();
         if lanes == 1 {
             requests.iter().try_for_each(|(request, _)| run.request(None, *request).map(drop))?;
         } else {

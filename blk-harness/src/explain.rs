@@ -52,6 +52,7 @@ pub(crate) fn finding(violation: &Violation, scene: Scene<'_>) -> Box<Finding> {
         notes: violation.notes.clone(),
         provoked: scene.provoked,
         history: scene.history,
+        followed: violation.followed.clone(),
         ..finding
     })
 }

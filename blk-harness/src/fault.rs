@@ -113,8 +113,7 @@ impl FaultEngine {
         };
         self.follow_ups.prepare(images.space, &images.config);
         let size_max = self.options.size_bytes_max;
-        let mut requests: Vec<_> = scenario.turns().collect();
-        requests.retain(|(request, _)| !matches!(request, Request::Resize { size } if *size > size_max));
+        let mut requests: Vec<_> = scenario.turns_within(size_max).collect();
         requests
             .extend([Request::Flush, Request::Reopen { kill: false }].map(|last| (last, Turn::default())));
         let follow_ups = self.follow_ups.requests(requests.len() as u64).to_vec();
@@ -222,16 +221,18 @@ impl FaultEngine {
     ) -> Result<T, Box<Finding>> {
         let Self { stats, tasks, .. } = self;
         let guarded = guarded(|| Ok(run(place, tasks, stats)), Err);
+        let mut pending = Vec::new();
         let finding = match guarded {
             Ok(Ok(done)) => return Ok(done),
-            Ok(Err(violation)) => {
+            Ok(Err(mut violation)) => {
+                pending = std::mem::take(&mut violation.pending);
                 let faulted_step = Some(place.failed().map_or("none", |(_, call)| call.step.name));
                 let plain = Scene::plain(setting.journal, setting.images.size);
                 finding(&violation, Scene { faulted_step, ..plain })
             }
             Err(panic) => panic,
         };
-        Err(Box::new(place.tell(*finding, setting.requests.len() as u32).by(ENGINE)))
+        Err(Box::new(place.tell(*finding, pending, setting.requests.len() as u32).by(ENGINE)))
     }
 }
 

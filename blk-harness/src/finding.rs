@@ -139,7 +139,15 @@ fn extent_to_json(extent: Extent) -> Value {
 }
 
 fn crash_to_json(crash: &Crash) -> Value {
-    let pending = crash.pending.iter().map(|pending| {
+    json!({
+        "during": crash.during.map(entry_to_json),
+        "after_operation": crash.operation,
+        "pending": pending_to_json(&crash.pending),
+    })
+}
+
+fn pending_to_json(pending: &[Pending]) -> Vec<Value> {
+    let pending = pending.iter().map(|pending| {
         let (fate, lost) = match &pending.fate {
             Fate::Persisted => ("persisted", Vec::new()),
             Fate::Lost => ("lost", Vec::new()),
@@ -147,11 +155,7 @@ fn crash_to_json(crash: &Crash) -> Value {
         };
         json!({ "fate": fate, "operation": pending.operation, "lost": lost })
     });
-    json!({
-        "during": crash.during.map(entry_to_json),
-        "after_operation": crash.operation,
-        "pending": pending.collect::<Vec<_>>(),
-    })
+    pending.collect()
 }
 
 fn fault_to_json(fault: &Fault) -> Value {
@@ -168,6 +172,7 @@ fn fault_to_json(fault: &Fault) -> Value {
         "during": numbered(&fault.during),
         "surfaced": numbered(&fault.surfaced),
         "requests_in_flight": fault.is_in_flight,
+        "pending": pending_to_json(&fault.pending),
     })
 }
 

@@ -176,10 +176,19 @@ impl Judge<'_> {
 /// Makes follow-up requests, flushes, and compares everything.
 pub(crate) fn follow(run: &mut Run<'_>, first_number: u32, requests: &[Request]) -> Kept {
     for (number, request) in (first_number..).zip(requests.iter().chain([&Request::Flush])) {
-        let made = run.request(Some(number), *request);
-        made.map_err(|violation| violation.of(Promise::Works).note(format!("the request: {request}")))?;
+        run.request(Some(number), *request).map_err(|violation| {
+            followed_by(run, violation).of(Promise::Works).note(format!("the request: {request}"))
+        })?;
     }
-    run.observe_all().map_err(|violation| violation.of(Promise::Works))
+    run.observe_all().map_err(|violation| followed_by(run, violation).of(Promise::Works))
+}
+
+/// The violation, with the requests that were made before it and are none of the scenario.
+pub(crate) fn followed_by(run: &Run<'_>, violation: Box<Violation>) -> Box<Violation> {
+    let records = run.checker.records();
+    let all = records.iter().filter(|record| record.number > run.last_number);
+    let followed = all.map(|record| (record.number, record.request.into())).collect();
+    Box::new(Violation { followed, ..*violation })
 }
 
 impl Judge<'_> {

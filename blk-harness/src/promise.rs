@@ -2,6 +2,8 @@
 
 use blk_core::{CheckReport, Error};
 
+use crate::finding::Pending;
+use crate::journal::Entry;
 use crate::model::Mismatch;
 use crate::report;
 
@@ -116,6 +118,10 @@ pub(crate) struct Violation {
     pub(crate) notes: Vec<String>,
     /// The request that noticed; 0 for none.
     pub(crate) number: u32,
+    /// Requests that follow a crash or a fault, and are none of the scenario, up to this.
+    pub(crate) followed: Vec<(u32, Entry)>,
+    /// What became of the operations that were not durable, where a failed sync was followed by a crash.
+    pub(crate) pending: Vec<Pending>,
 }
 
 /// The result of a step that may break a promise.
@@ -127,7 +133,8 @@ impl Violation {
     }
 
     pub(crate) fn with(promise: Promise, what: impl Into<String>, evidence: Evidence) -> Box<Self> {
-        Box::new(Self { promise, what: what.into(), evidence, notes: Vec::new(), number: 0 })
+        let (what, notes, followed, pending) = (what.into(), Vec::new(), Vec::new(), Vec::new());
+        Box::new(Self { promise, what, evidence, notes, number: 0, followed, pending })
     }
 
     /// Something failed that had to succeed.

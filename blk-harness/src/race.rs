@@ -31,8 +31,8 @@ use crate::model::Model;
 use crate::promise::Kept;
 use crate::report::Finding;
 use crate::run::{Lanes, Run, guarded};
+use crate::scenario::Scenario;
 use crate::scenario::bounds::LANES_MAX;
-use crate::scenario::{Request, Scenario};
 use crate::statistics::{Counter, Statistics};
 use crate::{Outcome, explain};
 
@@ -177,8 +177,7 @@ impl RaceEngine {
 
 fn all(run: &mut Run<'_>, scenario: &Scenario, lanes: &mut Lanes<'_>) -> Kept {
     run.open()?;
-    let is_taken = |request: &Request| !matches!(request, Request::Resize { size } if *size > SIZE_BYTES_MAX);
-    let requests: Vec<_> = scenario.turns().filter(|(request, _)| is_taken(request)).collect();
+    let requests: Vec<_> = scenario.turns_within(SIZE_BYTES_MAX).collect();
     run.in_lanes(lanes, &requests)?;
     run.finish()
 }

@@ -55,6 +55,8 @@ pub(crate) struct Run<'a> {
     edits_at_flush: Option<u64>,
     /// A handle was left without having been closed well, so that something may have leaked.
     pub(crate) has_lost_handle: bool,
+    /// The number of the last request of the scenario; what has a greater one follows it.
+    pub(crate) last_number: u32,
     /// What orders requests in flight of a driver whose threads are not ours.
     pub(crate) relay: Option<Arc<Relay>>,
 }
@@ -115,6 +117,7 @@ impl<'a> Run<'a> {
             refuses: false,
             edits_at_flush: None,
             has_lost_handle: false,
+            last_number: 0,
             relay,
         }
     }

@@ -104,6 +104,9 @@ pub struct Finding {
     pub noticed: String,
     /// The last requests before it, and those in flight, where requests may be in flight together.
     pub history: Vec<Begun>,
+    /// Requests that are none of the scenario, and were made of the disk after a crash or a fault, up to the
+    /// one that noticed. Reports leave them out.
+    pub followed: Vec<(u32, Entry)>,
 }
 
 impl Finding {
@@ -121,6 +124,7 @@ impl Finding {
             provoked: None,
             noticed: String::new(),
             history: Vec::new(),
+            followed: Vec::new(),
         }
     }
 
@@ -316,6 +320,9 @@ pub struct Fault {
     pub is_in_flight: bool,
     /// The first request that failed because of it, as far as one has.
     pub surfaced: Option<(u32, String)>,
+    /// Where the storage has crashed after a sync that failed: what became of the operations that were not
+    /// durable yet.
+    pub pending: Vec<Pending>,
 }
 
 /// A request that was begun.

@@ -25,7 +25,7 @@ use std::fmt;
 use blk_core::{Extent, bytes};
 
 use crate::RequestKind;
-use crate::finding::{Begun, Compared, Crash, Difference, Fate, Fault, Provoked, Side, Source};
+use crate::finding::{Begun, Compared, Crash, Difference, Fate, Fault, Pending, Provoked, Side, Source};
 use crate::journal::{Entry, Journal};
 use crate::stamp::{self, Origin, Writer};
 
@@ -260,20 +260,23 @@ impl fmt::Display for Crash {
             |(number, request)| format!("request #{number} ({request})"),
         );
         writeln!(f, "  crash:     in {during}, after operation {} of the storage", self.operation)?;
-        for pending in &self.pending {
-            let word = match pending.fate {
-                Fate::Persisted => "persisted:",
-                Fate::Lost => "lost:     ",
-                Fate::Torn(_) => "torn:     ",
-            };
-            write!(f, "  {word} {}", pending.operation)?;
-            if let Fate::Torn(lost) = &pending.fate {
-                f.write_str(", lost")?;
-                lost.iter().try_for_each(|lost| write!(f, " {}..{}", lost.offset, lost.end()))?;
-            }
-            writeln!(f)?;
+        self.pending.iter().try_for_each(|pending| pending.fmt(f))
+    }
+}
+
+impl fmt::Display for Pending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = match self.fate {
+            Fate::Persisted => "persisted:",
+            Fate::Lost => "lost:     ",
+            Fate::Torn(_) => "torn:     ",
+        };
+        write!(f, "  {word} {}", self.operation)?;
+        if let Fate::Torn(lost) = &self.fate {
+            f.write_str(", lost")?;
+            lost.iter().try_for_each(|lost| write!(f, " {}..{}", lost.offset, lost.end()))?;
         }
-        Ok(())
+        writeln!(f)
     }
 }
 
@@ -295,10 +298,11 @@ impl fmt::Display for Fault {
         }
         match &self.surfaced {
             Some(surfaced) if self.surfaced != self.during => {
-                writeln!(f, "  surfaced:  in {}", named(surfaced))
+                writeln!(f, "  surfaced:  in {}", named(surfaced))?;
             }
-            _ => Ok(()),
+            _ => {}
         }
+        self.pending.iter().try_for_each(|pending| pending.fmt(f))
     }
 }
 

@@ -6,6 +6,7 @@
 use blk_sim::{Durability, Ranges, States};
 
 use super::sweep::Setting;
+use crate::explain;
 use crate::follow_up::FollowUps;
 use crate::judge::{Depth, Judge};
 use crate::promise::{Kept, Promise, Violation};
@@ -54,8 +55,11 @@ pub(super) fn crash(
             scratch: &mut scratch,
         };
         let analysis = judge.analyse(&image, hash, Depth::Second);
+        let left = |violation: Box<Violation>| {
+            Box::new(Violation { pending: explain::fates(&durability, &kept), ..*violation })
+        };
         if let Some(violation) = analysis.violation {
-            return Err(violation);
+            return Err(left(violation));
         }
         let size = analysis.content.size;
         let is_between = images.geometry.size_is_file_length
@@ -63,16 +67,17 @@ pub(super) fn crash(
             && sizes.iter().any(|larger| size < *larger);
         if !sizes.contains(&size) && !is_between {
             let what = format!("the disk has {size} bytes, allowed are {sizes:?}");
-            return Err(Violation::new(Promise::Size, what));
+            return Err(left(Violation::new(Promise::Size, what)));
         }
         if analysis.leaks > bound {
             let what = format!("{} clusters have leaked, {bound} were touched", analysis.leaks);
-            return Err(Violation::new(Promise::Leaks, what));
+            return Err(left(Violation::new(Promise::Leaks, what)));
         }
         let content = (&analysis.content.bytes, size);
         let judged = model.judge_crash(content, now, &[], &Ranges::default()).map_err(memory)?;
         if let Some(mismatch) = judged {
-            return Err(Violation::bytes(Promise::Content, "a sector holds what it must not", mismatch));
+            let what = "a sector holds what it must not";
+            return Err(left(Violation::bytes(Promise::Content, what, mismatch)));
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::finding::{self, Begun, Provoked};
+use crate::finding::{self, Begun, Pending, Provoked};
 use blk_sim::{Call, Fault};
 
 use crate::checker::Checker;
@@ -13,7 +13,7 @@ use crate::scenario::Request;
 /// A place in a run.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Place {
-    /// What fails, and what it would have been; there is none in the run without faults.
+    /// What is to fail, and what it was in the run without faults, which has no fault.
     pub(super) fault: Option<(Fault, Call)>,
     /// Operations in the run without faults.
     pub(super) operations: u64,
@@ -32,13 +32,17 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Adds what is known of the place to a finding. Numbers above `number_max` are of follow-up requests,
-    /// which are none of the scenario.
-    pub(super) fn tell(&self, mut finding: Finding, number_max: u32) -> Finding {
+    /// Adds what is known of the place to a finding, and what a crash has made of `pending` operations. Numbers
+    /// above `number_max` are of follow-up requests, which are none of the scenario.
+    pub(super) fn tell(&self, mut finding: Finding, pending: Vec<Pending>, number_max: u32) -> Finding {
         let surfaced = self.surfaced();
         let in_lanes = surfaced.filter(|_| self.is_in_lanes);
         let number = self.request.or(in_lanes).map_or(0, |(number, _)| number);
         finding.request_number = if number > number_max { 0 } else { number };
+        if let (Some((fault, _)), None) = (self.fault, self.failed()) {
+            let at = fault.at + 1;
+            finding.notes.push(format!("operation {at} was to fail ({fault}), and was not made before this"));
+        }
         if let Some((fault, call)) = self.failed() {
             let named = |(number, request): (u32, Request)| (number, request.to_string());
             finding.provoked = Some(Provoked::Fault(finding::Fault {
@@ -51,6 +55,7 @@ impl Place {
                 during: self.during.map(named),
                 is_in_flight: self.is_in_lanes,
                 surfaced: surfaced.map(named),
+                pending,
             }));
         }
         finding.notes.extend(self.other_operation());
@@ -59,11 +64,10 @@ impl Place {
         finding
     }
 
-    /// What fails, and what it was: what it would have been, as long as nothing has.
+    /// What has failed, and how; none as long as the planned operation has not been made.
     pub(super) fn failed(&self) -> Option<(Fault, Call)> {
-        let (fault, planned) = self.fault?;
-        let failed = self.checker.as_ref().and_then(|checker| checker.failed());
-        Some((fault, failed.unwrap_or(planned)))
+        let (fault, _) = self.fault?;
+        Some((fault, self.checker.as_ref()?.failed()?))
     }
 
     /// That a driver in another process has made other operations this time.
@@ -100,5 +104,25 @@ impl Place {
         let records = checker.records();
         let count = self.begun.unwrap_or(usize::MAX).min(records.len());
         explain::history(&records[..count])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_core::Extent;
+    use blk_core::storage::{Effect, Operation, Step};
+
+    use super::*;
+    use crate::report::Signature;
+
+    #[test]
+    fn what_was_to_fail_and_was_not_made_has_not_failed() {
+        let fault =
+            Fault { at: 6, operation: Operation::Write, errno: 5, effect: Effect::None, sticky: false };
+        let call = Call { operation: fault.operation, step: &Step::NONE, extent: Extent::new(0, 512) };
+        let place = Place { fault: Some((fault, call)), operations: 9, ..Place::default() };
+        let told = place.tell(Finding::new(Signature::Size, "wrong"), Vec::new(), 3);
+        assert_eq!(told.provoked, None);
+        assert!(told.report().contains("operation 7 was to fail (EIO before any effect, once)"), "{told:?}");
     }
 }

@@ -9,7 +9,7 @@ use super::repair;
 use super::sweep::Setting;
 use crate::follow_up::FIRST_NUMBER;
 use crate::inspect;
-use crate::judge::{follow, quiet};
+use crate::judge::{follow, followed_by, quiet};
 use crate::promise::{Kept, Promise, Violation};
 use crate::refusal::is_handle_lost;
 use crate::run::Run;
@@ -20,6 +20,9 @@ use crate::statistics::{Counter, Statistics};
 const FOLLOW_UPS_MIN: usize = 50;
 /// So many where most of the faults are to take less time.
 const FEW_FOLLOW_UPS: usize = 8;
+
+/// The stage in which nothing is left but to open the image once more.
+const AT_LAST: &str = "by the reopen at the end";
 
 /// A run in which a fault has happened.
 pub(super) struct Recovery<'a, 'p> {
@@ -53,11 +56,14 @@ impl Recovery<'_, '_> {
         self.place.stage = "by the check after the fault was cleared";
         self.check_leaks(bound)?;
         self.place.stage = "with the fault gone";
-        self.go_on(rest, number).map_err(|violation| match violation.promise {
-            Promise::Content | Promise::Consistent | Promise::Answers | Promise::Opens => {
-                violation.of(Promise::Works)
+        self.go_on(rest, number).map_err(|violation| {
+            let violation = followed_by(&self.run, violation);
+            match violation.promise {
+                Promise::Content | Promise::Consistent | Promise::Answers | Promise::Opens => {
+                    violation.of(Promise::Works)
+                }
+                _ => violation,
             }
-            _ => violation,
         })
     }
 
@@ -144,6 +150,7 @@ impl Recovery<'_, '_> {
             let all = FOLLOW_UPS_MIN.saturating_sub(rest.len()).max(few);
             self.go_through(later, number + first.len() as u32, few..all)?;
         }
+        self.place.stage = AT_LAST;
         self.run.reopen(false)?;
         self.run.observe_all()
     }

@@ -20,6 +20,9 @@ use crate::statistics::{Counter, Statistics};
 /// Requests that are made after the one in which a fault happens, before it is cleared.
 pub(super) const AFTER_FAULT: usize = 2;
 
+/// Requests that are made after those of the scenario, whatever it is: a flush and a reopen.
+const OF_US: usize = 2;
+
 /// What all runs of a scenario have in common.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Setting<'a> {
@@ -63,6 +66,7 @@ impl<'a> Setting<'a> {
         let model = Model::new(Arc::clone(&images.initial), images.size, images.fill_bytes(), keeps_past);
         let mut run = Run::new(images, host, Arc::clone(self.journal), model, self.lanes);
         let requests = self.requests.iter().map(|(request, _)| request);
+        run.last_number = number_of(self.requests.len() - OF_US) - 1;
         run.places = requests.chain(self.follow_ups).copied().collect();
         place.checker = Some(Arc::clone(&run.checker));
         run

@@ -91,3 +91,17 @@ fn a_crash_during_recovery_names_the_promise_and_the_second_crash() {
         found.notes.iter().find(|note| note.starts_with("the second crash came after the recovery's "));
     assert!(second.is_some_and(|note| note.contains("..")), "{:?}", found.notes);
 }
+
+/// A disk that would be too large to be run is not made, and its request is counted.
+#[test]
+fn a_request_has_the_number_that_it_has_in_the_scenario() {
+    let target = Planted::Plain(plain::Bug::FailedWriteIsDone);
+    let (fault, _) = found(By::Faults, target, "truncate 2T\nwrite 0 512", 0);
+    let Some(Provoked::Fault(fault)) = &fault.provoked else { panic!("{fault:?}") };
+    assert_eq!(fault.during, Some((2, "write 0 512".to_owned())));
+    let target = Planted::Plain(plain::Bug::ZeroesAreIgnored);
+    let (crash, _) = found(By::Crashes, target, "truncate 2T\nwrite 0 4k\nwrite -z 1k 1k", 0);
+    assert_eq!(crash.request_number, 2, "{}", crash.report());
+    let (race, _) = found(By::Races, target, "truncate 2T\nwrite 0 4k\nwrite -z 1k 1k\nread 0 4k", 0);
+    assert_eq!(race.request_number, 4, "{}", race.report());
+}
