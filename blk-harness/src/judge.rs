@@ -184,11 +184,11 @@ pub(crate) fn follow(run: &mut Run<'_>, first_number: u32, requests: &[Request])
 }
 
 /// The violation, with the requests that were made before it and are none of the scenario.
-pub(crate) fn followed_by(run: &Run<'_>, violation: Box<Violation>) -> Box<Violation> {
+pub(crate) fn followed_by(run: &Run<'_>, mut violation: Box<Violation>) -> Box<Violation> {
     let records = run.checker.records();
     let all = records.iter().filter(|record| record.number > run.last_number);
-    let followed = all.map(|record| (record.number, record.request.into())).collect();
-    Box::new(Violation { followed, ..*violation })
+    violation.followed = all.map(|record| (record.number, record.request.into())).collect();
+    violation
 }
 
 impl Judge<'_> {

@@ -412,7 +412,10 @@ fn a_connection_that_is_lost_is_made_again() {
     let used = connect(&address, Access::ReadWrite, &options).unwrap();
     drop(running);
     let gone = used.read(0, &mut bytes).unwrap_err();
-    assert!(matches!(gone, Error::Disconnected { how: blk_core::Disconnection::Closed, .. }), "{gone}");
+    assert!(
+        matches!(gone, blk_core::Error::Disconnected { how: blk_core::Disconnection::Closed, .. }),
+        "{gone}"
+    );
     let begun = Instant::now();
     assert!(used.read(0, &mut bytes).is_err());
     assert!(begun.elapsed() < Duration::from_millis(250), "{:?}", begun.elapsed());

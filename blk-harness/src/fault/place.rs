@@ -32,8 +32,8 @@ pub(super) struct Place {
 }
 
 impl Place {
-    /// Adds what is known of the place to a finding, and what a crash has made of `pending` operations. Numbers
-    /// above `number_max` are of follow-up requests, which are none of the scenario.
+    /// Adds what is known of the place to a finding, and what a crash has made of `pending` operations.
+    /// Numbers above `number_max` are of follow-up requests, which are none of the scenario.
     pub(super) fn tell(&self, mut finding: Finding, pending: Vec<Pending>, number_max: u32) -> Finding {
         let surfaced = self.surfaced();
         let in_lanes = surfaced.filter(|_| self.is_in_lanes);

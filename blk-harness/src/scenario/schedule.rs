@@ -40,8 +40,8 @@ impl Scenario {
         self.requests.iter().enumerate().map(|(index, request)| (*request, self.turn(index)))
     }
 
-    /// The same, without resizes to more than `size_max` bytes: a block status of nothing stands in the place of
-    /// each, so that all others keep their numbers.
+    /// The same, without resizes to more than `size_max` bytes: a block status of nothing stands in the place
+    /// of each, so that all others keep their numbers.
     pub(crate) fn turns_within(&self, size_max: u64) -> impl Iterator<Item = (Request, Turn)> + '_ {
         const NOTHING: Request = Request::Status { offset: 0, length: 0 };
         self.turns().map(move |(request, turn)| match request {
