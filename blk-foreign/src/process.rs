@@ -38,7 +38,6 @@ pub(crate) struct Process {
     said: Arc<Said>,
     /// Its entry among the workers of its driver, where these are watched.
     works: Option<Works>,
-    _ends: Ends,
 }
 
 /// A process, and those that it has started, as far as they have not left its process group.
@@ -48,6 +47,8 @@ struct Group {
     id: Pid,
     /// How the leader has ended, once that was asked for. From then on its number may be another one's.
     status: Option<ExitStatus>,
+    /// What has the group killed if the program ends before: nothing once its number may be another one's.
+    ends: Option<Ends>,
 }
 
 /// Why a process, or a program, was no use.
@@ -82,6 +83,17 @@ impl Group {
         self.status.is_some() || !matches!(ended(), Ok(None))
     }
 
+    /// Whether any but the leader still runs.
+    fn has_others(&self) -> bool {
+        let Ok(processes) = fs::read_dir("/proc") else { return false };
+        let group = self.leader.id();
+        processes.flatten().any(|process| {
+            let number = process.file_name().to_str().and_then(|name| name.parse::<u32>().ok());
+            let stat = || fs::read_to_string(process.path().join("stat")).unwrap_or_default();
+            number.is_some_and(|number| number != group) && runs_in(&stat(), group)
+        })
+    }
+
     /// Kills those that still run; returns how the leader has ended.
     fn end(&mut self) -> std::io::Result<ExitStatus> {
         if let Some(status) = self.status {
@@ -91,6 +103,7 @@ impl Group {
         self.signal(Signal::KILL);
         // It may have left its group.
         let _ = self.leader.kill();
+        self.ends = None;
         let status = self.leader.wait()?;
         self.status = Some(status);
         Ok(status)
@@ -102,6 +115,14 @@ impl Group {
     }
 }
 
+/// Whether a process runs that is of a group, by what `/proc/*/stat` says: after its name, which may hold
+/// anything, its state, its parent, its group.
+fn runs_in(stat: &str, group: u32) -> bool {
+    let mut fields = stat.rsplit_once(')').map_or("", |(_, fields)| fields).split_whitespace();
+    let state = fields.next();
+    !matches!(state, None | Some("Z" | "X")) && fields.nth(1).is_some_and(|it| it.parse() == Ok(group))
+}
+
 impl Process {
     pub(crate) fn start(words: &[String]) -> Result<Self> {
         let name = words[0].clone();
@@ -110,13 +131,14 @@ impl Process {
         let errors = out.try_clone().map_err(no_pipe)?;
         let leader = command(words).stdout(out).stderr(errors).spawn();
         let leader = leader.map_err(|error| failed(&name, format!("it cannot be started: {error}")))?;
-        let mut group = Group { id: Pid::from_child(&leader), leader, status: None };
+        let mut group = Group { id: Pid::from_child(&leader), leader, status: None, ends: None };
         let said = Said::read(reader).map_err(|error| {
             let _ = group.end();
             Error::io("start a thread", 0, error)
         })?;
         let ends = ends_with_us(group.leader.id()).inspect_err(|_| drop(group.end()))?;
-        Ok(Self { group: Mutex::new(group), name, said, works: None, _ends: ends })
+        group.ends = Some(ends);
+        Ok(Self { group: Mutex::new(group), name, said, works: None })
     }
 
     /// The same, among those who work for a driver.
@@ -201,6 +223,10 @@ impl Process {
         // A shell that has started the server may end before it, and without a word to it.
         group.signal(Signal::TERM);
         self.said.await_end(end.saturating_duration_since(Instant::now()));
+        // One that says nothing holds no pipe.
+        while group.has_others() && Instant::now() < end {
+            std::thread::sleep(PAUSE);
+        }
         let status = group.end().map_err(|error| Error::io("wait for a process", 0, error))?;
         drop(group);
         if is_late {
@@ -371,6 +397,39 @@ pub(crate) mod tests {
         process.await_said("up");
         process.stop().unwrap();
         assert!(process.said.last().ends_with("flushed"), "{}", process.said.last());
+    }
+
+    /// The server holds no pipe of ours, as one that writes to a log.
+    #[test]
+    fn a_server_behind_a_shell_has_time_to_end_though_it_says_nothing() {
+        let folder = tempfile::tempdir().unwrap();
+        let [up, done] = ["up", "done"].map(|name| folder.path().join(name));
+        let script = format!(
+            "(trap 'sleep 0.3; echo > {}; exit' TERM
+              echo > {}; while :; do sleep 0.01; done) >/dev/null 2>&1 & wait",
+            done.display(),
+            up.display()
+        );
+        let process = Process::start(&words(&["sh", "-c", &script])).unwrap();
+        process.await_ready(|| if up.exists() { Ok(()) } else { Err("not yet") }).unwrap();
+        process.stop().unwrap();
+        assert!(done.exists(), "it was killed before it had ended");
+    }
+
+    #[test]
+    fn the_state_and_the_group_of_a_process_are_read_behind_its_name() {
+        assert!(runs_in("7 (a) Z 1 (b)) S 1 42 42 0", 42));
+        assert!(!runs_in("7 (a) S 1 41 42 0", 42) && !runs_in("7 (a) Z 1 42 42 0", 42) && !runs_in("", 42));
+    }
+
+    /// Its number may be another one's once it has ended, and whoever has that must not be killed.
+    #[test]
+    fn what_has_ended_is_not_to_be_killed_any_more() {
+        let process = Process::start(&words(&["sleep", "1000"])).unwrap();
+        let is_noted = || process.group.lock().ends.as_ref().is_some_and(Ends::is_there);
+        assert!(is_noted());
+        process.stop().unwrap();
+        assert!(!is_noted());
     }
 
     #[test]

@@ -74,6 +74,13 @@ pub(crate) fn ends_groups() -> bool {
 #[derive(Debug)]
 pub(crate) struct Ends(PathBuf);
 
+#[cfg(test)]
+impl Ends {
+    pub(crate) fn is_there(&self) -> bool {
+        self.0.exists()
+    }
+}
+
 impl Drop for Ends {
     fn drop(&mut self) {
         let _ = std::fs::remove_file(&self.0);
