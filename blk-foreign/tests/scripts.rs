@@ -37,7 +37,7 @@ fn scenario(text: &str) -> Scenario {
 }
 
 /// What is known, and a scenario that is much alike and clean.
-const KNOWN: [(&str, EngineKind, &str, &str); 6] = [
+const KNOWN: [(&str, EngineKind, &str, &str); 7] = [
     (
         "qemu-qcow2",
         EngineKind::Crash,
@@ -73,6 +73,13 @@ const KNOWN: [(&str, EngineKind, &str, &str); 6] = [
         EngineKind::Fault,
         "config size-bytes=1M\nwrite 0 512",
         "config size-bytes=1M static=on\nwrite 0 512",
+    ),
+    // A repeat puts it right.
+    (
+        "qemu-vmdk",
+        EngineKind::Fault,
+        "config size-bytes=1M\nwrite 0 512",
+        "config size-bytes=1M\nwrite -z 0 512",
     ),
 ];
 
