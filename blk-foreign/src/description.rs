@@ -291,8 +291,8 @@ impl Description {
         Self::parse_in(text, "", &mut Vec::new())
     }
 
-    /// The same of a text whose file lies in the folder `here`; `asked` are those who ask for its deviations, by
-    /// way of each other.
+    /// The same of a text whose file lies in the folder `here`; `asked` are those who ask for its deviations,
+    /// by way of each other.
     pub(crate) fn parse_in(text: &str, here: &str, asked: &mut Vec<String>) -> Result<Self> {
         let mut description: Self = toml::from_str(text)?;
         here.clone_into(&mut description.here);
@@ -422,7 +422,8 @@ mod tests {
         assert_eq!(names.iter().map(|known| known.name.as_str()).collect::<Vec<_>>(), ["middle", "last"]);
         write("last.toml", "deviations-of = 'middle.toml'");
         let error = format!("{:#}", known::description(&first).unwrap_err());
-        let circle = ["first.toml", "middle.toml", "last.toml"].map(|name| folder.path().join(name).display().to_string());
+        let circle = ["first.toml", "middle.toml", "last.toml"]
+            .map(|name| folder.path().join(name).display().to_string());
         let told = format!("{} ask for the deviations of each other", circle.join(", "));
         assert!(error.contains(&told), "{error}");
     }

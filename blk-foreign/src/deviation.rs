@@ -2,13 +2,16 @@
 
 mod crash;
 mod fault;
+mod killed;
 
 use std::ops::Range;
 
-use blk_harness::Finding;
+use blk_core::Extent;
 use blk_harness::finding::{Provoked, Source};
+use blk_harness::journal::Entry;
 use blk_harness::scenario::{Fill, Request, Scenario};
-use blk_harness::stamp::Writer;
+use blk_harness::stamp::{FOLLOW_UPS, Writer};
+use blk_harness::{Finding, RequestKind};
 use serde::Deserialize;
 
 /// What is known to be wrong with the driver. Findings that it explains are counted, and not reported: those
@@ -35,24 +38,31 @@ pub enum Happened {
     /// unmap, and then that data was written elsewhere, without a flush or a reopen in between. Data that has
     /// no stamp counts as that of the last write elsewhere.
     FreedThenReused,
-    /// A part of the range that the finding is about was written, and neither flushed nor closed since; or
-    /// may have been, by one of the requests that follow a crash or a fault.
+    /// A part of the range that the finding is about was written, and neither flushed nor closed since. After
+    /// a crash that is one of the requests that follow it.
     WrittenNotFlushed,
     /// The crash lost the end of what was appended to the storage, and kept a later write of 4 bytes, with no
     /// sync between the two: an entry of a table that refers past the end. The data of a request after the
     /// crash stands at the wrong address then; one of the two addresses was written before the crash, and
-    /// neither flushed nor closed. Of data without a stamp no address is known.
+    /// neither flushed nor closed. Of data without a stamp, the address where it stands is one of the two,
+    /// and a request after the crash has changed another unit, which has to be the other one. The crash may
+    /// be one that follows a failed sync.
     EntryPastEnd,
     /// The crash lost a write to the first sector of the storage, where a driver marks the image as one that
     /// has to be checked, and after it the end of what was appended, and kept a later write of whole sectors:
-    /// a table that refers past the end, and no mark.
+    /// a table that refers past the end, and no mark. Something was written, and neither flushed nor closed.
     MarkAndEndLost,
-    /// The driver was killed, or its storage crashed, and has opened the image again.
-    Killed,
-    /// The driver was killed and has opened the image again, and data stands where what was written since may
-    /// stand if two units share their place: stamped data at a wrong address, where one of the two units was
-    /// written since; a byte, repeated, that was written to another unit since; data without a stamp, or
-    /// zeroes, if another unit was written at all.
+    /// The image was left without a close twice, by kills, crashes or failures, and written to between the
+    /// two.
+    KilledTwice,
+    /// The image was left without a close, and opened again, and the request that noticed is a discard or
+    /// zeroes.
+    KilledThenFreed,
+    /// The image was left without a close, by a kill, a crash or a failure, and opened again, and data stands
+    /// where what was written since may stand if two units share their place: stamped data at a wrong address
+    /// of another unit, where one of the two was written since; a byte, repeated, that was written to that
+    /// place of another unit since; zeroes where a new unit took its place since, and no data was written to
+    /// that part of it; data without a stamp, where it was.
     KilledThenShared,
     /// The first byte that differs was discarded, and not written since.
     Discarded,
@@ -61,9 +71,24 @@ pub enum Happened {
     /// A read that shows wrong data was in flight with a discard, or with zeroes that may unmap, of the same
     /// unit of allocation.
     FreedUnderRead,
-    /// The storage failed a write, or a change of the file's length, that a write of the guest needed, and
-    /// the data that is wrong is in a unit of allocation that this request, or one after it, wrote to.
-    WriteFailed,
+    /// The storage failed an operation that a write to a new unit of allocation needed, and what was written
+    /// to that unit from then on is zeroes at a later open.
+    NewUnitLost,
+    /// The same, where zeroes before did not give the unit a place.
+    NewDataUnitLost,
+    /// The storage failed a write to the table that lies one unit into the image, and what was written from
+    /// then on is zeroes at a later open.
+    FirstTableLost,
+    /// The storage failed an operation that a write to a new unit needed, and that unit shows what was
+    /// written to another new one, or the other way round.
+    NewUnitShared,
+    /// The storage failed a write of 4 bytes, an entry of a table, that a write of the guest needed; and the
+    /// data of that write, which has failed, shows at a later open. Nothing was written to its unit since.
+    FailedWriteAppears,
+    /// The storage failed a sync, or an operation on what lies between 64 KiB and 2 MiB of the image, the
+    /// headers and the log of VHDX, which a write to a new unit needed; and what was written to a new unit
+    /// from then on is zeroes at a later open.
+    LogUnwritten,
     /// A sync of the storage has failed.
     SyncFailed,
 }
@@ -83,13 +108,19 @@ impl Happened {
             Self::FreedThenReused => is_freed_then_reused(finding, scenario, unit_bytes.max(1)),
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
             Self::EntryPastEnd => crash::is_entry_past_end(finding, scenario, unit_bytes.max(1)),
-            Self::MarkAndEndLost => crash::is_mark_and_end_lost(finding),
-            Self::Killed => is_killed(finding, scenario),
-            Self::KilledThenShared => is_killed_then_shared(finding, scenario, unit_bytes.max(1)),
+            Self::MarkAndEndLost => crash::is_mark_and_end_lost(finding, scenario),
+            Self::KilledTwice => killed::is_killed_twice(finding, scenario),
+            Self::KilledThenFreed => killed::is_killed_then_freed(finding, scenario),
+            Self::KilledThenShared => killed::is_shared(finding, scenario, unit_bytes.max(1)),
             Self::Discarded => is_discarded(finding, scenario),
             Self::FreedInFlight => is_freed_in_flight(finding, scenario, unit_bytes.max(1)),
             Self::FreedUnderRead => is_freed_under_read(finding, scenario, unit_bytes.max(1)),
-            Self::WriteFailed => fault::is_write_failed(finding, scenario, unit_bytes.max(1)),
+            Self::NewUnitLost => fault::is_new_unit_lost(finding, scenario, unit_bytes.max(1)),
+            Self::NewDataUnitLost => fault::is_new_data_unit_lost(finding, scenario, unit_bytes.max(1)),
+            Self::FirstTableLost => fault::is_first_table_lost(finding, scenario, unit_bytes.max(1)),
+            Self::NewUnitShared => fault::is_new_unit_shared(finding, scenario, unit_bytes.max(1)),
+            Self::FailedWriteAppears => fault::is_failed_write_there(finding, scenario, unit_bytes.max(1)),
+            Self::LogUnwritten => fault::is_log_unwritten(finding, scenario, unit_bytes.max(1)),
             Self::SyncFailed => fault::is_sync_failed(finding),
         }
     }
@@ -131,8 +162,12 @@ fn is_freed_under_read(finding: &Finding, scenario: &Scenario, unit_bytes: u64) 
 
 /// The units of allocation that a request touches.
 fn units(request: &Request, unit_bytes: u64) -> Range<u64> {
-    let (start, length) = request.range().unwrap_or_default();
-    start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
+    match request.range() {
+        Some((start, length)) if length > 0 => {
+            start / unit_bytes..start.saturating_add(length).div_ceil(unit_bytes)
+        }
+        _ => 0..0,
+    }
 }
 
 /// The request of this number, counted from 1.
@@ -200,69 +235,58 @@ fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     let Some((number, entry)) = finding.request else { return false };
-    // Before follow-up requests, which stand in no scenario, others have written, without a flush.
-    if number as usize > scenario.requests.len() {
-        return true;
-    }
     let Some(asked) = entry.extent() else { return false };
-    let before = scenario.requests.iter().take((number as usize).saturating_sub(1));
-    let writes = |request: &Request| {
-        let (start, length) = request.range().unwrap_or_default();
-        request.kind().changes_content() && start < asked.end() && start.saturating_add(length) > asked.offset
+    let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
+    let before = made(finding, scenario).filter(|(before, _)| *before < number);
+    // What was held back before a crash is gone.
+    let before: Vec<Entry> = before
+        .filter(|(number, _)| !is_crashed || FOLLOW_UPS.contains(number))
+        .map(|(_, entry)| entry)
+        .collect();
+    let writes = |entry: &&Entry| {
+        changes(entry).is_some_and(|extent| extent.offset < asked.end() && asked.offset < extent.end())
     };
-    before.rev().take_while(|request| !makes_durable(request)).any(writes)
+    before.iter().rev().take_while(|entry| !is_durable_after(entry)).any(|entry| writes(&entry))
 }
 
-fn is_killed(finding: &Finding, scenario: &Scenario) -> bool {
-    // What is noticed by no request is noticed at the end.
-    let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
-    let before = scenario.requests.iter().take(count);
-    matches!(finding.provoked, Some(Provoked::Crash(_)))
-        || before.into_iter().any(|request| matches!(request, Request::Reopen { kill: true }))
+/// What was made of the disk: all requests of the scenario, and those after a crash or a fault.
+fn made(finding: &Finding, scenario: &Scenario) -> impl Iterator<Item = (u32, Entry)> {
+    let requests = (1..).zip(scenario.requests.iter().map(|request| Entry::from(*request)));
+    requests.chain(finding.followed.iter().copied())
 }
 
-fn is_killed_then_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
-    let Some(difference) = &finding.difference else { return false };
-    let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
-    let done = &scenario.requests[..scenario.requests.len().min(count)];
-    let Some(kill) = done.iter().position(|request| *request == Request::Reopen { kill: true }) else {
-        return false;
-    };
-    let is_write = |request: &&Request| {
-        matches!(
-            request,
-            Request::Write { .. } | Request::WriteZeroes { .. } | Request::WriteCompressed { .. }
-        )
-    };
-    let touches =
-        |request: &Request, address: u64| units(request, unit_bytes).contains(&(address / unit_bytes));
-    let leaves_unit = |request: &Request| {
-        let (start, length) = request.range().unwrap_or_default();
-        let unit = difference.offset / unit_bytes * unit_bytes;
-        length > 0 && (start < unit || start.saturating_add(length) > unit + unit_bytes)
-    };
-    let mut since = done[kill..].iter().filter(is_write);
-    match difference.found.source {
-        Source::Stamped { writer: Writer::Request(_), address, is_here: false, .. } => {
-            since.any(|request| touches(request, difference.offset) || touches(request, address))
-        }
-        Source::Repeated(byte) => since.any(|request| {
-            let fill = match *request {
-                Request::Write { fill, .. } | Request::WriteCompressed { fill, .. } => Some(fill),
-                _ => None,
-            };
-            fill == Some(Fill::Byte(byte)) && leaves_unit(request)
-        }),
-        Source::Zeroes | Source::Unknown => since.any(leaves_unit),
-        Source::Stamped { .. } | Source::PastEnd => false,
+/// Whether a request may have written this byte, and no other; of one that follows a crash or a fault, more
+/// than its kind is not known.
+fn is_filled(scenario: &Scenario, (number, entry): (u32, Entry), byte: u8) -> bool {
+    if entry.kind() == RequestKind::WriteZeroes {
+        return byte == 0;
     }
+    match request(scenario, number) {
+        Some(Request::Write { fill, .. } | Request::WriteCompressed { fill, .. }) => fill == Fill::Byte(byte),
+        _ => FOLLOW_UPS.contains(&number) && entry.kind() == RequestKind::Write,
+    }
+}
+
+/// What a request changes, if it changes some bytes.
+fn changes(entry: &Entry) -> Option<Extent> {
+    entry.extent().filter(|extent| entry.kind().changes_content() && !extent.is_empty())
+}
+
+/// Whether all that was written before is durable after it.
+fn is_durable_after(entry: &Entry) -> bool {
+    matches!(entry.kind(), RequestKind::Flush | RequestKind::Reopen | RequestKind::Check)
+}
+
+/// The units of allocation that some bytes touch.
+fn units_of(extent: Extent, unit_bytes: u64) -> Range<u64> {
+    extent.offset / unit_bytes..extent.end().div_ceil(unit_bytes)
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
     use blk_harness::Signature;
-    use blk_harness::finding::{Begun, Difference, Side};
+    use blk_harness::finding::{Begun, Crash, Difference, Side};
 
     pub(super) const UNIT: u64 = 64 << 10;
 
@@ -288,6 +312,13 @@ pub(super) mod tests {
         let mut finding = Finding::new(Signature::Size, "wrong");
         finding.difference = Some(Box::new(difference));
         finding
+    }
+
+    /// The finding, noticed by the last of these requests after a crash or a fault.
+    pub(super) fn followed_by(finding: Finding, text: &str) -> Finding {
+        let requests = scenario(text).requests;
+        let followed = (FOLLOW_UPS.start..).zip(requests.iter().map(|request| Entry::from(*request)));
+        Finding { followed: followed.collect(), ..finding }
     }
 
     #[test]
@@ -397,55 +428,30 @@ pub(super) mod tests {
             assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
         }
         assert!(!known.explains(&Finding::new(Signature::Size, "right"), &scenario("flush"), UNIT));
-    }
-
-    #[test]
-    fn only_what_was_written_after_a_kill_is_shared_by_it() {
-        let known = deviation(Some(Happened::KilledThenShared));
-        let stamped = misplaced(0, 1).difference.unwrap().found.source;
-        for (source, text, expected) in [
-            (stamped, "write 64k 512\nkill\nwrite 0 512", true),
-            (stamped, "write 0 512\nkill\nwrite 64k 512", true),
-            (stamped, "write 0 512\nkill\nread 64k 512", false),
-            (stamped, "write 64k 512\nreopen\nwrite 0 512", false),
-            (stamped, "write 64k 512\nwrite 0 512\nkill", false),
-            (Source::Repeated(7), "kill\nwrite -P 7 64k 512", true),
-            (Source::Repeated(7), "kill\nwrite -P 8 64k 512", false),
-            (Source::Repeated(7), "kill\nwrite -P 7 4k 512", false),
-            (Source::Repeated(7), "write -P 7 64k 512\nkill", false),
-            (Source::Zeroes, "kill\nwrite 64k 512", true),
-            (Source::Zeroes, "kill\nwrite 4k 512", false),
-            (Source::Unknown, "kill\ndiscard 64k 512", false),
-            (Source::PastEnd, "kill\nwrite 64k 512", false),
-        ] {
-            let mut finding = misplaced(0, 1);
-            finding.difference.as_mut().unwrap().found.source = source;
-            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{source}: {text}");
-        }
-        let words = Finding::new(Signature::Size, "wrong");
-        assert!(!known.explains(&words, &scenario("kill\nwrite 64k 512"), UNIT), "no bytes are wrong");
-    }
-
-    #[test]
-    fn a_kill_explains_what_comes_after_it() {
-        let known = deviation(Some(Happened::Killed));
-        for (text, expected) in [
-            ("write 0 512\nkill\nwrite 64k 512", true),
-            ("write 0 512\nreopen\nwrite 64k 512", false),
-            ("write 0 512\nflush\nwrite 64k 512", false),
-        ] {
-            let scenario = scenario(text);
-            let finding = Finding::new(Signature::Size, "wrong").noticed_by(3, scenario.requests[2]);
-            assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{text}");
-        }
-        let later = scenario("write 0 512\nwrite 64k 512\nkill");
-        let finding = Finding::new(Signature::Size, "wrong").noticed_by(2, later.requests[1]);
-        assert!(!known.explains(&finding, &later, UNIT), "the kill came after it");
-        assert!(known.explains(&Finding::new(Signature::Size, "wrong"), &later, UNIT), "at the end");
         let nothing = Deviation { report: Vec::new(), ..known };
-        assert!(
-            !nothing.explains(&finding, &scenario("kill\nflush"), UNIT),
-            "without a text nothing is known"
-        );
+        let map = scenario("write 0 512\nmap 0 512");
+        let finding = Finding::new(Signature::Size, "wrong").noticed_by(2, map.requests[1]);
+        assert!(!nothing.explains(&finding, &map, UNIT), "without a text nothing is known");
+    }
+
+    #[test]
+    fn a_follow_up_request_is_explained_by_what_was_written_before_it() {
+        let known = deviation(Some(Happened::WrittenNotFlushed));
+        let scenario = scenario("write 0 512\nwrite 32k 512");
+        for (is_crashed, followed, expected) in [
+            (true, "write 0 512\nmap 0 512", true),
+            (true, "write 4k 512\nmap 0 512", false),
+            (true, "write 0 512\nflush\nmap 0 512", false),
+            (true, "map 0 512", false),
+            (false, "map 0 512", true),
+            (false, "map 16k 512", false),
+        ] {
+            let mut finding =
+                followed_by(Finding::new(Signature::Status { claim: "zero" }, "wrong"), followed);
+            finding.request = finding.followed.last().copied();
+            let crash = Crash { during: None, operation: 1, pending: Vec::new() };
+            finding.provoked = is_crashed.then_some(Provoked::Crash(crash));
+            assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{is_crashed}: {followed}");
+        }
     }
 }

@@ -1,54 +1,91 @@
 //! Conditions of what a crash has lost, and kept.
 
-use blk_harness::finding::{Crash, Fate, Finding, Pending, Provoked, Source};
-use blk_harness::scenario::Scenario;
+use blk_harness::finding::{Fate, Finding, Pending, Provoked, Source};
+use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{makes_durable, units};
+use super::{changes, makes_durable, units, units_of};
 
 /// An entry of a table, bytes.
 const ENTRY_BYTES: u64 = 4;
 const SECTOR_BYTES: u64 = 512;
 
-pub(super) fn is_entry_past_end(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
-    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
-    let is_entry = |(at, pending): (usize, &Pending)| {
-        let is_short = range(pending).is_some_and(|(start, end)| end - start == ENTRY_BYTES);
-        is_short && pending.fate == Fate::Persisted && loses_end(&crash.pending[..at])
+/// What a crash has made of operations, and the number of the request that had begun last; 0 before the
+/// first. A failed sync may be followed by a crash.
+fn crashed(finding: &Finding) -> Option<(&[Pending], usize)> {
+    match &finding.provoked {
+        Some(Provoked::Crash(crash)) => {
+            Some((&crash.pending, crash.during.map_or(0, |(number, _)| number as usize)))
+        }
+        Some(Provoked::Fault(fault)) if !fault.pending.is_empty() => {
+            Some((&fault.pending, finding.request_number as usize))
+        }
+        _ => None,
+    }
+}
+
+/// Changes of the guest that a crash may have lost, the last one first.
+fn in_doubt<'a>(
+    finding: &'a Finding,
+    scenario: &'a Scenario,
+    begun: usize,
+) -> impl Iterator<Item = &'a Request> {
+    // Another sync that has failed made nothing durable.
+    let failed = match &finding.provoked {
+        Some(Provoked::Fault(fault)) => fault.during.as_ref().map_or(0, |(number, _)| *number as usize),
+        _ => 0,
     };
-    crash.pending.iter().enumerate().any(is_entry) && is_shared(finding, crash, scenario, unit_bytes)
+    let before = scenario.requests.iter().enumerate().take(begun).rev();
+    // What is in flight at the crash may be the flush itself.
+    let in_doubt = before.enumerate().take_while(move |(back, (index, request))| {
+        *back == 0 || index + 1 == failed || !makes_durable(request)
+    });
+    in_doubt.map(|(_, (_, request))| request).filter(|request| request.kind().changes_content())
+}
+
+pub(super) fn is_entry_past_end(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some((pending, begun)) = crashed(finding) else { return false };
+    let is_entry = |(at, entry): (usize, &Pending)| {
+        let is_short = range(entry).is_some_and(|(start, end)| end - start == ENTRY_BYTES);
+        is_short && entry.fate == Fate::Persisted && loses_end(&pending[..at])
+    };
+    pending.iter().enumerate().any(is_entry) && is_shared(finding, scenario, begun, unit_bytes)
 }
 
 /// Whether data of a request after the crash may stand where it does because two addresses share a unit, one
 /// of which was written before the crash.
-fn is_shared(finding: &Finding, crash: &Crash, scenario: &Scenario, unit_bytes: u64) -> bool {
+fn is_shared(finding: &Finding, scenario: &Scenario, begun: usize, unit_bytes: u64) -> bool {
     let Some(difference) = &finding.difference else { return false };
-    let addresses = match difference.found.source {
+    let shows = difference.offset / unit_bytes;
+    let is_doubted = |unit: u64| {
+        in_doubt(finding, scenario, begun).any(|request| units(request, unit_bytes).contains(&unit))
+    };
+    match difference.found.source {
         Source::Stamped { writer: Writer::Request(writer), address, is_here: false, .. }
             if FOLLOW_UPS.contains(&writer) =>
         {
-            [difference.offset, address]
+            is_doubted(shows) || is_doubted(address / unit_bytes)
         }
-        Source::Stamped { .. } | Source::PastEnd => return false,
-        Source::Zeroes | Source::Repeated(_) | Source::Unknown => return true,
-    };
-    let begun = crash.during.map_or(0, |(number, _)| number as usize);
-    let before = scenario.requests.iter().take(begun).rev();
-    // What is in flight at the crash may be the flush itself.
-    let in_doubt = before.enumerate().take_while(|(back, request)| *back == 0 || !makes_durable(request));
-    in_doubt.map(|(_, request)| request).filter(|request| request.kind().changes_content()).any(|request| {
-        let units = units(request, unit_bytes);
-        addresses.iter().any(|address| units.contains(&(address / unit_bytes)))
-    })
+        Source::Stamped { .. } | Source::PastEnd => false,
+        Source::Zeroes | Source::Repeated(_) | Source::Unknown => {
+            let since = finding.followed.iter().filter_map(|(_, entry)| changes(entry));
+            let mut others =
+                since.flat_map(|extent| units_of(extent, unit_bytes)).filter(|unit| *unit != shows);
+            if is_doubted(shows) { others.next().is_some() } else { others.any(is_doubted) }
+        }
+    }
 }
 
-pub(super) fn is_mark_and_end_lost(finding: &Finding) -> bool {
-    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+pub(super) fn is_mark_and_end_lost(finding: &Finding, scenario: &Scenario) -> bool {
+    let Some((pending, begun)) = crashed(finding) else { return false };
+    if in_doubt(finding, scenario, begun).next().is_none() {
+        return false;
+    }
     let is_lost_mark = |pending: &Pending| {
         pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
     };
-    let Some(mark) = crash.pending.iter().position(is_lost_mark) else { return false };
-    let later = &crash.pending[mark + 1..];
+    let Some(mark) = pending.iter().position(is_lost_mark) else { return false };
+    let later = &pending[mark + 1..];
     let is_table = |(at, pending): (usize, &Pending)| {
         let is_whole = |(start, end): (u64, u64)| {
             start > 0 && start.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES)
@@ -83,18 +120,20 @@ fn range(pending: &Pending) -> Option<(u64, u64)> {
 mod tests {
     use blk_core::Extent;
     use blk_harness::Signature;
-    use blk_harness::finding::{Difference, Side};
-    use blk_harness::scenario::Request;
+    use blk_harness::finding::{Crash, Difference, Fault, Side};
 
     use super::super::Happened;
-    use super::super::tests::{UNIT, deviation, misplaced, scenario};
+    use super::super::tests::{UNIT, deviation, followed_by, misplaced, scenario};
     use super::*;
 
-    fn crashed(pending: Vec<(Fate, String)>) -> Finding {
+    fn after_crash(pending: Vec<(Fate, String)>) -> Finding {
         let mut finding = Finding::new(Signature::Size, "wrong");
         let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
-        finding.provoked =
-            Some(Provoked::Crash(Crash { during: None, operation: 4, pending: pending.collect() }));
+        finding.provoked = Some(Provoked::Crash(Crash {
+            during: Some((1, Request::Flush.into())),
+            operation: 4,
+            pending: pending.collect(),
+        }));
         finding
     }
 
@@ -128,7 +167,12 @@ mod tests {
             (vec![lost(mark), lost(data), kept("operation 5: write 327680..327688")], false),
         ] {
             let text = format!("{pending:?}");
-            assert_eq!(known.explains(&crashed(pending), &scenario("flush"), UNIT), expected, "{text}");
+            let finding = after_crash(pending);
+            assert_eq!(known.explains(&finding, &scenario("write 0 512"), UNIT), expected, "{text}");
+            assert!(
+                !known.explains(&finding, &scenario("flush\nwrite 0 512"), UNIT),
+                "{text}: nothing in doubt"
+            );
         }
     }
 
@@ -142,7 +186,7 @@ mod tests {
             _ => Source::Unknown,
         };
         let difference = Difference { found: Side { source, ..found.found }, ..*found };
-        let mut finding = Finding { difference: Some(Box::new(difference)), ..crashed(pending) };
+        let mut finding = Finding { difference: Some(Box::new(difference)), ..after_crash(pending) };
         let Some(Provoked::Crash(crash)) = &mut finding.provoked else { unreachable!("it was crashed") };
         crash.during = Some((2, Request::Flush.into()));
         finding
@@ -187,15 +231,59 @@ mod tests {
             (UNIT, Some(0), "flush\nread 0 512\nwrite 0 512", false),
             (UNIT, Some(3 * UNIT), "write 0 512\nflush", false),
             (UNIT, Some(0), "read 0 512\nflush", false),
-            (UNIT, None, "read 0 512\nflush", true),
         ] {
             let finding = shared(pending(), offset, address);
             assert_eq!(explains(&finding, text), expected, "{offset}, {address:?}: {text}");
+        }
+        for (offset, text, followed, expected) in [
+            (0, "write 0 512\nflush", "write 64k 512", true),
+            (0, "write 0 512\nflush", "write 0 512", false),
+            (0, "write 0 512\nflush", "read 64k 512", false),
+            (UNIT, "write 0 512\nflush", "write 0 512", true),
+            (UNIT, "write 0 512\nflush", "write 64k 512", false),
+            (UNIT, "read 0 512\nflush", "write 0 512\nwrite 64k 512", false),
+        ] {
+            let finding = followed_by(shared(pending(), offset, None), followed);
+            assert_eq!(explains(&finding, text), expected, "no stamp at {offset}: {text}, then {followed}");
         }
         let write = "write 0 512\nflush";
         let before = Finding { difference: misplaced(0, 1).difference, ..shared(pending(), 0, Some(UNIT)) };
         assert!(!explains(&before, write), "what was written before the crash has never been past its end");
         let words = Finding { difference: None, ..shared(pending(), 0, Some(UNIT)) };
         assert!(!explains(&words, write), "no bytes are wrong");
+    }
+
+    #[test]
+    fn a_crash_that_follows_a_failed_sync_is_one() {
+        let known = deviation(Some(Happened::EntryPastEnd));
+        let finding = |pending: Vec<(Fate, String)>| {
+            let crashed = shared(pending, UNIT, Some(0));
+            let Some(Provoked::Crash(crash)) = crashed.provoked else { unreachable!("it was crashed") };
+            let fault = Fault {
+                operation: 1,
+                operations: 1,
+                kind: "Sync".to_owned(),
+                step: String::new(),
+                extent: Extent::new(0, 0),
+                how: String::new(),
+                during: Some((2, String::new())),
+                is_in_flight: false,
+                surfaced: None,
+                pending: crash.pending,
+            };
+            Finding { provoked: Some(Provoked::Fault(fault)), request_number: 3, ..crashed }
+        };
+        for (text, expected) in [
+            ("write 0 512\nflush\nread 0 512", true),
+            ("flush\nwrite 0 512\nread 0 512", true),
+            ("write 64k 512\nflush\nread 0 512", true),
+            ("read 64k 512\nflush\nread 0 512", false),
+        ] {
+            let known = known.explains(&finding(vec![lost(DATA), kept(ENTRY)]), &scenario(text), UNIT);
+            assert_eq!(known, expected, "{text}");
+        }
+        let text = scenario("write 0 512\nflush\nread 0 512");
+        assert!(!known.explains(&finding(vec![kept(DATA), kept(ENTRY)]), &text, UNIT));
+        assert!(!known.explains(&finding(Vec::new()), &text, UNIT), "nothing was crashed");
     }
 }

@@ -1,11 +1,26 @@
-//! What happened in a scenario whose storage has failed.
+//! Conditions of what happened in a scenario whose storage has failed.
 
+use blk_core::Extent;
 use blk_harness::Finding;
-use blk_harness::finding::{Fault, Provoked, Side, Source};
-use blk_harness::scenario::{Request, Scenario};
-use blk_harness::stamp::Writer;
+use blk_harness::RequestKind;
+use blk_harness::finding::{Fault, Provoked, Source};
+use blk_harness::journal::Entry;
+use blk_harness::scenario::{Fill, Request, Scenario};
+use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{request, units};
+use super::{changes, is_filled, made, request, units, units_of};
+
+/// Requests that a failure may strike which lasts: so many are made before it is cleared.
+const AFTER_FAULT: u32 = 2;
+/// Where the fault engine opens the image again.
+const OPENED: [&str; 2] = ["by a second open after the flush", "by the reopen at the end"];
+/// Headers and log of an image of VHDX, as QEMU makes it.
+const VHDX_LOG: std::ops::Range<u64> = 64 << 10..2 << 20;
+/// An entry of a table, bytes.
+const ENTRY_BYTES: u64 = 4;
+const SECTOR_BYTES: u64 = 512;
+/// A shorter write has no stamp.
+const STAMPED_BYTES: u64 = 16;
 
 fn fault(finding: &Finding) -> Option<&Fault> {
     match &finding.provoked {
@@ -18,75 +33,230 @@ pub(super) fn is_sync_failed(finding: &Finding) -> bool {
     fault(finding).is_some_and(|fault| fault.kind == "Sync")
 }
 
-pub(super) fn is_write_failed(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
-    let Some(fault) = fault(finding) else { return false };
-    let (Some((during, _)), Some(difference)) = (&fault.during, &finding.difference) else { return false };
-    let is_write =
-        |request: Request| request.kind().changes_content() && !matches!(request, Request::Discard { .. });
-    let Some(failed) = request(scenario, *during).filter(|request| is_write(*request)) else { return false };
-    let is_in_it = |request: &Request| units(request, unit_bytes).contains(&(difference.offset / unit_bytes));
-    let later = scenario.requests.iter().skip(*during as usize).copied();
-    // Follow-up requests stand in no scenario; what they wrote can be lost as well.
-    let is_follow_up = |side: &Side| {
-        matches!(side.source, Source::Stamped { writer: Writer::Request(number), .. }
-            if number as usize > scenario.requests.len())
+/// Bytes that are wrong after a write of the guest that the storage has failed.
+struct Failed<'a> {
+    finding: &'a Finding,
+    scenario: &'a Scenario,
+    fault: &'a Fault,
+    /// The address that shows what is wrong, that, and what may be there.
+    offset: u64,
+    found: Source,
+    expected: Vec<Source>,
+    /// The number of that write.
+    first: u32,
+    unit_bytes: u64,
+    /// Zeroes give a unit no place.
+    has_zero_units: bool,
+}
+
+fn is_write(kind: RequestKind) -> bool {
+    matches!(kind, RequestKind::Write | RequestKind::WriteCompressed | RequestKind::WriteZeroes)
+}
+
+/// Whether a request gives new units a place, whoever the driver is: some refuse what is not of whole
+/// sectors, and zeroes that must not be written.
+fn gives_place(request: Request, scenario: &Scenario) -> bool {
+    let size = scenario.config.size_bytes.max(1).next_multiple_of(SECTOR_BYTES);
+    let is_taken = |(offset, length): (u64, u64)| {
+        let is_whole = offset.is_multiple_of(SECTOR_BYTES) && length.is_multiple_of(SECTOR_BYTES);
+        is_whole && offset.saturating_add(length) <= size
     };
-    matches!(fault.kind.as_str(), "Write" | "SetLen")
-        && (difference.expected.iter().any(is_follow_up)
-            || std::iter::once(failed).chain(later).any(|request| is_write(request) && is_in_it(&request)))
+    is_write(request.kind())
+        && !matches!(request, Request::WriteZeroes { no_fallback: true, .. })
+        && request.range().is_some_and(is_taken)
+}
+
+impl<'a> Failed<'a> {
+    fn of(finding: &'a Finding, scenario: &'a Scenario, unit_bytes: u64) -> Option<Self> {
+        let (fault, difference) = (fault(finding)?, finding.difference.as_deref()?);
+        let expected = difference.expected.iter().map(|side| side.source).collect();
+        let shown = (difference.offset, difference.found.source, expected);
+        Self::with(finding, scenario, fault, shown, unit_bytes)
+    }
+
+    fn with(
+        finding: &'a Finding,
+        scenario: &'a Scenario,
+        fault: &'a Fault,
+        (offset, found, expected): (u64, Source, Vec<Source>),
+        unit_bytes: u64,
+    ) -> Option<Self> {
+        let (first, _) = *fault.during.as_ref()?;
+        let is_write = request(scenario, first).is_some_and(|request| is_write(request.kind()));
+        let has_zero_units = false;
+        let failed =
+            Self { finding, scenario, fault, offset, found, expected, first, unit_bytes, has_zero_units };
+        is_write.then_some(failed)
+    }
+
+    /// The same of data whose block status says that zeroes are there: one for each write since of which that
+    /// is said.
+    fn claimed(finding: &'a Finding, scenario: &'a Scenario, unit_bytes: u64) -> Vec<Self> {
+        let noticed = finding.followed.last().copied().or(finding.request);
+        let asked = noticed.filter(|(_, entry)| entry.kind() == RequestKind::Status);
+        let Some((asked, fault)) = asked.and_then(|(_, entry)| entry.extent()).zip(fault(finding)) else {
+            return Vec::new();
+        };
+        let of = |offset: u64| {
+            Self::with(finding, scenario, fault, (offset, Source::Zeroes, vec![Source::Unknown]), unit_bytes)
+        };
+        let written = made(finding, scenario).filter(|(_, entry)| entry.kind() == RequestKind::Write);
+        let both = written.filter_map(|(_, entry)| changes(&entry)).map(|extent| {
+            let start = extent.offset.max(asked.offset);
+            start..extent.end().min(asked.end())
+        });
+        both.filter(|both| !both.is_empty()).filter_map(|both| of(both.start)).collect()
+    }
+
+    /// Of the bytes that are wrong, or of those whose block status is.
+    fn any(finding: &'a Finding, scenario: &'a Scenario, unit_bytes: u64, is: impl Fn(Self) -> bool) -> bool {
+        let claimed = Self::claimed(finding, scenario, unit_bytes).into_iter();
+        Self::of(finding, scenario, unit_bytes).into_iter().chain(claimed).any(is)
+    }
+
+    fn unit(&self) -> u64 {
+        self.offset / self.unit_bytes
+    }
+
+    /// The writes that the failure may have struck.
+    fn struck(&self) -> impl Iterator<Item = (u32, Request)> {
+        let lasts = self.fault.how.ends_with("from then on");
+        let last = if lasts { self.first + AFTER_FAULT } else { self.first };
+        let all = (self.first..=last).filter_map(|number| Some((number, request(self.scenario, number)?)));
+        all.filter(|(_, request)| is_write(request.kind()))
+    }
+
+    fn strikes(&self, unit: u64) -> bool {
+        self.struck().any(|(_, request)| units(&request, self.unit_bytes).contains(&unit))
+    }
+
+    /// Whether a unit had no place before.
+    fn is_new(&self, unit: u64) -> bool {
+        let before = &self.scenario.requests[..self.first as usize - 1];
+        let gives = |request: &&Request| {
+            let is_zero = matches!(request, Request::WriteZeroes { .. });
+            gives_place(**request, self.scenario) && !(is_zero && self.has_zero_units)
+        };
+        !before.iter().filter(gives).any(|request| units(request, self.unit_bytes).contains(&unit))
+    }
+
+    /// What was made since, the write itself included, up to the finding.
+    fn since(&self) -> impl Iterator<Item = (u32, Entry)> {
+        let last = match self.finding.request_number {
+            0 => u32::MAX,
+            number => number,
+        };
+        let is_since =
+            move |number: u32| self.first <= number && (number <= last || FOLLOW_UPS.contains(&number));
+        made(self.finding, self.scenario).filter(move |(number, _)| is_since(*number))
+    }
+
+    /// Whether the image was opened again after the failure.
+    fn is_opened_again(&self) -> bool {
+        let ends = |entry: Entry| entry.kind() == RequestKind::Reopen;
+        OPENED.iter().any(|stage| self.finding.noticed.ends_with(stage))
+            || self.since().any(|(_, entry)| ends(entry))
+    }
+
+    /// Whether zeroes stand where other data was written since.
+    fn is_lost(&self) -> bool {
+        let covers = |entry: Entry| {
+            let offset = self.offset;
+            changes(&entry).is_some_and(|extent| extent.offset <= offset && offset < extent.end())
+        };
+        let is_since = |source: Source| match source {
+            Source::Stamped { writer: Writer::Request(number), .. } => number >= self.first,
+            Source::Repeated(_) | Source::Unknown => self.since().any(|(_, entry)| covers(entry)),
+            _ => false,
+        };
+        self.found == Source::Zeroes
+            && self.is_opened_again()
+            && self.expected.iter().any(|source| is_since(*source))
+    }
+
+    fn is_new_unit_lost(&self) -> bool {
+        self.is_lost() && self.strikes(self.unit()) && self.is_new(self.unit())
+    }
+}
+
+pub(super) fn is_new_unit_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    Failed::any(finding, scenario, unit_bytes, |failed| failed.is_new_unit_lost())
+}
+
+pub(super) fn is_new_data_unit_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let is = |failed| Failed { has_zero_units: true, ..failed }.is_new_unit_lost();
+    Failed::any(finding, scenario, unit_bytes, is)
+}
+
+pub(super) fn is_first_table_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let is = |failed: Failed<'_>| failed.fault.extent.offset == unit_bytes && failed.is_lost();
+    Failed::any(finding, scenario, unit_bytes, is)
+}
+
+pub(super) fn is_log_unwritten(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    Failed::any(finding, scenario, unit_bytes, |failed| {
+        let Fault { kind, extent, .. } = failed.fault;
+        let is_log = kind == "Sync" || (VHDX_LOG.contains(&extent.offset) && extent.end() <= VHDX_LOG.end);
+        let is_any_new = |request: Request| units(&request, unit_bytes).any(|unit| failed.is_new(unit));
+        let needs_log = failed.struck().any(|(_, request)| is_any_new(request));
+        is_log && needs_log && failed.is_lost() && failed.is_new(failed.unit())
+    })
+}
+
+pub(super) fn is_new_unit_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(failed) = Failed::of(finding, scenario, unit_bytes) else { return false };
+    let unit = failed.unit();
+    // One of the two is that of the write that failed; the other one was given the same place later.
+    let may_share = |other: u64| {
+        other != unit
+            && failed.is_new(unit)
+            && failed.is_new(other)
+            && (failed.strikes(unit) || failed.strikes(other))
+    };
+    match failed.found {
+        Source::Stamped { writer: Writer::Request(writer), address, is_here: false, .. } => {
+            writer >= failed.first && may_share(address / unit_bytes)
+        }
+        Source::Repeated(byte) => failed.since().any(|(number, entry)| {
+            is_filled(scenario, (number, entry), byte) && is_of_any(&entry, unit_bytes, &may_share)
+        }),
+        _ => false,
+    }
+}
+
+fn is_of_any(entry: &Entry, unit_bytes: u64, holds: &dyn Fn(u64) -> bool) -> bool {
+    changes(entry).is_some_and(|extent: Extent| units_of(extent, unit_bytes).any(holds))
+}
+
+pub(super) fn is_failed_write_there(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(failed) = Failed::of(finding, scenario, unit_bytes) else { return false };
+    let failed = Failed { has_zero_units: true, ..failed };
+    let (offset, source) = (failed.offset, failed.found);
+    let is_its_data = |number: u32, request: Request| match (source, request) {
+        (Source::Stamped { writer: Writer::Request(writer), .. }, _) => writer == number,
+        (Source::Repeated(byte), Request::Write { fill: Fill::Byte(fill), .. }) => byte == fill,
+        (Source::Repeated(_) | Source::Unknown, Request::Write { fill: Fill::Stamp, length, .. }) => {
+            length < STAMPED_BYTES
+        }
+        (Source::Zeroes, Request::WriteZeroes { .. }) => true,
+        _ => false,
+    };
+    let shows = failed.struck().filter(|(number, request)| {
+        let (start, length) = request.range().unwrap_or_default();
+        start <= offset && offset < start.saturating_add(length) && is_its_data(*number, *request)
+    });
+    let Some(last) = failed.struck().last().map(|(number, _)| number) else { return false };
+    let is_its_unit = |unit| unit == failed.unit();
+    let is_written_since = failed.since().any(|(number, entry)| {
+        number > last && is_write(entry.kind()) && is_of_any(&entry, unit_bytes, &is_its_unit)
+    });
+    failed.fault.kind == "Write"
+        && failed.fault.extent.length == ENTRY_BYTES
+        && failed.is_opened_again()
+        && failed.is_new(failed.unit())
+        && shows.count() > 0
+        && !is_written_since
 }
 
 #[cfg(test)]
-mod tests {
-    use blk_core::Extent;
-
-    use super::super::tests::{UNIT, deviation, misplaced, scenario};
-    use super::super::{Deviation, Happened};
-    use super::*;
-
-    fn failed(kind: &str, during: Option<u32>, offset: u64) -> Finding {
-        let mut finding = misplaced(offset, 1);
-        finding.provoked = Some(Provoked::Fault(Fault {
-            operation: 1,
-            operations: 1,
-            kind: kind.to_owned(),
-            step: String::new(),
-            extent: Extent::new(0, 512),
-            how: String::new(),
-            during: during.map(|number| (number, String::new())),
-            is_in_flight: false,
-            surfaced: None,
-        }));
-        finding
-    }
-
-    #[test]
-    fn only_units_that_were_written_since_a_write_of_the_guest_failed_are_explained() {
-        let known: Deviation = deviation(Some(Happened::WriteFailed));
-        for (text, kind, during, offset, expected) in [
-            ("write 0 512", "Write", Some(1), 0, true),
-            ("write 0 512", "SetLen", Some(1), 4096, true),
-            ("write 0 512\nwrite 64k 512", "Write", Some(1), 64 << 10, true),
-            ("write 64k 512\nwrite 0 512", "Write", Some(2), 64 << 10, false),
-            ("write 0 512", "Write", Some(1), 64 << 10, false),
-            ("write 0 512", "Sync", Some(1), 0, false),
-            ("write 0 512", "Write", None, 0, false),
-            ("discard 0 64k\nwrite 0 512", "Write", Some(1), 0, false),
-            ("flush\nwrite 0 512", "Write", Some(1), 0, false),
-        ] {
-            let finding = failed(kind, during, offset);
-            let explained = known.explains(&finding, &scenario(text), UNIT);
-            assert_eq!(explained, expected, "{text}: {kind} during {during:?}, at {offset}");
-        }
-        let crashed = misplaced(0, 1);
-        assert!(!known.explains(&crashed, &scenario("write 0 512"), UNIT), "nothing has failed");
-    }
-
-    #[test]
-    fn only_a_sync_that_failed_is_one() {
-        let known = deviation(Some(Happened::SyncFailed));
-        for (kind, expected) in [("Sync", true), ("Write", false)] {
-            assert_eq!(known.explains(&failed(kind, Some(1), 0), &scenario("write 0 512"), UNIT), expected);
-        }
-    }
-}
+mod tests;
