@@ -85,9 +85,9 @@ pub enum Happened {
     /// The storage failed a write of 4 bytes, an entry of a table, that a write of the guest needed; and the
     /// data of that write, which has failed, shows at a later open. Nothing was written to its unit since.
     FailedWriteAppears,
-    /// The storage failed a sync, or an operation on what lies between 64 KiB and 2 MiB of the image, the
-    /// headers and the log of VHDX, which a write to a new unit needed; and what was written to a new unit
-    /// from then on is zeroes at a later open.
+    /// The storage failed a sync, a question for its length, or an operation on what lies between 64 KiB and
+    /// 2 MiB of the image, the headers and the log of VHDX, which a write to a new unit needed; and what was
+    /// written to a new unit from then on is zeroes at a later open.
     LogUnwritten,
     /// A sync of the storage has failed.
     SyncFailed,
@@ -270,6 +270,14 @@ fn is_filled(scenario: &Scenario, (number, entry): (u32, Entry), byte: u8) -> bo
 /// What a request changes, if it changes some bytes.
 fn changes(entry: &Entry) -> Option<Extent> {
     entry.extent().filter(|extent| entry.kind().changes_content() && !extent.is_empty())
+}
+
+/// Whether each driver takes a request of these bytes: some refuse what is not of whole sectors.
+fn is_taken(extent: Extent, scenario: &Scenario) -> bool {
+    const SECTOR_BYTES: u64 = 512;
+    let size = scenario.config.size_bytes.max(1).next_multiple_of(SECTOR_BYTES);
+    let is_whole = extent.offset.is_multiple_of(SECTOR_BYTES) && extent.length.is_multiple_of(SECTOR_BYTES);
+    is_whole && extent.checked_end().is_some_and(|end| end <= size)
 }
 
 /// Whether all that was written before is durable after it.

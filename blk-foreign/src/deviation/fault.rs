@@ -8,17 +8,20 @@ use blk_harness::journal::Entry;
 use blk_harness::scenario::{Fill, Request, Scenario};
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{changes, is_filled, made, request, units, units_of};
+use super::{changes, is_filled, is_taken, made, request, units, units_of};
 
 /// Requests that a failure may strike which lasts: so many are made before it is cleared.
 const AFTER_FAULT: u32 = 2;
 /// Where the fault engine opens the image again.
-const OPENED: [&str; 2] = ["by a second open after the flush", "by the reopen at the end"];
+const OPENED: [&str; 3] = [
+    "by a second open after the flush",
+    "by the reopen after the fault was cleared",
+    "by the reopen at the end",
+];
 /// Headers and log of an image of VHDX, as QEMU makes it.
 const VHDX_LOG: std::ops::Range<u64> = 64 << 10..2 << 20;
 /// An entry of a table, bytes.
 const ENTRY_BYTES: u64 = 4;
-const SECTOR_BYTES: u64 = 512;
 /// A shorter write has no stamp.
 const STAMPED_BYTES: u64 = 16;
 
@@ -53,14 +56,10 @@ fn is_write(kind: RequestKind) -> bool {
     matches!(kind, RequestKind::Write | RequestKind::WriteCompressed | RequestKind::WriteZeroes)
 }
 
-/// Whether a request gives new units a place, whoever the driver is: some refuse what is not of whole
-/// sectors, and zeroes that must not be written.
+/// Whether a request gives new units a place, whoever the driver is: some refuse zeroes that must not be
+/// written.
 fn gives_place(request: Request, scenario: &Scenario) -> bool {
-    let size = scenario.config.size_bytes.max(1).next_multiple_of(SECTOR_BYTES);
-    let is_taken = |(offset, length): (u64, u64)| {
-        let is_whole = offset.is_multiple_of(SECTOR_BYTES) && length.is_multiple_of(SECTOR_BYTES);
-        is_whole && offset.saturating_add(length) <= size
-    };
+    let is_taken = |(offset, length)| is_taken(Extent { offset, length }, scenario);
     is_write(request.kind())
         && !matches!(request, Request::WriteZeroes { no_fallback: true, .. })
         && request.range().is_some_and(is_taken)
@@ -196,7 +195,9 @@ pub(super) fn is_first_table_lost(finding: &Finding, scenario: &Scenario, unit_b
 pub(super) fn is_log_unwritten(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
     Failed::any(finding, scenario, unit_bytes, |failed| {
         let Fault { kind, extent, .. } = failed.fault;
-        let is_log = kind == "Sync" || (VHDX_LOG.contains(&extent.offset) && extent.end() <= VHDX_LOG.end);
+        // The log has the length of the file.
+        let is_log = matches!(kind.as_str(), "Sync" | "Len")
+            || (VHDX_LOG.contains(&extent.offset) && extent.end() <= VHDX_LOG.end);
         let is_any_new = |request: Request| units(&request, unit_bytes).any(|unit| failed.is_new(unit));
         let needs_log = failed.struck().any(|(_, request)| is_any_new(request));
         is_log && needs_log && failed.is_lost() && failed.is_new(failed.unit())

@@ -7,7 +7,7 @@ use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::Writer;
 use blk_harness::{Finding, RequestKind};
 
-use super::{changes, is_filled, made, units_of};
+use super::{changes, is_filled, is_taken, made, units_of};
 
 /// The numbers of requests with which the image was left without a close, up to the finding.
 fn unclean(finding: &Finding, scenario: &Scenario) -> Vec<u32> {
@@ -61,7 +61,9 @@ pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
     let touches = |entry: &Entry, unit: u64| {
         entry.extent().is_some_and(|extent| units_of(extent, unit_bytes).contains(&unit))
     };
-    let last = finding.request.map_or(u32::MAX, |(number, _)| number);
+    // A crash names the request that it came in, and what follows it was made too.
+    let noticed = finding.request.filter(|_| finding.followed.is_empty());
+    let last = noticed.map_or(u32::MAX, |(number, _)| number);
     let mut since = writes().filter(|(number, _)| first < *number && *number <= last);
     match difference.found.source {
         Source::Stamped { writer: Writer::Request(_), address, is_here: false, .. } => {
@@ -73,7 +75,7 @@ pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
         }),
         Source::Unknown => since.any(|(_, entry)| reaches_place(&entry, difference, unit_bytes)),
         Source::Zeroes => since.any(|(number, entry)| {
-            let is_new = |unit: u64| !has_place(finding, scenario, (unit, unit_bytes), first);
+            let is_new = |unit: u64| !has_place(finding, scenario, (unit, unit_bytes), number);
             let units = entry.extent().map(|extent| units_of(extent, unit_bytes)).unwrap_or_default();
             let is_zero = is_filled(scenario, (number, entry), 0);
             units.into_iter().any(|unit| unit != shows && is_new(unit))
@@ -83,16 +85,16 @@ pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
     }
 }
 
-/// Whether a unit had data up to request `last`, and was not zeroed or discarded as a whole since.
-fn has_place(finding: &Finding, scenario: &Scenario, (unit, unit_bytes): (u64, u64), last: u32) -> bool {
+/// Whether a unit had data before request `number`, and was not zeroed or discarded as a whole since.
+fn has_place(finding: &Finding, scenario: &Scenario, (unit, unit_bytes): (u64, u64), number: u32) -> bool {
     let (start, end) = (unit * unit_bytes, (unit + 1) * unit_bytes);
-    let before = made(finding, scenario).filter(|(number, _)| *number <= last);
+    let before = made(finding, scenario).filter(|(before, _)| *before < number);
     before.fold(false, |has_place, (_, entry)| {
         let Some(extent) = changes(&entry) else { return has_place };
         let is_whole = extent.offset <= start && end <= extent.end();
         match entry.kind() {
             RequestKind::WriteZeroes | RequestKind::Discard => has_place && !is_whole,
-            _ => has_place || (extent.offset < end && start < extent.end()),
+            _ => has_place || (is_taken(extent, scenario) && extent.offset < end && start < extent.end()),
         }
     })
 }
@@ -136,9 +138,13 @@ mod tests {
     }
 
     fn by_crash(during: u32, finding: Finding) -> Finding {
+        let during_number = during;
         let during = Some((during, Request::Flush.into()));
         let crash = Crash { during, operation: 1, pending: Vec::new() };
-        Finding { provoked: Some(Provoked::Crash(crash)), ..finding }
+        Finding {
+            provoked: Some(Provoked::Crash(crash)),
+            ..finding.noticed_by(during_number, Request::Flush)
+        }
     }
 
     fn repeated() -> Finding {
@@ -174,6 +180,8 @@ mod tests {
             (Source::Zeroes, "write -z 64k 64k\nkill\nwrite 66k 512", true),
             (Source::Zeroes, "write 64k 64k\ndiscard 64k 64k\nkill\nwrite 66k 512", true),
             (Source::Zeroes, "write 64k 64k\ndiscard 64k 32k\nkill\nwrite 66k 512", false),
+            (Source::Zeroes, "write 64k 64k\nkill\ndiscard 64k 64k\nwrite 66k 512", true),
+            (Source::Zeroes, "write 64k 511\nkill\nwrite 66k 512", true),
             (Source::Zeroes, "kill\nwrite 4k 512", false),
             (Source::Unknown, "kill\nwrite 64k 512", true),
             (Source::Unknown, "kill\nwrite 66k 512", false),

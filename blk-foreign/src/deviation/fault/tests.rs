@@ -7,6 +7,7 @@ use super::super::Happened;
 use super::super::tests::{UNIT, deviation, followed_by, misplaced, scenario};
 use super::*;
 
+const REOPENED: &str = "in request #3 (read 0 512), by the reopen after the fault was cleared";
 const LATER_OPEN: &str = "in request #3 (flush), by a second open after the flush";
 
 /// Bytes that are wrong after operation `kind` on `extent` has failed during a request.
@@ -90,6 +91,7 @@ fn only_what_is_shown_by_a_later_open_is_lost_with_what_was_in_memory() {
     for (noticed, text, number, explained) in [
         (LATER_OPEN, "write 0 512\nwrite 0 512", 3, true),
         ("in request #8388608 (flush), by the reopen at the end", "write 0 512\nwrite 0 512", 0, true),
+        (REOPENED, "write 0 512\nwrite 0 512\nread 0 512", 3, true),
         ("in request #3 (read 0 512)", "write 0 512\nwrite 0 512\nread 0 512", 3, false),
         ("in request #4 (read 0 512)", "write 0 512\nwrite 0 512\nkill\nread 0 512", 4, true),
         ("in request #3 (read 0 512)", "write 0 512\nwrite 0 512\nread 0 512\nkill", 3, false),
@@ -161,6 +163,8 @@ fn only_a_log_that_failed_loses_new_units_that_were_written_later() {
     for (kind, extent, during, offset, explained) in [
         ("Sync", Extent::new(0, 0), 2, 64 << 10, true),
         ("Sync", Extent::new(0, 0), 2, 0, false),
+        ("Len", Extent::new(0, 0), 2, 64 << 10, true),
+        ("SetLen", Extent::new(0, 0), 2, 64 << 10, false),
         ("Write", Extent::new(1 << 20, 4096), 2, 64 << 10, true),
         ("Read", Extent::new(64 << 10, 4096), 2, 64 << 10, true),
         ("Write", Extent::new(0, 512), 2, 64 << 10, false),
