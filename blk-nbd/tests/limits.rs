@@ -143,3 +143,26 @@ fn bitmaps_have_names_that_clients_can_ask_for() {
         assert!(served(&[name]).unwrap_err().contains("bitmap"), "{}", name.len());
     }
 }
+
+/// Who drops the last handle of a disk when the server has stopped closes it: no thread of a client that has
+/// left still holds one.
+#[test]
+fn a_server_that_has_stopped_holds_no_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    for _ in 0..100 {
+        let disk = Arc::new(disk());
+        let server = Server::new([Export::new("", Arc::clone(&disk))], ServerOptions::default()).unwrap();
+        let running = server.listen_unix(&path).unwrap();
+        drop(server);
+        let address = Address::unix(&path, "");
+        let used: Vec<Disk> =
+            (0..3).map(|_| connect(&address, Access::ReadOnly, &ClientOptions::default()).unwrap()).collect();
+        drop(used);
+        while running.clients() > 0 {
+            std::thread::yield_now();
+        }
+        running.stop().unwrap();
+        assert!(Arc::into_inner(disk).is_some(), "a thread holds the disk");
+    }
+}

@@ -29,7 +29,8 @@ struct Leaving<'a> {
 impl Drop for Leaving<'_> {
     fn drop(&mut self) {
         let mut state = self.shared.state.lock();
-        state.clients.remove(&self.number);
+        let client = state.clients.remove(&self.number);
+        state.ending.extend(client.map(|client| client.thread));
         state.served += u64::from(self.has_used);
         self.shared.changed.notify_all();
     }
@@ -65,6 +66,8 @@ struct Shared {
 struct State {
     is_stopping: bool,
     clients: BTreeMap<u64, Client>,
+    /// Threads of clients that have left. Each holds the disks until it has ended.
+    ending: Vec<JoinHandle<()>>,
     /// Clients that have come so far.
     came: u64,
     /// How many of them have used an export and left.
@@ -75,7 +78,7 @@ struct State {
 #[derive(Debug)]
 struct Client {
     socket: Socket,
-    thread: Option<JoinHandle<()>>,
+    thread: JoinHandle<()>,
 }
 
 fn unresolved(place: &str, error: &io::Error) -> Error {
@@ -139,7 +142,7 @@ impl Running {
 
     /// Takes no more requests, answers those that it has, and flushes all disks. Clients that do not take
     /// their answers are waited for as long as [`ServerOptions::stop_time`](super::ServerOptions::stop_time)
-    /// says.
+    /// says. No thread of the server holds a disk afterwards: who lets go of the last handle then closes it.
     ///
     /// # Errors
     /// That of a flush.
@@ -175,14 +178,14 @@ impl Running {
                 self.shared.changed.wait(&mut state);
             }
         }
-        let clients = std::mem::take(&mut state.clients);
-        drop(state);
-        for client in clients.values() {
+        for client in state.clients.values() {
             client.socket.shutdown(Shutdown::Both);
         }
-        for client in clients.into_values() {
-            let _ = client.thread.map(JoinHandle::join);
+        while !state.clients.is_empty() {
+            self.shared.changed.wait(&mut state);
         }
+        drop(state);
+        self.shared.join_ending();
     }
 }
 
@@ -247,9 +250,18 @@ impl Shared {
         !state.is_stopping
     }
 
+    /// Waits for the threads of clients that have left, which takes no time to speak of.
+    fn join_ending(&self) {
+        let ending = std::mem::take(&mut self.state.lock().ending);
+        for thread in ending {
+            let _ = thread.join();
+        }
+    }
+
     /// Serves a client by a thread. One for which there is no thread is sent away.
     fn add(self: &Arc<Self>, socket: Socket) {
         let Ok(served) = socket.try_clone() else { return };
+        self.join_ending();
         let mut state = self.state.lock();
         if state.is_stopping {
             return;
@@ -264,7 +276,7 @@ impl Shared {
             let _ = shared.server.serve_noting(served, &mut leaving.has_used);
         });
         if let Ok(thread) = thread {
-            state.clients.insert(number, Client { socket, thread: Some(thread) });
+            state.clients.insert(number, Client { socket, thread });
         }
     }
 }
