@@ -53,6 +53,7 @@ fn run_verify(arguments: &VerifyArguments) -> Result<Outcome> {
     if arguments.common.in_place && arguments.oracles.any() {
         bail!("--crash, --faults and --race break what they try: they work on copies, not in place");
     }
+    arguments.make_traces_folder()?;
     let clock = Clock::start(arguments.until());
     if let Some(name) = &arguments.driver {
         if arguments.common.in_place || arguments.read_only || arguments.resize {

@@ -189,3 +189,18 @@ fn a_finding_is_told_as_data_too() {
     let report = finding["report"].as_str().unwrap();
     assert!(told["report"].as_str().unwrap().starts_with(report), "{told}");
 }
+
+#[test]
+fn the_folder_for_traces_is_made_before_anything_is_tried() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for name in ["raw.img", "test.img"] {
+        fs::write(folder.join(name), [0xb5; 4096]).unwrap();
+    }
+    let words = "verify raw.img test.img --requests 1 --reference-format raw --test-format raw --traces";
+    ok(folder, &format!("{words} found/here"));
+    assert!(folder.join("found/here").is_dir());
+    let output = blk(folder, &format!("{words} raw.img/found"));
+    assert_eq!(output.status.code(), Some(2), "{}", text(&output));
+    assert!(text(&output).contains("--traces: raw.img/found"), "{}", text(&output));
+}

@@ -191,6 +191,12 @@ impl VerifyArguments {
         Until { requests: self.requests.unwrap_or(u64::MAX), time }
     }
 
+    /// Makes the folder for traces: what goes wrong there is said before anything is found, not afterwards.
+    pub(super) fn make_traces_folder(&self) -> Result<()> {
+        let folder = &self.common.traces;
+        std::fs::create_dir_all(folder).with_context(|| format!("--traces: {}", folder.display()))
+    }
+
     pub(super) fn keeping(&self) -> Keeping<'_> {
         Keeping { traces: &self.common.traces, quiet: self.common.quiet, time: self.shrink }
     }
