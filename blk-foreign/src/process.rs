@@ -14,7 +14,7 @@ use blk_core::{Error, Result};
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 
 use crate::asleep::{Workers, Works};
-use crate::temporary::{self, Ends, ends_with_us};
+use crate::temporary::{self, Ends, ends_with_us, without_folders};
 use said::Said;
 
 /// How long a process may take until it listens.
@@ -178,7 +178,7 @@ impl Process {
     /// How the process has ended, if it has, and what it said last.
     pub(crate) fn death(&self) -> Option<String> {
         let status = self.group.lock().ended().ok()??;
-        Some(format!("the process has ended, {status}, and said last:\n{}", self.all_said()))
+        Some(format!("the process has ended, {status}, and said last:\n{}", self.told()))
     }
 
     /// The same of a process that is about to end, because its sockets are closed.
@@ -197,6 +197,11 @@ impl Process {
     fn all_said(&self) -> String {
         self.said.await_end(KILL_TIME);
         self.said.last()
+    }
+
+    /// The same for a report, which is the same each time.
+    fn told(&self) -> String {
+        without_folders(&self.all_said())
     }
 
     /// Ends it, and what it has started, as a crash does: they can do nothing more.
@@ -230,7 +235,7 @@ impl Process {
         let status = group.end().map_err(|error| Error::io("wait for a process", 0, error))?;
         drop(group);
         if is_late {
-            let (time, last) = (END_TIME.as_secs(), self.all_said());
+            let (time, last) = (END_TIME.as_secs(), self.told());
             return Err(failed(
                 &self.name,
                 format!("it was asked to end, and has not within {time} s: {last}"),
@@ -239,7 +244,7 @@ impl Process {
         if ends_well(status) {
             return Ok(());
         }
-        let last = self.all_said();
+        let last = self.told();
         Err(failed(&self.name, format!("the process was asked to end, and has ended with {status}: {last}")))
     }
 }
@@ -283,7 +288,7 @@ fn run_within(words: &[String], time: Duration) -> Result<(ExitStatus, String)> 
         process.kill();
         return Err(failed(
             &process.name,
-            format!("{}: {why}, and was killed: {}", words.join(" "), process.said.last()),
+            format!("{}: {why}, and was killed: {}", words.join(" "), without_folders(&process.said.last())),
         ));
     }
 }

@@ -99,6 +99,20 @@ pub(crate) fn folder() -> Result<TempDir> {
     in_folder(root()?).map_err(|error| Error::io("create a temporary folder", 0, error))
 }
 
+/// What a program has said, with paths below a folder of ours from there on: the folder is another one each
+/// time, and the same finding has to read the same.
+pub(crate) fn without_folders(text: &str) -> String {
+    let Some(Ok(root)) = ROOT.get() else { return text.to_owned() };
+    let root = format!("{}/", root.path.display());
+    let mut parts = text.split(&root);
+    let mut masked = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let below = part.trim_start_matches(char::is_alphanumeric);
+        masked += below.strip_prefix('/').unwrap_or(below);
+    }
+    masked
+}
+
 fn made() -> std::result::Result<Root, String> {
     Root::new().map_err(|error| error.to_string())
 }
@@ -128,6 +142,19 @@ mod tests {
     use blk_core::MemoryStorage;
 
     /// What this test is called, for itself.
+    #[test]
+    fn what_is_said_names_no_folder_of_ours() {
+        let (one, other) = (folder().unwrap(), folder().unwrap());
+        let said = |folder: &TempDir| {
+            let (file, folder) = (folder.path().join("m/image"), folder.path());
+            format!("cannot open '{}': no room in {}: {}", file.display(), folder.display(), file.display())
+        };
+        assert_ne!(said(&one), said(&other));
+        let masked = "cannot open 'm/image': no room in : m/image";
+        assert_eq!([without_folders(&said(&one)), without_folders(&said(&other))], [masked; 2]);
+        assert_eq!(without_folders("/etc/passwd and é"), "/etc/passwd and é");
+    }
+
     const NAME: &str = "temporary::tests::a_program_that_is_killed_leaves_no_folder";
     const CHILD: &str = "BLK_TEST_TEMPORARY";
 
