@@ -66,7 +66,8 @@ pub enum Happened {
     KilledThenShared,
     /// The first byte that differs was discarded, and not written since.
     Discarded,
-    /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
+    /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation. If
+    /// it is not data of that write which shows at another address, what differs is in a unit that it wrote.
     FreedInFlight,
     /// A read that shows wrong data was in flight with a discard, or with zeroes that may unmap, of the same
     /// unit of allocation.
@@ -141,10 +142,13 @@ fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -
         Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } => Some(writer),
         _ => None,
     });
+    let differing = finding.difference.as_ref().filter(|_| misplaced.is_none());
+    let differing = differing.map(|difference| difference.offset / unit_bytes);
     let numbers = finding.history.iter().map(|begun| begun.number);
     numbers.filter(|number| misplaced.is_none_or(|it| it == *number)).any(|number| {
-        let is_write = matches!(request(scenario, number), Some(Request::Write { .. }));
-        is_write && meets_freeing(finding, scenario, number, unit_bytes)
+        let Some(write @ Request::Write { .. }) = request(scenario, number) else { return false };
+        let is_there = differing.is_none_or(|unit| units(&write, unit_bytes).contains(&unit));
+        is_there && meets_freeing(finding, scenario, number, unit_bytes)
     })
 }
 
@@ -363,8 +367,15 @@ pub(super) mod tests {
         ] {
             let begun = Begun { number: 1, request: String::new(), is_in_flight: false, met };
             let mut finding = Finding::new(Signature::Size, "wrong");
-            finding.history = vec![begun];
+            finding.history = vec![begun.clone()];
             assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+            for (offset, is_written) in [(0, true), (UNIT - 1, true), (UNIT, false), (4 * UNIT, false)] {
+                let mut finding = misplaced(offset, 1);
+                finding.difference.as_mut().unwrap().found.source = Source::Zeroes;
+                finding.history = vec![begun.clone()];
+                let is_known = known.explains(&finding, &scenario(text), UNIT);
+                assert_eq!(is_known, expected && is_written, "{text}: zeroes at {offset}");
+            }
         }
     }
 
