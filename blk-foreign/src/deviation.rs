@@ -66,8 +66,9 @@ pub enum Happened {
     KilledThenShared,
     /// The first byte that differs was discarded, and not written since.
     Discarded,
-    /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation. If
-    /// it is not data of that write which shows at another address, what differs is in a unit that it wrote.
+    /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
+    /// If it is not data of that write which shows at another address, what differs is in a unit that it
+    /// wrote.
     FreedInFlight,
     /// A read that shows wrong data was in flight with a discard, or with zeroes that may unmap, of the same
     /// unit of allocation.
