@@ -64,7 +64,7 @@ pub enum Happened {
     /// place of another unit since; zeroes where a new unit took its place since, and no data was written to
     /// that part of it; data without a stamp, where it was.
     KilledThenShared,
-    /// The first byte that differs was discarded, and not written since.
+    /// The first byte that differs was discarded, and not written since, and is zero.
     Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     /// If it is not data of that write which shows at another address, what differs is in a unit that it
@@ -228,20 +228,26 @@ fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
 fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
     let Some(difference) = &finding.difference else { return false };
     let count = finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize);
+    // What reaches past the end is refused, and changes nothing.
+    let size = disk_bytes(scenario);
     let covers = |request: &&Request| {
         let (start, length) = request.range().unwrap_or_default();
+        let end = start.saturating_add(length);
         request.kind().changes_content()
             && start <= difference.offset
-            && start.saturating_add(length) > difference.offset
+            && difference.offset < end
+            && end <= size
     };
     let last = scenario.requests.iter().take(count).rev().find(covers);
-    matches!(last, Some(Request::Discard { .. }))
+    matches!(last, Some(Request::Discard { .. })) && difference.found.bytes.first() == Some(&0)
 }
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
-    let Some((number, entry)) = finding.request else { return false };
-    let Some(asked) = entry.extent() else { return false };
     let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
+    // The request of a finding after a crash is the one that was crashed.
+    let asked = if is_crashed { finding.followed.last().copied() } else { finding.request };
+    let Some((number, entry)) = asked else { return false };
+    let Some(asked) = entry.extent() else { return false };
     let before = made(finding, scenario).filter(|(before, _)| *before < number);
     // What was held back before a crash is gone.
     let before: Vec<Entry> = before
@@ -251,7 +257,9 @@ fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     let writes = |entry: &&Entry| {
         changes(entry).is_some_and(|extent| extent.offset < asked.end() && asked.offset < extent.end())
     };
-    before.iter().rev().take_while(|entry| !is_durable_after(entry)).any(|entry| writes(&entry))
+    // A check makes nothing durable where the driver has none.
+    let is_flushed = |entry: &&Entry| matches!(entry.kind(), RequestKind::Flush | RequestKind::Reopen);
+    before.iter().rev().take_while(|entry| !is_flushed(entry)).any(|entry| writes(&entry))
 }
 
 /// What was made of the disk: all requests of the scenario, and those after a crash or a fault.
@@ -277,17 +285,17 @@ fn changes(entry: &Entry) -> Option<Extent> {
     entry.extent().filter(|extent| entry.kind().changes_content() && !extent.is_empty())
 }
 
-/// Whether each driver takes a request of these bytes: some refuse what is not of whole sectors.
-fn is_taken(extent: Extent, scenario: &Scenario) -> bool {
-    const SECTOR_BYTES: u64 = 512;
-    let size = scenario.config.size_bytes.max(1).next_multiple_of(SECTOR_BYTES);
-    let is_whole = extent.offset.is_multiple_of(SECTOR_BYTES) && extent.length.is_multiple_of(SECTOR_BYTES);
-    is_whole && extent.checked_end().is_some_and(|end| end <= size)
+const SECTOR_BYTES: u64 = 512;
+
+/// How large the disk is: sectors, and one at least.
+fn disk_bytes(scenario: &Scenario) -> u64 {
+    scenario.config.size_bytes.max(1).next_multiple_of(SECTOR_BYTES)
 }
 
-/// Whether all that was written before is durable after it.
-fn is_durable_after(entry: &Entry) -> bool {
-    matches!(entry.kind(), RequestKind::Flush | RequestKind::Reopen | RequestKind::Check)
+/// Whether each driver takes a request of these bytes: some refuse what is not of whole sectors.
+fn is_taken(extent: Extent, scenario: &Scenario) -> bool {
+    let is_whole = extent.offset.is_multiple_of(SECTOR_BYTES) && extent.length.is_multiple_of(SECTOR_BYTES);
+    is_whole && extent.checked_end().is_some_and(|end| end <= disk_bytes(scenario))
 }
 
 /// The units of allocation that some bytes touch.
@@ -422,10 +430,14 @@ pub(super) mod tests {
         for (text, expected) in [
             ("write 0 512\ndiscard 0 512\nreopen", true),
             ("discard 0 512\nwrite 0 512\nreopen", false),
+            ("discard 0 512\nwrite 0 1G\nreopen", true),
             ("write 0 512\ndiscard 512 512\nreopen", false),
             ("write 0 512\nwrite -z -u 0 512\nreopen", false),
         ] {
-            assert_eq!(known.explains(&misplaced(0, 1), &scenario(text), UNIT), expected, "{text}");
+            let mut finding = misplaced(0, 1);
+            assert!(!known.explains(&finding, &scenario(text), UNIT), "{text}: it is no zero");
+            finding.difference.as_mut().unwrap().found.bytes = vec![0, 1];
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
         }
     }
 
@@ -437,6 +449,7 @@ pub(super) mod tests {
             ("write 0 512\nwrite 4k 512\nmap 0 64k", true),
             ("write 0 512\nflush\nmap 0 512", false),
             ("write 0 512\nreopen\nmap 0 512", false),
+            ("write 0 512\ncheck\nmap 0 512", true),
             ("write 4k 512\nmap 0 512", false),
             ("read 0 512\nmap 0 512", false),
         ] {
@@ -468,7 +481,8 @@ pub(super) mod tests {
         ] {
             let mut finding =
                 followed_by(Finding::new(Signature::Status { claim: "zero" }, "wrong"), followed);
-            finding.request = finding.followed.last().copied();
+            let crashed = Some((1, scenario.requests[0].into()));
+            finding.request = if is_crashed { crashed } else { finding.followed.last().copied() };
             let crash = Crash { during: None, operation: 1, pending: Vec::new() };
             finding.provoked = is_crashed.then_some(Provoked::Crash(crash));
             assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "{is_crashed}: {followed}");
