@@ -26,6 +26,7 @@ use crate::generate::{Generator, Limits};
 use crate::inspect;
 use crate::journal::Journal;
 use crate::oracle::content;
+use crate::progress;
 use crate::report::{self, Finding};
 use crate::scenario::{Config, Request, Scenario, Value};
 use crate::space::{ALIGNMENT, PLAIN, UNIT};
@@ -38,8 +39,6 @@ use worker::{Takes, Worker};
 const DATA_BYTES_MAX: u64 = 1 << 20;
 /// Disks up to this size are compared byte by byte; on larger ones, what both sides call zero is left out.
 const WHOLE_COMPARE_BYTES_MAX: u64 = 1 << 30;
-/// Requests of a replay between two questions whether it is to end.
-const STOP_EVERY_REQUESTS: usize = 64;
 /// Bytes compared at a time.
 const PIECE_BYTES: u64 = 1 << 20;
 
@@ -234,27 +233,10 @@ impl Session {
     /// # Errors
     /// What was found.
     pub fn replay(&mut self, requests: &[Request], end: ReplayEnd) -> Result<(), Box<Finding>> {
-        self.replay_until(requests, end, &|| false).map(drop)
-    }
-
-    /// As [`Session::replay`], but ends early once `stop` says so, which is asked every few requests. Returns
-    /// whether all were made.
-    ///
-    /// # Errors
-    /// What was found.
-    pub fn replay_until(
-        &mut self,
-        requests: &[Request],
-        end: ReplayEnd,
-        stop: &(dyn Fn() -> bool + Sync),
-    ) -> Result<bool, Box<Finding>> {
         for part in requests
             .split_inclusive(|request| matches!(request, Request::Reopen { .. } | Request::Check { .. }))
         {
-            guarded(|| self.make_part(part, stop))?;
-            if stop() {
-                return Ok(false);
-            }
+            guarded(|| self.make_part(part))?;
             match part.last() {
                 Some(Request::Reopen { kill: false }) => guarded(|| self.reopen())?,
                 Some(Request::Reopen { kill: true }) => guarded(|| {
@@ -268,29 +250,24 @@ impl Session {
             }
         }
         if end == ReplayEnd::LastRequest {
-            return Ok(true);
+            return Ok(());
         }
         guarded(|| {
             inspect::check(&self.bench.test(), RepairMode::None)?;
             self.reopen()?;
             self.compare()
-        })?;
-        Ok(true)
+        })
     }
 
     /// Makes requests between which nothing is reopened or checked.
-    fn make_part(&self, part: &[Request], stop: &(dyn Fn() -> bool + Sync)) -> Result<(), Box<Finding>> {
+    fn make_part(&self, part: &[Request]) -> Result<(), Box<Finding>> {
         let (verify, next, is_over) = (self.verifier()?, AtomicUsize::new(0), AtomicBool::new(false));
         let (shared, takes) = (&self.shared, self.takes());
         let drive = || {
             let mut worker = Worker::new(&verify, shared, takes);
             loop {
-                let number = next.fetch_add(1, Ordering::Relaxed);
-                let is_asked = number.is_multiple_of(STOP_EVERY_REQUESTS);
-                match part.get(number) {
-                    Some(request) if !(is_over.load(Ordering::Relaxed) || (is_asked && stop())) => {
-                        worker.make(*request)?;
-                    }
+                match part.get(next.fetch_add(1, Ordering::Relaxed)) {
+                    Some(request) if !is_over.load(Ordering::Relaxed) => worker.make(*request)?,
                     _ => return Ok(()),
                 }
             }
@@ -298,7 +275,11 @@ impl Session {
         if self.generators.len() == 1 {
             return drive();
         }
-        let guarded_drive = || guarded(drive).inspect_err(|_| is_over.store(true, Ordering::Relaxed));
+        let watched_by = progress::current();
+        let guarded_drive = || {
+            let driven = guarded(|| progress::along(watched_by.as_ref(), drive));
+            driven.inspect_err(|_| is_over.store(true, Ordering::Relaxed))
+        };
         std::thread::scope(|scope| {
             let jobs: Vec<_> = self.generators.iter().map(|_| scope.spawn(guarded_drive)).collect();
             jobs.into_iter().try_for_each(|job| job.join().expect("panics are caught inside"))
@@ -340,6 +321,7 @@ impl Session {
                 if stop() {
                     return Ok(at);
                 }
+                progress::step();
                 let rest = Extent::between(at, end);
                 let zero = if skips_zeroes {
                     known_zero(&reference, rest).min(known_zero(&test, rest)) & !(alignment - 1)

@@ -8,6 +8,7 @@
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError, Sender};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
@@ -59,6 +60,56 @@ impl Hang {
         Finding { request_number: self.request, ..Finding::new(signature, what) }
             .with_notes(&notes)
             .by("watch")
+    }
+}
+
+/// A time at which runs end, wherever they are: for what is tried again and again while there is time.
+#[derive(Debug)]
+pub struct Deadline {
+    time: Instant,
+    progress: Arc<Progress>,
+    /// The thread that waits for the time ends once this is gone.
+    _waits: Sender<()>,
+}
+
+impl Deadline {
+    /// Ends runs at `time`; a thread waits for it, as long as this lives.
+    pub fn at(time: Instant) -> Self {
+        let progress = Arc::new(Progress::default());
+        let (waits, ends) = mpsc::channel();
+        let interrupted = Arc::clone(&progress);
+        thread::spawn(move || {
+            let left = time.saturating_duration_since(Instant::now());
+            if ends.recv_timeout(left) == Err(RecvTimeoutError::Timeout) {
+                interrupted.interrupt();
+            }
+        });
+        Self { time, progress, _waits: waits }
+    }
+
+    /// Whether no time is left.
+    pub fn is_over(&self) -> bool {
+        self.left().is_zero()
+    }
+
+    /// How much time is left.
+    pub fn left(&self) -> Duration {
+        self.time.saturating_duration_since(Instant::now())
+    }
+
+    /// What `run` returns; `None` if the time comes first: then it ends at its next step
+    /// ([`crate::progress`]), also in threads that it has started, by unwinding.
+    pub fn run<R>(&self, run: impl FnOnce() -> R) -> Option<R> {
+        if self.is_over() {
+            return None;
+        }
+        let run = AssertUnwindSafe(run);
+        let ended = watched(&self.progress, || catch_unwind(run));
+        // What has caught the unwinding took it for a panic of the driver.
+        if self.progress.is_interrupted() {
+            return None;
+        }
+        Some(ended.unwrap_or_else(|payload| resume_unwind(payload)))
     }
 }
 
@@ -236,6 +287,19 @@ mod tests {
         assert_eq!(outcome, Outcome::Refused("there was no time left".to_owned()));
         assert!(begun.elapsed() >= Duration::from_millis(300));
         assert!(matches!(runner.run(&Scenario::default()), Outcome::Refused(_)), "there still is none");
+    }
+
+    #[test]
+    fn a_deadline_ends_what_goes_on_and_leaves_what_ends_before() {
+        let deadline = Deadline::at(Instant::now() + Duration::from_mins(1));
+        assert_eq!(deadline.run(|| 7), Some(7));
+        let panics = catch_unwind(AssertUnwindSafe(|| deadline.run(|| panic!("as planned"))));
+        assert!(panics.is_err() && !deadline.is_over());
+        let begun = Instant::now();
+        let deadline = Deadline::at(begun + Duration::from_millis(300));
+        assert_eq!(deadline.run(go_on), None);
+        assert!(begun.elapsed() >= Duration::from_millis(300) && deadline.is_over());
+        assert_eq!(deadline.run(|| unreachable!("there is no time left")), None::<()>);
     }
 
     #[test]

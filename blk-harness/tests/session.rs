@@ -1,10 +1,13 @@
 //! Sessions over disks that are open already: quiet on right ones, and not on a wrong one, with one thread
 //! and with several.
 
+use std::time::{Duration, Instant};
+
 use blk_harness::driver::Driver;
 use blk_harness::scenario::{Config, Fill, Repair, Request};
 use blk_harness::session::{ReplayEnd, Session, SessionOptions};
 use blk_harness::testing::{Bug, FlatTarget};
+use blk_harness::watch::Deadline;
 
 fn session(target: FlatTarget, options: SessionOptions) -> Session {
     let config = Config { size_bytes: 1 << 20, ..Config::default() };
@@ -70,6 +73,20 @@ fn a_session_stops_when_it_is_told_and_reads_only_if_that_was_asked() {
         )
     };
     assert!(!made.iter().any(changes));
+}
+
+#[test]
+fn a_replay_ends_at_a_deadline_whatever_it_does() {
+    let all = vec![Request::Read { offset: 0, length: 1 << 20 }; 2_000_000];
+    for jobs in [1, 3] {
+        let mut replayed =
+            session(FlatTarget(Bug::None), SessionOptions { jobs, ..SessionOptions::default() });
+        let begun = Instant::now();
+        let deadline = Deadline::at(begun + Duration::from_millis(200));
+        assert!(deadline.run(|| replayed.replay(&all, ReplayEnd::WholeDisk)).is_none());
+        let (made, took) = (replayed.counts().requests(), begun.elapsed());
+        assert!((1..all.len() as u64).contains(&made) && took < Duration::from_secs(5), "{made} in {took:?}");
+    }
 }
 
 #[test]

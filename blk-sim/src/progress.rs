@@ -7,7 +7,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
-/// Steps of the run of one thread.
+/// Steps of a run: of one thread, and of those that it has started for it.
 #[derive(Debug, Default)]
 pub struct Progress {
     steps: AtomicU64,
@@ -54,7 +54,8 @@ impl Progress {
     }
 
     fn step(&self) {
-        // One thread writes: no read-modify-write is needed.
+        // No read-modify-write: one thread writes nearly always, and where several do, a step that gets lost
+        // changes the number all the same.
         self.steps.store(self.steps() + 1, Ordering::Relaxed);
     }
 }
@@ -77,6 +78,18 @@ pub fn watched<R>(progress: &Arc<Progress>, run: impl FnOnce() -> R) -> R {
     progress.request.store(0, Ordering::Relaxed);
     progress.step();
     let _before = Watched(WATCHED.replace(Some(Arc::clone(progress))));
+    run()
+}
+
+/// What watches this thread, to be handed to threads that work for it.
+pub fn current() -> Option<Arc<Progress>> {
+    WATCHED.with_borrow(Clone::clone)
+}
+
+/// Runs `run` in a thread that works for the one which [`current`] is of: its steps count there, and it is
+/// interrupted as that one is.
+pub fn along<R>(progress: Option<&Arc<Progress>>, run: impl FnOnce() -> R) -> R {
+    let _before = Watched(WATCHED.replace(progress.cloned()));
     run()
 }
 
@@ -142,5 +155,27 @@ mod tests {
         let ended = std::panic::catch_unwind(run);
         assert!(ended.is_err_and(|payload| payload.is::<Interrupted>()));
         assert_eq!((done, progress.request()), (1, 3));
+    }
+
+    #[test]
+    fn threads_that_work_for_a_run_are_interrupted_with_it() {
+        let progress = Arc::new(Progress::default());
+        let ended = watched(&progress, || {
+            let watched_by = current();
+            std::thread::scope(|scope| {
+                let works = scope.spawn(|| {
+                    along(watched_by.as_ref(), || {
+                        at_request(5);
+                        progress.interrupt();
+                        step();
+                    });
+                });
+                works.join()
+            })
+        });
+        assert!(ended.is_err_and(|payload| payload.is::<Interrupted>()));
+        assert_eq!((progress.request(), current().is_none()), (5, true));
+        // Of a thread that works for nobody.
+        along(None, step);
     }
 }

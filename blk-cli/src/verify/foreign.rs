@@ -330,7 +330,7 @@ struct ForeignJudge<'a> {
 }
 
 impl Judge for ForeignJudge<'_> {
-    fn judge(&mut self, scenario: &Scenario, effort: Effort, _until: Instant) -> Judged {
+    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Judged {
         let (driver, kind) = (self.driver, self.kind);
         if effort == Effort::Replay {
             return kind.runner(driver, Purpose::Replay).run(scenario);

@@ -59,9 +59,9 @@ pub(super) enum Effort {
 
 /// Runs scenarios as the run did in which something was found.
 pub(super) trait Judge {
-    /// Runs a scenario from the images as they were at first. One that does not end before `until` is refused
-    /// as [`NO_TIME`].
-    fn judge(&mut self, scenario: &Scenario, effort: Effort, until: Instant) -> Outcome;
+    /// Runs a scenario from the images as they were at first. It is interrupted when the time is over, at
+    /// its next step: that unwinds out of it, after which no other try to shrink follows.
+    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Outcome;
 
     /// What follows `blk replay NAME.trace`.
     fn words(&self) -> String;
@@ -88,9 +88,6 @@ pub(super) trait Judge {
         Origins::default()
     }
 }
-
-/// Why a scenario was not judged.
-pub(super) const NO_TIME: &str = "the time for it is over";
 
 /// How findings are kept.
 #[derive(Debug, Clone, Copy)]

@@ -269,7 +269,7 @@ impl<'a> ImageJudge<'a> {
 }
 
 impl Judge for ImageJudge<'_> {
-    fn judge(&mut self, scenario: &Scenario, effort: Effort, _until: Instant) -> Judged {
+    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Judged {
         // The image is what it is: no other configuration can be tried.
         if legal_config(self.copies, &scenario.config).as_ref() != Ok(&scenario.config) {
             return Judged::Clean;

@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use super::arguments::VerifyArguments;
 use super::bench::{Layers, Pair, SpecBench};
-use super::keep::{Clock, Effort, Judge, Kept, NO_TIME, keep, keep_unproven};
+use super::keep::{Clock, Effort, Judge, Kept, keep, keep_unproven};
 use super::locate;
 use super::outcome::{Ended, Facts, Outcome};
 use super::progress::Progress;
@@ -286,7 +286,7 @@ pub(super) struct Replays<'a> {
 }
 
 impl Judge for Replays<'_> {
-    fn judge(&mut self, scenario: &Scenario, effort: Effort, until: Instant) -> Judged {
+    fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Judged {
         // The disks are what they are: nothing else can be tried, but fewer threads.
         let lanes = scenario.config.lanes;
         if scenario.config != (Config { lanes, ..self.config.clone() }) {
@@ -306,9 +306,8 @@ impl Judge for Replays<'_> {
             ..SessionOptions::default()
         };
         let mut session = Session::new(opened, options);
-        match session.replay_until(&scenario.requests, end, &|| Instant::now() > until) {
-            Ok(true) => Judged::Clean,
-            Ok(false) => Judged::Refused(NO_TIME.to_owned()),
+        match session.replay(&scenario.requests, end) {
+            Ok(()) => Judged::Clean,
             Err(finding) => Judged::Finding(finding),
         }
     }

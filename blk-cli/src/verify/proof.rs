@@ -7,6 +7,7 @@
 //!                   └───► else with threads: found in n of m replays ──► shrunk, each try repeated as often as that asks for
 //! ```
 
+use std::cell::RefCell;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -14,9 +15,10 @@ use std::time::{Duration, Instant};
 use blk_harness::Outcome;
 use blk_harness::reproduce::{self, REPLAYS};
 use blk_harness::scenario::{Config, Scenario};
+use blk_harness::watch::Deadline;
 use blk_verify::Finding;
 
-use super::keep::{Effort, Judge, Keeping, Kept, NO_TIME};
+use super::keep::{Effort, Judge, Keeping, Kept};
 use super::progress::Progress;
 
 /// How often requests of threads are replayed at least, and at most where that finds it less often
@@ -28,6 +30,12 @@ const CHANCE_FOUND: u32 = 5;
 const CHANCE_HITS: u32 = 3;
 /// How long a replay by chance goes on that finds nothing.
 const CHANCE_TIME: Duration = Duration::from_secs(10);
+/// What counting by chance takes of all the time at most: a quarter before it is shrunk, and another after.
+const COUNT_SHARE: u32 = 4;
+/// What was shrunk is proven once more: for that there is so much time at least, whatever was asked for.
+const LAST_TIME: Duration = Duration::from_secs(2);
+/// Why a scenario was not judged.
+const NO_TIME: &str = "the time for it is over";
 
 /// Whether requests of threads are worth another replay, to see what chance shows seldom.
 pub(super) fn goes_on(replays: u32, started: Instant) -> bool {
@@ -38,7 +46,7 @@ pub(super) fn goes_on(replays: u32, started: Instant) -> bool {
 pub(super) struct Prover<'a> {
     judge: &'a mut dyn Judge,
     keeping: Keeping<'a>,
-    until: Instant,
+    deadline: Deadline,
     replays: Arc<AtomicU64>,
 }
 
@@ -54,12 +62,14 @@ enum Proof {
 
 impl<'a> Prover<'a> {
     pub(super) fn new(judge: &'a mut dyn Judge, keeping: Keeping<'a>) -> Self {
-        Self { judge, keeping, until: Instant::now() + keeping.time, replays: Arc::default() }
+        let deadline = Deadline::at(Instant::now() + keeping.time);
+        Self { judge, keeping, deadline, replays: Arc::default() }
     }
 
     /// Returns the smallest scenario that shows the same, and notes what was done.
     pub(super) fn prove_and_shrink(mut self, kept: &mut Kept, scenario: Scenario) -> Scenario {
-        let (until, replays, count) = (self.until, Arc::clone(&self.replays), scenario.requests.len());
+        let until = Instant::now() + self.deadline.left();
+        let (replays, count) = (Arc::clone(&self.replays), scenario.requests.len());
         let progress = Progress::start(self.keeping.quiet, move || {
             let (left, replays) =
                 (until.saturating_duration_since(Instant::now()), replays.load(Ordering::Relaxed));
@@ -76,7 +86,12 @@ impl<'a> Prover<'a> {
         }
         let config = Config { lanes: 0, ..scenario.config.clone() };
         let in_order = Scenario { config, ..scenario.clone() };
-        match self.prove(&in_order) {
+        // Where that takes too long, there is time left for threads.
+        let end = Instant::now() + self.deadline.left();
+        self.deadline = Deadline::at(end - self.deadline.left() / 2);
+        let proof = self.prove(&in_order);
+        self.deadline = Deadline::at(end);
+        match proof {
             Proof::Same(finding, _) if finding.signature == kept.finding.signature => {
                 kept.notes.push("threads are not needed: one finds the same".to_owned());
                 self.in_order(kept, in_order)
@@ -88,6 +103,7 @@ impl<'a> Prover<'a> {
 
     /// Requests that always come to the same.
     fn in_order(&mut self, kept: &mut Kept, scenario: Scenario) -> Scenario {
+        let started = Instant::now();
         let why = match self.prove(&scenario) {
             Proof::Same(finding, replays) => {
                 kept.finding = *finding;
@@ -95,7 +111,8 @@ impl<'a> Prover<'a> {
                 let each = if replays == 1 { "" } else { ", the same report each time" };
                 let less = if replays < REPLAYS { self.ended() } else { String::new() };
                 kept.notes.push(format!("proven: {replays} replays on fresh copies{each}{less}"));
-                return self.shrunk(kept, scenario, None);
+                // What is smaller is proven again, and takes no longer.
+                return self.shrunk(kept, scenario, None, started.elapsed());
             }
             Proof::Nothing => "replayed in order on fresh copies, nothing is found".to_owned(),
             Proof::Varies => "replays on fresh copies find different things".to_owned(),
@@ -125,7 +142,8 @@ impl<'a> Prover<'a> {
         kept.notes.push(format!(
             "proven: with {lanes} threads, {found} of {replays} replays on fresh copies find it{in_order}"
         ));
-        let smallest = self.shrunk(kept, scenario.clone(), Some(tries(found, replays)));
+        let reserve = self.keeping.time / COUNT_SHARE;
+        let smallest = self.shrunk(kept, scenario.clone(), Some(tries(found, replays)), reserve);
         if smallest == scenario {
             return scenario;
         }
@@ -144,15 +162,17 @@ impl<'a> Prover<'a> {
     /// How many of how many replays find the same, and what one of them found.
     fn count(&mut self, kept: &Kept, scenario: &Scenario) -> (u32, u32, Option<Box<Finding>>) {
         let (mut count, mut replays, mut found) = (0, 0, None);
-        let (started, share) = (Instant::now(), self.keeping.time / 4);
+        let (started, share) = (Instant::now(), self.keeping.time / COUNT_SHARE);
         while (replays < CHANCE_REPLAYS || (count < CHANCE_FOUND && replays < CHANCE_REPLAYS_MAX))
             && (started.elapsed() < share || replays == 0)
         {
-            if let Outcome::Finding(finding) = self.judge(scenario, Effort::Replay)
-                && finding.signature == kept.finding.signature
-            {
-                count += 1;
-                found = Some(finding);
+            match self.judge(scenario, Effort::Replay) {
+                Outcome::Finding(finding) if finding.signature == kept.finding.signature => {
+                    count += 1;
+                    found = Some(finding);
+                }
+                outcome if is_out_of_time(&outcome) => break,
+                _ => {}
             }
             replays += 1;
         }
@@ -164,7 +184,7 @@ impl<'a> Prover<'a> {
         let mut replays = 0;
         while replays < REPLAYS {
             let outcome = self.judge(scenario, Effort::Replay);
-            if matches!(&outcome, Outcome::Refused(why) if why == NO_TIME) {
+            if is_out_of_time(&outcome) {
                 break;
             }
             replays += 1;
@@ -180,34 +200,35 @@ impl<'a> Prover<'a> {
         }
     }
 
-    /// Makes it smaller. Where chance decides, what is smaller has to be found about as
-    /// often: [`CHANCE_HITS`] times among that many times `tries` replays.
-    fn shrunk(&mut self, kept: &mut Kept, scenario: Scenario, tries: Option<u32>) -> Scenario {
-        let (started, until) = (Instant::now(), self.until);
-        let (signature, space) = (kept.finding.signature.clone(), self.judge.space());
-        let try_one = |candidate: &Scenario| {
-            let Some(tries) = tries else { return self.judge(candidate, Effort::Shrink) };
-            if *candidate == scenario {
-                // That was counted already.
-                return Outcome::Finding(Box::new(kept.finding.clone()));
-            }
-            let (mut hits, mut misses) = (0, 0);
-            loop {
-                let outcome = self.judge(candidate, Effort::Shrink);
-                let is_same = outcome.finding().is_some_and(|found| found.signature == signature);
-                hits += u32::from(is_same);
-                misses += u32::from(!is_same);
-                if hits == CHANCE_HITS {
-                    return outcome;
+    /// Makes it smaller, but leaves `reserve` of the time for the replays of what comes of it. Where chance
+    /// decides, what is smaller has to be found about as often: [`CHANCE_HITS`] times among that many times
+    /// `tries` replays.
+    fn shrunk(
+        &mut self,
+        kept: &mut Kept,
+        scenario: Scenario,
+        tries: Option<u32>,
+        reserve: Duration,
+    ) -> Scenario {
+        let (started, left, space) = (Instant::now(), self.deadline.left(), self.judge.space());
+        self.deadline = Deadline::at(started + left.saturating_sub(reserve).max(left / 2));
+        let smallest = {
+            let prover = RefCell::new(&mut *self);
+            let try_one = |candidate: &Scenario| {
+                if tries.is_some() && *candidate == scenario {
+                    // That was counted already.
+                    return Outcome::Finding(Box::new(kept.finding.clone()));
                 }
-                if misses > CHANCE_HITS * (tries - 1) || Instant::now() > until {
-                    return Outcome::Clean;
-                }
-            }
+                prover.borrow_mut().try_one(candidate, tries, &kept.finding)
+            };
+            let is_over = || prover.borrow().deadline.is_over();
+            reproduce::shrink(space, try_one, &scenario, &kept.finding, is_over)
         };
-        let smallest = reproduce::shrink(space, try_one, &scenario, &kept.finding, || Instant::now() > until);
+        let is_over = self.deadline.is_over();
+        let left = left.saturating_sub(started.elapsed()).max(LAST_TIME);
+        self.deadline = Deadline::at(Instant::now() + left);
         let Some(smallest) = smallest else {
-            kept.notes.push(if Instant::now() > until {
+            kept.notes.push(if is_over {
                 format!("not shrunk{}", self.ended())
             } else {
                 "not shrunk: the first try did not find it again".to_owned()
@@ -219,29 +240,56 @@ impl<'a> Prover<'a> {
             note += "; --shrink TIME gives it more";
         }
         kept.notes.push(note);
-        if tries.is_some() {
+        if tries.is_some() || smallest.scenario == scenario {
             return smallest.scenario;
         }
-        // What is small is replayed in no time.
-        self.until = self.until.max(Instant::now() + Duration::from_secs(10));
-        if let Proof::Same(finding, _) = self.prove(&smallest.scenario) {
-            kept.finding = *finding;
-            smallest.scenario
-        } else {
-            kept.notes.push("what was shrunk is not found each time: the whole is kept".to_owned());
-            scenario
+        match self.prove(&smallest.scenario) {
+            Proof::Same(finding, _) => {
+                kept.finding = *finding;
+                return smallest.scenario;
+            }
+            Proof::NoTime => kept
+                .notes
+                .push(format!("what was shrunk is not replayed in time: the whole is kept{}", self.ended())),
+            _ => kept.notes.push("what was shrunk is not found each time: the whole is kept".to_owned()),
+        }
+        scenario
+    }
+
+    /// One try to shrink: a replay; where chance decides, so many that what is found about as often is found.
+    fn try_one(&mut self, candidate: &Scenario, tries: Option<u32>, finding: &Finding) -> Outcome {
+        let Some(tries) = tries else { return self.judge(candidate, Effort::Shrink) };
+        let (mut hits, mut misses) = (0, 0);
+        loop {
+            let outcome = self.judge(candidate, Effort::Shrink);
+            let is_same = outcome.finding().is_some_and(|found| found.signature == finding.signature);
+            hits += u32::from(is_same);
+            misses += u32::from(!is_same);
+            if hits == CHANCE_HITS {
+                return outcome;
+            }
+            if misses > CHANCE_HITS * (tries - 1) || is_out_of_time(&outcome) {
+                return Outcome::Clean;
+            }
         }
     }
 
+    /// Judges a scenario; one that does not end in time is refused as [`NO_TIME`].
     fn judge(&mut self, scenario: &Scenario, effort: Effort) -> Outcome {
         self.replays.fetch_add(1, Ordering::Relaxed);
-        self.judge.judge(scenario, effort, self.until)
+        let judge = &mut *self.judge;
+        let judged = self.deadline.run(|| judge.judge(scenario, effort));
+        judged.unwrap_or_else(|| Outcome::Refused(NO_TIME.to_owned()))
     }
 
     /// Why less was done than could be, and what to do.
     fn ended(&self) -> String {
         format!(": the {} s for it are over, and --shrink TIME gives more", self.keeping.time.as_secs())
     }
+}
+
+fn is_out_of_time(outcome: &Outcome) -> bool {
+    matches!(outcome, Outcome::Refused(why) if why == NO_TIME)
 }
 
 /// How many replays find what `found` of `replays` have found, in 19 of 20 cases.
@@ -252,4 +300,70 @@ fn tries(found: u32, replays: u32) -> u32 {
     let missed = 1.0 - f64::from(found) / f64::from(replays.max(1));
     let wanted = (1..CHANCE_REPLAYS_MAX).find(|tries| missed.powf(f64::from(*tries)) < 0.05);
     wanted.unwrap_or(CHANCE_REPLAYS_MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use blk_harness::progress;
+    use blk_harness::scenario::Request;
+    use blk_verify::Signature;
+
+    use super::*;
+
+    /// Each request takes a while; a flush is a finding.
+    #[derive(Debug)]
+    struct Slow {
+        step: Duration,
+    }
+
+    impl Judge for Slow {
+        fn judge(&mut self, scenario: &Scenario, _effort: Effort) -> Outcome {
+            for request in &scenario.requests {
+                progress::step();
+                std::thread::sleep(self.step);
+                if *request == Request::Flush {
+                    return Outcome::Finding(Box::new(finding()));
+                }
+            }
+            Outcome::Clean
+        }
+
+        fn words(&self) -> String {
+            String::new()
+        }
+    }
+
+    fn finding() -> Finding {
+        Finding::new(Signature::Size, "a flush")
+    }
+
+    /// Proves and shrinks so many reads and a flush; returns what came of it, and the time it took.
+    fn proven(requests: usize, step: Duration, time: Duration) -> (Kept, Scenario, Duration) {
+        let mut scenario = Scenario::default();
+        scenario.requests = vec![Request::Read { offset: 0, length: 512 }; requests];
+        scenario.requests.push(Request::Flush);
+        let (mut kept, mut judge) = (Kept::new(finding(), 0), Slow { step });
+        let keeping = Keeping { traces: std::path::Path::new("."), quiet: true, time };
+        let started = Instant::now();
+        let smallest = Prover::new(&mut judge, keeping).prove_and_shrink(&mut kept, scenario);
+        (kept, smallest, started.elapsed())
+    }
+
+    #[test]
+    fn a_replay_that_takes_too_long_is_interrupted() {
+        let time = Duration::from_millis(500);
+        let (kept, smallest, took) = proven(20_000, Duration::from_millis(1), time);
+        assert!((time..time + Duration::from_secs(4)).contains(&took), "{took:?}");
+        assert!(!kept.is_proven && smallest.requests.len() == 20_001, "{kept:?}");
+        assert!(kept.notes[0].contains("20001 requests are not made again in time"), "{:?}", kept.notes);
+    }
+
+    #[test]
+    fn a_try_that_takes_too_long_is_interrupted_and_what_was_shrunk_is_proven() {
+        // A replay takes 100 ms at least, so there is no time for all tries.
+        let time = Duration::from_secs(2);
+        let (kept, smallest, took) = proven(100, Duration::from_millis(1), time);
+        assert!(took < time + LAST_TIME + Duration::from_secs(2), "{took:?}");
+        assert!(kept.is_proven && smallest.requests.len() < 101, "{:?}", kept.notes);
+    }
 }

@@ -110,7 +110,7 @@ fn by_oracles(arguments: &ReplayArguments, pair: &Pair, scenario: &Scenario) -> 
         let (started, mut made) = (Instant::now(), 0);
         loop {
             made += 1;
-            match judge.judge(&scenario, Effort::Replay, Instant::now()) {
+            match judge.judge(&scenario, Effort::Replay) {
                 Judged::Clean if judge.has_threads() && goes_on(made, started) => {}
                 Judged::Clean => break,
                 Judged::Finding(finding) => return Ok(Outcome::found(Kept::seen(*finding, &scenario))),

@@ -5,7 +5,7 @@ use std::panic::resume_unwind;
 use std::sync::Arc;
 
 use blk_core::sync::Mutex;
-use blk_sim::{Host, Settings};
+use blk_sim::{Host, Settings, progress};
 
 use crate::crash::live;
 use crate::driver::{Driver, legal_config};
@@ -104,12 +104,16 @@ fn in_threads(run: &mut Run<'_>, lanes: usize, requests: &[(Request, Turn)]) -> 
     let disk = run.disk.clone().expect("nothing fails here");
     run.checker.load(None, requests);
     let (checker, fill_bytes) = (&run.checker, run.images.fill_bytes());
-    let panic = Mutex::new(None);
+    let (panic, watched_by) = (Mutex::new(None), &progress::current());
     std::thread::scope(|scope| {
         for lane in 0..lanes {
             let (disk, panic) = (&disk, &panic);
             scope.spawn(move || {
-                let driven = crate::run::caught(|| drive(checker, disk, lane, fill_bytes, |_, _| ()));
+                let driven = crate::run::caught(|| {
+                    progress::along(watched_by.as_ref(), || {
+                        drive(checker, disk, lane, fill_bytes, |_, _| ());
+                    });
+                });
                 if let Err(payload) = driven {
                     panic.lock().get_or_insert(payload);
                 }

@@ -4,6 +4,7 @@ use std::panic::resume_unwind;
 
 use blk_core::Disk;
 use blk_core::sync::Mutex;
+use blk_sim::progress;
 
 use super::drive::drive_after;
 use super::{Run, caught};
@@ -22,13 +23,16 @@ impl Run<'_> {
     /// Makes the requests that wait, in `count` lanes that take turns by `relay`.
     pub(super) fn in_threads(&self, relay: &Relay, disk: &Disk, count: usize) {
         let (checker, fill_bytes, panic) = (&*self.checker, self.images.fill_bytes(), Mutex::new(None));
+        let watched_by = progress::current();
         relay.start(count);
         let lane = |lane: usize| {
             let leaving = Leaving(relay, lane);
             relay.enter();
             let driven = caught(|| {
                 let begins = |_, turn| relay.begin(lane, turn);
-                drive_after(checker, disk, lane, fill_bytes, || relay.await_turn(lane), begins);
+                progress::along(watched_by.as_ref(), || {
+                    drive_after(checker, disk, lane, fill_bytes, || relay.await_turn(lane), begins);
+                });
             });
             if let Err(payload) = driven {
                 panic.lock().get_or_insert(payload);
