@@ -242,6 +242,30 @@ mod tests {
         }
     }
 
+    /// With the newest operation alone, fewer of the same are left: the seed stands for no other ones.
+    #[test]
+    fn what_has_something_of_the_newest_is_a_part_of_all() {
+        for seed in 0..32 {
+            let durability = pending(&[1; 14]);
+            let mut all = States::new(100, false, seed).of(&durability);
+            all.retain(|kept| kept[13]);
+            assert_eq!(States::new(100, true, seed).of(&durability), all, "{seed}");
+        }
+    }
+
+    #[test]
+    fn no_more_runs_are_tried_than_were_asked_for_and_none_where_nothing_is_pending() {
+        let durability = pending(&[1; 20]);
+        let without = States::new(200, false, 3).of(&durability);
+        for runs_max in [1, 2, 3] {
+            let with = States::new(200, false, 3).forgetting(runs_max).of(&durability);
+            // Of what is tried item by item, all comes later by so much.
+            assert_eq!(with[1 + 3 * 20 + runs_max..], without[1 + 3 * 20..200 - runs_max], "{runs_max}");
+        }
+        let nothing = States::new(0, false, 3).forgetting(2).of(&pending(&[]));
+        assert_eq!(nothing, [Kept::new()]);
+    }
+
     /// 20 sectors in a row: runs of 8, 16 and all of them fall back together, also to what was there between.
     #[test]
     fn aligned_runs_fall_back_together_while_all_else_persists() {

@@ -389,3 +389,24 @@ fn an_operation_that_completes_when_it_is_issued_is_told() {
     // It never returns.
     let _ = Durability::new(image(), 512).apply(&operation);
 }
+
+/// The hash of an image is that of its bytes, wherever they and its holes lie, and however they came there.
+#[test]
+fn the_hash_of_an_image_with_holes_is_that_of_what_was_written_to_it() {
+    const MIB: u64 = 1 << 20;
+    let empty = MemoryStorage::new();
+    empty.set_len(4 * MIB).unwrap();
+    for places in [&[MIB][..], &[0, 2 * MIB], &[MIB, 2 * MIB, 3 * MIB + 512], &[512, 4 * MIB - 512]] {
+        let host = Host::new(empty.duplicate(), Settings::crashing());
+        for place in places {
+            host.write_at(*place, &[7; 512]).unwrap();
+        }
+        let mut written = Durability::hashing(empty.duplicate(), 512).unwrap();
+        for operation in host.take_log() {
+            written.apply(&operation).unwrap();
+        }
+        let (image, hash) = written.image(&vec![true; written.items().len()]).unwrap();
+        let as_it_is = Durability::hashing(image, 512).unwrap();
+        assert_eq!(as_it_is.image(&[]).unwrap().1, hash, "{places:?}");
+    }
+}
