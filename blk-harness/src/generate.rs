@@ -35,6 +35,9 @@ pub(crate) use templates::push as push_template;
 pub use templates::{Template, template};
 pub(crate) use turns::turn;
 
+/// Requests of a scenario with lanes among many without, at most.
+const FAILING_LANED_MAX: usize = 14;
+
 /// What generated scenarios stay within.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Limits {
@@ -147,25 +150,23 @@ impl Generator {
             None => config::random(self.space, &mut rng, &self.limits),
         };
         let geometry = self.space.geometry(&scenario.config);
-        let count = self.request_count(&mut rng);
+        let is_racing = scenario.config.lanes >= 2;
+        // Where few scenarios have lanes, these are to meet in what they do; and each fault is one more run.
+        let is_failing = is_racing && self.limits.laned_one_in > 0;
+        let count = self.request_count(&mut rng).min(if is_failing { FAILING_LANED_MAX } else { usize::MAX });
         scenario.requests.clear();
         scenario.requests.reserve(count);
-        let is_racing = scenario.config.lanes >= 2;
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
         let swarm = swarm.on(&geometry);
         let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
-        let template_at = if rng.chance(1, if aim.can_zero_far() || aim.is_for_long_writes() { 2 } else { 5 })
-        {
-            rng.below(count as u64 + 1) as usize
-        } else {
-            count
-        };
-        // Where few scenarios have lanes, these are to meet in what they do.
-        let holds = is_racing && rng.chance(1, if self.limits.laned_one_in > 0 { 2 } else { 4 });
+        let (templates, of) = templates::share(&aim);
+        let template_at =
+            if rng.chance(templates, of) { rng.below(count as u64 + 1) as usize } else { count };
+        let holds = is_racing && rng.chance(1, if is_failing { 2 } else { 4 });
         let mut held = None;
         while scenario.requests.len() < count {
             if holds && held.is_none() {
-                held = Some(held::push(&mut rng, &mut aim, &mut scenario.requests));
+                held = Some(held::push(&mut rng, &mut aim, is_failing, &mut scenario.requests));
                 scenario.requests.truncate(count);
             } else if scenario.requests.len() == template_at {
                 templates::push(&mut rng, &mut aim, &mut scenario.requests);

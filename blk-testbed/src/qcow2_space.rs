@@ -293,13 +293,15 @@ fn tune(config: &mut Config, rng: &mut Random) {
         let cluster = if config.size_bytes >= FULL_TABLE_BYTES {
             rng.one_of(&[64 << 10, 1 << 20, 2 << 20, 2 << 20])
         } else {
-            rng.one_of(&[64 << 10, 64 << 10, 1 << 20, 1 << 20, 1 << 20, 2 << 20])
+            rng.one_of(&[64 << 10, 1 << 20, 1 << 20, 1 << 20, 1 << 20, 2 << 20])
         };
+        // As far past an edge as it was by units of another size.
+        config.size_bytes += rng.below(16) * cluster;
         config.options.set("cluster_size", Some(Number(cluster)).filter(|_| cluster != CLUSTER_BYTES));
         // What this allocates costs by the unit, and all of it is mapped past 4 GiB.
         let is_cheap = config.size_bytes / cluster <= FEW_UNITS;
         let preallocation =
-            Some(Value::name("metadata")).filter(|_| rng.chance(if is_cheap { 3 } else { 1 }, 6));
+            Some(Value::name("metadata")).filter(|_| rng.chance(if is_cheap { 5 } else { 1 }, 6));
         config.options.set("preallocation", preallocation);
     }
     // What allocates as it grows has to keep what the backing file shows of its last cluster.

@@ -20,6 +20,10 @@ pub(super) const LONG_BYTES: u64 = 256 << 10;
 /// Where offsets stop to fit into 31 and 32 bits, and indices of clusters of 2 MiB into 16, bytes.
 const FAR_EDGES: [u64; 4] = [1 << 31, 1 << 32, 1 << 32, 1 << 37];
 
+/// Only disks of so short tables grow until 16 bits do not count these: all disks would find the same, and
+/// each takes as long as several others. Bytes.
+const FAR_GROWN_REACH_MAX: u64 = 32 << 10;
+
 /// A write that allocates most of a disk, so that tables grow, is at most this long. Bytes.
 const FLOOD_BYTES_MAX: u64 = 4 << 20;
 /// So many of them a scenario: all of its data has to fit into the bytes form.
@@ -44,8 +48,8 @@ pub(crate) struct Aim {
     last: (u64, u64),
     is_unread: bool,
     floods_left: u32,
-    /// The template that disks like this have no use for.
-    left_out: Option<Template>,
+    /// The templates that disks like this have no use for.
+    left_out: &'static [Template],
 }
 
 impl Aim {
@@ -64,7 +68,7 @@ impl Aim {
             last: (0, 0),
             is_unread: false,
             floods_left: if limits.data_bytes_max < FLOOD_DATA_BYTES_MIN { 0 } else { FLOODS_MAX },
-            left_out: (!limits.resizes).then_some(Template::Growth),
+            left_out: if limits.resizes { &[] } else { &[Template::Growth, Template::FarGrowth] },
         };
         for at in 0..HOT_CLUSTERS {
             aim.hot[at] = aim.hot_cluster(rng, at);
@@ -74,7 +78,7 @@ impl Aim {
 
     /// Whether a template is of use.
     pub(super) fn takes(&self, template: Template) -> bool {
-        self.left_out != Some(template)
+        !self.left_out.contains(&template)
     }
 
     /// Takes notice of a request that is made: resizes move the end, changes are worth reading back.
@@ -147,6 +151,33 @@ impl Aim {
     pub(crate) fn can_zero_far(&self) -> bool {
         let length = (1 << 32) + 4 * self.cluster;
         self.starts_far && self.size > length && length <= FAR_UNITS_MAX.saturating_mul(self.cluster)
+    }
+
+    /// A unit or two near the beginning, and those that lie above them by as much as an offset loses that is
+    /// cut to 32 bits, rarely to 31; the last of the disk where there are none.
+    pub(super) fn far_pair(&self, rng: &mut Random) -> ((u64, u64), (u64, u64)) {
+        let edge = if rng.chance(3, 4) { FAR_EDGES[1] } else { FAR_EDGES[0] };
+        let units = (self.size.saturating_sub(edge) / self.cluster).clamp(1, 16);
+        let (low, length) = (rng.below(units) * self.cluster, (1 + rng.below(2)) * self.cluster);
+        let high = (low + edge).min((self.clusters() - 1) * self.cluster);
+        // Nothing is moved there: all of it.
+        let all = self.geometry.align((high, length.min(self.size - high)));
+        (self.inside((low, length)), all)
+    }
+
+    /// Whether the disk is one of those that grow so far that 16 bits do not count its tables.
+    pub(crate) fn can_grow_far(&self) -> bool {
+        self.takes_far
+            && self.takes(Template::FarGrowth)
+            && !self.is_far()
+            && self.reach <= FAR_GROWN_REACH_MAX
+    }
+
+    /// A size at which 16 bits do not count the tables any more, or one or two bits more.
+    pub(super) fn far_grown(&self, rng: &mut Random) -> u64 {
+        let tables = (1 << 16) << rng.one_of(&[0, 0, 1, 2]);
+        let size = self.reach.min(FAR_GROWN_REACH_MAX) * tables;
+        self.geometry.align_down(size + rng.below(4) * self.cluster)
     }
 
     /// Whether the disk is as large as a long write needs, and not much larger.

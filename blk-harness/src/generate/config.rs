@@ -5,7 +5,7 @@ use crate::random::Random;
 
 use super::Limits;
 use super::aim::{LONG_BYTES, MANY_UNITS};
-use crate::scenario::bounds::FAR_BYTES_MIN;
+use crate::scenario::bounds::{FAR_BYTES_MAX, FAR_BYTES_MIN};
 use crate::scenario::{Backing, Config};
 use crate::space::{Geometry, Space};
 
@@ -41,7 +41,7 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
     // A far disk takes as long as several others.
-    let is_far = limits.far && rng.chance(1, 20);
+    let is_far = limits.far && rng.chance(1, 30);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
     if config.backing != Backing::None {
@@ -59,7 +59,7 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     }
     config.host_alignment = rng.one_of(&HOST_ALIGNMENTS);
     config.probe_flush = if rng.chance(1, 8) { 1 + rng.below(3) as u8 } else { 0 };
-    let largest = config.size_bytes.max(limits.disk_bytes_max);
+    let largest = if is_far { FAR_BYTES_MAX } else { config.size_bytes.max(limits.disk_bytes_max) };
     (space.tune)(&mut config, rng);
     space.legalize(&mut config);
     if config.size_bytes > largest {

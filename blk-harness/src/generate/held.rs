@@ -12,11 +12,19 @@ use crate::scenario::{Request, Turn};
 const FEW_POINTS: u64 = 8;
 /// Points of a discard that writes tables before it gives clusters back.
 const MANY_POINTS: u64 = 28;
+/// Of what may be held, flushes.
+const FLUSHES: u64 = 9;
 
 /// Adds requests of which one is held, and returns its index and its turn: writes; reads, overwrites or gives
 /// back the same place, or flushes, and is held; meanwhile the place is given back, and what was there is
-/// used again elsewhere, or other flushes come and go.
-pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) -> (usize, Turn) {
+/// used again elsewhere, or other flushes come and go. That is what half of them do where the storage fails
+/// (`is_failing`): only there it matters which of two flushes hears of a sync.
+pub(super) fn push(
+    rng: &mut Random,
+    aim: &mut Aim,
+    is_failing: bool,
+    requests: &mut Vec<Request>,
+) -> (usize, Turn) {
     let first = requests.len();
     let (here, there) = (aim.hot_range(rng), aim.hot_range(rng));
     let part = aim.inside((here.0, here.1.min(1 + rng.below(4) * 512)));
@@ -27,7 +35,7 @@ pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
     let mut held = requests.len();
     let mut points_max = FEW_POINTS;
     let discard = Request::Discard { offset: here.0, length: here.1 };
-    match rng.below(10) {
+    match if is_failing && rng.chance(1, 2) { FLUSHES } else { rng.below(10) } {
         0 | 1 => requests.extend([read(part), discard]),
         2 | 3 => {
             // It has looked up its place, and not written there yet.
@@ -41,6 +49,8 @@ pub(super) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>)
         }
         // Two flushes, each of which answers for what the other has failed to sync.
         _ => {
+            // It has looked at what is to be written, and not synced yet.
+            points_max = if rng.chance(1, 2) { 2 } else { FEW_POINTS };
             requests.push(Request::Flush);
             requests.push(write(rng, part));
             held = requests.len();

@@ -4,7 +4,7 @@
 use crate::random::Random;
 
 use super::aim::{Aim, LONG_BYTES};
-use super::of_kind;
+use super::{of_kind, swarm};
 use crate::scenario::{Fill, Request, RequestKind};
 
 /// A sequence of requests that a scenario may contain.
@@ -25,18 +25,25 @@ pub enum Template {
     /// Writes to where one table begins, and then over its edge from the table before, which may not be there
     /// yet.
     OverEdge,
-    /// Writes, gives back, flushes, and writes to where other tables are needed: they may lie where data was.
+    /// Writes, gives back or replaces, flushes, and writes to where other tables are needed: they may lie
+    /// where data was.
     TableReuse,
     /// Zeroes more than 4 GiB, on disks that are so large; what was written far inside goes.
     FarZeroes,
     /// Gives units back; grows the disk, also from inside a unit, a little or past its table of tables, and
     /// reads around its old end.
     Growth,
+    /// Writes near the beginning, and gives back what lies above it by as much as a number of 31 or 32 bits
+    /// holds: a hole whose offset has lost its high bits is punched into what was written.
+    FarHole,
+    /// Grows the disk until 16 bits do not count its tables, which need a long table of their own; writes to
+    /// its end.
+    FarGrowth,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::FillUp,
         Self::LateHole,
         Self::ManyTables,
@@ -45,6 +52,20 @@ impl Template {
         Self::OverEdge,
         Self::TableReuse,
         Self::FarZeroes,
+        Self::Growth,
+        Self::FarHole,
+        Self::FarGrowth,
+    ];
+
+    /// Those that are of use on any disk.
+    const USUAL: [Self; 8] = [
+        Self::FillUp,
+        Self::LateHole,
+        Self::ManyTables,
+        Self::ZeroOverBacking,
+        Self::LongWrite,
+        Self::OverEdge,
+        Self::TableReuse,
         Self::Growth,
     ];
 }
@@ -72,20 +93,39 @@ pub fn template(
 
 /// Adds the requests of one template.
 pub(crate) fn push(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
-    // What few disks are large enough for comes often on those.
-    if aim.can_zero_far() && rng.chance(1, 2) {
-        return push_one(rng, aim, Template::FarZeroes, requests);
-    }
-    if aim.is_for_long_writes() && rng.chance(1, 2) {
-        return push_one(rng, aim, Template::LongWrite, requests);
-    }
-    let template = match rng.one_of(&Template::ALL) {
-        // Elsewhere it is nothing.
-        Template::FarZeroes if !aim.can_zero_far() => Template::Growth,
-        other => other,
-    };
+    let template = chosen(rng, aim);
     let template = if aim.takes(template) { template } else { Template::TableReuse };
     push_one(rng, aim, template, requests);
+}
+
+/// How many scenarios in how many have a template, on such a disk: of those that few disks are right for,
+/// which take long or are rare, most.
+pub(super) fn share(aim: &Aim) -> (u64, u64) {
+    match () {
+        () if aim.can_zero_far() => (3, 4),
+        () if aim.is_for_long_writes() => (1, 2),
+        () if aim.tables() > 1 => (1, 3),
+        () if aim.can_grow_far() => (1, 4),
+        () => (1, 5),
+    }
+}
+
+/// What few disks are right for comes often on those.
+fn chosen(rng: &mut Random, aim: &Aim) -> Template {
+    if aim.can_zero_far() && rng.chance(2, 3) {
+        return rng.one_of(&[Template::FarZeroes, Template::FarHole]);
+    }
+    if aim.is_for_long_writes() && rng.chance(1, 2) {
+        return Template::LongWrite;
+    }
+    if aim.can_grow_far() && rng.chance(1, 4) {
+        return Template::FarGrowth;
+    }
+    if aim.tables() > 1 && rng.chance(1, 2) {
+        let many = [Template::ManyTables, Template::OverEdge, Template::TableReuse, Template::TableReuse];
+        return rng.one_of(&many);
+    }
+    rng.one_of(&Template::USUAL)
 }
 
 fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut Vec<Request>) {
@@ -100,6 +140,8 @@ fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut 
         Template::TableReuse => table_reuse(rng, aim, requests),
         Template::FarZeroes => far_zeroes(rng, aim, requests),
         Template::Growth => growth(rng, aim, requests),
+        Template::FarHole => far_hole(rng, aim, requests),
+        Template::FarGrowth => far_growth(rng, aim, requests),
     }
     requests[first..].iter().for_each(|request| aim.note(request));
 }
@@ -228,11 +270,18 @@ fn over_edge(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
 
 fn table_reuse(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let (offset, length) = aim.hot_range(rng);
-    requests.push(write(rng, (offset, length)));
-    if rng.chance(1, 2) {
-        requests.push(Request::Flush);
+    if aim.compresses() && rng.chance(1, 2) {
+        // What is replaced is free after it, and the host keeps its bytes, where it punches what is discarded.
+        let fill = swarm::compressed_fill(rng, length);
+        requests.push(Request::WriteCompressed { offset, length, fill });
+        requests.push(write(rng, (offset, length)));
+    } else {
+        requests.push(write(rng, (offset, length)));
+        if rng.chance(1, 2) {
+            requests.push(Request::Flush);
+        }
+        requests.push(Request::WriteZeroes { offset, length, unmap: true, no_fallback: false, fua: false });
     }
-    requests.push(Request::WriteZeroes { offset, length, unmap: true, no_fallback: false, fua: false });
     requests.push(Request::Flush);
     let first = rng.below(aim.tables());
     let nth = |number: u64| aim.inside(((first + number) % aim.tables() * aim.reach(), aim.unit()));
@@ -252,6 +301,31 @@ fn far_zeroes(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let length = ((1 << 32) + rng.below(4) * unit).min(aim.size().saturating_sub(start));
     requests.push(zeroes(rng, (start, length)));
     requests.push(read(inside));
+}
+
+fn far_hole(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
+    let (low, high) = aim.far_pair(rng);
+    requests.push(write(rng, low));
+    if rng.chance(1, 2) {
+        requests.push(Request::Flush);
+    }
+    requests.push(match rng.below(4) {
+        0 => zeroes(rng, high),
+        _ => Request::Discard { offset: high.0, length: high.1 },
+    });
+    requests.push(Request::Flush);
+    requests.push(read(low));
+}
+
+fn far_growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let size = aim.far_grown(rng);
+    requests.push(Request::Resize { size });
+    aim.note(&Request::Resize { size });
+    let unit = aim.unit();
+    let last = aim.inside((size.saturating_sub((1 + rng.below(2)) * unit), unit));
+    requests.push(write(rng, last));
+    push_pause(rng, requests);
+    requests.push(read(last));
 }
 
 fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
@@ -285,7 +359,36 @@ fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
 mod tests {
     use super::super::{Generator, Limits};
     use super::*;
-    use crate::space::PLAIN;
+    use crate::scenario::{Config, Value};
+    use crate::space::{PLAIN, UNIT};
+
+    /// What lies 2 or 4 GiB above what was written is given back, and as many tables as 16 bits do not count
+    /// are grown to.
+    #[test]
+    fn far_templates_go_where_numbers_lose_bits() {
+        let limits = Limits::sequential();
+        let mut config = Config { size_bytes: 5 << 30, ..Config::default() };
+        let mut distances = std::collections::BTreeSet::new();
+        for seed in 0..64 {
+            let requests = template(&PLAIN, &config, &limits, Template::FarHole, seed);
+            let given_back =
+                |request: &&Request| matches!(request, Request::Discard { .. } | Request::WriteZeroes { .. });
+            let (low, _) = requests[0].range().unwrap();
+            let (high, length) = requests.iter().find(given_back).and_then(Request::range).unwrap();
+            assert!(requests.last().unwrap().range().unwrap().0 == low && length > 0, "{requests:?}");
+            distances.insert(high - low);
+        }
+        assert_eq!(distances.into_iter().collect::<Vec<_>>(), [1 << 31, 1 << 32]);
+        config.size_bytes = 64 << 10;
+        config.options.set(UNIT, Some(Value::Number(512)));
+        let reach = PLAIN.geometry(&config).table_reach_bytes;
+        for seed in 0..16 {
+            let requests = template(&PLAIN, &config, &limits, Template::FarGrowth, seed);
+            let Request::Resize { size } = requests[0] else { panic!("{requests:?}") };
+            assert!(size >= reach << 16, "{requests:?}");
+            assert!(requests.last().unwrap().range().unwrap().0 + (1 << 20) > size, "{requests:?}");
+        }
+    }
 
     /// Scenarios with two resizes in a row, as growth has them.
     fn grown(resizes: bool) -> usize {
