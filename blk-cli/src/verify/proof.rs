@@ -87,10 +87,10 @@ impl<'a> Prover<'a> {
         let config = Config { lanes: 0, ..scenario.config.clone() };
         let in_order = Scenario { config, ..scenario.clone() };
         // Where that takes too long, there is time left for threads.
-        let end = Instant::now() + self.deadline.left();
-        self.deadline = Deadline::at(end - self.deadline.left() / 2);
+        let (started, left) = (Instant::now(), self.deadline.left());
+        self.deadline = Deadline::at(started + left / 2);
         let proof = self.prove(&in_order);
-        self.deadline = Deadline::at(end);
+        self.deadline = Deadline::at(started + left);
         match proof {
             Proof::Same(finding, _) if finding.signature == kept.finding.signature => {
                 kept.notes.push("threads are not needed: one finds the same".to_owned());
@@ -339,9 +339,9 @@ mod tests {
 
     /// Proves and shrinks so many reads and a flush; returns what came of it, and the time it took.
     fn proven(requests: usize, step: Duration, time: Duration) -> (Kept, Scenario, Duration) {
-        let mut scenario = Scenario::default();
-        scenario.requests = vec![Request::Read { offset: 0, length: 512 }; requests];
-        scenario.requests.push(Request::Flush);
+        let mut all = vec![Request::Read { offset: 0, length: 512 }; requests];
+        all.push(Request::Flush);
+        let scenario = Scenario { requests: all, ..Scenario::default() };
         let (mut kept, mut judge) = (Kept::new(finding(), 0), Slow { step });
         let keeping = Keeping { traces: std::path::Path::new("."), quiet: true, time };
         let started = Instant::now();
