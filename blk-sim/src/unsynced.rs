@@ -250,8 +250,8 @@ mod tests {
             assert!(!is_missing(Some(SEARCH_PIECE_BYTES - before), 2 * piece), "{before}");
         }
         assert!(is_missing(None, 2 * piece));
-        // Pieces overlap by a byte less than a sector, but where a run of the storage ends, after 16 pieces: so
-        // much is searched of what is as long as that.
+        // Pieces overlap by a byte less than a sector, but where a run of the storage ends, after 16 pieces:
+        // so much is searched of what is as long as that.
         let whole = SEARCH_BYTES_MAX as usize - 60 * (SECTOR_BYTES as usize - 1);
         assert!(is_missing(None, whole));
         assert!(!is_missing(None, whole + 1), "it gives up, in favour of the driver");

@@ -271,7 +271,8 @@ fn over_edge(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
 fn table_reuse(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
     let (offset, length) = aim.hot_range(rng);
     if aim.compresses() && rng.chance(1, 2) {
-        // What is replaced is free after it, and the host keeps its bytes, where it punches what is discarded.
+        // What is replaced is free after it, and the host keeps its bytes, where it punches what is
+        // discarded.
         let fill = swarm::compressed_fill(rng, length);
         requests.push(Request::WriteCompressed { offset, length, fill });
         requests.push(write(rng, (offset, length)));
