@@ -4,8 +4,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use blk_core::{Access, CheckReport, DenyResolver, Disk, Options, RepairMode, Result, Storage};
-use blk_harness::driver::{Driver, ImageMaker, Kept, Promises};
 use blk_harness::Finding;
+use blk_harness::driver::{Driver, ImageMaker, Kept, Promises};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::space::Space;
 use blk_testbed::Qcow2Target;

@@ -179,7 +179,7 @@ fn tolerant(driver: &'static Foreign, engine: Box<dyn Runner>) -> Box<dyn Runner
 macro_rules! suite {
     ($name:literal, $driver:ident, $engine:path) => {
         Suite::new($name, |purpose: Purpose| tolerant(&$driver, $engine(&$driver, purpose)))
-        .of_space(|| $driver.space)
+            .of_space(|| $driver.space)
     };
 }
 
