@@ -34,7 +34,8 @@ impl Cache {
         resize: Option<&Program>,
         names: &Names,
     ) -> Result<Arc<MemoryStorage>> {
-        let key = names.words(&program.argv);
+        let programs = [Some(program), resize].into_iter().flatten();
+        let key: Vec<String> = programs.flat_map(|program| names.words(&program.argv)).collect();
         if let Some(image) = self.images.lock().get(&key) {
             return Ok(Arc::clone(image));
         }

@@ -118,7 +118,7 @@ impl State {
 
     /// The error, with how the process has died if it has. One that does not answer any more is ended.
     fn error(&mut self, name: &str, error: &QmpError) -> Error {
-        let mut reason = format!("{name}: {error}");
+        let mut reason = format!("{name}: {}", temporary::without_folders(&error.to_string()));
         if matches!(error, QmpError::Gone(_))
             && let Some(death) = self.live.take().and_then(|live| live.process.death_soon())
         {

@@ -38,7 +38,9 @@ pub struct Description {
     pub process: Process,
     /// How an image is made; without it a zeroed medium is one.
     pub create: Option<Program>,
-    /// How a fresh image becomes one of another size, where that is quicker than to make one.
+    /// How a fresh image becomes one of another size, where that is quicker than to make one. The first image
+    /// of a run is made, and others of it: only for formats in which nobody can tell the two apart, or which
+    /// differ from image to image anyhow, as keys do.
     pub resize: Option<Program>,
     /// How an image is opened in a process that has a control channel.
     #[serde(default)]

@@ -20,6 +20,7 @@ use crate::fuse;
 use crate::images::ForeignImages;
 use crate::plant::Plant;
 use crate::process::{Process, is_there};
+use crate::qmp::Port;
 use crate::space;
 use crate::template::Names;
 
@@ -97,6 +98,12 @@ impl ForeignDriver {
             && let Some(refusal) = fuse::refusal()
         {
             bail!("driver '{}': {refusal}", description.name);
+        }
+        if description.process.argv.iter().any(|word| word.contains("{port}"))
+            && let Err(error) = Port::bind()
+        {
+            let why = "its commands come over a port of 127.0.0.1, the loopback network, which cannot be had";
+            bail!("driver '{}': {why}: {error}", description.name);
         }
         let description: &'static Description = Box::leak(Box::new(description));
         let shared: &'static Shared = Box::leak(Box::new(Shared {

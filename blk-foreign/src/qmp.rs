@@ -229,7 +229,9 @@ mod tests {
 
     /// A process that does nothing.
     fn idle() -> Child {
-        Command::new("sleep").arg("1000").stdin(Stdio::null()).spawn().unwrap()
+        let mut command = Command::new("sleep");
+        command.arg("1000").stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        command.spawn().unwrap()
     }
 
     #[test]

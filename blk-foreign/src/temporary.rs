@@ -141,7 +141,6 @@ mod tests {
     use crate::process::{Process, tests::await_gone};
     use blk_core::MemoryStorage;
 
-    /// What this test is called, for itself.
     #[test]
     fn what_is_said_names_no_folder_of_ours() {
         let (one, other) = (folder().unwrap(), folder().unwrap());
@@ -155,6 +154,7 @@ mod tests {
         assert_eq!(without_folders("/etc/passwd and é"), "/etc/passwd and é");
     }
 
+    /// What the test below is called, for itself.
     const NAME: &str = "temporary::tests::a_program_that_is_killed_leaves_no_folder";
     const CHILD: &str = "BLK_TEST_TEMPORARY";
 

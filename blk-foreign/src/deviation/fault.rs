@@ -141,20 +141,12 @@ impl<'a> Failed<'a> {
 
     /// What was made since, the write itself included, up to the finding.
     fn since(&self) -> impl Iterator<Item = (u32, Entry)> {
-        let last = match self.finding.request_number {
-            0 => u32::MAX,
-            number => number,
-        };
-        let is_since =
-            move |number: u32| self.first <= number && (number <= last || FOLLOW_UPS.contains(&number));
-        made(self.finding, self.scenario).filter(move |(number, _)| is_since(*number))
+        made_since(self.finding, self.scenario, self.first)
     }
 
     /// Whether the image was opened again after the failure.
     fn is_opened_again(&self) -> bool {
-        let ends = |entry: Entry| entry.kind() == RequestKind::Reopen;
-        OPENED.iter().any(|stage| self.finding.noticed.ends_with(stage))
-            || self.since().any(|(_, entry)| ends(entry))
+        is_opened_since(self.finding, self.scenario, self.first)
     }
 
     /// Whether zeroes stand where other data was written since.
@@ -176,6 +168,23 @@ impl<'a> Failed<'a> {
     fn is_new_unit_lost(&self) -> bool {
         self.is_lost() && self.strikes(self.unit()) && self.is_new(self.unit())
     }
+}
+
+/// What was made from request `first` on, up to the finding.
+fn made_since(finding: &Finding, scenario: &Scenario, first: u32) -> impl Iterator<Item = (u32, Entry)> {
+    let last = match finding.request_number {
+        0 => u32::MAX,
+        number => number,
+    };
+    let is_since = move |number: u32| first <= number && (number <= last || FOLLOW_UPS.contains(&number));
+    made(finding, scenario).filter(move |(number, _)| is_since(*number))
+}
+
+/// Whether the image was opened again after request `first`, in which its storage has failed.
+pub(super) fn is_opened_since(finding: &Finding, scenario: &Scenario, first: u32) -> bool {
+    let is_reopen = |(_, entry): (u32, Entry)| entry.kind() == RequestKind::Reopen;
+    OPENED.iter().any(|stage| finding.noticed.ends_with(stage))
+        || made_since(finding, scenario, first).any(is_reopen)
 }
 
 pub(super) fn is_new_unit_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {

@@ -7,6 +7,7 @@ use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::Writer;
 use blk_harness::{Finding, RequestKind};
 
+use super::fault::is_opened_since;
 use super::{changes, is_filled, is_taken, made, units_of};
 
 /// The numbers of requests with which the image was left without a close, up to the finding.
@@ -20,9 +21,7 @@ fn unclean(finding: &Finding, scenario: &Scenario) -> Vec<u32> {
     match &finding.provoked {
         Some(Provoked::Crash(crash)) => unclean.push(crash.during.map_or(0, |(number, _)| number)),
         // One read that fails is enough: QEMU's NBD server closes the connection.
-        Some(Provoked::Fault(fault)) => {
-            unclean.push(fault.during.as_ref().map_or(0, |(number, _)| *number));
-        }
+        Some(Provoked::Fault(fault)) => unclean.extend(fault.during.as_ref().map(|(number, _)| *number)),
         _ => {}
     }
     unclean.sort_unstable();
@@ -46,7 +45,9 @@ pub(super) fn is_killed_twice(finding: &Finding, scenario: &Scenario) -> bool {
 }
 
 pub(super) fn is_killed_then_freed(finding: &Finding, scenario: &Scenario) -> bool {
-    let noticed = finding.followed.last().copied().or(finding.request);
+    // The request of a finding after a crash is the one that was crashed.
+    let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
+    let noticed = finding.followed.last().copied().or(finding.request.filter(|_| !is_crashed));
     let is_freeing = |entry: Entry| matches!(entry.kind(), RequestKind::Discard | RequestKind::WriteZeroes);
     !unclean(finding, scenario).is_empty() && noticed.is_some_and(|(_, entry)| is_freeing(entry))
 }
@@ -56,6 +57,9 @@ pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
     else {
         return false;
     };
+    if matches!(finding.provoked, Some(Provoked::Fault(_))) && !is_opened_since(finding, scenario, first) {
+        return false;
+    }
     let shows = difference.offset / unit_bytes;
     let writes = || made(finding, scenario).filter(|(_, entry)| is_write(entry.kind()));
     let touches = |entry: &Entry, unit: u64| {
@@ -198,11 +202,22 @@ mod tests {
     #[test]
     fn a_failure_or_a_crash_leaves_an_image_unclean_too() {
         let known = deviation(Some(Happened::KilledThenShared));
-        let text = scenario("write 0 512\nwrite 64k 512");
+        let text = scenario("write 0 512\nwrite 64k 512\nwrite 64k 64k\nwrite 128k 64k");
+        let opened = |finding| Finding { noticed: "by the reopen at the end".to_owned(), ..finding };
+        let zeroes = || {
+            let mut finding = misplaced(0, 1);
+            finding.difference.as_mut().unwrap().found.source = Source::Zeroes;
+            finding
+        };
         for (finding, expected) in [
-            (by_fault("Write", 1, misplaced(0, 1)), true),
-            (by_fault("Write", 2, misplaced(0, 1)), false),
-            (by_fault("Read", 1, misplaced(0, 1)), true),
+            (opened(by_fault("Write", 1, misplaced(0, 1))), true),
+            (by_fault("Write", 1, misplaced(0, 1)), false),
+            (by_fault("Write", 1, followed_by(misplaced(0, 1), "reopen\nread 0 512")), true),
+            (opened(by_fault("Write", 4, misplaced(0, 1))), false),
+            (opened(by_fault("Read", 1, misplaced(0, 1))), true),
+            // What comes later in the scenario was not made of what a crash has left.
+            (followed_by(by_crash(2, zeroes()), "read 0 512"), false),
+            (followed_by(by_crash(2, zeroes()), "write 193k 512\nread 0 512"), true),
             (followed_by(by_crash(2, misplaced(0, 1)), "write 0 512"), true),
             (followed_by(by_crash(2, misplaced(0, 1)), "read 0 512"), false),
             (followed_by(by_crash(2, repeated()), "write 64k 512"), true),
@@ -234,6 +249,13 @@ mod tests {
             let finding = by_fault("Sync", 1, followed_by(wrong(), followed));
             assert_eq!(known.explains(&finding, &text, UNIT), expected, "{followed}");
         }
+        let freed = scenario("discard 0 512");
+        let crashed = |finding| by_crash(1, finding).noticed_by(1, freed.requests[0]);
+        assert!(
+            !known.explains(&crashed(wrong()), &freed, UNIT),
+            "the crash came in it, nothing was made after"
+        );
+        assert!(known.explains(&crashed(followed_by(wrong(), "discard 0 512")), &freed, UNIT));
         assert!(
             !known.explains(&followed_by(wrong(), "discard 0 512"), &text, UNIT),
             "nothing was left unclean"

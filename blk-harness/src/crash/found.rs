@@ -58,7 +58,6 @@ impl<'a> Found<'a> {
         if !self.known.meets(&finding) {
             return Some(finding);
         }
-        self.count += 1;
         self.first_known.get_or_insert((finding, step));
         None
     }
@@ -85,6 +84,7 @@ impl Explorer<'_> {
             return Ok(None);
         }
         let finding = self.plain(history, durability, time, kept, violation)?;
+        self.found.count += 1;
         Ok(self.found.unknown(finding, self.place.step))
     }
 
