@@ -1,6 +1,6 @@
 # --cache and -n: every mode serves the same bytes, and nothing that was flushed is lost.
 start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
 uri="nbd+unix:///?socket=$PWD/s"
 for mode in none writeback writethrough directsync unsafe; do
   qemu-img create -q -f qcow2 a.qcow2 1M

@@ -1,6 +1,6 @@
 # --discard and --detect-zeroes: what becomes of discards and of zeroes that clients write.
 start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
 uri="nbd+unix:///?socket=$PWD/s"
 for mode in --discard=ignore --discard=unmap --discard=off --discard=on; do
   qemu-img create -q -f qcow2 a.qcow2 1M

@@ -1,6 +1,6 @@
 # A server in the background, which many clients use one after the other.
 start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
 uri="nbd+unix:///?socket=$PWD/s"
 qemu-img create -q -f qcow2 a.qcow2 4M
 start -f qcow2 a.qcow2
@@ -10,7 +10,7 @@ for number in 1 2 3; do
 done
 qemu-io -f raw -c 'read -q -P 1 1M 64k' -c 'read -q -P 2 2M 64k' -c 'read -q -P 3 3M 64k' "$uri"
 kill "$(cat pid)"
-while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done
+while test -e "/proc/$(cat pid)/exe"; do sleep 0.05; done
 test -e s && echo "the socket is left"
 rm pid
 qemu-img check a.qcow2

@@ -1,6 +1,6 @@
 # -r: clients may only read, and are told.
 start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
 uri="nbd+unix:///?socket=$PWD/s"
 qemu-img create -q -f raw a.img 1M
 start -r -f raw a.img

@@ -1,6 +1,6 @@
 # The client is killed in the middle; the next one is served, and all that was flushed is there.
 start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { kill "$(cat pid)"; while kill -0 "$(cat pid)" 2> /dev/null; do sleep 0.05; done; rm -f pid s; }
+stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
 uri="nbd+unix:///?socket=$PWD/s"
 qemu-img create -q -f qcow2 a.qcow2 4M
 start -f qcow2 a.qcow2
