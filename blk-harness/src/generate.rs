@@ -153,7 +153,8 @@ impl Generator {
         let is_racing = scenario.config.lanes >= 2;
         // Where few scenarios have lanes, these are to meet in what they do; and each fault is one more run.
         let is_failing = is_racing && self.limits.laned_one_in > 0;
-        let count = self.request_count(&mut rng).min(if is_failing { FAILING_LANED_MAX } else { usize::MAX });
+        let most = self.limits.requests_max.min(if is_failing { FAILING_LANED_MAX } else { usize::MAX });
+        let count = self.request_count(&mut rng).min(most);
         scenario.requests.clear();
         scenario.requests.reserve(count);
         let swarm = if is_racing { Swarm::random_racing(&mut rng) } else { Swarm::random(&mut rng) };
@@ -161,16 +162,17 @@ impl Generator {
         let mut aim = Aim::new(&mut rng, &scenario.config, &geometry, &self.limits);
         let (templates, of) = templates::share(&aim);
         let template_at =
-            if rng.chance(templates, of) { rng.below(count as u64 + 1) as usize } else { count };
+            if rng.chance(templates, of) { rng.below(count.max(1) as u64) as usize } else { count };
         let holds = is_racing && rng.chance(1, if is_failing { 2 } else { 4 });
         let mut held = None;
         while scenario.requests.len() < count {
             if holds && held.is_none() {
                 held = Some(held::push(&mut rng, &mut aim, is_failing, &mut scenario.requests));
-                scenario.requests.truncate(count);
+                scenario.requests.truncate(most);
             } else if scenario.requests.len() == template_at {
+                // All of it: what it is there for shows at its end.
                 templates::push(&mut rng, &mut aim, &mut scenario.requests);
-                scenario.requests.truncate(count);
+                scenario.requests.truncate(most);
             } else {
                 scenario.requests.push(request(&mut rng, &swarm, &mut aim));
             }

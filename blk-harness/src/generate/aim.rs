@@ -175,7 +175,7 @@ impl Aim {
 
     /// A size at which 16 bits do not count the tables any more, or one or two bits more.
     pub(super) fn far_grown(&self, rng: &mut Random) -> u64 {
-        let tables = (1 << 16) << rng.one_of(&[0, 0, 1, 2]);
+        let tables = (1 << 16) << rng.one_of(&[0, 1, 2, 2]);
         let size = self.reach.min(FAR_GROWN_REACH_MAX) * tables;
         self.geometry.align_down(size + rng.below(4) * self.cluster)
     }

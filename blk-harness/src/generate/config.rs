@@ -41,9 +41,13 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
     // A far disk takes as long as several others.
-    let is_far = limits.far && rng.chance(1, 30);
+    let is_far = limits.far && rng.chance(1, 26);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
+    // What a far disk has of its own is far in its file, too.
+    if is_far && rng.chance(3, 4) {
+        config.backing = Backing::None;
+    }
     if config.backing != Backing::None {
         // All of it is written.
         let shown = config.size_bytes.min(limits.disk_bytes_max);
