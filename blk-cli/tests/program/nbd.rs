@@ -44,7 +44,8 @@ impl<'a> Served<'a> {
         format!("nbd+unix:///{export}?socket={}", self.socket)
     }
 
-    /// Whether the process is still there: one that has ended has no program, though nobody has waited for it.
+    /// Whether the process is still there: one that has ended has no program, though nobody has waited for
+    /// it.
     fn lives(&self) -> bool {
         fs::read_to_string(self.folder.join("pid"))
             .is_ok_and(|pid| Path::new("/proc").join(pid.trim()).join("exe").exists())
