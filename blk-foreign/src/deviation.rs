@@ -249,9 +249,7 @@ fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
-    // The request of a finding after a crash is the one that was crashed.
-    let asked = if is_crashed { finding.followed.last().copied() } else { finding.request };
-    let Some((number, entry)) = asked else { return false };
+    let Some((number, entry)) = noticed(finding) else { return false };
     let Some(asked) = entry.extent() else { return false };
     let before = made(finding, scenario).filter(|(before, _)| *before < number);
     // What was held back before a crash is gone.
@@ -265,6 +263,17 @@ fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {
     // A check makes nothing durable where the driver has none.
     let is_flushed = |entry: &&Entry| matches!(entry.kind(), RequestKind::Flush | RequestKind::Reopen);
     before.iter().rev().take_while(|entry| !is_flushed(entry)).any(|entry| writes(&entry))
+}
+
+fn is_write(kind: RequestKind) -> bool {
+    matches!(kind, RequestKind::Write | RequestKind::WriteCompressed | RequestKind::WriteZeroes)
+}
+
+/// The request that noticed, of the scenario or one that follows it. A finding after a crash names the
+/// request that was crashed: that has noticed nothing.
+fn noticed(finding: &Finding) -> Option<(u32, Entry)> {
+    let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
+    finding.followed.last().copied().or(finding.request.filter(|_| !is_crashed))
 }
 
 /// What was made of the disk: the requests of the scenario, and those after a crash or a fault. Of an image

@@ -8,7 +8,7 @@ use blk_harness::journal::Entry;
 use blk_harness::scenario::{Fill, Request, Scenario};
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{changes, is_filled, is_taken, made, request, units, units_of};
+use super::{changes, is_filled, is_taken, is_write, made, noticed, request, units, units_of};
 
 /// Requests that a failure may strike which lasts: so many are made before it is cleared.
 const AFTER_FAULT: u32 = 2;
@@ -52,10 +52,6 @@ struct Failed<'a> {
     has_zero_units: bool,
 }
 
-fn is_write(kind: RequestKind) -> bool {
-    matches!(kind, RequestKind::Write | RequestKind::WriteCompressed | RequestKind::WriteZeroes)
-}
-
 /// Whether a request gives new units a place, whoever the driver is: some refuse zeroes that must not be
 /// written.
 fn gives_place(request: Request, scenario: &Scenario) -> bool {
@@ -91,8 +87,7 @@ impl<'a> Failed<'a> {
     /// The same of data whose block status says that zeroes are there: one for each write since of which that
     /// is said.
     fn claimed(finding: &'a Finding, scenario: &'a Scenario, unit_bytes: u64) -> Vec<Self> {
-        let noticed = finding.followed.last().copied().or(finding.request);
-        let asked = noticed.filter(|(_, entry)| entry.kind() == RequestKind::Status);
+        let asked = noticed(finding).filter(|(_, entry)| entry.kind() == RequestKind::Status);
         let Some((asked, fault)) = asked.and_then(|(_, entry)| entry.extent()).zip(fault(finding)) else {
             return Vec::new();
         };

@@ -8,7 +8,7 @@ use blk_harness::stamp::Writer;
 use blk_harness::{Finding, RequestKind};
 
 use super::fault::is_opened_since;
-use super::{changes, is_filled, is_taken, made, units_of};
+use super::{changes, is_filled, is_taken, is_write, made, noticed, units_of};
 
 /// The numbers of requests with which the image was left without a close, up to the finding.
 fn unclean(finding: &Finding, scenario: &Scenario) -> Vec<u32> {
@@ -28,10 +28,6 @@ fn unclean(finding: &Finding, scenario: &Scenario) -> Vec<u32> {
     unclean
 }
 
-fn is_write(kind: RequestKind) -> bool {
-    matches!(kind, RequestKind::Write | RequestKind::WriteCompressed | RequestKind::WriteZeroes)
-}
-
 pub(super) fn is_killed_twice(finding: &Finding, scenario: &Scenario) -> bool {
     let unclean = unclean(finding, scenario);
     let is_written = |first: u32, last: u32| {
@@ -45,11 +41,8 @@ pub(super) fn is_killed_twice(finding: &Finding, scenario: &Scenario) -> bool {
 }
 
 pub(super) fn is_killed_then_freed(finding: &Finding, scenario: &Scenario) -> bool {
-    // The request of a finding after a crash is the one that was crashed.
-    let is_crashed = matches!(finding.provoked, Some(Provoked::Crash(_)));
-    let noticed = finding.followed.last().copied().or(finding.request.filter(|_| !is_crashed));
     let is_freeing = |entry: Entry| matches!(entry.kind(), RequestKind::Discard | RequestKind::WriteZeroes);
-    !unclean(finding, scenario).is_empty() && noticed.is_some_and(|(_, entry)| is_freeing(entry))
+    !unclean(finding, scenario).is_empty() && noticed(finding).is_some_and(|(_, entry)| is_freeing(entry))
 }
 
 pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
