@@ -348,13 +348,15 @@ fn a_connection_that_is_dropped_is_no_last_client() {
     let running = Arc::new(running);
     let (ended, end) = mpsc::channel();
     let waiting = Arc::clone(&running);
-    std::thread::spawn(move || {
+    let waiter = std::thread::spawn(move || {
         waiting.wait_for_last_client();
+        drop(waiting);
         let _ = ended.send(());
     });
     assert!(end.recv_timeout(Duration::from_millis(300)).is_err(), "it has had no client yet");
     drop(connect(&Address::unix(&path, ""), Access::ReadWrite, &ClientOptions::default()).unwrap());
     end.recv_timeout(TIME_MAX).expect("the last client has left");
+    waiter.join().unwrap();
     drop(running);
     assert!(!path.exists());
 }
