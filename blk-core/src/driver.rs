@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result, StorageRun,
-    vectored,
+    CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result, Snapshots,
+    StorageRun, vectored,
 };
 
 /// Modifiers of a write.
@@ -316,6 +316,11 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The abilities of a disk that can lie over another one, if the driver has them.
     fn as_overlay(&self) -> Option<&dyn Overlay> {
+        None
+    }
+
+    /// The ability to keep snapshots inside the image, if the driver has it.
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         None
     }
 

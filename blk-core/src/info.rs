@@ -1,6 +1,6 @@
 //! What an image says about itself, and what only a disk over another one can do.
 
-use crate::{DirtyBitmap, Error, Result};
+use crate::{DirtyBitmap, Error, Result, SnapshotInfo};
 
 /// A name inside an image for the backing file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,25 +9,6 @@ pub struct BackingFile {
     pub name: String,
     /// The format that the image says it has.
     pub format: Option<String>,
-}
-
-/// A snapshot that lies inside an image.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SnapshotInfo {
-    /// Unique in the image; mostly a number.
-    pub id: String,
-    /// The name that its maker gave it.
-    pub name: String,
-    /// Bytes of the machine state that is stored with it; 0 where there is none.
-    pub vm_state_bytes: u64,
-    /// When it was made, in seconds since 1970.
-    pub date_seconds: u32,
-    /// The rest of that time.
-    pub date_nanoseconds: u32,
-    /// How long the machine had been running.
-    pub vm_clock_nanoseconds: u64,
-    /// Instructions that the machine had run, where they were counted.
-    pub instruction_count: Option<u64>,
 }
 
 /// A property that only one format has.

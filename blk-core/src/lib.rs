@@ -24,6 +24,7 @@ mod queue;
 mod secret;
 mod signature;
 mod size;
+mod snapshot;
 pub mod storage;
 pub mod sync;
 #[cfg(any(test, feature = "testing"))]
@@ -45,7 +46,7 @@ pub use error::{Disconnection, Error, ErrorKind, Result};
 pub use extent::Extent;
 pub use filter::PassThrough;
 pub use format::{DenyResolver, Features, Format, MapResolver, Measure, Probe, Registry, Resolver};
-pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay, SnapshotInfo};
+pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay};
 pub use op::{Data, Op, OpKind, Perform, Reply};
 pub use options::{
     Condition, Conflict, OptionKind, OptionSpec, OptionValue, Options, Range, Step, Support, TypedOptions,
@@ -55,6 +56,7 @@ pub use queue::{Completion, DiskQueue, Queue, Refused};
 pub use secret::Secret;
 pub use signature::{PROBED_BYTES, format_of, format_of_start};
 pub use size::{ExactSize, SizeError, parse_integer, parse_size};
+pub use snapshot::{NewSnapshot, SnapshotInfo, Snapshots};
 pub use storage::{FileStorage, MemoryStorage, Storage, StorageLimits, StorageRun};
 
 const _: () = assert!(usize::BITS == 64, "offsets in memory are assumed to fit into usize");

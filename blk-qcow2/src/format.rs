@@ -41,7 +41,10 @@ impl Format for Qcow2Format {
         options: Options,
         resolver: &dyn Resolver,
     ) -> Result<Disk> {
-        let options = OpenOptions::parse(options)?;
+        let (options, selection) = OpenOptions::parse(options)?;
+        if selection.is_some() && access == Access::ReadWrite {
+            return Err(Error::invalid_option("snapshot", "a snapshot is opened for reading only"));
+        }
         let storage = for_any_alignment(storage);
         let mut header = Header::read_for(&*storage, options.for_check)?;
         if access == Access::ReadWrite && !options.for_check {
@@ -55,6 +58,9 @@ impl Format for Qcow2Format {
             _ => None,
         };
         let options = options.for_image(&header)?;
+        if selection.is_some() {
+            header = selection.header(&*storage, &header)?;
+        }
         let driver = Qcow2::new(storage, header, backing, options)?;
         Ok(Disk::new(driver, access))
     }

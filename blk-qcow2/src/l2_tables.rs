@@ -47,19 +47,32 @@ impl Metadata {
     pub(crate) fn l2_table(&self, guest_offset: GuestOffset) -> Result<Option<(HostOffset, bool)>> {
         let index = self.geometry.l1_index(guest_offset);
         let entry = self.l1.get(index);
+        let table = self.table_of_entry(entry, self.l1.host_offset(), index)?;
+        Ok(table.map(|table| (table, entry & COPIED != 0)))
+    }
+
+    /// Where the L2 table lies that entry `index` of the L1 table at `l1` refers to; `None` where there is
+    /// none.
+    #[inline]
+    pub(crate) fn table_of_entry(
+        &self,
+        entry: u64,
+        l1: HostOffset,
+        index: u64,
+    ) -> Result<Option<HostOffset>> {
         if entry == 0 {
             return Ok(None);
         }
         let table = entry_offset(entry);
         let is_aligned = self.geometry.is_cluster_aligned(table) && table != HostOffset::default();
         if entry & RESERVED != 0 || !is_aligned {
-            let at = self.l1.offset_of_entry(index).get();
+            let at = l1.get() + index * 8;
             let reason =
                 format!("entry {index} is {entry:#018x}: reserved bits are set or the offset is unaligned");
             return Err(Error::corrupt("L1 table", at, reason));
         }
         self.check_structure_inside("L2 table", table)?;
-        Ok(Some((table, entry & COPIED != 0)))
+        Ok(Some(table))
     }
 
     /// The cached slice for `guest_offset` in the L2 table at `table`, and the entry's index in it.
@@ -107,6 +120,11 @@ impl Metadata {
     }
 
     fn new_l2_table(&mut self, guest_offset: GuestOffset) -> Result<HostOffset> {
+        if self.geometry.l1_index(guest_offset) >= self.l1.len() as u64 {
+            // The disk has become smaller since the request was checked.
+            let (offset, size) = (guest_offset.get(), self.header.size);
+            return Err(Error::OutOfRange { offset, length: 1, size });
+        }
         self.storage.step(&steps::L2_ALLOC_WRITE);
         let table = self.allocate_metadata(Role::L2Table)?;
         self.enter_l2_table(guest_offset, table);

@@ -77,7 +77,7 @@ impl Metadata {
     /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there
     /// would make the file as long as the entry says.
     #[inline]
-    fn check_inside(&self, cluster: Cluster, guest_offset: GuestOffset) -> Result<()> {
+    pub(crate) fn check_inside(&self, cluster: Cluster, guest_offset: GuestOffset) -> Result<()> {
         let first = match cluster {
             Cluster::Data { host, .. } | Cluster::Zero { host: Some(host), .. } => host,
             Cluster::Compressed(descriptor) => descriptor.host_offset(),

@@ -8,6 +8,7 @@ use crate::header::Header;
 use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
 use crate::options::OPEN_OPTIONS;
 use crate::overlap::Parts;
+use crate::snapshot::Selection;
 
 /// Sizes of the caches; 0 means the driver's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -36,16 +37,20 @@ pub(crate) struct OpenOptions {
     pub(crate) open_backing: bool,
     /// Marks of damage do not matter: a check follows.
     pub(crate) for_check: bool,
+    /// The disk is what a snapshot holds.
+    pub(crate) of_snapshot: bool,
 }
 
 impl OpenOptions {
-    pub(crate) fn parse(options: Options) -> Result<Self> {
+    /// Also returns the snapshot that is to be opened in place of the active disk.
+    pub(crate) fn parse(options: Options) -> Result<(Self, Selection)> {
         let options = options.typed("qcow2", OPEN_OPTIONS)?;
+        let selection = Selection::of(&options);
         // What is not given is 0: the cache's own default.
         let number = |name| options.number(name).unwrap_or(0);
         let discard_frees = options.choice("discard") != Some("ignore");
         let passes = |name| options.switch(name).unwrap_or(discard_frees);
-        Ok(Self {
+        let parsed = Self {
             caches: CacheSizes {
                 l2_slices: number("l2-cache-slices") as usize,
                 l2_slice_bytes: number("l2-cache-entry-size"),
@@ -62,7 +67,9 @@ impl OpenOptions {
             control: Control::of(&options),
             open_backing: options.switch("backing") != Some(false),
             for_check: options.switch("check") == Some(true),
-        })
+            of_snapshot: selection.is_some(),
+        };
+        Ok((parsed, selection))
     }
 
     /// The same for an image with this header: what the options leave open is what the image says.

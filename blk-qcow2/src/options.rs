@@ -135,10 +135,17 @@ pub static OPEN_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("check", Switch, "open for a check only: damage is no reason to refuse")
         .with_default("off")
         .with_weight(0),
+    snapshot_option("snapshot", "ID or name of a snapshot that is opened, for reading only"),
+    snapshot_option("snapshot.id", "ID of that snapshot"),
+    snapshot_option("snapshot.name", "name of that snapshot"),
     #[cfg(any(test, feature = "control"))]
     OptionSpec::new("x-control", Size(Range::ANY), "seed of the choices that the driver is free to make")
         .with_default("0"),
 ];
+
+const fn snapshot_option(name: &'static str, help: &'static str) -> OptionSpec {
+    OptionSpec::new(name, Text, help).that_selects_content().with_weight(0)
+}
 
 const fn overlap_part(name: &'static str) -> OptionSpec {
     OptionSpec::new(name, Switch, "whether writes are checked against it; the default is the level's")

@@ -6,7 +6,7 @@ use std::sync::{Arc, OnceLock};
 use blk_core::sync::Mutex;
 use blk_core::{
     BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info, Limits,
-    NativeFlags, Overlay, RepairMode, Resize, Result, Storage, StorageRun, WriteFlags, ZeroFlags,
+    NativeFlags, Overlay, RepairMode, Resize, Result, Snapshots, Storage, StorageRun, WriteFlags, ZeroFlags,
 };
 
 use crate::check;
@@ -64,7 +64,6 @@ impl Qcow2 {
     }
 
     pub(crate) fn set_size_bytes(&self, size: u64) {
-        assert!(size > self.size_bytes(), "a disk only grows");
         self.size_bytes.store(size, Ordering::Relaxed);
     }
 
@@ -162,7 +161,8 @@ impl BlockDriver for Qcow2 {
     }
 
     fn as_check(&self) -> Option<&dyn Check> {
-        Some(self)
+        // A check is about the image.
+        if self.options.of_snapshot { None } else { Some(self) }
     }
 
     fn as_compress(&self) -> Option<&dyn Compress> {
@@ -174,6 +174,10 @@ impl BlockDriver for Qcow2 {
     }
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
+        Some(self)
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
 }

@@ -57,7 +57,7 @@ impl Qcow2 {
 
     /// Reads what `run` is; `step` is what reading plain data is for.
     #[inline]
-    fn read_run(
+    pub(crate) fn read_run(
         &self,
         metadata: &Metadata,
         run: Run,

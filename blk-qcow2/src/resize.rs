@@ -3,7 +3,7 @@
 //! Write order: the L1 table that the new size needs, zeroes over the range that the disk gains, and clusters
 //! that are allocated at once, are durable before the header says the new size.
 
-use blk_core::{Error, Extent, Preallocation, Resize, Result, ZeroFlags};
+use blk_core::{Error, Extent, Preallocation, Resize, Result, Snapshots, ZeroFlags};
 
 use crate::grow::check_l1_entries;
 use crate::l2::Cluster;
@@ -27,6 +27,7 @@ impl Resize for Qcow2 {
             return Ok(());
         }
         check_l1_entries(self.geometry.l1_entries(size))?;
+        self.check_snapshots_have_sizes()?;
         self.begin_write()?;
         self.grow_tables(size)?;
         self.zero_grown_range(old, size)?;
@@ -35,12 +36,25 @@ impl Resize for Qcow2 {
         metadata.flush()?;
         metadata.header.size = size;
         metadata.publish_header()?;
+        assert!(size > self.size_bytes(), "a disk only grows");
         self.set_size_bytes(size);
         Ok(())
     }
 }
 
 impl Qcow2 {
+    /// A snapshot that does not say how large its disk is has the size of the disk as it is now.
+    fn check_snapshots_have_sizes(&self) -> Result<()> {
+        match self.snapshots()?.iter().find(|snapshot| snapshot.disk_bytes.is_none()) {
+            None => Ok(()),
+            Some(snapshot) => {
+                let what =
+                    format!("resize while snapshot {} does not say how large its disk is", snapshot.id);
+                Err(Error::unsupported(what))
+            }
+        }
+    }
+
     fn grow_tables(&self, size: u64) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;

@@ -1,9 +1,13 @@
-//! The snapshot table: read only, to know which clusters snapshots use.
+//! The list of snapshots as it lies in the image.
 //!
 //! ```text
 //! 0 l1_table_offset | 8 l1_size | 12 id size | 14 name size | 16 date | 24 vm clock | 32 vm state size | 36 extra data size
 //! then extra data, id, name, padded to a multiple of 8 bytes
 //! ```
+
+mod change;
+mod references;
+mod view;
 
 use blk_core::{Error, Result, SnapshotInfo, Storage};
 use zerocopy::{FromZeros, IntoBytes};
@@ -12,6 +16,8 @@ use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
+
+pub(crate) use view::Selection;
 
 /// Most extra data of an entry, in bytes: what other implementations accept.
 const EXTRA_BYTES_MAX: u32 = 1024;
@@ -122,6 +128,7 @@ pub(crate) fn describe_entry(storage: &dyn Storage, at: HostOffset) -> Result<Sn
     Ok(SnapshotInfo {
         id: text(&names[..id]),
         name: text(&names[id..]),
+        disk_bytes: number(1),
         vm_state_bytes: number(0).unwrap_or_else(|| u64::from(entry.vm_state_size.get())),
         date_seconds: entry.date_seconds.get(),
         date_nanoseconds: entry.date_nanoseconds.get(),

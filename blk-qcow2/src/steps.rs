@@ -67,9 +67,11 @@ pub static CLUSTER_FREE: Step = Step::new("cluster_free", "freed clusters");
 pub static FLUSH_TO_OS: Step = Step::new("flush_to_os", "metadata");
 /// The host is asked to put everything on stable storage.
 pub static FLUSH_TO_DISK: Step = Step::new("flush_to_disk", "everything");
+/// The header is changed to name another list of snapshots, or the tables of one.
+pub static SNAPSHOT_SWITCH: Step = Step::rare("snapshot_switch", "header");
 
 /// All of them.
-pub static ALL: [&Step; 32] = [
+pub static ALL: [&Step; 33] = [
     &L1_UPDATE,
     &L1_GROW_ALLOC_TABLE,
     &L1_GROW_WRITE_TABLE,
@@ -102,4 +104,5 @@ pub static ALL: [&Step; 32] = [
     &CLUSTER_FREE,
     &FLUSH_TO_OS,
     &FLUSH_TO_DISK,
+    &SNAPSHOT_SWITCH,
 ];

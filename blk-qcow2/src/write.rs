@@ -185,7 +185,8 @@ pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster, reason: FreeRe
     }
 }
 
-fn host_extent(metadata: &Metadata, cluster: Cluster) -> Option<HostExtent> {
+/// The host bytes that an entry refers to.
+pub(crate) fn host_extent(metadata: &Metadata, cluster: Cluster) -> Option<HostExtent> {
     match cluster {
         Cluster::Unallocated | Cluster::Zero { host: None, .. } => None,
         Cluster::Zero { host: Some(host), .. } | Cluster::Data { host, .. } => {

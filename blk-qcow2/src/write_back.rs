@@ -157,7 +157,8 @@ impl Metadata {
         Ok(())
     }
 
-    fn write_l1_table(&mut self) -> Result<()> {
+    /// Writes the sectors of the L1 table that have changed.
+    pub(crate) fn write_l1_table(&mut self) -> Result<()> {
         assert!(!self.l2.has_dirty(), "an L1 entry is written after its table");
         for sector in self.l1.dirty_offsets() {
             self.check_cluster(sector, Role::L1Table)?;

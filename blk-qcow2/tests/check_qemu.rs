@@ -6,7 +6,10 @@ mod common;
 #[path = "suite/common/qemu.rs"]
 mod qemu;
 
-use blk_core::{Access, DenyResolver, Disk, Options, RepairMode};
+use blk_core::{
+    Access, DenyResolver, Disk, Extent, NewSnapshot, Options, RepairMode, SnapshotInfo, Snapshots,
+    WriteFlags, ZeroFlags,
+};
 use blk_qcow2::FORMAT;
 use common::Image;
 use qemu::{Checked, Folder};
@@ -227,4 +230,97 @@ fn an_image_that_qemu_left_dirty_is_recovered_and_qemu_agrees() {
 fn field(image: &[u8], at: u64) -> u64 {
     let bytes = image.get(at as usize..at as usize + 8).unwrap_or(&[0; 8]);
     u64::from_be_bytes(bytes.try_into().expect("8 bytes"))
+}
+
+/// What `name` holds as a raw disk, or what its snapshot `snapshot` does.
+fn converted(folder: &Folder, name: &str, snapshot: Option<&str>) -> Vec<u8> {
+    let of = snapshot.map_or_else(String::new, |snapshot| format!("-l snapshot.id={snapshot} "));
+    folder.img(&format!("convert -f qcow2 {of}-O raw {name} raw"));
+    folder.read("raw")
+}
+
+fn content(disk: &Disk) -> Vec<u8> {
+    let mut bytes = vec![0; disk.size() as usize];
+    disk.read(0, &mut bytes).unwrap();
+    bytes
+}
+
+/// Snapshots that both make, apply and delete in turn, with writes and changes of size between: each reads
+/// the other's, and both checks are clean.
+#[test]
+fn snapshots_go_both_ways() {
+    let Some(folder) = Folder::for_qemu("snapshots") else { return };
+    let mut random = Random(0x1234_5678_9abc_def1);
+    for (options, cluster) in [
+        ("compat=1.1,cluster_size=512,refcount_bits=8", 512),
+        ("compat=0.10,cluster_size=4k", 4096),
+        ("compat=1.1,cluster_size=64k,lazy_refcounts=on", 65_536),
+    ] {
+        let size = 40 * cluster + 512;
+        folder.img(&format!("create -q -f qcow2 -o {options} image {size}"));
+        for round in 0..12 {
+            let at = random.backing(30) * cluster;
+            folder.io("image", &[format!("write -P {} {at} {}", round + 1, 3 * cluster)]);
+            match round % 4 {
+                0 | 1 => drop(folder.img(&format!("snapshot -q -c theirs{round} image"))),
+                2 => drop(folder.img(&format!("snapshot -q -a theirs{} image", round - 1))),
+                _ => drop(folder.img(&format!("snapshot -q -d ours{} image", round - 3))),
+            }
+            let theirs = converted(&folder, "image", None);
+            let image = Image::from_bytes(&folder.read("image"));
+            let disk = open(&image, Access::ReadWrite);
+            assert!(content(&disk) == theirs, "{options}, round {round}");
+            change_here(&disk, options.contains("0.10"), round);
+            let ours = content(&disk);
+            let listed = disk.snapshots().unwrap();
+            let held: Vec<(String, Vec<u8>)> = listed.iter().map(|info| held(&disk, info)).collect();
+            disk.close().unwrap();
+            folder.write("image", &image.bytes());
+            assert!(
+                folder.check("image").is_clean(),
+                "{options}, round {round}: {}",
+                folder.img("check image")
+            );
+            assert!(converted(&folder, "image", None) == ours, "{options}, round {round}");
+            for (id, bytes) in &held {
+                // They show it at the size that the disk has now.
+                let theirs = converted(&folder, "image", Some(id));
+                let both = theirs.len().min(bytes.len());
+                assert!(theirs[..both] == bytes[..both], "{options}, round {round}, snapshot {id}");
+                assert!(theirs[both..].iter().all(|byte| *byte == 0), "{options}, round {round}, {id}");
+            }
+            assert_eq!(
+                folder.img("snapshot -l image").lines().count(),
+                listed.len() + 2,
+                "{options}, {round}"
+            );
+        }
+    }
+}
+
+fn held(disk: &Disk, info: &SnapshotInfo) -> (String, Vec<u8>) {
+    let mut bytes = vec![0; info.disk_bytes.unwrap_or(disk.size()) as usize];
+    disk.read_snapshot(&info.id, 0, &mut bytes).unwrap();
+    (info.id.clone(), bytes)
+}
+
+/// A change of the kind that `round` is for.
+fn change_here(disk: &Disk, is_v2: bool, round: u64) {
+    let name = format!("ours{round}");
+    let new = NewSnapshot { name, date_seconds: 1_700_000_000, ..NewSnapshot::default() };
+    let unit = disk.limits().zero_granularity;
+    disk.write(round * unit / 2, &vec![0x80 | round as u8; unit as usize], WriteFlags::default()).unwrap();
+    match round % 4 {
+        0 => drop(disk.create_snapshot(&new).unwrap()),
+        // They refuse to apply a snapshot of another size in version 2.
+        1 if !is_v2 => disk.resize(disk.size() + 5 * unit + 512).unwrap(),
+        1 => disk.write_zeroes(Extent::new(unit, 3 * unit + 77), ZeroFlags::default()).unwrap(),
+        2 => disk.delete_snapshot(&disk.snapshots().unwrap()[0].id).unwrap(),
+        _ => {
+            disk.create_snapshot(&new).unwrap();
+            let listed = disk.snapshots().unwrap();
+            disk.apply_snapshot(&listed[listed.len() / 2].id).unwrap();
+        }
+    }
+    assert!(disk.check(RepairMode::None).unwrap().is_clean(), "round {round}");
 }

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use super::{Access, Disk, SizeWatcher};
 use crate::sync::atomic::Ordering;
 use crate::{
-    BackingFile, Check, CheckReport, DirtyBitmap, Error, ImageInfo, Info, Overlay, Preallocation, RepairMode,
-    Resize, Result,
+    BackingFile, Check, CheckReport, DirtyBitmap, Error, ImageInfo, Info, NewSnapshot, Overlay,
+    Preallocation, RepairMode, Resize, Result, SnapshotInfo, Snapshots,
 };
 
 impl Disk {
@@ -113,6 +113,15 @@ impl Disk {
         self.driver.as_overlay().map(|_| self as &dyn Overlay)
     }
 
+    /// Itself, if its driver can keep snapshots inside the image.
+    pub fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.driver.as_snapshots().map(|_| self as &dyn Snapshots)
+    }
+
+    fn driver_snapshots(&self) -> Result<&dyn Snapshots> {
+        self.driver.as_snapshots().ok_or_else(|| Error::unsupported("snapshots inside the image"))
+    }
+
     fn overlay(&self) -> Result<&dyn Overlay> {
         self.check_writable()?;
         self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
@@ -157,5 +166,44 @@ impl Overlay for Disk {
 
     fn forget_content(&self) -> Result<()> {
         self.overlay()?.forget_content()
+    }
+}
+
+impl Snapshots for Disk {
+    fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        self.driver_snapshots()?.snapshots()
+    }
+
+    fn create_snapshot(&self, new: &NewSnapshot) -> Result<String> {
+        self.check_writable()?;
+        self.driver_snapshots()?.create_snapshot(new)
+    }
+
+    fn apply_snapshot(&self, id: &str) -> Result<()> {
+        self.check_writable()?;
+        let snapshots = self.driver_snapshots()?;
+        let alone = self.resizing.lock();
+        let old = self.driver.size();
+        let applied = snapshots.apply_snapshot(id);
+        let size = self.driver.size();
+        if let Err(error) = &applied
+            && error.is_refusal()
+        {
+            assert_eq!(size, old, "driver refuses to apply snapshot '{id}' and has changed: {error}");
+        }
+        drop(alone);
+        if size != old {
+            self.tell_size();
+        }
+        applied
+    }
+
+    fn delete_snapshot(&self, id: &str) -> Result<()> {
+        self.check_writable()?;
+        self.driver_snapshots()?.delete_snapshot(id)
+    }
+
+    fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.driver_snapshots()?.read_snapshot(id, offset, buf)
     }
 }

@@ -21,6 +21,7 @@ mod overlays;
 mod preallocation;
 mod repair;
 mod rollback;
+mod snapshot_changes;
 mod snapshots;
 mod steps;
 mod visible_content;

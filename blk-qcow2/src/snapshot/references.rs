@@ -1,0 +1,211 @@
+//! The clusters that a tree of tables refers to: the active one, or a snapshot's.
+//!
+//! ```text
+//! L1 table -> L2 tables -> data, one reference for each entry
+//! ```
+//!
+//! A cluster that two trees reach has a reference from each, also where they share the L2 table. So what a
+//! shared table refers to has two references at least, and none of its entries has the copied flag.
+//!
+//! Tables are read from the storage: everything that is cached has been written back.
+
+use blk_core::{Error, Result};
+
+use crate::free_space::FreeReason;
+use crate::l2::{self, COMPRESSED, COPIED, Cluster, OFFSET_MASK, entry_offset};
+use crate::metadata::Metadata;
+use crate::offset::{GuestOffset, HostCluster, HostOffset};
+use crate::roles::Role;
+use crate::steps;
+use crate::write::host_extent;
+
+/// How many references may wait to be dropped: each takes 16 bytes of memory.
+const WAITING_MAX: usize = 1 << 16;
+
+/// An L1 table, and all that it leads to.
+#[derive(Debug, Clone)]
+pub(super) struct Tree {
+    /// Where the L1 table lies, for messages.
+    pub(super) at: HostOffset,
+    pub(super) l1: Vec<u64>,
+}
+
+impl Tree {
+    /// The same without the copied flags of its L1 table.
+    pub(super) fn unflagged(self) -> Self {
+        Self { l1: self.l1.into_iter().map(|entry| entry & !COPIED).collect(), ..self }
+    }
+}
+
+/// What is done with one reference.
+type Visit<'a> = dyn FnMut(&mut Metadata, HostCluster, Target) -> Result<()> + 'a;
+
+/// What a reference leads to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Target {
+    Table,
+    Data,
+}
+
+/// Which entries get the copied flag.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flags {
+    /// None: everything is about to have a second reference.
+    Clear,
+    /// Those whose cluster has one reference.
+    ByCount,
+}
+
+impl Metadata {
+    /// The tree of the disk as it is now.
+    pub(super) fn active_tree(&self) -> Tree {
+        Tree { at: self.l1.host_offset(), l1: self.l1.entries().to_vec() }
+    }
+
+    /// Calls `visit` for each reference that `tree` makes, always in the same order.
+    fn visit_tree(&mut self, tree: &Tree, visit: &mut Visit<'_>) -> Result<()> {
+        assert!(!self.l2.has_dirty() && !self.l1.is_dirty(), "the tables on the storage are up to date");
+        let reach = self.geometry.l2_table_reach_bytes();
+        for (index, &entry) in (0..).zip(&tree.l1) {
+            let Some(table) = self.table_of_entry(entry, tree.at, index)? else { continue };
+            visit(self, self.geometry.cluster_of(table), Target::Table)?;
+            let bytes = self.read_table(table)?;
+            let start = GuestOffset::new(index * reach);
+            for (number, raw) in (0..).zip(bytes.as_chunks::<8>().0) {
+                let at = start + number * self.geometry.cluster_bytes();
+                let entry = u64::from_be_bytes(*raw);
+                let cluster = self.cluster_of_entry(entry, at)?;
+                let Some(extent) = host_extent(self, cluster) else { continue };
+                for cluster in self.geometry.touched(extent) {
+                    visit(self, cluster, Target::Data)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn read_table(&self, table: HostOffset) -> Result<Vec<u8>> {
+        let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
+        self.storage.step(&steps::L2_LOAD);
+        self.storage.read_at(table.get(), &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// What the entry of an L2 table for `at` means.
+    pub(super) fn cluster_of_entry(&self, entry: u64, at: GuestOffset) -> Result<Cluster> {
+        let cluster = l2::decode(entry, self.geometry, self.header.version, at)?;
+        self.check_inside(cluster, at)?;
+        Ok(cluster)
+    }
+
+    /// Fails if `tree` cannot be counted: an entry means nothing, or leads to other metadata or to
+    /// a cluster that counts as free. Asked before anything is changed.
+    pub(super) fn check_tree(&mut self, tree: &Tree, doing: &str) -> Result<()> {
+        self.visit_tree(tree, &mut |metadata, cluster, target| {
+            let expected = (target == Target::Table).then_some(Role::L2Table);
+            metadata.check_losing(cluster, expected, doing)?;
+            if metadata.refcount(cluster)? > 0 {
+                return Ok(());
+            }
+            let offset = metadata.geometry.offset_of(cluster).get();
+            let error = Error::corrupt("refcount", offset, "a cluster in use has refcount 0");
+            Err(metadata.poison_corrupt(error))
+        })
+    }
+
+    /// Counts each reference of `tree` once more.
+    ///
+    /// # Errors
+    /// [`Error::NoSpace`] if a count cannot rise any more: all are as before.
+    pub(super) fn raise_tree(&mut self, tree: &Tree) -> Result<()> {
+        let mut raised = 0;
+        let result = self.visit_tree(tree, &mut |metadata, cluster, _| {
+            if !metadata.add_reference(cluster)? {
+                let bits = metadata.geometry.refcount_bits();
+                let what = format!("a cluster has as many references as {bits} bits can count");
+                return Err(Error::NoSpace { what: what.into() });
+            }
+            raised += 1;
+            Ok(())
+        });
+        if let Err(error) = result {
+            self.lower_first(tree, raised).map_err(|error| self.poison(error))?;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// Takes back what [`Metadata::raise_tree`] has counted before it failed.
+    fn lower_first(&mut self, tree: &Tree, mut count: u64) -> Result<()> {
+        self.visit_tree(tree, &mut |metadata, cluster, _| {
+            if count > 0 {
+                count -= 1;
+                metadata.drop_reference(cluster)?;
+            }
+            Ok(())
+        })
+    }
+
+    /// Drops each reference of `tree`, to which nothing durable refers any more.
+    pub(super) fn lower_tree(&mut self, tree: &Tree) -> Result<()> {
+        self.visit_tree(tree, &mut |metadata, cluster, _| {
+            metadata.free.add_pending(cluster, FreeReason::Drop);
+            if metadata.free.pending_count() >= WAITING_MAX { metadata.write_back() } else { Ok(()) }
+        })
+    }
+
+    /// Sets and clears the copied flags of the active tables. The counts of the tables are as they were
+    /// before the change of which this is a part, or as they are after it.
+    pub(super) fn set_flags(&mut self, flags: Flags) -> Result<()> {
+        for index in 0..self.l1.len() as u64 {
+            let entry = self.l1.get(index);
+            let Some(table) = self.table_of_entry(entry, self.l1.host_offset(), index)? else { continue };
+            let is_own = self.refcount(self.geometry.cluster_of(table))? == 1;
+            let flagged = with_flag(entry, is_own && flags == Flags::ByCount);
+            if flagged != entry {
+                self.l1.set(index as usize, flagged);
+            }
+            // A shared table has no flags.
+            if is_own {
+                self.set_flags_of(table, flags)?;
+            }
+        }
+        self.write_l1_table()
+    }
+
+    /// As [`Metadata::set_flags`], for the entries of one table, on the storage.
+    fn set_flags_of(&mut self, table: HostOffset, flags: Flags) -> Result<()> {
+        let mut bytes = self.read_table(table)?;
+        let mut has_changed = false;
+        for raw in bytes.as_chunks_mut::<8>().0 {
+            let entry = u64::from_be_bytes(*raw);
+            if entry & COMPRESSED != 0 || entry & OFFSET_MASK == 0 {
+                continue;
+            }
+            let cluster = self.geometry.cluster_of(entry_offset(entry));
+            let flagged = with_flag(entry, flags == Flags::ByCount && self.refcount(cluster)? == 1);
+            has_changed |= flagged != entry;
+            *raw = flagged.to_be_bytes();
+        }
+        if has_changed {
+            self.storage.step(&steps::L2_UPDATE);
+            self.storage.write_at(table.get(), &bytes)?;
+            self.forget_cached_table(table);
+        }
+        Ok(())
+    }
+
+    /// Clears the copied flags in the L2 tables of a snapshot that is about to be the active one as well.
+    pub(super) fn clear_flags_of_tree(&mut self, tree: &Tree) -> Result<()> {
+        for (index, &entry) in (0..).zip(&tree.l1) {
+            if let Some(table) = self.table_of_entry(entry, tree.at, index)? {
+                self.set_flags_of(table, Flags::Clear)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn with_flag(entry: u64, is_own: bool) -> u64 {
+    if is_own { entry | COPIED } else { entry & !COPIED }
+}

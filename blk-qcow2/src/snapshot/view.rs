@@ -1,0 +1,124 @@
+//! What a snapshot holds: read beside the active disk, or opened as a disk of its own.
+
+use blk_core::{Error, Result, SnapshotInfo, Storage, TypedOptions};
+
+use super::change::position;
+use super::{SnapshotTable, describe};
+use crate::header::Header;
+use crate::l2::Cluster;
+use crate::mapping::Run;
+use crate::metadata::Metadata;
+use crate::offset::{GuestOffset, HostExtent, HostOffset};
+use crate::qcow2::Qcow2;
+use crate::steps;
+
+impl Qcow2 {
+    /// Nothing of a snapshot is cached: its tables are never changed, and were durable when it was made.
+    pub(crate) fn read_from_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
+        let metadata = self.metadata.read();
+        let table = SnapshotTable::read(&*self.storage, &metadata.header)?;
+        let infos = describe(&*self.storage, &metadata.header)?;
+        let index = position(&infos, id)?;
+        let size = infos[index].disk_bytes.unwrap_or(metadata.header.size);
+        let length = buf.len() as u64;
+        if offset.checked_add(length).is_none_or(|end| end > size) {
+            return Err(Error::OutOfRange { offset, length, size });
+        }
+        let l1 = metadata.l1_extent(table.l1_tables[index])?;
+        let cluster_bytes = self.geometry.cluster_bytes();
+        let mut done = 0;
+        while done < buf.len() {
+            let at = GuestOffset::new(offset + done as u64);
+            let cluster = metadata.cluster_in_snapshot(l1, at)?;
+            let length = (cluster_bytes - self.geometry.in_cluster(at)).min((buf.len() - done) as u64);
+            let end = done + length as usize;
+            self.read_run(&metadata, Run { cluster, length }, at, &mut buf[done..end], &steps::READ_AIO)?;
+            done = end;
+        }
+        Ok(())
+    }
+}
+
+impl Metadata {
+    /// What the cluster of `at` is in the snapshot whose L1 table is `l1`.
+    fn cluster_in_snapshot(&self, l1: HostExtent, at: GuestOffset) -> Result<Cluster> {
+        let index = self.geometry.l1_index(at);
+        if index >= l1.length / 8 {
+            return Ok(Cluster::Unallocated);
+        }
+        let entry = self.read_entry(l1.start + index * 8)?;
+        let Some(table) = self.table_of_entry(entry, l1.start, index)? else {
+            return Ok(Cluster::Unallocated);
+        };
+        let entry = self.read_entry(table + self.geometry.l2_index(at) * 8)?;
+        self.cluster_of_entry(entry, at)
+    }
+
+    fn read_entry(&self, at: HostOffset) -> Result<u64> {
+        let mut raw = [0; 8];
+        self.storage.read_at(at.get(), &mut raw)?;
+        Ok(u64::from_be_bytes(raw))
+    }
+}
+
+/// Which snapshot an open asks for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct Selection {
+    /// Its ID or its name.
+    word: Option<String>,
+    /// Its ID.
+    id: Option<String>,
+    /// Its name.
+    name: Option<String>,
+}
+
+impl Selection {
+    /// What the options of an open say.
+    pub(crate) fn of(options: &TypedOptions) -> Self {
+        let text = |name| options.text(name);
+        Self { word: text("snapshot"), id: text("snapshot.id"), name: text("snapshot.name") }
+    }
+
+    /// Whether a snapshot is asked for.
+    pub(crate) fn is_some(&self) -> bool {
+        *self != Self::default()
+    }
+
+    fn find(&self, snapshots: &[SnapshotInfo]) -> Result<usize> {
+        let fits =
+            |wanted: &Option<String>, found: &str| wanted.as_ref().is_none_or(|wanted| wanted == found);
+        let is_meant = |info: &SnapshotInfo| fits(&self.id, &info.id) && fits(&self.name, &info.name);
+        let index = match &self.word {
+            Some(word) => {
+                let of = |known: fn(&SnapshotInfo) -> &String| {
+                    snapshots.iter().position(|info| is_meant(info) && known(info) == word)
+                };
+                of(|info| &info.id).or_else(|| of(|info| &info.name))
+            }
+            None => snapshots.iter().position(is_meant),
+        };
+        index.ok_or_else(|| {
+            let words = [&self.word, &self.id, &self.name].into_iter().flatten();
+            let name = words.map(String::as_str).collect::<Vec<_>>().join("', '");
+            Error::Unresolved { name, reason: "the image has no such snapshot".to_owned() }
+        })
+    }
+
+    /// The header of the image as it would be if the snapshot were the active disk.
+    pub(crate) fn header(&self, storage: &dyn Storage, header: &Header) -> Result<Header> {
+        let table = SnapshotTable::read(storage, header)?;
+        let infos = describe(storage, header)?;
+        let index = self.find(&infos)?;
+        let l1 = table.l1_tables[index];
+        let mut header = header.clone();
+        header.size = infos[index].disk_bytes.unwrap_or(header.size);
+        let extent = if l1.entries == 0 { Some(HostExtent::default()) } else { l1.extent(header.geometry) };
+        let extent = extent.ok_or_else(|| {
+            let reason = format!("its L1 table lies at {:#x} and has {} entries", l1.offset, l1.entries);
+            Error::corrupt("snapshot", l1.entry_offset.get(), reason)
+        })?;
+        header.l1_table_offset = extent.start;
+        header.l1_entries = l1.entries;
+        Ok(header)
+    }
+}
