@@ -59,7 +59,12 @@ const COMMANDS: &[(&str, &str, Run, Definition)] = &[
     ("measure", "tell how large a new image would be", measure::run, measure::Args::command),
     ("rebase", "put an image over another disk", rebase::run, rebase::Args::command),
     ("resize", "change the size of a disk", resize::run, resize::Args::command),
-    ("snapshot", "list the snapshots inside an image", snapshot::run, snapshot::Args::command),
+    (
+        "snapshot",
+        "list, make, apply or delete snapshots inside an image",
+        snapshot::run,
+        snapshot::Args::command,
+    ),
 ];
 
 /// Subcommands that take the options of a new image.

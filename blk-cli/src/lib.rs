@@ -10,6 +10,7 @@ pub mod img;
 pub mod io;
 pub mod nbd;
 pub mod program;
+mod snapshots;
 pub mod spec;
 mod suggest;
 pub mod verify;

@@ -207,8 +207,8 @@ fn sparse_size(args: &Args) -> Outcome<u64> {
 }
 
 fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Source>> {
-    if let Some(snapshot) = &args.source_snapshot {
-        return Err(Failure::new(format!("not supported: copying a snapshot ('{snapshot}') of an image")));
+    if args.source_snapshot.is_some() && names.len() > 1 {
+        return Err(Failure::new("a snapshot (-l) is copied from one source"));
     }
     let open = |name: &String| {
         let source = Named {
@@ -217,6 +217,7 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
             format: args.source_format.clone(),
             force_share: args.force_share,
             objects: args.objects.objects(),
+            snapshot: args.source_snapshot.clone(),
             ..Named::default()
         };
         source.open(program, Purpose { unwritten: true, ..Purpose::READ }).map(Source::new)

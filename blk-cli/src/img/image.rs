@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Result, name};
+use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Options, Result, name};
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
 use crate::bitmaps;
+use crate::snapshots;
 use crate::spec::{self, CacheMode, FilesInUse, Layer, Locking, Objects};
 
 /// How a command line names an image.
@@ -22,6 +23,8 @@ pub(crate) struct Named {
     pub(crate) cache: CacheMode,
     /// What the name refers to.
     pub(crate) objects: Objects,
+    /// The snapshot inside the image that is read in place of the disk.
+    pub(crate) snapshot: Option<String>,
 }
 
 /// What an image is opened for, besides reading.
@@ -94,7 +97,9 @@ impl Named {
         if self.force_share && purpose.write {
             return Err(failed(Error::unsupported("writing to an image that is opened shared (-U)")));
         }
-        let image = self.try_open(purpose, in_use).map_err(failed)?;
+        let selected = self.snapshot.as_deref().map(snapshots::selection).transpose();
+        let options = selected.map_err(Failure::new)?.unwrap_or_default();
+        let image = self.try_open(purpose, options, in_use).map_err(failed)?;
         if purpose.write && image.guessed_raw {
             let danger = "writes that would make it another format are refused";
             complain(
@@ -108,11 +113,12 @@ impl Named {
         Ok(image)
     }
 
-    fn try_open(&self, purpose: Purpose, in_use: &FilesInUse) -> Result<Image> {
+    fn try_open(&self, purpose: Purpose, options: Options, in_use: &FilesInUse) -> Result<Image> {
         let request = spec::Request {
             name: self.name.clone(),
             image_opts: self.image_opts,
             format: self.format.clone(),
+            options,
             access: if purpose.write { Access::ReadWrite } else { Access::ReadOnly },
             force_share: self.force_share,
             cache: self.cache,

@@ -97,12 +97,11 @@ fn open_source(program: &str, args: &Args) -> Outcome<Option<Image>> {
         ([], Some(_)) => return Ok(None),
         ([name], None) => name,
     };
-    if let Some(snapshot) = &args.snapshot {
-        return Err(Failure::new(format!("not supported: measuring a snapshot ('{snapshot}') of an image")));
-    }
     let (format, force_share) = (args.format.clone(), args.force_share);
     let (image_opts, objects) = (args.image_opts, args.objects.objects());
-    let named = Named { name: name.clone(), image_opts, format, force_share, objects, ..Named::default() };
+    let snapshot = args.snapshot.clone();
+    let named =
+        Named { name: name.clone(), image_opts, format, force_share, objects, snapshot, ..Named::default() };
     named.open(program, Purpose::READ).map(Some)
 }
 

@@ -209,10 +209,6 @@ impl Arguments {
                  authority alone (verify-peer)",
             ),
             (self.connect.is_some() || self.disconnect.is_some(), "devices of the kernel (-c, -d)"),
-            (
-                self.load_snapshot.is_some(),
-                "exporting an internal snapshot (-l): the drivers open the disk as it is now, no snapshot yet",
-            ),
             (self.selinux_label.is_some(), "labels of SELinux (--selinux-label)"),
         ];
         match missing.into_iter().find(|(is_wanted, _)| *is_wanted) {
@@ -286,7 +282,12 @@ impl Arguments {
             }
             options.set("detect-zeroes", mode.as_str());
         }
-        let is_read = self.read_only || self.snapshot;
+        if let Some(snapshot) = &self.load_snapshot {
+            for (name, value) in crate::snapshots::selection(snapshot)? {
+                options.set(&name, value);
+            }
+        }
+        let is_read = self.read_only || self.snapshot || self.load_snapshot.is_some();
         Ok(Request {
             name: file.to_owned(),
             image_opts: self.image_opts,

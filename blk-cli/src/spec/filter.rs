@@ -2,7 +2,8 @@
 //! durable at once.
 
 use blk_core::{
-    Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, WriteFlags, ZeroFlags, bytes,
+    Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots, WriteFlags, ZeroFlags,
+    bytes,
 };
 
 use super::node::DetectZeroes;
@@ -71,6 +72,10 @@ impl PassThrough for Filter {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blk_core::sync::Mutex;
 use blk_core::{
     Access, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay,
-    PassThrough, Result, WriteFlags, ZeroFlags,
+    PassThrough, Result, Snapshots, WriteFlags, ZeroFlags,
 };
 
 use super::node::{FilterDriver, Node};
@@ -69,6 +69,10 @@ impl PassThrough for Named {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
     }
 }
 
@@ -204,5 +208,9 @@ impl PassThrough for Compressing {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
     }
 }

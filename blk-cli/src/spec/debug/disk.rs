@@ -9,7 +9,7 @@ use std::sync::Arc;
 use blk_core::storage::Step;
 use blk_core::{
     BlockStatus, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, NativeFlags, Overlay,
-    PassThrough, Preallocation, Result, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
+    PassThrough, Preallocation, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
@@ -139,6 +139,10 @@ impl PassThrough for FailingDisk {
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
     }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
+    }
 }
 
 /// A disk that keeps to limits and tells of the steps of each request.
@@ -223,6 +227,10 @@ impl PassThrough for DebugDisk {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner().as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner().as_snapshots()
     }
 }
 
