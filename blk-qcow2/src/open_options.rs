@@ -20,6 +20,7 @@ pub(crate) struct CacheSizes {
 
 /// The options of an open image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an option of its own")]
 pub(crate) struct OpenOptions {
     pub(crate) caches: CacheSizes,
     /// Discards, and zeroes that may unmap, free clusters.
