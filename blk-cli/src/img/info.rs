@@ -8,11 +8,12 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::ExitCode;
 
 use blk_core::{Detail, ImageInfo, SnapshotInfo, Storage};
+use blk_nbd::Address;
 use clap::Parser;
 
 use super::args::{self, OneImage, OutputForm};
 use super::failure::{Failure, Outcome};
-use super::image::{Named, Purpose, backing_of, backing_path, plain_path};
+use super::image::{Image, Named, Purpose, backing_of, backing_path, plain_path};
 use super::json::Json;
 use super::output;
 use crate::spec::{self, FilesInUse};
@@ -36,14 +37,17 @@ pub(super) struct Args {
     force_share: bool,
 }
 
-/// The file that holds an image.
+/// What holds an image: a file of the host, or an export of a server.
 #[derive(Debug, Clone, Copy)]
 struct FileInfo {
     length: u64,
-    /// Bytes that it occupies on the host.
-    occupied: u64,
-    is_device: bool,
+    /// Bytes that it occupies on the host; a server does not say.
+    occupied: Option<u64>,
+    /// How it is reached, as QEMU calls that.
+    protocol: &'static str,
 }
+
+const NBD: &str = "nbd";
 
 /// All that is told about one image.
 #[derive(Debug)]
@@ -100,7 +104,7 @@ fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
             next = info.backing.as_ref().map(|backing| backing_of(&image.name, backing, objects.clone()));
         }
         let full_backing = info.backing.as_ref().map(|backing| backing_path(&image.name, &backing.name));
-        let file = FileInfo::of(&image.name);
+        let file = FileInfo::of(&image);
         reports.push(Report {
             size: image.size(),
             is_guess: image.guessed_raw,
@@ -114,7 +118,18 @@ fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
 }
 
 impl FileInfo {
-    fn of(name: &str) -> Option<Self> {
+    fn of(image: &Image) -> Option<Self> {
+        Self::of_host(&image.name).or_else(|| Self::of_server(image))
+    }
+
+    fn of_server(image: &Image) -> Option<Self> {
+        let layer = image.layers.first().filter(|layer| layer.format != NBD)?;
+        Address::parse(&image.name).ok()?;
+        let length = super::size::whole_sectors(layer.storage.as_ref()?.len().ok()?);
+        Some(Self { length, occupied: None, protocol: NBD })
+    }
+
+    fn of_host(name: &str) -> Option<Self> {
         let path = plain_path(name);
         let metadata = fs::metadata(&path).ok()?;
         let is_device = metadata.file_type().is_block_device();
@@ -126,13 +141,9 @@ impl FileInfo {
         };
         Some(Self {
             length: super::size::whole_sectors(length),
-            occupied: metadata.blocks() * 512,
-            is_device,
+            occupied: Some(metadata.blocks() * 512),
+            protocol: if is_device { "host_device" } else { "file" },
         })
-    }
-
-    const fn protocol(self) -> &'static str {
-        if self.is_device { "host_device" } else { "file" }
     }
 }
 
@@ -158,8 +169,8 @@ impl Report {
         if self.is_guess {
             members.push(("format-guessed", true.into()));
         }
-        if let Some(file) = self.file {
-            members.push(("actual-size", file.occupied.into()));
+        if let Some(occupied) = self.file.and_then(|file| file.occupied) {
+            members.push(("actual-size", occupied.into()));
         }
         if !self.image.details.is_empty() {
             let data = Json::Object(details_json(&self.image.details));
@@ -170,22 +181,31 @@ impl Report {
             members.push(("full-backing-filename", full.as_str().into()));
             members.push(("backing-filename", backing.name.as_str().into()));
         }
-        members.push(("dirty-flag", self.image.is_dirty.into()));
+        // A server says nothing of the kind, and raw has nothing to say.
+        let is_served = self.file.is_some_and(|file| file.protocol == NBD);
+        if !(is_served && self.image.format == blk_raw::FORMAT.name()) {
+            members.push(("dirty-flag", self.image.is_dirty.into()));
+        }
         Json::Object(members)
     }
 }
 
 fn file_json(name: &str, file: FileInfo) -> Json {
-    let specific = Json::Object(vec![("type", file.protocol().into()), ("data", Json::Object(Vec::new()))]);
-    Json::Object(vec![
+    let mut members = vec![
         ("children", Json::List(Vec::new())),
         ("virtual-size", file.length.into()),
         ("filename", name.strip_prefix("file:").unwrap_or(name).into()),
-        ("format", file.protocol().into()),
-        ("actual-size", file.occupied.into()),
-        ("format-specific", specific),
-        ("dirty-flag", false.into()),
-    ])
+        ("format", file.protocol.into()),
+    ];
+    if let Some(occupied) = file.occupied {
+        let specific = Json::Object(vec![("type", file.protocol.into()), ("data", Json::Object(Vec::new()))]);
+        members.extend([
+            ("actual-size", occupied.into()),
+            ("format-specific", specific),
+            ("dirty-flag", false.into()),
+        ]);
+    }
+    Json::Object(members)
 }
 
 fn details_json(details: &[(&'static str, Detail)]) -> Vec<(&'static str, Json)> {

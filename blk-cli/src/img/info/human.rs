@@ -16,8 +16,7 @@ impl Report {
             format!("file format: {}", self.image.format),
             format!("virtual size: {}", exact(self.size)),
         ];
-        let occupied = self.file.map_or_else(|| "unavailable".to_owned(), |file| human(file.occupied));
-        lines.push(format!("disk size: {occupied}"));
+        lines.push(format!("disk size: {}", occupied(self.file.and_then(|file| file.occupied))));
         if let Some(bytes) = self.image.cluster_bytes {
             lines.push(format!("cluster_size: {bytes}"));
         }
@@ -57,14 +56,19 @@ impl Report {
         text.push_str("Child node '/file':\n");
         let lines = [
             format!("filename: {name}"),
-            format!("protocol type: {}", file.protocol()),
+            format!("protocol type: {}", file.protocol),
             format!("file length: {}", exact(file.length)),
-            format!("disk size: {}", human(file.occupied)),
+            format!("disk size: {}", occupied(file.occupied)),
         ];
         for line in lines {
             append(text, format_args!("    {line}\n"));
         }
     }
+}
+
+/// Bytes on the host, where they are known.
+fn occupied(bytes: Option<u64>) -> String {
+    bytes.map_or_else(|| "unavailable".to_owned(), human)
 }
 
 fn exact(bytes: u64) -> String {
