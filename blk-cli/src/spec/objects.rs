@@ -1,6 +1,6 @@
 //! Objects of a command line (`--object`), which images refer to by their names.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blk_core::{Error, Result};
@@ -32,14 +32,15 @@ pub struct Object {
 /// Certificates for encrypted connections.
 #[derive(Debug, Clone)]
 struct TlsObject {
-    certificates: Certificates,
+    /// The folder that they lie in. They are read when a connection refers to the object.
+    folder: PathBuf,
     is_server: bool,
     /// A server wants certificates of its clients, too.
     verifies: bool,
 }
 
 impl Object {
-    /// Reads an object, and the files that it names.
+    /// Reads an object. Files that it names are not opened yet.
     ///
     /// # Errors
     /// In words, what is wrong with it.
@@ -73,8 +74,7 @@ impl Object {
             return Err(Error::invalid_option("--object", format!("'dir' of '{kind}' is missing")));
         };
         options.finish(&kind)?;
-        let certificates = certificates(Path::new(&folder), is_server)?;
-        Ok(Self { id, tls: Some(TlsObject { certificates, is_server, verifies }) })
+        Ok(Self { id, tls: Some(TlsObject { folder: folder.into(), is_server, verifies }) })
     }
 }
 
@@ -139,7 +139,7 @@ impl From<Vec<Object>> for Objects {
 }
 
 impl Objects {
-    /// The certificates of that name, for one side.
+    /// The object of that name, for one side.
     fn tls(&self, id: &str, is_server: bool) -> Result<&TlsObject> {
         let refused = |reason: String| Error::invalid_option("tls-creds", reason);
         let mut named = self.0.iter().filter(|object| object.id == id);
@@ -160,9 +160,10 @@ impl Objects {
     /// How a client encrypts with the certificates of that name; `host` is whom it takes for the server.
     ///
     /// # Errors
-    /// [`Error::InvalidOption`] where there is no such object, or its certificates are none.
+    /// [`Error::InvalidOption`] where there is no such object, or its certificates are none;
+    /// [`Error::Unresolved`] names a file of theirs that cannot be read.
     pub fn client_tls(&self, id: &str, host: Option<String>) -> Result<ClientTls> {
-        ClientTls::new(&self.tls(id, false)?.certificates, host)
+        ClientTls::new(&certificates(&self.tls(id, false)?.folder, false)?, host)
     }
 
     /// How a server encrypts with the certificates of that name.
@@ -171,7 +172,7 @@ impl Objects {
     /// As [`Objects::client_tls`].
     pub fn server_tls(&self, id: &str) -> Result<ServerTls> {
         let tls = self.tls(id, true)?;
-        ServerTls::new(&tls.certificates, tls.verifies)
+        ServerTls::new(&certificates(&tls.folder, true)?, tls.verifies)
     }
 }
 
@@ -191,8 +192,6 @@ mod tests {
             ("qom-type=foo,id=a", "the kind 'foo' is unknown"),
             ("secret,data=x", "'id' of 'secret' is missing"),
             ("tls-creds-x509,id=a", "'dir' of 'tls-creds-x509' is missing"),
-            ("tls-creds-x509,id=a,dir=/nowhere", "/nowhere/ca-cert.pem"),
-            ("tls-creds-x509,id=a,dir=/nowhere,endpoint=server", "/nowhere/server-cert.pem"),
             ("tls-creds-x509,id=a,dir=/nowhere,endpoint=both", "'both'"),
             ("tls-creds-x509,id=a,dir=/nowhere,colour=red", "'colour'"),
         ] {
@@ -213,5 +212,11 @@ mod tests {
         assert!(error(&[]).contains("there is no object 'a'"));
         assert!(error(&["secret,id=a,data=x"]).contains("is no 'tls-creds-x509'"));
         assert!(error(&["secret,id=a,data=x", "secret,id=a,data=y"]).contains("two objects"));
+        // The files are looked for once a connection needs them.
+        let client = "tls-creds-x509,id=a,dir=/nowhere";
+        assert!(error(&[client]).contains("/nowhere/ca-cert.pem"));
+        let server = objects(&["tls-creds-x509,id=a,dir=/nowhere,endpoint=server"]);
+        let error = server.server_tls("a").unwrap_err().to_string();
+        assert!(error.contains("/nowhere/server-cert.pem"), "{error}");
     }
 }
