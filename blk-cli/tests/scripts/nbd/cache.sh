@@ -1,7 +1,5 @@
 # --cache and -n: every mode serves the same bytes, and nothing that was flushed is lost.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 for mode in none writeback writethrough directsync unsafe; do
   qemu-img create -q -f qcow2 a.qcow2 1M
   start --cache=$mode -f qcow2 a.qcow2; echo "$mode: exit $?"

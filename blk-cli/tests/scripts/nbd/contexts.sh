@@ -1,7 +1,5 @@
 # -A: what a block status tells of a chain; and of the disk alone.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 base.qcow2 1M
 qemu-io -c 'write -q 0 128k' base.qcow2
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 1M

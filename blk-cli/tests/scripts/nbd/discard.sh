@@ -1,7 +1,5 @@
 # --discard and --detect-zeroes: what becomes of discards and of zeroes that clients write.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 for mode in --discard=ignore --discard=unmap --discard=off --discard=on; do
   qemu-img create -q -f qcow2 a.qcow2 1M
   qemu-io -c 'write -q -P 1 0 1M' a.qcow2

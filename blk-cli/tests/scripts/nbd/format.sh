@@ -1,7 +1,5 @@
 # -f and --image-opts: how the image is opened; and mistakes.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 a.qcow2 1M
 truncate -s 262144 a.qcow2
 sized() { start "$@" && nbdinfo --size "$uri" && stop; }

@@ -1,7 +1,5 @@
 # -L: what a server exports.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 a.qcow2 1M
 start -e 3 -x disk -D 'a disk' -f raw a.qcow2
 qemu-nbd -L -k "$PWD/s" | grep -v 'size:\|opt block'; echo "exit $?"

@@ -1,7 +1,5 @@
 # -x and -D: an export has a name and a description, and no other name is served.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f raw a.img 1M
 start -x disk/one -D 'a disk, as a test' -f raw a.img
 nbdinfo --json --list "$uri" | grep -E '"(export-name|description|export-size|is_read_only)"'

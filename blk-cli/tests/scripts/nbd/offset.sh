@@ -1,7 +1,5 @@
 # -o: what follows an offset, which need not be whole sectors; past it nothing is reached.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f raw a.img 1M
 qemu-io -f raw -c 'write -q -P 1 64k 64k' -c 'write -q -P 2 128k 64k' a.img
 for offset in 65536 66048; do

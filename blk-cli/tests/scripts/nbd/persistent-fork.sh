@@ -1,7 +1,5 @@
 # A server in the background, which many clients use one after the other.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 a.qcow2 4M
 start -f qcow2 a.qcow2
 echo "exit $?"

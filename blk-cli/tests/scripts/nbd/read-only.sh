@@ -1,7 +1,5 @@
 # -r: clients may only read, and are told.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f raw a.img 1M
 start -r -f raw a.img
 nbdinfo --is readonly "$uri"; echo "exit $?"

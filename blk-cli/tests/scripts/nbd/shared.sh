@@ -1,7 +1,5 @@
 # -e: several clients at a time, and what they are told of it.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f raw a.img 1M
 for shared in 2 0; do
   start -e $shared -f raw a.img

@@ -1,7 +1,5 @@
 # -s: what clients write is gone with the server.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 a.qcow2 1M
 qemu-io -c 'write -q -P 1 0 64k' a.qcow2
 start -s -f qcow2 a.qcow2
