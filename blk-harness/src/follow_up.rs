@@ -44,9 +44,9 @@ impl FollowUps {
         self.config = Some(config.clone());
     }
 
-    /// The list for an image of this hash.
-    pub(crate) fn requests(&self, hash: u64) -> &[Request] {
-        &self.lists[(hash % LISTS) as usize]
+    /// The list for an image of this origin.
+    pub(crate) fn requests(&self, origin: u64) -> &[Request] {
+        &self.lists[(origin % LISTS) as usize]
     }
 }
 

@@ -56,9 +56,9 @@ pub(crate) struct Judge<'a> {
     pub(crate) images: &'a Images,
     pub(crate) journal: &'a Arc<Journal>,
     pub(crate) follow_ups: &'a FollowUps,
-    /// One image in so many gets follow-up requests, by its hash.
+    /// One image in so many gets follow-up requests.
     pub(crate) follow_up_one_in: u64,
-    /// One image in so many has its recovery crashed, by its hash.
+    /// One image in so many has its recovery crashed.
     pub(crate) recovery_one_in: u64,
     /// States that are tried for one recovery.
     pub(crate) recovery_states_max: usize,
@@ -74,49 +74,61 @@ pub(crate) enum Depth {
 }
 
 impl Judge<'_> {
-    /// Opens the image, reads, checks, repairs and uses it.
-    pub(crate) fn analyse(&mut self, image: &MemoryStorage, hash: u64, depth: Depth) -> Analysis {
+    /// Opens the image, reads, checks, repairs and uses it. What is done besides is chosen by its `origin`,
+    /// [`Durability::origin`].
+    pub(crate) fn analyse(&mut self, image: &MemoryStorage, origin: u64, depth: Depth) -> Analysis {
         let mut analysis = Analysis::default();
-        analysis.violation = self.try_image(image, hash, depth, &mut analysis).err();
+        analysis.violation = self.try_image(image, origin, depth, &mut analysis).err();
         analysis
     }
 
-    fn try_image(&mut self, image: &MemoryStorage, hash: u64, depth: Depth, analysis: &mut Analysis) -> Kept {
+    fn try_image(
+        &mut self,
+        image: &MemoryStorage,
+        origin: u64,
+        depth: Depth,
+        analysis: &mut Analysis,
+    ) -> Kept {
         let host = Arc::new(Host::new(image.duplicate(), Settings::crashing()));
-        let disk = self.open(host.clone(), hash)?;
+        let disk = self.open(host.clone(), origin)?;
         let recovery = host.take_log();
         host.stop_logging();
         analysis.content = self.read_twice(&disk)?;
         self.images.judge_kept_by_others(image, Some(&analysis.content.bytes))?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
-        let is_crashed = depth == Depth::First && (hash >> 40).is_multiple_of(self.recovery_one_in);
+        let is_crashed = depth == Depth::First && (origin >> 40).is_multiple_of(self.recovery_one_in);
         if is_crashed && recovery.iter().any(|operation| operation.change != Change::Sync) {
             self.stats.add(Counter::Recoveries, 1);
-            self.crash_recovery(image, &recovery, &analysis.content)?;
+            self.crash_recovery((image, origin), &recovery, &analysis.content)?;
         }
         if analysis.leaks > 0 {
             let host = Arc::new(Host::new(image.duplicate(), Settings::default()));
-            let disk = self.open(host, hash)?;
+            let disk = self.open(host, origin)?;
             repair(&disk)?;
             self.stats.add(Counter::Repairs, 1);
             self.same(&disk, &analysis.content, Promise::Repair, "a repair changes what the guest sees")?;
         }
-        if (hash >> 32).is_multiple_of(self.follow_up_one_in) {
-            self.follow_up(disk, host, analysis, hash)?;
+        if (origin >> 32).is_multiple_of(self.follow_up_one_in) {
+            self.follow_up(disk, host, analysis, origin)?;
         }
         Ok(())
     }
 
-    fn open(&mut self, host: Arc<Host>, hash: u64) -> Kept<Disk> {
+    fn open(&mut self, host: Arc<Host>, origin: u64) -> Kept<Disk> {
         self.stats.add(Counter::Opens, 1);
         progress::at_request(FIRST_NUMBER);
-        let opened = self.images.prepared.open_left(host, hash);
+        let opened = self.images.prepared.open_left(host, origin);
         opened.map_err(|error| Violation::new(Promise::Opens, format!("the image does not open: {error}")))
     }
 
     /// Crashes the recovery `log` of `image` at each of its operations: what is left recovers to the same
     /// `content`.
-    fn crash_recovery(&mut self, image: &MemoryStorage, log: &[Operation], content: &Content) -> Kept {
+    fn crash_recovery(
+        &mut self,
+        (image, origin): (&MemoryStorage, u64),
+        log: &[Operation],
+        content: &Content,
+    ) -> Kept {
         let memory = |error| Violation::memory(&error);
         let mut durability = Durability::hashing(image.duplicate(), SECTOR_BYTES).map_err(memory)?;
         let mut left = self.recovery_states_max;
@@ -133,7 +145,8 @@ impl Judge<'_> {
                 }
                 left -= 1;
                 self.stats.add(Counter::RecoveryStates, 1);
-                let analysis = self.analyse(&state, hash, Depth::Second);
+                let since = durability.origin(&state).map_err(memory)?;
+                let analysis = self.analyse(&state, origin.rotate_left(1) ^ since, Depth::Second);
                 let place = durability.pending().last();
                 let place = place.map_or_else(String::new, |operation| {
                     format!("{} {}..{}", operation.name, operation.extent.offset, operation.extent.end())
@@ -151,14 +164,14 @@ impl Judge<'_> {
     }
 
     /// Goes on using the disk: this is what shows a cluster that is in use and counted as free.
-    fn follow_up(&mut self, disk: Disk, host: Arc<Host>, analysis: &Analysis, hash: u64) -> Kept {
+    fn follow_up(&mut self, disk: Disk, host: Arc<Host>, analysis: &Analysis, origin: u64) -> Kept {
         let initial = Arc::new(analysis.content.bytes.duplicate());
         let size = analysis.content.size;
         let model = Model::new(initial, size, self.images.fill_bytes(), false);
         let mut run = Run::new(self.images, host, Arc::clone(self.journal), model, 1);
         std::mem::swap(&mut run.scratch, self.scratch);
         run.disk = Some(Arc::new(disk));
-        let requests = self.follow_ups.requests(hash);
+        let requests = self.follow_ups.requests(origin);
         self.stats.add(Counter::FollowUps, requests.len() as u64);
         let followed = follow(&mut run, FIRST_NUMBER, requests);
         std::mem::swap(&mut run.scratch, self.scratch);

@@ -4,7 +4,7 @@
 //! others are pending: after a crash each atom of the image holds its durable value, or its value after any
 //! pending operation that touches it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::ops::Range;
 
 use blk_core::storage::{Effect, Step};
@@ -71,6 +71,21 @@ struct Hashes {
     /// Of the durable content of every sector that something pending touches.
     touched: BTreeMap<u64, u64>,
     durable: u64,
+    /// The first operation that gave a sector a content, by sector and hash; 0 of what it held at the start.
+    origins: HashMap<(u64, u64), u64>,
+    /// As `durable`, but of origins in place of contents.
+    durable_origin: u64,
+}
+
+impl Hashes {
+    /// What a sector of this content counts in the sum of origins: nothing if it is as it was at the start.
+    fn origin(&self, sector: u64, hash: u64) -> u64 {
+        match self.origins.get(&(sector, hash)) {
+            Some(0) => 0,
+            Some(number) => mix(sector, *number),
+            None => mix(sector, u64::MAX),
+        }
+    }
 }
 
 impl Durability {
@@ -90,7 +105,8 @@ impl Durability {
     /// # Errors
     /// Those of memory.
     pub fn hashing(durable: MemoryStorage, atom_bytes: u64) -> Result<Self> {
-        let hashes = Hashes { touched: BTreeMap::new(), durable: hash_all(&durable)? };
+        let (touched, origins) = (BTreeMap::new(), HashMap::new());
+        let hashes = Hashes { touched, durable: hash_all(&durable)?, origins, durable_origin: 0 };
         Ok(Self { hashes: Some(hashes), ..Self::new(durable, atom_bytes) })
     }
 
@@ -193,6 +209,22 @@ impl Durability {
         Ok((image, hash ^ mix(length, u64::MAX)))
     }
 
+    /// A hash of which operations have made the content of an image that [`Durability::image`] has given, in
+    /// place of the content itself: the same from run to run where images hold random numbers or times. Equal
+    /// images have equal ones. 0 unless it is [`Durability::hashing`].
+    ///
+    /// # Errors
+    /// Those of memory.
+    pub fn origin(&self, image: &MemoryStorage) -> Result<u64> {
+        let Some(hashes) = &self.hashes else { return Ok(0) };
+        let mut origin = hashes.durable_origin;
+        for (&sector, &durable) in &hashes.touched {
+            let new = hashes.origin(sector, hash_sector(image, sector)?);
+            origin = origin.wrapping_sub(hashes.origin(sector, durable)).wrapping_add(new);
+        }
+        Ok(origin ^ mix(image.len()?, u64::MAX))
+    }
+
     /// Cuts what an operation did into items.
     fn cut(&mut self, change: &Change, extent: Extent) -> Result<()> {
         if extent.is_empty() {
@@ -222,7 +254,7 @@ impl Durability {
         Ok(())
     }
 
-    /// Remembers the durable content of what becomes uncertain.
+    /// Remembers the durable content of what becomes uncertain, and what has made its newest content.
     fn touch(&mut self, extent: Extent) -> Result<()> {
         let Some(hashes) = self.hashes.as_mut().filter(|_| !extent.is_empty()) else { return Ok(()) };
         // A whole atom is what persists.
@@ -230,8 +262,12 @@ impl Durability {
         let last = extent.end().next_multiple_of(self.atom_bytes) / SECTOR_BYTES;
         for sector in first..last {
             if let std::collections::btree_map::Entry::Vacant(new) = hashes.touched.entry(sector) {
-                new.insert(hash_sector(&self.durable, sector)?);
+                let durable = hash_sector(&self.durable, sector)?;
+                new.insert(durable);
+                hashes.origins.entry((sector, durable)).or_insert(0);
             }
+            let live = hash_sector(&self.live, sector)?;
+            hashes.origins.entry((sector, live)).or_insert(self.count);
         }
         Ok(())
     }
@@ -260,6 +296,8 @@ impl Durability {
             for (sector, old) in std::mem::take(&mut hashes.touched) {
                 let new = hash_sector(&self.durable, sector)?;
                 hashes.durable = hashes.durable.wrapping_sub(old).wrapping_add(new);
+                let (old, new) = (hashes.origin(sector, old), hashes.origin(sector, new));
+                hashes.durable_origin = hashes.durable_origin.wrapping_sub(old).wrapping_add(new);
             }
         }
         for rest in rest {

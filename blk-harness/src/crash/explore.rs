@@ -411,6 +411,7 @@ impl<'a> Explorer<'a> {
             if self.cache.meet(hash) {
                 self.count_new(durability, kept);
             }
+            let origin = durability.origin(&image)?;
             let mut judge = Judge {
                 images: self.images,
                 journal: self.journal,
@@ -421,7 +422,7 @@ impl<'a> Explorer<'a> {
                 stats: self.stats,
                 scratch: &mut self.scratch,
             };
-            let analysis = judge.analyse(&image, hash, Depth::First);
+            let analysis = judge.analyse(&image, origin, Depth::First);
             self.cache.keep(hash, analysis);
         }
         let analysis = self.cache.get(hash).expect("it has been kept");

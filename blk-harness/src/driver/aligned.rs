@@ -37,8 +37,8 @@ impl ImageMaker for Aligned {
         self.images.open(Arc::new(StrictStorage::new(storage, self.limits)))
     }
 
-    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
-        self.images.open_left(Arc::new(StrictStorage::new(storage, self.limits)), hash)
+    fn open_left(&self, storage: Arc<dyn Storage>, origin: u64) -> Result<Disk> {
+        self.images.open_left(Arc::new(StrictStorage::new(storage, self.limits)), origin)
     }
 
     fn reference(&self) -> Result<Disk> {
@@ -80,9 +80,9 @@ mod tests {
             Err(Error::unsupported("an open of what was made"))
         }
 
-        fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
+        fn open_left(&self, storage: Arc<dyn Storage>, origin: u64) -> Result<Disk> {
             assert!(storage.read_at(1, &mut [0]).is_err(), "the host takes whole sectors");
-            MemoryDisk::open(hash)
+            MemoryDisk::open(origin)
         }
 
         fn reference(&self) -> Result<Disk> {

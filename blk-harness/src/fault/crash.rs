@@ -42,7 +42,8 @@ pub(super) fn crash(
     let (model, sizes) = run.checker.model(|model, _| (model.clone(), model.sizes_after_crash(now)));
     let mut scratch = Scratch::default();
     for kept in States::new(STATES, false, durability.count()).of(&durability) {
-        let (image, hash) = durability.image(&kept).map_err(memory)?;
+        let (image, _) = durability.image(&kept).map_err(memory)?;
+        let origin = durability.origin(&image).map_err(memory)?;
         stats.add(Counter::States, 1);
         let mut judge = Judge {
             images,
@@ -54,7 +55,7 @@ pub(super) fn crash(
             stats,
             scratch: &mut scratch,
         };
-        let analysis = judge.analyse(&image, hash, Depth::Second);
+        let analysis = judge.analyse(&image, origin, Depth::Second);
         let left = |violation: Box<Violation>| {
             Box::new(Violation { pending: explain::fates(&durability, &kept), ..*violation })
         };

@@ -410,3 +410,43 @@ fn the_hash_of_an_image_with_holes_is_that_of_what_was_written_to_it() {
         assert_eq!(as_it_is.image(&[]).unwrap().1, hash, "{places:?}");
     }
 }
+
+/// Images that hold a random number: each run has another one, and the same origins.
+#[test]
+fn origins_are_those_of_operations_whatever_they_write() {
+    let write = |durability: &mut Durability, offset, byte: u8, issued| {
+        let change = Change::Write { offset, bytes: vec![byte; 1024].into() };
+        durability.apply(&Operation { change, step: &WRITE, issued, completed: Some(issued + 1) }).unwrap();
+    };
+    let origins = |random: u8| {
+        let start = MemoryStorage::from_bytes(&[vec![random; 512], vec![9; 1536]].concat());
+        let mut durability = Durability::hashing(start, 512).unwrap();
+        let mut all = Vec::new();
+        for (offset, byte, issued) in [(512, random, 1), (1024, random, 3), (0, 9, 5), (512, random, 7)] {
+            write(&mut durability, offset, byte, issued);
+            let states = every(&durability);
+            let (images, hashes): (Vec<_>, Vec<_>) =
+                states.iter().map(|kept| durability.image(kept).unwrap()).unzip();
+            let origins: Vec<u64> = images.iter().map(|image| durability.origin(image).unwrap()).collect();
+            for (one, hash) in hashes.iter().enumerate() {
+                let other = hashes.iter().position(|other| other == hash).unwrap();
+                assert_eq!(origins[one], origins[other], "equal images have equal origins");
+            }
+            all.extend(origins);
+        }
+        let different: std::collections::BTreeSet<&u64> = all.iter().collect();
+        assert!(different.len() >= 12, "{} of {}", different.len(), all.len());
+        all
+    };
+    assert_eq!(origins(1), origins(2));
+    let mut durability = Durability::hashing(image(), 512).unwrap();
+    let before = durability.origin(&image()).unwrap();
+    write(&mut durability, 0, 77, 1);
+    let written = durability.survivor().unwrap();
+    let pending = durability.origin(&written).unwrap();
+    assert_eq!(durability.origin(&image()).unwrap(), before);
+    assert_ne!(pending, before);
+    let sync = Operation { change: Change::Sync, step: &WRITE, issued: 3, completed: Some(4) };
+    durability.apply(&sync).unwrap();
+    assert_eq!(durability.origin(&written).unwrap(), pending, "a sync changes no content");
+}
