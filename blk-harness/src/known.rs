@@ -5,7 +5,7 @@
 //! wrong by the same. [`Tolerant`] makes a scenario clean of which no more was found than is known.
 
 use std::cell::RefCell;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
@@ -14,7 +14,7 @@ use crate::driver::Driver;
 use crate::report::Finding;
 use crate::runner::Runner;
 use crate::scenario::Scenario;
-use crate::statistics::{Statistics, Tally};
+use crate::statistics::{Names, Statistics, Tally};
 
 /// What is known of the findings of one scenario.
 #[derive(Debug)]
@@ -62,6 +62,40 @@ impl<'a> Known<'a> {
     }
 }
 
+/// Known deviations by the scenarios that have met them, where several engines run each scenario.
+#[derive(Debug, Default)]
+pub(crate) struct MetOnce {
+    scenarios: Statistics,
+    /// The last scenario, and what it has met.
+    last: Option<(u64, BTreeSet<Names>)>,
+}
+
+impl MetOnce {
+    /// An engine has counted `after` in a scenario, and `before` until then.
+    pub(crate) fn add(
+        &mut self,
+        scenario: &Scenario,
+        before: &BTreeMap<Names, u64>,
+        after: &BTreeMap<Names, u64>,
+    ) {
+        let number = scenario.number();
+        let (_, met) = match &mut self.last {
+            Some(last) if last.0 == number => last,
+            last => last.insert((number, BTreeSet::new())),
+        };
+        let grown = after.iter().filter(|(names, count)| before.get(*names).copied().unwrap_or(0) < **count);
+        for (names, _) in grown {
+            if met.insert(*names) {
+                self.scenarios.tally(Tally::Known, *names);
+            }
+        }
+    }
+    /// What all scenarios have met.
+    pub(crate) fn scenarios(&self) -> &Statistics {
+        &self.scenarios
+    }
+}
+
 /// Runs scenarios; one in which nothing was found but what is known of the driver counts as clean. How many
 /// have met a deviation stands in the summary, as `known_NAME`.
 #[derive(Debug)]
@@ -106,5 +140,27 @@ impl Runner for Tolerant {
 
     fn missing(&self) -> Option<&'static str> {
         self.inner.missing()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scenario_counts_once_however_many_engines_have_met_what_is_known() {
+        let scenario = |text| Scenario::from_text(&format!("blk-scenario 1\n{text}\n")).unwrap();
+        let (first, second) = (scenario("flush"), scenario("read 0 512"));
+        let counts = |late, early| BTreeMap::from([(["late", "", ""], late), (["early", "", ""], early)]);
+        let mut met = MetOnce::default();
+        let none = BTreeMap::new();
+        met.add(&first, &none, &none);
+        assert_eq!(met.scenarios().different(Tally::Known), 0);
+        // A race, and then threads; the deviation is met by two engines of the first.
+        met.add(&first, &none, &counts(2, 0));
+        met.add(&first, &counts(2, 0), &counts(3, 1));
+        met.add(&second, &counts(3, 1), &counts(4, 1));
+        let counted = |name| met.scenarios().tallied(Tally::Known, [name, "", ""]);
+        assert_eq!([counted("late"), counted("early")], [2, 1]);
     }
 }

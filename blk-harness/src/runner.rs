@@ -1,14 +1,15 @@
 //! The engines over a target, as fuzz targets, replays and tests run them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use crate::crash::{CrashEngine, CrashOptions};
 use crate::driver::Driver;
 use crate::fault::{FaultEngine, FaultOptions};
-use crate::known::Known;
+use crate::known::{Known, MetOnce};
 use crate::race::{RaceEngine, stress_with};
 use crate::scenario::Scenario;
-use crate::statistics::{Counter, Statistics, Tally};
+use crate::statistics::{Counter, Names, Statistics, Tally};
 use crate::{Engine, Outcome, RunOptions};
 use blk_verify::Finding;
 use blk_verify::finding::Provoked;
@@ -242,6 +243,8 @@ struct Races {
     minimises: bool,
     /// What has found something, where that is pursued.
     pursued: Option<Stage>,
+    /// Known deviations, each once for a scenario, whichever stages have met it.
+    met: MetOnce,
 }
 
 /// Runs scenarios with several requests in flight, under a deterministic scheduler.
@@ -266,7 +269,8 @@ pub fn races(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> {
     let (engine, faults) = (RaceEngine::crashing(crash_one_in, crashing), FaultEngine::new(options));
     let minimises = purpose == Purpose::Minimise;
     let stressed = Statistics::default();
-    Box::new(Races { target, engine, stressed, faults, fault_one_in, minimises, pursued: None })
+    let met = MetOnce::default();
+    Box::new(Races { target, engine, stressed, faults, fault_one_in, minimises, pursued: None, met })
 }
 
 /// What of a race has found something.
@@ -325,23 +329,16 @@ impl Races {
 
 impl Runner for Races {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
-        let raced = match self.pursued {
-            Some(Stage::Fault) => Outcome::Clean,
-            _ => self.engine.run(self.target, scenario),
-        };
-        let has_faults = matches!(self.pursued, None | Some(Stage::Fault)) && self.has_faults(scenario);
-        let goes_on = match &raced {
-            Outcome::Clean => true,
-            Outcome::Finding(finding) => self.target.known(finding, scenario).is_some(),
-            Outcome::Refused(_) => false,
-        };
-        let outcome = if goes_on && has_faults { self.with_faults(raced, scenario) } else { raced };
+        let before = self.known();
+        let outcome = self.run_stages(scenario);
+        self.met.add(scenario, &before, &self.known());
         self.pursue(&outcome);
         outcome
     }
 
     fn stress(&mut self, scenario: &Scenario) -> Option<Outcome> {
-        Some(match stress_with(self.target, scenario) {
+        let before = self.known();
+        let outcome = match stress_with(self.target, scenario) {
             Ok(stats) => {
                 self.stressed.merge(&stats);
                 Outcome::Clean
@@ -350,14 +347,15 @@ impl Runner for Races {
                 let known = Known::new(self.target, scenario, "stress");
                 known.end(Outcome::Finding(finding), &mut self.stressed)
             }
-        })
+        };
+        self.met.add(scenario, &before, &self.known());
+        Some(outcome)
     }
 
     fn summary(&self) -> Value {
         let (mut stats, faults) = (self.stats(), self.faults.stats());
-        for (names, count) in faults.entries(Tally::Known) {
-            stats.tally_many(Tally::Known, names, count);
-        }
+        stats.forget(Tally::Known);
+        stats.merge(self.met.scenarios());
         let mut summary = stats.summary();
         summary[Counter::Faults.key()] = faults.get(Counter::Faults).into();
         summary[Counter::FaultsInFlight.key()] = faults.get(Counter::FaultsInFlight).into();
@@ -370,6 +368,32 @@ impl Runner for Races {
 }
 
 impl Races {
+    /// A race, and failures in it.
+    fn run_stages(&mut self, scenario: &Scenario) -> Outcome {
+        let raced = match self.pursued {
+            Some(Stage::Fault) => Outcome::Clean,
+            _ => self.engine.run(self.target, scenario),
+        };
+        let has_faults = matches!(self.pursued, None | Some(Stage::Fault)) && self.has_faults(scenario);
+        let goes_on = match &raced {
+            Outcome::Clean => true,
+            Outcome::Finding(finding) => self.target.known(finding, scenario).is_some(),
+            Outcome::Refused(_) => false,
+        };
+        if goes_on && has_faults { self.with_faults(raced, scenario) } else { raced }
+    }
+
+    /// What the stages have counted of known deviations, each for itself.
+    fn known(&self) -> BTreeMap<Names, u64> {
+        let mut known = BTreeMap::new();
+        for stats in [self.engine.stats(), &self.stressed, self.faults.stats()] {
+            for (names, count) in stats.entries(Tally::Known) {
+                *known.entry(names).or_default() += count;
+            }
+        }
+        known
+    }
+
     fn stats(&self) -> Statistics {
         let mut stats = self.engine.stats().clone();
         stats.merge(&self.stressed);

@@ -193,6 +193,11 @@ impl Statistics {
         Counter::ALL.iter().map(|counter| (*counter, self.get(*counter))).filter(|(_, count)| *count > 0)
     }
 
+    /// Drops all entries of a tally.
+    pub(crate) fn forget(&mut self, tally: Tally) {
+        self.tallies.retain(|(of, _), _| *of != tally);
+    }
+
     /// Adds another engine's counts.
     pub fn merge(&mut self, other: &Self) {
         for (mine, others) in self.counts.iter_mut().zip(other.counts) {

@@ -78,8 +78,8 @@ impl ImageMaker for Panicking {
         self.0.open(storage)
     }
 
-    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
-        assert!(!hash.is_multiple_of(3), "an image that is not opened");
+    fn open_left(&self, storage: Arc<dyn Storage>, origin: u64) -> Result<Disk> {
+        assert!(origin.is_multiple_of(3), "an image that is not opened");
         self.0.open(storage)
     }
 
@@ -154,6 +154,19 @@ fn a_known_panic_hides_no_other_state() {
     };
     assert_eq!(run(false), (Some(true), 0), "the first that is met is a panic");
     assert_eq!(run(true), (Some(false), 1));
+}
+
+#[test]
+fn races_count_the_scenarios_that_have_met_what_is_known() {
+    static ALL: Knowing =
+        Knowing { target: UNSYNCED, operations: 0..u64::MAX, knows_panics: false, panics: false };
+    let scenario = |requests| scenario(requests, lanes(super::By::Races));
+    let mut runner = runner::races(&ALL, Purpose::Replay);
+    for (requests, count) in [(REWRITES, 1), (&REWRITES[..REWRITES.len() - 6], 2)] {
+        let scenario = scenario(requests);
+        assert!(runner.run(&scenario).finding().is_some());
+        assert_eq!(runner.summary()["known_known"].as_u64(), Some(count), "{requests}");
+    }
 }
 
 #[test]
