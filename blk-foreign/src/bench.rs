@@ -15,8 +15,8 @@ use crate::cache::work_on;
 use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder};
 use crate::driver::Shared;
-use crate::plant::Planted;
 use crate::temporary::folder;
+use blk_harness::plant::Planted;
 
 /// A disk, and what it is compared with.
 #[derive(Debug)]

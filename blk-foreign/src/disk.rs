@@ -15,9 +15,9 @@ use blk_nbd::{Address, ClientOptions, connect};
 use crate::daemon::{Daemon, Opened};
 use crate::description::Description;
 use crate::medium::Medium;
-use crate::plant::Planted;
 use crate::process::Process;
 use crate::template::Names;
+use blk_harness::plant::Planted;
 
 /// How long an answer may take: a driver that hangs is found.
 const ANSWER_TIME: Duration = Duration::from_secs(15);

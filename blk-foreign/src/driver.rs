@@ -18,11 +18,11 @@ use crate::description::{Description, MediumKind, OptionKind, OptionUse};
 use crate::deviation::Deviation;
 use crate::fuse;
 use crate::images::ForeignImages;
-use crate::plant::Plant;
 use crate::process::{Process, is_there};
 use crate::qmp::Port;
 use crate::space;
 use crate::template::Names;
+use blk_harness::plant::Plant;
 
 /// One scenario in so many ends with the driver's own check, a process that takes as long as a scenario does;
 /// fewer where our driver of the same format checks each.

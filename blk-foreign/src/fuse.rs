@@ -19,7 +19,7 @@ use fuser::{
 };
 
 use crate::medium::Line;
-use crate::plant::Planted;
+use blk_harness::plant::Planted;
 
 /// Where the kernel is asked to mount.
 const DEVICE: &str = "/dev/fuse";

@@ -15,8 +15,8 @@ use crate::description::MediumKind;
 use crate::disk::{self, Handle, Holder, Inspect};
 use crate::driver::Shared;
 use crate::medium::Medium;
-use crate::plant::Planted;
 use crate::temporary::folder;
+use blk_harness::plant::Planted;
 
 /// Of images that a crash leaves, the foreign driver opens one in so many where our driver can open them too.
 const FOREIGN_ONE_IN: u64 = 8;
@@ -112,9 +112,9 @@ impl ImageMaker for ForeignImages {
     }
 
     /// By the foreign driver nothing is checked or repaired: another process has the image open.
-    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
+    fn open_left(&self, storage: Arc<dyn Storage>, origin: u64) -> Result<Disk> {
         match self.driver.judge {
-            Some(format) if !hash.is_multiple_of(FOREIGN_ONE_IN) => {
+            Some(format) if !origin.is_multiple_of(FOREIGN_ONE_IN) => {
                 format.open(storage, Access::ReadWrite, Options::new(), &DenyResolver)
             }
             _ => self.open_foreign(storage, None),

@@ -19,11 +19,11 @@ mod deviation;
 mod disk;
 mod driver;
 mod engines;
+mod features;
 mod fuse;
 mod images;
 mod known;
 mod medium;
-mod plant;
 mod process;
 mod qmp;
 mod script;
@@ -32,6 +32,7 @@ mod space;
 mod template;
 mod temporary;
 
+pub use blk_harness::plant::Plant;
 pub use description::{
     ConflictDescription, Description, Medium, MediumKind, OptionDescription, OptionKind, OptionUse, Process,
     Program, Reproduce, Step, Units,
@@ -39,7 +40,7 @@ pub use description::{
 pub use deviation::{Deviation, Happened};
 pub use driver::{ForeignDriver, Formats};
 pub use engines::EngineKind;
+pub use features::{FEATURES, features};
 pub use known::{description, names};
-pub use plant::Plant;
 pub use script::script;
 pub use selection::Selection;

@@ -12,7 +12,7 @@ use blk_core::{
 use blk_nbd::{Export, Running, Server, ServerOptions};
 
 use crate::fuse::Mounted;
-use crate::plant::Planted;
+use blk_harness::plant::Planted;
 
 /// What the socket, or the folder of the file, is called.
 pub(crate) const SOCKET: &str = "m";

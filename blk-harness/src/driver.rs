@@ -20,7 +20,9 @@ use crate::space::{PLAIN, Space};
 use crate::tap::Tap;
 
 pub use aligned::on_host;
-pub use format::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
+pub use format::{
+    CreateConfigured, CreateFunction, DiskFunction, FormatDriver, OpenConfigured, OpenFunction,
+};
 pub use promises::{Kept, Promises};
 
 /// How much is best read at a time of a disk in another process, bytes: each read takes its time.
@@ -167,10 +169,11 @@ pub trait ImageMaker: Debug + Send + Sync {
     /// Opens an image for reading and writing, recovering it first where its format asks for that.
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk>;
 
-    /// As [`ImageMaker::open`] of an image that a crash or a fault has left; `hash` is that of its bytes. A
-    /// maker that has several drivers of one format lets it decide who opens it.
-    fn open_left(&self, storage: Arc<dyn Storage>, hash: u64) -> Result<Disk> {
-        let _ = hash;
+    /// As [`ImageMaker::open`] of an image that a crash or a fault has left; `origin` is a number that is the
+    /// same for the same image in each run. A maker that has several drivers of one format lets it decide
+    /// which of them opens the image.
+    fn open_left(&self, storage: Arc<dyn Storage>, origin: u64) -> Result<Disk> {
+        let _ = origin;
         self.open(storage)
     }
 

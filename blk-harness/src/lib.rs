@@ -42,6 +42,7 @@ mod model;
 pub mod mutate;
 mod oracle;
 mod outcome;
+pub mod plant;
 pub mod promise;
 pub mod race;
 mod refusal;
@@ -63,7 +64,9 @@ pub mod watch;
 
 pub use blk_sim::{progress, random};
 pub use blk_verify::{Finding, RequestKind, Signature, journal, report, stamp, verify};
-pub use driver::{CreateFunction, DiskFunction, FormatDriver, OpenFunction};
+pub use driver::{
+    CreateConfigured, CreateFunction, DiskFunction, FormatDriver, OpenConfigured, OpenFunction,
+};
 pub use engine::{Engine, RunOptions};
 pub use known::Tolerant;
 pub use memory::MemoryDisk;

@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use blk_core::units::{parse_count, parse_time};
 use blk_core::{name, parse_size};
+use blk_foreign::Plant;
 use clap::{Args, ValueEnum, ValueHint};
 
 use super::bench::Pair;
@@ -52,6 +53,8 @@ pub struct VerifyArguments {
     /// With --driver: stop at deviations of the driver that are known, too
     #[arg(long, requires = "driver")]
     pub(super) strict: bool,
+    #[command(flatten)]
+    pub(super) planted: Planted,
     #[command(flatten)]
     formats: Formats,
     /// Stop after so many requests, such as 100k [default: no limit]
@@ -103,6 +106,8 @@ pub struct ReplayArguments {
     /// Replay on a driver in another process: its name, or a file NAME.toml
     #[arg(long, value_name = "NAME", conflicts_with_all = ["reference", "test"])]
     pub(super) driver: Option<String>,
+    #[command(flatten)]
+    pub(super) planted: Planted,
     /// Write a shell script that makes the same requests by programs of others alone: it exits with 1 where
     /// something is wrong
     #[arg(long, value_name = "FILE", requires = "driver", value_parser = parse_path)]
@@ -118,6 +123,19 @@ pub struct ReplayArguments {
     pub(super) oracles: Oracles,
     #[command(flatten)]
     pub(super) common: Common,
+}
+
+/// A fault of our own, to see that it would be found.
+#[derive(Debug, Clone, Copy, Args)]
+pub(super) struct Planted {
+    /// With --driver: plant a fault around the driver, which the run has to find: wrong-reply=N, wrong-medium=N,
+    /// lost-syncs=N or early-flushes=N, where N counts from 1 at each open
+    #[arg(long, value_name = "FAULT=N", requires = "driver", value_parser = parse_plant)]
+    pub(super) plant: Option<Plant>,
+}
+
+fn parse_plant(text: &str) -> Result<Plant, String> {
+    Plant::parse(text).map_err(|error| error.to_string())
 }
 
 /// What both commands take.

@@ -6,7 +6,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, anyhow, bail};
-use blk_foreign::{EngineKind, ForeignDriver, description, script};
+use blk_core::Format;
+use blk_foreign::{EngineKind, ForeignDriver, Plant, description, script};
 use blk_harness::Outcome as Judged;
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits};
@@ -95,9 +96,13 @@ fn of_job(all: Generator, job: u32, jobs: u32) -> StepBy<Generator> {
     all.starting_at(job.into()).step_by(jobs as usize)
 }
 
-/// The driver of a name, or of a TOML file.
-fn driver(name: &str) -> Result<&'static ForeignDriver> {
-    ForeignDriver::judged_by(description(name)?, |name| registry().find(name).ok())
+/// The driver of a name, or of a TOML file, with a fault that is planted around it.
+fn driver(name: &str, plant: Option<Plant>) -> Result<&'static ForeignDriver> {
+    let formats: fn(&str) -> Option<&'static dyn Format> = |name| registry().find(name).ok();
+    match plant {
+        None => ForeignDriver::judged_by(description(name)?, formats),
+        Some(plant) => ForeignDriver::planted(description(name)?, formats, plant),
+    }
 }
 
 /// Makes scenarios of the driver until the run is over.
@@ -120,7 +125,8 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
         }
         Some((kind, finding, scenario)) => {
             let driver = run.workers[0].driver;
-            let mut judge = ForeignJudge { driver, name, kind, is_strict: arguments.strict, pursuing: None };
+            let (is_strict, plant) = (arguments.strict, arguments.planted.plant);
+            let mut judge = ForeignJudge { driver, name, kind, is_strict, plant, pursuing: None };
             Outcome::found(keep(&mut judge, finding, scenario, arguments.keeping()))
         }
     };
@@ -132,7 +138,7 @@ pub(super) fn run(arguments: &VerifyArguments, name: &str, clock: Clock) -> Resu
 
 /// Runs a trace once more.
 pub(super) fn replay(arguments: &ReplayArguments, name: &str) -> Result<Outcome> {
-    let driver = driver(name)?;
+    let driver = driver(name, arguments.planted.plant)?;
     let scenario = read(&arguments.trace, driver.space())?;
     // Nothing is in flight together in one lane, whose content is compared.
     let lanes = Some(scenario.config.lanes).filter(|lanes| *lanes > 1);
@@ -170,7 +176,7 @@ struct Worker {
 impl Worker {
     /// Number `job` of those that share the scenarios of one seed.
     fn new(arguments: &VerifyArguments, name: &str, job: u32) -> Result<Self> {
-        let (driver, lanes) = (driver(name)?, arguments.lanes);
+        let (driver, lanes) = (driver(name, arguments.planted.plant)?, arguments.lanes);
         let kinds = asked(arguments.oracles, lanes, *driver)?;
         let is_with_content = kinds.contains(&EngineKind::Content);
         let engine = engine_of(arguments.strict);
@@ -325,6 +331,7 @@ struct ForeignJudge<'a> {
     name: &'a str,
     kind: EngineKind,
     is_strict: bool,
+    plant: Option<Plant>,
     /// The engine of all tries of a shrinking.
     pursuing: Option<Box<dyn Runner>>,
 }
@@ -351,7 +358,8 @@ impl Judge for ForeignJudge<'_> {
             EngineKind::Fault => " --faults",
             EngineKind::Race => " --race",
         };
-        format!("--driver {}{option}", quoted(self.name))
+        let plant = self.plant.map_or_else(String::new, |plant| format!(" --plant {plant}"));
+        format!("--driver {}{option}{plant}", quoted(self.name))
     }
 
     fn space(&self) -> &'static Space {
@@ -359,7 +367,8 @@ impl Judge for ForeignJudge<'_> {
     }
 
     fn script(&self, scenario: &Scenario) -> Option<Result<String>> {
-        Some(script(*self.driver, self.kind, scenario))
+        // Programs of others have no fault of ours.
+        self.plant.is_none().then(|| script(*self.driver, self.kind, scenario))
     }
 }
 

@@ -13,7 +13,8 @@ use crate::memory::MemoryDisk;
 /// Images of a driver under test, in memory; a [`MemoryDisk`] is their reference.
 ///
 /// Give it a [`Format`] ([`FormatDriver::new`]), or two functions ([`FormatDriver::of_functions`]): one that
-/// writes a fresh image to a storage, and one that opens it. A driver that is over no [`Storage`] is a
+/// writes a fresh image to a storage, and one that opens it; functions that take options get the whole
+/// configuration of a scenario ([`FormatDriver::of_configured_functions`]). A driver that is over no [`Storage`] is a
 /// function that makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and that is all.
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
@@ -30,6 +31,7 @@ pub struct FormatDriver {
 enum Images {
     Format(&'static dyn Format),
     Functions(CreateFunction, OpenFunction),
+    Configured(CreateConfigured, OpenConfigured),
     Disk(DiskFunction),
 }
 
@@ -37,6 +39,10 @@ enum Images {
 pub type CreateFunction = fn(&Arc<dyn Storage>, u64) -> Result<()>;
 /// Opens an image for reading and writing. After a crash it recovers what has to be recovered.
 pub type OpenFunction = fn(Arc<dyn Storage>) -> Result<Disk>;
+/// Writes a fresh image of a configuration, whose size and options it follows, to an empty storage.
+pub type CreateConfigured = fn(&Arc<dyn Storage>, &Config) -> Result<()>;
+/// As [`OpenFunction`], with the configuration that the image was made with.
+pub type OpenConfigured = fn(Arc<dyn Storage>, &Config) -> Result<Disk>;
 /// Makes a fresh disk of so many bytes, all zero.
 pub type DiskFunction = fn(u64) -> Result<Disk>;
 
@@ -57,6 +63,16 @@ impl FormatDriver {
         Self::of(name, Images::Functions(create, open))
     }
 
+    /// The driver `name` is two functions that follow the options of a configuration. Which options there are,
+    /// its space says ([`FormatDriver::space`]).
+    pub const fn of_configured_functions(
+        name: &'static str,
+        create: CreateConfigured,
+        open: OpenConfigured,
+    ) -> Self {
+        Self::of(name, Images::Configured(create, open))
+    }
+
     /// The driver `name` is a function that makes a disk. A reopen flushes it and goes on with it.
     pub const fn of_disk(name: &'static str, disk: DiskFunction) -> Self {
         Self::of(name, Images::Disk(disk))
@@ -75,8 +91,8 @@ impl FormatDriver {
 
     /// The same with a space that scenarios choose options of the format from, such as one that is made of
     /// the format's own list ([`Space::of_format`]); it says what a unit of
-    /// allocation is, and where tables end. Two functions get the size alone: of their space only the
-    /// geometry counts.
+    /// allocation is, and where tables end. Of the space of functions that get the size alone only the geometry
+    /// counts.
     #[must_use]
     pub const fn space(self, space: fn() -> &'static Space) -> Self {
         Self { space, ..self }
@@ -108,6 +124,7 @@ impl FormatDriver {
                 format.create(storage, config.size_bytes, options)
             }
             Images::Functions(create, _) => create(storage, config.size_bytes),
+            Images::Configured(create, _) => create(storage, config),
             Images::Disk(_) => Err(no_storage(self.name)),
         }
     }
@@ -119,13 +136,16 @@ impl FormatDriver {
                 let options = chosen(self.open_options, config, |name| opens_with(format, name));
                 format.open(storage, access, options, &DenyResolver)
             }
-            Images::Functions(_, open) => {
-                let disk = open(storage)?;
-                Ok(if access == Access::ReadWrite { disk } else { Disk::new(Inside(disk), access) })
-            }
+            Images::Functions(_, open) => Ok(behind_door(open(storage)?, access)),
+            Images::Configured(_, open) => Ok(behind_door(open(storage, config)?, access)),
             Images::Disk(_) => Err(no_storage(self.name)),
         }
     }
+}
+
+/// A disk as a function opens it, for writing, with this access.
+fn behind_door(disk: Disk, access: Access) -> Disk {
+    if access == Access::ReadWrite { disk } else { Disk::new(Inside(disk), access) }
 }
 
 /// A disk that is opened for writing, as the only function does it, behind a door that is for reading.
@@ -203,5 +223,38 @@ impl ImageMaker for Fresh {
 
     fn reference(&self) -> Result<Disk> {
         MemoryDisk::open(self.config.size_bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Value;
+
+    /// An image is its options, as text.
+    fn create(storage: &Arc<dyn Storage>, config: &Config) -> Result<()> {
+        storage.write_at(0, format!("{:?}", config.options).as_bytes())
+    }
+
+    fn open(storage: Arc<dyn Storage>, config: &Config) -> Result<Disk> {
+        let options = format!("{:?}", config.options);
+        let mut found = vec![0; options.len()];
+        storage.read_at(0, &mut found)?;
+        assert_eq!(found, options.as_bytes());
+        drop(storage);
+        MemoryDisk::open(config.size_bytes)
+    }
+
+    #[test]
+    fn functions_follow_the_options_of_a_configuration() {
+        let driver = FormatDriver::of_configured_functions("configured", create, open);
+        let mut config = Config { size_bytes: 8192, ..Config::default() };
+        config.options.set("width", Some(Value::Number(3)));
+        let storage: Arc<dyn Storage> = Arc::new(blk_core::MemoryStorage::new());
+        driver.create(&storage, &config).unwrap();
+        for access in [Access::ReadWrite, Access::ReadOnly] {
+            let disk = driver.open(Arc::clone(&storage), access, &config).unwrap();
+            assert_eq!((disk.size(), disk.access()), (8192, access));
+        }
     }
 }

@@ -11,6 +11,7 @@ mod known;
 mod ledger;
 mod mirrors;
 mod plain;
+mod plants;
 mod shrinking;
 mod strays;
 mod verdicts;
