@@ -243,13 +243,16 @@ mod tests {
         theirs.send(b"hello").unwrap();
         assert!(Qmp::accept(&port, process.id()).is_err(), "that is no greeting");
         theirs.send(b"{\"QMP\": {}}\r\n").unwrap();
+        // It is queued before the socket is connected to the program, and must not be taken for its answer.
+        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
+        let is_error = b"{\"error\": {}}\n";
+        stranger.send_to(is_error, ("127.0.0.1", port.number().unwrap())).unwrap();
         theirs
             .send(b"{\"return\": {}}\r\n{\"event\": \"GONE\", \"data\": {\"id\": \"e1\"}}\r\n{\"ret")
             .unwrap();
         theirs.send(b"urn\": {}}\r\n").unwrap();
         let mut qmp = Qmp::accept(&port, process.id()).unwrap();
-        let stranger = UdpSocket::bind("127.0.0.1:0").unwrap();
-        stranger.send_to(b"{\"error\": {}}\n", ("127.0.0.1", port.number().unwrap())).unwrap();
+        stranger.send_to(is_error, ("127.0.0.1", port.number().unwrap())).unwrap();
         let long: Map<String, Value> = [("text".to_owned(), "x".repeat(5000).into())].into_iter().collect();
         qmp.execute(&[("one", long)]).unwrap();
         qmp.wait_for("GONE", &json!("e1")).unwrap();

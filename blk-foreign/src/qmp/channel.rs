@@ -1,7 +1,7 @@
 //! How bytes of a control channel get to the program and back.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{Ipv4Addr, UdpSocket};
+use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -18,8 +18,29 @@ const RECEIVED_BYTES_MAX: usize = 64 << 10;
 #[derive(Debug)]
 pub(super) enum Channel {
     Stream(UnixStream),
-    /// Its other end is a program's alone.
-    Datagrams(UdpSocket, Program),
+    Datagrams(Datagrams),
+}
+
+/// A socket whose other end is one program's.
+#[derive(Debug)]
+pub(super) struct Datagrams {
+    socket: UdpSocket,
+    /// Where the program sends from.
+    from: SocketAddr,
+    program: Program,
+}
+
+impl Datagrams {
+    /// Receives the program's next datagram. Others may have sent some before the socket was connected: these
+    /// are still queued, and are dropped.
+    fn receive(&self, buf: &mut [u8]) -> io::Result<usize> {
+        loop {
+            let (count, from) = self.socket.recv_from(buf)?;
+            if from == self.from {
+                return Ok(count);
+            }
+        }
+    }
 }
 
 /// A program that may end.
@@ -50,8 +71,8 @@ impl Port {
         Ok(self.0.local_addr()?.port())
     }
 
-    /// Waits a little for what process `process` says first, which `is_greeting` knows. Nobody else is heard
-    /// from then on.
+    /// Waits a little for a first datagram, which has to be the greeting of process `process`. From then on
+    /// only datagrams from the same address count.
     pub(super) fn accept(
         &self,
         process: u32,
@@ -65,7 +86,8 @@ impl Port {
         }
         self.0.connect(from)?;
         let program = Program(i32::try_from(process).ok().and_then(Pid::from_raw));
-        Ok((Channel::Datagrams(self.0.try_clone()?, program), bytes))
+        let channel = Datagrams { socket: self.0.try_clone()?, from, program };
+        Ok((Channel::Datagrams(channel), bytes))
     }
 }
 
@@ -83,7 +105,7 @@ impl Channel {
             }
             // Those of one sender arrive in order on a host's own network; none is lost while there is room,
             // and what is sent is answered before there is more.
-            Self::Datagrams(socket, _) => {
+            Self::Datagrams(Datagrams { socket, .. }) => {
                 bytes.chunks(SENT_BYTES_MAX).try_for_each(|piece| socket.send(piece).map(drop))
             }
         }
@@ -99,10 +121,10 @@ impl Channel {
                     let left = end.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
                     stream.set_read_timeout(Some(left)).and_then(|()| stream.read(&mut bytes[before..]))
                 }
-                Self::Datagrams(socket, program) => match socket.recv(&mut bytes[before..]) {
+                Self::Datagrams(channel) => match channel.receive(&mut bytes[before..]) {
                     // What it has said last may have come meanwhile.
-                    Err(error) if is_late(&error) && program.has_ended() => {
-                        socket.recv(&mut bytes[before..]).or(Ok(0))
+                    Err(error) if is_late(&error) && channel.program.has_ended() => {
+                        channel.receive(&mut bytes[before..]).or(Ok(0))
                     }
                     Err(error) if is_late(&error) && Instant::now() < end => continue,
                     Err(error) if error.kind() == ErrorKind::ConnectionRefused => Ok(0),
