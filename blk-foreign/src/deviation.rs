@@ -35,7 +35,7 @@ pub struct Deviation {
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
     /// The unit of allocation that shows the wrong data was given back, by a discard or by zeroes that may
-    /// unmap, and then that data was written elsewhere, without a flush or a reopen in between. Data that has
+    /// unmap (of qcow2 version 2, by any zeroes), and then that data was written elsewhere, without a flush or a reopen in between. Data that has
     /// no stamp counts as that of the last write elsewhere.
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since. After
@@ -52,6 +52,12 @@ pub enum Happened {
     /// has to be checked, and after it the end of what was appended, and kept a later write of whole sectors:
     /// a table that refers past the end, and no mark. Something was written, and neither flushed nor closed.
     MarkAndEndLost,
+    /// The same, and data stands at a wrong address, as for [`Happened::EntryPastEnd`].
+    MarkAndEndLostShared,
+    /// The crash lost a write to the first sector of the storage, where a driver counts the units in use, and
+    /// kept a later write of whole sectors, the table. Data stands at a wrong address, as for
+    /// [`Happened::EntryPastEnd`].
+    CountLost,
     /// The image was left without a close twice, by kills, crashes or failures, and written to between the
     /// two.
     KilledTwice,
@@ -64,7 +70,8 @@ pub enum Happened {
     /// place of another unit since; zeroes where a new unit took its place since, and no data was written to
     /// that part of it; data without a stamp, where it was.
     KilledThenShared,
-    /// The first byte that differs was discarded, and not written since, and is zero.
+    /// The first byte that differs was discarded, and not written since, or only by what a crash may have lost,
+    /// and is zero.
     Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     /// If it is not data of that write which shows at another address, what differs is in a unit that it
@@ -113,6 +120,11 @@ impl Happened {
             Self::WrittenNotFlushed => is_written_not_flushed(finding, scenario),
             Self::EntryPastEnd => crash::is_entry_past_end(finding, scenario, unit_bytes.max(1)),
             Self::MarkAndEndLost => crash::is_mark_and_end_lost(finding, scenario),
+            Self::MarkAndEndLostShared => {
+                crash::is_mark_and_end_lost(finding, scenario)
+                    && crash::shows_shared(finding, scenario, unit_bytes.max(1))
+            }
+            Self::CountLost => crash::is_count_lost(finding, scenario, unit_bytes.max(1)),
             Self::KilledTwice => killed::is_killed_twice(finding, scenario),
             Self::KilledThenFreed => killed::is_killed_then_freed(finding, scenario),
             Self::KilledThenShared => killed::is_shared(finding, scenario, unit_bytes.max(1)),
@@ -140,8 +152,19 @@ fn makes_durable(request: &Request) -> bool {
     matches!(request, Request::Flush | Request::Reopen { .. } | Request::Check { .. })
 }
 
-fn is_freeing(request: &Request) -> bool {
-    matches!(request, Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. })
+/// Whether a request may give back units of allocation. Version 2 of qcow2 has no mark for zeroes: there all
+/// zeroes give back, and so do data that are found to be zeroes.
+fn is_freeing(request: &Request, scenario: &Scenario) -> bool {
+    let is_given =
+        |name, value| scenario.config.options.get(name).is_some_and(|given| given.to_string() == value);
+    match request {
+        Request::Discard { .. } | Request::WriteZeroes { unmap: true, .. } => true,
+        Request::WriteZeroes { .. } => is_given("compat", "0.10"),
+        Request::Write { fill: Fill::Byte(0), .. } => {
+            is_given("compat", "0.10") && is_given("detect-zeroes", "on")
+        }
+        _ => false,
+    }
 }
 
 fn is_freed_in_flight(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
@@ -193,7 +216,7 @@ fn meets_freeing(finding: &Finding, scenario: &Scenario, number: u32, unit_bytes
     let touched = units(&touched, unit_bytes);
     let frees_it = |other: Request| {
         let freed = units(&other, unit_bytes);
-        is_freeing(&other) && freed.start < touched.end && touched.start < freed.end
+        is_freeing(&other, scenario) && freed.start < touched.end && touched.start < freed.end
     };
     let begun = finding.history.iter().filter(|begun| begun.number == number);
     begun.flat_map(|begun| &begun.met).filter_map(|number| request(scenario, *number)).any(frees_it)
@@ -205,7 +228,7 @@ fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
     let unit_end = (unit + unit_bytes).min(scenario.config.size_bytes.max(unit + 1));
     let frees = |request: &Request| {
         let (start, length) = request.range().unwrap_or_default();
-        is_freeing(request) && start <= unit && start.saturating_add(length) >= unit_end
+        is_freeing(request, scenario) && start <= unit && start.saturating_add(length) >= unit_end
     };
     let is_elsewhere = |request: &Request| {
         let (start, length) = request.range().unwrap_or_default();
@@ -243,8 +266,24 @@ fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {
         changes(entry).is_some_and(|extent| of(extent) && extent.end() <= size)
     };
     let before = made(finding, scenario).filter(|(number, entry)| *number <= last && covers(entry));
-    before.last().is_some_and(|(_, entry)| entry.kind() == RequestKind::Discard)
+    let before: Vec<(u32, Entry)> = before.collect();
+    let is_lost = |(number, entry): &(u32, Entry)| {
+        entry.kind() != RequestKind::Discard && may_be_lost(finding, scenario, *number)
+    };
+    let newest = before.iter().rev().find(|made| !is_lost(made));
+    newest.is_some_and(|(_, entry)| entry.kind() == RequestKind::Discard)
         && difference.found.bytes.first() == Some(&0)
+}
+
+/// Whether a crash may have lost a request of the scenario: it is not durable by itself, and nothing that had
+/// ended before the crash has made it durable.
+fn may_be_lost(finding: &Finding, scenario: &Scenario, number: u32) -> bool {
+    let Some(Provoked::Crash(crash)) = &finding.provoked else { return false };
+    let (Some((crashed, _)), Some(asked)) = (crash.during, request(scenario, number)) else { return false };
+    let is_durable =
+        matches!(asked, Request::Write { fua: true, .. } | Request::WriteZeroes { fua: true, .. });
+    let mut since = (number + 1..crashed).filter_map(|number| request(scenario, number));
+    !is_durable && !since.any(|request| makes_durable(&request))
 }
 
 fn is_written_not_flushed(finding: &Finding, scenario: &Scenario) -> bool {

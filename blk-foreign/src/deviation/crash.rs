@@ -81,18 +81,32 @@ pub(super) fn is_mark_and_end_lost(finding: &Finding, scenario: &Scenario) -> bo
     if in_doubt(finding, scenario, begun).next().is_none() {
         return false;
     }
-    let is_lost_mark = |pending: &Pending| {
-        pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
-    };
-    let Some(mark) = pending.iter().position(is_lost_mark) else { return false };
+    let Some(mark) = pending.iter().position(is_lost_first_sector) else { return false };
     let later = &pending[mark + 1..];
-    let is_table = |(at, pending): (usize, &Pending)| {
-        let is_whole = |(start, end): (u64, u64)| {
-            start > 0 && start.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES)
-        };
-        pending.fate == Fate::Persisted && range(pending).is_some_and(is_whole) && loses_end(&later[..at])
+    later.iter().enumerate().any(|(at, pending)| is_kept_table(pending) && loses_end(&later[..at]))
+}
+
+pub(super) fn is_count_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some((pending, begun)) = crashed(finding) else { return false };
+    let Some(count) = pending.iter().position(is_lost_first_sector) else { return false };
+    pending[count + 1..].iter().any(is_kept_table) && is_shared(finding, scenario, begun, unit_bytes)
+}
+
+/// Whether data stands where it may stand if a unit that was written before the crash shares its place.
+pub(super) fn shows_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    crashed(finding).is_some_and(|(_, begun)| is_shared(finding, scenario, begun, unit_bytes))
+}
+
+fn is_lost_first_sector(pending: &Pending) -> bool {
+    pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
+}
+
+/// Whether whole sectors behind the first one were written and kept.
+fn is_kept_table(pending: &Pending) -> bool {
+    let is_whole = |(start, end): (u64, u64)| {
+        start > 0 && start.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES)
     };
-    later.iter().enumerate().any(is_table)
+    pending.fate == Fate::Persisted && range(pending).is_some_and(is_whole)
 }
 
 /// Whether of some operations none has kept its end that reaches as far as any of them.
@@ -214,6 +228,47 @@ mod tests {
             let text = format!("{pending:?}");
             let finding = shared(pending, 0, Some(UNIT));
             assert_eq!(known.explains(&finding, &scenario("write 0 512\nflush"), UNIT), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_unit_whose_table_outlived_the_mark_is_shared_with_one_that_is_written_after_the_crash() {
+        let known = deviation(Some(Happened::MarkAndEndLostShared));
+        let pending = || {
+            let (mark, data) = ("operation 3: write 0..512", "operation 4: write 589824..655360");
+            vec![lost(mark), lost(data), kept("operation 5: write 327680..328192")]
+        };
+        for (offset, address, text, expected) in [
+            (0, Some(UNIT), "write 0 512\nflush", true),
+            (UNIT, Some(0), "write 0 512\nflush", true),
+            (UNIT, Some(3 * UNIT), "write 0 512\nflush", false),
+            (0, Some(UNIT), "flush\nread 0 512", false),
+        ] {
+            let finding = shared(pending(), offset, address);
+            assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{offset}: {text}");
+        }
+        let kept_mark = shared(pending()[1..].to_vec(), 0, Some(UNIT));
+        assert!(!known.explains(&kept_mark, &scenario("write 0 512\nflush"), UNIT));
+    }
+
+    #[test]
+    fn only_a_table_that_outlived_the_count_shares_units() {
+        let known = deviation(Some(Happened::CountLost));
+        let (header, table) = ("operation 3: write 0..512", "operation 4: write 512..1024");
+        for (pending, expected) in [
+            (vec![lost(header), kept(table)], true),
+            (vec![torn("operation 2: write 1024..1049600", 1024..132_096), lost(header), kept(table)], true),
+            (vec![kept(header), kept(table)], false),
+            (vec![lost(header), lost(table)], false),
+            (vec![kept(table), lost(header)], false),
+            (vec![lost(header), kept("operation 4: write 512..516")], false),
+            (vec![lost(DATA), kept(table)], false),
+        ] {
+            let text = format!("{pending:?}");
+            let finding = shared(pending, 0, Some(UNIT));
+            assert_eq!(known.explains(&finding, &scenario("write 0 512\nflush"), UNIT), expected, "{text}");
+            let other = scenario("read 0 512\nflush");
+            assert!(!known.explains(&finding, &other, UNIT), "{text}: nothing in doubt");
         }
     }
 

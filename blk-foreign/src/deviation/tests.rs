@@ -9,8 +9,13 @@ pub(super) fn deviation(scenario: Option<Happened>) -> Deviation {
     Deviation { name: "x".to_owned(), report, scenario, about: String::new() }
 }
 
+/// Requests on a small disk, after a line of options if the text begins with `config`.
 pub(super) fn scenario(text: &str) -> Scenario {
-    Scenario::from_text(&format!("blk-scenario 1\nconfig size-bytes=128k\n{text}")).unwrap()
+    let (options, text) = match text.strip_prefix("config ").and_then(|text| text.split_once('\n')) {
+        Some((options, requests)) => (options, requests),
+        None => ("", text),
+    };
+    Scenario::from_text(&format!("blk-scenario 1\nconfig size-bytes=128k {options}\n{text}")).unwrap()
 }
 
 /// Data that request `writer` wrote for another place stands at `offset`.
@@ -40,6 +45,11 @@ fn only_a_unit_that_was_freed_before_its_reuse_and_not_flushed_is_explained() {
         ("discard 0 64k\nflush\nwrite 64k 512", 0, false),
         ("discard 512 4k\nwrite 64k 512", 512, false),
         ("write -z 0 128k\nwrite 64k 512", 0, false),
+        ("config compat=0.10\nwrite -z 0 128k\nwrite 64k 512", 0, true),
+        ("config compat=1.1\nwrite -z 0 128k\nwrite 64k 512", 0, false),
+        ("config compat=0.10 detect-zeroes=on\nwrite -P 0 0 128k\nwrite 64k 512", 0, true),
+        ("config compat=0.10 detect-zeroes=on\nwrite -P 1 0 128k\nwrite 64k 512", 0, false),
+        ("config compat=0.10\nwrite -P 0 0 128k\nwrite 64k 512", 0, false),
         ("write 0 128k\nwrite 64k 512", 0, false),
         ("discard 64k 64k\nwrite 64k 512", 0, false),
     ] {
@@ -131,6 +141,21 @@ fn only_what_was_discarded_last_is_explained_by_a_discard() {
         assert!(!known.explains(&finding, &scenario(text), UNIT), "{text}: it is no zero");
         finding.difference.as_mut().unwrap().found.bytes = vec![0, 1];
         assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}");
+    }
+    for (text, during, expected) in [
+        ("discard 0 512\nflush\nwrite 0 512\nflush", 4, true),
+        ("discard 0 512\nflush\nwrite 0 512\nflush", 3, true),
+        ("discard 0 512\nwrite 0 512\nflush\nwrite 512 512", 4, false),
+        ("discard 0 512\nflush\nwrite -f 0 512\nflush", 4, false),
+        ("write 0 512\nflush\nwrite 0 512\nflush", 4, false),
+        ("write 0 512\nflush", 2, false),
+    ] {
+        let scenario = scenario(text);
+        let mut finding = misplaced(0, 1);
+        finding.difference.as_mut().unwrap().found.bytes = vec![0, 1];
+        let during = Some((during, Entry::from(scenario.requests[during as usize - 1])));
+        finding.provoked = Some(Provoked::Crash(Crash { during, operation: 1, pending: Vec::new() }));
+        assert_eq!(known.explains(&finding, &scenario, UNIT), expected, "crashed: {text}");
     }
     let text = scenario("discard 0 4k\nflush");
     for (followed, expected) in [("read 0 512", true), ("write 0 4k\nread 0 512", false)] {
