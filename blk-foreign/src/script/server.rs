@@ -94,7 +94,14 @@ fn functions(task: &Task) -> String {
         "{JUDGE_END}uri=\"nbd+unix:///{export}?socket=$folder/export\"\n\
          wait_for() {{\n    i=0\n    while ! [ -S \"$1\" ]; do\n        i=$((i + 1)); [ $i -lt 200 ] || trouble \"no $1\"; \
          sleep 0.05\n    done\n}}\n\
-         start() {{\n{medium}    rm -f export\n    {start} &\n    server=$!\n    wait_for export\n}}\n\
+         # A server that has opened the image once has to open it again.\n\
+         starts=0\n\
+         start() {{\n{medium}    rm -f export\n    starts=$((starts + 1))\n    {start} &\n    server=$!\n    \
+         i=0\n    while ! [ -S export ]; do\n        \
+         if ! kill -0 $server 2>/dev/null; then\n            \
+         [ $starts -eq 1 ] || bug 'the server does not start again'\n            \
+         trouble 'the server does not start'\n        fi\n        \
+         i=$((i + 1)); [ $i -lt 400 ] || trouble 'no export'\n        sleep 0.05\n    done\n}}\n\
          # Whether it has ended before its time is up.\n\
          ends() {{\n    i=0\n    while kill -0 \"$1\" 2>/dev/null; do\n        \
          i=$((i + 1)); [ $i -le {END_PAUSES} ] || return 1; sleep {END_PAUSE}\n    done\n}}\n\
