@@ -82,10 +82,14 @@ fn a_replay_ends_at_a_deadline_whatever_it_does() {
         let mut replayed =
             session(FlatTarget(Bug::None), SessionOptions { jobs, ..SessionOptions::default() });
         let begun = Instant::now();
-        let deadline = Deadline::at(begun + Duration::from_millis(200));
+        // Long enough for a first request on a busy machine.
+        let deadline = Deadline::at(begun + Duration::from_secs(1));
         assert!(deadline.run(|| replayed.replay(&all, ReplayEnd::WholeDisk)).is_none());
         let (made, took) = (replayed.counts().requests(), begun.elapsed());
-        assert!((1..all.len() as u64).contains(&made) && took < Duration::from_secs(5), "{made} in {took:?}");
+        assert!(
+            (1..all.len() as u64).contains(&made) && took < Duration::from_secs(10),
+            "{made} in {took:?}"
+        );
     }
 }
 

