@@ -1,8 +1,8 @@
 //! Temporary folders, which go when the program ends, however it ends.
 //!
-//! A driver's process lives as long as the program, whose end no destructor sees; and the program may be
-//! killed. So all folders lie in one, and a shell waits for the end of a pipe that the program holds, and
-//! removes that folder then. It also kills those whom the program has started and could not end.
+//! No destructor runs when the program is killed, and some statics live until it ends. So all folders lie in
+//! one root folder. A shell waits for the end of a pipe that the program holds; then it kills the process
+//! groups that the program has started and not ended, and removes the root folder.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use crate::medium::SOCKET;
 
-/// The folder of this program, and who removes it.
+/// The root folder of this program, and the shell that removes it.
 static ROOT: OnceLock<std::result::Result<Root, String>> = OnceLock::new();
 
 /// A file system in memory.
@@ -22,11 +22,11 @@ const MEMORY: &str = "/dev/shm";
 /// How much is free there at least, bytes: a container may have very little, which images would fill.
 const ROOM_BYTES_MIN: u64 = 1 << 30;
 
-/// A folder that goes when nobody holds the pipe any more.
+/// A folder that is removed when the pipe is closed, at the latest by the end of the program.
 #[derive(Debug)]
 struct Root {
     path: PathBuf,
-    /// Held open: its end is the end of the folder.
+    /// Held open: the shell removes the folder when it is closed.
     _pipe: Option<ChildStdin>,
     remover: Option<Child>,
 }
@@ -34,7 +34,7 @@ struct Root {
 impl Root {
     fn new() -> std::io::Result<Self> {
         let path = tempfile::Builder::new().prefix("blk").rand_bytes(5).tempdir_in(place())?.keep();
-        // What ends a program by the terminal is sent to this shell too, if it lets that.
+        // The terminal sends its signals to this shell too.
         let script = r#"trap '' INT TERM HUP; cat >/dev/null; sleep 0.2
             for group in "$0"/group-*; do
                 [ ! -f "$group" ] || kill -s KILL -- "-${group##*/group-}"
@@ -46,7 +46,7 @@ impl Root {
             rm -rf -- "$0""#;
         let mut command = Command::new("sh");
         command.args(["-c", script]).arg(&path).arg(SOCKET).stdin(Stdio::piped()).stdout(Stdio::null());
-        // A signal to the program's group leaves it alone.
+        // Signals to the program's group do not reach it.
         command.process_group(0);
         // Without a shell the folder stays.
         let mut remover = command.stderr(Stdio::null()).spawn().ok();
@@ -55,8 +55,8 @@ impl Root {
     }
 }
 
-/// Where the folder lies: in memory, unless somebody wants it elsewhere, or there is little room. Programs
-/// sync the images that they make, which takes longer on a disk than all the rest.
+/// Where the folder lies: in memory, unless TMPDIR is set or there is little room. Programs sync the images
+/// that they make, which takes longer on a disk than all the rest.
 fn place() -> PathBuf {
     let is_roomy = |room: rustix::fs::StatVfs| room.f_bavail.saturating_mul(room.f_frsize) >= ROOM_BYTES_MIN;
     let is_chosen = std::env::var_os("TMPDIR").is_some();
@@ -65,12 +65,12 @@ fn place() -> PathBuf {
     if !is_chosen && is_usable() { MEMORY.into() } else { std::env::temp_dir() }
 }
 
-/// Whether somebody ends process groups when the program has ended.
+/// Whether a shell kills process groups when the program has ended.
 pub(crate) fn ends_groups() -> bool {
     matches!(ROOT.get_or_init(made), Ok(root) if root.remover.is_some())
 }
 
-/// A process group that is killed when the program has ended, until this is dropped.
+/// A process group that is killed when the program ends. Dropped, it is not any more.
 #[derive(Debug)]
 pub(crate) struct Ends(PathBuf);
 
@@ -99,8 +99,8 @@ pub(crate) fn folder() -> Result<TempDir> {
     in_folder(root()?).map_err(|error| Error::io("create a temporary folder", 0, error))
 }
 
-/// What a program has said, with paths below a folder of ours from there on: the folder is another one each
-/// time, and the same finding has to read the same.
+/// What a program has said, with the names of our temporary folders cut from its paths: they differ from run
+/// to run, and the same finding has to read the same.
 pub(crate) fn without_folders(text: &str) -> String {
     let Some(Ok(root)) = ROOT.get() else { return text.to_owned() };
     let root = format!("{}/", root.path.display());
@@ -124,7 +124,8 @@ fn root() -> Result<&'static Path> {
     Ok(&root.path)
 }
 
-/// Names are short: those of sockets may have a hundred bytes, and QEMU reads its commands byte by byte.
+/// Names are short: paths of sockets have at most about a hundred bytes, and QEMU reads its commands byte by
+/// byte.
 fn in_folder(root: &Path) -> std::io::Result<TempDir> {
     tempfile::Builder::new().prefix("").rand_bytes(4).tempdir_in(root)
 }
@@ -137,9 +138,9 @@ mod tests {
 
     use super::*;
     use crate::medium::Medium;
-    use crate::plant::Planted;
     use crate::process::{Process, tests::await_gone};
     use blk_core::MemoryStorage;
+    use blk_harness::plant::Planted;
 
     #[test]
     fn what_is_said_names_no_folder_of_ours() {
