@@ -1,7 +1,5 @@
 # An export of a snapshot inside the image: by name, by ID, and of one that is not there.
-start() { qemu-nbd --fork --pid-file="$PWD/pid" -t -k "$PWD/s" "$@"; }
-stop() { end=$(cat pid); kill "$end"; while test -e "/proc/$end/exe"; do sleep 0.05; done; rm -f pid s; }
-uri="nbd+unix:///?socket=$PWD/s"
+. "${0%/*}/server"
 qemu-img create -q -f qcow2 a.qcow2 1M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' a.qcow2 >/dev/null
 qemu-img snapshot -c one a.qcow2
