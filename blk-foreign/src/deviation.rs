@@ -62,7 +62,7 @@ pub enum Happened {
     /// two.
     KilledTwice,
     /// The image was left without a close, and opened again, and the request that noticed is a discard or
-    /// zeroes.
+    /// zeroes, or a write where the driver looks for zeroes in what is written.
     KilledThenFreed,
     /// The image was left without a close, by a kill, a crash or a failure, and opened again, and data stands
     /// where what was written since may stand if two units share their place: stamped data at a wrong address

@@ -74,8 +74,15 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let open = |name: &String, format: &Option<String>| {
         let (image_opts, force_share) = (args.image_opts, args.force_share);
         let objects = args.objects.objects();
-        let named =
-            Named { name: name.clone(), format: format.clone(), image_opts, force_share, cache, objects, snapshot: None };
+        let named = Named {
+            name: name.clone(),
+            format: format.clone(),
+            image_opts,
+            force_share,
+            cache,
+            objects,
+            snapshot: None,
+        };
         named.open(program, Purpose::READ).map_err(|failure| failure.with_code(CANNOT_OPEN))
     };
     let images = [open(first, &args.a_format)?, open(second, &args.b_format)?];

@@ -41,7 +41,14 @@ pub(super) fn is_killed_twice(finding: &Finding, scenario: &Scenario) -> bool {
 }
 
 pub(super) fn is_killed_then_freed(finding: &Finding, scenario: &Scenario) -> bool {
-    let is_freeing = |entry: Entry| matches!(entry.kind(), RequestKind::Discard | RequestKind::WriteZeroes);
+    // Data that are found to be zeroes are zeroes.
+    let finds_zeroes =
+        scenario.config.options.get("detect-zeroes").is_some_and(|value| value.to_string() == "on");
+    let is_freeing = |entry: Entry| match entry.kind() {
+        RequestKind::Discard | RequestKind::WriteZeroes => true,
+        RequestKind::Write => finds_zeroes,
+        _ => false,
+    };
     !unclean(finding, scenario).is_empty() && noticed(finding).is_some_and(|(_, entry)| is_freeing(entry))
 }
 
@@ -228,6 +235,8 @@ mod tests {
             ("kill\ndiscard 64k 512", true),
             ("kill\nwrite -z 64k 512", true),
             ("kill\nwrite 64k 512", false),
+            ("config detect-zeroes=on\nkill\nwrite -P 0 64k 512", true),
+            ("config detect-zeroes=on\nkill\nread 64k 512", false),
             ("reopen\ndiscard 64k 512", false),
         ] {
             let scenario = scenario(text);
