@@ -47,7 +47,7 @@ pub use extent::Extent;
 pub use filter::PassThrough;
 pub use format::{DenyResolver, Features, Format, MapResolver, Measure, Probe, Registry, Resolver};
 pub use info::{BackingFile, Detail, Details, ImageInfo, Info, Overlay};
-pub use op::{Data, Op, OpKind, Perform, Reply};
+pub use op::{Data, Op, OpKind, Perform, Reply, SnapshotAct, slot_name, slot_of_name};
 pub use options::{
     Condition, Conflict, OptionKind, OptionSpec, OptionValue, Options, Range, Step, Support, TypedOptions,
     TypedValue, parse_switch,

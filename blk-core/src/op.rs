@@ -11,8 +11,8 @@
 use std::fmt;
 
 use crate::{
-    BlockStatus, CheckReport, DiscardFlags, Disk, Error, ExactSize, Extent, Preallocation, RepairMode,
-    Result, WriteFlags, ZeroFlags,
+    BlockStatus, CheckReport, DiscardFlags, Disk, Error, ExactSize, Extent, NewSnapshot, Preallocation,
+    RepairMode, Result, SnapshotInfo, Snapshots, WriteFlags, ZeroFlags,
 };
 
 /// One request of a disk. Nothing about it has been checked: an extent may lie anywhere, and end past 64
@@ -69,6 +69,45 @@ pub enum Op {
         /// What may be repaired.
         repair: RepairMode,
     },
+    /// A change of the snapshots inside the image, by [`crate::Snapshots`].
+    Snapshot {
+        /// What is done.
+        act: SnapshotAct,
+        /// Which snapshot: see [`slot_name`].
+        slot: u8,
+    },
+    /// [`Snapshots::read_snapshot`]
+    ReadSnapshot {
+        /// Which snapshot: see [`slot_name`].
+        slot: u8,
+        /// What of it is read.
+        extent: Extent,
+    },
+}
+
+/// What is done with a snapshot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SnapshotAct {
+    /// [`Snapshots::create_snapshot`]; refused where there is one of that name.
+    Create,
+    /// [`Snapshots::apply_snapshot`]
+    Apply,
+    /// [`Snapshots::delete_snapshot`]
+    Delete,
+}
+
+/// What the name of a slot begins with.
+const SLOT: &str = "slot-";
+
+/// The name of the snapshot that requests call `slot`.
+pub fn slot_name(slot: u8) -> String {
+    format!("{SLOT}{slot}")
+}
+
+/// The slot whose snapshot has this name.
+pub fn slot_of_name(name: &str) -> Option<u8> {
+    let slot = name.strip_prefix(SLOT)?.parse().ok()?;
+    (slot_name(slot) == name).then_some(slot)
 }
 
 /// What an [`Op`] does, without its operands.
@@ -94,11 +133,15 @@ pub enum OpKind {
     Resize,
     /// [`Op::Check`]
     Check,
+    /// [`Op::Snapshot`]
+    Snapshot,
+    /// [`Op::ReadSnapshot`]
+    ReadSnapshot,
 }
 
 impl OpKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::Read,
         Self::Write,
         Self::WriteCompressed,
@@ -109,6 +152,8 @@ impl OpKind {
         Self::Prefetch,
         Self::Resize,
         Self::Check,
+        Self::Snapshot,
+        Self::ReadSnapshot,
     ];
 
     /// Its place in [`OpKind::ALL`], for tables.
@@ -129,6 +174,8 @@ impl OpKind {
             Self::Prefetch => "prefetch",
             Self::Resize => "truncate",
             Self::Check => "check",
+            Self::Snapshot => "snapshot",
+            Self::ReadSnapshot => "snapshot -r",
         }
     }
 
@@ -162,6 +209,8 @@ impl Op {
             Self::Prefetch { .. } => OpKind::Prefetch,
             Self::Resize { .. } => OpKind::Resize,
             Self::Check { .. } => OpKind::Check,
+            Self::Snapshot { .. } => OpKind::Snapshot,
+            Self::ReadSnapshot { .. } => OpKind::ReadSnapshot,
         }
     }
 
@@ -174,7 +223,11 @@ impl Op {
             | Self::Discard { extent, .. }
             | Self::BlockStatus { extent }
             | Self::Prefetch { extent } => Some(extent),
-            Self::Flush | Self::Resize { .. } | Self::Check { .. } => None,
+            Self::Flush
+            | Self::Resize { .. }
+            | Self::Check { .. }
+            | Self::Snapshot { .. }
+            | Self::ReadSnapshot { .. } => None,
         }
     }
 
@@ -188,7 +241,11 @@ impl Op {
             | Self::Discard { extent, .. }
             | Self::BlockStatus { extent }
             | Self::Prefetch { extent } => *extent = new,
-            Self::Flush | Self::Resize { .. } | Self::Check { .. } => {}
+            Self::Flush
+            | Self::Resize { .. }
+            | Self::Check { .. }
+            | Self::Snapshot { .. }
+            | Self::ReadSnapshot { .. } => {}
         }
         self
     }
@@ -197,20 +254,23 @@ impl Op {
     /// and 0 for all else. It is also the length of its buffer.
     pub const fn data_bytes(&self) -> u64 {
         match self {
-            Self::Read { extent } | Self::Write { extent, .. } => extent.length,
+            Self::Read { extent } | Self::Write { extent, .. } | Self::ReadSnapshot { extent, .. } => {
+                extent.length
+            }
             _ => 0,
         }
     }
 
     /// Whether it is meant to change what the disk shows.
     pub const fn changes_content(&self) -> bool {
-        self.kind().changes_content()
+        self.kind().changes_content() || matches!(self, Self::Snapshot { act: SnapshotAct::Apply, .. })
     }
 
     /// Whether a disk that is open read-only refuses it.
     pub const fn needs_write_access(&self) -> bool {
         match self {
             Self::Check { repair } => !matches!(repair, RepairMode::None),
+            Self::Snapshot { .. } => true,
             _ => self.changes_content(),
         }
     }
@@ -221,7 +281,7 @@ impl Op {
             Self::Write { flags, .. } => flags.fua,
             Self::WriteZeroes { flags, .. } => flags.fua,
             Self::Discard { flags, .. } => flags.fua,
-            Self::Flush => true,
+            Self::Flush | Self::Snapshot { .. } => true,
             _ => false,
         }
     }
@@ -249,6 +309,18 @@ impl fmt::Display for Op {
             }
             Self::Check { repair: RepairMode::Leaks } => f.write_str(" -r leaks")?,
             Self::Check { repair: RepairMode::All } => f.write_str(" -r all")?,
+            Self::Snapshot { act, slot } => {
+                let act = match act {
+                    SnapshotAct::Create => "-c",
+                    SnapshotAct::Apply => "-a",
+                    SnapshotAct::Delete => "-d",
+                };
+                return write!(f, " {act} {slot}");
+            }
+            Self::ReadSnapshot { slot, extent } if extent.is_empty() => return write!(f, " {slot}"),
+            Self::ReadSnapshot { slot, extent: Extent { offset, length } } => {
+                return write!(f, " {slot} {} {}", ExactSize(offset), ExactSize(length));
+            }
             Self::Read { .. }
             | Self::Flush
             | Self::BlockStatus { .. }
@@ -291,6 +363,14 @@ pub trait Perform {
     /// Whether [`Op::Check`] has something to check.
     fn can_check(&self) -> bool;
 
+    /// Size of the disk that the snapshot in `slot` holds, bytes.
+    ///
+    /// # Errors
+    /// As [`Disk::slot`]; by this default, that there are none.
+    fn slot_size(&self, slot: u8) -> Result<u64> {
+        Err(Error::unsupported(format!("snapshots inside the image ('{}')", slot_name(slot))))
+    }
+
     /// Makes a request, as [`Disk::perform`] does.
     fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply>;
 }
@@ -302,6 +382,10 @@ impl Perform for Disk {
 
     fn can_check(&self) -> bool {
         self.as_check().is_some()
+    }
+
+    fn slot_size(&self, slot: u8) -> Result<u64> {
+        Ok(self.slot(slot)?.disk_bytes.unwrap_or_else(|| Self::size(self)))
     }
 
     fn perform(&self, op: Op, data: Data<'_>) -> Result<Reply> {
@@ -335,7 +419,36 @@ impl Disk {
             (Op::Check { repair }, Data::None) => {
                 self.check(repair).map(|report| Reply::Checked(Box::new(report)))
             }
+            (Op::Snapshot { act, slot }, Data::None) => done(self.change_slot(act, slot)),
+            (Op::ReadSnapshot { slot, extent }, Data::Read(buf)) if buf.len() as u64 == extent.length => {
+                done(self.slot(slot).and_then(|found| self.read_snapshot(&found.id, extent.offset, buf)))
+            }
             (op, data) => Err(wrong_data(op, &data)),
+        }
+    }
+
+    /// The snapshot that requests call `slot`.
+    ///
+    /// # Errors
+    /// [`Error::Unsupported`] where images have none; [`Error::Unresolved`] where there is none of that name.
+    pub fn slot(&self, slot: u8) -> Result<SnapshotInfo> {
+        let mut all = self.snapshots()?;
+        all.retain(|snapshot| snapshot.name == slot_name(slot));
+        SnapshotInfo::find(&all, &slot_name(slot)).cloned()
+    }
+
+    fn change_slot(&self, act: SnapshotAct, slot: u8) -> Result<()> {
+        match (act, self.slot(slot)) {
+            (SnapshotAct::Create, Ok(found)) => {
+                Err(Error::invalid_option("snapshot", format!("there is a '{}'", found.name)))
+            }
+            (SnapshotAct::Create, Err(Error::Unresolved { .. })) => {
+                let new = NewSnapshot { name: slot_name(slot), ..NewSnapshot::default() };
+                self.create_snapshot(&new).map(drop)
+            }
+            (SnapshotAct::Apply, Ok(found)) => self.apply_snapshot(&found.id),
+            (SnapshotAct::Delete, Ok(found)) => self.delete_snapshot(&found.id),
+            (_, Err(error)) => Err(error),
         }
     }
 }

@@ -194,7 +194,12 @@ impl Disk {
             }
             Op::Prefetch { .. } => fits(u64::MAX),
             Op::Flush => self.access() == Access::ReadWrite,
-            Op::WriteZeroes { .. } | Op::BlockStatus { .. } | Op::Resize { .. } | Op::Check { .. } => false,
+            Op::WriteZeroes { .. }
+            | Op::BlockStatus { .. }
+            | Op::Resize { .. }
+            | Op::Check { .. }
+            | Op::Snapshot { .. }
+            | Op::ReadSnapshot { .. } => false,
         };
         can && is_aligned(buffer, limits.memory_alignment)
     }

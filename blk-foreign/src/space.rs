@@ -96,6 +96,7 @@ pub(crate) fn of(description: &Description) -> &'static Space {
         compressed_unit_bytes: None,
         alignment_bytes: request_alignment,
         size_is_file_length: false,
+        snapshots: false,
     };
     Box::leak(Box::new(Space {
         name: keep(&description.name),

@@ -22,16 +22,17 @@ use blk_sim::Host;
 
 use crate::execute::Reply;
 use crate::journal::Journal;
-use crate::model::{Ending, Look, Model, Source, Time, Write, is_fua};
+use crate::model::{Change, Ending, Look, Model, Source, Time, Write, is_fua};
 use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::refusal::{is_inside, may_refuse};
-use crate::scenario::{Request, Turn};
+use crate::scenario::{OnSnapshot, Request, Turn};
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics, Tally};
 
 pub(crate) use reader::LaneReader;
 use record::share_a_unit;
 pub(crate) use record::{Begun, Condition, Ended, Record};
+pub(crate) use replies::differing;
 
 /// A time that never comes.
 const NEVER: Time = Time::MAX;
@@ -42,6 +43,10 @@ struct Flight {
     record: usize,
     is_inside: bool,
     write: Option<Write>,
+    /// A change of the snapshots.
+    change: Option<Change>,
+    /// Of a request about a snapshot, that it is there, or that the place of a new one is free.
+    is_possible: bool,
     /// Operations of the storage that had failed when it began.
     failures: u64,
 }
@@ -324,7 +329,30 @@ impl Checker {
     }
 }
 
+impl Checker {
+    /// Judges `found`, which the snapshot in `slot` shows from `at` on.
+    pub(crate) fn observe_snapshot(&self, slot: u8, at: u64, found: &[u8]) -> Kept {
+        self.with(|inner| inner.judge_snapshot(slot, at, found))
+    }
+}
+
 impl Inner {
+    /// Tells the model of a request about a snapshot, and what it changes of the disk. Also whether it is
+    /// possible.
+    fn begin_snapshot(&mut self, now: Time, request: Request) -> (Option<Change>, Extent, bool) {
+        let Request::Snapshot { act, slot } = request else { return (None, Extent::default(), true) };
+        let Some(act) = act.change() else {
+            return (None, Extent::default(), self.model.slot(slot).is_some());
+        };
+        let held = self.model.slot(slot).map_or(0, |held| held.size);
+        let change = self.model.begin_change(now, act, slot);
+        let is_applied = act == blk_core::SnapshotAct::Apply && change.is_possible;
+        let changes =
+            if is_applied { Extent::new(0, self.model.size().max(held)) } else { Extent::default() };
+        let is_possible = change.is_possible;
+        (Some(change), changes, is_possible)
+    }
+
     fn begin(
         &mut self,
         lane: usize,
@@ -352,6 +380,10 @@ impl Inner {
             changes = Extent::between(old.min(size), old.max(size));
             self.model.begin_resize(now, size);
         }
+        let (change, replaced, is_possible) = self.begin_snapshot(now, request);
+        if change.is_some() {
+            changes = replaced;
+        }
         if !changes.is_empty() {
             let unit = geometry.unit_bytes;
             self.touched += changes.end().div_ceil(unit) - changes.offset / unit + 1;
@@ -360,6 +392,7 @@ impl Inner {
             number,
             request,
             changes,
+            new_size: None,
             issued: now,
             changes_before,
             completed: NEVER,
@@ -369,7 +402,8 @@ impl Inner {
         // What fails another request in flight may fail this one: they may wait for the same operation.
         let failures = self.flights.iter().flatten().map(|other| other.failures).min().unwrap_or(failures);
         assert!(self.flights[lane].is_none(), "a lane makes one request at a time");
-        self.flights[lane] = Some(Flight { record: self.records.len(), is_inside, write, failures });
+        self.flights[lane] =
+            Some(Flight { record: self.records.len(), is_inside, write, change, is_possible, failures });
         self.records.push(record);
         begun
     }
@@ -401,7 +435,12 @@ impl Inner {
         self.condition.is_faulted |= failures > 0;
         let Record { request, issued, .. } = self.records[flight.record];
         let size_before = self.model.size();
-        let changes_size = matches!(request, Request::Resize { .. } | Request::Reopen { .. });
+        let changes_size = matches!(
+            request,
+            Request::Resize { .. }
+                | Request::Reopen { .. }
+                | Request::Snapshot { act: OnSnapshot::Apply, .. }
+        );
         let is_asked = || self.flights.iter().flatten().any(|other| self.asks_for(other, size));
         if !changes_size && size != size_before && !is_asked() {
             let what =
@@ -416,6 +455,11 @@ impl Inner {
                 let what = "reaches past the end and succeeded";
                 return Err(Violation::with(Promise::Answers, what, evidence));
             }
+            Ok(_) if !flight.is_possible => {
+                let evidence = Evidence::Answer("None".to_owned());
+                let what = "asks for a snapshot that is not there, or is there already, and succeeded";
+                return Err(Violation::with(Promise::Answers, what, evidence));
+            }
             Ok(reply) => {
                 self.stats.add(Counter::Accepted, 1);
                 self.judge_reply(flight, request, issued, reply)?;
@@ -423,7 +467,7 @@ impl Inner {
             }
             Err(error) => {
                 let has_failed = failures > flight.failures;
-                if !has_failed && may_refuse(request, size_before, error.kind()) {
+                if !has_failed && may_refuse(request, size_before, flight.is_possible, error.kind()) {
                     Ended::Refused
                 } else {
                     self.excuse(request.kind().name(), has_failed, &error)?;
@@ -472,8 +516,34 @@ impl Inner {
                     return Err(Violation::new(Promise::Size, what));
                 }
             }
+            Request::Snapshot { act, .. } => self.tell_of_change(flight, act, (now, size), is_done)?,
             _ => {}
         }
+        Ok(())
+    }
+
+    fn tell_of_change(
+        &mut self,
+        flight: &Flight,
+        act: OnSnapshot,
+        (now, size): (Time, u64),
+        is_done: bool,
+    ) -> Kept {
+        let Some(change) = &flight.change else { return Ok(()) };
+        let old = self.model.size();
+        let ended = self.model.end_change(now, change, is_done && flight.is_possible, size);
+        ended.map_err(|error| Violation::memory(&error))?;
+        let expected = self.model.size();
+        if is_done && expected != size {
+            let what = format!("the disk has {size} bytes after a snapshot of {expected} was applied");
+            return Err(Violation::new(Promise::Size, what));
+        }
+        if act == OnSnapshot::Apply && is_done {
+            // All of the disk is what the snapshot held, and no longer than that.
+            let record = &mut self.records[flight.record];
+            (record.changes, record.new_size) = (Extent::new(0, size), Some(size));
+        }
+        debug_assert!(is_done || act != OnSnapshot::Create || expected == old, "a new one changes no size");
         Ok(())
     }
 }

@@ -96,6 +96,8 @@ struct Run<'a> {
     has_changed: bool,
     /// A request may have.
     may_have_changed: bool,
+    /// A request was about a snapshot: what one holds is not given back.
+    has_snapshots: bool,
     /// Changes of the storage before the last request that changed the disk, if it wrote new data.
     last_write: Option<u64>,
     /// Flushes that have succeeded, and the one after which space is looked at.
@@ -161,6 +163,7 @@ impl Engine {
             kept,
             has_changed: false,
             may_have_changed: false,
+            has_snapshots: false,
             last_write: None,
             flushes: 0,
             probe_flush: u64::from(config.probe_flush),
@@ -239,6 +242,7 @@ impl Run<'_> {
         let piece_bytes = self.bench.piece_bytes();
         let disks: [&Disk; 2] = [&reference, &test];
         let compared = content::compare_in_pieces(&self.journal, disks, buffers, parts, piece_bytes)?;
+        content::compare_snapshots(&self.journal, disks)?;
         self.engine.stats.add(Counter::BytesRead, compared);
         self.engine.stats.add(Counter::BytesCompared, compared);
         Ok(())

@@ -11,6 +11,8 @@ use crate::verify::UNREAD;
 
 /// Largest transfer of a request, bytes: longer ones are cut at its multiples.
 const TRANSFER_BYTES: u64 = 4 << 20;
+/// Of what a snapshot holds, so many bytes are looked at: generated disks that have snapshots are smaller.
+pub(crate) const SNAPSHOT_BYTES_MAX: u64 = 16 << 20;
 /// Pieces that a map asks for at most.
 const PIECES_MAX: usize = 1 << 16;
 
@@ -32,6 +34,9 @@ pub(crate) trait Reader {
 
     /// It was read.
     fn end(&mut self, extent: Extent, bytes: &[u8]);
+
+    /// This part of a snapshot was read.
+    fn snapshot(&mut self, slot: u8, extent: Extent, bytes: &[u8]);
 }
 
 /// Counts the bytes, which somebody else looks at.
@@ -46,6 +51,10 @@ impl Reader for Counting {
     }
 
     fn end(&mut self, extent: Extent, _bytes: &[u8]) {
+        self.bytes_read += extent.length;
+    }
+
+    fn snapshot(&mut self, _slot: u8, extent: Extent, _bytes: &[u8]) {
         self.bytes_read += extent.length;
     }
 }
@@ -88,6 +97,7 @@ impl Executor {
         let op = request.op().expect("a reopen is no request of one disk");
         match op {
             Op::Read { extent } => self.read(disk, extent, reader)?,
+            Op::ReadSnapshot { slot, .. } => self.read_snapshot(disk, slot, reader)?,
             Op::Write { extent, flags } => self.write(disk, number, request, (extent, flags), fill_bytes)?,
             Op::BlockStatus { extent } => return zeroes(disk, extent).map(Reply::Zeroes),
             Op::Check { .. } if !disk.can_check() => {}
@@ -110,6 +120,23 @@ impl Executor {
             }
             disk.perform(Op::Read { extent: part }, Data::Read(buf))?;
             reader.end(part, buf);
+        }
+        Ok(())
+    }
+
+    /// Reads all that a snapshot holds, as far as that is looked at.
+    fn read_snapshot(&mut self, disk: &dyn Perform, slot: u8, reader: &mut dyn Reader) -> Result<()> {
+        let size = disk.slot_size(slot)?.min(SNAPSHOT_BYTES_MAX);
+        if size == 0 {
+            return disk
+                .perform(Op::ReadSnapshot { slot, extent: Extent::default() }, Data::Read(&mut []))
+                .map(drop);
+        }
+        for part in transfers(Extent::new(0, size)) {
+            let buf = self.buffer(part.length);
+            buf.fill(UNREAD);
+            disk.perform(Op::ReadSnapshot { slot, extent: part }, Data::Read(buf))?;
+            reader.snapshot(slot, part, buf);
         }
         Ok(())
     }

@@ -234,6 +234,7 @@ pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Req
         RequestKind::Check => {
             Request::Check { repair: rng.one_of(&[Repair::None, Repair::None, Repair::Leaks, Repair::All]) }
         }
+        RequestKind::Snapshot => aim.snapshot(rng),
     }
 }
 

@@ -26,7 +26,7 @@ use crate::inspect::{leaks, repair};
 use crate::journal::Journal;
 use crate::model::{Mismatch, Model};
 use crate::promise::{Kept, Promise, Violation};
-use crate::run::{Run, Scratch, Trouble, read_parts};
+use crate::run::{Found, Run, Scratch, Trouble, found_in, read_parts, slots_of, unread};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics};
 
@@ -45,6 +45,8 @@ pub(crate) struct Content {
 pub(crate) struct Analysis {
     /// What the disk shows, all of it.
     pub(crate) content: Content,
+    /// What the snapshots hold that requests have made.
+    pub(crate) snapshots: Found,
     pub(crate) leaks: u64,
     /// What is wrong with it whatever was asked before.
     pub(crate) violation: Option<Box<Violation>>,
@@ -94,6 +96,9 @@ impl Judge<'_> {
         let recovery = host.take_log();
         host.stop_logging();
         analysis.content = self.read_twice(&disk)?;
+        if self.images.geometry.snapshots {
+            analysis.snapshots = found_in(&disk).map_err(|error| unread(&error))?;
+        }
         self.images.judge_kept_by_others(image, Some(&analysis.content.bytes))?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
         let is_crashed = depth == Depth::First && (origin >> 40).is_multiple_of(self.recovery_one_in);
@@ -167,7 +172,8 @@ impl Judge<'_> {
     fn follow_up(&mut self, disk: Disk, host: Arc<Host>, analysis: &Analysis, origin: u64) -> Kept {
         let initial = Arc::new(analysis.content.bytes.duplicate());
         let size = analysis.content.size;
-        let model = Model::new(initial, size, self.images.fill_bytes(), false);
+        let mut model = Model::new(initial, size, self.images.fill_bytes(), false);
+        model.adopt_slots(0, slots_of(&analysis.snapshots));
         let mut run = Run::new(self.images, host, Arc::clone(self.journal), model, 1);
         std::mem::swap(&mut run.scratch, self.scratch);
         run.disk = Some(Arc::new(disk));

@@ -69,7 +69,7 @@ pub use driver::{
 };
 pub use engine::{Engine, RunOptions};
 pub use known::Tolerant;
-pub use memory::MemoryDisk;
+pub use memory::{MemoryDisk, MemorySnapshots};
 pub use outcome::Outcome;
 pub use runner::{Purpose, Runner};
 pub use suite::{Script, Suite};
@@ -117,6 +117,7 @@ macro_rules! units {
                 compressed_unit_bytes: None,
                 alignment_bytes: 1,
                 size_is_file_length: false,
+                snapshots: false,
             },
             ..$crate::space::Space::WITHOUT_OPTIONS
         };

@@ -13,13 +13,14 @@
 //! | after a crash at a time, or after the handle was lost | those issued by then and not gone; a sector is all of one moment |
 //!
 //! A size is a register of the same kind. What a disk gains by a resize is zero; what it loses stays known,
-//! because a crash may bring the old size back.
+//! because a crash may bring the old size back. The list of snapshots is one too; a snapshot is a copy.
 //!
 //! The model knows requests, numbers, bytes and times: no disk, no report.
 
 mod look;
 mod sector;
 mod sizes;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 mod value;
@@ -33,8 +34,10 @@ use smallvec::{SmallVec, smallvec};
 use crate::report::SECTOR_BYTES;
 use crate::scenario::Request;
 use sizes::Sizes;
+use snapshots::Lists;
 use value::Value;
 
+pub(crate) use snapshots::{Change, Held, Slots};
 pub(crate) use value::{Source, fill};
 
 /// Ticks of one clock, which the host of the disk shares.
@@ -142,6 +145,9 @@ pub(crate) struct Model {
     pieces: Vec<Piece>,
     in_flight: Vec<Write>,
     sizes: Sizes,
+    lists: Lists,
+    /// What snapshots that were applied hold.
+    held: Vec<Arc<MemoryStorage>>,
     /// Whether values that are gone are kept: crashes at earlier times are asked about.
     keeps_past: bool,
     /// Whether a piece has several live values.
@@ -157,6 +163,8 @@ impl Clone for Model {
             pieces: self.pieces.clone(),
             in_flight: self.in_flight.clone(),
             sizes: self.sizes.clone(),
+            lists: self.lists.clone(),
+            held: self.held.clone(),
             ..*self
         }
     }
@@ -175,6 +183,8 @@ impl Model {
             pieces: vec![Piece { start: 0, entries: smallvec![entry] }],
             in_flight: Vec::new(),
             sizes: Sizes::new(size),
+            lists: Lists::default(),
+            held: Vec::new(),
             keeps_past,
             is_unsettled: false,
         }
@@ -311,6 +321,7 @@ impl Model {
             assert!(piece.live().next().is_some(), "a flush leaves something to be there");
         }
         self.sizes.flushed(issued, now);
+        self.lists.flushed(issued, now);
         debug_assert!(self.is_sound(), "{:?}", self.pieces);
     }
 

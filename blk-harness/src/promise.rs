@@ -46,6 +46,8 @@ pub enum Promise {
     Poisoned,
     /// What has completed touches the storage no more.
     Completed,
+    /// The list of snapshots is the old or the new one, and each holds what it held.
+    Snapshots,
 }
 
 impl Promise {
@@ -86,6 +88,7 @@ impl Promise {
             Self::Others => "what others keep in the image stays as it is",
             Self::Poisoned => "a handle that has failed changes nothing any more",
             Self::Completed => "what has completed touches the storage no more",
+            Self::Snapshots => "C4, the snapshots are the old or the new ones, and hold what they held",
         }
     }
 }

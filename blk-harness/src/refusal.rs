@@ -6,17 +6,28 @@
 //! | misaligned | those with a range; resizes |
 //! | unsupported | those that change content, resizes among them |
 //! | invalid option | the same, and a block status of 0 bytes |
-//! | no space | resizes: no image can address what they ask for |
+//! | no space | resizes: no image can address what they ask for; snapshots, whose references no count holds |
+//! | unresolved | snapshots that are not there; those that are, where one is to be created, are an invalid option |
 //! | any other | none |
 //!
 //! [`blk_verify::Verify`] asks its reference instead: docs/permitted-differences.md.
 
 use blk_core::{Error, ErrorKind, Extent};
 
-use crate::scenario::Request;
+use crate::scenario::{OnSnapshot, Request};
 
 /// Whether a correct driver may answer `request` so, on a disk of `size` bytes whose storage has not failed.
-pub(crate) fn may_refuse(request: Request, size: u64, error: ErrorKind) -> bool {
+/// `is_possible`: of a request about a snapshot, that it is there, or that the place of a new one is free.
+pub(crate) fn may_refuse(request: Request, size: u64, is_possible: bool, error: ErrorKind) -> bool {
+    if let Request::Snapshot { act, .. } = request {
+        return match error {
+            ErrorKind::Unsupported => true,
+            ErrorKind::Unresolved => !is_possible && act != OnSnapshot::Create,
+            ErrorKind::InvalidOption => !is_possible && act == OnSnapshot::Create,
+            ErrorKind::NoSpace => matches!(act, OnSnapshot::Create | OnSnapshot::Apply),
+            _ => false,
+        };
+    }
     let is_resize = matches!(request, Request::Resize { .. });
     match error {
         ErrorKind::OutOfRange => is_resize || !is_inside(request, size),
@@ -52,29 +63,46 @@ mod tests {
 
     #[test]
     fn a_refusal_needs_a_reason_in_the_request() {
-        assert!(!may_refuse(WRITE, 1024, ErrorKind::OutOfRange), "the write fits");
-        assert!(may_refuse(WRITE, 1023, ErrorKind::OutOfRange));
-        assert!(!may_refuse(WRITE, 1024, ErrorKind::NoSpace), "memory does not run out");
+        assert!(!may_refuse(WRITE, 1024, true, ErrorKind::OutOfRange), "the write fits");
+        assert!(may_refuse(WRITE, 1023, true, ErrorKind::OutOfRange));
+        assert!(!may_refuse(WRITE, 1024, true, ErrorKind::NoSpace), "memory does not run out");
         let resize = Request::Resize { size: 1 << 60 };
         let kinds =
             [ErrorKind::NoSpace, ErrorKind::OutOfRange, ErrorKind::Misaligned, ErrorKind::Unsupported];
-        assert!(kinds.into_iter().all(|error| may_refuse(resize, 1024, error)));
+        assert!(kinds.into_iter().all(|error| may_refuse(resize, 1024, true, error)));
         assert!(
-            may_refuse(WRITE, 1024, ErrorKind::Misaligned)
-                && may_refuse(WRITE, 1024, ErrorKind::InvalidOption)
+            may_refuse(WRITE, 1024, true, ErrorKind::Misaligned)
+                && may_refuse(WRITE, 1024, true, ErrorKind::InvalidOption)
         );
-        assert!(!may_refuse(Request::Flush, 1024, ErrorKind::Misaligned));
-        assert!(!may_refuse(Request::Flush, 1024, ErrorKind::OutOfRange));
+        assert!(!may_refuse(Request::Flush, 1024, true, ErrorKind::Misaligned));
+        assert!(!may_refuse(Request::Flush, 1024, true, ErrorKind::OutOfRange));
         for (length, may_be) in [(0, true), (1, false)] {
             let status = Request::Status { offset: 0, length };
-            assert_eq!(may_refuse(status, 1024, ErrorKind::InvalidOption), may_be, "{length}");
+            assert_eq!(may_refuse(status, 1024, true, ErrorKind::InvalidOption), may_be, "{length}");
         }
         for request in [Request::Flush, Request::Read { offset: 0, length: 512 }] {
-            assert!(!may_refuse(request, 1024, ErrorKind::Unsupported), "{request}");
+            assert!(!may_refuse(request, 1024, true, ErrorKind::Unsupported), "{request}");
         }
         for error in [ErrorKind::Io, ErrorKind::Poisoned, ErrorKind::Corrupt, ErrorKind::ReadOnly] {
-            assert!(!may_refuse(WRITE, 0, error), "{error:?}");
+            assert!(!may_refuse(WRITE, 0, true, error), "{error:?}");
         }
+    }
+
+    #[test]
+    fn a_snapshot_that_is_not_there_is_refused_and_one_that_is_has_no_twin() {
+        let fits = |act, is_possible, error| {
+            may_refuse(Request::Snapshot { act, slot: 0 }, 1024, is_possible, error)
+        };
+        for act in OnSnapshot::ALL {
+            let is_new = act == OnSnapshot::Create;
+            assert!(fits(act, true, ErrorKind::Unsupported), "{act:?}");
+            assert!(!fits(act, true, ErrorKind::Unresolved) && !fits(act, true, ErrorKind::InvalidOption));
+            assert_eq!(fits(act, false, ErrorKind::Unresolved), !is_new, "{act:?}");
+            assert_eq!(fits(act, false, ErrorKind::InvalidOption), is_new, "{act:?}");
+            assert!(!fits(act, false, ErrorKind::Io), "{act:?}");
+        }
+        assert!(fits(OnSnapshot::Create, true, ErrorKind::NoSpace));
+        assert!(!fits(OnSnapshot::Delete, true, ErrorKind::NoSpace));
     }
 
     #[test]

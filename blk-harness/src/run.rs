@@ -6,6 +6,7 @@ mod drive;
 mod guard;
 mod poison;
 mod reading;
+mod snapshots;
 mod threads;
 
 use std::sync::Arc;
@@ -29,6 +30,7 @@ use crate::scenario::{Request, Turn};
 pub(crate) use drive::drive;
 pub(crate) use guard::{caught, guarded, panic_finding};
 pub(crate) use reading::{Trouble, read_parts};
+pub(crate) use snapshots::{Found, found_in, judged, slots_of, unread};
 
 /// Bytes that are read at a time.
 const PIECE_BYTES: u64 = 64 << 10;
@@ -163,6 +165,10 @@ impl<'a> Run<'a> {
         }
         let Some(disk) = self.disk.clone() else { return Ok(false) };
         self.stays_after_flush()?;
+        if matches!(request, Request::Snapshot { .. }) {
+            // What requests in flight together have left open is not to be copied.
+            self.settle()?;
+        }
         let begun = self.checker.begin(0, number, request, Turn::default());
         let fill_bytes = self.images.fill_bytes();
         let edits = self.host.edits();
@@ -347,7 +353,8 @@ impl<'a> Run<'a> {
             return Err(Violation::new(Promise::Size, what));
         }
         let parts = self.parts();
-        self.observe(&parts)
+        self.observe(&parts)?;
+        self.observe_snapshots()
     }
 
     /// What is looked at when all requests have been made: everything, the image, and everything once more
@@ -441,7 +448,10 @@ impl<'a> Run<'a> {
                 Err(Violation::failed(Promise::Content, "reading what was opened again", &error))
             }
             Err(Trouble::Broken(violation)) => Err(violation),
-            Ok(()) => self.observe(&parts).map_err(|violation| violation.of(Promise::Stable)),
+            Ok(()) => {
+                self.observe(&parts).map_err(|violation| violation.of(Promise::Stable))?;
+                self.adopt_snapshots()
+            }
         }
     }
 
@@ -473,7 +483,7 @@ fn together(size: u64, requests: &[(Request, Turn)]) -> usize {
     let (mut reached, mut limit) = (0, None);
     for (at, (request, _)) in requests.iter().enumerate() {
         match request {
-            Request::Reopen { .. } => return at,
+            Request::Reopen { .. } | Request::Snapshot { .. } => return at,
             Request::Resize { size: new } => {
                 let smaller = size.min(*new);
                 if limit.is_some() || reached > smaller {

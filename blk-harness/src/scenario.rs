@@ -22,7 +22,7 @@ mod rust_test;
 mod schedule;
 pub mod text;
 
-use blk_core::RepairMode;
+use blk_core::{RepairMode, SnapshotAct};
 use serde::{Deserialize, Serialize};
 
 use crate::space::Space;
@@ -150,6 +150,53 @@ pub enum Request {
         #[serde(default)]
         repair: Repair,
     },
+    /// `snapshot -c|-a|-d|-r SLOT`: a snapshot inside the image is made, applied, deleted, or read as a
+    /// whole.
+    Snapshot {
+        /// What is done.
+        act: OnSnapshot,
+        /// Its number, which its name has.
+        slot: u8,
+    },
+}
+
+/// What is done with a snapshot inside the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnSnapshot {
+    /// It is made.
+    Create,
+    /// The disk becomes what it holds.
+    Apply,
+    /// It is deleted.
+    Delete,
+    /// It is read.
+    Read,
+}
+
+impl OnSnapshot {
+    /// All of them.
+    pub const ALL: [Self; 4] = [Self::Create, Self::Apply, Self::Delete, Self::Read];
+
+    /// The change of the image, if it is one.
+    pub fn change(self) -> Option<SnapshotAct> {
+        match self {
+            Self::Create => Some(SnapshotAct::Create),
+            Self::Apply => Some(SnapshotAct::Apply),
+            Self::Delete => Some(SnapshotAct::Delete),
+            Self::Read => None,
+        }
+    }
+
+    /// The flag of a request line.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Create => "-c",
+            Self::Apply => "-a",
+            Self::Delete => "-d",
+            Self::Read => "-r",
+        }
+    }
 }
 
 /// What a check repairs.

@@ -77,6 +77,8 @@ pub struct Geometry {
     /// Whether the size of the disk is the length of its file, as for raw: a failed sync that loses a growth
     /// makes it smaller.
     pub size_is_file_length: bool,
+    /// Whether images hold snapshots that requests can be made of.
+    pub snapshots: bool,
 }
 
 /// A geometry without a function. Where an option decides the unit, its value is the unit.

@@ -9,7 +9,7 @@ pub static L1_UPDATE: Step = Step::new("l1_update", "L1 table");
 pub static L1_GROW_ALLOC_TABLE: Step = Step::new("l1_grow_alloc_table", "L1 table");
 /// A larger L1 table is written.
 pub static L1_GROW_WRITE_TABLE: Step = Step::rare("l1_grow_write_table", "L1 table");
-/// The header is changed to point to the larger L1 table.
+/// The header is changed to point to another L1 table, or to another list of snapshots.
 pub static L1_GROW_ACTIVATE_TABLE: Step = Step::rare("l1_grow_activate_table", "L1 table");
 /// A slice of an L2 table is read.
 pub static L2_LOAD: Step = Step::new("l2_load", "L2 table");
@@ -67,11 +67,8 @@ pub static CLUSTER_FREE: Step = Step::new("cluster_free", "freed clusters");
 pub static FLUSH_TO_OS: Step = Step::new("flush_to_os", "metadata");
 /// The host is asked to put everything on stable storage.
 pub static FLUSH_TO_DISK: Step = Step::new("flush_to_disk", "everything");
-/// The header is changed to name another list of snapshots, or the tables of one.
-pub static SNAPSHOT_SWITCH: Step = Step::rare("snapshot_switch", "header");
-
 /// All of them.
-pub static ALL: [&Step; 33] = [
+pub static ALL: [&Step; 32] = [
     &L1_UPDATE,
     &L1_GROW_ALLOC_TABLE,
     &L1_GROW_WRITE_TABLE,
@@ -104,5 +101,4 @@ pub static ALL: [&Step; 33] = [
     &CLUSTER_FREE,
     &FLUSH_TO_OS,
     &FLUSH_TO_DISK,
-    &SNAPSHOT_SWITCH,
 ];

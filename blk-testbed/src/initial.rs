@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, DenyResolver, Disk, MapResolver, MemoryStorage, Options, Result, Storage, WriteFlags,
+    Access, DenyResolver, Disk, MapResolver, MemoryStorage, NewSnapshot, Options, PassThrough, Result,
+    SnapshotInfo, Snapshots, Storage, WriteFlags,
 };
+use blk_harness::MemorySnapshots;
 use blk_harness::scenario::{Backing, Config};
 use blk_verify::stamp;
 
@@ -78,16 +80,61 @@ fn write_stamps(disk: &Disk, offset: u64, length: u64, layer: u8) -> Result<()> 
     Ok(())
 }
 
-/// A raw disk over `storage`.
+/// A raw disk over `storage`, which keeps snapshots as copies beside it.
 pub(crate) fn raw_over(storage: MemoryStorage) -> Result<Disk> {
-    blk_raw::FORMAT.open(Arc::new(storage), Access::ReadWrite, Options::new(), &DenyResolver)
+    let storage = Arc::new(storage);
+    let below: Arc<dyn Storage> = Arc::clone(&storage) as _;
+    let inner = blk_raw::FORMAT.open(below, Access::ReadWrite, Options::new(), &DenyResolver)?;
+    Ok(Disk::new(Copied { inner, copies: MemorySnapshots::over(storage) }, Access::ReadWrite))
+}
+
+/// A raw disk in memory whose snapshots are copies.
+#[derive(Debug)]
+struct Copied {
+    inner: Disk,
+    copies: MemorySnapshots,
+}
+
+impl PassThrough for Copied {
+    fn inner(&self) -> &Disk {
+        &self.inner
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        Some(self)
+    }
+}
+
+impl Snapshots for Copied {
+    fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
+        self.copies.snapshots()
+    }
+
+    fn create_snapshot(&self, new: &NewSnapshot) -> Result<String> {
+        self.copies.create_snapshot(new)
+    }
+
+    fn apply_snapshot(&self, id: &str) -> Result<()> {
+        let listed = self.snapshots()?;
+        let found = SnapshotInfo::find(&listed, id)?;
+        self.inner.resize(found.disk_bytes.unwrap_or_default())?;
+        self.copies.apply_snapshot(id)
+    }
+
+    fn delete_snapshot(&self, id: &str) -> Result<()> {
+        self.copies.delete_snapshot(id)
+    }
+
+    fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.copies.read_snapshot(id, offset, buf)
+    }
 }
 
 /// A raw disk of `size` bytes in memory that shows what `below` shows, and zeroes past its end.
 pub(crate) fn reference_over(size: u64, below: Option<&Disk>) -> Result<Disk> {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    let storage = MemoryStorage::new();
     storage.set_len(size)?;
-    let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver)?;
+    let disk = raw_over(storage)?;
     if let Some(below) = below {
         let shown = below.size().min(size);
         let mut buf = vec![0; shown.min(64 << 10) as usize];

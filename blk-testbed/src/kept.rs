@@ -2,7 +2,7 @@
 //! nobody knows. It is read from the bytes as the specification has them, without the driver: what both took
 //! for right would not be noticed.
 
-use blk_core::{Error, Extent, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage, slot_of_name};
 use blk_harness::driver::Kept;
 use blk_harness::random::{hash, mix};
 
@@ -131,16 +131,27 @@ impl Image<'_> {
     /// The content of each snapshot.
     fn snapshots(&self) -> Result<Vec<Kept>> {
         let (count, mut at) = (self.number32(60)?, self.number64(64)?);
-        let mut kept = vec![always("the number of snapshots", u64::from(count))];
+        let mut kept = Vec::new();
         for number in 0..count {
             let (table, entries) = (self.number64(at)?, self.number32(at + 8)?);
             let (id, name) = (self.bytes::<2>(at + 12)?, self.bytes::<2>(at + 14)?);
             let lengths = [id, name].map(|length| u64::from(u16::from_be_bytes(length)));
             let extra = u64::from(self.number32(at + 36)?);
-            kept.push(always(format!("the content of snapshot {number}"), self.content(table, entries)?));
+            let name_at = at + 40 + extra + lengths[0];
+            // Those that requests have made follow those of others.
+            if slot_of_name(&self.text(name_at, lengths[1])?).is_none() {
+                kept.push(always(format!("the content of snapshot {number}"), self.content(table, entries)?));
+            }
             at = (at + 40 + extra + lengths[0] + lengths[1]).next_multiple_of(8);
         }
+        kept.push(always("the number of snapshots", kept.len() as u64));
         Ok(kept)
+    }
+
+    fn text(&self, at: u64, length: u64) -> Result<String> {
+        let mut bytes = vec![0; length.min(u16::MAX.into()) as usize];
+        self.storage.read_at(at, &mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
     }
 
     /// A digest of all that an L1 table shows.

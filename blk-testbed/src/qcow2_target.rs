@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::{
     Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
-    Preallocation, Result, Storage,
+    Preallocation, Result, Snapshots, Storage,
 };
 use blk_harness::driver::{Driver, ImageMaker, Kept, Promises, on_host};
 use blk_harness::scenario::{Backing, Config, Value};
@@ -172,6 +172,10 @@ impl PassThrough for Growing {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
     }
 }
 

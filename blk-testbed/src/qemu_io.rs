@@ -6,7 +6,8 @@ use std::fmt::Write as _;
 
 use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
-use blk_harness::scenario::{Backing, Config, Fill, Repair, Request, Scenario};
+use blk_core::slot_name;
+use blk_harness::scenario::{Backing, Config, Fill, OnSnapshot, Repair, Request, Scenario};
 
 /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`,
 /// in the current directory. Stamps become `-P` with a byte that tells the request: its number from 1,
@@ -40,6 +41,9 @@ pub fn qemu_io_script(scenario: &Scenario) -> String {
         if !commands.is_empty() {
             writeln!(script, "{open}{commands}").expect("writing to a string");
         }
+        if let Some((_, Request::Snapshot { act, slot })) = run.last() {
+            writeln!(script, "{}", snapshot_command(*act, *slot)).expect("writing to a string");
+        }
         if let Some((_, Request::Check { repair })) = run.last() {
             let leaks = permitted_leaks(&scenario.config);
             writeln!(script, "qemu-img check{} test.qcow2{leaks}", repair_flag(*repair))
@@ -64,7 +68,18 @@ fn numbered(scenario: &Scenario) -> Vec<(u64, Request)> {
 }
 
 fn closes(request: &Request) -> bool {
-    matches!(request, Request::Reopen { .. } | Request::Check { .. })
+    matches!(request, Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. })
+}
+
+/// What is there already, or is not there, is refused by qemu-img or is another one: the script goes on.
+fn snapshot_command(act: OnSnapshot, slot: u8) -> String {
+    let name = slot_name(slot);
+    match act {
+        OnSnapshot::Create => format!("qemu-img snapshot -c {name} test.qcow2 || true"),
+        OnSnapshot::Apply => format!("qemu-img snapshot -a {name} test.qcow2 || true"),
+        OnSnapshot::Delete => format!("qemu-img snapshot -d {name} test.qcow2 || true"),
+        OnSnapshot::Read => format!("qemu-img convert -l {name} -O raw test.qcow2 {name}.raw || true"),
+    }
 }
 
 fn repair_flag(repair: Repair) -> &'static str {
@@ -189,7 +204,7 @@ fn marked(number: u64, request: &Request) -> Request {
 fn command(request: &Request, content: &Content, config: &Config) -> String {
     let growth = config.options.get("x-growth").filter(|mode| mode.to_string() != "off");
     let text = match *request {
-        Request::Reopen { .. } | Request::Check { .. } => return String::new(),
+        Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. } => return String::new(),
         // qemu-io's map takes no range.
         Request::Status { .. } => "map".to_owned(),
         Request::Read { offset, length } => return verified_reads(content, offset, length),

@@ -23,6 +23,7 @@ pub static RAW: Space = Space {
     geometry: |config| Geometry {
         compressed_unit_bytes: None,
         size_is_file_length: true,
+        snapshots: false,
         ..PLAIN.geometry(config)
     },
     described: None,

@@ -2,7 +2,9 @@
 //! the bit that vouches for them. From then on their clusters are leaks to each check, until a repair gives
 //! them back. A scenario that starts from such an image is to find other leaks all the same.
 
-use blk_core::{Check, CheckReport, Disk, Info, Overlay, PassThrough, RepairMode, Result, Severity};
+use blk_core::{
+    Check, CheckReport, Disk, Info, Overlay, PassThrough, RepairMode, Result, Severity, Snapshots,
+};
 
 /// A disk whose check does not speak of the clusters of bitmaps, and does not repair where nothing else is
 /// wrong.
@@ -48,6 +50,10 @@ impl PassThrough for Unvouched {
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.inner.as_overlay()
+    }
+
+    fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        self.inner.as_snapshots()
     }
 }
 

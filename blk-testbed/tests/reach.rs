@@ -92,6 +92,10 @@ fn templates_are_legal_and_do_what_they_are_there_for() {
                 // Here no unit lies 4 GiB above another: the last is given back.
                 Template::FarZeroes | Template::FarHole => writes == 1 && reads == 1,
                 Template::Growth => count(|r| matches!(r, Request::Resize { .. })) >= 1 && reads == 1,
+                Template::Snapshots => {
+                    let snapshots = count(|r| matches!(r, Request::Snapshot { .. }));
+                    (2..=3).contains(&snapshots) && writes == 3 && reads == 1
+                }
                 Template::FarGrowth => {
                     writes == 1
                         && reads == 1

@@ -25,11 +25,13 @@ pub enum RequestKind {
     Reopen,
     /// A check of the image.
     Check,
+    /// A snapshot inside the image is created, applied, deleted or read.
+    Snapshot,
 }
 
 impl RequestKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Read,
         Self::Write,
         Self::WriteCompressed,
@@ -40,6 +42,7 @@ impl RequestKind {
         Self::Resize,
         Self::Reopen,
         Self::Check,
+        Self::Snapshot,
     ];
 
     /// Its place in [`RequestKind::ALL`], for tables.
@@ -60,6 +63,7 @@ impl RequestKind {
             Self::Resize => "truncate",
             Self::Reopen => "reopen",
             Self::Check => "check",
+            Self::Snapshot => "snapshot",
         }
     }
 
@@ -87,6 +91,7 @@ impl From<OpKind> for RequestKind {
             OpKind::BlockStatus => Self::Status,
             OpKind::Resize => Self::Resize,
             OpKind::Check => Self::Check,
+            OpKind::Snapshot | OpKind::ReadSnapshot => Self::Snapshot,
         }
     }
 }

@@ -110,6 +110,7 @@ fn geometry(config: &Config, alignment_bytes: u64) -> Geometry {
         compressed_unit_bytes: None,
         alignment_bytes,
         size_is_file_length: false,
+        snapshots: false,
     }
 }
 

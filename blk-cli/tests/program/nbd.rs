@@ -180,7 +180,7 @@ fn wrong_command_lines_fail_as_qemu_nbd_s_do() {
         ("--unheard-of", "--unheard-of"),
         ("--image-opts -f raw driver=raw", "mutually exclusive"),
         ("--tls-authz x a.raw", "--tls-authz is not permitted without --tls-creds"),
-        ("-k /nowhere/s -f raw -l s a.raw", "internal snapshot"),
+        ("-k /nowhere/s -f raw -l s a.raw", "'snapshot'"),
         ("-k /nowhere/s -f raw --selinux-label x a.raw", "SELinux"),
     ] {
         let mut programs = vec![(BLK, format!("nbd {words}"))];

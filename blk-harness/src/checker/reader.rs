@@ -30,4 +30,10 @@ impl Reader for LaneReader<'_> {
             self.checker.note(violation.noticed_by(self.number));
         }
     }
+
+    fn snapshot(&mut self, slot: u8, extent: Extent, bytes: &[u8]) {
+        if let Err(violation) = self.checker.observe_snapshot(slot, extent.offset, bytes) {
+            self.checker.note(violation.noticed_by(self.number));
+        }
+    }
 }

@@ -31,6 +31,8 @@ pub(crate) struct Record {
     pub(crate) request: Request,
     /// What it was to change; empty for one that changes no content.
     pub(crate) changes: Extent,
+    /// The size of the disk afterwards, where a snapshot was applied.
+    pub(crate) new_size: Option<u64>,
     pub(crate) issued: Time,
     /// Changes of the storage that had completed when it began.
     pub(crate) changes_before: u64,

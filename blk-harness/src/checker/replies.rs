@@ -1,12 +1,13 @@
 //! What a request has answered, and what was read, held against what the model allows.
 
-use blk_core::{Error, Extent};
+use blk_core::{Error, Extent, MemoryStorage, Storage};
 
 use super::{Flight, Inner};
 use crate::execute::Reply;
-use crate::model::{Look, Time};
+use crate::model::{Look, Mismatch, Time};
 use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::refusal::is_handle_lost;
+use crate::report::SECTOR_BYTES;
 use crate::scenario::Request;
 use crate::statistics::Counter;
 
@@ -74,4 +75,36 @@ impl Inner {
             Violation::bytes(promise, "bytes that cannot be there are read", mismatch)
         })
     }
+
+    /// Judges what a snapshot shows.
+    pub(super) fn judge_snapshot(&mut self, slot: u8, at: u64, found: &[u8]) -> Kept {
+        self.stats.add(Counter::BytesRead, found.len() as u64);
+        let Some(held) = self.model.slot(slot) else {
+            return Err(Violation::new(Promise::Snapshots, format!("slot {slot} holds what was never made")));
+        };
+        let mismatch = differing(&held.content, at, found).map_err(|error| Violation::memory(&error))?;
+        self.stats.add(Counter::BytesCompared, found.len() as u64);
+        let what = || format!("snapshot {slot} holds other bytes than when it was made");
+        mismatch.map_or(Ok(()), |mismatch| Err(Violation::bytes(Promise::Snapshots, what(), mismatch)))
+    }
+}
+
+/// The first sector from `at` on in which `found` is not what `content` has.
+///
+/// # Errors
+/// Those of the memory for the content.
+pub(crate) fn differing(content: &MemoryStorage, at: u64, found: &[u8]) -> Result<Option<Mismatch>, Error> {
+    if content.holds(at, found) {
+        return Ok(None);
+    }
+    for sector in Extent::new(at, found.len() as u64).parts(SECTOR_BYTES) {
+        let bytes = &found[(sector.offset - at) as usize..(sector.end() - at) as usize];
+        if !content.holds(sector.offset, bytes) {
+            let mut expected = vec![0; bytes.len()];
+            content.read_at(sector.offset, &mut expected)?;
+            let (offset, found) = (sector.offset, bytes.to_vec());
+            return Ok(Some(Mismatch { offset, found, possible: vec![expected] }));
+        }
+    }
+    Ok(None)
 }

@@ -21,7 +21,7 @@ use crate::known::Known;
 use crate::model::{Model, Time, is_fua};
 use crate::promise::{Promise, Violation};
 use crate::report::{self, Finding, OriginClass};
-use crate::run::{Run, Scratch, caught};
+use crate::run::{Run, Scratch, caught, judged};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics, Tally};
 
@@ -262,6 +262,9 @@ impl<'a> Explorer<'a> {
     ) -> Result<Option<Box<Finding>>> {
         let record = &history.records[index];
         let is_done = record.ended == Ended::Done;
+        if let Some(size) = record.new_size {
+            self.shadow.resize(size as usize, 0);
+        }
         match record.request {
             Request::Resize { size } if is_done => self.shadow.resize(size as usize, 0),
             Request::Resize { .. } => {}
@@ -275,6 +278,10 @@ impl<'a> Explorer<'a> {
         }
         match record.request {
             Request::Flush if is_done => {
+                self.forget_touched(history, durability, record.issued);
+                self.judge_point(history, durability, record.completed)
+            }
+            Request::Snapshot { act, .. } if is_done && act.change().is_some() => {
                 self.forget_touched(history, durability, record.issued);
                 self.judge_point(history, durability, record.completed)
             }
@@ -432,6 +439,14 @@ impl<'a> Explorer<'a> {
         }
     }
 
+    /// C4 for snapshots.
+    fn judge_snapshots(&self, model: &Model, analysis: &Analysis, time: Time) -> crate::promise::Kept {
+        if !self.images.geometry.snapshots {
+            return Ok(());
+        }
+        judged(&analysis.snapshots, &model.slots_after_crash(time)).map(drop)
+    }
+
     fn count_new(&mut self, durability: &Durability, kept: &Kept) {
         self.stats.add(Counter::Distinct, 1);
         let mut is_lossy = false;
@@ -463,11 +478,13 @@ impl<'a> Explorer<'a> {
             let note = format!("{} leaks, {touched} clusters touched", analysis.leaks);
             return Ok(Some(Violation::new(Promise::Leaks, what).note(note)));
         }
-        let judged = {
+        let broken = {
             let Content { bytes, size } = &analysis.content;
             model.judge_crash((bytes, *size), time, &self.shadow, &self.doubtful)?
         };
-        let Some(mismatch) = judged else { return Ok(None) };
+        let Some(mismatch) = broken else {
+            return Ok(self.judge_snapshots(model, analysis, time).err());
+        };
         let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
         let class = report::source(self.journal, &mismatch.found, mismatch.offset, 0, size).class();
         let is_known = matches!(class, OriginClass::Misplaced | OriginClass::InitialMisplaced);

@@ -49,6 +49,7 @@ impl Run<'_> {
     /// Judges what a request that has succeeded has done to space.
     pub(super) fn judge_space(&self, number: u32, request: Request, before: &Before) -> Step {
         let broken = match request {
+            Request::Discard { .. } | Request::WriteZeroes { .. } if self.has_snapshots => Ok(()),
             Request::Discard { offset, length } if self.promises.discard_gives_back => {
                 self.judge_given_back(self.whole_units(offset, length), "a discard")
             }
@@ -88,7 +89,7 @@ impl Run<'_> {
 
     /// Whether it is promised that space is used again, and can be seen.
     pub(super) fn can_judge_reuse(&self) -> bool {
-        self.promises.reuses && self.bench.storage().is_some()
+        self.promises.reuses && self.bench.storage().is_some() && !self.has_snapshots
     }
 
     /// Space that was given back is used again. It changes the disk under test, whose first unit is zero

@@ -13,6 +13,8 @@ impl Run<'_> {
         let has_length = request.range().is_none_or(|(_, length)| length > 0);
         match request {
             Request::Write { .. } | Request::WriteCompressed { .. } if has_length => self.has_changed = true,
+            // Autoclear bits go with a change of the image.
+            Request::Snapshot { act, .. } => self.may_have_changed |= act.change().is_some(),
             Request::WriteZeroes { .. } | Request::Discard { .. } | Request::Resize { .. } => {
                 self.may_have_changed |= has_length;
             }

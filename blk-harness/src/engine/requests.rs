@@ -29,6 +29,7 @@ impl Run<'_> {
             Ok(()) => {
                 self.engine.stats.add(Counter::Accepted, 1);
                 self.note_change(request);
+                self.has_snapshots |= matches!(request, Request::Snapshot { .. });
                 self.note_write(request, changes, true);
                 self.judge_flushed(number, request)?;
                 self.judge_space(number, request, &kept)?;

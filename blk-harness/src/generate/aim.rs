@@ -4,7 +4,7 @@ use crate::random::Random;
 
 use super::{Limits, Template, aligned};
 use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_UNITS_MAX, far_length_max};
-use crate::scenario::{Backing, Config, Request, RequestKind};
+use crate::scenario::{Backing, Config, OnSnapshot, Request, RequestKind};
 use crate::space::Geometry;
 
 /// Clusters that are hit often. More would dilute what happens to each.
@@ -13,6 +13,9 @@ const HOT_CLUSTERS: usize = 4;
 /// So many units outgrow what counts them: clusters of 512 bytes with refcounts of 64 bits fill half of what
 /// the smallest table of such counts counts.
 pub const MANY_UNITS: u64 = 2048;
+
+/// Snapshots at a time, at most.
+const SLOTS: usize = 4;
 
 /// A write of more than this is not joined with what is copied around it.
 pub(super) const LONG_BYTES: u64 = 256 << 10;
@@ -50,6 +53,8 @@ pub(crate) struct Aim {
     floods_left: u32,
     /// The templates that disks like this have no use for.
     left_out: &'static [Template],
+    /// Sizes of the disks that snapshots hold, by slot.
+    slots: [Option<u64>; SLOTS],
 }
 
 impl Aim {
@@ -69,6 +74,7 @@ impl Aim {
             is_unread: false,
             floods_left: if limits.data_bytes_max < FLOOD_DATA_BYTES_MIN { 0 } else { FLOODS_MAX },
             left_out: if limits.resizes { &[] } else { &[Template::Growth, Template::FarGrowth] },
+            slots: [None; SLOTS],
         };
         for at in 0..HOT_CLUSTERS {
             aim.hot[at] = aim.hot_cluster(rng, at);
@@ -83,8 +89,10 @@ impl Aim {
 
     /// Takes notice of a request that is made: resizes move the end, changes are worth reading back.
     pub(crate) fn note(&mut self, request: &Request) {
-        if let Request::Resize { size } = *request {
-            self.size = size;
+        match *request {
+            Request::Resize { size } => self.size = size,
+            Request::Snapshot { act, slot } => self.note_snapshot(act, usize::from(slot)),
+            _ => {}
         }
         self.is_unread = false;
         if request.kind().changes_content()
@@ -92,6 +100,41 @@ impl Aim {
         {
             self.last = range;
             self.is_unread = true;
+        }
+    }
+
+    fn note_snapshot(&mut self, act: OnSnapshot, slot: usize) {
+        let Some(held) = self.slots.get_mut(slot) else { return };
+        match act {
+            OnSnapshot::Create => *held = held.or(Some(self.size)),
+            OnSnapshot::Apply => self.size = held.unwrap_or(self.size),
+            OnSnapshot::Delete => *held = None,
+            OnSnapshot::Read => {}
+        }
+    }
+
+    /// Whether requests of snapshots are of use: all that one holds is read, and so it is small.
+    pub(crate) fn takes_snapshots(&self) -> bool {
+        self.geometry.snapshots && !self.is_far()
+    }
+
+    /// A new snapshot, or something with one that is there; rarely with one that is not.
+    pub(crate) fn snapshot(&self, rng: &mut Random) -> Request {
+        if !self.takes_snapshots() {
+            return Request::Flush;
+        }
+        let taken: Vec<u8> =
+            (0..SLOTS as u8).filter(|slot| self.slots[usize::from(*slot)].is_some()).collect();
+        let free = (0..SLOTS as u8).find(|slot| !taken.contains(slot));
+        match free {
+            Some(slot) if taken.is_empty() || rng.chance(2, 5) => {
+                Request::Snapshot { act: OnSnapshot::Create, slot }
+            }
+            _ => {
+                let slot = if rng.chance(1, 32) { rng.below(SLOTS as u64) as u8 } else { rng.one_of(&taken) };
+                let acts = [OnSnapshot::Apply, OnSnapshot::Apply, OnSnapshot::Delete, OnSnapshot::Read];
+                Request::Snapshot { act: rng.one_of(&acts), slot }
+            }
         }
     }
 
@@ -114,7 +157,11 @@ impl Aim {
 
     fn any_range(&mut self, rng: &mut Random, kind: RequestKind) -> (u64, u64) {
         match kind {
-            RequestKind::Flush | RequestKind::Resize | RequestKind::Reopen | RequestKind::Check => (0, 0),
+            RequestKind::Flush
+            | RequestKind::Resize
+            | RequestKind::Reopen
+            | RequestKind::Check
+            | RequestKind::Snapshot => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
             RequestKind::Read if self.is_unread && rng.chance(3, 4) => self.around_last(rng),
             RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && rng.chance(1, 3) => {

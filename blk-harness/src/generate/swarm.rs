@@ -6,11 +6,11 @@ use crate::scenario::{Fill, RequestKind};
 use crate::space::Geometry;
 
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
-const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1];
+const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1, 4];
 
 /// How often each kind comes in scenarios whose requests race: more discards, and flushes that let freed
 /// clusters be found.
-const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1];
+const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1, 2];
 
 /// The mixture of one scenario: some kinds are missing, some come three times as often.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub(crate) struct Swarm {
     sums: [u16; RequestKind::ALL.len()],
     /// Whether a compressed write can be one; where not, it is a plain one.
     compresses: bool,
+    /// Whether images have snapshots. These are the last kind, and left out where not.
+    has_snapshots: bool,
 }
 
 impl Swarm {
@@ -58,17 +60,19 @@ impl Swarm {
             sum += weight;
             sum
         });
-        Self { sums, compresses: true }
+        Self { sums, compresses: true, has_snapshots: true }
     }
 
     /// The same for disks of this geometry.
     pub(crate) fn on(self, geometry: &Geometry) -> Self {
-        Self { compresses: geometry.compressed_unit_bytes.is_some(), ..self }
+        let compresses = geometry.compressed_unit_bytes.is_some();
+        Self { compresses, has_snapshots: geometry.snapshots, ..self }
     }
 
     /// A kind, as often as its weight says.
     pub(crate) fn kind(&self, rng: &mut Random) -> RequestKind {
-        let total = self.sums[self.sums.len() - 1];
+        let last = self.sums.len() - 1;
+        let total = self.sums[if self.has_snapshots { last } else { last - 1 }];
         let dice = rng.below(u64::from(total)) as u16;
         match RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()] {
             RequestKind::WriteCompressed if !self.compresses => RequestKind::Write,

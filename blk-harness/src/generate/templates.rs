@@ -5,7 +5,7 @@ use crate::random::Random;
 
 use super::aim::{Aim, LONG_BYTES};
 use super::{of_kind, swarm};
-use crate::scenario::{Fill, Request, RequestKind};
+use crate::scenario::{Fill, OnSnapshot, Request, RequestKind};
 
 /// A sequence of requests that a scenario may contain.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,11 +39,14 @@ pub enum Template {
     /// Grows the disk until 16 bits do not count its tables, which need a long table of their own; writes to
     /// its end.
     FarGrowth,
+    /// Writes, makes a snapshot, changes what it holds in part, goes back to it or deletes it, and reads
+    /// both.
+    Snapshots,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::FillUp,
         Self::LateHole,
         Self::ManyTables,
@@ -55,6 +58,7 @@ impl Template {
         Self::Growth,
         Self::FarHole,
         Self::FarGrowth,
+        Self::Snapshots,
     ];
 
     /// Those that are of use on any disk.
@@ -121,6 +125,9 @@ fn chosen(rng: &mut Random, aim: &Aim) -> Template {
     if aim.can_grow_far() && rng.chance(1, 4) {
         return Template::FarGrowth;
     }
+    if aim.takes_snapshots() && rng.chance(1, 4) {
+        return Template::Snapshots;
+    }
     if aim.tables() > 1 && rng.chance(1, 2) {
         let many = [Template::ManyTables, Template::OverEdge, Template::TableReuse, Template::TableReuse];
         return rng.one_of(&many);
@@ -142,6 +149,7 @@ fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut 
         Template::Growth => growth(rng, aim, requests),
         Template::FarHole => far_hole(rng, aim, requests),
         Template::FarGrowth => far_growth(rng, aim, requests),
+        Template::Snapshots => snapshots(rng, aim, requests),
     }
     requests[first..].iter().for_each(|request| aim.note(request));
 }
@@ -176,6 +184,24 @@ fn fill_up(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
         requests.push(write(rng, range));
     }
     requests.push(read(aim.inside((0, aim.size().min(aim.data_bytes_max())))));
+}
+
+fn snapshots(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let snapshot = |act| Request::Snapshot { act, slot: 0 };
+    let [first, second, third] = [(); 3].map(|()| aim.hot_range(rng));
+    requests.extend([write(rng, first), snapshot(OnSnapshot::Create), write(rng, second)]);
+    let (offset, length) = third;
+    requests.push(if rng.chance(1, 2) { zeroes(rng, third) } else { Request::Discard { offset, length } });
+    if rng.chance(1, 4) {
+        requests.push(Request::Resize { size: aim.resized(aim.size() + (1 + rng.below(3)) * aim.unit()) });
+    }
+    push_pause(rng, requests);
+    let act = rng.one_of(&[OnSnapshot::Apply, OnSnapshot::Apply, OnSnapshot::Delete, OnSnapshot::Read]);
+    requests.extend([snapshot(act), write(rng, first)]);
+    if act != OnSnapshot::Delete {
+        requests.push(snapshot(OnSnapshot::Read));
+    }
+    requests.push(read(second));
 }
 
 fn late_hole(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {

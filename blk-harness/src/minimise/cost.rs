@@ -42,6 +42,7 @@ pub(super) fn kind_rank(request: &Request) -> u128 {
         RequestKind::Reopen => 7,
         RequestKind::Check => 8,
         RequestKind::Resize => 9,
+        RequestKind::Snapshot => 10,
     }
 }
 
@@ -88,6 +89,7 @@ fn flags(request: &Request) -> u128 {
         }
         Request::Reopen { kill } => u128::from(kill),
         Request::Check { repair } => repair as u128,
+        Request::Snapshot { act, slot } => act as u128 + 4 * u128::from(slot),
         _ => 0,
     }
 }

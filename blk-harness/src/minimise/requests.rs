@@ -268,6 +268,11 @@ fn plainer_flags(request: &Request) -> Vec<fn(Request) -> Request> {
         Request::Check { .. } => {
             vec![|_| Request::Check { repair: Repair::None }, |_| Request::Check { repair: Repair::Leaks }]
         }
+        // Not the act: that is another request.
+        Request::Snapshot { .. } => vec![|request| match request {
+            Request::Snapshot { act, .. } => Request::Snapshot { act, slot: 0 },
+            other => other,
+        }],
         _ => Vec::new(),
     }
 }

@@ -19,6 +19,8 @@ pub(crate) enum Source {
     Zeroes,
     /// What a write, or a compressed write, of that stamp number puts there.
     Request(u32, Request),
+    /// What the snapshot holds that was applied as the one of this number.
+    Held(usize),
 }
 
 /// What is written to a range.
@@ -64,6 +66,7 @@ impl Model {
         match self.values[value as usize].source {
             Source::Zeroes => return Ok(is_zero(found)),
             Source::Initial => return Ok(self.initial.holds(at, found)),
+            Source::Held(number) => return Ok(self.held[number].holds(at, found)),
             Source::Request(number, Request::Write { fill: Fill::Stamp, .. }) => {
                 return Ok(stamp::matches(found, at, number));
             }
@@ -79,6 +82,7 @@ impl Model {
         match self.values[value as usize].source {
             Source::Zeroes => buf.fill(0),
             Source::Initial => return self.initial.read_at(at, buf),
+            Source::Held(number) => return self.held[number].read_at(at, buf),
             Source::Request(number, request) => fill(buf, at, number, request, self.fill_bytes),
         }
         Ok(())

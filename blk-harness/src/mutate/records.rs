@@ -4,7 +4,7 @@ use crate::random::Random;
 
 use super::near;
 use crate::generate::{Aim, Limits, Swarm, aligned, of_kind, push_template, request};
-use crate::scenario::{Fill, Repair, Request, RequestKind, Scenario};
+use crate::scenario::{Fill, OnSnapshot, Repair, Request, RequestKind, Scenario};
 use crate::space::Geometry;
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
@@ -216,6 +216,8 @@ fn change_flags(rng: &mut Random, request: &mut Request) {
         Request::Check { repair } => {
             *repair = rng.one_of(&[Repair::None, Repair::Leaks, Repair::All]);
         }
+        Request::Snapshot { act, .. } if dice > 0 => *act = rng.one_of(&OnSnapshot::ALL),
+        Request::Snapshot { slot, .. } => *slot = rng.below(4) as u8,
         _ => {}
     }
 }

@@ -4,9 +4,12 @@ use std::fmt;
 
 use blk_core::{Disk, Extent};
 
+use crate::explain::{Scene, finding};
 use crate::journal::Journal;
 use crate::progress;
+use crate::promise::Violation;
 use crate::report::{self, Finding, Sides, Signature};
+use crate::run::{found_in, judged, slots_of, unread};
 use crate::verify::UNREAD;
 
 /// Pieces of this size, bytes, stay in the processor's first-level cache on both sides.
@@ -56,6 +59,20 @@ pub(crate) fn compare_parts(
     parts: &[Extent],
 ) -> Result<u64, Box<Finding>> {
     compare_in_pieces(journal, [reference, test], buffers, parts, PIECE_BYTES)
+}
+
+/// Compares the snapshots that requests have made.
+pub(crate) fn compare_snapshots(
+    journal: &Journal,
+    [reference, test]: [&Disk; 2],
+) -> Result<(), Box<Finding>> {
+    if reference.as_snapshots().is_none() || test.as_snapshots().is_none() {
+        return Ok(());
+    }
+    let told = |violation: Box<Violation>| finding(&violation, Scene::plain(journal, test.size()));
+    let found = |disk: &Disk| found_in(disk).map_err(|error| told(unread(&error)));
+    let slots = slots_of(&found(reference)?);
+    judged(&found(test)?, &[slots]).map(drop).map_err(told)
 }
 
 /// The same, `piece_bytes` at a time.

@@ -142,5 +142,5 @@ fn requests(space: &'static Space, options: &StressOptions, config: &Config) -> 
 }
 
 fn may_meet(request: &Request) -> bool {
-    !matches!(request, Request::Reopen { .. } | Request::Resize { .. })
+    !matches!(request, Request::Reopen { .. } | Request::Resize { .. } | Request::Snapshot { .. })
 }

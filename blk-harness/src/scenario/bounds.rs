@@ -11,6 +11,9 @@ pub const LANES_MAX: u8 = 8;
 /// The last flush after which a scenario can have space looked at.
 pub const PROBE_FLUSH_MAX: u8 = 15;
 
+/// Largest number of a snapshot.
+pub const SLOT_MAX: u8 = 63;
+
 /// Requests in the bytes form; records beyond are ignored.
 pub const REQUESTS_MAX: usize = 256;
 

@@ -22,8 +22,8 @@
 //! meaning: options beyond those that
 //! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
 //! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
-//! check, 11 kill, 12 check and repair leaks, 13 check and repair all; all others are ignored, so that a
-//! later opcode cannot change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no
+//! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot (its byte is 4 times the
+//! slot, plus 0 create, 1 apply, 2 delete, 3 read); all others are ignored, so that a later opcode cannot change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no
 //! fallback, bit 3 the byte is written rather than stamps; others are ignored. Where there are two lanes or
 //! more, the high nibbles of opcode and flags are the low and high half of the request's turn
 //! ([`super::Turn`]).
@@ -42,10 +42,10 @@
 mod v1;
 
 use super::bounds::{
-    DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, PROBE_FLUSH_MAX, REQUESTS_MAX,
+    DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, PROBE_FLUSH_MAX, REQUESTS_MAX, SLOT_MAX,
 };
 use super::reach::{self, Frame};
-use super::{Backing, Config, Fill, Repair, Request, Scenario, Turn};
+use super::{Backing, Config, Fill, OnSnapshot, Repair, Request, Scenario, Turn};
 use crate::space::{PLAIN, Space};
 
 /// First byte of the bytes form. It is not valid UTF-8, so no text begins with it.
@@ -292,6 +292,7 @@ fn decode_record(record: &Record, frame: Frame) -> Option<Request> {
         11 => Request::Reopen { kill: true },
         12 => Request::Check { repair: Repair::Leaks },
         13 => Request::Check { repair: Repair::All },
+        14 => Request::Snapshot { act: OnSnapshot::ALL[usize::from(byte & 3)], slot: byte >> 2 },
         _ => return None,
     };
     let range = if mode == MODE_EXACT { (first, second) } else { frame.range(request.kind(), first, second) };
@@ -318,6 +319,10 @@ fn encode_record(request: &Request, frame: Frame) -> Record {
     if let Fill::Byte(byte) = fill {
         record[1] |= FLAG_BYTE;
         record[2] = byte;
+    }
+    if let Request::Snapshot { act, slot } = *request {
+        let act = OnSnapshot::ALL.into_iter().position(|known| known == act).unwrap_or_default();
+        record[2] = slot.min(SLOT_MAX) << 2 | act as u8;
     }
     if let Request::Resize { size } = *request {
         record[3] = if reach::far_size(size).is_some() { MODE_EXACT } else { 0 };
@@ -348,6 +353,7 @@ fn opcode(request: &Request) -> u8 {
         Request::Reopen { kill: true } => 11,
         Request::Check { repair: Repair::Leaks } => 12,
         Request::Check { repair: Repair::All } => 13,
+        Request::Snapshot { .. } => 14,
     }
 }
 

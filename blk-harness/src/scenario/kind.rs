@@ -1,9 +1,9 @@
 //! What all requests have in common, and how they are told to a disk.
 
-use blk_core::{DiscardFlags, Extent, Op, Preallocation, WriteFlags, ZeroFlags};
+use blk_core::{DiscardFlags, Extent, Op, Preallocation, SnapshotAct, WriteFlags, ZeroFlags};
 pub use blk_verify::RequestKind;
 
-use super::{Fill, Request};
+use super::{Fill, OnSnapshot, Request};
 use crate::journal::Entry;
 
 impl Request {
@@ -30,6 +30,11 @@ impl Request {
             Self::Status { offset, length } => Op::BlockStatus { extent: extent(offset, length) },
             Self::Resize { size } => Op::Resize { size, preallocation: Preallocation::Off },
             Self::Check { repair } => Op::Check { repair: repair.mode() },
+            Self::Snapshot { act, slot } => match act.change() {
+                Some(act) => Op::Snapshot { act, slot },
+                // Its size is known once it is made.
+                None => Op::ReadSnapshot { slot, extent: Extent::default() },
+            },
             Self::Reopen { .. } => return None,
         })
     }
@@ -47,6 +52,7 @@ impl Request {
             Self::Resize { .. } => RequestKind::Resize,
             Self::Reopen { .. } => RequestKind::Reopen,
             Self::Check { .. } => RequestKind::Check,
+            Self::Snapshot { .. } => RequestKind::Snapshot,
         }
     }
 
@@ -60,7 +66,11 @@ impl Request {
             | Self::WriteZeroes { offset, length, .. }
             | Self::Discard { offset, length }
             | Self::Status { offset, length } => Some((offset, length)),
-            Self::Flush | Self::Resize { .. } | Self::Reopen { .. } | Self::Check { .. } => None,
+            Self::Flush
+            | Self::Resize { .. }
+            | Self::Reopen { .. }
+            | Self::Check { .. }
+            | Self::Snapshot { .. } => None,
         }
     }
 
@@ -74,7 +84,11 @@ impl Request {
             | Self::WriteZeroes { offset, length, .. }
             | Self::Discard { offset, length }
             | Self::Status { offset, length } => (*offset, *length) = (new_offset, new_length),
-            Self::Flush | Self::Resize { .. } | Self::Reopen { .. } | Self::Check { .. } => {}
+            Self::Flush
+            | Self::Resize { .. }
+            | Self::Reopen { .. }
+            | Self::Check { .. }
+            | Self::Snapshot { .. } => {}
         }
         self
     }
@@ -121,6 +135,15 @@ impl From<Entry> for Request {
             Op::BlockStatus { .. } => Self::Status { offset, length },
             Op::Resize { size, .. } => Self::Resize { size },
             Op::Check { repair } => Self::Check { repair: repair.into() },
+            Op::Snapshot { act, slot } => {
+                let act = match act {
+                    SnapshotAct::Create => OnSnapshot::Create,
+                    SnapshotAct::Apply => OnSnapshot::Apply,
+                    SnapshotAct::Delete => OnSnapshot::Delete,
+                };
+                Self::Snapshot { act, slot }
+            }
+            Op::ReadSnapshot { slot, .. } => Self::Snapshot { act: OnSnapshot::Read, slot },
         }
     }
 }
@@ -149,6 +172,10 @@ mod tests {
             Request::Check { repair: Repair::None },
             Request::Check { repair: Repair::Leaks },
             Request::Check { repair: Repair::All },
+            Request::Snapshot { act: OnSnapshot::Create, slot: 0 },
+            Request::Snapshot { act: OnSnapshot::Apply, slot: 1 },
+            Request::Snapshot { act: OnSnapshot::Delete, slot: 2 },
+            Request::Snapshot { act: OnSnapshot::Read, slot: 63 },
         ];
         for request in requests {
             let entry = Entry::from(request);

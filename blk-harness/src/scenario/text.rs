@@ -14,6 +14,7 @@
 //! flush
 //! reopen
 //! check
+//! snapshot -c 0             # a snapshot inside the image: -c creates, -a applies, -d deletes, -r reads it
 //! @3 write 0 4k             # gives way to the next lane after 3 points, where `config` has lanes=2 or more
 //! ```
 //! The keys of `config` are the names of [`Config`]'s fields as JSON has them, and the options of the format
@@ -124,6 +125,7 @@ impl fmt::Display for Request {
             Self::Check { repair: Repair::None } => write!(f, "check")?,
             Self::Check { repair: Repair::Leaks } => write!(f, "check -r leaks")?,
             Self::Check { repair: Repair::All } => write!(f, "check -r all")?,
+            Self::Snapshot { act, slot } => write!(f, "snapshot {} {slot}", act.flag())?,
         }
         match self.range() {
             Some((offset, length)) => write!(f, " {} {}", ExactSize(offset), ExactSize(length)),

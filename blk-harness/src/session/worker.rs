@@ -107,7 +107,10 @@ impl<'a> Worker<'a> {
                 | Request::Discard { offset, length }
                 | Request::Status { offset, length } => align(offset, length),
                 Request::Resize { size } => *size &= !(alignment - 1),
-                Request::Flush | Request::Reopen { .. } | Request::Check { .. } => {}
+                Request::Flush
+                | Request::Reopen { .. }
+                | Request::Check { .. }
+                | Request::Snapshot { .. } => {}
             }
         }
         request
@@ -122,7 +125,7 @@ pub(super) fn made_of(scenario: &Scenario, takes: Takes) -> impl Iterator<Item =
 impl Takes {
     fn request(self, request: &Request) -> bool {
         match request {
-            Request::Reopen { .. } | Request::Check { .. } => false,
+            Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. } => false,
             Request::Resize { .. } => self.resize && !self.read_only,
             Request::Read { .. } | Request::Status { .. } => true,
             _ => !self.read_only,

@@ -48,5 +48,6 @@ fn geometry(config: &Config) -> Geometry {
         compressed_unit_bytes: Some(unit_bytes),
         alignment_bytes: config.options.number(ALIGNMENT).unwrap_or(1),
         size_is_file_length: false,
+        snapshots: false,
     }
 }

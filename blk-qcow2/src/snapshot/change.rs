@@ -31,7 +31,9 @@ const NAME_BYTES_MAX: usize = 255;
 
 impl Snapshots for Qcow2 {
     fn snapshots(&self) -> Result<Vec<SnapshotInfo>> {
-        describe(&*self.storage, &self.metadata.read().header)
+        let metadata = self.metadata.read();
+        metadata.check_usable()?;
+        describe(&*self.storage, &metadata.header)
     }
 
     fn create_snapshot(&self, new: &NewSnapshot) -> Result<String> {
@@ -152,7 +154,7 @@ impl Metadata {
             return Err(self.take_back(&[copy], error));
         }
         let old_table = self.header.l1_table();
-        self.storage.step(&steps::SNAPSHOT_SWITCH);
+        self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         self.header.l1_table_offset = self.offset_of(copy);
         self.header.l1_entries = entries as u32;
         self.header.size = size;
@@ -296,7 +298,7 @@ impl Metadata {
 
     /// Has the header name another list of snapshots, and frees the old one.
     fn switch_list(&mut self, list: Option<Allocation>, count: u32, old: HostExtent) -> Result<()> {
-        self.storage.step(&steps::SNAPSHOT_SWITCH);
+        self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         let had_list = self.header.snapshot_count > 0;
         self.header.snapshot_count = count;
         self.header.snapshots_offset = self.offset_of(list);

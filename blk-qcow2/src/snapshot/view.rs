@@ -16,6 +16,8 @@ impl Qcow2 {
     /// Nothing of a snapshot is cached: its tables are never changed, and were durable when it was made.
     pub(crate) fn read_from_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
         let metadata = self.metadata.read();
+        // A change that failed midway may have happened, or not.
+        metadata.check_usable()?;
         let table = SnapshotTable::read(&*self.storage, &metadata.header)?;
         let infos = describe(&*self.storage, &metadata.header)?;
         let index = position(&infos, id)?;

@@ -134,7 +134,7 @@ impl Kept {
 #[test]
 fn disk_and_snapshots_are_what_they_were() {
     let shapes = [
-        (512, "1.1", "16", "off"),
+        (512_u64, "1.1", "16", "off"),
         (512, "0.10", "16", "off"),
         (1024, "1.1", "2", "off"),
         (4096, "1.1", "4", "on"),
@@ -144,7 +144,7 @@ fn disk_and_snapshots_are_what_they_were() {
     let mut refused = 0;
     for (number, (cluster, compat, bits, lazy)) in shapes.into_iter().enumerate() {
         let create = Options::new()
-            .with("cluster_size", cluster as u64)
+            .with("cluster_size", cluster)
             .with("compat", compat)
             .with("refcount_bits", bits)
             .with("lazy_refcounts", lazy);
@@ -170,11 +170,11 @@ fn disk_and_snapshots_are_what_they_were() {
 /// With one bit a cluster has one reference, and no snapshot is possible: nothing has changed, nothing leaks.
 #[test]
 fn counts_that_cannot_rise_refuse_a_snapshot() {
-    for (bits, possible) in [(1, 0), (2, 2), (4, 14)] {
-        let create = Options::new().with("cluster_size", 4096u64).with("refcount_bits", bits as u64);
+    for (bits, possible) in [(1_u64, 0), (2, 2), (4, 14)] {
+        let create = Options::new().with("cluster_size", 4096u64).with("refcount_bits", bits);
         let image = Image::new(1 << 20, create);
         let disk = image.open(Options::new());
-        disk.write(4096, &[7; 5 * 4096], WriteFlags::default()).unwrap();
+        disk.write(4096, &vec![7; 5 * 4096], WriteFlags::default()).unwrap();
         for _ in 0..possible {
             disk.create_snapshot(&named("s")).unwrap();
         }
@@ -301,7 +301,7 @@ fn a_full_host_leaves_things_as_they_were() {
     let needed = {
         let image = Image::new(20_000_000, create());
         let disk = image.open(Options::new());
-        disk.write(0, &[1; 150_000], WriteFlags::default()).unwrap();
+        disk.write(0, &vec![1; 150_000], WriteFlags::default()).unwrap();
         disk.flush().unwrap();
         image.bytes().len() as u64 + 1024
     };
@@ -309,7 +309,7 @@ fn a_full_host_leaves_things_as_they_were() {
     for extra in (0..60).map(|clusters| clusters * 512) {
         let image = Image::limited(20_000_000, create(), needed + extra);
         let disk = image.open(Options::new());
-        disk.write(0, &[1; 150_000], WriteFlags::default()).unwrap();
+        disk.write(0, &vec![1; 150_000], WriteFlags::default()).unwrap();
         let created = disk.create_snapshot(&named("s"));
         match &created {
             Ok(_) => made += 1,

@@ -1,8 +1,10 @@
 //! What a disk shows after the requests of a script, as far as QEMU's documents say: the byte of each range,
 //! or that it is open.
 
+use std::collections::BTreeMap;
+
 use super::cluster_bytes;
-use blk_harness::scenario::{Backing, Config, Fill, Request};
+use blk_harness::scenario::{Backing, Config, Fill, OnSnapshot, Request};
 
 /// The byte in the raw disk at the bottom.
 pub(super) const BASE_BYTE: u8 = 0xbb;
@@ -19,13 +21,16 @@ pub(super) struct Content {
     pieces: Vec<Piece>,
     /// Where something was changed: there QEMU takes no compressed write.
     changed: Vec<(u64, u64)>,
+    /// What snapshots hold.
+    slots: BTreeMap<u8, Vec<Piece>>,
 }
 
 impl Content {
     /// What a fresh image shows.
     pub(super) fn of(config: &Config) -> Self {
         let size = config.size_bytes.next_multiple_of(512);
-        let mut content = Self { pieces: vec![(0, size, Some(0))], changed: Vec::new() };
+        let mut content =
+            Self { pieces: vec![(0, size, Some(0))], changed: Vec::new(), slots: BTreeMap::new() };
         if super::start_image(config).is_some() {
             // What it shows is not known here, nor where QEMU takes compressed writes.
             content.set(0, size, None);
@@ -93,6 +98,21 @@ impl Content {
             | Request::Flush
             | Request::Reopen { .. }
             | Request::Check { .. } => {}
+            Request::Snapshot { act, slot } => self.snapshot(act, slot),
+        }
+    }
+
+    fn snapshot(&mut self, act: OnSnapshot, slot: u8) {
+        match act {
+            OnSnapshot::Create => drop(self.slots.entry(slot).or_insert_with(|| self.pieces.clone())),
+            OnSnapshot::Delete => drop(self.slots.remove(&slot)),
+            OnSnapshot::Read => {}
+            OnSnapshot::Apply => {
+                if let Some(pieces) = self.slots.get(&slot) {
+                    self.pieces.clone_from(pieces);
+                    self.changed.push((0, u64::MAX));
+                }
+            }
         }
     }
 

@@ -19,6 +19,10 @@ impl Perform for Numbered<'_> {
         self.verify.test.as_check().is_some()
     }
 
+    fn slot_size(&self, slot: u8) -> Result<u64> {
+        self.verify.reference.slot_size(slot)
+    }
+
     /// # Errors
     /// As a disk; [`Error::Mismatch`] where the disks differ; [`Error::InvalidOption`] where `data` is not
     /// what the request needs.
@@ -86,6 +90,10 @@ impl Verify {
             (Op::Resize { size, .. }, Data::None) => self.resize_both(number, request, size),
             (Op::BlockStatus { extent }, Data::None) => return self.judge_block_status(number, extent),
             (Op::Check { repair }, Data::None) => return self.check_test(number, repair),
+            (Op::Snapshot { .. }, Data::None) => self.change_snapshots_of_both(number, request),
+            (Op::ReadSnapshot { extent, .. }, Data::Read(buf)) if buf.len() as u64 == extent.length => {
+                self.read_snapshots_of_both(number, (request, extent), buf)
+            }
             (request, _) => {
                 let reason = format!("'{request}' was given a buffer that it cannot use");
                 return Err(Error::invalid_option("buffer", reason));
@@ -184,6 +192,38 @@ impl Verify {
             self.compare_sizes(number, request)?;
         }
         settled
+    }
+
+    fn change_snapshots_of_both(&self, number: u32, request: Op) -> Result<()> {
+        let _ordered = self.order_alone()?;
+        let tested = self.test.perform(request, Data::None).map(drop);
+        // The same may be unsupported, and so may what a format has no room for be.
+        let settled = self.settle(number, request, tested, Permitted::resize(), |reference| {
+            reference.perform(request, Data::None).map(drop)
+        });
+        if !matches!(settled, Err(Error::Mismatch { .. })) {
+            self.compare_sizes(number, request)?;
+        }
+        settled
+    }
+
+    fn read_snapshots_of_both(
+        &self,
+        number: u32,
+        (request, extent): (Op, Extent),
+        buf: &mut [u8],
+    ) -> Result<()> {
+        let _ordered = self.order_alone()?;
+        buf.fill(UNREAD);
+        let tested = self.test.perform(request, Data::Read(buf)).map(drop);
+        let mut expected = vec![0; buf.len()];
+        self.settle(number, request, tested, Permitted::resize(), |reference| {
+            reference.perform(request, Data::Read(&mut expected)).map(drop)
+        })?;
+        if buf == expected {
+            return Ok(());
+        }
+        self.mismatch(self.content_finding(number, request, extent, extent.offset, &expected, buf))
     }
 
     fn check_test(&self, number: u32, repair: RepairMode) -> Result<Reply> {

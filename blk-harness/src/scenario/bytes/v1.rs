@@ -31,6 +31,7 @@ pub(super) fn decode(space: &Space, old: &OldHeader, bytes: &[u8]) -> Scenario {
         compressed_unit_bytes: Some(unit),
         alignment_bytes: 1,
         size_is_file_length: false,
+        snapshots: false,
     };
     let mut config = common(&header, &geometry);
     config.options = (old.options)(&header, config.backing);

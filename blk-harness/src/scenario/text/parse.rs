@@ -4,10 +4,10 @@ use std::slice::Iter;
 
 use super::pasted;
 use super::{HEADER, Key, backing_name};
-use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX};
+use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX, SLOT_MAX};
 use crate::scenario::{
-    Backing, Config, Fill, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn, Value,
-    aliases,
+    Backing, Config, Fill, OnSnapshot, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn,
+    Value, aliases,
 };
 
 /// A word and where it begins.
@@ -304,7 +304,18 @@ fn check(name: Word, rest: &[Word]) -> ParseResult<Repair> {
     }
 }
 
+/// What stands behind `snapshot`.
+fn snapshot(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    let [flag, slot] = rest else { return Err(name.error("expected: snapshot -c|-a|-d|-r SLOT")) };
+    let act = OnSnapshot::ALL.into_iter().find(|act| act.flag() == flag.text);
+    let act = act.ok_or_else(|| flag.error(format!("'{}' is none of -c, -a, -d, -r", flag.text)))?;
+    Ok(Request::Snapshot { act, slot: slot.number("the slot of a snapshot", SLOT_MAX.into())? as u8 })
+}
+
 fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    if name.text == "snapshot" {
+        return snapshot(name, rest);
+    }
     if name.text == "check" {
         return check(name, rest).map(|repair| Request::Check { repair });
     }
@@ -322,7 +333,8 @@ fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
         "reopen" => alone(Request::Reopen { kill: false }),
         "kill" => alone(Request::Reopen { kill: true }),
         other => Err(name.error(format!(
-            "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, kill, check"
+            "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, kill, check, \
+             snapshot"
         ))),
     }
 }
