@@ -4,7 +4,6 @@
 //! line says about an image into an open disk; [`io`] and [`img`] are the two programs; [`program`] decides
 //! which one it is.
 
-mod bitmaps;
 pub mod formats;
 pub mod img;
 pub mod io;

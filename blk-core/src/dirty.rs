@@ -13,7 +13,30 @@ pub enum Bits {
     Stored(Vec<u8>),
 }
 
-/// A dirty bitmap, as an image keeps it: frozen, it does not follow what is written.
+impl Bits {
+    /// Gives the bits from `from` to `to`, of a part of `bytes` bytes, a value.
+    fn change(&mut self, from: u64, to: u64, value: bool, bytes: usize) {
+        let stored = match self {
+            Self::Clear => vec![0; bytes],
+            Self::Set => vec![u8::MAX; bytes],
+            Self::Stored(stored) => std::mem::take(stored),
+        };
+        let mut stored = stored;
+        if stored.len() < bytes {
+            stored.resize(bytes, 0);
+        }
+        let (low, high) = (u8::MAX << (from % 8), u8::MAX >> (7 - to % 8));
+        let (first, last) = ((from / 8) as usize, (to / 8) as usize);
+        for (index, byte) in stored[first..=last].iter_mut().enumerate() {
+            let start = if index == 0 { low } else { u8::MAX };
+            let end = if first + index == last { high } else { u8::MAX };
+            *byte = if value { *byte | (start & end) } else { *byte & !(start & end) };
+        }
+        *self = Self::Stored(stored);
+    }
+}
+
+/// A dirty bitmap: a bit for each part of a disk. It does not follow what is written by itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DirtyBitmap {
     granularity_bytes: u64,
@@ -26,15 +49,89 @@ impl DirtyBitmap {
     /// What no part is for is clean.
     ///
     /// # Panics
-    /// If either is 0.
+    /// If either is 0, or a part is not whole bytes.
     pub fn new(granularity_bytes: u64, part_bits: u64, parts: Vec<Bits>) -> Self {
         assert!(granularity_bytes > 0 && part_bits > 0, "a bit stands for something");
+        assert!(part_bits.is_multiple_of(8), "bits are stored in bytes");
         Self { granularity_bytes, part_bits, parts }
     }
 
     /// Bytes of the disk that a bit stands for.
     pub fn granularity_bytes(&self) -> u64 {
         self.granularity_bytes
+    }
+
+    /// Part number `index`, of as many bits as all parts have; `None` past the last one that is kept.
+    pub fn bits(&self, index: u64) -> Option<&Bits> {
+        self.parts.get(usize::try_from(index).ok()?)
+    }
+
+    /// Makes dirty whatever `extent` touches. Memory grows with what is dirty, and by a few bytes for each
+    /// part before it.
+    pub fn set(&mut self, extent: Extent) {
+        if !extent.is_empty() {
+            let (first, last) =
+                (extent.offset / self.granularity_bytes, (extent.end() - 1) / self.granularity_bytes);
+            self.change(first, last, true);
+        }
+    }
+
+    /// Makes all of the disk clean.
+    pub fn clear(&mut self) {
+        self.parts.clear();
+    }
+
+    /// Makes clean what lies past the end of a disk of `size` bytes.
+    pub fn cut(&mut self, size: u64) {
+        let first = size.div_ceil(self.granularity_bytes);
+        let end = (self.parts.len() as u64).saturating_mul(self.part_bits);
+        if first < end {
+            self.change(first, end - 1, false);
+        }
+    }
+
+    /// Makes dirty whatever is dirty in `other` of the first `size` bytes of the disk.
+    pub fn merge(&mut self, other: &Self, size: u64) {
+        let mut at = 0;
+        while at < size {
+            let (length, is_dirty) = other.run(Extent::between(at, size));
+            if is_dirty {
+                self.set(Extent::new(at, length));
+            }
+            at += length;
+        }
+    }
+
+    /// How many of the first `size` bytes of the disk are dirty.
+    pub fn dirty_bytes(&self, size: u64) -> u64 {
+        let (mut at, mut bytes) = (0, 0);
+        while at < size {
+            let (length, is_dirty) = self.run(Extent::between(at, size));
+            bytes += if is_dirty { length } else { 0 };
+            at += length;
+        }
+        bytes
+    }
+
+    /// Gives the bits from `first` to `last` a value.
+    fn change(&mut self, first: u64, last: u64, value: bool) {
+        let parts = (last / self.part_bits + 1) as usize;
+        if value && self.parts.len() < parts {
+            self.parts.resize(parts, Bits::Clear);
+        }
+        let bytes = (self.part_bits / 8) as usize;
+        for index in first / self.part_bits..=last / self.part_bits {
+            let start = index * self.part_bits;
+            let from = first.max(start) - start;
+            let to = last.min(start + self.part_bits - 1) - start;
+            let part = &mut self.parts[index as usize];
+            let all = if value { Bits::Set } else { Bits::Clear };
+            if to - from + 1 == self.part_bits {
+                *part = all;
+            } else if *part != all {
+                part.change(from, to, value, bytes);
+            }
+        }
     }
 
     /// How many bytes from the start of `extent`, which is not empty, are alike, and whether they are dirty.
@@ -108,6 +205,49 @@ mod tests {
         assert_eq!(bitmap.run(Extent::new(100, 10)), (10, false));
         assert_eq!(bitmap.run(Extent::new(28 * 512 + 100, 512)), (512, true));
         assert_eq!(bitmap.run(Extent::new(56 * 512 - 100, 512)), (100, true));
+    }
+
+    /// Against one value for each bit.
+    #[test]
+    fn bits_are_set_and_cut_as_asked() {
+        const BITS: u64 = 53;
+        for (part_bits, granularity) in [(8, 1), (16, 4), (24, 512), (64, 3)] {
+            let size = BITS * granularity - granularity / 2;
+            for first in 0..BITS {
+                for count in [1, 2, 7, 8, 9, 17, 30, 53] {
+                    let mut bitmap = DirtyBitmap::new(granularity, part_bits, vec![Bits::Set]);
+                    bitmap.cut(BITS * granularity);
+                    let mut bits: Vec<bool> = (0..BITS).map(|bit| bit < part_bits).collect();
+                    let end = (first + count).min(BITS);
+                    // A byte of a bit's range will do.
+                    let last_byte_of_first = (first + 1) * granularity - 1;
+                    let first_byte_of_last = (end - 1) * granularity + 1;
+                    let asked =
+                        Extent::between(last_byte_of_first, first_byte_of_last.max(last_byte_of_first + 1));
+                    bitmap.set(asked);
+                    bits[first as usize..end as usize].fill(true);
+                    let told: Vec<bool> =
+                        (0..BITS).map(|bit| bitmap.run(Extent::new(bit * granularity, 1)).1).collect();
+                    assert_eq!(told, bits, "{part_bits} {granularity}: {first} {count}");
+                    let dirty = bits.iter().filter(|bit| **bit).count() as u64 * granularity;
+                    let past = if bits[BITS as usize - 1] { granularity / 2 } else { 0 };
+                    assert_eq!(bitmap.dirty_bytes(size), dirty - past);
+                    let mut merged = DirtyBitmap::new(granularity * 2, 8, Vec::new());
+                    merged.merge(&bitmap, size);
+                    for bit in 0..BITS.div_ceil(2) {
+                        let pair = &bits[(2 * bit) as usize..(2 * bit + 2).min(BITS) as usize];
+                        let is_dirty = merged.run(Extent::new(2 * bit * granularity, 1)).1;
+                        assert_eq!(is_dirty, pair.contains(&true), "{bit}: {bits:?}");
+                    }
+                    bitmap.cut(first * granularity);
+                    let whole = DirtyBitmap::dirty_bytes(&bitmap, u64::MAX);
+                    let left = bits[..first as usize].iter().filter(|bit| **bit).count() as u64;
+                    assert_eq!(whole, left * granularity, "{part_bits} {granularity}: {first} {count}");
+                    bitmap.clear();
+                    assert_eq!(bitmap.run(Extent::new(0, size)), (size, false));
+                }
+            }
+        }
     }
 
     #[test]

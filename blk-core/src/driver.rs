@@ -6,7 +6,7 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result, Snapshots,
+    Bitmaps, CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result, Snapshots,
     StorageRun, vectored,
 };
 
@@ -321,6 +321,11 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The ability to keep snapshots inside the image, if the driver has it.
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
+        None
+    }
+
+    /// The ability to keep dirty bitmaps, if the driver has it.
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         None
     }
 

@@ -10,16 +10,16 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::{
-    BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits, NativeFlags,
-    Overlay, Preallocation, Queue, Resize, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags,
+    Bitmaps, BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits,
+    NativeFlags, Overlay, Preallocation, Queue, Resize, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags,
     driver::status_runs, vectored,
 };
 
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's
 /// by default.
 ///
-/// Abilities that work on the image rather than on the disk (check, info, overlay, snapshots), and a queue,
-/// would leave the filter out, so there are none by default; compressed and vectored writes go
+/// Abilities that work on the image rather than on the disk (check, info, overlay, snapshots, bitmaps), and a
+/// queue, would leave the filter out, so there are none by default; compressed and vectored writes go
 /// through [`PassThrough::write`]. A filter that does not mind hands on the inner disk's:
 /// `self.inner().as_check()`.
 pub trait PassThrough: Debug + Send + Sync {
@@ -147,6 +147,11 @@ pub trait PassThrough: Debug + Send + Sync {
         None
     }
 
+    /// As [`BlockDriver::as_bitmaps`].
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        None
+    }
+
     /// As [`BlockDriver::as_queue`].
     fn as_queue(&self) -> Option<&dyn Queue> {
         None
@@ -240,6 +245,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         PassThrough::as_snapshots(self)
+    }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        PassThrough::as_bitmaps(self)
     }
 
     fn as_queue(&self) -> Option<&dyn Queue> {

@@ -1,6 +1,6 @@
 //! What an image says about itself, and what only a disk over another one can do.
 
-use crate::{DirtyBitmap, Error, Result, SnapshotInfo};
+use crate::{Result, SnapshotInfo};
 
 /// A name inside an image for the backing file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,16 +53,6 @@ pub struct ImageInfo {
 pub trait Info {
     /// What the image says about itself now.
     fn info(&self) -> Result<ImageInfo>;
-
-    /// A dirty bitmap that the image keeps, by its name.
-    ///
-    /// # Errors
-    /// [`Error::Unresolved`] if there is none of that name, or it cannot be trusted; [`Error::Malformed`] for
-    /// one that lies outside what its format allows; [`Error::Unsupported`] where images have none.
-    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
-        let _ = name;
-        Err(Error::unsupported("dirty bitmaps"))
-    }
 }
 
 /// What only a disk over another one can do.

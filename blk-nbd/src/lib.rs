@@ -18,6 +18,6 @@ mod wire;
 
 pub use address::{Address, Location};
 pub use client::{ClientOptions, ExportInfo, connect, connect_over, list};
-pub use server::{Export, Running, Server, ServerOptions};
+pub use server::{Export, ExportedBitmap, Running, Server, ServerOptions};
 pub use socket::Socket;
 pub use tls::{Certificates, ClientTls, ServerTls, TlsSocket};

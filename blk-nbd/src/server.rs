@@ -25,7 +25,7 @@ use blk_core::{Disconnection, Error, Result};
 use crate::socket::{Socket, Until};
 use crate::tls::ServerTls;
 
-pub use export::Export;
+pub use export::{Export, ExportedBitmap};
 pub use running::Running;
 
 /// How a server treats its clients.

@@ -1,12 +1,35 @@
-//! Dirty bitmaps: read only, to know which clusters they use.
+//! Dirty bitmaps: which parts of the disk have changed since some time.
 //!
 //! ```text
-//! directory entry: 0 bitmap_table_offset | 8 bitmap_table_size | 12 flags | 16 type | 17 granularity_bits | 18 name_size
-//!                  20 extra_data_size, then extra data and name, padded to a multiple of 8 bytes
-//! table entry:     bits 9 to 55 cluster offset; where that is 0, bit 0 says all ones
+//! header extension -> directory, of entries -> a bitmap's table -> clusters of bits
+//! table entry: bits 9 to 55 cluster offset; where that is 0, bit 0 says all ones
 //! ```
+//!
+//! While an image is written its bitmaps are followed in memory; the image has them as they were saved last.
+//!
+//! ```text
+//! saved --(in_use durable)--> first change that they have to follow ... --(close)--> saved
+//! ```
+//!
+//! Write order of the mark: the bit `in_use` of the entries is set where they stand, each inside a sector,
+//! and is durable before the first change of the disk, or of the bitmap, that the image's copy does not have.
+//! Only bitmaps that this makes stale are marked: what is disabled stays usable after a crash. An image that
+//! is opened for writing, and not written, is not changed (QEMU marks all at the open).
+//!
+//! Write order of a save: bits, tables and the directory go to new clusters; they and their counts are
+//! durable before the header extension names the directory, in one sector; the old clusters are freed after
+//! that is durable. A crash leaves the old directory, whose entries are marked, or the new one. A bitmap that
+//! is added or removed has a new directory at once, in the same order; all other changes wait for the close.
+//!
+//! Without the autoclear bit 0 the extension says nothing, and its clusters are leaks. The bit is durable
+//! after an extension that has just been made, and is cleared before one is taken away.
 
-pub(crate) mod content;
+mod ability;
+mod content;
+pub(crate) mod directory;
+mod followed;
+mod publish;
+mod save;
 
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromZeros, IntoBytes};
@@ -18,18 +41,14 @@ use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::BitmapEntry;
 use crate::pointer_table::PointerTable;
 
+pub(crate) use followed::Followed;
+
 /// Most bitmaps: what other implementations accept.
 const BITMAPS_MAX: u32 = 65535;
 /// A table entry without a cluster: this part of the bitmap is all ones.
 const ALL_ONES: u64 = 1;
 /// Longest name, bytes: what the specification allows.
 const NAME_BYTES_MAX: u64 = 1023;
-/// Coarsest granularity: what the specification allows.
-const GRANULARITY_BITS_MAX: u32 = 63;
-const IN_USE: u32 = 1;
-const AUTO: u32 = 1 << 1;
-/// Whoever does not know the extra data may use the bitmap.
-const EXTRA_COMPATIBLE: u32 = 1 << 2;
 /// The only type of bitmap.
 const KIND_DIRTY: u8 = 1;
 
@@ -81,61 +100,6 @@ pub(crate) fn used(
         at = (at + size_of::<BitmapEntry>() as u64 + rest).next_multiple_of(8);
     }
     Ok(used)
-}
-
-/// A bitmap as the directory names it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct BitmapName {
-    pub(crate) name: String,
-    /// Guest bytes that a bit stands for.
-    pub(crate) granularity_bytes: u64,
-    /// A program that writes the image has it open, or has died with it: its content cannot be trusted.
-    pub(crate) in_use: bool,
-    /// It follows all writes.
-    pub(crate) auto: bool,
-    /// There is what nobody knows, and which says that the bitmap is not to be used without it.
-    is_strange: bool,
-    /// Where its table is, and how many entries that has.
-    table: (HostOffset, u32),
-}
-
-/// The bitmaps that the directory names.
-///
-/// # Errors
-/// As [`used`].
-pub(crate) fn names(storage: &dyn Storage, directory: BitmapDirectory) -> Result<Vec<BitmapName>> {
-    let BitmapDirectory { count, extent } = directory;
-    let Some(end) = extent.checked_end().filter(|end| *end < 1 << 62) else {
-        let reason = format!("{} bytes at {:#x} are in no file", extent.length, extent.offset);
-        return Err(Error::malformed("bitmap directory", extent.offset, reason));
-    };
-    let mut found = Vec::new();
-    let mut at = extent.offset;
-    for number in 0..count.min(BITMAPS_MAX) {
-        let mut entry = BitmapEntry::new_zeroed();
-        storage.read_at(at, entry.as_mut_bytes())?;
-        let name_at = at + size_of::<BitmapEntry>() as u64 + u64::from(entry.extra_data_size.get());
-        let name_bytes = u64::from(entry.name_size.get());
-        let bits = u32::from(entry.granularity_bits);
-        if name_at + name_bytes > end || name_bytes > NAME_BYTES_MAX || bits > GRANULARITY_BITS_MAX {
-            let reason = format!("entry {number}: a name of {name_bytes} bytes, granularity 2^{bits}");
-            return Err(Error::malformed("bitmap directory", at, reason));
-        }
-        let flags = entry.flags.get();
-        let extra_is_harmless = entry.extra_data_size.get() == 0 || flags & EXTRA_COMPATIBLE != 0;
-        let mut name = vec![0; name_bytes as usize];
-        storage.read_at(name_at, &mut name)?;
-        found.push(BitmapName {
-            name: String::from_utf8_lossy(&name).into_owned(),
-            granularity_bytes: 1 << bits,
-            in_use: flags & IN_USE != 0,
-            auto: flags & AUTO != 0,
-            is_strange: entry.kind != KIND_DIRTY || !extra_is_harmless,
-            table: (HostOffset::new(entry.table_offset.get()), entry.table_size.get()),
-        });
-        at = (name_at + name_bytes).next_multiple_of(8);
-    }
-    Ok(found)
 }
 
 /// What a table entry says of its part of the bitmap.

@@ -16,7 +16,7 @@ impl Qcow2 {
     /// they are.
     pub(crate) fn discard_guest(&self, extent: Extent) -> Result<()> {
         let inner = self.whole_clusters(extent);
-        if inner.is_empty() || !self.options.discard_frees {
+        if inner.is_empty() {
             return Ok(());
         }
         for part in inner.parts(LOCKED_BYTES_MAX) {

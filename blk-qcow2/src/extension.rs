@@ -127,7 +127,7 @@ pub(crate) fn read_raw(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, 
 }
 
 /// Types of the extensions inside `area`, and where their data lies.
-fn list(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Extent)>> {
+pub(crate) fn list(storage: &dyn Storage, area: Extent) -> Result<Vec<(u32, Extent)>> {
     let mut found = Vec::new();
     let mut at = area.offset;
     while at + 8 <= area.end() {
@@ -188,6 +188,17 @@ fn read_bitmaps(storage: &dyn Storage, data: Extent) -> Result<BitmapDirectory> 
     let raw = BitmapsExtension::read_from_bytes(&bytes).expect("as many bytes as the structure has");
     let extent = Extent::new(raw.directory_offset.get(), raw.directory_size.get());
     Ok(BitmapDirectory { count: raw.nb_bitmaps.get(), extent })
+}
+
+/// The data of the extension that names this directory.
+pub(crate) fn encode_bitmaps(directory: BitmapDirectory) -> Vec<u8> {
+    let raw = BitmapsExtension {
+        nb_bitmaps: directory.count.into(),
+        reserved: 0.into(),
+        directory_size: directory.extent.length.into(),
+        directory_offset: directory.extent.offset.into(),
+    };
+    raw.as_bytes().to_vec()
 }
 
 /// Appends an extension to a header that is being encoded.

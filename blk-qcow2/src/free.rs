@@ -19,7 +19,7 @@ impl Metadata {
             self.check_losing(cluster, expected, "freeing guest data")?;
             let reason = match self.refcount(cluster)? {
                 0 => "a cluster in use has refcount 0",
-                1 if self.roles.kept(cluster).is_some() => {
+                1 if self.roles.kept(cluster).is_some_and(|role| Some(role) != expected) => {
                     "an L2 table that a snapshot has too has refcount 1"
                 }
                 _ => continue,

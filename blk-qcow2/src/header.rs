@@ -13,7 +13,7 @@ use crate::geometry::Geometry;
 use crate::header::fixed::Fixed;
 use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::{
-    COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END,
+    AUTOCLEAR_BITMAPS, COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END,
     EXTENSION_FEATURE_NAMES, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT,
     INCOMPATIBLE_DIRTY, MAGIC,
 };
@@ -135,6 +135,16 @@ impl Header {
         self.refcount_table_offset.with_length(self.geometry.bytes_of(clusters))
     }
 
+    /// The directory of bitmaps, if the image vouches for it: without the autoclear bit they are out of date.
+    pub(crate) fn vouched_bitmaps(&self) -> Option<BitmapDirectory> {
+        self.bitmaps.filter(|_| self.autoclear & AUTOCLEAR_BITMAPS != 0)
+    }
+
+    /// Where extensions may lie: up to the backing file's name, or to the end of the first cluster.
+    pub(crate) fn extension_area(&self) -> Extent {
+        area(self.length, self.backing_extent.offset, self.geometry)
+    }
+
     /// Writes the fixed part, in one piece inside the first sector.
     pub(crate) fn write_fixed(&self, storage: &dyn Storage) -> Result<()> {
         // A whole sector is what the host writes in one piece.
@@ -180,8 +190,7 @@ impl Header {
         if let Some(format) = backing.and_then(|backing| backing.format.as_deref()) {
             extension::push(image, EXTENSION_BACKING_FORMAT, format.as_bytes());
         }
-        let area = area(self.length, self.backing_extent.offset, self.geometry);
-        for (kind, data) in extension::read_raw(storage, area)? {
+        for (kind, data) in extension::read_raw(storage, self.extension_area())? {
             if kind != EXTENSION_BACKING_FORMAT {
                 extension::push(image, kind, &data);
             }

@@ -1,10 +1,10 @@
 //! What an image says about itself: format, version, switches, snapshots, bitmaps.
 
-use blk_core::{BackingFile, Detail, Details, DirtyBitmap, Error, ImageInfo, Info, Result};
+use blk_core::{BackingFile, Detail, Details, ImageInfo, Info, Result};
 
-use crate::bitmap::{self, BitmapName, content};
+use crate::bitmap::directory::{self, Entry};
 use crate::metadata::Metadata;
-use crate::ondisk::{AUTOCLEAR_BITMAPS, COMPATIBLE_LAZY_REFCOUNTS, CompressionType};
+use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType};
 use crate::qcow2::Qcow2;
 use crate::snapshot;
 
@@ -30,17 +30,6 @@ impl Info for Qcow2 {
             details: details(&metadata)?,
         })
     }
-
-    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
-        let metadata = self.metadata.read();
-        let header = &metadata.header;
-        let missing = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
-        // Without their autoclear bit the bitmaps are out of date.
-        let directory = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0);
-        let directory = directory.ok_or_else(|| missing("the image has no dirty bitmaps"))?;
-        let file_bytes = metadata.storage.len()?;
-        content::read(&*metadata.storage, self.geometry, directory, file_bytes, header.size, name)
-    }
 }
 
 fn details(metadata: &Metadata) -> Result<Details> {
@@ -58,10 +47,10 @@ fn details(metadata: &Metadata) -> Result<Details> {
         details.push(("lazy-refcounts", Detail::Switch(lazy)));
     }
     // Without their autoclear bit the bitmaps are out of date, and are not listed.
-    if let Some(directory) = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0) {
-        let bitmaps = bitmap::names(&*metadata.storage, directory)?;
+    if let Some(directory) = header.vouched_bitmaps() {
+        let bitmaps = directory::entries(&*metadata.storage, directory)?;
         if !bitmaps.is_empty() {
-            details.push(("bitmaps", Detail::List(bitmaps.into_iter().map(bitmap_detail).collect())));
+            details.push(("bitmaps", Detail::List(bitmaps.iter().map(bitmap_detail).collect())));
         }
     }
     details.push(("refcount-bits", Detail::Number(u64::from(metadata.geometry.refcount_bits()))));
@@ -72,12 +61,12 @@ fn details(metadata: &Metadata) -> Result<Details> {
     Ok(details)
 }
 
-fn bitmap_detail(bitmap: BitmapName) -> Detail {
-    let flags = [("in-use", bitmap.in_use), ("auto", bitmap.auto)];
+fn bitmap_detail(bitmap: &Entry) -> Detail {
+    let flags = [("in-use", bitmap.is_in_use()), ("auto", bitmap.is_auto())];
     let set = flags.iter().filter(|(_, set)| *set).map(|(name, _)| Detail::Text((*name).to_owned()));
     Detail::Group(vec![
         ("flags", Detail::List(set.collect())),
-        ("name", Detail::Text(bitmap.name)),
-        ("granularity", Detail::Number(bitmap.granularity_bytes)),
+        ("name", Detail::Text(bitmap.name())),
+        ("granularity", Detail::Number(bitmap.granularity_bytes())),
     ])
 }

@@ -24,7 +24,7 @@ const WAITING_MAX: usize = 1 << 16;
 impl Overlay for Qcow2 {
     fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
         let backing = backing.map(check_name).transpose()?;
-        self.begin_write()?;
+        self.begin_unfollowed()?;
         let mut metadata = self.metadata.write();
         metadata.flush()?;
         let (header, image) = metadata.header.with_backing(&*self.storage, backing)?;
@@ -41,7 +41,7 @@ impl Overlay for Qcow2 {
     }
 
     fn forget_content(&self) -> Result<()> {
-        self.begin_write()?;
+        self.begin_unfollowed()?;
         let mut metadata = self.metadata.write();
         metadata.flush()?;
         for index in 0..metadata.l1.len() {

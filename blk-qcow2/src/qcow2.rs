@@ -1,14 +1,16 @@
 //! An open qcow2 image as a block driver.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info, Limits,
-    NativeFlags, Overlay, RepairMode, Resize, Result, Snapshots, Storage, StorageRun, WriteFlags, ZeroFlags,
+    Bitmaps, BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info,
+    Limits, NativeFlags, Overlay, RepairMode, Resize, Result, Snapshots, Storage, StorageRun, WriteFlags,
+    ZeroFlags,
 };
 
+use crate::bitmap::Followed;
 use crate::check;
 use crate::geometry::Geometry;
 use crate::header::Header;
@@ -32,8 +34,7 @@ pub(crate) struct Qcow2 {
     pub(crate) options: OpenOptions,
     /// Whether the host has much less than the image uses, once that has been asked.
     pub(crate) is_sparse: OnceLock<bool>,
-    /// Autoclear bits of structures that this driver does not keep up to date are still set.
-    autoclear_pending: AtomicBool,
+    pub(crate) bitmaps: Followed,
 }
 
 impl Qcow2 {
@@ -50,7 +51,7 @@ impl Qcow2 {
             geometry: metadata.geometry,
             compression: metadata.header.compression,
             size_bytes: AtomicU64::new(metadata.header.size),
-            autoclear_pending: AtomicBool::new(metadata.header.autoclear != 0),
+            bitmaps: Followed::new(metadata.header.autoclear),
             metadata: MetadataLock::new(metadata),
             resizing: Mutex::new(()),
             is_sparse: OnceLock::new(),
@@ -65,23 +66,6 @@ impl Qcow2 {
 
     pub(crate) fn set_size_bytes(&self, size: u64) {
         self.size_bytes.store(size, Ordering::Relaxed);
-    }
-
-    /// Before the first change: autoclear bits are cleared, because the structures that they stand for become
-    /// stale with it. A request that is refused changes nothing.
-    #[inline]
-    pub(crate) fn begin_write(&self) -> Result<()> {
-        if self.autoclear_pending.load(Ordering::Acquire) { self.clear_autoclear() } else { Ok(()) }
-    }
-
-    #[cold]
-    fn clear_autoclear(&self) -> Result<()> {
-        let mut metadata = self.metadata.write();
-        metadata.check_usable()?;
-        metadata.header.autoclear = 0;
-        metadata.publish_header()?;
-        self.autoclear_pending.store(false, Ordering::Release);
-        Ok(())
     }
 }
 
@@ -114,7 +98,7 @@ impl BlockDriver for Qcow2 {
         if flags.compressed {
             return self.write_compressed_guest(offset, buf);
         }
-        self.begin_write()?;
+        let _recording = self.begin_write(offset.with_length(buf.len() as u64))?;
         self.write_guest(offset, buf)
     }
 
@@ -123,7 +107,10 @@ impl BlockDriver for Qcow2 {
     }
 
     fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
-        self.begin_write()?;
+        if !self.options.discard_frees {
+            return Ok(());
+        }
+        let _recording = self.begin_write(extent)?;
         self.discard_guest(extent)
     }
 
@@ -137,6 +124,7 @@ impl BlockDriver for Qcow2 {
 
     fn close(&self) -> Result<()> {
         self.flush()?;
+        self.save_bitmaps()?;
         if self.options.lazy_refcounts() { self.metadata.write().end_lazy() } else { Ok(()) }
     }
 
@@ -180,6 +168,10 @@ impl BlockDriver for Qcow2 {
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         Some(self)
     }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        Some(self)
+    }
 }
 
 impl Check for Qcow2 {
@@ -205,6 +197,7 @@ impl Qcow2 {
         // A repair changes tables without the caches: everything is read again.
         let header = Header::read_for(&*self.storage, true)?;
         *metadata = Metadata::load(Arc::clone(&self.storage), header, self.options)?;
+        self.bitmaps.after_repair(metadata);
         Ok(report)
     }
 }

@@ -28,7 +28,7 @@ impl Resize for Qcow2 {
         }
         check_l1_entries(self.geometry.l1_entries(size))?;
         self.check_snapshots_have_sizes()?;
-        self.begin_write()?;
+        self.begin_resize(size)?;
         self.grow_tables(size)?;
         self.zero_grown_range(old, size)?;
         self.preallocate(Extent::between(old, size), preallocation)?;

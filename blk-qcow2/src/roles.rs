@@ -11,7 +11,6 @@ use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::l2::entry_offset;
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
-use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::overlap::Parts;
 use crate::pointer_table::PointerTable;
 use crate::snapshot::SnapshotTable;
@@ -102,7 +101,7 @@ impl Roles {
         self.checked = parts;
         let geometry = header.geometry;
         // One that nobody vouches for is out of date: its clusters are leaks, which a repair gives back.
-        if let Some(directory) = header.bitmaps.filter(|_| header.autoclear & AUTOCLEAR_BITMAPS != 0) {
+        if let Some(directory) = header.vouched_bitmaps() {
             // One that lies in no file is left to a check.
             if let Some(start) = HostOffset::try_new(directory.extent.offset) {
                 self.keep(start, directory.extent.length, geometry, Role::BitmapDirectory);
@@ -133,6 +132,14 @@ impl Roles {
         }
     }
 
+    /// The directory of bitmaps lies there now, or nowhere.
+    pub(crate) fn set_bitmap_directory(&mut self, extent: Option<HostExtent>, geometry: Geometry) {
+        self.kept.retain(|_, role| *role != Role::BitmapDirectory);
+        if let Some(extent) = extent {
+            self.keep(extent.start, extent.length, geometry, Role::BitmapDirectory);
+        }
+    }
+
     /// `length` bytes from `start` on are never written here. An image may say any length: more than a file
     /// has is ignored.
     fn keep(&mut self, start: HostOffset, length: u64, geometry: Geometry, role: Role) {
@@ -144,7 +151,8 @@ impl Roles {
             if self.kept.len() >= KEPT_MAX {
                 break;
             }
-            self.kept.entry(cluster).or_insert(role);
+            let differs = |held: &mut Role| *held = if *held == role { role } else { Role::Contested };
+            self.kept.entry(cluster).and_modify(differs).or_insert(role);
         }
     }
 
@@ -166,7 +174,7 @@ impl Roles {
     /// reference less.
     pub(crate) fn lost_with(&self, cluster: HostCluster, expected: Option<Role>) -> Option<Role> {
         let is_shared = |kept: Role| kept == Role::InactiveL2Table && expected == Some(Role::L2Table);
-        let kept = || self.kept(cluster).filter(|kept| !is_shared(*kept));
+        let kept = || self.kept(cluster).filter(|kept| Some(*kept) != expected && !is_shared(*kept));
         self.of(cluster).filter(|role| Some(*role) != expected).or_else(kept)
     }
 

@@ -29,7 +29,7 @@ impl Qcow2 {
         {
             return Err(Error::Misaligned { offset: offset.get(), length, alignment });
         }
-        self.begin_write()?;
+        let _recording = self.begin_write(offset.with_length(length))?;
         let mut at = offset;
         for part in buf.chunks(alignment as usize) {
             let packed = self.compress(part)?;
@@ -84,8 +84,9 @@ impl Compress for Qcow2 {
     }
 
     fn write_packed(&self, offset: u64, unit: &[u8], packed: Option<&[u8]>) -> Result<()> {
-        self.begin_write()?;
-        self.write_packed_cluster(GuestOffset::new(offset), unit, packed)
+        let offset = GuestOffset::new(offset);
+        let _recording = self.begin_write(offset.with_length(unit.len() as u64))?;
+        self.write_packed_cluster(offset, unit, packed)
     }
 }
 

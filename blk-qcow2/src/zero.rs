@@ -45,7 +45,7 @@ impl Qcow2 {
         if flags.may_be_refused() {
             self.check_marks_suffice(head, tail)?;
         }
-        self.begin_write()?;
+        let _recording = self.begin_write(extent)?;
         self.zero_parts(head, flags)?;
         self.zero_clusters(inner, flags)?;
         self.zero_parts(tail, flags)

@@ -19,6 +19,9 @@ const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, BITMAPS, 0x4441
 /// The autoclear bit that says that the bitmaps are up to date.
 const AUTOCLEAR_BITMAPS: u64 = 1;
 const BITMAPS: u32 = 0x2385_2875;
+/// Flags of a bitmap: its copy in the image may be stale; it follows what is written.
+const IN_USE: u32 = 1;
+const AUTO: u32 = 2;
 /// Bytes of an entry of the directory of bitmaps without extra data and name.
 const BITMAP_BYTES: u64 = 24;
 /// Entries of a bitmap's table that are walked.
@@ -39,21 +42,21 @@ pub(crate) fn kept(storage: &dyn Storage) -> Result<Vec<Kept>> {
         let compatible = image.number64(80)? & !COMPATIBLE_KNOWN;
         kept.push(always("compatible feature bits that nobody knows", compatible));
         let autoclear = image.number64(88)?;
-        let vouching = |name: &str, digest| Kept { name: name.to_owned(), digest, goes_with_change: true };
-        kept.push(vouching("the autoclear feature bits", autoclear));
+        let name = "autoclear feature bits that nobody knows".to_owned();
+        kept.push(Kept { name, digest: autoclear & !AUTOCLEAR_BITMAPS, goes_with_change: true });
         // Without the bit nobody reads them.
         let bitmaps = if autoclear & AUTOCLEAR_BITMAPS != 0 { image.bitmaps()? } else { Vec::new() };
-        kept.extend(bitmaps.into_iter().map(|bitmap| vouching(&bitmap.name, bitmap.digest)));
+        let still = bitmaps.into_iter().filter(|bitmap| !bitmap.follows);
+        kept.extend(still.map(|bitmap| always(bitmap.name, bitmap.digest)));
         kept.extend(image.unknown_extensions()?);
     }
     Ok(kept)
 }
 
-/// Where the clusters of the image's bitmaps lie: they belong to nobody once the bit that vouches for the
-/// bitmaps is cleared.
+/// Where the clusters of bitmaps lie that nobody vouches for: they belong to nobody.
 pub(crate) fn bitmap_clusters(storage: &dyn Storage) -> Result<Vec<u64>> {
     let image = Image::of(storage)?;
-    if image.version < 3 {
+    if image.version < 3 || image.number64(88)? & AUTOCLEAR_BITMAPS != 0 {
         return Ok(Vec::new());
     }
     let mut clusters: Vec<u64> = image.bitmaps()?.into_iter().flat_map(|bitmap| bitmap.clusters).collect();
@@ -86,7 +89,9 @@ fn digest(bytes: &[u8]) -> u64 {
 /// A dirty bitmap.
 struct Bitmap {
     name: String,
-    /// Of its entry in the directory, its table and its data.
+    /// It follows what is written, and so is not kept as it is.
+    follows: bool,
+    /// Of what it says, and of its bits, wherever they lie.
     digest: u64,
     /// Where its clusters lie, those of its part of the directory too.
     clusters: Vec<u64>,
@@ -116,6 +121,11 @@ impl Image<'_> {
 
     fn number64(&self, at: u64) -> Result<u64> {
         self.bytes(at).map(u64::from_be_bytes)
+    }
+
+    /// The hash of a cluster of zeroes.
+    fn zeroes(&self) -> u64 {
+        digest(&vec![0; self.cluster_bytes() as usize])
     }
 
     fn hashed(&self, at: u64, length: u64) -> Result<u64> {
@@ -239,21 +249,28 @@ impl Image<'_> {
             return Err(Error::malformed("bitmap directory", at, "a table is too long"));
         }
         let name = u64::from(u16::from_be_bytes(self.bytes(at + 18)?));
-        let bytes = BITMAP_BYTES + u64::from(self.number32(at + 20)?) + name;
-        let mut digest = joined(self.hashed(at, bytes)?, self.hashed(table, u64::from(entries) * 8)?);
+        let extra = u64::from(self.number32(at + 20)?);
+        let bytes = BITMAP_BYTES + extra + name;
+        let flags = self.number32(at + 12)?;
+        // Kind and granularity, then extra data and name. Whether it is in use is its follower's business.
+        let mut digest = joined(self.hashed(at + 16, 8 + extra + name)?, u64::from(flags & !IN_USE));
         let whole = self.cluster_bytes();
         let spanned =
             |at: u64, bytes: u64| (at / whole..(at + bytes).div_ceil(whole)).map(|index| index * whole);
         let mut clusters: Vec<u64> =
             spanned(at, bytes).chain(spanned(table, u64::from(entries) * 8)).collect();
         for index in 0..u64::from(entries) {
-            let host = self.number64(table + index * 8)? & OFFSET_MASK;
-            if host != 0 {
-                digest = joined(digest, self.hashed(host, whole)?);
-                clusters.push(host);
+            let entry = self.number64(table + index * 8)?;
+            let host = entry & OFFSET_MASK;
+            let bits = if host == 0 { entry } else { self.hashed(host, whole)? };
+            // A table may become longer with the disk.
+            if bits != 0 && bits != self.zeroes() {
+                digest = joined(joined(digest, index), bits);
             }
+            clusters.extend((host != 0).then_some(host));
         }
-        let bitmap = Bitmap { name: format!("bitmap {number}"), digest, clusters };
+        let follows = flags & AUTO != 0 && flags & IN_USE == 0;
+        let bitmap = Bitmap { name: format!("bitmap {number}"), follows, digest, clusters };
         Ok((bitmap, (at + bytes).next_multiple_of(8)))
     }
 }
@@ -286,7 +303,7 @@ mod tests {
         let at = bytes.windows(4096).position(|window| window.iter().all(|byte| *byte == 0x11)).unwrap();
         let seen = changed(&image, at as u64);
         assert!(seen.contains(&"the content of snapshot 0".to_owned()), "{seen:?}");
-        assert_eq!(changed(&image, 95), ["the autoclear feature bits"]);
+        assert_eq!(changed(&image, 95), ["autoclear feature bits that nobody knows"]);
     }
 
     #[test]
@@ -295,24 +312,25 @@ mod tests {
         let kept = kept(&image).unwrap();
         let of = |name: &str| kept.iter().find(|kept| kept.name == name).map(|kept| kept.digest);
         assert_eq!(of("compatible feature bits that nobody knows"), Some(1 << 3));
-        assert_eq!(of("the autoclear feature bits"), Some(1 << 9));
+        assert_eq!(of("autoclear feature bits that nobody knows"), Some(1 << 9));
         assert!(of("header extension 0x2b4c0de5").is_some(), "{kept:?}");
     }
 
     #[test]
     fn bitmaps_are_read_and_a_change_of_one_is_seen() {
         let image = images::image("bitmaps", 4 << 20).unwrap().duplicate();
-        // As qemu-img check and a look at the bytes have it: directory, tables, and the data of the first.
-        let clusters = bitmap_clusters(&image).unwrap();
-        assert_eq!(clusters, [0x4_0000, 0x5_0000, 0xd_0000, 0xe_0000]);
-        assert_eq!(changed(&image, 0x4_0000), ["bitmap 0"]);
-        assert_eq!(changed(&image, 0x5_0001), ["bitmap 0"]);
-        assert_eq!(changed(&image, 0xd_0001), ["bitmap 1"]);
-        assert_eq!(changed(&image, 0xe_0000 + 17), ["bitmap 0"], "the granularity");
-        // The bit that vouches for them need not be set.
+        // The first follows what is written, the second stays: its table, its granularity.
+        assert_eq!(changed(&image, 0x4_0000), [""; 0]);
+        assert_eq!(changed(&image, 0xd_0007), ["bitmap 1"]);
+        let (mut directory, mut name) = (vec![0; 64], Vec::new());
+        image.read_at(0xe_0000, &mut directory).unwrap();
+        name.extend(directory.windows(3).position(|window| window == b"two"));
+        assert_eq!(changed(&image, 0xe_0000 + name[0] as u64), ["bitmap 1"], "the name");
+        assert!(bitmap_clusters(&image).unwrap().is_empty(), "they are in use");
         let image = images::image("bitmaps", 4 << 20).unwrap().duplicate();
         image.write_at(95, &[0]).unwrap();
         assert!(kept(&image).unwrap().iter().all(|kept| !kept.name.starts_with("bitmap")));
-        assert_eq!(bitmap_clusters(&image).unwrap(), clusters);
+        // As qemu-img check and a look at the bytes have it: directory, tables, and the data of the first.
+        assert_eq!(bitmap_clusters(&image).unwrap(), [0x4_0000, 0x5_0000, 0xd_0000, 0xe_0000]);
     }
 }

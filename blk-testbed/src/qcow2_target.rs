@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay, PassThrough,
-    Preallocation, Result, Snapshots, Storage,
+    Access, Bitmaps, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay,
+    PassThrough, Preallocation, Result, Snapshots, Storage,
 };
 use blk_harness::driver::{Driver, ImageMaker, Kept, Promises, on_host};
 use blk_harness::scenario::{Backing, Config, Value};
@@ -176,6 +176,10 @@ impl PassThrough for Growing {
 
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner.as_snapshots()
+    }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner.as_bitmaps()
     }
 }
 

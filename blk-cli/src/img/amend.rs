@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
+use super::bitmap;
 use super::failure::{Failure, Outcome};
 use super::image::{Named, Purpose};
 use super::options::{self, Given};
@@ -62,6 +63,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));
     }
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
+    bitmap::check_resize(&image)?;
     let mut progress = args.talk.progress(1.0)?;
     let resized = image.disk.resize(size).map_err(|error| Failure::of(name, &error));
     progress.set(1, 1)?;

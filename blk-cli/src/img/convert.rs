@@ -8,9 +8,11 @@ mod sparse;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use blk_core::Detail;
 use clap::Parser;
 
 use super::args::{self, Talk};
+use super::bitmap;
 use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
@@ -118,7 +120,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let progress = args.talk.progress(1.0)?;
     let sources = open_sources(program, &args, source_names)?;
     let mut in_use: FilesInUse = sources.iter().flat_map(|source| source.image.files()).collect();
-    check_bitmaps(&args, &sources, format)?;
+    check_bitmaps(&args, &sources)?;
     let size = sources.iter().map(|source| source.image.size()).sum();
     let given = target_options(&args, size)?;
     if !args.no_create {
@@ -130,6 +132,12 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let info = target.info().map_err(|error| Failure::of(target_name, &error))?;
     if args.compress && !formats::features(info.format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
+    }
+    if args.bitmaps && !has_bitmaps(&target)? {
+        return Err(Failure::new(format!(
+            "'{target_name}' is of format '{}', and has no bitmaps",
+            info.format
+        )));
     }
     if target.size() < size {
         let reason = format!("it has {} bytes, the sources have {size}", target.size());
@@ -145,7 +153,14 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         ..settings
     };
     Copy::new(program, &sources, &target, settings).run(progress)?;
-    target.close()?;
+    let copied = if args.bitmaps {
+        bitmap::copy(program, &sources[0].image, &target, args.skip_broken_bitmaps)
+    } else {
+        Ok(())
+    };
+    // The bitmaps that it had are saved all the same.
+    let closed = target.close();
+    copied.and(closed)?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -225,20 +240,25 @@ fn open_sources(program: &str, args: &Args, names: &[String]) -> Outcome<Vec<Sou
     names.iter().map(open).collect()
 }
 
-fn check_bitmaps(args: &Args, sources: &[Source], format: &str) -> Outcome<()> {
+/// Bitmaps are copied from one source, which has to have some that can be.
+fn check_bitmaps(args: &Args, sources: &[Source]) -> Outcome<()> {
     if !args.bitmaps {
         return Ok(());
     }
-    if !formats::features(format).bitmaps {
-        return Err(Failure::new(format!("format '{format}' has no bitmaps")));
+    let [source] = sources else {
+        return Err(Failure::new("bitmaps can be copied from a single source alone"));
+    };
+    if !has_bitmaps(&source.image)? {
+        return Err(Failure::new(format!("'{}' is of a format without bitmaps", source.image.name)));
     }
-    for source in sources {
-        let info = source.image.info().map_err(|error| Failure::of(&source.image.name, &error))?;
-        if info.details.iter().any(|(name, _)| *name == "bitmaps") {
-            return Err(Failure::new(format!("{}: not supported: copying bitmaps", source.image.name)));
-        }
-    }
-    Ok(())
+    bitmap::check_copy(&source.image, args.skip_broken_bitmaps)
+}
+
+/// Whether an image can have bitmaps: its format and its version.
+fn has_bitmaps(image: &Image) -> Outcome<bool> {
+    let info = image.info().map_err(|error| Failure::of(&image.name, &error))?;
+    let is_old = info.details.iter().any(|(_, detail)| *detail == Detail::Text("0.10".to_owned()));
+    Ok(image.disk.as_bitmaps().is_some() && !is_old)
 }
 
 fn target_options(args: &Args, size: u64) -> Outcome<Given> {

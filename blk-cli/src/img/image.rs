@@ -7,7 +7,6 @@ use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Options, Result, nam
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
-use crate::bitmaps;
 use crate::snapshots;
 use crate::spec::{self, CacheMode, FilesInUse, Layer, Locking, Objects};
 
@@ -106,9 +105,6 @@ impl Named {
                 program,
                 &format!("warning: no format given for '{}', which looks raw: {danger}", self.name),
             );
-        }
-        if let Some(warning) = bitmaps::warning(&image.name, &image.disk).filter(|_| !purpose.check) {
-            complain(program, &warning);
         }
         Ok(image)
     }

@@ -7,6 +7,7 @@ use blk_core::Preallocation;
 use clap::Parser;
 
 use super::args::{self, ImageArgs};
+use super::bitmap;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Purpose};
 use super::output;
@@ -63,6 +64,7 @@ fn resize(image: &Image, change: &str, args: &Args) -> Outcome<()> {
     if !size.is_multiple_of(SECTOR_BYTES) && image.disk.as_overlay().is_some() {
         return Err(Failure::new(format!("the new size, {size}, is not a multiple of {SECTOR_BYTES} bytes")));
     }
+    bitmap::check_resize(image)?;
     image.claim_resize()?;
     image.disk.grow(size, preallocation).map_err(|error| Failure::of(&image.name, &error))
 }

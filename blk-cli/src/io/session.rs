@@ -8,7 +8,6 @@ use super::flights::Flights;
 use super::plan::{Opening, Plan};
 use super::refusal::{Done, Refusal, deserves_detail, reason};
 use super::target::Target;
-use crate::bitmaps;
 use crate::spec::Objects;
 
 /// An open image, and how it came to be.
@@ -110,10 +109,6 @@ impl Session {
         if let Some(name) = plan.name.as_ref().filter(|_| opening.guessed_raw) {
             let what = "which looks raw: writes that would make it another format are refused";
             self.console.error(&format!("warning: no format given for '{name}', {what}"));
-        }
-        let name = plan.name.as_deref().unwrap_or_default();
-        if let Some(warning) = bitmaps::warning(name, opening.target.disk()) {
-            self.console.error(&warning);
         }
         self.hold(plan, opening);
         Ok(())

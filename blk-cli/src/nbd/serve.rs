@@ -4,8 +4,8 @@ use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use blk_core::storage::DiskStorage;
-use blk_core::{Access, DenyResolver, DirtyBitmap, Disk, Error, Options, Result};
-use blk_nbd::{Export, Location, Running, Server};
+use blk_core::{Access, DenyResolver, Disk, Error, Options, Result};
+use blk_nbd::{Export, ExportedBitmap, Location, Running, Server};
 
 use super::arguments::Plan;
 use super::{Done, background};
@@ -73,30 +73,30 @@ fn wait(running: &Running, persistent: bool, end: mpsc::Sender<()>, ended: &mpsc
 }
 
 /// Bitmaps by their names.
-type Bitmaps = Vec<(String, Arc<DirtyBitmap>)>;
+type Exported = Vec<(String, ExportedBitmap)>;
 
 /// What the disk has of the bitmaps that clients may ask for, the last one first as qemu-nbd lists them.
-fn bitmaps(disk: &Disk, plan: &Plan) -> Done<Bitmaps> {
-    let mut found = Bitmaps::new();
+fn bitmaps(disk: &Arc<Disk>, plan: &Plan) -> Done<Exported> {
+    let mut found = Exported::new();
     for name in plan.bitmaps.iter().rev() {
-        if disk.access() == Access::ReadWrite {
-            let why = "bitmaps are not followed yet, and the first change of the image drops them";
-            return Err(format!("Bitmap '{name}' can be exported read-only alone (-r): {why}"));
-        }
-        let info = disk.as_info().ok_or_else(|| format!("Bitmap '{name}' is not found"))?;
-        let bitmap = info.dirty_bitmap(name).map_err(|error| match error {
+        let bitmaps = disk.as_bitmaps().ok_or_else(|| format!("Bitmap '{name}' is not found"))?;
+        let bitmap = bitmaps.read_bitmap(name).map_err(|error| match error {
             Error::Unresolved { reason, .. } => format!("Bitmap '{name}' is not found: {reason}"),
             Error::Unsupported { .. } => format!("Bitmap '{name}' is not found: the format has none"),
             error => format!("Bitmap '{name}': {error}"),
         })?;
         if found.iter().all(|(there, _)| there != name) {
-            found.push((name.clone(), Arc::new(bitmap)));
+            let exported = match disk.access() {
+                Access::ReadOnly => ExportedBitmap::Frozen(Arc::new(bitmap)),
+                Access::ReadWrite => ExportedBitmap::Live(Arc::clone(disk)),
+            };
+            found.push((name.clone(), exported));
         }
     }
     Ok(found)
 }
 
-fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Bitmaps)> {
+fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Exported)> {
     let name = crate::spec::shown(&plan.request.name).into_owned();
     let in_words = |error: blk_core::Error| format!("Failed to open '{name}': {error}");
     let image = plan.request.open().map_err(in_words)?;

@@ -2,8 +2,8 @@
 //! durable at once.
 
 use blk_core::{
-    Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots, WriteFlags, ZeroFlags,
-    bytes,
+    Bitmaps, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots, WriteFlags,
+    ZeroFlags, bytes,
 };
 
 use super::node::DetectZeroes;
@@ -76,6 +76,10 @@ impl PassThrough for Filter {
 
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner.as_snapshots()
+    }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner.as_bitmaps()
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Access, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay,
+    Access, Bitmaps, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay,
     PassThrough, Result, Snapshots, WriteFlags, ZeroFlags,
 };
 
@@ -74,6 +74,10 @@ impl PassThrough for Named {
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner.as_snapshots()
     }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner.as_bitmaps()
+    }
 }
 
 impl Info for Named {
@@ -83,11 +87,6 @@ impl Info for Named {
         };
         let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
         Ok(ImageInfo { format: self.format, cluster_bytes, machine_state_offset, ..ImageInfo::default() })
-    }
-
-    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
-        let info = self.inner.as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?;
-        info.dirty_bitmap(name)
     }
 }
 
@@ -212,5 +211,9 @@ impl PassThrough for Compressing {
 
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner.as_snapshots()
+    }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner.as_bitmaps()
     }
 }

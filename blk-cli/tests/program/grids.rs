@@ -1,6 +1,5 @@
 //! Grids: every input of a class, given to QEMU's tools and to ours, whose answers have to be the same.
 
-mod bitmaps;
 mod check;
 mod fields;
 mod formats;

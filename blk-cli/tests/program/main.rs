@@ -3,6 +3,7 @@
 #[path = "../qemu/mod.rs"]
 mod qemu;
 
+mod bitmaps_both_ways;
 mod block_device;
 mod convert_grid;
 mod deep_chain;

@@ -6,8 +6,8 @@ use std::sync::{Arc, Weak};
 use super::{Access, Disk, SizeWatcher};
 use crate::sync::atomic::Ordering;
 use crate::{
-    BackingFile, Check, CheckReport, DirtyBitmap, Error, ImageInfo, Info, NewSnapshot, Overlay,
-    Preallocation, RepairMode, Resize, Result, SnapshotInfo, Snapshots,
+    BackingFile, BitmapInfo, Bitmaps, Check, CheckReport, DirtyBitmap, Error, Extent, ImageInfo, Info,
+    NewSnapshot, Overlay, Preallocation, RepairMode, Resize, Result, SnapshotInfo, Snapshots,
 };
 
 impl Disk {
@@ -122,6 +122,20 @@ impl Disk {
         self.driver.as_snapshots().ok_or_else(|| Error::unsupported("snapshots inside the image"))
     }
 
+    /// Itself, if its driver keeps dirty bitmaps.
+    pub fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.driver.as_bitmaps().map(|_| self as &dyn Bitmaps)
+    }
+
+    fn bitmap_driver(&self) -> Result<&dyn Bitmaps> {
+        self.driver.as_bitmaps().ok_or_else(|| Error::unsupported("dirty bitmaps"))
+    }
+
+    fn writable_bitmaps(&self) -> Result<&dyn Bitmaps> {
+        self.check_writable()?;
+        self.bitmap_driver()
+    }
+
     fn overlay(&self) -> Result<&dyn Overlay> {
         self.check_writable()?;
         self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
@@ -152,10 +166,6 @@ impl Check for Disk {
 impl Info for Disk {
     fn info(&self) -> Result<ImageInfo> {
         Self::info(self)
-    }
-
-    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
-        self.driver.as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?.dirty_bitmap(name)
     }
 }
 
@@ -205,5 +215,46 @@ impl Snapshots for Disk {
 
     fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.driver_snapshots()?.read_snapshot(id, offset, buf)
+    }
+}
+
+impl Bitmaps for Disk {
+    fn bitmaps(&self) -> Result<Vec<BitmapInfo>> {
+        self.bitmap_driver()?.bitmaps()
+    }
+
+    fn read_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
+        self.bitmap_driver()?.read_bitmap(name)
+    }
+
+    fn bitmap_run(&self, name: &str, extent: Extent) -> Result<(u64, bool)> {
+        self.check_status(extent)?;
+        let (length, is_dirty) = self.bitmap_driver()?.bitmap_run(name, extent)?;
+        assert!(length > 0 && length <= extent.length, "a bitmap's run of {extent:?} has {length} bytes");
+        Ok((length, is_dirty))
+    }
+
+    fn default_granularity_bytes(&self) -> u64 {
+        self.driver.as_bitmaps().map_or(0, Bitmaps::default_granularity_bytes)
+    }
+
+    fn add_bitmap(&self, name: &str, granularity_bytes: u64, is_enabled: bool) -> Result<()> {
+        self.writable_bitmaps()?.add_bitmap(name, granularity_bytes, is_enabled)
+    }
+
+    fn remove_bitmap(&self, name: &str) -> Result<()> {
+        self.writable_bitmaps()?.remove_bitmap(name)
+    }
+
+    fn clear_bitmap(&self, name: &str) -> Result<()> {
+        self.writable_bitmaps()?.clear_bitmap(name)
+    }
+
+    fn enable_bitmap(&self, name: &str, is_enabled: bool) -> Result<()> {
+        self.writable_bitmaps()?.enable_bitmap(name, is_enabled)
+    }
+
+    fn merge_bitmap(&self, name: &str, source: &DirtyBitmap) -> Result<()> {
+        self.writable_bitmaps()?.merge_bitmap(name, source)
     }
 }

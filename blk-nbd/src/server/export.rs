@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Access, DirtyBitmap, Disk, Error, Result};
+use blk_core::{Access, Bitmaps, DirtyBitmap, Disk, Error, Extent, Result};
 
 use super::status::Context;
 use crate::wire::{PAYLOAD_BYTES_MAX, STRING_BYTES_MAX, export};
@@ -22,7 +22,26 @@ pub struct Export {
     /// `qemu:allocation-depth`.
     pub allocation_depth: bool,
     /// Dirty bitmaps that clients may ask for, each by its name: the contexts `qemu:dirty-bitmap:NAME`.
-    pub bitmaps: Vec<(String, Arc<DirtyBitmap>)>,
+    pub bitmaps: Vec<(String, ExportedBitmap)>,
+}
+
+/// A dirty bitmap that clients may ask for.
+#[derive(Debug, Clone)]
+pub enum ExportedBitmap {
+    /// As it was when the export was made.
+    Frozen(Arc<DirtyBitmap>),
+    /// As this disk has it when a client asks: it follows what is written.
+    Live(Arc<Disk>),
+}
+
+impl ExportedBitmap {
+    /// How many bytes from the start of `extent` are alike, and whether they are dirty.
+    pub(super) fn run(&self, name: &str, extent: Extent) -> Result<(u64, bool)> {
+        match self {
+            Self::Frozen(bitmap) => Ok(bitmap.run(extent)),
+            Self::Live(disk) => disk.bitmap_run(name, extent),
+        }
+    }
 }
 
 impl Export {

@@ -61,7 +61,8 @@ impl Context {
     /// How long the first run is, and its flags.
     fn first(self, export: &Export, extent: Extent) -> Result<(u64, u64)> {
         if let Self::Bitmap(index) = self {
-            let (length, is_dirty) = export.bitmaps[index].1.run(extent);
+            let (name, bitmap) = &export.bitmaps[index];
+            let (length, is_dirty) = bitmap.run(name, extent)?;
             return Ok((length, u64::from(is_dirty)));
         }
         let run = ChainQuery::new(&export.disk).status(extent)?;

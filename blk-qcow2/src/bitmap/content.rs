@@ -3,39 +3,40 @@
 use blk_core::bytes::is_zero;
 use blk_core::{Bits, DirtyBitmap, Error, Result, Storage};
 
-use super::{BitmapName, Part, names};
-use crate::extension::BitmapDirectory;
+use super::Part;
+use super::directory::Entry;
 use crate::geometry::Geometry;
+use crate::offset::HostOffset;
 use crate::pointer_table::PointerTable;
 
 /// Finest granularity that is read, bytes: what other implementations make.
-const GRANULARITY_BYTES_MIN: u64 = 512;
+pub(super) const GRANULARITY_BYTES_MIN: u64 = 512;
 /// The most of a bitmap that is kept in memory, bytes: what other implementations open.
-const STORED_BYTES_MAX: u64 = 512 << 20;
+pub(super) const STORED_BYTES_MAX: u64 = 512 << 20;
 
-/// The bitmap of that name, of a disk of `size` bytes. What is read is bounded by `file_bytes`.
+/// The bits that an entry of the directory stands for, of a disk of `size` bytes. What is read is bounded by
+/// `file_bytes`.
 ///
 /// # Errors
-/// [`Error::Unresolved`] if there is none, or it is not to be trusted; [`Error::Malformed`] if its table or
-/// its bits lie where they cannot, or there are too few of them.
-pub(crate) fn read(
+/// [`Error::Malformed`] if its table or its bits lie where they cannot, or there are too few of them.
+pub(super) fn read_entry(
     storage: &dyn Storage,
     geometry: Geometry,
-    directory: BitmapDirectory,
+    entry: &Entry,
     file_bytes: u64,
     size: u64,
-    name: &str,
 ) -> Result<DirtyBitmap> {
-    let bitmap = find(storage, directory, name)?;
-    let (table, entries) = bitmap.table;
-    let malformed = |reason: String| Error::malformed("bitmap table", table.get(), reason);
+    let malformed = |reason: String| Error::malformed("bitmap table", entry.table_offset, reason);
+    let entries = entry.table_entries;
     let table_bytes = u64::from(entries) * size_of::<u64>() as u64;
-    let is_inside = table.get().checked_add(table_bytes).is_some_and(|end| end <= file_bytes);
-    if !is_inside || !geometry.is_cluster_aligned(table) {
+    let is_inside = entry.table_offset.checked_add(table_bytes).is_some_and(|end| end <= file_bytes);
+    let Some(table) = HostOffset::try_new(entry.table_offset)
+        .filter(|table| is_inside && geometry.is_cluster_aligned(*table))
+    else {
         return Err(malformed(format!("{entries} entries do not lie in the file, at a cluster")));
-    }
+    };
     let part_bits = geometry.cluster_bytes() * 8;
-    let needed = size.div_ceil(bitmap.granularity_bytes).div_ceil(part_bits);
+    let needed = size.div_ceil(entry.granularity_bytes()).div_ceil(part_bits);
     if u64::from(entries) < needed {
         return Err(malformed(format!("{entries} entries, and the disk takes {needed}")));
     }
@@ -72,23 +73,30 @@ pub(crate) fn read(
         Ok(Bits::Stored(bytes))
     });
     let parts = parts.collect::<Result<_>>()?;
-    Ok(DirtyBitmap::new(bitmap.granularity_bytes, part_bits, parts))
+    Ok(DirtyBitmap::new(entry.granularity_bytes(), part_bits, parts))
 }
 
-/// The entry of that name in the directory, of a bitmap that can be trusted.
-fn find(storage: &dyn Storage, directory: BitmapDirectory, name: &str) -> Result<BitmapName> {
-    let refused = |reason: &str| Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() };
-    let found = names(storage, directory)?.into_iter().find(|bitmap| bitmap.name == name);
-    let bitmap = found.ok_or_else(|| refused("there is no bitmap of that name"))?;
-    if bitmap.in_use {
-        return Err(refused("the bitmap is inconsistent: a program that followed it has not saved it"));
+/// There is no bitmap of that name.
+pub(super) fn missing(name: &str) -> Error {
+    refused(name, "there is no bitmap of that name")
+}
+
+pub(super) fn refused(name: &str, reason: &str) -> Error {
+    Error::Unresolved { name: name.to_owned(), reason: reason.to_owned() }
+}
+
+/// Fails if the bitmap's content cannot be trusted, or is not to be read here.
+pub(super) fn usable(entry: &Entry) -> Result<()> {
+    let refused = |reason: &str| Err(refused(&entry.name(), reason));
+    if entry.is_in_use() {
+        return refused("the bitmap is inconsistent: a program that followed it has not saved it");
     }
-    if bitmap.is_strange {
-        return Err(refused("the bitmap is of a type, or has extra data, that nobody here knows"));
+    if entry.is_strange() {
+        return refused("the bitmap is of a type, or has extra data, that nobody here knows");
     }
-    let (granularity, finest) = (bitmap.granularity_bytes, GRANULARITY_BYTES_MIN);
+    let (granularity, finest) = (entry.granularity_bytes(), GRANULARITY_BYTES_MIN);
     if granularity < finest {
-        return Err(refused(&format!("a granularity of {granularity} bytes, at least {finest}")));
+        return refused(&format!("a granularity of {granularity} bytes, at least {finest}"));
     }
-    Ok(bitmap)
+    Ok(())
 }

@@ -5,7 +5,6 @@ use blk_core::{Error, Result};
 use super::walk::{FIXED, OverlappingL1, SNAPSHOTS, Walk};
 use crate::bitmap;
 use crate::offset::{HostExtent, HostOffset};
-use crate::ondisk::AUTOCLEAR_BITMAPS;
 use crate::snapshot::{SnapshotL1, SnapshotTable};
 
 impl Walk<'_> {
@@ -78,10 +77,7 @@ impl Walk<'_> {
 
     /// Claims what the bitmaps occupy, unless the image says that they are out of date.
     pub(super) fn count_bitmaps(&mut self) -> Result<()> {
-        let Some(directory) = self.header.bitmaps else { return Ok(()) };
-        if self.header.autoclear & AUTOCLEAR_BITMAPS == 0 {
-            return Ok(());
-        }
+        let Some(directory) = self.header.vouched_bitmaps() else { return Ok(()) };
         match bitmap::used(self.storage, self.geometry, directory, self.clusters()) {
             Ok(used) => {
                 for extent in used {

@@ -10,7 +10,7 @@
 //! set after they have fallen, so that an entry never claims a shared cluster as its own. A crash leaves
 //! flags that are missing, or clusters that are counted too often: a check says so, and no data are lost.
 
-use blk_core::{Error, NewSnapshot, Result, SnapshotInfo, Snapshots};
+use blk_core::{Error, Extent, NewSnapshot, Result, SnapshotInfo, Snapshots};
 use zerocopy::IntoBytes;
 
 use super::references::{Flags, Tree};
@@ -42,14 +42,16 @@ impl Snapshots for Qcow2 {
             return Err(Error::invalid_option("name of a snapshot", reason));
         }
         let _size_stays = self.resizing.lock();
-        self.begin_write()?;
+        self.begin_unfollowed()?;
         self.metadata.write().create_snapshot(new)
     }
 
     fn apply_snapshot(&self, id: &str) -> Result<()> {
         let _size_stays = self.resizing.lock();
-        self.check_known(id)?;
-        self.begin_write()?;
+        let size = self.size_of_snapshot(id)?;
+        self.begin_resize(size)?;
+        // All of the disk may change.
+        let _recording = self.begin_write(Extent::new(0, size.max(self.size_bytes())))?;
         let mut metadata = self.metadata.write();
         let applied = metadata.apply_snapshot(id);
         // A failure after the header was written is one that poisons.
@@ -58,8 +60,8 @@ impl Snapshots for Qcow2 {
     }
 
     fn delete_snapshot(&self, id: &str) -> Result<()> {
-        self.check_known(id)?;
-        self.begin_write()?;
+        self.size_of_snapshot(id)?;
+        self.begin_unfollowed()?;
         self.metadata.write().delete_snapshot(id)
     }
 
@@ -69,9 +71,12 @@ impl Snapshots for Qcow2 {
 }
 
 impl Qcow2 {
-    /// A request that is refused changes nothing, autoclear bits neither.
-    fn check_known(&self, id: &str) -> Result<()> {
-        position(&self.snapshots()?, id).map(drop)
+    /// The size of the disk of a snapshot. A request for one that is not there changes nothing, autoclear
+    /// bits neither.
+    fn size_of_snapshot(&self, id: &str) -> Result<u64> {
+        let snapshots = self.snapshots()?;
+        let snapshot = &snapshots[position(&snapshots, id)?];
+        Ok(snapshot.disk_bytes.unwrap_or(self.size_bytes()))
     }
 }
 

@@ -19,6 +19,10 @@ const MARKS: u64 = 3;
 /// Fields of the header that requests change: where the refcount table lies, and the autoclear bits.
 const HEADER_FIELDS: [(usize, usize); 2] = [(48, 12), (88, 8)];
 const INCOMPATIBLE: usize = 72;
+/// What is said of the directory of bitmaps.
+const DIRECTORY: &str = "the directory of bitmaps";
+/// Bytes of an entry of the directory of bitmaps without extra data and name.
+const BITMAP_BYTES: usize = 24;
 /// Bytes of an entry of the snapshot table without its texts.
 const SNAPSHOT_BYTES: usize = 40;
 
@@ -49,7 +53,6 @@ enum Owner {
 #[derive(Debug)]
 pub(super) struct Metadata {
     image: Vec<u8>,
-    version: u64,
     cluster_bytes: usize,
     refcount_bits: usize,
     owners: BTreeMap<usize, Vec<Owner>>,
@@ -66,7 +69,6 @@ impl Metadata {
         let version = number(&image, 4, 4);
         let refcount_order = if version >= 3 { number(&image, 96, 4) } else { 4 };
         let mut metadata = Self {
-            version,
             cluster_bytes: 1 << number(&image, 20, 4).clamp(9, 21),
             refcount_bits: 1 << refcount_order.min(6),
             owners: BTreeMap::new(),
@@ -134,6 +136,13 @@ impl Metadata {
             Owner::RefcountTable { first } => entries_stay(before, now, |at| number(before, at * 8, 8) == 0)
                 .map_err(|at| format!("entry {} of the refcount table", first + at)),
             Owner::RefcountBlock { index } => self.judge_refcount_block(index, before, now),
+            // Another directory is in use, or this one has marks: bit 0 of flags.
+            Owner::Kept(DIRECTORY) if directory(after) != directory(&self.image) => Ok(()),
+            Owner::Kept(DIRECTORY)
+                if before.iter().zip(now).all(|(old, new)| new == old || *new == old | 1) =>
+            {
+                Ok(())
+            }
             Owner::Kept(what) => Err(what.to_owned()),
         }
     }
@@ -264,27 +273,37 @@ impl Metadata {
         self.own(start, length.div_ceil(self.cluster_bytes), |_| Owner::Kept("the snapshot table"));
     }
 
-    /// The directory, where somebody vouches for it; what bitmaps hold is stale with the first change.
+    /// The directory, where somebody vouches for it. It, and what it names, is free once the bitmaps have
+    /// been saved elsewhere.
     fn walk_bitmaps(&mut self) {
-        const AUTOCLEAR_BITMAPS: u64 = 1;
-        if number(&self.image, 88, 8) & AUTOCLEAR_BITMAPS == 0 {
-            return;
-        }
-        let mut at = number(&self.image, 100, 4) as usize;
-        while self.version >= 3 && at + 8 <= self.cluster_bytes {
-            let (kind, length) = (number(&self.image, at, 4), number(&self.image, at + 4, 4) as usize);
-            if kind == 0 {
+        let Some((start, bytes, count)) = directory(&self.image) else { return };
+        let bytes = bytes.min(self.image.len());
+        let clusters = (start % self.cluster_bytes + bytes).div_ceil(self.cluster_bytes);
+        self.own(start, clusters, |_| Owner::Kept(DIRECTORY));
+        self.free(start, bytes);
+        let mut at = start;
+        for _ in 0..count {
+            if at.saturating_add(BITMAP_BYTES) > start.saturating_add(bytes).min(self.image.len()) {
                 return;
             }
-            if kind == EXTENSION_BITMAPS && length == 24 {
-                let (bytes, start) =
-                    (number(&self.image, at + 16, 8), number(&self.image, at + 24, 8) as usize);
-                let bytes = (bytes as usize).min(self.image.len());
-                let clusters = (start % self.cluster_bytes + bytes).div_ceil(self.cluster_bytes);
-                self.own(start, clusters, |_| Owner::Kept("the directory of bitmaps"));
+            let (table, entries) =
+                (number(&self.image, at, 8) as usize, number(&self.image, at + 8, 4) as usize);
+            self.free(table, entries * 8);
+            for (_, entry) in self.pointers(table, entries) {
+                self.free((entry & OFFSET) as usize, 1);
             }
-            at = at.saturating_add(8).saturating_add(length).saturating_add(7) & !7;
+            let rest = number(&self.image, at + 20, 4) + number(&self.image, at + 18, 2);
+            at = (at + BITMAP_BYTES + rest as usize).next_multiple_of(8);
         }
+    }
+
+    /// The clusters of these bytes may be freed.
+    fn free(&mut self, at: usize, bytes: usize) {
+        let (first, end) = (
+            at / self.cluster_bytes,
+            at.saturating_add(bytes).min(self.image.len()).div_ceil(self.cluster_bytes),
+        );
+        self.referred.extend(first..end);
     }
 
     /// Index and value of each entry of a table that is in the image and refers to something.
@@ -312,10 +331,36 @@ fn entries_stay(before: &[u8], now: &[u8], may_change: impl Fn(usize) -> bool) -
     }
 }
 
+/// Where the directory of bitmaps lies, its bytes and how many it has, where the image vouches for it.
+fn directory(image: &[u8]) -> Option<(usize, usize, u64)> {
+    const AUTOCLEAR_BITMAPS: u64 = 1;
+    let at = bitmaps_extension(image)?;
+    let field = |offset, width| number(image, at + offset, width);
+    let vouched = number(image, 88, 8) & AUTOCLEAR_BITMAPS != 0;
+    vouched.then(|| (field(24, 8) as usize, field(16, 8) as usize, field(8, 4)))
+}
+
+/// Where the extension lies that names the directory of bitmaps.
+fn bitmaps_extension(image: &[u8]) -> Option<usize> {
+    let cluster_bytes = 1 << number(image, 20, 4).clamp(9, 21);
+    let mut at = number(image, 100, 4) as usize;
+    while number(image, 4, 4) >= 3 && at.saturating_add(8) <= cluster_bytes {
+        let (kind, length) = (number(image, at, 4), number(image, at + 4, 4) as usize);
+        match (kind, length) {
+            (0, _) => return None,
+            (EXTENSION_BITMAPS, 24) => return Some(at),
+            _ => at = at.saturating_add(8).saturating_add(length).saturating_add(7) & !7,
+        }
+    }
+    None
+}
+
 fn judge_header(before: &[u8], now: &[u8]) -> Result<(), String> {
     let in_field =
         |at: usize| HEADER_FIELDS.iter().any(|(start, length)| (*start..start + length).contains(&at));
-    let may_change = |at: usize| in_field(at) || (INCOMPATIBLE..INCOMPATIBLE + 8).contains(&at);
+    let bitmaps = bitmaps_extension(before).map_or(0..0, |at| at + 8..at + 32);
+    let may_change =
+        |at: usize| bitmaps.contains(&at) || in_field(at) || (INCOMPATIBLE..INCOMPATIBLE + 8).contains(&at);
     let marks = number(before, INCOMPATIBLE, 8) ^ number(now, INCOMPATIBLE, 8);
     if marks & !MARKS != 0 {
         return Err("an incompatible feature".to_owned());

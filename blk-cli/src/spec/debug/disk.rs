@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use blk_core::storage::Step;
 use blk_core::{
-    BlockStatus, DirtyBitmap, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, NativeFlags, Overlay,
-    PassThrough, Preallocation, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
+    Bitmaps, BlockStatus, DiscardFlags, Disk, Extent, ImageInfo, Info, NativeFlags, Overlay, PassThrough,
+    Preallocation, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
@@ -143,6 +143,10 @@ impl PassThrough for FailingDisk {
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner.as_snapshots()
     }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner.as_bitmaps()
+    }
 }
 
 /// A disk that keeps to limits and tells of the steps of each request.
@@ -232,6 +236,10 @@ impl PassThrough for DebugDisk {
     fn as_snapshots(&self) -> Option<&dyn Snapshots> {
         self.inner().as_snapshots()
     }
+
+    fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        self.inner().as_bitmaps()
+    }
 }
 
 impl Info for DebugDisk {
@@ -241,10 +249,5 @@ impl Info for DebugDisk {
         };
         let ImageInfo { cluster_bytes, machine_state_offset, .. } = info.info()?;
         Ok(ImageInfo { format: "blkdebug", cluster_bytes, machine_state_offset, ..ImageInfo::default() })
-    }
-
-    fn dirty_bitmap(&self, name: &str) -> Result<DirtyBitmap> {
-        let info = self.inner().as_info().ok_or_else(|| Error::unsupported("dirty bitmaps"))?;
-        info.dirty_bitmap(name)
     }
 }
