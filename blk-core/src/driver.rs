@@ -6,8 +6,8 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use crate::{
-    Bitmaps, CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result, Snapshots,
-    StorageRun, vectored,
+    Amend, Bitmaps, CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result,
+    Snapshots, StorageRun, vectored,
 };
 
 /// Modifiers of a write.
@@ -311,6 +311,11 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The ability to tell what the image is, if the driver has it.
     fn as_info(&self) -> Option<&dyn Info> {
+        None
+    }
+
+    /// The ability to change what the image was made with, if the driver has it.
+    fn as_amend(&self) -> Option<&dyn Amend> {
         None
     }
 

@@ -10,7 +10,7 @@ use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
 use crate::{
-    Bitmaps, BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits,
+    Amend, Bitmaps, BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits,
     NativeFlags, Overlay, Preallocation, Queue, Resize, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags,
     driver::status_runs, vectored,
 };
@@ -137,6 +137,11 @@ pub trait PassThrough: Debug + Send + Sync {
         None
     }
 
+    /// As [`BlockDriver::as_amend`].
+    fn as_amend(&self) -> Option<&dyn Amend> {
+        None
+    }
+
     /// As [`BlockDriver::as_overlay`].
     fn as_overlay(&self) -> Option<&dyn Overlay> {
         None
@@ -237,6 +242,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn as_info(&self) -> Option<&dyn Info> {
         PassThrough::as_info(self)
+    }
+
+    fn as_amend(&self) -> Option<&dyn Amend> {
+        PassThrough::as_amend(self)
     }
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {

@@ -185,6 +185,19 @@ pub trait Format: Debug + Send + Sync {
     /// Makes a new image of `size` bytes on `storage`, replacing what was there.
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()>;
 
+    /// As [`Format::create`], with who opens the names and knows the secrets that options name. A format
+    /// whose options name nothing, as this default, does not ask.
+    fn create_with(
+        &self,
+        storage: &Arc<dyn Storage>,
+        size: u64,
+        options: Options,
+        resolver: &dyn Resolver,
+    ) -> Result<()> {
+        let _ = resolver;
+        self.create(storage, size, options)
+    }
+
     /// The options that [`Format::open`] takes.
     fn open_options(&self) -> &'static [OptionSpec] {
         &[]
@@ -192,6 +205,18 @@ pub trait Format: Debug + Send + Sync {
 
     /// The options of a new image, in the order in which programs show them.
     fn create_options(&self) -> &'static [OptionSpec] {
+        &[]
+    }
+
+    /// Whether the bytes of a new disk are whatever they are: zeroes have to be written where they are
+    /// wanted.
+    fn starts_as_noise(&self) -> bool {
+        false
+    }
+
+    /// The options that [`crate::Amend`] takes, where they are others than those of a new image that are
+    /// marked as amendable.
+    fn amend_options(&self) -> &'static [OptionSpec] {
         &[]
     }
 

@@ -53,6 +53,11 @@ pub struct ImageInfo {
 pub trait Info {
     /// What the image says about itself now.
     fn info(&self) -> Result<ImageInfo>;
+
+    /// Whether the disk cannot be read without a secret.
+    fn is_encrypted(&self) -> bool {
+        false
+    }
 }
 
 /// What only a disk over another one can do.

@@ -4,6 +4,7 @@
 //! checks every request once for all drivers. A driver crate plugs in with one [`Format`]. Everything is
 //! synchronous, takes `&self`, and fails with one [`Error`].
 
+mod amend;
 mod bitmaps;
 mod buffer;
 pub mod bytes;
@@ -33,6 +34,7 @@ pub mod testing;
 pub mod units;
 mod vectored;
 
+pub use amend::{Amend, Amendment};
 pub use bitmaps::{BitmapInfo, Bitmaps};
 pub use buffer::Buffer;
 pub use chain::{ChainQuery, ChainStatus};

@@ -6,8 +6,9 @@ use std::sync::{Arc, Weak};
 use super::{Access, Disk, SizeWatcher};
 use crate::sync::atomic::Ordering;
 use crate::{
-    BackingFile, BitmapInfo, Bitmaps, Check, CheckReport, DirtyBitmap, Error, Extent, ImageInfo, Info,
-    NewSnapshot, Overlay, Preallocation, RepairMode, Resize, Result, SnapshotInfo, Snapshots,
+    Amend, Amendment, BackingFile, BitmapInfo, Bitmaps, Check, CheckReport, DirtyBitmap, Error, Extent,
+    ImageInfo, Info, NewSnapshot, Overlay, Preallocation, RepairMode, Resize, Result, SnapshotInfo,
+    Snapshots,
 };
 
 impl Disk {
@@ -108,6 +109,11 @@ impl Disk {
         self.driver.as_info().map(|_| self as &dyn Info)
     }
 
+    /// Itself, if its driver can change what the image was made with.
+    pub fn as_amend(&self) -> Option<&dyn Amend> {
+        self.driver.as_amend().map(|_| self as &dyn Amend)
+    }
+
     /// Itself, if its driver can have a backing file.
     pub fn as_overlay(&self) -> Option<&dyn Overlay> {
         self.driver.as_overlay().map(|_| self as &dyn Overlay)
@@ -166,6 +172,17 @@ impl Check for Disk {
 impl Info for Disk {
     fn info(&self) -> Result<ImageInfo> {
         Self::info(self)
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.driver.as_info().is_some_and(Info::is_encrypted)
+    }
+}
+
+impl Amend for Disk {
+    fn amend(&self, amendment: Amendment<'_>) -> Result<()> {
+        self.check_writable()?;
+        self.driver.as_amend().ok_or_else(|| Error::unsupported("amend"))?.amend(amendment)
     }
 }
 
