@@ -8,9 +8,10 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 10] = [
+const RULES: [(&str, &[&str]); 11] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
+    ("blk-luks", &["blk-core"]),
     ("blk-nbd", &["blk-core"]),
     ("blk-qcow2", &["blk-core"]),
     ("blk-verify", &["blk-core"]),

@@ -29,8 +29,8 @@ const NOT_IN_LIBRARIES: [(&str, &str); 7] = [
 
 const CFG_TEST: &str = "#[cfg(test)]";
 
-const LIBRARIES: [&str; 5] =
-    ["blk-core/src/", "blk-raw/src/", "blk-qcow2/src/", "blk-verify/src/", "blk-sim/src/"];
+const LIBRARIES: [&str; 6] =
+    ["blk-core/src/", "blk-raw/src/", "blk-luks/src/", "blk-qcow2/src/", "blk-verify/src/", "blk-sim/src/"];
 
 /// What is wrong with a source file, a line each. `only_tests`: no part of it is built outside of tests.
 pub(super) fn check(path: &str, text: &str, only_tests: bool) -> Vec<String> {
