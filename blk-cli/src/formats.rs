@@ -6,7 +6,7 @@
 
 use std::sync::OnceLock;
 
-use blk_core::{Features, OptionSpec, Registry};
+use blk_core::{Features, Format, OptionSpec, Registry};
 
 /// What a new image is where nobody says a format, as in QEMU.
 pub(crate) const DEFAULT: &str = "raw";
@@ -16,7 +16,7 @@ static FORMATS: OnceLock<Registry> = OnceLock::new();
 
 /// The formats of this workspace, in the order in which they are probed.
 pub fn ours() -> Registry {
-    Registry::new([blk_qcow2::FORMAT, blk_raw::FORMAT])
+    Registry::new([blk_qcow2::FORMAT, blk_luks::FORMAT, blk_raw::FORMAT])
 }
 
 /// The formats that the program knows.
@@ -32,6 +32,11 @@ pub(crate) fn set(registry: Registry) -> bool {
 /// What images of a format can do; nothing where `driver` is no format.
 pub(crate) fn features(driver: &str) -> Features {
     registry().features(driver)
+}
+
+/// Whether a new image of a format reads as noise.
+pub(crate) fn starts_as_noise(driver: &str) -> bool {
+    registry().find(driver).is_ok_and(Format::starts_as_noise)
 }
 
 /// Whether a driver keeps metadata of its own in its file: it is a format other than raw.

@@ -39,6 +39,7 @@ mod overlay;
 mod place;
 mod rules;
 mod scratch;
+mod secret;
 mod start;
 mod steps;
 mod text;

@@ -3,12 +3,14 @@
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use blk_core::{Amend, Amendment};
 use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
 use super::bitmap;
+use super::create::Secrets;
 use super::failure::{Failure, Outcome};
-use super::image::{Named, Purpose};
+use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
 use super::size::{parse, whole_sectors};
 
@@ -44,6 +46,27 @@ fn help(program: &str, args: &Args) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
+/// Changes an image whose driver has options for that.
+fn amend(image: &Image, given: &Given, args: &Args) -> Outcome<ExitCode> {
+    let mut bar = args.talk.progress(1.0)?;
+    // What cannot be shown is no reason to stop in the midst of a change.
+    let mut shown = Ok(());
+    let mut progress = |done, all| {
+        if shown.is_ok() {
+            shown = bar.set(done, all);
+        }
+    };
+    let secrets = Secrets(args.image.objects());
+    let amendment =
+        Amendment { options: given.all(), force: args.force, resolver: &secrets, progress: &mut progress };
+    let amended = image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error));
+    shown?;
+    bar.end()?;
+    amended?;
+    image.close()?;
+    Ok(ExitCode::SUCCESS)
+}
+
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("amend", program, arguments)?;
     let cache = args::cache_mode(args.cache.as_deref())?;
@@ -58,6 +81,9 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
     let amendable: Vec<_> = options::amendable(format)?.map(|spec| spec.name).collect();
+    if image.disk.as_amend().is_some() {
+        return amend(&image, &given, &args);
+    }
     given.check(format)?;
     if let Some(other) = given.names().find(|option| !amendable.contains(option)) {
         return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));

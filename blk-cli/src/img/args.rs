@@ -26,6 +26,11 @@ pub(crate) struct ImageArgs {
 }
 
 impl ImageArgs {
+    /// What options refer to.
+    pub(crate) fn objects(&self) -> Objects {
+        self.objects.objects()
+    }
+
     /// The image of that name.
     pub(crate) fn named(&self, name: &str) -> Named {
         Named {

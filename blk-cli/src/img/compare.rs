@@ -81,7 +81,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
             force_share,
             cache,
             objects,
-            snapshot: None,
+            ..Named::default()
         };
         named.open(program, Purpose::READ).map_err(|failure| failure.with_code(CANNOT_OPEN))
     };

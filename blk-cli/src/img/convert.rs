@@ -8,7 +8,7 @@ mod sparse;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use blk_core::Detail;
+use blk_core::{Detail, Options};
 use clap::Parser;
 
 use super::args::{self, Talk};
@@ -126,9 +126,9 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if !args.no_create {
         given_is_possible(&args, format, &given)?;
         in_use.extend(create::files_of_backing(target_name, &given, args.objects.objects())?);
-        create::make(target_name, format, &given, &in_use)?;
+        create::make(target_name, format, &given, &in_use, args.objects.objects())?;
     }
-    let target = open_target(program, &args, target_name, &in_use)?;
+    let target = open_target(program, &args, target_name, &in_use, given.secrets())?;
     let info = target.info().map_err(|error| Failure::of(target_name, &error))?;
     if args.compress && !formats::features(info.format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
@@ -143,7 +143,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         let reason = format!("it has {} bytes, the sources have {size}", target.size());
         return Err(Failure::new(format!("{target_name}: the target is too small: {reason}")));
     }
-    let target_is_zero = args.target_is_zero || (!args.no_create && info.backing.is_none());
+    let starts_as_zeroes = !formats::starts_as_noise(info.format) && info.backing.is_none();
+    let target_is_zero = args.target_is_zero || (!args.no_create && starts_as_zeroes);
     let settings = Settings {
         target_is_zero,
         over_backing: info.backing.is_some(),
@@ -288,7 +289,13 @@ fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
     Ok(())
 }
 
-fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> Outcome<Image> {
+fn open_target(
+    program: &str,
+    args: &Args,
+    name: &str,
+    in_use: &FilesInUse,
+    options: Options,
+) -> Outcome<Image> {
     let format = match (&args.target_format, args.target_image_opts) {
         (_, true) => None,
         (Some(format), false) => Some(format.clone()),
@@ -300,6 +307,7 @@ fn open_target(program: &str, args: &Args, name: &str, in_use: &FilesInUse) -> O
         image_opts: args.target_image_opts,
         format,
         cache,
+        options,
         objects: args.objects.objects(),
         ..Named::default()
     };

@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use blk_core::{Error, Format, MemoryStorage, Storage};
+use blk_core::{DenyResolver, Disk, Error, Format, MemoryStorage, Resolver, Secret, Storage};
 use clap::Parser;
 
 use super::args;
@@ -48,6 +48,8 @@ pub(super) struct Args {
 
 /// The option that may make an image as large as its disk.
 const PREALLOCATION: &str = "preallocation";
+/// The option that says how long a passphrase is hashed.
+const ITER_TIME: &str = "iter-time";
 /// Bytes at the start of a new raw file that are stored.
 const FIRST_BLOCK_BYTES: u64 = 4096;
 
@@ -68,7 +70,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if !args.quiet {
         output::line(&format!("Formatting '{name}', fmt={} {}", args.format, given.shown(&args.format)?))?;
     }
-    make(name, &args.format, &given, &in_use)?;
+    make(name, &args.format, &given, &in_use, args.objects.objects())?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -151,7 +153,14 @@ pub(crate) fn files_of_backing(name: &str, given: &Given, objects: Objects) -> O
 
 /// Makes the image; its size stands among the options. What a file of that name held is lost only if the
 /// options are right, and if it is none of `in_use`, whatever name it has there.
-pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse) -> Outcome<()> {
+pub(crate) fn make(
+    name: &str,
+    format: &str,
+    given: &Given,
+    in_use: &FilesInUse,
+    objects: Objects,
+) -> Outcome<()> {
+    let secrets = Secrets(objects);
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
     let driver = formats::registry().find(format).map_err(failed)?;
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
@@ -167,13 +176,17 @@ pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse)
         rehearsed.set(PREALLOCATION, preallocation);
     }
     let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    driver.create(&rehearsal, size, rehearsed).map_err(failed)?;
+    if driver.create_options().iter().any(|option| option.name == ITER_TIME) {
+        // A passphrase is hashed once, for the image.
+        rehearsed.set(ITER_TIME, "0");
+    }
+    driver.create_with(&rehearsal, size, rehearsed, &secrets).map_err(failed)?;
     drop(rehearsal);
     if given.get("backing_file").is_some_and(|backing| is_same_file(name, &backing_path(name, backing))) {
         return Err(Failure::new(format!("{name}: an image cannot be its own backing file")));
     }
     let (storage, _locked) = create_file(name, format, in_use)?;
-    let made = driver.create(&storage, size, options);
+    let made = driver.create_with(&storage, size, options, &secrets);
     if made.is_err() {
         remove_half(name);
     }
@@ -184,6 +197,20 @@ pub(crate) fn make(name: &str, format: &str, given: &Given, in_use: &FilesInUse)
         storage.write_at(0, &block).map_err(failed)?;
     }
     Ok(())
+}
+
+/// What a new image may ask for: secrets, and nothing else.
+#[derive(Debug)]
+pub(super) struct Secrets(pub(super) Objects);
+
+impl Resolver for Secrets {
+    fn open_backing(&self, name: &str, format: Option<&str>) -> blk_core::Result<Arc<Disk>> {
+        DenyResolver.open_backing(name, format)
+    }
+
+    fn secret(&self, id: &str) -> blk_core::Result<Secret> {
+        self.0.secret(id)
+    }
 }
 
 /// Half an image is of no use to anybody; what the file held is lost already. A device stays.

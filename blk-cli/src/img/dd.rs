@@ -57,7 +57,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let mut given = Given::default();
     given.set("size", &end.saturating_sub(start).to_string());
     let in_use = input.files();
-    create::make(&operands.output, &args.output_format, &given, &in_use)?;
+    create::make(&operands.output, &args.output_format, &given, &in_use, args.image.objects())?;
     let output = Named::file(&*operands.output, Some(&args.output_format));
     let output = output.open_beside(program, Purpose::WRITE, &in_use)?;
     copy(&input, &output, (start, end), operands.block_bytes)?;

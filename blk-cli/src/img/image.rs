@@ -24,6 +24,8 @@ pub(crate) struct Named {
     pub(crate) objects: Objects,
     /// The snapshot inside the image that is read in place of the disk.
     pub(crate) snapshot: Option<String>,
+    /// Options besides those in the name.
+    pub(crate) options: Options,
 }
 
 /// What an image is opened for, besides reading.
@@ -114,7 +116,11 @@ impl Named {
             name: self.name.clone(),
             image_opts: self.image_opts,
             format: self.format.clone(),
-            options,
+            options: self
+                .options
+                .clone()
+                .into_iter()
+                .fold(options, |all, (name, value)| all.with(&name, value)),
             access: if purpose.write { Access::ReadWrite } else { Access::ReadOnly },
             force_share: self.force_share,
             cache: self.cache,

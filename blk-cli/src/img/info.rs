@@ -7,7 +7,7 @@ use std::fs;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::process::ExitCode;
 
-use blk_core::{Detail, ImageInfo, SnapshotInfo, Storage};
+use blk_core::{Detail, ImageInfo, Info, SnapshotInfo, Storage};
 use blk_nbd::Address;
 use clap::Parser;
 
@@ -58,6 +58,7 @@ struct Report {
     /// time.
     is_guess: bool,
     image: ImageInfo,
+    is_encrypted: bool,
     /// The name that the backing file is opened by.
     full_backing: Option<String>,
     file: Option<FileInfo>,
@@ -110,6 +111,7 @@ fn collect(program: &str, named: Named, chain: bool) -> Outcome<Vec<Report>> {
             is_guess: image.guessed_raw,
             name: image.name,
             image: info,
+            is_encrypted: image.disk.as_info().is_some_and(Info::is_encrypted),
             full_backing,
             file,
         });
@@ -180,6 +182,9 @@ impl Report {
         if let (Some(full), Some(backing)) = (&self.full_backing, backing) {
             members.push(("full-backing-filename", full.as_str().into()));
             members.push(("backing-filename", backing.name.as_str().into()));
+        }
+        if self.is_encrypted {
+            members.push(("encrypted", true.into()));
         }
         // A server says nothing of the kind, and raw has nothing to say.
         let is_served = self.file.is_some_and(|file| file.protocol == NBD);

@@ -50,6 +50,11 @@ impl Given {
         self.values.iter().find(|(other, _)| other == name).map(|(_, value)| value.as_str())
     }
 
+    /// All of them, as they were given.
+    pub(crate) fn all(&self) -> Options {
+        self.values.iter().fold(Options::new(), |all, (name, value)| all.with(name, value.as_str()))
+    }
+
     /// The names, in the order in which they were given.
     pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
         self.values.iter().map(|(name, _)| name.as_str())
@@ -76,6 +81,12 @@ impl Given {
             Some(format!("{}={}", spec.name, value.replace(',', ",,")))
         });
         Ok(shown.collect::<Vec<_>>().join(" "))
+    }
+
+    /// Those that name secrets, which opening the new image takes too.
+    pub(crate) fn secrets(&self) -> Options {
+        let secrets = self.values.iter().filter(|(name, _)| name.ends_with("key-secret"));
+        secrets.fold(Options::new(), |options, (name, value)| options.with(name, value.as_str()))
     }
 
     /// The options as `format` takes them: without the size, and without those of the file below, which
@@ -149,11 +160,13 @@ pub(crate) fn amend_help(format: &str) -> Outcome<()> {
 
 /// The options of images of that format that can be changed.
 pub(crate) fn amendable(format: &str) -> Outcome<impl Iterator<Item = &'static OptionSpec>> {
-    let options = find(format)?.create_options();
-    if !options.iter().any(|spec| spec.amendable) {
-        return Err(Failure::new(format!("format '{format}' has no options that can be changed")));
+    let format = find(format)?;
+    let of_new = format.create_options().iter().filter(|spec| spec.amendable);
+    let all: Vec<_> = of_new.chain(format.amend_options()).collect();
+    if all.is_empty() {
+        return Err(Failure::new(format!("format '{}' has no options that can be changed", format.name())));
     }
-    Ok(options.iter().filter(|spec| spec.amendable))
+    Ok(all.into_iter())
 }
 
 /// The options of new images of all formats, for the manual.

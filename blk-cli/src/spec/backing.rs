@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use blk_core::sync::Mutex;
-use blk_core::{Access, Disk, Error, Resolver, Result};
+use blk_core::{Access, Disk, Error, Resolver, Result, Secret, Storage};
 
 use super::Layer;
 use super::complete::complete;
 use super::node::{Backing, Node, Role};
-use super::open::{Inherited, Opener};
+use super::objects::Objects;
+use super::open::{Inherited, Opener, below_format, claim_of};
 use super::options::NodeOptions;
 use super::text;
 
@@ -78,15 +79,22 @@ impl BackingResolver {
 
 /// A backing file that is open already, whatever the image calls it.
 #[derive(Debug)]
-pub(super) struct GivenBacking(pub(super) Arc<Disk>);
+pub(super) struct GivenBacking {
+    pub(super) disk: Arc<Disk>,
+    pub(super) objects: Objects,
+}
 
 impl Resolver for GivenBacking {
     fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
-        Ok(Arc::clone(&self.0))
+        Ok(Arc::clone(&self.disk))
     }
 
     fn default_backing(&self) -> Result<Option<Arc<Disk>>> {
-        Ok(Some(Arc::clone(&self.0)))
+        Ok(Some(Arc::clone(&self.disk)))
+    }
+
+    fn secret(&self, id: &str) -> Result<Secret> {
+        self.objects.secret(id)
     }
 }
 
@@ -108,5 +116,18 @@ impl Resolver for BackingResolver {
             Backing::FromImage(options) if !options.is_empty() => self.open(None, options.clone()).map(Some),
             _ => Ok(None),
         }
+    }
+
+    /// What a command line has named: no format here opens a name that stands in an image so.
+    fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
+        let name = self.resolved(name);
+        let node = complete(Some(&name), NodeOptions::default(), Role::Storage).and_then(Node::parse)?;
+        let opened = self.opener.storage(&node, access, below_format(self.inherited))?;
+        opened.claim(claim_of(true, access, self.inherited))?;
+        Ok(opened.storage)
+    }
+
+    fn secret(&self, id: &str) -> Result<Secret> {
+        self.opener.objects.secret(id)
     }
 }

@@ -2,8 +2,8 @@
 //! durable at once.
 
 use blk_core::{
-    Bitmaps, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots, WriteFlags,
-    ZeroFlags, bytes,
+    Amend, Bitmaps, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots,
+    WriteFlags, ZeroFlags, bytes,
 };
 
 use super::node::DetectZeroes;
@@ -68,6 +68,10 @@ impl PassThrough for Filter {
 
     fn as_info(&self) -> Option<&dyn Info> {
         self.inner.as_info()
+    }
+
+    fn as_amend(&self) -> Option<&dyn Amend> {
+        self.inner.as_amend()
     }
 
     fn as_overlay(&self) -> Option<&dyn Overlay> {

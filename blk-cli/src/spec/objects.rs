@@ -3,9 +3,10 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blk_core::{Error, Result};
+use blk_core::{Error, Result, Secret};
 use blk_nbd::{Certificates, ClientTls, ServerTls};
 
+use super::secret::SecretObject;
 use super::text;
 
 /// Kinds that QEMU has: those that nothing here could refer to by mistake are accepted.
@@ -25,8 +26,16 @@ const KINDS: [&str; 9] = [
 #[derive(Debug, Clone)]
 pub struct Object {
     id: String,
-    /// What it is, if it is of any use here.
-    tls: Option<TlsObject>,
+    kind: Kind,
+}
+
+/// What an object is.
+#[derive(Debug, Clone)]
+enum Kind {
+    /// Of no use here.
+    Other,
+    Tls(TlsObject),
+    Secret(SecretObject),
 }
 
 /// Certificates for encrypted connections.
@@ -61,8 +70,13 @@ impl Object {
         let Some(id) = options.take_text("id") else {
             return Err(Error::invalid_option("--object", format!("'id' of '{kind}' is missing")));
         };
+        if kind == "secret" {
+            let secret = SecretObject::take(&mut options)?;
+            options.finish(&kind)?;
+            return Ok(Self { id, kind: Kind::Secret(secret) });
+        }
         if kind != "tls-creds-x509" {
-            return Ok(Self { id, tls: None });
+            return Ok(Self { id, kind: Kind::Other });
         }
         let is_server =
             options.take_choice("endpoint", &[("server", true), ("client", false)])?.unwrap_or(false);
@@ -74,7 +88,7 @@ impl Object {
             return Err(Error::invalid_option("--object", format!("'dir' of '{kind}' is missing")));
         };
         options.finish(&kind)?;
-        Ok(Self { id, tls: Some(TlsObject { folder: folder.into(), is_server, verifies }) })
+        Ok(Self { id, kind: Kind::Tls(TlsObject { folder: folder.into(), is_server, verifies }) })
     }
 }
 
@@ -139,17 +153,39 @@ impl From<Vec<Object>> for Objects {
 }
 
 impl Objects {
+    /// The one object of that name; `option` refers to it.
+    fn kind_of(&self, option: &'static str, id: &str) -> Result<&Kind> {
+        let refused = |reason: String| Error::invalid_option(option, reason);
+        let mut named = self.0.iter().filter(|object| object.id == id);
+        match (named.next(), named.next()) {
+            (Some(object), None) => Ok(&object.kind),
+            (None, _) => Err(refused(format!("there is no object '{id}'"))),
+            (Some(_), Some(_)) => Err(refused(format!("there are two objects '{id}'"))),
+        }
+    }
+
+    /// The secret of that name.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] where there is no such object, or it cannot be decrypted.
+    pub fn secret(&self, id: &str) -> Result<Secret> {
+        self.secret_at(id, 0)
+    }
+
+    /// As [`Objects::secret`], where `depth` others are encrypted with it.
+    pub(super) fn secret_at(&self, id: &str, depth: usize) -> Result<Secret> {
+        match self.kind_of("key-secret", id)? {
+            Kind::Secret(secret) => secret.reveal(self, depth),
+            _ => Err(Error::invalid_option("key-secret", format!("object '{id}' is no 'secret'"))),
+        }
+    }
+
     /// The object of that name, for one side.
     fn tls(&self, id: &str, is_server: bool) -> Result<&TlsObject> {
         let refused = |reason: String| Error::invalid_option("tls-creds", reason);
-        let mut named = self.0.iter().filter(|object| object.id == id);
-        let (first, second) = (named.next(), named.next());
-        if second.is_some() {
-            return Err(refused(format!("there are two objects '{id}'")));
-        }
-        let object = first.ok_or_else(|| refused(format!("there is no object '{id}'")))?;
-        let tls = object.tls.as_ref();
-        let tls = tls.ok_or_else(|| refused(format!("object '{id}' is no 'tls-creds-x509'")))?;
+        let Kind::Tls(tls) = self.kind_of("tls-creds", id)? else {
+            return Err(refused(format!("object '{id}' is no 'tls-creds-x509'")));
+        };
         if tls.is_server != is_server {
             let side = if is_server { "server" } else { "client" };
             return Err(refused(format!("object '{id}' is not for a {side} (endpoint={side})")));

@@ -102,8 +102,8 @@ pub(super) struct OpenedDisk {
 
 /// An open storage, and what became known on the way.
 #[derive(Debug)]
-struct OpenedStorage {
-    storage: Arc<dyn Storage>,
+pub(super) struct OpenedStorage {
+    pub(super) storage: Arc<dyn Storage>,
     breakpoints: Option<Arc<dyn Breakpoints>>,
     /// The files that it lies in, those of all images of a chain among them.
     files: FilesInUse,
@@ -115,7 +115,7 @@ struct OpenedStorage {
 
 impl OpenedStorage {
     /// Locks the file for what is done with it.
-    fn claim(&self, claim: Claim) -> Result<()> {
+    pub(super) fn claim(&self, claim: Claim) -> Result<()> {
         match &self.file {
             Some(file) if self.is_unclaimed => file.claim(claim),
             _ => Ok(()),
@@ -137,7 +137,7 @@ fn claim(driver: &str, access: Access, inherited: Inherited) -> Claim {
     claim_of(formats::has_metadata(driver), access, inherited)
 }
 
-fn claim_of(has_metadata: bool, access: Access, inherited: Inherited) -> Claim {
+pub(super) fn claim_of(has_metadata: bool, access: Access, inherited: Inherited) -> Claim {
     let writes = access == Access::ReadWrite;
     let read = writes || !inherited.describes;
     let mut unshared = Permissions { resize: inherited.fixed_length, ..Permissions::NONE };
@@ -221,15 +221,17 @@ impl Opener {
         let resolver = BackingResolver::new(deeper, shown(&node), folder, format.backing.clone(), below);
         let mut options = format.options.clone();
         set_discard(&mut options, format.driver, inherited);
-        for (name, is_wanted, value) in
-            [("backing", inherited.alone, "off"), ("check", inherited.for_check, "on")]
-        {
+        for (name, is_wanted, value) in [
+            ("backing", inherited.alone, "off"),
+            ("check", inherited.for_check, "on"),
+            ("locked", inherited.describes, "on"),
+        ] {
             if is_wanted && formats::open_option(format.driver, name).is_some() {
                 options.set(name, value);
             }
         }
         let driver = registry().find(format.driver)?;
-        let given = self.backing.clone().map(GivenBacking);
+        let given = self.backing.clone().map(|disk| GivenBacking { disk, objects: self.objects.clone() });
         let backing = given.as_ref().map_or(&resolver as &dyn Resolver, |given| given);
         let disk = driver.open(opened.below_format(inherited), access, options, backing)?;
         layers.extend(resolver.into_layers());
@@ -306,7 +308,7 @@ impl Opener {
     }
 
     /// Opens a node as the bytes under a format.
-    fn storage(&self, node: &Node, wanted: Access, inherited: Inherited) -> Result<OpenedStorage> {
+    pub(super) fn storage(&self, node: &Node, wanted: Access, inherited: Inherited) -> Result<OpenedStorage> {
         let access = access(&node.common, wanted)?;
         let inherited = inherit(&node.common, inherited, access)?;
         match &node.kind {
@@ -432,7 +434,7 @@ pub(super) fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) ->
 
 /// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise
 /// itself. And it is the format that minds others.
-fn below_format(inherited: Inherited) -> Inherited {
+pub(super) fn below_format(inherited: Inherited) -> Inherited {
     Inherited { discard: None, ..inherited }
 }
 

@@ -17,6 +17,9 @@ impl Report {
             format!("virtual size: {}", exact(self.size)),
         ];
         lines.push(format!("disk size: {}", occupied(self.file.and_then(|file| file.occupied))));
+        if self.is_encrypted {
+            lines.push("encrypted: yes".to_owned());
+        }
         if let Some(bytes) = self.image.cluster_bytes {
             lines.push(format!("cluster_size: {bytes}"));
         }

@@ -23,6 +23,7 @@ pub(super) fn translate(driver: &str, options: &mut NodeOptions) -> Result<()> {
     match driver {
         "qcow2" => qcow2(options),
         "raw" => raw(options),
+        "luks" => luks(options),
         _ => Ok(()),
     }
 }
@@ -34,6 +35,22 @@ fn raw(options: &mut NodeOptions) -> Result<()> {
         return Err(options.bad("size", format!("{bytes} is not a multiple of {SECTOR_BYTES}")));
     }
     options.set("size", bytes);
+    Ok(())
+}
+
+/// A header in a file of its own is a node in QEMU.
+fn luks(options: &mut NodeOptions) -> Result<()> {
+    if !options.has_below("header") {
+        return Ok(());
+    }
+    let mut header = options.take_below("header");
+    let driver = header.take_text("driver").unwrap_or_else(|| "file".to_owned());
+    let Some(name) = header.take_text("filename").filter(|_| driver == "file") else {
+        return Err(options.bad("header", "it has to be a file: header.driver=file,header.filename=..."));
+    };
+    header.finish("file")?;
+    // By this name it counts from where the program runs, not from the image's folder.
+    options.set("header", format!("file:{name}").as_str());
     Ok(())
 }
 

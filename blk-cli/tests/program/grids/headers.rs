@@ -25,7 +25,6 @@ pub(crate) const HEADERS: &[Header] = &[
     header("qed", &[(0, b"QED\0")]),
     header("parallels", &[(0, b"WithoutFreeSpace\x02\0\0\0")]),
     header("parallels", &[(0, b"WithouFreSpacExt\x02\0\0\0")]),
-    header("luks", &[(0, b"LUKS\xba\xbe\0\x01")]),
     header(
         "cloop",
         &[(0, b"#!/bin/sh\n#V2.0 Format\nmodprobe cloop file=$0 && mount -r -t iso9660 /dev/cloop $1\n")],
