@@ -8,9 +8,11 @@ pub mod exhaust;
 #[cfg(test)]
 mod gauntlet;
 pub mod hostile;
+mod hostile_luks;
 mod images;
 mod initial;
 mod kept;
+mod luks_target;
 mod old_header;
 mod opinion;
 mod qcow2_space;
@@ -21,6 +23,8 @@ mod replay;
 mod shared_host;
 mod unvouched;
 
+pub use hostile_luks::{LuksStats, judge_luks};
+pub use luks_target::{LUKS, LuksTarget};
 pub use opinion::has_qemu;
 pub use qcow2_space::QCOW2;
 pub use qcow2_target::Qcow2Target;

@@ -6,10 +6,10 @@ use blk_harness::runner::{crashes, faults, races, requests};
 
 use crate::exhaust::configs;
 use crate::qemu_io::qemu_io_script;
-use crate::{QCOW2, Qcow2Target, RAW, RawTarget};
+use crate::{LUKS, LuksTarget, QCOW2, Qcow2Target, RAW, RawTarget};
 
 /// Everything that a scenario can run in.
-static SUITES: [Suite; 6] = [
+static SUITES: [Suite; 7] = [
     of_qcow2(
         Suite::new("verify_qcow2", |purpose| requests(&Qcow2Target, purpose))
             .with_expression("blk_testbed::suite(\"verify_qcow2\").unwrap()"),
@@ -36,6 +36,9 @@ static SUITES: [Suite; 6] = [
             .exhausting(|| configs()[..1].to_vec())
             .with_expression("blk_testbed::suite(\"verify_race\").unwrap()"),
     ),
+    Suite::new("verify_luks", |purpose| requests(&LuksTarget { is_rigid: false }, purpose))
+        .of_space(|| &LUKS)
+        .with_expression("blk_testbed::suite(\"verify_luks\").unwrap()"),
 ];
 
 /// QEMU's tools can be asked about qcow2 images too.

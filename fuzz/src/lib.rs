@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use blk_harness::fuzzing::{Speaker, stop};
+use blk_testbed::LuksStats;
 use blk_testbed::hostile::{self, ImageStats};
 use cost::Cost;
 use libfuzzer_sys::Corpus;
@@ -19,6 +20,7 @@ use libfuzzer_sys::Corpus;
 #[derive(Default)]
 struct Session {
     images: ImageStats,
+    luks: LuksStats,
     /// Image specifications: refused, parsed, opened.
     specifications: [u64; 3],
     /// The most that an input has cost so far.
@@ -44,6 +46,40 @@ pub fn image(data: &[u8]) -> Corpus {
         Ok(false) => Corpus::Reject,
         Err(report) => stop("open_qcow2", &report, "the input is a qcow2 image"),
     }
+}
+
+/// Runs an input as a LUKS image; ends the process with a report if something is found.
+pub fn luks(data: &[u8]) -> Corpus {
+    let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
+    let mut stats = session.luks;
+    let (judged, cost) = cost::of(|| {
+        stats = session.luks;
+        blk_testbed::judge_luks(data, &mut stats)
+    });
+    session.luks = stats;
+    session.cost_max = session.cost_max.max(cost);
+    if session.speaker.is_due() {
+        session.say_luks();
+    }
+    let kind = "the input is changes to a LUKS image";
+    if let Some(report) = cost.excess(cost::image_bytes_max(data.len())) {
+        stop("open_luks", &report, kind)
+    }
+    match judged {
+        Ok(true) => Corpus::Keep,
+        Ok(false) => Corpus::Reject,
+        Err(report) => stop("open_luks", &report, kind),
+    }
+}
+
+/// Runs an input as a LUKS image once more. What is found ends the process.
+///
+/// # Errors
+/// That the input cannot be read.
+pub fn reproduce_luks(input: &Path, _out: &Path) -> anyhow::Result<bool> {
+    luks(&blk_harness::repro::read_input(input)?);
+    println!("nothing is found");
+    Ok(false)
 }
 
 /// Runs an input as an image specification; ends the process with a report if it costs too much. `reach` says
@@ -80,6 +116,20 @@ impl Session {
         let mut counts = serde_json::to_value(self.images.clone()).unwrap_or_default();
         counts["image_mib_max"] = (self.cost_max.bytes >> 20).into();
         counts["image_ms_max"] = u64::try_from(self.cost_max.time.as_millis()).unwrap_or(u64::MAX).into();
+        self.speaker.say(counts);
+    }
+
+    fn say_luks(&mut self) {
+        let LuksStats { images, parsed, opened, compared } = self.luks;
+        let percent = |count: u64| count * 100 / images.max(1);
+        let counts = serde_json::json!({
+            "images": images,
+            "parsed_percent": percent(parsed),
+            "opened_percent": percent(opened),
+            "compared_percent": percent(compared),
+            "image_mib_max": self.cost_max.bytes >> 20,
+            "image_ms_max": u64::try_from(self.cost_max.time.as_millis()).unwrap_or(u64::MAX),
+        });
         self.speaker.say(counts);
     }
 
