@@ -28,7 +28,7 @@ pub struct ChainStatus {
     pub data: bool,
     /// They are stored compressed.
     pub compressed: bool,
-    /// Where in the layer's storage they are stored as they are.
+    /// Where in the layer's storage they are stored as they are, or would be.
     pub host_offset: Option<u64>,
 }
 
@@ -92,7 +92,8 @@ fn layer_status(disk: &Disk, depth: usize, extent: Extent) -> Result<ChainStatus
     let passed = extent.offset - start;
     let length = found.length.min(extent.end() - start) - passed;
     if !found.allocated {
-        return Ok(ChainStatus::unallocated(depth, length));
+        let host_offset = found.host_offset.map(|at| at + passed);
+        return Ok(ChainStatus { host_offset, ..ChainStatus::unallocated(depth, length) });
     }
     // The host is asked about what starts where a unit does.
     let host = match found.host_offset {

@@ -178,8 +178,8 @@ pub struct BlockStatus {
     pub zero: bool,
     /// The bytes are stored compressed; they are allocated then, and have no `host_offset`.
     pub compressed: bool,
-    /// Where the first byte lies in the layer's own storage, if it is allocated and lies there as plain
-    /// bytes.
+    /// Where the first byte lies in the layer's own storage, if it lies there as plain bytes; where it would
+    /// be written, if it is not allocated, or reads as zeroes, and has a place there.
     pub host_offset: Option<u64>,
 }
 

@@ -39,7 +39,7 @@ pub(crate) struct SliceCache {
 
 impl Slice {
     /// The big-endian 64-bit entry `index`.
-    #[inline]
+    #[cfg(test)]
     pub(crate) fn entry(&self, index: usize) -> u64 {
         let at = index * 8;
         u64::from_be_bytes(self.bytes[at..at + 8].try_into().expect("eight bytes"))

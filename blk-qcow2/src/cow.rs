@@ -1,10 +1,20 @@
-//! Copy on write: the parts of a new cluster that a write does not cover keep what was there.
+//! Copy on write: the parts of new subclusters that a write does not cover keep what was there.
+//!
+//! ```text
+//! cluster     |      |      |      |      |       a subcluster each; a plain image has one in a cluster
+//! write                  |-----------|
+//! copied             |...|           |..|         up to the ends of the subclusters that it touches
+//! ```
+//!
+//! Where the cluster is replaced (a snapshot has it too, or it was compressed), what it holds on either side
+//! is copied too, from its first subcluster with data to its last.
 
 use std::io::IoSlice;
 
-use blk_core::Result;
+use blk_core::{Extent, Result};
 
-use crate::l2::Cluster;
+use crate::geometry::Geometry;
+use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
 use crate::offset::{GuestOffset, HostOffset};
 use crate::qcow2::Qcow2;
@@ -13,28 +23,116 @@ use crate::steps;
 /// Up to this size, data and copied parts are written at once, each from where it lies.
 const JOINED_BYTES_MAX: usize = 256 << 10;
 
+/// A write that puts data where host clusters held none for the guest.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Filling<'a> {
+    /// The first host cluster; those of the others follow it.
+    pub(crate) host: HostOffset,
+    /// The host clusters are new, and read as zeroes.
+    pub(crate) fresh: bool,
+    /// What the guest clusters were, in order.
+    pub(crate) old: &'a [Entry],
+    /// Where the write begins, in the first guest cluster.
+    pub(crate) at: GuestOffset,
+    /// Bytes of it.
+    pub(crate) length: u64,
+}
+
+impl Filling<'_> {
+    /// The guest cluster with number `number`.
+    fn guest_cluster(self, geometry: Geometry, number: usize) -> GuestOffset {
+        geometry.cluster_start(self.at) + geometry.cluster_bytes() * number as u64
+    }
+
+    /// The last of the clusters that are written to.
+    fn last(self, geometry: Geometry) -> usize {
+        let last = geometry.clusters_of(geometry.in_cluster(self.at) + self.length).get() as usize - 1;
+        debug_assert!(last < self.old.len(), "what is replaced is known for each cluster");
+        last
+    }
+
+    /// What is written, with what is copied on either side: the guest bytes that the host clusters hold
+    /// afterwards, besides those that they held before.
+    pub(crate) fn whole(self, geometry: Geometry) -> Extent {
+        let end = self.at + self.length;
+        let last = self.last(geometry);
+        let first_cluster = self.guest_cluster(geometry, 0);
+        let last_cluster = self.guest_cluster(geometry, last);
+        let bytes = geometry.subcluster_bytes();
+        let (first, end_number) = (geometry.subcluster_of(self.at), geometry.subcluster_of(end - 1) + 1);
+        let start = match self.copied_from(geometry, first) {
+            Some(number) => first_cluster + u64::from(number) * bytes,
+            None => self.at,
+        };
+        let stop = match self.copied_to(geometry, self.old[last], end_number) {
+            Some(number) => last_cluster + u64::from(number) * bytes,
+            None => end,
+        };
+        start.min(self.at).to(stop.max(end))
+    }
+
+    /// The subcluster of the first cluster from which on data is copied; `first` is the first that is written
+    /// to. `None` where that one stays what it is around the write.
+    fn copied_from(self, geometry: Geometry, first: u32) -> Option<u32> {
+        let old = self.old[0];
+        match old.place {
+            Place::Nowhere => Some(first),
+            Place::Plain { host, .. } if host == self.host => {
+                (!matches!(old.kind(first), Cluster::Data { .. })).then_some(first)
+            }
+            Place::Plain { .. } if !geometry.has_extended_l2() => Some(0),
+            Place::Plain { .. } => Some(first.min(old.allocated.trailing_zeros())),
+            Place::Compressed(_) => Some(0),
+        }
+    }
+
+    /// One past the last subcluster of the last cluster, whose entry was `old`, up to which data is copied;
+    /// `end` is one past the last that is written to.
+    fn copied_to(self, geometry: Geometry, old: Entry, end: u32) -> Option<u32> {
+        match old.place {
+            Place::Nowhere => Some(end),
+            Place::Plain { host, .. } if host == self.host => {
+                (!matches!(old.kind(end - 1), Cluster::Data { .. })).then_some(end)
+            }
+            Place::Plain { .. } if !geometry.has_extended_l2() => Some(1),
+            Place::Plain { .. } => Some(end.max(32 - old.allocated.leading_zeros())),
+            Place::Compressed(_) => Some(geometry.subclusters()),
+        }
+    }
+
+    /// The entry of cluster number `number` once the data is written.
+    pub(crate) fn entry_after(self, geometry: Geometry, number: usize) -> Entry {
+        let old = self.old[number];
+        let host = self.host + geometry.cluster_bytes() * number as u64;
+        let filled = geometry.touched_subclusters(self.guest_cluster(geometry, number), self.whole(geometry));
+        // What a replaced cluster held has been copied.
+        let allocated = old.allocated | filled;
+        debug_assert!(
+            old.allocated & !filled == 0 || old.place == Place::Plain { host, copied: true },
+            "what a replaced cluster held is copied: {old:?}"
+        );
+        Entry { place: Place::Plain { host, copied: true }, allocated, zero: old.zero & !filled }
+    }
+}
+
 impl Qcow2 {
-    /// Fills host clusters from `host` on: `buf` for guest offset `at`, and around it, up to the cluster
-    /// boundaries, what `old` (a cluster each, in guest order) held. `fresh` host clusters read as zeroes
-    /// already.
+    /// Fills host clusters: with `buf`, the write, and around it with what has to be copied.
     pub(crate) fn write_with_copied_parts(
         &self,
         metadata: &Metadata,
-        host: HostOffset,
-        fresh: bool,
-        old: &[Cluster],
-        at: GuestOffset,
+        filling: Filling<'_>,
         buf: &[u8],
     ) -> Result<()> {
         let geometry = metadata.geometry;
-        let head = geometry.in_cluster(at) as usize;
-        let end = at + buf.len() as u64;
-        let tail = (geometry.round_up(end).get() - end.get()) as usize;
-        let clusters = geometry.clusters_of((head + buf.len()) as u64);
-        let last = clusters.get() as usize - 1;
-        debug_assert!(last < old.len(), "what is replaced is known for each cluster");
-        let head = if fresh && self.copies_zeroes(old[0], at - head as u64) { 0 } else { head };
-        let tail = if fresh && self.copies_zeroes(old[last], end) { 0 } else { tail };
+        let Filling { host, fresh, old, at, .. } = filling;
+        debug_assert_eq!(filling.length, buf.len() as u64, "all of it is written");
+        let whole = filling.whole(geometry);
+        let end = at + filling.length;
+        let last = filling.last(geometry);
+        let head = (at.get() - whole.offset) as usize;
+        let tail = (whole.end() - end.get()) as usize;
+        let head = if fresh && self.copies_zeroes(old[0], at - head as u64, head) { 0 } else { head };
+        let tail = if fresh && self.copies_zeroes(old[last], end, tail) { 0 } else { tail };
         let start = host + (geometry.in_cluster(at) - head as u64);
         if head == 0 && tail == 0 {
             self.storage.step(&steps::WRITE_AIO);
@@ -60,7 +158,7 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         host: HostOffset,
-        old: Cluster,
+        old: Entry,
         guest: GuestOffset,
         length: usize,
     ) -> Result<()> {
@@ -73,12 +171,19 @@ impl Qcow2 {
         self.storage.write_at(host.get(), &part)
     }
 
-    /// Whether what would be copied from guest offset `from` on is known to be zeroes.
-    fn copies_zeroes(&self, old: Cluster, from: GuestOffset) -> bool {
-        match old {
-            Cluster::Zero { .. } => true,
-            Cluster::Unallocated => self.backing_ends_before(from),
-            Cluster::Data { .. } | Cluster::Compressed(_) => false,
+    /// Whether the `length` bytes, inside one cluster, that would be copied from guest offset `from` on are
+    /// known to be zeroes.
+    fn copies_zeroes(&self, old: Entry, from: GuestOffset, length: usize) -> bool {
+        if length == 0 {
+            return true;
         }
+        let geometry = self.geometry;
+        let (first, last) =
+            (geometry.subcluster_of(from), geometry.subcluster_of(from + (length as u64 - 1)));
+        (first..=last).all(|number| match old.kind(number) {
+            Cluster::Zero { .. } => true,
+            Cluster::Unallocated | Cluster::Reserved { .. } => self.backing_ends_before(from),
+            Cluster::Data { .. } | Cluster::Compressed(_) => false,
+        })
     }
 }

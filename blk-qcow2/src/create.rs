@@ -13,9 +13,12 @@ use blk_core::{Error, Extent, Options, Result, Storage, TypedOptions};
 
 use crate::geometry::Geometry;
 use crate::header::{BackingName, Header, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX};
-use crate::l2::data_entry;
+use crate::l2::{Entry, Place, data_entry};
 use crate::offset::{ClusterCount, HostCluster, HostOffset};
-use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION};
+use crate::ondisk::{
+    COMPATIBLE_LAZY_REFCOUNTS, CompressionType, HEADER_V2_BYTES, INCOMPATIBLE_COMPRESSION,
+    INCOMPATIBLE_EXTENDED_L2,
+};
 use crate::options::CREATE_OPTIONS;
 use crate::pointer_table;
 use crate::refcount::set_count_at;
@@ -104,16 +107,21 @@ impl Plan {
         let options = options.typed("qcow2", CREATE_OPTIONS)?;
         let name = options.text("backing_file");
         let backing = name.map(|name| BackingName::new(name, options.text("backing_fmt"))).transpose()?;
+        let geometry = geometry(&options)?;
+        let preallocation = options.choice("preallocation");
+        if preallocation != Some("off") && backing.is_some() && !geometry.has_extended_l2() {
+            return Err(hides_backing(&options));
+        }
         Ok(Self {
             version: if options.choice("compat") == Some("0.10") { 2 } else { 3 },
-            geometry: geometry(&options)?,
+            geometry,
             lazy_refcounts: options.switch("lazy_refcounts") == Some(true),
             backing,
             compression: match options.choice("compression_type") {
                 Some("zstd") => CompressionType::Zstd,
                 _ => CompressionType::Zlib,
             },
-            preallocation: match options.choice("preallocation") {
+            preallocation: match preallocation {
                 Some("metadata") => Preallocation::Metadata,
                 Some("falloc" | "full") => Preallocation::Full,
                 _ => Preallocation::Off,
@@ -123,6 +131,8 @@ impl Plan {
 
     fn header(&self, layout: Layout, size: u64) -> Header {
         let is_zstd = self.compression == CompressionType::Zstd;
+        let zstd = if is_zstd { INCOMPATIBLE_COMPRESSION } else { 0 };
+        let extended = if self.geometry.has_extended_l2() { INCOMPATIBLE_EXTENDED_L2 } else { 0 };
         Header {
             version: self.version,
             geometry: self.geometry,
@@ -134,7 +144,7 @@ impl Plan {
             refcount_table_clusters: layout.table_clusters.get() as u32,
             snapshot_count: 0,
             snapshots_offset: HostOffset::default(),
-            incompatible: if is_zstd { INCOMPATIBLE_COMPRESSION } else { 0 },
+            incompatible: zstd | extended,
             compatible: if self.lazy_refcounts { COMPATIBLE_LAZY_REFCOUNTS } else { 0 },
             autoclear: 0,
             length: if self.version >= 3 { HEADER_V3_BYTES } else { HEADER_V2_BYTES },
@@ -145,9 +155,32 @@ impl Plan {
     }
 }
 
+/// A contradiction, unless with extended L2 entries: subclusters of a preallocated cluster show the backing
+/// file.
+fn hides_backing(options: &TypedOptions) -> Error {
+    let value = |name| options.value(name).map_or_else(String::new, |value| value.to_string());
+    let (own, other) = (value("preallocation"), value("backing_file"));
+    let reason = "allocated clusters would hide the backing file, unless with extended_l2=on";
+    let text = format!("'{own}' contradicts backing_file={other}: {reason}");
+    Error::invalid_option("preallocation", text)
+}
+
+/// Fails where extended L2 entries are wanted and clusters are too small for them.
+pub(crate) fn check_extended_l2(is_extended: bool, cluster_bytes: u64) -> Result<()> {
+    let least = 1 << Geometry::EXTENDED_CLUSTER_BITS_MIN;
+    if !is_extended || cluster_bytes >= least {
+        return Ok(());
+    }
+    let reason = format!("extended L2 entries need clusters of {least} bytes, not {cluster_bytes}");
+    Err(Error::invalid_option("extended_l2", reason))
+}
+
 fn geometry(options: &TypedOptions) -> Result<Geometry> {
     let number = |name| options.number(name).expect("it has a default");
-    Geometry::new(number("cluster_size").ilog2(), number("refcount_bits").ilog2())
+    let geometry = Geometry::new(number("cluster_size").ilog2(), number("refcount_bits").ilog2())?;
+    let is_extended = options.switch("extended_l2") == Some(true);
+    check_extended_l2(is_extended, geometry.cluster_bytes())?;
+    geometry.with_extended_l2(is_extended)
 }
 
 impl Layout {
@@ -233,14 +266,21 @@ fn write_refcounts(storage: &dyn Storage, geometry: Geometry, layout: Layout) ->
 
 /// Maps every guest cluster to its own host cluster.
 fn write_mapping(storage: &dyn Storage, geometry: Geometry, layout: Layout) -> Result<()> {
-    let entry = |cluster| data_entry(geometry.offset_of(cluster));
+    let pointer = |cluster| data_entry(geometry.offset_of(cluster));
+    // With a bitmap no subcluster is allocated yet: all have a place.
+    let allocated = u32::from(!geometry.has_extended_l2());
+    let words = |cluster| {
+        let place = Place::Plain { host: geometry.offset_of(cluster), copied: true };
+        let raw = Entry { place, allocated, zero: 0 }.encode(geometry);
+        [raw.descriptor, raw.bitmap].into_iter().take(geometry.l2_entry_bytes() as usize / 8)
+    };
     let mut data = layout.first_data().until(layout.end());
     for table in layout.first_l2().until(layout.first_data()) {
-        let entries: Vec<u64> = data.by_ref().take(geometry.l2_entries() as usize).map(entry).collect();
+        let entries: Vec<u64> = data.by_ref().take(geometry.l2_entries() as usize).flat_map(words).collect();
         storage.write_at(geometry.offset_of(table).get(), &pointer_table::encode(&entries))?;
     }
     assert!(data.next().is_none(), "the L2 tables have an entry for each data cluster");
-    let tables: Vec<u64> = layout.first_l2().until(layout.first_data()).map(entry).collect();
+    let tables: Vec<u64> = layout.first_l2().until(layout.first_data()).map(pointer).collect();
     storage.write_at(geometry.offset_of(layout.first_l1()).get(), &pointer_table::encode(&tables))
 }
 

@@ -3,7 +3,7 @@
 use blk_core::{Extent, Result};
 
 use crate::free_space::FreeReason;
-use crate::l2::{Cluster, ZERO};
+use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
@@ -40,21 +40,28 @@ impl Qcow2 {
         end: GuestOffset,
     ) -> Result<GuestOffset> {
         let run = metadata.find_in_slice(at, end)?;
+        let geometry = metadata.geometry;
         let entry = match (metadata.header.version, self.backing.is_none()) {
-            (3.., _) => ZERO,
-            (_, true) => 0,
+            (3.., _) => Entry::zeroes(geometry),
+            (_, true) => Entry::UNALLOCATED,
             (_, false) => return Ok(end),
         };
+        // A run inside a cluster is one of its kinds of subclusters.
+        let whole = geometry.cluster_start(GuestOffset::new(run.length)).get();
         match run.cluster {
-            Cluster::Unallocated if self.backing.is_some() => mark_run(metadata, at, run.length),
-            Cluster::Unallocated | Cluster::Zero { host: None, .. } => Ok(at + run.length),
-            stored => {
-                check_old_freeable(metadata, stored)?;
-                let slot = metadata.l2_for_write(at)?;
-                metadata.set_l2_entry(slot, entry);
-                free_old(metadata, stored, FreeReason::Discard);
-                Ok(at + metadata.geometry.cluster_bytes())
+            Cluster::Unallocated if self.backing.is_some() && whole > 0 => {
+                return mark_run(metadata, at, whole);
             }
+            Cluster::Unallocated | Cluster::Zero { host: None, .. } if whole > 0 => return Ok(at + whole),
+            _ => {}
         }
+        let stored = metadata.entry_of(at)?;
+        if stored.place != Place::Nowhere || self.backing.is_some() {
+            check_old_freeable(metadata, stored)?;
+            let slot = metadata.l2_for_write(at)?;
+            metadata.set_l2_entry(slot, entry);
+            free_old(metadata, stored, FreeReason::Discard);
+        }
+        Ok(at + geometry.cluster_bytes())
     }
 }

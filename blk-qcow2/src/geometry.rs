@@ -7,8 +7,11 @@
 //!
 //! Both fields are validated here, once: `cluster_bits` 9 to 21, `refcount_order` 0 to 6. So no shift below
 //! overflows, and an L2 table has 64 to 262,144 entries.
+//!
+//! With extended L2 entries a cluster has 32 subclusters, and an entry 16 bytes: a table has half as many.
+//! Without them a cluster is one subcluster, so that the same code serves both.
 
-use blk_core::{Error, Result};
+use blk_core::{Error, Extent, Result};
 
 use crate::offset::{ClusterCount, GuestOffset, HostCluster, HostExtent, HostOffset, Offset};
 
@@ -20,9 +23,15 @@ pub(crate) const HOST_OFFSET_END: HostOffset = HostOffset::new(1 << 56);
 pub(crate) struct Geometry {
     cluster_bits: u32,
     refcount_order: u32,
+    /// Binary logarithm of the number of subclusters: 5 with extended L2 entries, else 0.
+    subcluster_order: u32,
 }
 
 impl Geometry {
+    /// Smallest `cluster_bits` with extended L2 entries: a subcluster has a sector at least.
+    pub(crate) const EXTENDED_CLUSTER_BITS_MIN: u32 = 14;
+    const EXTENDED_SUBCLUSTER_ORDER: u32 = 5;
+
     /// Smallest `cluster_bits`: 512 bytes.
     pub(crate) const CLUSTER_BITS_MIN: u32 = 9;
     /// Largest `cluster_bits`: 2 MiB, as everywhere else.
@@ -43,7 +52,75 @@ impl Geometry {
             let reason = format!("refcount_order is {refcount_order}, allowed are 0 to 6");
             return Err(Error::malformed("header", 96, reason));
         }
-        Ok(Self { cluster_bits, refcount_order })
+        Ok(Self { cluster_bits, refcount_order, subcluster_order: 0 })
+    }
+
+    /// The same with extended L2 entries if `is_extended`.
+    pub(crate) fn with_extended_l2(self, is_extended: bool) -> Result<Self> {
+        if !is_extended {
+            return Ok(Self { subcluster_order: 0, ..self });
+        }
+        if self.cluster_bits < Self::EXTENDED_CLUSTER_BITS_MIN {
+            let reason = format!(
+                "cluster_bits is {}, with extended L2 entries allowed are 14 to 21",
+                self.cluster_bits
+            );
+            return Err(Error::malformed("header", 20, reason));
+        }
+        Ok(Self { subcluster_order: Self::EXTENDED_SUBCLUSTER_ORDER, ..self })
+    }
+
+    /// Whether L2 entries have a bitmap of subclusters.
+    #[inline]
+    pub(crate) const fn has_extended_l2(self) -> bool {
+        self.subcluster_order != 0
+    }
+
+    /// Subclusters of a cluster: 32, or 1.
+    #[inline]
+    pub(crate) const fn subclusters(self) -> u32 {
+        1 << self.subcluster_order
+    }
+
+    /// A bit for each subcluster of a cluster.
+    #[inline]
+    pub(crate) const fn all_subclusters(self) -> u32 {
+        u32::MAX >> (32 - self.subclusters())
+    }
+
+    #[inline]
+    pub(crate) const fn subcluster_bytes(self) -> u64 {
+        1 << (self.cluster_bits - self.subcluster_order)
+    }
+
+    /// Which subcluster of its cluster `offset` lies in.
+    #[inline]
+    pub(crate) fn subcluster_of(self, offset: GuestOffset) -> u32 {
+        (self.in_cluster(offset) >> (self.cluster_bits - self.subcluster_order)) as u32
+    }
+
+    /// Bytes from `offset` to the end of subcluster number `last` of its cluster.
+    #[inline]
+    pub(crate) fn bytes_to_end_of(self, offset: GuestOffset, last: u32) -> u64 {
+        (u64::from(last + 1) << (self.cluster_bits - self.subcluster_order)) - self.in_cluster(offset)
+    }
+
+    /// The subclusters of the cluster at `cluster` that `extent` touches, a bit each.
+    pub(crate) fn touched_subclusters(self, cluster: GuestOffset, extent: Extent) -> u32 {
+        let cluster_end = cluster.get() + self.cluster_bytes();
+        let (start, end) = (extent.offset.max(cluster.get()), extent.end().min(cluster_end));
+        if start >= end {
+            return 0;
+        }
+        let bits = self.cluster_bits - self.subcluster_order;
+        let (first, last) = ((start - cluster.get()) >> bits, (end - 1 - cluster.get()) >> bits);
+        (u32::MAX << first) & (u32::MAX >> (31 - last))
+    }
+
+    /// Start of the subcluster that `offset` lies in.
+    #[inline]
+    pub(crate) fn subcluster_start(self, offset: GuestOffset) -> GuestOffset {
+        GuestOffset::new(offset.get() & !(self.subcluster_bytes() - 1))
     }
 
     pub(crate) const fn cluster_bits(self) -> u32 {
@@ -125,7 +202,13 @@ impl Geometry {
     }
 
     pub(crate) const fn l2_bits(self) -> u32 {
-        self.cluster_bits - 3
+        self.cluster_bits - 3 - (self.subcluster_order != 0) as u32
+    }
+
+    /// Bytes of an L2 entry: 16 with its bitmap, else 8.
+    #[inline]
+    pub(crate) const fn l2_entry_bytes(self) -> u64 {
+        if self.has_extended_l2() { 16 } else { 8 }
     }
 
     /// Entries of an L2 table.
@@ -204,6 +287,28 @@ mod tests {
         let g = Geometry::new(9, 0).unwrap();
         assert_eq!((g.l2_entries(), g.block_entries(), g.refcount_max()), (64, 4096, 1));
         assert_eq!(Geometry::new(21, 6).unwrap().refcount_max(), u64::MAX);
+    }
+
+    #[test]
+    fn extended_entries_halve_the_tables_and_cut_clusters_in_32() {
+        let g = Geometry::new(16, 4).unwrap().with_extended_l2(true).unwrap();
+        assert_eq!((g.l2_entries(), g.l2_entry_bytes(), g.l2_table_reach_bytes()), (4096, 16, 4096 << 16));
+        assert_eq!((g.subclusters(), g.subcluster_bytes(), g.all_subclusters()), (32, 2048, u32::MAX));
+        assert_eq!(g.subcluster_of(GuestOffset::new((5 << 16) + 4095)), 1);
+        assert_eq!(g.bytes_to_end_of(GuestOffset::new(100), 1), 3996);
+        let cluster = GuestOffset::new(5 << 16);
+        for (from, to, bits) in
+            [(0, 6 << 16, u32::MAX), (2047, 2049, 3), (63488, 65536, 1 << 31), (4096, 4097, 4), (7, 7, 0)]
+        {
+            let extent = Extent::between((5 << 16) + from, (5 << 16) + to);
+            assert_eq!(g.touched_subclusters(cluster, extent), bits, "{from} to {to}");
+        }
+        assert_eq!(g.touched_subclusters(cluster, Extent::between(0, 5 << 16)), 0);
+        let plain = g.with_extended_l2(false).unwrap();
+        assert_eq!((plain.subclusters(), plain.subcluster_bytes(), plain.all_subclusters()), (1, 65536, 1));
+        assert_eq!(plain, Geometry::new(16, 4).unwrap());
+        let error = Geometry::new(13, 4).unwrap().with_extended_l2(true).unwrap_err().to_string();
+        assert!(error.contains("cluster_bits is 13"), "{error}");
     }
 
     #[test]

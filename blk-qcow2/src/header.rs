@@ -92,7 +92,7 @@ impl Header {
     /// As [`Header::read`]; `for_check`, a missing refcount table is no error: a repair makes one.
     pub(crate) fn read_for(storage: &dyn Storage, for_check: bool) -> Result<Self> {
         let fixed = Fixed::read(storage)?;
-        let geometry = Geometry::new(fixed.v2.cluster_bits.get(), fixed.v3.refcount_order.get())?;
+        let geometry = fixed.geometry()?;
         fixed.check_length(geometry)?;
         fixed.check_size(geometry)?;
         fixed.check_tables(geometry, u64::from(!for_check))?;

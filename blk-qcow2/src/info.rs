@@ -56,7 +56,7 @@ fn details(metadata: &Metadata) -> Result<Details> {
     details.push(("refcount-bits", Detail::Number(u64::from(metadata.geometry.refcount_bits()))));
     if is_v3 {
         details.push(("corrupt", Detail::Switch(header.is_corrupt())));
-        details.push(("extended-l2", Detail::Switch(false)));
+        details.push(("extended-l2", Detail::Switch(header.geometry.has_extended_l2())));
     }
     Ok(details)
 }

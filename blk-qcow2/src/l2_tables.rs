@@ -9,9 +9,9 @@
 
 use blk_core::{Error, Result};
 
-use crate::cache::SliceCache;
+use crate::cache::Slice;
 use crate::free_space::FreeReason;
-use crate::l2::{self, COPIED, RESERVED, entry_offset};
+use crate::l2::{self, COPIED, Entry, RESERVED, RawEntry, entry_offset};
 use crate::metadata::Metadata;
 use crate::offset::{GuestOffset, HostOffset};
 use crate::roles::Role;
@@ -33,15 +33,20 @@ impl L2Slot {
     }
 }
 
-impl SliceCache {
+impl Metadata {
     /// L2 entries in a slice.
     #[inline]
     pub(crate) fn entries_per_slice(&self) -> usize {
-        (self.slice_bytes() / 8) as usize
+        (self.l2.slice_bytes() / self.geometry.l2_entry_bytes()) as usize
     }
-}
 
-impl Metadata {
+    /// Entry number `index` of a slice, for the guest cluster at `guest_offset`.
+    #[inline]
+    pub(crate) fn entry_in(&self, slice: &Slice, index: usize, guest_offset: GuestOffset) -> Result<Entry> {
+        let raw = RawEntry::read(slice.bytes(), index, self.geometry);
+        l2::decode(raw, self.geometry, self.header.version, guest_offset)
+    }
+
     /// Where the L2 table for `guest_offset` lies and whether it may be changed; `None` where there is none.
     #[inline]
     pub(crate) fn l2_table(&self, guest_offset: GuestOffset) -> Result<Option<(HostOffset, bool)>> {
@@ -79,8 +84,10 @@ impl Metadata {
     #[inline]
     pub(crate) fn l2_slot(&self, table: HostOffset, guest_offset: GuestOffset) -> L2Slot {
         let index = self.geometry.l2_index(guest_offset);
-        let per_slice = self.l2.slice_bytes() / 8;
-        L2Slot { slice: table + (index & !(per_slice - 1)) * 8, index: (index & (per_slice - 1)) as usize }
+        let entry_bytes = self.geometry.l2_entry_bytes();
+        let per_slice = self.l2.slice_bytes() / entry_bytes;
+        let slice = table + (index & !(per_slice - 1)) * entry_bytes;
+        L2Slot { slice, index: (index & (per_slice - 1)) as usize }
     }
 
     /// Makes sure that the slice of L2 entries for `guest_offset` is cached, if there is a table.
@@ -114,9 +121,19 @@ impl Metadata {
     }
 
     /// Writes an L2 entry at a place that [`Metadata::l2_for_write`] has returned.
-    pub(crate) fn set_l2_entry(&mut self, slot: L2Slot, entry: u64) {
+    pub(crate) fn set_l2_entry(&mut self, slot: L2Slot, entry: Entry) {
+        self.set_raw_entry(slot, entry.encode(self.geometry));
+    }
+
+    /// As [`Metadata::set_l2_entry`]: both words of an extended entry change together.
+    pub(crate) fn set_raw_entry(&mut self, slot: L2Slot, raw: RawEntry) {
         debug_assert!(self.poison.is_none(), "a poisoned image changes no more");
-        self.l2.set_entry(slot.slice, slot.index, entry);
+        if self.geometry.has_extended_l2() {
+            self.l2.set_entry(slot.slice, slot.index * 2, raw.descriptor);
+            self.l2.set_entry(slot.slice, slot.index * 2 + 1, raw.bitmap);
+        } else {
+            self.l2.set_entry(slot.slice, slot.index, raw.descriptor);
+        }
     }
 
     fn new_l2_table(&mut self, guest_offset: GuestOffset) -> Result<HostOffset> {

@@ -1,13 +1,13 @@
-//! From guest offsets to what lies there: runs of clusters of one kind.
+//! From guest offsets to what lies there: runs of subclusters of one kind.
 
 use blk_core::{Error, Extent, Result};
 
-use crate::l2::{self, Cluster};
+use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 
-/// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's cluster,
-/// and the clusters that follow lie next to one another on the host.
+/// `length` guest bytes that have one kind. For stored kinds, `cluster` describes the first byte's
+/// subcluster, and those that follow lie next to one another on the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Run {
     pub(crate) cluster: Cluster,
@@ -33,21 +33,25 @@ impl Metadata {
         let slot = self.l2_slot(table, at);
         let Some(slice) = self.l2.get(slot.slice) else { return Ok(Lookup::NotCached) };
         let geometry = self.geometry;
-        let version = self.header.version;
-        let cluster = l2::decode(slice.entry(slot.index), geometry, version, at)?;
-        self.check_inside(cluster, at)?;
-        let mut length = geometry.cluster_bytes() - geometry.in_cluster(at);
-        let entries = self.l2.entries_per_slice();
+        let entry = self.entry_in(slice, slot.index, at)?;
+        self.check_inside(entry, at)?;
+        let first = geometry.subcluster_of(at);
+        let cluster = entry.kind(first);
+        let mut last = entry.last_alike(first, geometry);
+        let mut length = geometry.bytes_to_end_of(at, last);
+        let entries = self.entries_per_slice();
         let mut index = slot.index + 1;
         let mut previous = cluster;
-        while length < extent.length && index < entries {
+        while length < extent.length && index < entries && last + 1 == geometry.subclusters() {
             // A bad entry ends the run: it is an error only for a request that needs it.
-            let Ok(next) = l2::decode(slice.entry(index), geometry, version, at) else { break };
-            if !continues(previous, next, geometry.cluster_bytes()) || self.check_inside(next, at).is_err() {
+            let Ok(entry) = self.entry_in(slice, index, at) else { break };
+            let next = entry.kind(0);
+            if !continues(previous, next, geometry.cluster_bytes()) || self.check_inside(entry, at).is_err() {
                 break;
             }
             previous = next;
-            length += geometry.cluster_bytes();
+            last = entry.last_alike(0, geometry);
+            length += geometry.bytes_to_end_of(GuestOffset::default(), last);
             index += 1;
         }
         debug_assert!(length > 0, "a run has a byte at least");
@@ -69,19 +73,30 @@ impl Metadata {
     /// As [`Metadata::find`] for `at..end`, but no further than the slice of the L2 table that maps `at`.
     /// What changes entries goes slice by slice: it would look up a longer run again and again.
     pub(crate) fn find_in_slice(&mut self, at: GuestOffset, end: GuestOffset) -> Result<Run> {
-        let reach = self.geometry.cluster_bytes() * self.l2.entries_per_slice() as u64;
+        let reach = self.geometry.cluster_bytes() * self.entries_per_slice() as u64;
         let slice_end = GuestOffset::new((at.get() | (reach - 1)).saturating_add(1));
         self.find(at.to(end.min(slice_end)))
+    }
+
+    /// The entry of the cluster that `at` lies in, loading what is needed.
+    pub(crate) fn entry_of(&mut self, at: GuestOffset) -> Result<Entry> {
+        let Some((table, _)) = self.l2_table(at)? else { return Ok(Entry::UNALLOCATED) };
+        self.load_l2(at)?;
+        let slot = self.l2_slot(table, at);
+        let slice = self.l2.get(slot.slice).expect("the slice was loaded under the exclusive lock");
+        let entry = self.entry_in(slice, slot.index, at)?;
+        self.check_inside(entry, at)?;
+        Ok(entry)
     }
 
     /// A cluster that lies past the end of the file was never written: its entry is wrong, and a write there
     /// would make the file as long as the entry says.
     #[inline]
-    pub(crate) fn check_inside(&self, cluster: Cluster, guest_offset: GuestOffset) -> Result<()> {
-        let first = match cluster {
-            Cluster::Data { host, .. } | Cluster::Zero { host: Some(host), .. } => host,
-            Cluster::Compressed(descriptor) => descriptor.host_offset(),
-            Cluster::Unallocated | Cluster::Zero { host: None, .. } => return Ok(()),
+    pub(crate) fn check_inside(&self, entry: Entry, guest_offset: GuestOffset) -> Result<()> {
+        let first = match entry.place {
+            Place::Plain { host, .. } => host,
+            Place::Compressed(descriptor) => descriptor.host_offset(),
+            Place::Nowhere => return Ok(()),
         };
         if self.geometry.cluster_of(first) < self.free.file_end() {
             return Ok(());
@@ -109,6 +124,7 @@ fn continues(previous: Cluster, next: Cluster, cluster_bytes: u64) -> bool {
         (Cluster::Unallocated, Cluster::Unallocated)
         | (Cluster::Zero { host: None, .. }, Cluster::Zero { host: None, .. }) => true,
         (Cluster::Data { host: a, copied: x }, Cluster::Data { host: b, copied: y })
+        | (Cluster::Reserved { host: a, copied: x }, Cluster::Reserved { host: b, copied: y })
         | (Cluster::Zero { host: Some(a), copied: x }, Cluster::Zero { host: Some(b), copied: y }) => {
             x == y && a + cluster_bytes == b
         }

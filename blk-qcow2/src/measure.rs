@@ -2,14 +2,11 @@
 
 use blk_core::{Error, Measure, Options, Result, TypedOptions};
 
+use crate::create::check_extended_l2;
 use crate::header::L1_TABLE_BYTES_MAX;
 use crate::options::CREATE_OPTIONS;
 
-/// Bytes of a cluster from which on L2 entries may be extended ones.
-const EXTENDED_CLUSTER_BYTES_MIN: u64 = 16384;
-
-/// What decides how much metadata an image has. Extended L2 entries too: images that have them can be
-/// measured, not made.
+/// What decides how much metadata an image has.
 #[derive(Debug, Clone, Copy)]
 struct Shape {
     cluster_bytes: u64,
@@ -43,12 +40,7 @@ impl Shape {
         let number = |name| options.number(name).expect("it has a default");
         let (cluster_bytes, refcount_bits) = (number("cluster_size"), number("refcount_bits"));
         let is_extended = options.switch("extended_l2") == Some(true);
-        if is_extended && cluster_bytes < EXTENDED_CLUSTER_BYTES_MIN {
-            let reason = format!(
-                "extended L2 entries need clusters of {EXTENDED_CLUSTER_BYTES_MIN} bytes, not {cluster_bytes}"
-            );
-            return Err(Error::invalid_option("extended_l2", reason));
-        }
+        check_extended_l2(is_extended, cluster_bytes)?;
         Ok(Self { cluster_bytes, refcount_bits, l2_entry_bytes: if is_extended { 16 } else { 8 } })
     }
 

@@ -32,19 +32,15 @@ pub static CREATE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("cluster_size", Size(CLUSTER_BYTES), "Size of a cluster")
         .with_shown_default("65536")
         .with_weight(4),
-    OptionSpec::not_built("extended_l2", Switch, "Allocate in subclusters").with_shown_default("off"),
+    OptionSpec::new("extended_l2", Switch, "Allocate in subclusters, 32 of a cluster")
+        .with_shown_default("off")
+        .with_conflicts(&[not_in_version_2(Condition::Is("on"), "version 2 cannot have it")]),
     OptionSpec::new(
         "preallocation",
         Choice(&["off", "metadata", "falloc", "full"]),
         "What is allocated at creation",
     )
-    .with_default("off")
-    .with_conflicts(&[Conflict {
-        when: Condition::IsNot("off"),
-        other: "backing_file",
-        and: Condition::Given,
-        reason: "allocated clusters would hide the backing file",
-    }]),
+    .with_default("off"),
     OptionSpec::new("compression_type", Choice(&["zlib", "zstd"]), "How compressed clusters are stored")
         .with_shown_default("zlib")
         .with_conflicts(&[not_in_version_2(Condition::Is("zstd"), "version 2 knows only zlib")]),

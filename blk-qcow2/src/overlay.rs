@@ -11,7 +11,7 @@ use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage, name};
 
 use crate::free_space::FreeReason;
 use crate::header::{BackingName, Header};
-use crate::l2;
+use crate::l2::{self, RawEntry};
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
@@ -69,11 +69,11 @@ fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
     let mut bytes = vec![0; geometry.cluster_bytes() as usize];
     metadata.storage.read_at(table.get(), &mut bytes)?;
     let mut clusters = Vec::new();
-    for (number, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
+    for (number, raw) in RawEntry::all(&bytes, geometry).enumerate() {
         let at = guest + number as u64 * geometry.cluster_bytes();
-        let cluster = l2::decode(u64::from_be_bytes(*raw), geometry, metadata.header.version, at)?;
-        check_old_freeable(metadata, cluster)?;
-        clusters.push(cluster);
+        let entry = l2::decode(raw, geometry, metadata.header.version, at)?;
+        check_old_freeable(metadata, entry)?;
+        clusters.push(entry);
     }
     metadata.l1.set(index, 0);
     metadata.forget_cached_table(table);

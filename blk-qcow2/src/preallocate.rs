@@ -4,14 +4,15 @@ use blk_core::storage::write_zeroes_as_data;
 use blk_core::{Extent, Preallocation, Result};
 
 use crate::free_space::Allocation;
-use crate::l2::{Cluster, ZERO, data_entry};
+use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
 use crate::offset::{ClusterCount, GuestOffset};
 use crate::qcow2::Qcow2;
 
 impl Qcow2 {
     /// Allocates all clusters of `extent`, which a disk that grows is about to gain: all of it reads as
-    /// zeroes already.
+    /// zeroes already. With extended entries, subclusters stay what they are, with a place for what is
+    /// written.
     pub(crate) fn preallocate(&self, extent: Extent, preallocation: Preallocation) -> Result<()> {
         if preallocation == Preallocation::Off || extent.is_empty() {
             return Ok(());
@@ -19,7 +20,7 @@ impl Qcow2 {
         let (old_end, new_end) = (GuestOffset::new(extent.offset), GuestOffset::new(extent.end()));
         let start = self.geometry.cluster_start(old_end);
         let mut at = start;
-        if start < old_end && !self.backing_ends_before(start) {
+        if start < old_end && !self.backing_ends_before(start) && !self.geometry.has_extended_l2() {
             // The old end's cluster may show the backing file: an ordinary write keeps that.
             at += self.geometry.cluster_bytes();
             self.write_zero_data(old_end.to(new_end.min(at)))?;
@@ -43,16 +44,19 @@ impl Qcow2 {
         preallocation: Preallocation,
     ) -> Result<GuestOffset> {
         let at = GuestOffset::new(extent.offset);
+        let geometry = metadata.geometry;
         let run = metadata.find(extent)?;
-        let mark = match run.cluster {
-            // What a mark hides stays hidden until something has been written over it.
-            Cluster::Zero { host: None, .. } if preallocation == Preallocation::Metadata => ZERO,
-            Cluster::Unallocated | Cluster::Zero { host: None, .. } => 0,
-            _ => return Ok(at + run.length),
+        let is_zero = match run.cluster {
+            Cluster::Zero { host: None, .. } => true,
+            Cluster::Unallocated => false,
+            // Where it ends inside a cluster, all of that has a place.
+            _ => return Ok(geometry.round_up(at + run.length)),
         };
+        // What a mark hides stays hidden until something has been written over it.
+        let keeps_mark = is_zero && preallocation == Preallocation::Metadata;
         let slot = metadata.l2_for_write(at)?;
-        let left = ClusterCount::new((metadata.l2.entries_per_slice() - slot.index) as u64);
-        let wanted = metadata.geometry.clusters_of(run.length).min(left);
+        let left = ClusterCount::new((metadata.entries_per_slice() - slot.index) as u64);
+        let wanted = geometry.clusters_of(run.length).min(left);
         let allocation = metadata.allocate(wanted)?;
         // A write-back inside the allocation may have evicted the slice.
         let slot = metadata.l2_for_write(at)?;
@@ -62,10 +66,15 @@ impl Qcow2 {
         }
         for (number, cluster) in allocation.first.until(allocation.end()).enumerate() {
             metadata.debug_assert_counted(cluster);
-            let host = metadata.geometry.offset_of(cluster);
-            metadata.set_l2_entry(slot.after(number), data_entry(host) | mark);
+            let place = Place::Plain { host: geometry.offset_of(cluster), copied: true };
+            let entry = if geometry.has_extended_l2() {
+                Entry { place, ..metadata.entry_of(at + number as u64 * geometry.cluster_bytes())? }
+            } else {
+                Entry { place, allocated: u32::from(!keeps_mark), zero: u32::from(keeps_mark) }
+            };
+            metadata.set_l2_entry(slot.after(number), entry);
         }
-        Ok(at + metadata.geometry.bytes_of(allocation.count))
+        Ok(at + geometry.bytes_of(allocation.count))
     }
 
     /// Makes new host clusters read as zeroes, as `preallocation` says.

@@ -79,7 +79,7 @@ impl BlockDriver for Qcow2 {
         let cluster = self.geometry.cluster_bytes();
         Limits {
             preferred_bytes: cluster,
-            zero_granularity: cluster,
+            zero_granularity: self.geometry.subcluster_bytes(),
             zero_bytes_max: Limits::ANY_LENGTH,
             discard_granularity: cluster,
             discard_bytes_max: Limits::ANY_LENGTH,

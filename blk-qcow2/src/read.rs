@@ -4,7 +4,7 @@ use blk_core::storage::Step;
 use blk_core::{Error, Result};
 
 use crate::compress;
-use crate::l2::Cluster;
+use crate::l2::{Cluster, Entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::{Decompressed, Metadata};
 use crate::offset::GuestOffset;
@@ -75,7 +75,7 @@ impl Qcow2 {
                 buf.fill(0);
                 Ok(())
             }
-            Cluster::Unallocated => self.read_backing(at, buf),
+            Cluster::Unallocated | Cluster::Reserved { .. } => self.read_backing(at, buf),
             Cluster::Compressed(descriptor) => self.read_compressed(metadata, descriptor, at, buf),
         }
     }
@@ -148,17 +148,24 @@ impl Qcow2 {
     pub(crate) fn read_for_copy(
         &self,
         metadata: &Metadata,
-        cluster: Cluster,
+        entry: Entry,
         at: GuestOffset,
         buf: &mut [u8],
     ) -> Result<()> {
+        let geometry = metadata.geometry;
         let inside = bytes_inside(self.size_bytes(), at, buf.len());
         buf[inside..].fill(0);
-        if inside == 0 {
-            return Ok(());
+        let mut done = 0;
+        while done < inside {
+            let at = at + done as u64;
+            let first = geometry.subcluster_of(at);
+            let alike = geometry.bytes_to_end_of(at, entry.last_alike(first, geometry));
+            let run = Run { cluster: entry.kind(first), length: alike.min((inside - done) as u64) };
+            let end = done + run.length as usize;
+            self.read_run(metadata, run, at, &mut buf[done..end], &steps::COW_READ)?;
+            done = end;
         }
-        let run = Run { cluster, length: inside as u64 };
-        self.read_run(metadata, run, at, &mut buf[..inside], &steps::COW_READ)
+        Ok(())
     }
 }
 

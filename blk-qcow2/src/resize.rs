@@ -62,17 +62,17 @@ impl Qcow2 {
         if entries > metadata.l1.len() as u64 { metadata.grow_l1_table(entries) } else { Ok(()) }
     }
 
-    /// Bytes of the backing file, and of the last cluster, past the old end must read as zeroes once the disk
-    /// is larger.
+    /// Bytes of the backing file, and of the last subcluster, past the old end must read as zeroes once the
+    /// disk is larger.
     fn zero_grown_range(&self, old: u64, size: u64) -> Result<()> {
         let cluster_bytes = self.geometry.cluster_bytes();
         let backing_end = self.backing.as_deref().map_or(0, |backing| backing.size().min(size));
-        let rest_end = old.next_multiple_of(cluster_bytes).min(size);
+        let rest_end = old.next_multiple_of(self.geometry.subcluster_bytes()).min(size);
         let rest_of_cluster = Extent::between(old, rest_end);
         let run = self.metadata.write().find(rest_of_cluster)?;
         // A zero cluster stays one; what is stored, or is the backing file's, has to be overwritten.
         if !matches!(run.cluster, Cluster::Zero { .. })
-            && (run.cluster != Cluster::Unallocated || backing_end > old)
+            && (!run.cluster.is_unallocated() || backing_end > old)
         {
             self.write_zero_data(rest_of_cluster)?;
         }
@@ -95,12 +95,14 @@ impl Qcow2 {
     fn clear_stray_entries(&self, extent: Extent) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        let (mut at, end) = (GuestOffset::new(extent.offset), GuestOffset::new(extent.end()));
-        while at < end {
+        let at = GuestOffset::new(extent.offset);
+        let (mut at, end) = (at, self.geometry.round_up(at + extent.length));
+        while at < end && !extent.is_empty() {
             let run = metadata.find(at.to(end))?;
-            at = match run.cluster {
-                Cluster::Unallocated => at + run.length,
-                _ => self.zero_next(&mut metadata, at, end, UNMAPPING)?,
+            at = if run.cluster.is_unallocated() {
+                at + run.length
+            } else {
+                self.zero_next(&mut metadata, at, end, UNMAPPING)?
             };
         }
         Ok(())

@@ -55,6 +55,7 @@ impl Qcow2 {
         let within = self.geometry.in_cluster(GuestOffset::new(offset));
         let (allocated, zero, compressed, host) = match run.cluster {
             Cluster::Unallocated => (false, self.backing.is_none(), false, None),
+            Cluster::Reserved { host, .. } => (false, self.backing.is_none(), false, Some(host)),
             Cluster::Zero { host, .. } => (true, true, false, host),
             Cluster::Data { host, .. } => (true, false, false, Some(host)),
             Cluster::Compressed(_) => (true, false, true, None),

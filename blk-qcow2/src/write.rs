@@ -1,14 +1,18 @@
 //! Writing guest data: in place where the cluster belongs to this disk alone, else into newly allocated
 //! clusters.
+//!
+//! Write order: what fills subclusters, copied parts included, is durable before the bits that say so (see
+//! `metadata`).
 
 use blk_core::{Error, Result};
 
+use crate::cow::Filling;
 use crate::free_space::{Allocation, FreeReason};
-use crate::l2::{self, Cluster};
+use crate::l2::Entry;
 use crate::l2_tables::L2Slot;
 use crate::mapping::Lookup;
 use crate::metadata::Metadata;
-use crate::offset::{ClusterCount, GuestOffset, HostExtent, HostOffset};
+use crate::offset::{ClusterCount, GuestOffset, HostOffset};
 use crate::qcow2::Qcow2;
 use crate::steps;
 
@@ -18,7 +22,7 @@ struct Replaced {
     /// The place of the first entry.
     slot: L2Slot,
     /// Old state, in guest order.
-    clusters: Vec<Cluster>,
+    clusters: Vec<Entry>,
 }
 
 impl Qcow2 {
@@ -89,13 +93,14 @@ impl Qcow2 {
             self.write_data(metadata, host + metadata.geometry.in_cluster(at), &buf[..length])?;
             return Ok(length);
         }
-        if let Cluster::Zero { host: Some(host), copied: true } = run.cluster {
+        if let Some(host) = run.cluster.kept() {
             return self.write_into_kept_cluster(metadata, host, at, buf);
         }
         self.write_into_new_clusters(metadata, at, buf)
     }
 
-    /// A zero cluster that kept its host cluster: that is filled, then the zero flag is cleared.
+    /// A cluster whose host cluster does not hold all of it: subclusters of that are filled, then their bits
+    /// say so.
     fn write_into_kept_cluster(
         &self,
         metadata: &mut Metadata,
@@ -106,17 +111,18 @@ impl Qcow2 {
         let geometry = metadata.geometry;
         let length = (geometry.cluster_bytes() - geometry.in_cluster(at)).min(buf.len() as u64) as usize;
         metadata.check_data_target(host.with_length(geometry.cluster_bytes()))?;
+        let old = metadata.entry_of(at)?;
         let slot = metadata.l2_for_write(at)?;
-        let zero = [Cluster::Zero { host: None, copied: false }];
-        self.write_with_copied_parts(metadata, host, false, &zero, at, &buf[..length])?;
-        metadata.set_l2_entry(slot, l2::data_entry(host));
+        let filling = Filling { host, fresh: false, old: &[old], at, length: length as u64 };
+        self.write_with_copied_parts(metadata, filling, &buf[..length])?;
+        metadata.set_l2_entry(slot, filling.entry_after(geometry, 0));
         Ok(length)
     }
 
     fn write_into_new_clusters(&self, metadata: &mut Metadata, at: GuestOffset, buf: &[u8]) -> Result<usize> {
         let replaced = find_replaced(metadata, at, buf.len() as u64)?;
-        for cluster in &replaced.clusters {
-            check_old_freeable(metadata, *cluster)?;
+        for entry in &replaced.clusters {
+            check_old_freeable(metadata, *entry)?;
         }
         let allocation = metadata.allocate(ClusterCount::new(replaced.clusters.len() as u64))?;
         // A write-back inside the allocation may have evicted the slice.
@@ -127,14 +133,13 @@ impl Qcow2 {
         let length = room.min(buf.len() as u64) as usize;
         debug_assert!(length > 0, "each allocation is written to");
         let old = &replaced.clusters[..allocation.count.get() as usize];
-        if let Err(error) =
-            self.write_with_copied_parts(metadata, host, allocation.fresh, old, at, &buf[..length])
-        {
+        let filling = Filling { host, fresh: allocation.fresh, old, at, length: length as u64 };
+        if let Err(error) = self.write_with_copied_parts(metadata, filling, &buf[..length]) {
             metadata.give_back(allocation)?;
             return Err(error);
         }
         assert_eq!(slot.index, replaced.slot.index, "the entry stays where it is in its table");
-        link(metadata, slot, allocation, old);
+        link(metadata, slot, allocation, filling);
         Ok(length)
     }
 }
@@ -143,55 +148,43 @@ impl Qcow2 {
 fn find_replaced(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<Replaced> {
     let geometry = metadata.geometry;
     let slot = metadata.l2_for_write(at)?;
-    let entries = metadata.l2.entries_per_slice();
+    let entries = metadata.entries_per_slice();
     let wanted = geometry.clusters_of(geometry.in_cluster(at) + length).get() as usize;
     let slice = metadata.l2.get(slot.slice).expect("l2_for_write has loaded it");
     let mut clusters = Vec::with_capacity(wanted.min(entries - slot.index));
     for index in slot.index..entries.min(slot.index + wanted) {
         let guest = geometry.cluster_start(at) + clusters.len() as u64 * geometry.cluster_bytes();
-        let cluster = l2::decode(slice.entry(index), geometry, metadata.header.version, guest)?;
-        let kept = matches!(cluster, Cluster::Zero { host: Some(_), copied: true });
-        if cluster.in_place().is_some() || (kept && !clusters.is_empty()) {
+        let entry = metadata.entry_in(slice, index, guest)?;
+        if entry.is_own() {
             break;
         }
-        clusters.push(cluster);
+        clusters.push(entry);
     }
     debug_assert!(!clusters.is_empty(), "the first cluster cannot be written in place");
     Ok(Replaced { slot, clusters })
 }
 
 /// Makes the L2 entries point to the new clusters, and frees what they pointed to.
-fn link(metadata: &mut Metadata, slot: L2Slot, allocation: Allocation, old: &[Cluster]) {
-    assert_eq!(old.len() as u64, allocation.count.get(), "each new cluster replaces one");
-    for ((number, cluster), host) in old.iter().enumerate().zip(allocation.first.until(allocation.end())) {
+fn link(metadata: &mut Metadata, slot: L2Slot, allocation: Allocation, filling: Filling<'_>) {
+    assert_eq!(filling.old.len() as u64, allocation.count.get(), "each new cluster replaces one");
+    for (number, host) in allocation.first.until(allocation.end()).enumerate() {
         metadata.debug_assert_counted(host);
-        metadata.set_l2_entry(slot.after(number), l2::data_entry(metadata.geometry.offset_of(host)));
-        free_old(metadata, *cluster, FreeReason::Replace);
+        metadata.set_l2_entry(slot.after(number), filling.entry_after(metadata.geometry, number));
+        free_old(metadata, filling.old[number], FreeReason::Replace);
     }
 }
 
 /// Fails if the host clusters of an old entry cannot be freed.
-pub(crate) fn check_old_freeable(metadata: &mut Metadata, cluster: Cluster) -> Result<()> {
-    match host_extent(metadata, cluster) {
+pub(crate) fn check_old_freeable(metadata: &mut Metadata, entry: Entry) -> Result<()> {
+    match entry.host_extent(metadata.geometry) {
         Some(extent) => metadata.check_freeable(extent, None),
         None => Ok(()),
     }
 }
 
 /// Frees the host clusters of an entry that has been replaced.
-pub(crate) fn free_old(metadata: &mut Metadata, cluster: Cluster, reason: FreeReason) {
-    if let Some(extent) = host_extent(metadata, cluster) {
+pub(crate) fn free_old(metadata: &mut Metadata, entry: Entry, reason: FreeReason) {
+    if let Some(extent) = entry.host_extent(metadata.geometry) {
         metadata.free_extent_later(extent, reason);
-    }
-}
-
-/// The host bytes that an entry refers to.
-pub(crate) fn host_extent(metadata: &Metadata, cluster: Cluster) -> Option<HostExtent> {
-    match cluster {
-        Cluster::Unallocated | Cluster::Zero { host: None, .. } => None,
-        Cluster::Zero { host: Some(host), .. } | Cluster::Data { host, .. } => {
-            Some(host.with_length(metadata.geometry.cluster_bytes()))
-        }
-        Cluster::Compressed(descriptor) => Some(descriptor.extent()),
     }
 }

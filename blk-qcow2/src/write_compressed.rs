@@ -7,6 +7,7 @@ use blk_core::{Compress, Error, Result};
 
 use crate::compress;
 use crate::free_space::FreeReason;
+use crate::l2::RawEntry;
 use crate::metadata::Metadata;
 use crate::offset::{ClusterCount, GuestOffset, HostExtent};
 use crate::ondisk::CompressedDescriptor;
@@ -43,7 +44,7 @@ impl Qcow2 {
         let Some(packed) = packed else { return self.write_guest(at, part) };
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
-        let old = metadata.find(at.with_length(1))?.cluster;
+        let old = metadata.entry_of(at)?;
         check_old_freeable(&mut metadata, old)?;
         metadata.l2_for_write(at)?;
         let extent = allocate_bytes(&mut metadata, packed.len() as u64)?;
@@ -63,7 +64,7 @@ impl Qcow2 {
         for cluster in self.geometry.touched(extent) {
             metadata.debug_assert_counted(cluster);
         }
-        metadata.set_l2_entry(slot, entry);
+        metadata.set_raw_entry(slot, RawEntry::compressed(entry));
         free_old(&mut metadata, old, FreeReason::Replace);
         Ok(())
     }

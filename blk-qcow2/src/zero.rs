@@ -1,10 +1,10 @@
-//! Writing zeroes: whole clusters get a mark where the version has one, parts of clusters get data.
+//! Writing zeroes: whole subclusters get a mark where the version has one, parts of them get data.
 
 use blk_core::{Error, Extent, Result, ZeroFlags};
 
 use crate::free_space::FreeReason;
 use crate::geometry::Geometry;
-use crate::l2::{Cluster, ZERO, data_entry};
+use crate::l2::{Cluster, Entry, Place};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::Metadata;
 use crate::offset::GuestOffset;
@@ -24,7 +24,7 @@ enum Plan {
     /// It does already.
     Keep,
     /// The entry becomes this; the old host clusters go if `free`.
-    Entry { entry: u64, free: bool },
+    Entry { entry: Entry, free: bool },
     /// Only data will do.
     Write,
 }
@@ -32,10 +32,10 @@ enum Plan {
 impl Qcow2 {
     /// Makes `extent` read as zeroes.
     ///
-    /// Whole clusters of version 3 are marked, also without a backing file: a mark says that they were
-    /// written. A part of a cluster makes all of it a marked one if the rest reads as zeroes too.
+    /// Whole subclusters of version 3 are marked, also without a backing file: a mark says that they were
+    /// written. A part of a subcluster makes all of it a marked one if the rest reads as zeroes too.
     pub(crate) fn zero_guest(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        let inner = self.whole_clusters(extent);
+        let inner = self.whole_units(extent, self.geometry.subcluster_bytes());
         let (head, tail) = if inner.is_empty() {
             (extent, Extent::new(extent.end(), 0))
         } else {
@@ -43,7 +43,7 @@ impl Qcow2 {
             (Extent::between(extent.offset, inner.offset), Extent::between(inner_end, extent.end()))
         };
         if flags.may_be_refused() {
-            self.check_marks_suffice(head, tail)?;
+            self.check_marks_suffice(head, inner, tail)?;
         }
         let _recording = self.begin_write(extent)?;
         self.zero_parts(head, flags)?;
@@ -54,17 +54,30 @@ impl Qcow2 {
     /// The whole clusters inside `extent`. The last cluster of the disk counts as whole once all of it that
     /// belongs to the disk is covered.
     pub(crate) fn whole_clusters(&self, extent: Extent) -> Extent {
-        let cluster_bytes = self.geometry.cluster_bytes();
-        let at_end = extent.end() == self.size_bytes();
-        let end = if at_end { extent.end().next_multiple_of(cluster_bytes) } else { extent.end() };
-        Extent::between(extent.offset, end).align_inward(cluster_bytes)
+        self.whole_units(extent, self.geometry.cluster_bytes())
     }
 
-    /// Fails if some of a request could only be zeroed by writing data.
-    fn check_marks_suffice(&self, head: Extent, tail: Extent) -> Result<()> {
+    /// As [`Qcow2::whole_clusters`] in units of `unit_bytes`, a subcluster or a cluster.
+    fn whole_units(&self, extent: Extent, unit_bytes: u64) -> Extent {
+        let at_end = extent.end() == self.size_bytes();
+        let cluster_bytes = self.geometry.cluster_bytes();
+        let end = if at_end { extent.end().next_multiple_of(cluster_bytes) } else { extent.end() };
+        let inner = Extent::between(extent.offset, end).align_inward(unit_bytes);
+        // Subclusters behind the end of the disk alone are none of it.
+        if inner.offset < extent.end() { inner } else { Extent::default() }
+    }
+
+    /// Fails if some of a request, `inner` of it in whole subclusters, could only be zeroed by writing data.
+    fn check_marks_suffice(&self, head: Extent, inner: Extent, tail: Extent) -> Result<()> {
         let mut metadata = self.metadata.write();
         if metadata.header.version < 3 {
             return Err(Error::unsupported("version 2 has no mark for zero clusters"));
+        }
+        for edge in [inner.offset, inner.end()].map(GuestOffset::new) {
+            let is_inside = !inner.is_empty() && !self.geometry.is_cluster_aligned(edge);
+            if is_inside && matches!(metadata.entry_of(edge)?.place, Place::Compressed(_)) {
+                return Err(Error::unsupported("write zeroes to a part of a compressed cluster"));
+            }
         }
         for part in self.parts(head).chain(self.parts(tail)) {
             if !self.rest_is_zero(&mut metadata, part)? {
@@ -74,19 +87,19 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// `extent` cut at the boundaries of clusters.
+    /// `extent` cut at the boundaries of subclusters.
     fn parts(&self, extent: Extent) -> impl Iterator<Item = Extent> + use<> {
-        extent.parts(self.geometry.cluster_bytes())
+        extent.parts(self.geometry.subcluster_bytes())
     }
 
-    /// Whether nothing is stored for the cluster of `part`, and all around `part` reads as zeroes.
+    /// Whether nothing is stored for the subcluster of `part`, and all around `part` reads as zeroes.
     fn rest_is_zero(&self, metadata: &mut Metadata, part: Extent) -> Result<bool> {
         Ok(match metadata.find(part)?.cluster {
             Cluster::Zero { .. } => true,
-            Cluster::Unallocated => {
+            Cluster::Unallocated | Cluster::Reserved { .. } => {
                 let at = GuestOffset::new(part.offset);
-                let start = self.geometry.cluster_start(at);
-                let end = (start.get() + self.geometry.cluster_bytes()).min(self.size_bytes());
+                let start = self.geometry.subcluster_start(at);
+                let end = (start.get() + self.geometry.subcluster_bytes()).min(self.size_bytes());
                 self.backing_reads_as_zeroes(start.to(at))
                     && self.backing_reads_as_zeroes(Extent::between(part.end(), end))
             }
@@ -98,17 +111,17 @@ impl Qcow2 {
         self.parts(extent).try_for_each(|part| self.zero_part(part, flags))
     }
 
-    /// Zeroes a part of a cluster: all of the cluster becomes a marked one where that shows in `part` alone,
-    /// else data is written.
+    /// Zeroes a part of a subcluster: all of it becomes a marked one where that shows in `part` alone, else
+    /// data is written.
     fn zero_part(&self, part: Extent, flags: ZeroFlags) -> Result<()> {
         let found = self.metadata.read().lookup(part)?;
         if !matches!(found, Lookup::Found(Run { cluster: Cluster::Data { .. }, .. })) {
             let mut metadata = self.metadata.write();
             metadata.check_usable()?;
-            // Nothing may be written to the rest of the cluster between the question and the mark.
+            // Nothing may be written to the rest of it between the question and the mark.
             if self.rest_is_zero(&mut metadata, part)? {
-                let start = self.geometry.cluster_start(GuestOffset::new(part.offset));
-                let end = start + self.geometry.cluster_bytes();
+                let start = self.geometry.subcluster_start(GuestOffset::new(part.offset));
+                let end = start + self.geometry.subcluster_bytes();
                 return self.zero_next(&mut metadata, start, end, flags).map(|_| ());
             }
         }
@@ -121,7 +134,7 @@ impl Qcow2 {
         self.write_guest(GuestOffset::new(part.offset), &ZEROES[..part.length as usize])
     }
 
-    /// Zeroes whole clusters. Other requests get their turn between two parts of it.
+    /// Zeroes whole subclusters. Other requests get their turn between two parts of it.
     pub(crate) fn zero_clusters(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
         for part in extent.parts(LOCKED_BYTES_MAX) {
             let mut metadata = self.metadata.write();
@@ -136,7 +149,7 @@ impl Qcow2 {
         Ok(())
     }
 
-    /// Zeroes the clusters at the start of `at..end` that can be done at once. Returns where to go on.
+    /// Zeroes the subclusters at the start of `at..end` that can be done at once. Returns where to go on.
     pub(crate) fn zero_next(
         &self,
         metadata: &mut Metadata,
@@ -152,59 +165,88 @@ impl Qcow2 {
             Cluster::Unallocated if self.backing.is_none() => return Ok(at + run.length),
             _ => {}
         }
-        match self.plan(version, run.cluster, flags) {
+        let geometry = metadata.geometry;
+        let entry = metadata.entry_of(at)?;
+        let cluster_end = geometry.cluster_start(at) + geometry.cluster_bytes();
+        let stop = end.min(cluster_end);
+        match self.plan(version, entry, at.to(stop), flags) {
             Plan::Keep => {}
-            Plan::Entry { entry, free } => {
+            Plan::Entry { entry: zeroed, free } => {
                 if free {
-                    check_old_freeable(metadata, run.cluster)?;
+                    check_old_freeable(metadata, entry)?;
                 }
                 let slot = metadata.l2_for_write(at)?;
-                metadata.set_l2_entry(slot, entry);
+                metadata.set_l2_entry(slot, zeroed);
                 if free {
-                    free_old(metadata, run.cluster, FreeReason::Discard);
+                    free_old(metadata, entry, FreeReason::Discard);
                 }
             }
-            Plan::Write => self.overwrite_with_zeroes(metadata, at)?,
+            Plan::Write => self.overwrite_with_zeroes(metadata, at, stop)?,
         }
-        Ok(at + metadata.geometry.cluster_bytes())
+        Ok(stop)
     }
 
-    /// For a cluster that has a host cluster, or is unallocated on version 2 over a backing file.
-    fn plan(&self, version: u32, cluster: Cluster, flags: ZeroFlags) -> Plan {
-        match cluster {
-            Cluster::Zero { .. } if !flags.may_unmap => Plan::Keep,
+    /// For `part` of a cluster that has a host cluster, or is unallocated on version 2 over a backing file.
+    fn plan(&self, version: u32, entry: Entry, part: Extent, flags: ZeroFlags) -> Plan {
+        let geometry = self.geometry;
+        let cluster = geometry.cluster_start(GuestOffset::new(part.offset));
+        let zeroed = geometry.touched_subclusters(cluster, part);
+        let is_whole = zeroed == geometry.all_subclusters();
+        let place = entry.place;
+        match place {
+            Place::Compressed(_) if !is_whole => Plan::Write,
+            _ if entry.zero & zeroed == zeroed && !(is_whole && flags.may_unmap) => Plan::Keep,
             _ if version < 3 && self.backing.is_none() && flags.may_unmap => {
-                Plan::Entry { entry: 0, free: true }
+                Plan::Entry { entry: Entry::UNALLOCATED, free: true }
             }
             _ if version < 3 => Plan::Write,
-            Cluster::Data { host, copied: true } if !flags.may_unmap => {
-                Plan::Entry { entry: data_entry(host) | ZERO, free: false }
+            // A part gives nothing back: its cluster is still there for the others.
+            Place::Plain { .. } if !is_whole => Plan::Entry {
+                entry: Entry { place, allocated: entry.allocated & !zeroed, zero: entry.zero | zeroed },
+                free: false,
+            },
+            Place::Plain { copied: true, .. } if !flags.may_unmap => {
+                Plan::Entry { entry: Entry { place, allocated: 0, zero: zeroed }, free: false }
             }
-            _ => Plan::Entry { entry: ZERO, free: true },
+            _ => Plan::Entry { entry: Entry::zeroes(geometry), free: true },
         }
     }
 
-    fn overwrite_with_zeroes(&self, metadata: &mut Metadata, at: GuestOffset) -> Result<()> {
-        let cluster_bytes = metadata.geometry.cluster_bytes() as usize;
-        let written = self.write_exclusively(metadata, at, &ZEROES[..cluster_bytes])?;
-        debug_assert_eq!(written, cluster_bytes, "a cluster is written in one go");
+    fn overwrite_with_zeroes(
+        &self,
+        metadata: &mut Metadata,
+        at: GuestOffset,
+        end: GuestOffset,
+    ) -> Result<()> {
+        let length = at.to(end).length as usize;
+        let written = self.write_exclusively(metadata, at, &ZEROES[..length])?;
+        debug_assert_eq!(written, length, "a part of a cluster is written in one go");
         Ok(())
     }
 }
 
-/// Marks the clusters of the unallocated run of `length` bytes at `at`, which ends with its slice of the L2
-/// table at the latest. Returns where to go on.
+/// Marks the subclusters of the unallocated run of `length` bytes at `at`, which ends with its slice of the
+/// L2 table at the latest. Returns where to go on.
 pub(crate) fn mark_run(metadata: &mut Metadata, at: GuestOffset, length: u64) -> Result<GuestOffset> {
     assert!(metadata.header.version >= 3, "version 2 has no mark for zero clusters");
-    let slot = metadata.l2_for_write(at)?;
-    let clusters = metadata.geometry.clusters_of(length);
-    let left = metadata.l2.entries_per_slice() - slot.index;
+    let geometry = metadata.geometry;
+    let mut slot = metadata.l2_for_write(at)?;
+    let clusters = geometry.clusters_of(geometry.in_cluster(at) + length);
+    let left = metadata.entries_per_slice() - slot.index;
     assert!(
         clusters.get() <= left as u64,
         "a run of {clusters:?} ends where its slice does: {left} are left"
     );
-    for number in 0..clusters.get() as usize {
-        metadata.set_l2_entry(slot.after(number), ZERO);
+    let end =
+        at + geometry.subcluster_start(GuestOffset::new(length + geometry.subcluster_bytes() - 1)).get();
+    let mut cluster = geometry.cluster_start(at);
+    while cluster < end {
+        let marked = geometry.touched_subclusters(cluster, at.to(end));
+        // Where some stay what they are, those may have marks.
+        let old = if marked == geometry.all_subclusters() { 0 } else { metadata.entry_of(cluster)?.zero };
+        metadata.set_l2_entry(slot, Entry { zero: old | marked, ..Entry::UNALLOCATED });
+        slot = slot.after(1);
+        cluster += geometry.cluster_bytes();
     }
-    Ok(at + metadata.geometry.bytes_of(clusters))
+    Ok(end)
 }

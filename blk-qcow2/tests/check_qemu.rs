@@ -43,7 +43,7 @@ struct Shape {
     has_snapshots: bool,
 }
 
-const SHAPES: [Shape; 12] = {
+const SHAPES: [Shape; 15] = {
     const fn shape(options: &'static str, cluster_bytes: u64, has_snapshots: bool) -> Shape {
         let (guest_clusters, requests) = if cluster_bytes > 65536 { (20, 8) } else { (600, 80) };
         Shape { options, cluster_bytes, guest_clusters, requests, has_snapshots }
@@ -61,6 +61,9 @@ const SHAPES: [Shape; 12] = {
         shape("compat=1.1,cluster_size=64k,lazy_refcounts=on,preallocation=metadata", 65536, true),
         shape("compat=1.1,cluster_size=2M", 2 << 20, true),
         shape("compat=1.1,cluster_size=2M,refcount_bits=64", 2 << 20, true),
+        shape("compat=1.1,cluster_size=16k,extended_l2=on", 16_384, true),
+        shape("compat=1.1,cluster_size=64k,extended_l2=on,preallocation=metadata", 65536, true),
+        shape("compat=1.1,cluster_size=256k,extended_l2=on,refcount_bits=1", 256 << 10, false),
     ]
 };
 

@@ -45,6 +45,15 @@ fn every_refcount_width_conforms_with_the_smallest_caches() {
 }
 
 #[test]
+fn subclusters_conform() {
+    for cluster_size in [16_384u64, 65_536] {
+        let create = || Options::new().with("extended_l2", "on").with("cluster_size", cluster_size);
+        conformance(&Qcow2 { create: create(), slices: 2 });
+        conformance(&Qcow2 { create: create().with("preallocation", "metadata"), slices: 0 });
+    }
+}
+
+#[test]
 fn version_2_zstd_and_preallocation_conform() {
     let small = || Options::new().with("cluster_size", 4096u64);
     conformance(&Qcow2 { create: small().with("compat", "0.10"), slices: 2 });

@@ -59,6 +59,15 @@ snapshots snapshots cluster_size=4k 512k
 snapshots snapshots-v2 cluster_size=512,compat=0.10 512k
 snapshots snapshots-lazy cluster_size=16k,lazy_refcounts=on,refcount_bits=8 2M
 
+# Subclusters of every kind, which snapshots share in part, beside a compressed cluster.
+create subclusters cluster_size=16k,extended_l2=on 1M
+io subclusters.qcow2 'write -P 0x91 0 40k' 'write -P 0x92 100k 9k' 'write -z 60k 8k' 'write -P 0x93 66k 512'
+qemu-img snapshot -c first subclusters.qcow2
+io subclusters.qcow2 'write -P 0x94 8k 5k' 'discard 96k 16k' 'write -c -P 0x95 128k 16k' 'write -P 0x96 250k 6k' \
+    'write -z 1k 1k' 'write -P 0x97 500k 512'
+qemu-img snapshot -c second subclusters.qcow2
+io subclusters.qcow2 'write -P 0x98 16k 1k' 'write -P 0x99 800k 3k' 'write -z 501k 2k'
+
 # Dirty bitmaps, which autoclear bit 0 vouches for.
 create bitmaps cluster_size=64k 4M
 qemu-img bitmap --add -g 64k bitmaps.qcow2 one

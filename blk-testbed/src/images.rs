@@ -27,7 +27,7 @@ macro_rules! packed {
     };
 }
 
-static PACKED: [Packed; 12] = packed![
+static PACKED: [Packed; 13] = packed![
     "snapshots",
     "snapshots-v2",
     "snapshots-lazy",
@@ -39,7 +39,8 @@ static PACKED: [Packed; 12] = packed![
     "wide",
     "preallocated",
     "bitmaps-small",
-    "bitmaps-stale"
+    "bitmaps-stale",
+    "subclusters"
 ];
 
 /// An image, and what it shows.

@@ -13,6 +13,8 @@ const COMPRESSED: u64 = 1 << 62;
 const ZERO: u64 = 1;
 /// The bit of the compatible features that our driver knows: lazy refcounts, which it sets and clears.
 const COMPATIBLE_KNOWN: u64 = 1;
+/// The bit of the incompatible features that says that L2 entries are extended.
+const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 /// Header extensions that our driver knows, and may write anew: the end, the backing format, names of
 /// features, bitmaps, the data file.
 const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, BITMAPS, 0x4441_5441];
@@ -32,6 +34,8 @@ struct Image<'a> {
     storage: &'a dyn Storage,
     version: u32,
     cluster_bits: u32,
+    /// L2 entries have bitmaps of subclusters.
+    is_extended: bool,
 }
 
 /// What others keep in the image.
@@ -99,8 +103,9 @@ struct Bitmap {
 
 impl<'a> Image<'a> {
     fn of(storage: &'a dyn Storage) -> Result<Self> {
-        let mut image = Self { storage, version: 0, cluster_bits: 0 };
+        let mut image = Self { storage, version: 0, cluster_bits: 0, is_extended: false };
         (image.version, image.cluster_bits) = (image.number32(4)?, image.number32(20)?);
+        image.is_extended = image.version >= 3 && image.number64(72)? & INCOMPATIBLE_EXTENDED_L2 != 0;
         if !(9..=21).contains(&image.cluster_bits) {
             return Err(Error::malformed("qcow2 header", 20, "the cluster size is none"));
         }
@@ -175,8 +180,14 @@ impl Image<'_> {
             if l2 == 0 {
                 continue;
             }
-            for slot in 0..self.cluster_bytes() / 8 {
-                let found = self.cluster(self.number64(l2 + slot * 8)?)?;
+            let entry_bytes = if self.is_extended { 16 } else { 8 };
+            for slot in 0..self.cluster_bytes() / entry_bytes {
+                let entry = self.number64(l2 + slot * entry_bytes)?;
+                let found = if self.is_extended && entry & COMPRESSED == 0 {
+                    self.subclusters(entry, self.number64(l2 + slot * entry_bytes + 8)?)?
+                } else {
+                    self.cluster(entry)?
+                };
                 if found != 0 {
                     digest = joined(joined(digest, index << 32 | slot), found);
                 }
@@ -201,6 +212,19 @@ impl Image<'_> {
             0 => Ok(0),
             host => self.hashed(host, self.cluster_bytes()),
         }
+    }
+
+    /// As [`Image::cluster`] of an entry with a bitmap.
+    fn subclusters(&self, entry: u64, bitmap: u64) -> Result<u64> {
+        if bitmap == 0 {
+            return Ok(0);
+        }
+        let (host, bytes) = (entry & OFFSET_MASK, self.cluster_bytes() / 32);
+        let mut digest = joined(ZERO, bitmap);
+        for number in (0..32).filter(|number| bitmap >> number & 1 != 0) {
+            digest = joined(digest, self.hashed(host + number * bytes, bytes)?);
+        }
+        Ok(digest)
     }
 
     /// The header extensions: the kind of each, and where what it says lies.

@@ -13,6 +13,8 @@ use blk_qcow2::{CREATE_OPTIONS as CREATE, OPEN_OPTIONS as OPEN};
 use crate::old_header::OLD_HEADER;
 
 const CLUSTER_BYTES: u64 = 64 << 10;
+/// Smaller clusters have no subclusters.
+const EXTENDED_CLUSTER_BYTES_MIN: u64 = 16 << 10;
 /// More clusters are not preallocated: each is counted whenever the image is checked.
 const PREALLOCATED_UNITS_MAX: u64 = 1 << 17;
 
@@ -29,7 +31,7 @@ pub(crate) struct StartImage {
 }
 
 /// The images, in the order of the words of `x-image`.
-pub(crate) static IMAGES: [StartImage; 12] = [
+pub(crate) static IMAGES: [StartImage; 13] = [
     StartImage { name: "snapshots", size_bytes: 512 << 10, options: &[("cluster_size", Number(4 << 10))] },
     StartImage {
         name: "snapshots-v2",
@@ -73,6 +75,11 @@ pub(crate) static IMAGES: [StartImage; 12] = [
         name: "bitmaps-stale",
         size_bytes: 512 << 10,
         options: &[("cluster_size", Number(4 << 10))],
+    },
+    StartImage {
+        name: "subclusters",
+        size_bytes: 1 << 20,
+        options: &[("cluster_size", Number(16 << 10)), ("extended_l2", Value::Switch(true))],
     },
 ];
 
@@ -177,6 +184,7 @@ pub static QCOW2: Space = Space {
                 "preallocated",
                 "bitmaps-small",
                 "bitmaps-stale",
+                "subclusters",
             ]),
             Some(Value::Switch(false)),
             const {
@@ -194,6 +202,7 @@ pub static QCOW2: Space = Space {
                     (1, Some(Value::name("preallocated"))),
                     (1, Some(Value::name("bitmaps-small"))),
                     (1, Some(Value::name("bitmaps-stale"))),
+                    (3, Some(Value::name("subclusters"))),
                 ]
             },
         ),
@@ -206,6 +215,7 @@ pub static QCOW2: Space = Space {
         ),
         // The backing file lies on the host of the image, and fails with it. It is the target's too.
         Knob::new("x-backing-on-host", Kind::Switch, Some(Value::Switch(false)), &[]),
+        Knob::of_option(CREATE, "extended_l2", const { &[(4, None), (1, Some(Value::Switch(true)))] }),
     ],
     ignored: &[],
     old_header: Some(&OLD_HEADER),
@@ -218,8 +228,15 @@ pub static QCOW2: Space = Space {
 };
 
 /// What is decided when an image is made.
-const IMAGE_OPTIONS: [&str; 6] =
-    ["compat", "cluster_size", "refcount_bits", "compression_type", "preallocation", "lazy_refcounts"];
+const IMAGE_OPTIONS: [&str; 7] = [
+    "compat",
+    "cluster_size",
+    "refcount_bits",
+    "compression_type",
+    "preallocation",
+    "lazy_refcounts",
+    "extended_l2",
+];
 
 fn start_image(options: &OptionValues) -> Option<&'static StartImage> {
     IMAGES.iter().find(|image| options.is("x-image", image.name))
@@ -232,6 +249,9 @@ fn cluster_bytes(options: &OptionValues) -> u64 {
 /// What the driver's list of options does not say: a slice is no larger than a cluster; nothing is
 /// preallocated where that takes long; a cache holds something. A far disk is of version 3, whose zeroes are
 /// marks: those of version 2 are data over a backing file.
+///
+/// Clusters are large enough for subclusters; without these, a preallocated cluster would hide the backing
+/// file.
 ///
 /// An image of others has its own options, and no backing file.
 fn legalize(options: &mut OptionValues, config: &Config) {
@@ -247,6 +267,11 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     }
     if config.backing == Backing::None {
         options.remove("x-backing-on-host");
+    } else if !options.is_on("extended_l2") {
+        options.remove("preallocation");
+    }
+    if options.is_on("extended_l2") && cluster_bytes(options) < EXTENDED_CLUSTER_BYTES_MIN {
+        options.set("cluster_size", Some(Number(EXTENDED_CLUSTER_BYTES_MIN)));
     }
     if config.size_bytes > FAR_BYTES_MIN {
         options.remove("compat");
@@ -269,9 +294,10 @@ fn legalize(options: &mut OptionValues, config: &Config) {
 fn geometry(config: &Config) -> Geometry {
     let cluster = cluster_bytes(&config.options);
     let slice = config.options.number("l2-cache-entry-size").unwrap_or(cluster);
+    let entry_bytes = if config.options.is_on("extended_l2") { 16 } else { 8 };
     Geometry {
         unit_bytes: cluster,
-        table_reach_bytes: slice / 8 * cluster,
+        table_reach_bytes: slice / entry_bytes * cluster,
         compressed_unit_bytes: Some(cluster),
         alignment_bytes: 1,
         size_is_file_length: false,

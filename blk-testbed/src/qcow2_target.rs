@@ -51,7 +51,7 @@ impl Driver for Qcow2Target {
         let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
         let has_snapshots = config.options.get("x-image").is_some_and(|name| {
             let name = name.to_string();
-            name.starts_with("snapshots") || name == "bitmaps-small"
+            name.starts_with("snapshots") || name == "bitmaps-small" || name == "subclusters"
         });
         Promises {
             discard_gives_back: config.discard && !hides_by_data,

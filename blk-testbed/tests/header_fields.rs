@@ -41,7 +41,7 @@ const FIELDS: [Field; 19] = [
     field("refcount_table_clusters", 56, 4, &[1], &[129, 1 << 20, u32::MAX as u64]),
     field("nb_snapshots", 60, 4, &[0], &[65_537, u32::MAX as u64]),
     field("snapshots_offset", 64, 8, &[0], &[]),
-    field("incompatible_features", 72, 8, &[0], &[1 << 2, 1 << 4, 1 << 5, 1 << 31, 1 << 63, u64::MAX]),
+    field("incompatible_features", 72, 8, &[0, 1 << 4], &[1 << 2, 1 << 5, 1 << 31, 1 << 63, u64::MAX]),
     field("compatible_features", 80, 8, &[0, 1, 2, 1 << 63, u64::MAX], &[]),
     field("autoclear_features", 88, 8, &[0, 1 << 2, 1 << 63], &[]),
     field("refcount_order", 96, 4, &[4], &[7, 64, u32::MAX as u64]),

@@ -118,7 +118,7 @@ fn every_image_of_others_and_every_growth_is_started_from() {
     for scenario in &scenarios {
         images.insert(scenario.config.options.get("x-image").map(ToString::to_string));
     }
-    assert_eq!(images.len(), 12, "{images:?}");
+    assert_eq!(images.len(), 13, "{images:?}");
     assert!(run_all(&Qcow2Target, scenarios.into_iter()) > 900);
 }
 

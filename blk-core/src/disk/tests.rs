@@ -240,7 +240,6 @@ fn a_status_that_contradicts_itself_is_a_breach() {
         (BlockStatus { compressed: true, ..PLAIN }, 1),
         (BlockStatus { compressed: true, zero: true, host_offset: None, ..PLAIN }, 1),
         (BlockStatus { compressed: true, allocated: false, host_offset: None, ..PLAIN }, 1),
-        (BlockStatus { allocated: false, ..PLAIN }, 1),
         (BlockStatus { host_offset: Some(u64::MAX), ..PLAIN }, 1),
     ] {
         let disk = breach(status, runs, Ok(()));

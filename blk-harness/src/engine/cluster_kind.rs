@@ -15,16 +15,25 @@ pub enum ClusterKind {
     Data,
     /// Compressed data.
     Compressed,
+    /// The layer below shows; a place for what is written is there, beside other parts of a cluster.
+    Reserved,
 }
 
 impl ClusterKind {
     /// All kinds, in the order of their numbers.
-    pub const ALL: [Self; 5] =
-        [Self::Unallocated, Self::ZeroPlain, Self::ZeroAllocated, Self::Data, Self::Compressed];
+    pub const ALL: [Self; 6] = [
+        Self::Unallocated,
+        Self::ZeroPlain,
+        Self::ZeroAllocated,
+        Self::Data,
+        Self::Compressed,
+        Self::Reserved,
+    ];
 
     /// What a status says.
     pub fn of(status: &BlockStatus) -> Self {
         match (status.allocated, status.zero) {
+            (false, _) if status.host_offset.is_some() => Self::Reserved,
             (false, _) => Self::Unallocated,
             (true, true) if status.host_offset.is_some() => Self::ZeroAllocated,
             (true, true) => Self::ZeroPlain,
@@ -41,6 +50,7 @@ impl ClusterKind {
             Self::ZeroAllocated => "zero-allocated",
             Self::Data => "data",
             Self::Compressed => "compressed",
+            Self::Reserved => "reserved",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Judging single L1 and L2 entries: pure questions about the counts so far.
 
 use super::walk::{FIXED, Walk};
-use crate::l2::{COMPRESSED, COPIED, RESERVED, ZERO, entry_offset};
+use crate::l2::{COMPRESSED, COPIED, RESERVED, RawEntry, ZERO, entry_offset};
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 
@@ -29,13 +29,13 @@ pub(super) enum Verdict {
     /// It refers to nothing.
     Nothing,
     /// It is wrong; this, with fewer bits, may be right.
-    Wrong { why: &'static str, right: u64 },
+    Wrong { why: &'static str, right: RawEntry },
 }
 
 /// An entry as it should be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Sanitised {
-    pub(super) entry: u64,
+    pub(super) entry: RawEntry,
     /// What it refers to.
     pub(super) refers: Option<HostExtent>,
     /// The first thing that was wrong with it.
@@ -45,14 +45,14 @@ pub(super) struct Sanitised {
 impl Walk<'_> {
     /// Takes bits away from an entry until it is right. What remains of it counts as a reference.
     #[inline]
-    pub(super) fn sanitise(&self, level: Level, entry: u64) -> Sanitised {
+    pub(super) fn sanitise(&self, level: Level, entry: RawEntry) -> Sanitised {
         let mut sanitised = Sanitised { entry, refers: None, why: None };
         loop {
             match self.judge(level, sanitised.entry) {
                 Verdict::Refers(extent) => return Sanitised { refers: Some(extent), ..sanitised },
                 Verdict::Nothing => return sanitised,
                 Verdict::Wrong { why, right } => {
-                    assert!(right & !sanitised.entry == 0 && right != sanitised.entry, "bits only go away");
+                    assert!(has_fewer_bits(right, sanitised.entry), "bits only go away");
                     sanitised.entry = right;
                     sanitised.why.get_or_insert(why);
                 }
@@ -61,43 +61,63 @@ impl Walk<'_> {
     }
 
     #[inline]
-    pub(super) fn judge(&self, level: Level, entry: u64) -> Verdict {
-        if entry == 0 {
+    pub(super) fn judge(&self, level: Level, raw: RawEntry) -> Verdict {
+        let entry = raw.descriptor;
+        if entry == 0 && raw.bitmap == 0 {
             return Verdict::Nothing;
         }
         match level {
             Level::L1 => self.judge_l1(entry),
-            Level::L2 if entry & COMPRESSED != 0 => self.judge_compressed(entry),
+            Level::L2 if entry & COMPRESSED != 0 => self.judge_compressed(raw),
+            Level::L2 if self.geometry.has_extended_l2() => self.judge_extended(raw),
             Level::L2 => self.judge_standard(entry),
         }
     }
 
     fn judge_l1(&self, entry: u64) -> Verdict {
         if entry & RESERVED != 0 {
-            return Verdict::Wrong { why: "reserved bits are set", right: entry & !RESERVED };
+            return Verdict::Wrong { why: "reserved bits are set", right: plain(entry & !RESERVED) };
         }
         // Only fixed structures: other L1 entries may refer to the same table.
-        self.judge_offset(entry, 0, FIXED)
+        self.judge_offset(entry, plain(0), FIXED)
     }
 
     #[inline]
     fn judge_standard(&self, entry: u64) -> Verdict {
         let reserved = if self.header.version >= 3 { RESERVED & !ZERO } else { RESERVED };
         if entry & reserved != 0 {
-            return Verdict::Wrong { why: "reserved bits are set", right: entry & !reserved };
+            return Verdict::Wrong { why: "reserved bits are set", right: plain(entry & !reserved) };
         }
         // What reads as zeroes still does without a host cluster.
-        self.judge_offset(entry, entry & ZERO, !0)
+        self.judge_offset(entry, plain(entry & ZERO), !0)
+    }
+
+    #[inline]
+    fn judge_extended(&self, raw: RawEntry) -> Verdict {
+        let wrong = |why, descriptor, bitmap| Verdict::Wrong { why, right: RawEntry { descriptor, bitmap } };
+        let (entry, both) = (raw.descriptor, u64::from(raw.allocated() & raw.zero()));
+        let zeroes = raw.bitmap & !u64::from(u32::MAX);
+        if entry & RESERVED != 0 {
+            return wrong("reserved bits are set", entry & !RESERVED, raw.bitmap);
+        }
+        if entry_offset(entry) == HostOffset::default() && raw.allocated() != 0 {
+            return wrong("subclusters are allocated without a cluster", entry, zeroes);
+        }
+        if both != 0 {
+            // What may be data is not thrown away.
+            return wrong("a subcluster is allocated and reads as zeroes", entry, raw.bitmap & !(both << 32));
+        }
+        self.judge_offset(entry, RawEntry { descriptor: 0, bitmap: zeroes }, !0)
     }
 
     /// `without` is the entry without a cluster; no cluster with one of `roles` may be referred to.
     #[inline]
-    fn judge_offset(&self, entry: u64, without: u64, roles: u8) -> Verdict {
+    fn judge_offset(&self, entry: u64, without: RawEntry, roles: u8) -> Verdict {
         let offset = entry_offset(entry);
         let wrong = |why| Verdict::Wrong { why, right: without };
         // The copied flag says nothing about zeroes without a cluster.
         let has_cluster = offset != HostOffset::default();
-        if !has_cluster && (entry == without || without == ZERO) {
+        if !has_cluster && (entry == without.descriptor || without.descriptor == ZERO) {
             return Verdict::Nothing;
         }
         if !has_cluster {
@@ -114,16 +134,20 @@ impl Walk<'_> {
         }
     }
 
-    fn judge_compressed(&self, entry: u64) -> Verdict {
+    fn judge_compressed(&self, raw: RawEntry) -> Verdict {
+        let entry = raw.descriptor;
         if entry & COPIED != 0 {
             return Verdict::Wrong {
                 why: "the copied flag is set on a compressed cluster",
-                right: entry & !COPIED,
+                right: RawEntry { descriptor: entry & !COPIED, ..raw },
             };
+        }
+        if raw.bitmap != 0 {
+            return Verdict::Wrong { why: "a compressed cluster has no subclusters", right: plain(entry) };
         }
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
         let extent = descriptor.extent();
-        let wrong = |why| Verdict::Wrong { why, right: 0 };
+        let wrong = |why| Verdict::Wrong { why, right: plain(0) };
         // The last sector may reach past what is stored of it, never a whole cluster past the file.
         if !self.is_inside(extent) {
             return wrong("compressed data lies past the end of the file");
@@ -133,4 +157,15 @@ impl Walk<'_> {
         }
         Verdict::Refers(extent)
     }
+}
+
+/// An entry without a bitmap.
+const fn plain(descriptor: u64) -> RawEntry {
+    RawEntry { descriptor, bitmap: 0 }
+}
+
+/// Whether `fewer` has some of the bits of `entry`, not all, and no other.
+fn has_fewer_bits(fewer: RawEntry, entry: RawEntry) -> bool {
+    let is_part = |fewer: u64, of: u64| fewer & !of == 0;
+    is_part(fewer.descriptor, entry.descriptor) && is_part(fewer.bitmap, entry.bitmap) && fewer != entry
 }

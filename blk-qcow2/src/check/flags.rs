@@ -4,7 +4,7 @@ use blk_core::Result;
 
 use super::entries::{Level, Verdict};
 use super::walk::{Fix, Walk};
-use crate::l2::{COMPRESSED, COPIED, entry_offset};
+use crate::l2::{COMPRESSED, COPIED, RawEntry, entry_offset};
 use crate::offset::HostOffset;
 
 impl Walk<'_> {
@@ -18,16 +18,16 @@ impl Walk<'_> {
                 continue;
             }
             let index = table.index as usize;
-            self.compare_flag(Level::L1, l1_offset, index, self.l1[index]);
+            let entry = RawEntry { descriptor: self.l1[index], bitmap: 0 };
+            self.compare_flag(Level::L1, l1_offset + index as u64 * 8, entry);
             if previous.replace(table.cluster) == Some(table.cluster) {
                 continue;
             }
             let host_offset = self.geometry.offset_of(table.cluster());
             let bytes = self.read_l2(host_offset)?;
-            for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-                let entry = u64::from_be_bytes(*raw);
-                if entry != 0 && entry & COMPRESSED == 0 {
-                    self.compare_flag(Level::L2, host_offset, index, entry);
+            for (index, raw) in RawEntry::all(&bytes, self.geometry).enumerate() {
+                if raw.descriptor != 0 && raw.descriptor & COMPRESSED == 0 {
+                    self.compare_flag(Level::L2, self.l2_entry_at(host_offset, index), raw);
                 }
             }
             self.l2_read = (Some(host_offset), bytes);
@@ -36,20 +36,20 @@ impl Walk<'_> {
     }
 
     #[inline]
-    fn compare_flag(&mut self, level: Level, table: HostOffset, index: usize, entry: u64) {
+    fn compare_flag(&mut self, level: Level, host_offset: HostOffset, raw: RawEntry) {
+        let entry = raw.descriptor;
         let cluster = self.geometry.cluster_of(entry_offset(entry));
         let Some(count) = self.counts.get(cluster.index() as usize).copied() else { return };
         let is_copied = entry & COPIED != 0;
         // An entry that is wrong in another way has been reported; its flag is left to the next inspection.
-        if is_copied == (count == 1) || !matches!(self.judge(level, entry), Verdict::Refers(_)) {
+        if is_copied == (count == 1) || !matches!(self.judge(level, raw), Verdict::Refers(_)) {
             return;
         }
-        let host_offset = table + index as u64 * 8;
         self.corruption(host_offset.get(), || {
             let state = if is_copied { "set" } else { "clear" };
             let name = level.name();
             format!("{name} entry {entry:#018x} has the copied flag {state}, with {count} references")
         });
-        self.fixes.push(Fix { host_offset, entry: entry ^ COPIED });
+        self.fixes.push(Fix { host_offset, entry: entry ^ COPIED, bitmap: None });
     }
 }

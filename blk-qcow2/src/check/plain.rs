@@ -9,10 +9,10 @@ use blk_core::{Error, RepairMode, Result, Storage};
 
 use super::bulk::GROUP_ENTRIES;
 use super::walk::{
-    ACTIVE, CONTESTED, DATA, FIXED, Fix, IN_SNAPSHOT_TABLE, L2_TABLE, LAST, Place, SNAPSHOTS, TableUse, Walk,
+    ACTIVE, CONTESTED, DATA, FIXED, IN_SNAPSHOT_TABLE, L2_TABLE, LAST, Place, SNAPSHOTS, TableUse, Walk,
 };
 use crate::header::{Header, L1_TABLE_BYTES_MAX};
-use crate::l2::{COMPRESSED, COPIED, RESERVED, ZERO, entry_offset};
+use crate::l2::{COMPRESSED, COPIED, RESERVED, RawEntry, ZERO, entry_offset};
 use crate::offset::{HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::snapshot::{self, SnapshotL1, SnapshotTable};
@@ -219,8 +219,11 @@ impl<'a> Walk<'a> {
             let active = uses.iter().filter(|table| table.is_active()).count() as u64;
             let mut table = PlainTable { uses, host_offset, fixes, active, next_contiguous: None };
             let times = (uses.len() as u32, active);
-            for (number, group) in bytes.as_chunks::<8>().0.chunks(GROUP_ENTRIES).enumerate() {
-                if !self.count_group(group, times, &mut table.next_contiguous) {
+            let is_extended = self.geometry.has_extended_l2();
+            let group_bytes = GROUP_ENTRIES * self.geometry.l2_entry_bytes() as usize;
+            for (number, group) in bytes.chunks(group_bytes).enumerate() {
+                let plain = group.as_chunks::<8>().0;
+                if is_extended || !self.count_group(plain, times, &mut table.next_contiguous) {
                     self.count_plain_group(&mut table, number * GROUP_ENTRIES, group);
                 }
             }
@@ -231,24 +234,25 @@ impl<'a> Walk<'a> {
     }
 
     /// Counts the entries of a table one by one; `first` is the index of the first of them.
-    fn count_plain_group(&mut self, table: &mut PlainTable<'_>, first: usize, group: &[[u8; 8]]) {
-        for (index, raw) in (first..).zip(group) {
-            let entry = u64::from_be_bytes(*raw);
+    fn count_plain_group(&mut self, table: &mut PlainTable<'_>, first: usize, group: &[u8]) {
+        for (index, raw) in (first..).zip(RawEntry::all(group, self.geometry)) {
+            let entry = raw.descriptor;
             if entry & (COMPRESSED | COPIED) == 0 && entry != 0 {
                 self.unflagged.insert(table.host_offset);
             }
-            if entry != 0 {
-                self.count_plain_entry(table, index, entry);
+            if entry != 0 || raw.bitmap != 0 {
+                self.count_plain_entry(table, index, raw);
             }
         }
     }
 
     #[inline]
-    fn count_plain_entry(&mut self, table: &mut PlainTable<'_>, index: usize, entry: u64) {
+    fn count_plain_entry(&mut self, table: &mut PlainTable<'_>, index: usize, raw: RawEntry) {
+        let entry = raw.descriptor;
         let extent = if entry & COMPRESSED == 0 {
-            self.judge_plain_standard(table, index, entry)
+            self.judge_plain_standard(table, index, raw)
         } else {
-            Some(self.judge_plain_compressed(table, index, entry))
+            self.judge_plain_compressed(table, index, raw)
         };
         let Some(extent) = extent else { return };
         if table.active > 0 {
@@ -263,7 +267,13 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn judge_plain_compressed(&mut self, table: &PlainTable<'_>, index: usize, entry: u64) -> HostExtent {
+    fn judge_plain_compressed(
+        &mut self,
+        table: &PlainTable<'_>,
+        index: usize,
+        raw: RawEntry,
+    ) -> Option<HostExtent> {
+        let entry = raw.descriptor;
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
         if entry & COPIED != 0 {
             let at = descriptor.host_offset();
@@ -271,7 +281,18 @@ impl<'a> Walk<'a> {
                 format!("ERROR: coffset={at:#x}: copied flag must never be set for compressed clusters")
             });
         }
-        descriptor.extent()
+        if raw.bitmap != 0 {
+            self.report_entry(table, index, || {
+                format!(
+                    "ERROR compressed cluster {index} with non-zero subcluster allocation bitmap, \
+                     entry={entry:#x}"
+                )
+            });
+            // It is not counted, and must not be freed for that.
+            self.incomplete = true;
+            return None;
+        }
+        Some(descriptor.extent())
     }
 
     #[inline]
@@ -279,18 +300,31 @@ impl<'a> Walk<'a> {
         &mut self,
         table: &PlainTable<'_>,
         index: usize,
-        entry: u64,
+        raw: RawEntry,
     ) -> Option<HostExtent> {
+        let entry = raw.descriptor;
+        let is_extended = self.geometry.has_extended_l2();
         if entry & RESERVED & !ZERO != 0 {
             self.report_entry(table, index, || {
                 format!("ERROR found l2 entry with reserved bits set: {entry:x}")
             });
         }
         let host = entry_offset(entry);
-        let is_zero = entry & ZERO != 0;
+        let is_zero = if is_extended { raw.allocated() == 0 } else { entry & ZERO != 0 };
+        self.is_suspicious |= is_extended && entry & ZERO != 0;
         if host == HostOffset::default() {
             self.is_suspicious |= entry == COPIED;
+            if raw.allocated() != 0 {
+                self.report_entry(table, index, || {
+                    "ERROR: Unallocated cluster has non-zero subcluster allocation map".to_owned()
+                });
+            }
             return None;
+        }
+        if raw.allocated() & raw.zero() != 0 {
+            self.report_entry(table, index, || {
+                format!("ERROR offset={host:x}: Allocated cluster has corrupted subcluster allocation bitmap")
+            });
         }
         self.is_suspicious |= is_zero && self.header.version < 3;
         if !self.geometry.is_cluster_aligned(host) {
@@ -300,7 +334,8 @@ impl<'a> Walk<'a> {
                 format!("{verb} offset={host:x}: {what} is not properly aligned; L2 entry corrupted.")
             });
             if is_fixed {
-                self.fixes.push(Fix { host_offset: table.host_offset + index as u64 * 8, entry: ZERO });
+                let without = if is_extended { RawEntry { descriptor: 0, ..raw } } else { ZERO_PLAIN };
+                self.fixes.push(self.fix_l2(self.l2_entry_at(table.host_offset, index), without));
                 return None;
             }
         }
@@ -315,7 +350,7 @@ impl<'a> Walk<'a> {
                 break;
             }
             let place = [used.source, used.index + 1, index as u32 + 1];
-            self.report_at(place, (table.host_offset + index as u64 * 8).get(), &message);
+            self.report_at(place, self.l2_entry_at(table.host_offset, index).get(), &message);
         }
     }
 
@@ -376,6 +411,9 @@ impl<'a> Walk<'a> {
 
 /// Bits of an entry of the refcount table that have no meaning.
 const REFCOUNT_RESERVED: u64 = 0x1ff;
+
+/// A plain entry that reads as zeroes.
+const ZERO_PLAIN: RawEntry = RawEntry { descriptor: ZERO, bitmap: 0 };
 
 /// An L2 table while it is counted.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use blk_core::Result;
 
 use super::walk::{Fix, Walk};
-use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, entry_offset};
+use crate::l2::{COMPRESSED, COPIED, OFFSET_MASK, RawEntry, entry_offset};
 use crate::offset::HostOffset;
 
 impl Walk<'_> {
@@ -34,10 +34,10 @@ impl Walk<'_> {
 
     fn compare_plain_table(&mut self, table: HostOffset, fixes: bool) -> Result<()> {
         let bytes = self.read_l2(table)?;
-        for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-            let entry = u64::from_be_bytes(*raw);
+        for (index, raw) in RawEntry::all(&bytes, self.geometry).enumerate() {
+            let entry = raw.descriptor;
             if entry & COMPRESSED == 0 && entry & OFFSET_MASK != 0 {
-                let at = table + index as u64 * 8;
+                let at = self.l2_entry_at(table, index);
                 self.compare_plain_flag(at, entry, fixes, || format!("data cluster: l2_entry={entry:x}"))?;
             }
         }
@@ -61,7 +61,7 @@ impl Walk<'_> {
         let verb = if fixes { "Repairing" } else { "ERROR" };
         self.corruption(at.get(), || format!("{verb} OFLAG_COPIED {} refcount={count}", what()));
         if fixes {
-            self.fixes.push(Fix { host_offset: at, entry: entry ^ COPIED });
+            self.fixes.push(Fix { host_offset: at, entry: entry ^ COPIED, bitmap: None });
         }
         Ok(())
     }

@@ -8,7 +8,7 @@ use blk_core::Result;
 
 use super::entries::Level;
 use super::walk::{ACTIVE, Fix, L2_TABLE, TableUse, Walk};
-use crate::l2::COMPRESSED;
+use crate::l2::{COMPRESSED, RawEntry};
 use crate::offset::{HostExtent, HostOffset};
 
 impl Walk<'_> {
@@ -30,9 +30,11 @@ impl Walk<'_> {
     pub(super) fn collect_from(&mut self, offset: HostOffset, entries: &[u64], source: u32) {
         let first = self.tables.len();
         for (index, entry) in entries.iter().copied().enumerate().filter(|(_, entry)| *entry != 0) {
-            let sanitised = self.sanitise(Level::L1, entry);
+            let sanitised = self.sanitise(Level::L1, RawEntry { descriptor: entry, bitmap: 0 });
             if let Some(why) = sanitised.why {
-                self.wrong_entry(Level::L1, offset, index, entry, why, sanitised.entry);
+                let host_offset = offset + index as u64 * 8;
+                let fix = Fix { host_offset, entry: sanitised.entry.descriptor, bitmap: None };
+                self.wrong_entry(Level::L1, index, entry, why, fix);
             }
             if let Some(extent) = sanitised.refers {
                 let cluster = self.geometry.cluster_of(extent.start).index() as u32;
@@ -85,38 +87,29 @@ impl Walk<'_> {
 
     fn count_table(&mut self, host_offset: HostOffset, bytes: &[u8], times: u32, is_active: bool) {
         let mut next_contiguous = None;
-        for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-            let entry = u64::from_be_bytes(*raw);
-            if entry == 0 {
+        for (index, raw) in RawEntry::all(bytes, self.geometry).enumerate() {
+            if raw.descriptor == 0 && raw.bitmap == 0 {
                 continue;
             }
-            let sanitised = self.sanitise(Level::L2, entry);
+            let sanitised = self.sanitise(Level::L2, raw);
             if let Some(why) = sanitised.why {
-                self.wrong_entry(Level::L2, host_offset, index, entry, why, sanitised.entry);
+                let fix = self.fix_l2(self.l2_entry_at(host_offset, index), sanitised.entry);
+                self.wrong_entry(Level::L2, index, raw.descriptor, why, fix);
             }
             if let Some(extent) = sanitised.refers {
                 self.count(extent, times);
                 if is_active {
-                    self.count_allocation(sanitised.entry, extent, 1, &mut next_contiguous);
+                    self.count_allocation(sanitised.entry.descriptor, extent, 1, &mut next_contiguous);
                 }
             }
         }
     }
 
-    fn wrong_entry(
-        &mut self,
-        level: Level,
-        table: HostOffset,
-        index: usize,
-        entry: u64,
-        why: &str,
-        right: u64,
-    ) {
-        let host_offset = table + index as u64 * 8;
-        self.corruption(host_offset.get(), || {
+    fn wrong_entry(&mut self, level: Level, index: usize, entry: u64, why: &str, fix: Fix) {
+        self.corruption(fix.host_offset.get(), || {
             format!("{} entry {index} is {entry:#018x}: {why}", level.name())
         });
-        self.fixes.push(Fix { host_offset, entry: right });
+        self.fixes.push(fix);
     }
 
     /// Statistics as `qemu-img check` reports them: how much is allocated, compressed, out of sequence inside

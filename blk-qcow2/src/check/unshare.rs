@@ -8,7 +8,7 @@ use blk_core::Result;
 
 use super::entries::Level;
 use super::walk::{Fix, Walk, apply};
-use crate::l2::{COMPRESSED, ZERO, data_entry};
+use crate::l2::{COMPRESSED, RawEntry, ZERO, data_entry};
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::pointer_table;
@@ -29,7 +29,7 @@ pub(super) fn relocate_overlapping_l1(walk: &Walk<'_>, copies_max: &mut u64) -> 
         end = end + ClusterCount::new(clusters);
         let entries = walk.read_table(snapshot.extent)?;
         walk.storage.write_at(at.get(), &pointer_table::encode(&entries))?;
-        fixes.push(Fix { host_offset: snapshot.entry_offset, entry: at.get() });
+        fixes.push(Fix { host_offset: snapshot.entry_offset, entry: at.get(), bitmap: None });
     }
     apply_after_sync(walk, &fixes)
 }
@@ -79,7 +79,7 @@ impl Unsharing<'_> {
             if *excess > 0 && table.is_active() {
                 *excess -= 1;
                 let host_offset = self.walk.header.l1_table_offset + u64::from(table.index) * 8;
-                self.fixes.push(Fix { host_offset, entry: 0 });
+                self.fixes.push(Fix { host_offset, entry: 0, bitmap: None });
             }
         }
     }
@@ -96,8 +96,8 @@ impl Unsharing<'_> {
     }
 
     fn visit_table(&mut self, host_offset: HostOffset, bytes: &[u8], uses: u32) -> Result<()> {
-        for (index, raw) in bytes.as_chunks::<8>().0.iter().enumerate() {
-            let sanitised = self.walk.sanitise(Level::L2, u64::from_be_bytes(*raw));
+        for (index, raw) in RawEntry::all(bytes, self.walk.geometry).enumerate() {
+            let sanitised = self.walk.sanitise(Level::L2, raw);
             let Some(extent) = sanitised.refers else { continue };
             let touched = self.walk.touched(extent);
             if self.excess[touched.clone()].iter().all(|excess| *excess == 0) {
@@ -107,17 +107,21 @@ impl Unsharing<'_> {
                 *excess = excess.saturating_sub(uses);
             }
             let entry = self.replace(sanitised.entry, extent)?;
-            self.fixes.push(Fix { host_offset: host_offset + index as u64 * 8, entry });
+            self.fixes.push(self.walk.fix_l2(self.walk.l2_entry_at(host_offset, index), entry));
         }
         Ok(())
     }
 
     /// The entry that reads the same from elsewhere; one that refers to nothing when there is no room left.
-    fn replace(&mut self, entry: u64, extent: HostExtent) -> Result<u64> {
+    fn replace(&mut self, raw: RawEntry, extent: HostExtent) -> Result<RawEntry> {
         let geometry = self.walk.geometry;
-        let is_compressed = entry & COMPRESSED != 0;
-        if !is_compressed && entry & ZERO != 0 {
-            return Ok(ZERO);
+        let is_compressed = raw.descriptor & COMPRESSED != 0;
+        let has_data =
+            if geometry.has_extended_l2() { raw.allocated() != 0 } else { raw.descriptor & ZERO == 0 };
+        // What reads as zeroes still does.
+        let zeroes = raw.bitmap & !u64::from(u32::MAX);
+        if !is_compressed && !has_data {
+            return Ok(RawEntry { descriptor: raw.descriptor & ZERO, bitmap: zeroes });
         }
         let clusters = self.walk.touched(extent).count() as u64;
         let at = geometry.offset_of(self.end) + geometry.in_cluster(extent.start);
@@ -126,13 +130,15 @@ impl Unsharing<'_> {
         } else {
             Some(data_entry(at))
         };
-        let Some(replaced) = replaced.filter(|_| clusters <= *self.copies_max) else { return Ok(0) };
+        let Some(descriptor) = replaced.filter(|_| clusters <= *self.copies_max) else {
+            return Ok(RawEntry { descriptor: 0, bitmap: zeroes });
+        };
         *self.copies_max -= clusters;
         assert!(self.end >= self.walk.file_end(), "a copy overwrites nothing");
         self.end = self.end + ClusterCount::new(clusters);
         let mut bytes = vec![0; extent.length as usize];
         self.walk.storage.read_at(extent.start.get(), &mut bytes)?;
         self.walk.storage.write_at(at.get(), &bytes)?;
-        Ok(replaced)
+        Ok(RawEntry { descriptor, ..raw })
     }
 }

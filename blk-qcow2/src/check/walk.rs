@@ -9,6 +9,7 @@ use blk_core::{CheckReport, Error, Finding, Result, Severity, Storage};
 
 use crate::geometry::Geometry;
 use crate::header::Header;
+use crate::l2::RawEntry;
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::pointer_table::PointerTable;
 use crate::refcount::count_at;
@@ -48,11 +49,13 @@ pub(super) const SNAPSHOTS: u32 = 2;
 /// All that is reported in the order in which it is found.
 pub(super) const LAST: Place = [u32::MAX; 3];
 
-/// An 8-byte entry that should have another value.
+/// An entry that should have another value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Fix {
     pub(super) host_offset: HostOffset,
     pub(super) entry: u64,
+    /// The bitmap that follows, where that should have another value too.
+    pub(super) bitmap: Option<u64>,
 }
 
 /// An L2 table and what refers to it. Sorted, the uses of one table stand together, the active ones first.
@@ -338,6 +341,17 @@ impl<'a> Walk<'a> {
         Ok(PointerTable::read(self.storage, extent.start, count)?.into_entries())
     }
 
+    /// Where entry number `index` of the L2 table at `table` lies.
+    pub(super) fn l2_entry_at(&self, table: HostOffset, index: usize) -> HostOffset {
+        table + index as u64 * self.geometry.l2_entry_bytes()
+    }
+
+    /// What makes the L2 entry at `host_offset` be `entry`.
+    pub(super) fn fix_l2(&self, host_offset: HostOffset, entry: RawEntry) -> Fix {
+        let bitmap = self.geometry.has_extended_l2().then_some(entry.bitmap);
+        Fix { host_offset, entry: entry.descriptor, bitmap }
+    }
+
     /// Claims the header and the active L1 table.
     pub(super) fn count_header(&mut self) {
         self.claim("the header", self.header_extent(), FIXED);
@@ -354,7 +368,13 @@ impl<'a> Walk<'a> {
 pub(super) fn apply(storage: &dyn Storage, fixes: &[Fix]) -> Result<()> {
     for fix in fixes {
         assert!(fix.host_offset.get().is_multiple_of(8), "an entry is written in one piece");
-        storage.write_at(fix.host_offset.get(), &fix.entry.to_be_bytes())?;
+        let at = fix.host_offset.get();
+        let entry = fix.entry.to_be_bytes();
+        match fix.bitmap {
+            None => storage.write_at(at, &entry)?,
+            // Both in one sector, so that no other mixture of them is left.
+            Some(bitmap) => storage.write_at(at, &[entry, bitmap.to_be_bytes()].concat())?,
+        }
     }
     if fixes.is_empty() { Ok(()) } else { storage.sync() }
 }

@@ -56,6 +56,12 @@ impl Fixed {
         Ok(Self { v2, v3, compression_type })
     }
 
+    /// The sizes of the image's structures.
+    pub(super) fn geometry(&self) -> Result<Geometry> {
+        let is_extended = self.v3.incompatible_features.get() & INCOMPATIBLE_EXTENDED_L2 != 0;
+        Geometry::new(self.v2.cluster_bits.get(), self.v3.refcount_order.get())?.with_extended_l2(is_extended)
+    }
+
     pub(super) fn check_length(&self, geometry: Geometry) -> Result<()> {
         let length = self.v3.header_length.get();
         let too_short = self.v2.version.get() >= 3 && length < HEADER_V3_BYTES_MIN;
@@ -159,14 +165,14 @@ impl Fixed {
             2 => return Err(Error::unsupported("encrypted qcow2 images (LUKS)")),
             other => return Err(bad_field(32, format!("crypt_method is {other}, known are 0 to 2"))),
         }
-        let known = INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT | INCOMPATIBLE_COMPRESSION;
+        let known =
+            INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT | INCOMPATIBLE_COMPRESSION | INCOMPATIBLE_EXTENDED_L2;
         let unknown = self.v3.incompatible_features.get() & !known;
         if unknown == 0 {
             return Ok(());
         }
         let what = match 1 << unknown.trailing_zeros() {
             INCOMPATIBLE_DATA_FILE => "qcow2 images with an external data file".to_owned(),
-            INCOMPATIBLE_EXTENDED_L2 => "qcow2 images with extended L2 entries".to_owned(),
             _ => format!(
                 "Unsupported qcow2 feature(s): {}",
                 extensions.describe_incompatible(storage, unknown)?

@@ -12,12 +12,11 @@
 use blk_core::{Error, Result};
 
 use crate::free_space::FreeReason;
-use crate::l2::{self, COMPRESSED, COPIED, Cluster, OFFSET_MASK, entry_offset};
+use crate::l2::{self, COMPRESSED, COPIED, Entry, OFFSET_MASK, RawEntry, entry_offset};
 use crate::metadata::Metadata;
 use crate::offset::{GuestOffset, HostCluster, HostOffset};
 use crate::roles::Role;
 use crate::steps;
-use crate::write::host_extent;
 
 /// How many references may wait to be dropped: each takes 16 bytes of memory.
 const WAITING_MAX: usize = 1 << 16;
@@ -71,11 +70,10 @@ impl Metadata {
             visit(self, self.geometry.cluster_of(table), Target::Table)?;
             let bytes = self.read_table(table)?;
             let start = GuestOffset::new(index * reach);
-            for (number, raw) in (0..).zip(bytes.as_chunks::<8>().0) {
+            for (number, raw) in (0..).zip(RawEntry::all(&bytes, self.geometry)) {
                 let at = start + number * self.geometry.cluster_bytes();
-                let entry = u64::from_be_bytes(*raw);
-                let cluster = self.cluster_of_entry(entry, at)?;
-                let Some(extent) = host_extent(self, cluster) else { continue };
+                let entry = self.decode_inside(raw, at)?;
+                let Some(extent) = entry.host_extent(self.geometry) else { continue };
                 for cluster in self.geometry.touched(extent) {
                     visit(self, cluster, Target::Data)?;
                 }
@@ -92,10 +90,10 @@ impl Metadata {
     }
 
     /// What the entry of an L2 table for `at` means.
-    pub(super) fn cluster_of_entry(&self, entry: u64, at: GuestOffset) -> Result<Cluster> {
-        let cluster = l2::decode(entry, self.geometry, self.header.version, at)?;
-        self.check_inside(cluster, at)?;
-        Ok(cluster)
+    pub(super) fn decode_inside(&self, raw: RawEntry, at: GuestOffset) -> Result<Entry> {
+        let entry = l2::decode(raw, self.geometry, self.header.version, at)?;
+        self.check_inside(entry, at)?;
+        Ok(entry)
     }
 
     /// Fails if `tree` cannot be counted: an entry means nothing, or leads to other metadata or to
@@ -177,7 +175,9 @@ impl Metadata {
     fn set_flags_of(&mut self, table: HostOffset, flags: Flags) -> Result<()> {
         let mut bytes = self.read_table(table)?;
         let mut has_changed = false;
-        for raw in bytes.as_chunks_mut::<8>().0 {
+        // Of an extended entry, the first 8 bytes have the flag.
+        let words = self.geometry.l2_entry_bytes() as usize / 8;
+        for raw in bytes.as_chunks_mut::<8>().0.iter_mut().step_by(words) {
             let entry = u64::from_be_bytes(*raw);
             if entry & COMPRESSED != 0 || entry & OFFSET_MASK == 0 {
                 continue;

@@ -5,7 +5,7 @@ use blk_core::{Error, Result, SnapshotInfo, Storage, TypedOptions};
 use super::change::position;
 use super::{SnapshotTable, describe};
 use crate::header::Header;
-use crate::l2::Cluster;
+use crate::l2::{Entry, RawEntry};
 use crate::mapping::Run;
 use crate::metadata::Metadata;
 use crate::offset::{GuestOffset, HostExtent, HostOffset};
@@ -27,14 +27,16 @@ impl Qcow2 {
             return Err(Error::OutOfRange { offset, length, size });
         }
         let l1 = metadata.l1_extent(table.l1_tables[index])?;
-        let cluster_bytes = self.geometry.cluster_bytes();
+        let geometry = self.geometry;
         let mut done = 0;
         while done < buf.len() {
             let at = GuestOffset::new(offset + done as u64);
-            let cluster = metadata.cluster_in_snapshot(l1, at)?;
-            let length = (cluster_bytes - self.geometry.in_cluster(at)).min((buf.len() - done) as u64);
-            let end = done + length as usize;
-            self.read_run(&metadata, Run { cluster, length }, at, &mut buf[done..end], &steps::READ_AIO)?;
+            let entry = metadata.entry_in_snapshot(l1, at)?;
+            let first = geometry.subcluster_of(at);
+            let alike = geometry.bytes_to_end_of(at, entry.last_alike(first, geometry));
+            let run = Run { cluster: entry.kind(first), length: alike.min((buf.len() - done) as u64) };
+            let end = done + run.length as usize;
+            self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
             done = end;
         }
         Ok(())
@@ -42,18 +44,21 @@ impl Qcow2 {
 }
 
 impl Metadata {
-    /// What the cluster of `at` is in the snapshot whose L1 table is `l1`.
-    fn cluster_in_snapshot(&self, l1: HostExtent, at: GuestOffset) -> Result<Cluster> {
+    /// The entry of the cluster of `at` in the snapshot whose L1 table is `l1`.
+    fn entry_in_snapshot(&self, l1: HostExtent, at: GuestOffset) -> Result<Entry> {
         let index = self.geometry.l1_index(at);
         if index >= l1.length / 8 {
-            return Ok(Cluster::Unallocated);
+            return Ok(Entry::UNALLOCATED);
         }
         let entry = self.read_entry(l1.start + index * 8)?;
         let Some(table) = self.table_of_entry(entry, l1.start, index)? else {
-            return Ok(Cluster::Unallocated);
+            return Ok(Entry::UNALLOCATED);
         };
-        let entry = self.read_entry(table + self.geometry.l2_index(at) * 8)?;
-        self.cluster_of_entry(entry, at)
+        let entry_bytes = self.geometry.l2_entry_bytes();
+        let mut raw = [0; 16];
+        let raw = &mut raw[..entry_bytes as usize];
+        self.storage.read_at((table + self.geometry.l2_index(at) * entry_bytes).get(), raw)?;
+        self.decode_inside(RawEntry::read(raw, 0, self.geometry), at)
     }
 
     fn read_entry(&self, at: HostOffset) -> Result<u64> {

@@ -37,7 +37,7 @@ fn every_value_that_is_listed_is_taken() {
     let count = |options: &[OptionSpec]| {
         options.iter().filter(|option| option.support == Support::Built && option.name != "x-control").count()
     };
-    assert_eq!((count(FORMAT.open_options()), count(FORMAT.create_options())), (23, 8));
+    assert_eq!((count(FORMAT.open_options()), count(FORMAT.create_options())), (23, 9));
     let image = Image::new(1 << 20, Options::new());
     // Those that name a snapshot need one.
     for option in FORMAT.open_options().iter().filter(|option| !option.name.starts_with("snapshot")) {

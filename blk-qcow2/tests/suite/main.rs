@@ -24,4 +24,5 @@ mod rollback;
 mod snapshot_changes;
 mod snapshots;
 mod steps;
+mod subclusters;
 mod visible_content;

@@ -16,6 +16,8 @@ const COMPRESSED: u64 = 1 << 62;
 const EXTENSION_BITMAPS: u64 = 0x2385_2875;
 /// Bits of the incompatible features that a driver sets and clears: dirty and corrupt.
 const MARKS: u64 = 3;
+/// The bit of the incompatible features that says that L2 entries are extended.
+const EXTENDED_L2: u64 = 1 << 4;
 /// Fields of the header that requests change: where the refcount table lies, and the autoclear bits.
 const HEADER_FIELDS: [(usize, usize); 2] = [(48, 12), (88, 8)];
 const INCOMPATIBLE: usize = 72;
@@ -54,6 +56,8 @@ enum Owner {
 pub(super) struct Metadata {
     image: Vec<u8>,
     cluster_bytes: usize,
+    /// 16 with bitmaps of subclusters, else 8.
+    l2_entry_bytes: usize,
     refcount_bits: usize,
     owners: BTreeMap<usize, Vec<Owner>>,
     /// Guest clusters that requests have named.
@@ -70,6 +74,7 @@ impl Metadata {
         let refcount_order = if version >= 3 { number(&image, 96, 4) } else { 4 };
         let mut metadata = Self {
             cluster_bytes: 1 << number(&image, 20, 4).clamp(9, 21),
+            l2_entry_bytes: if version >= 3 && number(&image, 72, 8) & EXTENDED_L2 != 0 { 16 } else { 8 },
             refcount_bits: 1 << refcount_order.min(6),
             owners: BTreeMap::new(),
             named: BTreeSet::new(),
@@ -169,7 +174,9 @@ impl Metadata {
         if is_replaced && (0..self.l2_entries()).any(is_named) {
             return Ok(());
         }
-        entries_stay(before, now, is_named)
+        let words = self.l2_entry_bytes / 8;
+        entries_stay(before, now, |word| is_named(word / words))
+            .map_err(|word| word / words)
             .map_err(|at| format!("entry {at} of the L2 table {l1_index}, which no request may change,"))
     }
 
@@ -194,7 +201,7 @@ impl Metadata {
     }
 
     fn l2_entries(&self) -> usize {
-        self.cluster_bytes / 8
+        self.cluster_bytes / self.l2_entry_bytes
     }
 
     /// Notes what the entries of a guest cluster refer to: these clusters may be freed.
@@ -205,7 +212,7 @@ impl Metadata {
             return;
         }
         self.referred.insert(l2 / self.cluster_bytes);
-        let entry = number(&self.image, l2 + guest % self.l2_entries() * 8, 8);
+        let entry = number(&self.image, l2 + guest % self.l2_entries() * self.l2_entry_bytes, 8);
         if entry & COMPRESSED == 0 {
             self.referred.insert((entry & OFFSET) as usize / self.cluster_bytes);
             return;
@@ -228,7 +235,7 @@ impl Metadata {
 
     fn walk_active(&mut self) {
         let (count, at) = (number(&self.image, 36, 4) as usize, number(&self.image, 40, 8) as usize);
-        let per_cluster = self.l2_entries();
+        let per_cluster = self.cluster_bytes / 8;
         self.own(at, (count * 8).div_ceil(self.cluster_bytes), |number| Owner::L1 {
             first: number * per_cluster,
         });
@@ -239,7 +246,7 @@ impl Metadata {
 
     fn walk_refcounts(&mut self) {
         let (at, clusters) = (number(&self.image, 48, 8) as usize, number(&self.image, 56, 4) as usize);
-        let per_cluster = self.l2_entries();
+        let per_cluster = self.cluster_bytes / 8;
         self.own(at, clusters, |number| Owner::RefcountTable { first: number * per_cluster });
         for (index, block) in self.pointers(at, clusters.saturating_mul(per_cluster)) {
             self.own(usize::try_from(block).unwrap_or(usize::MAX), 1, |_| Owner::RefcountBlock { index });

@@ -32,11 +32,13 @@ struct Shape {
     refcount_bits: u64,
     compression: &'static str,
     backing: bool,
+    extended: bool,
 }
 
-const SHAPES: [Shape; 13] = {
+const SHAPES: [Shape; 14] = {
     const fn v3(cluster_bits: u32, refcount_bits: u64) -> Shape {
-        Shape { compat: "1.1", cluster_bits, refcount_bits, compression: "zlib", backing: false }
+        let (compression, backing, extended) = ("zlib", false, false);
+        Shape { compat: "1.1", cluster_bits, refcount_bits, compression, backing, extended }
     }
     [
         v3(9, 1),
@@ -52,6 +54,7 @@ const SHAPES: [Shape; 13] = {
         Shape { compat: "0.10", ..v3(9, 16) },
         Shape { compat: "0.10", ..v3(12, 16) },
         Shape { backing: true, ..v3(10, 16) },
+        Shape { extended: true, ..v3(14, 16) },
     ]
 };
 
@@ -81,8 +84,9 @@ impl Shape {
     fn name(&self) -> String {
         let Self { compat, refcount_bits, compression, .. } = self;
         let backing = if self.backing { ", with a backing file name" } else { "" };
+        let extended = if self.extended { ", with subclusters" } else { "" };
         format!(
-            "compat {compat}, clusters of {}, {refcount_bits}-bit refcounts, {compression}{backing}",
+            "compat {compat}, clusters of {}, {refcount_bits}-bit refcounts, {compression}{backing}{extended}",
             1 << self.cluster_bits
         )
     }
@@ -102,6 +106,9 @@ impl Shape {
             .with("cluster_size", 1u64 << self.cluster_bits)
             .with("refcount_bits", self.refcount_bits)
             .with("compression_type", self.compression);
+        if self.extended {
+            options = options.with("extended_l2", "on");
+        }
         if self.backing {
             options = options.with("backing_file", "below.img").with("backing_fmt", "raw");
         }
@@ -134,6 +141,16 @@ impl Shape {
         let zeroed = Extent::new(5 * cluster_bytes as u64, 2 * cluster_bytes as u64);
         disk.write_zeroes(zeroed, ZeroFlags::default())?;
         content[5 * cluster_bytes..7 * cluster_bytes].fill(0);
+        if self.extended {
+            // Subclusters of each kind in one cluster.
+            let subcluster = cluster_bytes / 32;
+            let start = 7 * cluster_bytes;
+            content[start + subcluster..start + 3 * subcluster].fill(0xd7);
+            disk.write((start + subcluster) as u64, &vec![0xd7; 2 * subcluster], WriteFlags::default())?;
+            let zeroed = Extent::new((start + 2 * subcluster) as u64, 2 * subcluster as u64);
+            disk.write_zeroes(zeroed, ZeroFlags::default())?;
+            content[start + 2 * subcluster..start + 4 * subcluster].fill(0);
+        }
         let last = content.len() - 100;
         content[last..].fill(0xe1);
         disk.write(last as u64, &content[last..], WriteFlags::default())?;

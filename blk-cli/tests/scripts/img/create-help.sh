@@ -1,6 +1,6 @@
 # The options of a format, by name and kind; those that are not built are refused by name, and not listed.
 lines() {
-    grep '^  ' | sed 's/ *- .*//' | grep -v -e encr -e data_file -e extended_l2 -e nocow -e extent_size_hint
+    grep '^  ' | sed 's/ *- .*//' | grep -v -e encr -e data_file -e nocow -e extent_size_hint
 }
 qemu-img create -f qcow2 -o help | lines
 qemu-img create -f raw -o help a.raw | lines

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use blk_core::{Access, DenyResolver, Disk, FileStorage, Options, Storage, WriteFlags};
+use blk_core::{Access, DenyResolver, Disk, FileStorage, MapResolver, Options, Storage, WriteFlags};
 use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
@@ -90,6 +90,20 @@ impl Files {
         Ok(file)
     }
 
+    /// An image over the plain file.
+    fn fresh_overlay(&self, is_extended: bool) -> Result<Disk> {
+        let _ = std::fs::remove_file(&self.image);
+        let storage: Arc<dyn Storage> = Arc::new(FileStorage::create(&self.image)?);
+        let extended = if is_extended { "on" } else { "off" };
+        let options = Options::new().with("backing_file", "plain").with("extended_l2", extended);
+        blk_qcow2::FORMAT.create(&storage, DISK_BYTES, options)?;
+        let below: Arc<dyn Storage> = Arc::new(FileStorage::open(&self.plain, Access::ReadOnly)?);
+        let below = blk_raw::FORMAT.open(below, Access::ReadOnly, Options::new(), &DenyResolver)?;
+        let mut resolver = MapResolver::default();
+        resolver.insert("plain", Arc::new(below));
+        Ok(blk_qcow2::FORMAT.open(storage, Access::ReadWrite, Options::new(), &resolver)?)
+    }
+
     fn fresh_image(&self) -> Result<Disk> {
         let _ = std::fs::remove_file(&self.image);
         let storage: Arc<dyn Storage> = Arc::new(FileStorage::create(&self.image)?);
@@ -104,6 +118,7 @@ pub(super) fn run(folder: &Path) -> Result<()> {
         Files { plain: folder.join(format!("{name}.raw")), image: folder.join(format!("{name}.qcow2")) };
     let mut pages = Pages::new(1 << 20);
     allocating(&files, &mut pages)?;
+    over_a_backing_file(&files, &mut pages)?;
     let (plain, image) = (files.fresh_plain()?, files.fresh_image()?);
     for side in [&plain as &dyn Side, &image] {
         for at in (0..DISK_BYTES).step_by(1 << 20) {
@@ -159,12 +174,37 @@ fn sequential(side: &dyn Side, pages: &mut Pages, length: u64) -> Result<f64> {
     })
 }
 
-/// Writes that allocate: each round on a fresh image, and on a fresh sparse file.
-fn allocating(files: &Files, pages: &mut Pages) -> Result<()> {
+/// Where small allocating writes go.
+fn small_offsets() -> Vec<u64> {
     let mut blocks: Vec<u64> = (0..DISK_BYTES / BLOCK_BYTES).collect();
     blocks.shuffle(&mut SmallRng::seed_from_u64(3));
     blocks.truncate(ALLOCATING_BLOCKS);
-    let small: Vec<u64> = blocks.iter().map(|block| block * BLOCK_BYTES).collect();
+    blocks.iter().map(|block| block * BLOCK_BYTES).collect()
+}
+
+/// Small writes that allocate over a full backing file, with plain L2 entries, where each copies the rest of
+/// its cluster, and with extended ones.
+fn over_a_backing_file(files: &Files, pages: &mut Pages) -> Result<()> {
+    let plain = files.fresh_plain()?;
+    for at in (0..DISK_BYTES).step_by(1 << 20) {
+        plain.write_all_at(pages.get(1 << 20), at)?;
+    }
+    drop(plain);
+    let mut rates = [Vec::new(), Vec::new()];
+    for round in 0..2 * ROUNDS {
+        let is_extended = round % 2 == 1;
+        let image = files.fresh_overlay(is_extended)?;
+        rates[usize::from(is_extended)].push(write_once(&image, &small_offsets(), pages.get(4096))?);
+    }
+    let [plain, extended] = rates;
+    print("plain_entries_alloc_4k", median(plain));
+    print("blk_alloc_4k_subclusters", median(extended));
+    Ok(())
+}
+
+/// Writes that allocate: each round on a fresh image, and on a fresh sparse file.
+fn allocating(files: &Files, pages: &mut Pages) -> Result<()> {
+    let small = small_offsets();
     let large: Vec<u64> = (0..ALLOCATING_CLUSTERS).map(|cluster| cluster << 16).collect();
     for (name, offsets, length) in [("alloc_4k", small, BLOCK_BYTES), ("alloc_64k", large, 64 << 10)] {
         let mut rates = [Vec::new(), Vec::new()];
