@@ -99,8 +99,8 @@ impl Look {
     }
 }
 
-/// Whether a thread that counts wants to run, by its `stat`: NUMBER (NAME) STATE ... None of one that does not
-/// count.
+/// Whether a thread that counts wants to run, by its `stat`: NUMBER (NAME) STATE ... None of one that does
+/// not count.
 fn wants_to_run(status: &str, counts: impl Fn(u32, &str) -> bool) -> Option<bool> {
     let (head, rest) = status.rsplit_once(')')?;
     let (number, name) = head.split_once(" (")?;

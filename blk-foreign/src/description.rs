@@ -38,9 +38,9 @@ pub struct Description {
     pub process: Process,
     /// How an image is made; without it a zeroed medium is one.
     pub create: Option<Program>,
-    /// How a fresh image is given another size, where that is quicker than to make a new one. The first image of
-    /// a run is made, and the others are made out of it. So it is for formats in which a resized image is like
-    /// a new one, but for what differs from image to image anyhow, such as keys.
+    /// How a fresh image is given another size, where that is quicker than to make a new one. The first image
+    /// of a run is made, and the others are made out of it. So it is for formats in which a resized image is
+    /// like a new one, but for what differs from image to image anyhow, such as keys.
     pub resize: Option<Program>,
     /// How an image is opened in a process that has a control channel.
     #[serde(default)]
@@ -66,8 +66,8 @@ pub struct Description {
     /// What is known to be wrong with it.
     #[serde(default, rename = "deviation")]
     pub deviations: Vec<Deviation>,
-    /// Another driver, all of whose deviations are known of this one too: the name of one that comes with us, or
-    /// a file `NAME.toml`, relative to the folder of this one.
+    /// Another driver, all of whose deviations are known of this one too: the name of one that comes with us,
+    /// or a file `NAME.toml`, relative to the folder of this one.
     pub deviations_of: Option<String>,
     /// How a person makes the same requests with the driver's own tools.
     pub reproduce: Option<Reproduce>,
@@ -293,8 +293,8 @@ impl Description {
         Self::parse_in(text, "", &mut Vec::new())
     }
 
-    /// The same of a text whose file lies in the folder `here`. `asked` are the drivers whose `deviations-of` has
-    /// led here, each by way of the one before.
+    /// The same of a text whose file lies in the folder `here`. `asked` are the drivers whose `deviations-of`
+    /// has led here, each by way of the one before.
     pub(crate) fn parse_in(text: &str, here: &str, asked: &mut Vec<String>) -> Result<Self> {
         let mut description: Self = toml::from_str(text)?;
         here.clone_into(&mut description.here);

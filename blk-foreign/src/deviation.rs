@@ -35,8 +35,8 @@ pub struct Deviation {
 #[serde(rename_all = "kebab-case")]
 pub enum Happened {
     /// The unit of allocation that shows the wrong data was given back, by a discard or by zeroes that may
-    /// unmap (of qcow2 version 2, by any zeroes), and then that data was written elsewhere, without a flush or a reopen in between. Data that has
-    /// no stamp counts as that of the last write elsewhere.
+    /// unmap (of qcow2 version 2, by any zeroes), and then that data was written elsewhere, without a flush
+    /// or a reopen in between. Data that has no stamp counts as that of the last write elsewhere.
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since. After
     /// a crash that is one of the requests that follow it.
@@ -70,8 +70,8 @@ pub enum Happened {
     /// place of another unit since; zeroes where a new unit took its place since, and no data was written to
     /// that part of it; data without a stamp, where it was.
     KilledThenShared,
-    /// The first byte that differs was discarded, and not written since, or only by what a crash may have lost,
-    /// and is zero.
+    /// The first byte that differs was discarded, and not written since, or only by what a crash may have
+    /// lost, and is zero.
     Discarded,
     /// A write was in flight with a discard, or with zeroes that may unmap, of the same unit of allocation.
     /// If it is not data of that write which shows at another address, what differs is in a unit that it

@@ -183,7 +183,8 @@ impl Process {
         Some(format!("the process has ended, {status}, and said last:\n{}", self.told()))
     }
 
-    /// As [`Process::death`] of a process whose sockets are closed, so that it is about to end: waits a little.
+    /// As [`Process::death`] of a process whose sockets are closed, so that it is about to end: waits a
+    /// little.
     pub(crate) fn death_soon(&self) -> Option<String> {
         let end = Instant::now() + Duration::from_millis(500);
         loop {
@@ -215,8 +216,8 @@ impl Process {
     /// Asks it and the processes that it has started to end, and waits until they have.
     ///
     /// # Errors
-    /// It ended with a nonzero exit code, by a signal that we did not send, or not in time: then the image that
-    /// it had open may not be in order.
+    /// It ended with a nonzero exit code, by a signal that we did not send, or not in time: then the image
+    /// that it had open may not be in order.
     pub(crate) fn stop(&self) -> Result<()> {
         let mut group = self.group.lock();
         if group.status.is_none() {

@@ -8,6 +8,7 @@ pub(crate) mod flushed;
 mod reader;
 mod record;
 mod replies;
+mod snapshots;
 #[cfg(test)]
 mod tests;
 
@@ -22,7 +23,7 @@ use blk_sim::Host;
 
 use crate::execute::Reply;
 use crate::journal::Journal;
-use crate::model::{Change, Ending, Look, Model, Source, Time, Write, is_fua};
+use crate::model::{Change, Ending, Model, Source, Time, Write, is_fua};
 use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::refusal::{is_inside, may_refuse};
 use crate::scenario::{OnSnapshot, Request, Turn};
@@ -317,42 +318,9 @@ impl Checker {
         let has_failed = self.failures() > failures;
         self.with(|inner| inner.excuse(what, has_failed, error))
     }
-
-    /// Judges `found`, which the disk shows from `at` on with nothing in flight; what it decides is decided.
-    /// Its reading was issued at `issued`.
-    pub(crate) fn observe(&self, issued: Time, at: u64, found: &[u8]) -> Kept {
-        let now = self.tick();
-        self.with(|inner| {
-            let look = Look::begin(issued, Extent::new(at, found.len() as u64));
-            inner.judge_look(now, look, at, found)
-        })
-    }
-}
-
-impl Checker {
-    /// Judges `found`, which the snapshot in `slot` shows from `at` on.
-    pub(crate) fn observe_snapshot(&self, slot: u8, at: u64, found: &[u8]) -> Kept {
-        self.with(|inner| inner.judge_snapshot(slot, at, found))
-    }
 }
 
 impl Inner {
-    /// Tells the model of a request about a snapshot, and what it changes of the disk. Also whether it is
-    /// possible.
-    fn begin_snapshot(&mut self, now: Time, request: Request) -> (Option<Change>, Extent, bool) {
-        let Request::Snapshot { act, slot } = request else { return (None, Extent::default(), true) };
-        let Some(act) = act.change() else {
-            return (None, Extent::default(), self.model.slot(slot).is_some());
-        };
-        let held = self.model.slot(slot).map_or(0, |held| held.size);
-        let change = self.model.begin_change(now, act, slot);
-        let is_applied = act == blk_core::SnapshotAct::Apply && change.is_possible;
-        let changes =
-            if is_applied { Extent::new(0, self.model.size().max(held)) } else { Extent::default() };
-        let is_possible = change.is_possible;
-        (Some(change), changes, is_possible)
-    }
-
     fn begin(
         &mut self,
         lane: usize,
@@ -519,31 +487,6 @@ impl Inner {
             Request::Snapshot { act, .. } => self.tell_of_change(flight, act, (now, size), is_done)?,
             _ => {}
         }
-        Ok(())
-    }
-
-    fn tell_of_change(
-        &mut self,
-        flight: &Flight,
-        act: OnSnapshot,
-        (now, size): (Time, u64),
-        is_done: bool,
-    ) -> Kept {
-        let Some(change) = &flight.change else { return Ok(()) };
-        let old = self.model.size();
-        let ended = self.model.end_change(now, change, is_done && flight.is_possible, size);
-        ended.map_err(|error| Violation::memory(&error))?;
-        let expected = self.model.size();
-        if is_done && expected != size {
-            let what = format!("the disk has {size} bytes after a snapshot of {expected} was applied");
-            return Err(Violation::new(Promise::Size, what));
-        }
-        if act == OnSnapshot::Apply && is_done {
-            // All of the disk is what the snapshot held, and no longer than that.
-            let record = &mut self.records[flight.record];
-            (record.changes, record.new_size) = (Extent::new(0, size), Some(size));
-        }
-        debug_assert!(is_done || act != OnSnapshot::Create || expected == old, "a new one changes no size");
         Ok(())
     }
 }

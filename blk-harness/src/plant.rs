@@ -134,8 +134,8 @@ pub struct PlantedDriver {
 }
 
 impl PlantedDriver {
-    /// `inner` with this fault. A driver that is over no storage is refused by all engines: what is planted lies
-    /// between it and its storage, or above images that it opens there.
+    /// `inner` with this fault. A driver that is over no storage is refused by all engines: what is planted
+    /// lies between it and its storage, or above images that it opens there.
     pub const fn new(inner: &'static dyn Driver, plant: Plant) -> Self {
         Self { inner, plant }
     }

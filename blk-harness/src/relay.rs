@@ -26,8 +26,8 @@ use crate::scenario::Turn;
 const LOOK_TIME: Duration = Duration::from_micros(300);
 /// Looks in a row at which it has to sleep.
 const LOOKS: u32 = 3;
-/// After this time it stands still, whatever its threads seem to do: some drivers never sleep. It is far longer
-/// than a thread has to wait for a processor on a busy machine.
+/// After this time it stands still, whatever its threads seem to do: some drivers never sleep. It is far
+/// longer than a thread has to wait for a processor on a busy machine.
 const STILL_TIME: Duration = Duration::from_secs(1);
 
 /// What a lane is doing.
@@ -232,8 +232,8 @@ impl State {
 mod tests {
     use super::*;
 
-    /// Runs a lane with one request for each of `turns`, and returns what they say. Lanes that seem to sleep are
-    /// passed over once they have done nothing for a millisecond, which a busy machine may bring about.
+    /// Runs a lane with one request for each of `turns`, and returns what they say. Lanes that seem to sleep
+    /// are passed over once they have done nothing for a millisecond, which a busy machine may bring about.
     fn run(
         turns: &[&str],
         seems_asleep: bool,

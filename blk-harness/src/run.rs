@@ -1,6 +1,7 @@
 //! A scenario on a driver: its requests, in order, in lanes or in threads; reopens and checks between them;
 //! and the looks that settle what a discard or a failure has left open.
 
+mod adopt;
 mod completed;
 mod drive;
 mod guard;
@@ -415,45 +416,6 @@ impl<'a> Run<'a> {
             self.adopt(has_lost)?;
         }
         Ok(is_closed)
-    }
-
-    /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may
-    /// leave.
-    pub(crate) fn adopt(&mut self, has_lost: bool) -> Kept {
-        let Some(disk) = self.disk.clone() else { return Ok(()) };
-        let size = disk.size();
-        let is_length_of_file = self.images.geometry.size_is_file_length && has_lost;
-        let (is_allowed, sizes) = self.checker.model(|model, now| {
-            let sizes = model.sizes_after_crash(now);
-            let is_between =
-                sizes.iter().any(|smaller| *smaller < size) && sizes.iter().any(|larger| size < *larger);
-            (sizes.contains(&size) || (is_length_of_file && is_between), sizes)
-        });
-        if !is_allowed {
-            let what = format!("the disk has {size} bytes after it was opened again, allowed are {sizes:?}");
-            return Err(Violation::new(Promise::Size, what));
-        }
-        let adopted = self.checker.model(|model, now| model.adopt_size(now, size));
-        adopted.map_err(|error| Violation::memory(&error))?;
-        let (checker, parts) = (Arc::clone(&self.checker), self.parts());
-        let adopted = read_parts(&disk, &parts, &mut self.scratch.buffer, &mut |at, found| {
-            let adopted = checker.model(|model, now| model.adopt(now, at, found));
-            adopted.map_err(|error| Violation::memory(&error))?.map_err(|mismatch| {
-                let what =
-                    "after it was opened again, a sector holds neither what was durable nor anything later";
-                Violation::bytes(Promise::Content, what, mismatch)
-            })
-        });
-        match adopted {
-            Err(Trouble::Unread(error)) => {
-                Err(Violation::failed(Promise::Content, "reading what was opened again", &error))
-            }
-            Err(Trouble::Broken(violation)) => Err(violation),
-            Ok(()) => {
-                self.observe(&parts).map_err(|violation| violation.of(Promise::Stable))?;
-                self.adopt_snapshots()
-            }
-        }
     }
 
     /// Whether another disk shows what this one does; nothing is settled by it.

@@ -407,7 +407,8 @@ fn a_connection_that_is_lost_is_made_again() {
     assert!(error.to_string().contains("not flushed"), "{error}");
     used.flush().unwrap();
     drop(running);
-    // One that stays away is given up in time; after that nobody waits. On a busy machine that takes a moment.
+    // One that stays away is given up in time; after that nobody waits. On a busy machine that takes a
+    // moment.
     let reconnect_time = Duration::from_secs(2);
     let options = ClientOptions { reconnect_time: Some(reconnect_time), ..ClientOptions::default() };
     let running = start(&disk);

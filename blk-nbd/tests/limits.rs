@@ -133,7 +133,10 @@ fn a_client_that_cannot_hear_of_sectors_is_sent_away() {
 fn bitmaps_have_names_that_clients_can_ask_for() {
     let bitmap = Arc::new(DirtyBitmap::new(1 << 16, 8, Vec::new()));
     let served = |names: &[&str]| {
-        let bitmaps = names.iter().map(|name| ((*name).to_owned(), ExportedBitmap::Frozen(Arc::clone(&bitmap)))).collect();
+        let bitmaps = names
+            .iter()
+            .map(|name| ((*name).to_owned(), ExportedBitmap::Frozen(Arc::clone(&bitmap))))
+            .collect();
         let export = Export { bitmaps, ..Export::new("", Arc::new(disk())) };
         Server::new([export], ServerOptions::default()).map(drop).map_err(|error| error.to_string())
     };

@@ -301,8 +301,8 @@ fn geometry(config: &Config) -> Geometry {
         compressed_unit_bytes: Some(cluster),
         alignment_bytes: 1,
         size_is_file_length: false,
-        // Version 2 has no mark for a change that is under way: a crash in it leaves copied flags that a check
-        // corrects.
+        // Version 2 has no mark for a change that is under way: a crash in it leaves copied flags that a
+        // check corrects.
         snapshots: !config.options.is("compat", "0.10"),
     }
 }

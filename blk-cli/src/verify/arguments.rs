@@ -128,8 +128,8 @@ pub struct ReplayArguments {
 /// A fault of our own, to see that it would be found.
 #[derive(Debug, Clone, Copy, Args)]
 pub(super) struct Planted {
-    /// With --driver: plant a fault around the driver, which the run has to find: wrong-reply=N, wrong-medium=N,
-    /// lost-syncs=N or early-flushes=N, where N counts from 1 at each open
+    /// With --driver: plant a fault around the driver, which the run has to find: wrong-reply=N,
+    /// wrong-medium=N, lost-syncs=N or early-flushes=N, where N counts from 1 at each open
     #[arg(long, value_name = "FAULT=N", requires = "driver", value_parser = parse_plant)]
     pub(super) plant: Option<Plant>,
 }

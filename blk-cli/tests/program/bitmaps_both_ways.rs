@@ -10,7 +10,9 @@ use crate::qemu;
 /// Steps of an image's life, each a command line.
 fn steps(size: u64, granularity: &str) -> Vec<(&'static str, String)> {
     let (middle, end) = (size / 2 / 512 * 512, size - 512);
-    let io = |commands: &[String]| commands.iter().map(|each| format!("-c '{each}' ")).collect::<String>();
+    let io = |commands: &[String]| {
+        commands.iter().map(|each| format!("-c '{each}' ")).collect::<Vec<_>>().concat()
+    };
     vec![
         ("qemu-img", format!("bitmap --add -g {granularity} a.qcow2 b")),
         ("qemu-io", io(&[format!("write -q {middle} 1k"), "write -q 0 512".to_owned()]) + "a.qcow2"),

@@ -4,7 +4,20 @@ use blk_core::Extent;
 
 use super::Checker;
 use crate::execute::Reader;
-use crate::model::Time;
+use crate::model::{Look, Time};
+use crate::promise::Kept;
+
+impl Checker {
+    /// Judges `found`, which the disk shows from `at` on with nothing in flight; what it decides is decided.
+    /// Its reading was issued at `issued`.
+    pub(crate) fn observe(&self, issued: Time, at: u64, found: &[u8]) -> Kept {
+        let now = self.tick();
+        self.with(|inner| {
+            let look = Look::begin(issued, Extent::new(at, found.len() as u64));
+            inner.judge_look(now, look, at, found)
+        })
+    }
+}
 
 /// What a lane reads, as the checker judges it.
 pub(crate) struct LaneReader<'a> {

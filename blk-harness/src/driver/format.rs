@@ -14,8 +14,9 @@ use crate::memory::MemoryDisk;
 ///
 /// Give it a [`Format`] ([`FormatDriver::new`]), or two functions ([`FormatDriver::of_functions`]): one that
 /// writes a fresh image to a storage, and one that opens it; functions that take options get the whole
-/// configuration of a scenario ([`FormatDriver::of_configured_functions`]). A driver that is over no [`Storage`] is a
-/// function that makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and that is all.
+/// configuration of a scenario ([`FormatDriver::of_configured_functions`]). A driver that is over
+/// no [`Storage`] is a function that makes a disk ([`FormatDriver::of_disk`]): its requests are compared, and
+/// that is all.
 #[derive(Clone, Copy)]
 pub struct FormatDriver {
     name: &'static str,
@@ -63,8 +64,8 @@ impl FormatDriver {
         Self::of(name, Images::Functions(create, open))
     }
 
-    /// The driver `name` is two functions that follow the options of a configuration. Which options there are,
-    /// its space says ([`FormatDriver::space`]).
+    /// The driver `name` is two functions that follow the options of a configuration. Which options there
+    /// are, its space says ([`FormatDriver::space`]).
     pub const fn of_configured_functions(
         name: &'static str,
         create: CreateConfigured,
@@ -91,8 +92,8 @@ impl FormatDriver {
 
     /// The same with a space that scenarios choose options of the format from, such as one that is made of
     /// the format's own list ([`Space::of_format`]); it says what a unit of
-    /// allocation is, and where tables end. Of the space of functions that get the size alone only the geometry
-    /// counts.
+    /// allocation is, and where tables end. Of the space of functions that get the size alone only the
+    /// geometry counts.
     #[must_use]
     pub const fn space(self, space: fn() -> &'static Space) -> Self {
         Self { space, ..self }
