@@ -1,6 +1,7 @@
 //! `rebase`: puts an image over another disk.
 
 use std::ffi::OsString;
+use std::ops::Range;
 use std::process::ExitCode;
 
 use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags};
@@ -121,13 +122,17 @@ impl Rebase<'_> {
     fn run(&self, progress: &mut Progress) -> Outcome<()> {
         let failed = |error| Failure::of(&self.image.name, &error);
         let size = self.image.disk.size();
-        let unit = self.image.disk.limits().zero_granularity.max(1);
+        let limits = self.image.disk.limits();
+        // What is compressed is compressed by the cluster; all else may be a part of one.
+        let cluster = limits.discard_granularity.max(limits.zero_granularity);
+        let unit = if self.compressed { cluster } else { limits.zero_granularity }.max(1);
         let mut at = 0;
         while at < size {
             let status = self.image.disk.block_status(Extent::between(at, size)).map_err(failed)?;
             let mut length = status.length;
             if !status.allocated {
-                length = length.min(BUFFER_BYTES);
+                // Each piece but the last ends where a cluster does.
+                length = length.min(BUFFER_BYTES - at % unit);
                 self.keep(at, length, unit).map_err(failed)?;
             }
             at += length;
@@ -156,20 +161,30 @@ impl Rebase<'_> {
                 start = end;
                 continue;
             }
+            let is_compressed = self.is_compressed(at, start..end, unit);
             // Neighbours that differ too are written in one piece, so that they lie in one.
             let mut last = end;
             while last < old_bytes.len() {
                 let next = cluster_end(at, last, unit, old_bytes.len());
-                if old_bytes[last..next] == new_bytes[last..next] {
+                let is_equal = old_bytes[last..next] == new_bytes[last..next];
+                if is_equal || self.is_compressed(at, last..next, unit) != is_compressed {
                     break;
                 }
                 last = next;
             }
-            let flags = WriteFlags { compressed: self.compressed, ..WriteFlags::default() };
+            let flags = WriteFlags { compressed: is_compressed, ..WriteFlags::default() };
             self.image.disk.write(at + start as u64, &old_bytes[start..last], flags)?;
             start = last;
         }
         Ok(())
+    }
+
+    /// Whether a part of a buffer, which begins at `at` of the disk, can be stored compressed: a whole cluster
+    /// of which the image holds nothing.
+    fn is_compressed(&self, at: u64, part: Range<usize>, cluster: u64) -> bool {
+        let (start, end) = (at + part.start as u64, at + part.end as u64);
+        let ends_whole = end.is_multiple_of(cluster) || end == self.image.disk.size();
+        self.compressed && start.is_multiple_of(cluster) && ends_whole
     }
 }
 
