@@ -166,11 +166,6 @@ impl<'a> Run<'a> {
         }
         let Some(disk) = self.disk.clone() else { return Ok(false) };
         self.stays_after_flush()?;
-        if matches!(request, Request::Snapshot { .. }) && self.images.config.lanes >= 2 {
-            // What requests in flight together have left open is not to be copied. One after the other, each
-            // request has settled it, and more reads than a repetition makes would change what is cached.
-            self.settle()?;
-        }
         let begun = self.checker.begin(0, number, request, Turn::default());
         let fill_bytes = self.images.fill_bytes();
         let edits = self.host.edits();
@@ -231,6 +226,10 @@ impl<'a> Run<'a> {
             let size = self.checker.model(|model, _| model.size());
             let together = together(size, rest);
             if together == 0 {
+                if matches!(rest[0].0, Request::Snapshot { .. }) {
+                    // What requests in flight together have left open is not to be copied.
+                    self.settle()?;
+                }
                 self.request(lanes.number(begun), rest[0].0)?;
                 begun += 1;
             } else {

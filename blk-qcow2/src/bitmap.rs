@@ -87,6 +87,8 @@ pub(crate) fn used(
         let table = Extent::new(entry.table_offset.get(), u64::from(entry.table_size.get()) * 8);
         table_bytes += table.length;
         let inside = table.checked_end().is_some_and(|end| end <= file_bytes);
+        // A table is read whole; what it may name is bounded as for a bitmap that is read.
+        let inside = inside && table.length / 8 * geometry.cluster_bytes() <= content::STORED_BYTES_MAX;
         if !inside || !geometry.is_aligned_number(table.offset) || table_bytes > file_bytes {
             return bad(
                 at,

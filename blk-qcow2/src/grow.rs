@@ -179,9 +179,9 @@ impl Metadata {
 
     /// Writes the header's fixed part and makes it durable; its pointers then count.
     pub(crate) fn publish_header(&mut self) -> Result<()> {
-        let storage = &*self.storage;
-        let written = self.header.write_fixed(storage).and_then(|()| storage.sync());
-        written.map_err(|error| self.poison(error))
+        let written = self.header.write_fixed(&*self.storage);
+        written.map_err(|error| self.poison(error))?;
+        self.sync()
     }
 }
 

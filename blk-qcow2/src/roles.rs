@@ -173,7 +173,9 @@ impl Roles {
     /// What else than `expected` would be lost with `cluster`. A table that a snapshot shares is only one
     /// reference less.
     pub(crate) fn lost_with(&self, cluster: HostCluster, expected: Option<Role>) -> Option<Role> {
-        let is_shared = |kept: Role| kept == Role::InactiveL2Table && expected == Some(Role::L2Table);
+        let is_shared = |kept: Role| {
+            Some(kept) == expected || (kept == Role::InactiveL2Table && expected == Some(Role::L2Table))
+        };
         let kept = || self.kept(cluster).filter(|kept| Some(*kept) != expected && !is_shared(*kept));
         self.of(cluster).filter(|role| Some(*role) != expected).or_else(kept)
     }

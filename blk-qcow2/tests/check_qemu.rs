@@ -7,7 +7,7 @@ mod common;
 mod qemu;
 
 use blk_core::{
-    Access, DenyResolver, Disk, Extent, NewSnapshot, Options, RepairMode, SnapshotInfo, Snapshots,
+    Access, Bitmaps, DenyResolver, Disk, Extent, NewSnapshot, Options, RepairMode, SnapshotInfo, Snapshots,
     WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
@@ -326,4 +326,26 @@ fn change_here(disk: &Disk, is_v2: bool, round: u64) {
         }
     }
     assert!(disk.check(RepairMode::None).unwrap().is_clean(), "round {round}");
+}
+
+/// A bitmap's table is as long as the disk needs, however that has come to its size.
+#[test]
+fn bitmaps_fit_the_disk_that_a_snapshot_has_made_smaller() {
+    let Some(folder) = Folder::for_qemu("smaller-bitmaps") else { return };
+    let image = Image::new(100 << 20, Options::new().with("cluster_size", 4096_u64));
+    let disk = open(&image, Access::ReadWrite);
+    let new = NewSnapshot { name: "small".to_owned(), ..NewSnapshot::default() };
+    let small = disk.create_snapshot(&new).unwrap();
+    disk.resize(300 << 20).unwrap();
+    for (name, is_enabled) in [("off", false), ("on", true)] {
+        disk.add_bitmap(name, 4096, is_enabled).unwrap();
+    }
+    disk.close().unwrap();
+    let disk = open(&image, Access::ReadWrite);
+    disk.apply_snapshot(&small).unwrap();
+    disk.close().unwrap();
+    folder.write("image", &image.bytes());
+    let info = folder.img("info image");
+    assert!(info.contains("name: off") && info.contains("name: on") && !info.contains("in-use"), "{info}");
+    assert!(folder.check("image").is_clean(), "{}", folder.img("check image"));
 }

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Options, Result, name};
 
@@ -72,6 +73,24 @@ pub(crate) struct Image {
     pub(crate) guessed_raw: bool,
     /// The image and those below it that are open, the first one on top.
     pub(crate) layers: Vec<Layer>,
+    end: Arc<End>,
+}
+
+/// Closes a disk that a command which failed has left open: what images keep of their state (dirty bitmaps,
+/// refcounts that were postponed) would be lost with it.
+#[derive(Debug)]
+struct End {
+    disk: Arc<Disk>,
+    is_closed: AtomicBool,
+}
+
+impl Drop for End {
+    fn drop(&mut self) {
+        if !*self.is_closed.get_mut() {
+            // The failure of the command is told.
+            let _ = self.disk.close();
+        }
+    }
 }
 
 impl Named {
@@ -134,7 +153,8 @@ impl Named {
             ..spec::Request::default()
         };
         let spec::Image { disk, name, guessed_raw, layers, .. } = request.open()?;
-        Ok(Image { disk, name, guessed_raw, layers })
+        let end = Arc::new(End { disk: Arc::clone(&disk), is_closed: AtomicBool::new(false) });
+        Ok(Image { disk, name, guessed_raw, layers, end })
     }
 }
 
@@ -168,6 +188,7 @@ impl Image {
 
     /// Closes an image that was written.
     pub(crate) fn close(&self) -> Outcome<()> {
+        self.end.is_closed.store(true, Ordering::Relaxed);
         let closed = self.disk.flush().and_then(|()| self.disk.close());
         closed.map_err(|error| Failure::of(&self.name, &error))
     }

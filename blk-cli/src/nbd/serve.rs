@@ -12,7 +12,7 @@ use super::{Done, background};
 
 /// Exports until the last client has left, or the process is told to end.
 pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
-    let (disk, bitmaps) = open(program, plan)?;
+    let Opened { disk, below, bitmaps } = open(program, plan)?;
     let export = Export {
         name: plan.name.clone(),
         description: plan.description.clone(),
@@ -45,7 +45,8 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
         wait(&running, plan.persistent, end, &ended);
     }
     let stopped = running.stop();
-    let closed = disk.close();
+    // A window (-o) hands on no close: what lies below is closed after it.
+    let closed = disk.close().and_then(|()| below.map_or(Ok(()), |below| below.close()));
     told.and(stopped.and(closed).map_err(in_words))
 }
 
@@ -96,7 +97,15 @@ fn bitmaps(disk: &Arc<Disk>, plan: &Plan) -> Done<Exported> {
     Ok(found)
 }
 
-fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Exported)> {
+/// What is exported.
+struct Opened {
+    disk: Arc<Disk>,
+    /// The image, where the disk is a window of it.
+    below: Option<Arc<Disk>>,
+    bitmaps: Exported,
+}
+
+fn open(program: &str, plan: &Plan) -> Done<Opened> {
     let name = crate::spec::shown(&plan.request.name).into_owned();
     let in_words = |error: blk_core::Error| format!("Failed to open '{name}': {error}");
     let image = plan.request.open().map_err(in_words)?;
@@ -110,7 +119,7 @@ fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Exported)> {
         let access = if plan.read_only { Access::ReadOnly } else { Access::ReadWrite };
         disk = Arc::new(crate::io::overlay(disk, access).map_err(in_words)?);
     }
-    let Some(offset) = plan.offset else { return Ok((disk, bitmaps)) };
+    let Some(offset) = plan.offset else { return Ok(Opened { disk, below: None, bitmaps }) };
     if !bitmaps.is_empty() {
         return Err("a bitmap (-B) is of the whole disk, not of what follows an offset (-o)".to_owned());
     }
@@ -119,6 +128,7 @@ fn open(program: &str, plan: &Plan) -> Done<(Arc<Disk>, Exported)> {
     }
     let access = disk.access();
     let options = Options::new().with("offset", offset.to_string());
-    let window = blk_raw::FORMAT.open(Arc::new(DiskStorage::new(disk)), access, options, &DenyResolver);
-    window.map(|window| (Arc::new(window), bitmaps)).map_err(in_words)
+    let storage = Arc::new(DiskStorage::new(Arc::clone(&disk)));
+    let window = blk_raw::FORMAT.open(storage, access, options, &DenyResolver).map_err(in_words)?;
+    Ok(Opened { disk: Arc::new(window), below: Some(disk), bitmaps })
 }

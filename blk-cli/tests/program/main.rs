@@ -18,4 +18,5 @@ mod one_file;
 mod oracles;
 mod readme;
 mod spec;
+mod subclusters;
 mod verify;

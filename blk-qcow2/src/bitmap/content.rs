@@ -11,11 +11,11 @@ use crate::pointer_table::PointerTable;
 
 /// Finest granularity that is read, bytes: what other implementations make.
 pub(super) const GRANULARITY_BYTES_MIN: u64 = 512;
-/// The most of a bitmap that is kept in memory, bytes: what other implementations open.
+/// The most of all bitmaps that is kept in memory, bytes: what other implementations open of one.
 pub(super) const STORED_BYTES_MAX: u64 = 512 << 20;
 
 /// The bits that an entry of the directory stands for, of a disk of `size` bytes. What is read is bounded by
-/// `file_bytes`.
+/// `file_bytes`, and what is kept of it by `budget`, bytes, which it takes from.
 ///
 /// # Errors
 /// [`Error::Malformed`] if its table or its bits lie where they cannot, or there are too few of them.
@@ -25,6 +25,7 @@ pub(super) fn read_entry(
     entry: &Entry,
     file_bytes: u64,
     size: u64,
+    budget: &mut u64,
 ) -> Result<DirtyBitmap> {
     let malformed = |reason: String| Error::malformed("bitmap table", entry.table_offset, reason);
     let entries = entry.table_entries;
@@ -42,7 +43,6 @@ pub(super) fn read_entry(
     }
     // A cluster that entries share would be read once for each: no bitmap has more bits than the file.
     let mut left = file_bytes.next_multiple_of(geometry.cluster_bytes());
-    let mut stored_bytes = 0;
     let table = PointerTable::read(storage, table, needed as usize)?;
     let parts = table.entries().iter().map(|entry| {
         let part = Part::of(*entry, geometry);
@@ -66,10 +66,9 @@ pub(super) fn read_entry(
         if bytes.iter().all(|byte| *byte == u8::MAX) {
             return Ok(Bits::Set);
         }
-        stored_bytes += geometry.cluster_bytes();
-        if stored_bytes > STORED_BYTES_MAX {
-            return Err(malformed(format!("its bits take more than {STORED_BYTES_MAX} bytes")));
-        }
+        *budget = budget.checked_sub(geometry.cluster_bytes()).ok_or_else(|| {
+            malformed(format!("the bits of all bitmaps take more than {STORED_BYTES_MAX} bytes"))
+        })?;
         Ok(Bits::Stored(bytes))
     });
     let parts = parts.collect::<Result<_>>()?;

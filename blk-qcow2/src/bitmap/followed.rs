@@ -157,7 +157,8 @@ impl State {
                 return Err(Error::malformed("bitmap directory", directory.extent.offset, reason));
             }
             let entries = directory::entries(storage, directory)?;
-            let load = |entry| Bitmap::load(metadata, entry, file_bytes);
+            let mut budget = STORED_BYTES_MAX;
+            let load = |entry| Bitmap::load(metadata, entry, file_bytes, &mut budget);
             self.bitmaps = entries.into_iter().map(load).collect::<Result<_>>()?;
         }
         self.is_loaded = true;
@@ -206,19 +207,20 @@ fn write_marks(metadata: &Metadata, bitmaps: &[&mut Bitmap]) -> Result<()> {
         }
         storage.write_at(start, &sector)?;
     }
-    storage.sync()
+    // Beside the flushes of others: each hears of a failure.
+    metadata.syncs.sync(storage)
 }
 
 impl Bitmap {
-    fn load(metadata: &Metadata, entry: Entry, file_bytes: u64) -> Result<Self> {
+    fn load(metadata: &Metadata, entry: Entry, file_bytes: u64, budget: &mut u64) -> Result<Self> {
         let is_enabled = entry.is_auto();
         let header = &metadata.header;
         let table_bytes = u64::from(entry.table_entries) * metadata.geometry.cluster_bytes();
         let is_usable = content::usable(&entry).is_ok() && table_bytes <= STORED_BYTES_MAX;
         let mut content = None;
         if is_usable {
-            let read =
-                content::read_entry(&*metadata.storage, header.geometry, &entry, file_bytes, header.size);
+            let (storage, geometry) = (&*metadata.storage, header.geometry);
+            let read = content::read_entry(storage, geometry, &entry, file_bytes, header.size, budget);
             content = match read {
                 Ok(content) => Some(content),
                 Err(Error::Malformed { .. }) => None,

@@ -26,10 +26,16 @@ impl Metadata {
             None => self.forget_directory(),
         };
         published.map_err(|error| match error {
-            // Nothing has changed.
+            // There is no room in the first cluster, and nothing has changed. A full host poisons where it is
+            // met: what it has left is not known.
             Error::NoSpace { .. } => error,
             error => self.poison(error),
         })
+    }
+
+    /// Writes a part of the header. A failure, whatever its reason, leaves what nobody knows.
+    fn write_part_of_header(&mut self, at: u64, bytes: &[u8]) -> Result<()> {
+        self.storage.write_at(at, bytes).map_err(|error| self.poison(error))
     }
 
     fn name_directory(&mut self, directory: BitmapDirectory) -> Result<()> {
@@ -39,11 +45,11 @@ impl Metadata {
                 if at.offset / SECTOR_BYTES != (at.end() - 1) / SECTOR_BYTES {
                     self.vouch(false)?;
                 }
-                self.storage.write_at(at.offset, &data)?;
+                self.write_part_of_header(at.offset, &data)?;
             }
             None => self.add_extension(&data)?,
         }
-        self.storage.sync()?;
+        self.sync()?;
         self.header.bitmaps = Some(directory);
         self.vouch(true)
     }
@@ -60,8 +66,8 @@ impl Metadata {
             extension::push(&mut rest, kind, &data);
         }
         extension::push(&mut rest, EXTENSION_END, &[]);
-        self.storage.write_at(start, &rest)?;
-        self.storage.sync()
+        self.write_part_of_header(start, &rest)?;
+        self.sync()
     }
 
     /// Sets or clears the bit that vouches for the bitmaps, durably.
@@ -85,16 +91,15 @@ impl Metadata {
         if new_end + HEAD_BYTES > area.end() && new_end != area.end() {
             self.move_name(end, new_end + HEAD_BYTES)?;
         }
-        let storage = &*self.storage;
         let mut extension = Vec::new();
         extension::push(&mut extension, EXTENSION_BITMAPS, data);
         if new_end + HEAD_BYTES <= self.header.extension_area().end() {
             extension::push(&mut extension, EXTENSION_END, &[]);
         }
         let (head, rest) = extension.split_at(HEAD_BYTES as usize);
-        storage.write_at(end + HEAD_BYTES, rest)?;
-        storage.sync()?;
-        storage.write_at(end, head)
+        self.write_part_of_header(end + HEAD_BYTES, rest)?;
+        self.sync()?;
+        self.write_part_of_header(end, head)
     }
 
     /// Makes room for extensions up to `new_end`, which end at `end` now: the backing file's name moves.
@@ -107,7 +112,7 @@ impl Metadata {
             Err(Error::NoSpace { what: what.into() })
         };
         let Some(backing) = &self.header.backing else { return no_room() };
-        let name = name::to_bytes(&backing.name);
+        let name = name::to_bytes(&backing.name).to_vec();
         // Behind the old one, which stays whole until the header names the other.
         let at = old.end().next_multiple_of(8).max(new_end);
         let has_end_mark = end + HEAD_BYTES <= old.offset;
@@ -118,8 +123,8 @@ impl Metadata {
                 no_room()
             };
         }
-        self.storage.write_at(at, &name)?;
-        self.storage.sync()?;
+        self.write_part_of_header(at, &name)?;
+        self.sync()?;
         self.header.backing_extent = Extent::new(at, name.len() as u64);
         self.publish_header()
     }
@@ -127,7 +132,7 @@ impl Metadata {
     /// The same where there is no room for both names: one write has header, end mark and name.
     fn move_name_at_once(&mut self, end: u64, at: u64) -> Result<()> {
         let backing = self.header.backing.as_ref().expect("the caller has seen it");
-        let name = name::to_bytes(&backing.name);
+        let name = name::to_bytes(&backing.name).to_vec();
         let mut image = vec![0; end as usize];
         self.storage.read_at(0, &mut image)?;
         self.header.backing_extent = Extent::new(at, name.len() as u64);
@@ -135,8 +140,8 @@ impl Metadata {
         image[..fixed.len()].copy_from_slice(&fixed);
         image.resize(at as usize, 0);
         image.extend_from_slice(&name);
-        self.storage.write_at(0, &image)?;
-        self.storage.sync()
+        self.write_part_of_header(0, &image)?;
+        self.sync()
     }
 }
 

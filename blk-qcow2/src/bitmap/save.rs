@@ -4,6 +4,7 @@
 use blk_core::bytes::is_zero;
 use blk_core::{Bits, DirtyBitmap, Error, Extent, Result};
 
+use super::content::STORED_BYTES_MAX;
 use super::directory::{AUTO, DIRECTORY_BYTES_MAX, EXTRA_COMPATIBLE, Entry};
 use super::followed::{Bitmap, State};
 use super::{ALL_ONES, collect_data};
@@ -116,7 +117,7 @@ impl Metadata {
             if let Some(content) = &bitmap.content {
                 if entry.table_entries == 0 {
                     self.write_bits(&mut entry, content, draft)?;
-                } else if ends && (bitmap.is_stale || self.needed_parts(&entry) > entry.table_entries.into())
+                } else if ends && (bitmap.is_stale || self.needed_parts(&entry) != entry.table_entries.into())
                 {
                     self.collect_old(&bitmap.entry, draft)?;
                     self.write_bits(&mut entry, content, draft)?;
@@ -138,7 +139,8 @@ impl Metadata {
         let bytes = u64::from(entry.table_entries) * 8;
         let file_bytes = geometry.bytes_of(self.free.file_end().since(HostCluster::default()));
         let inside = entry.table_offset.checked_add(bytes).is_some_and(|end| end <= file_bytes);
-        if bytes == 0 || !inside || !geometry.is_aligned_number(entry.table_offset) {
+        let is_large = u64::from(entry.table_entries) * geometry.cluster_bytes() > STORED_BYTES_MAX;
+        if bytes == 0 || is_large || !inside || !geometry.is_aligned_number(entry.table_offset) {
             return Ok(());
         }
         let table = HostOffset::new(entry.table_offset).with_length(bytes);

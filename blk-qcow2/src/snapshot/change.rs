@@ -17,13 +17,13 @@ use super::references::{Flags, Tree};
 use super::{SnapshotL1, SnapshotTable, TABLE_BYTES_MAX, describe};
 use crate::free_space::{Allocation, FreeReason};
 use crate::grow::check_l1_entries;
-use crate::header::SNAPSHOTS_MAX;
+use crate::header::{Header, SNAPSHOTS_MAX};
 use crate::metadata::Metadata;
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
 use crate::pointer_table::{self, PointerTable};
 use crate::qcow2::Qcow2;
-use crate::roles::Roles;
+use crate::roles::{Role, Roles};
 use crate::steps;
 
 /// Longest name, in bytes: what other implementations keep of one.
@@ -109,6 +109,7 @@ impl Metadata {
         let id = new_id(&describe(&*self.storage, &self.header)?);
         let tree = self.active_tree().unflagged();
         self.check_tree(&tree, "creating a snapshot")?;
+        self.check_given_up(listed_at(&self.header, &table), Role::SnapshotTable)?;
         let copy = self.write_structure(&pointer_table::encode(&tree.l1))?;
         let listed = self.read_entries(&table).and_then(|mut entries| {
             entries.push(encode_entry(
@@ -147,10 +148,10 @@ impl Metadata {
         let size = found.infos[found.index].disk_bytes.unwrap_or(self.header.size);
         let entries = self.geometry.l1_entries(size).max(found.tree.l1.len() as u64).max(1);
         check_l1_entries(entries)?;
-        let old = self.active_tree();
-        for tree in [&found.tree, &old] {
-            self.check_tree(tree, "applying a snapshot")?;
-        }
+        let (old, old_table) = (self.active_tree(), self.header.l1_table());
+        self.check_inactive_tree(&found.tree, "applying a snapshot")?;
+        self.check_tree(&old, "applying a snapshot")?;
+        self.check_given_up(old_table, Role::L1Table)?;
         let mut tree = found.tree.unflagged();
         tree.l1.resize(entries as usize, 0);
         let copy = self.write_structure(&pointer_table::encode(&tree.l1))?;
@@ -158,7 +159,6 @@ impl Metadata {
         if let Err(error) = self.share_snapshot(&tree) {
             return Err(self.take_back(&[copy], error));
         }
-        let old_table = self.header.l1_table();
         self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         self.header.l1_table_offset = self.offset_of(copy);
         self.header.l1_entries = entries as u32;
@@ -185,7 +185,9 @@ impl Metadata {
     fn delete_snapshot(&mut self, id: &str) -> Result<()> {
         self.flush_all()?;
         let found = self.find_snapshot(id)?;
-        self.check_tree(&found.tree, "deleting a snapshot")?;
+        self.check_inactive_tree(&found.tree, "deleting a snapshot")?;
+        self.check_given_up(found.l1_extent, Role::InactiveL1Table)?;
+        self.check_given_up(listed_at(&self.header, &found.table), Role::SnapshotTable)?;
         let mut entries = self.read_entries(&found.table)?;
         entries.remove(found.index);
         let list = self.write_list(&entries)?;
@@ -330,10 +332,20 @@ impl Metadata {
     }
 }
 
-/// One more than the largest ID that is a number.
+/// Where the list lies; nowhere while it is empty.
+fn listed_at(header: &Header, table: &SnapshotTable) -> HostExtent {
+    if header.snapshot_count > 0 { table.extent } else { HostExtent::default() }
+}
+
+/// One more than the largest ID that is a number, or the first that is free where there is no larger one.
 fn new_id(snapshots: &[SnapshotInfo]) -> String {
-    let ids = snapshots.iter().filter_map(|snapshot| snapshot.id.parse::<u64>().ok());
-    ids.max().unwrap_or(0).saturating_add(1).to_string()
+    let ids = || snapshots.iter().filter_map(|snapshot| snapshot.id.parse::<u64>().ok());
+    let next = ids().max().unwrap_or(0).checked_add(1);
+    let is_free = |id: &u64| !snapshots.iter().any(|snapshot| snapshot.id == id.to_string());
+    next.filter(is_free)
+        .or_else(|| (1..).find(is_free))
+        .expect("there are fewer snapshots than numbers")
+        .to_string()
 }
 
 fn encode_entry(id: &str, new: &NewSnapshot, l1: HostOffset, l1_entries: u32, size: u64) -> Vec<u8> {

@@ -4,6 +4,7 @@ use blk_core::{Error, Result, SnapshotInfo, Storage, TypedOptions};
 
 use super::change::position;
 use super::{SnapshotTable, describe};
+use crate::grow::check_l1_entries;
 use crate::header::Header;
 use crate::l2::{Entry, RawEntry};
 use crate::mapping::Run;
@@ -119,6 +120,7 @@ impl Selection {
         let l1 = table.l1_tables[index];
         let mut header = header.clone();
         header.size = infos[index].disk_bytes.unwrap_or(header.size);
+        check_l1_entries(header.geometry.l1_entries(header.size))?;
         let extent = if l1.entries == 0 { Some(HostExtent::default()) } else { l1.extent(header.geometry) };
         let extent = extent.ok_or_else(|| {
             let reason = format!("its L1 table lies at {:#x} and has {} entries", l1.offset, l1.entries);

@@ -12,3 +12,4 @@ echo "exit $?"
 qemu-img check -r leaks a.qcow2
 echo "exit $?"
 qemu-io -r -c 'read 192k 4k' -c 'read 256k 4k' a.qcow2 2>/dev/null
+rm a.qcow2
