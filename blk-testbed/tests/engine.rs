@@ -26,7 +26,7 @@ fn seeded_scenarios_find_nothing_on_qcow2_and_reach_every_kind_of_cluster() {
     let engine = run_all(&Qcow2Target, Generator::new(&QCOW2, 20_261_124, Limits::default()).take(1500));
     let stats = engine.stats();
     let kinds: Vec<&str> = stats.entries(Tally::Kinds).map(|([kind, ..], _)| kind).collect();
-    assert_eq!(kinds, ["compressed", "data", "unallocated", "zero", "zero-allocated"]);
+    assert_eq!(kinds, ["compressed", "data", "reserved", "unallocated", "zero", "zero-allocated"]);
     assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 9, "{stats}");
     assert!(stats.different(Tally::Transitions) >= 40, "{stats}");
     assert_eq!(stats.get(Counter::BytesCompared), stats.get(Counter::BytesRead));

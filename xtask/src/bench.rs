@@ -180,7 +180,8 @@ mod tests {
 
     #[test]
     fn a_ratio_below_its_target_and_a_missing_measure_fail() {
-        let mut ours: Vec<(&str, f64)> = TARGETS.iter().map(|target| (target.ours, 100.0)).collect();
+        let mut ours: Vec<(&str, f64)> =
+            TARGETS.iter().map(|target| (target.ours, 100.0 * target.ratio_min.max(1.0))).collect();
         ours.extend(TARGETS.iter().map(|target| (target.peer, 100.0)));
         let peers = measures(&ours);
         assert!(report(&[measures(&ours)], std::slice::from_ref(&peers)));
