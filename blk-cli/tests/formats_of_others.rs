@@ -118,8 +118,8 @@ fn options_come_from_the_list(blk: &Blk) {
     );
     blk.fails(&["img", "convert", "-c", "-O", "tail", "a", "new"], "compressed writes to format 'tail'");
     blk.fails(&["img", "amend", "-f", "tail", "-o", "fill=1", "a"], "no options that can be changed");
-    assert!(blk.succeeds(&["img", "--help"]).contains("Formats: tail qcow2 raw"));
-    assert!(blk.succeeds(&["completions", "bash"]).contains("tail qcow2 raw"));
+    assert!(blk.succeeds(&["img", "--help"]).contains("Formats: tail qcow2 luks raw"));
+    assert!(blk.succeeds(&["completions", "bash"]).contains("tail qcow2 luks raw"));
 }
 
 fn names_and_nodes_know_the_format(blk: &Blk) {

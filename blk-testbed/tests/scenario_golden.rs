@@ -253,6 +253,7 @@ fn kills_repairs_and_large_atoms() {
             kill
             check -r leaks
             check -r all
+            snapshot -c 0
             reopen
         "#]],
     );
