@@ -27,7 +27,7 @@ const AUTO: u32 = 2;
 /// Bytes of an entry of the directory of bitmaps without extra data and name.
 const BITMAP_BYTES: u64 = 24;
 /// Entries of a bitmap's table that are walked.
-const BITMAP_ENTRIES_MAX: u32 = 1 << 10;
+const BITMAP_ENTRIES_MAX: u32 = 1 << 20;
 
 /// Reads numbers from an image.
 struct Image<'a> {
