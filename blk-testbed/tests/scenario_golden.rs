@@ -253,7 +253,6 @@ fn kills_repairs_and_large_atoms() {
             kill
             check -r leaks
             check -r all
-            snapshot -c 0
             reopen
         "#]],
     );

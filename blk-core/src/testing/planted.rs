@@ -352,7 +352,6 @@ impl BlockDriver for Planted {
             compressed: is_data && self.has(Bug::StatusPlacesCompressed),
             host_offset: match self.bug {
                 Bug::StatusPlacesCompressed if is_data => Some(0),
-                Bug::StatusPlacesWhatIsNotThere if first.is_none() => Some(0),
                 _ => None,
             },
         })

@@ -22,7 +22,7 @@
 //! meaning: options beyond those that
 //! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
 //! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
-//! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot (its byte is 4 times the
+//! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot if there can be any (4 times the
 //! slot, plus 0 create, 1 apply, 2 delete, 3 read); all others are ignored, so that a later opcode cannot
 //! change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the
 //! byte is written rather than stamps; others are ignored. Where there are two lanes or more, the high
@@ -292,7 +292,9 @@ fn decode_record(record: &Record, frame: Frame) -> Option<Request> {
         11 => Request::Reopen { kill: true },
         12 => Request::Check { repair: Repair::Leaks },
         13 => Request::Check { repair: Repair::All },
-        14 => Request::Snapshot { act: OnSnapshot::ALL[usize::from(byte & 3)], slot: byte >> 2 },
+        14 if frame.has_snapshots() => {
+            Request::Snapshot { act: OnSnapshot::ALL[usize::from(byte & 3)], slot: byte >> 2 }
+        }
         _ => return None,
     };
     let range = if mode == MODE_EXACT { (first, second) } else { frame.range(request.kind(), first, second) };

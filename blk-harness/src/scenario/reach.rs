@@ -34,6 +34,11 @@ pub(super) struct Frame {
 }
 
 impl Frame {
+    /// Whether requests can be about snapshots.
+    pub(super) fn has_snapshots(&self) -> bool {
+        self.geometry.snapshots
+    }
+
     /// A disk of `size` bytes.
     pub(super) fn of(geometry: &Geometry, size: u64) -> Self {
         let compressed = geometry.fill_bytes();
