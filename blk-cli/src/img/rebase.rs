@@ -179,8 +179,8 @@ impl Rebase<'_> {
         Ok(())
     }
 
-    /// Whether a part of a buffer, which begins at `at` of the disk, can be stored compressed: a whole cluster
-    /// of which the image holds nothing.
+    /// Whether a part of a buffer, which begins at `at` of the disk, can be stored compressed: a whole
+    /// cluster of which the image holds nothing.
     fn is_compressed(&self, at: u64, part: Range<usize>, cluster: u64) -> bool {
         let (start, end) = (at + part.start as u64, at + part.end as u64);
         let ends_whole = end.is_multiple_of(cluster) || end == self.image.disk.size();

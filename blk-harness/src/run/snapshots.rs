@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use blk_core::{Disk, Error, Extent, MemoryStorage, Result, Storage, slot_of_name};
+use blk_sim::progress;
 
 use super::Run;
 use crate::checker::differing;
@@ -29,6 +30,7 @@ pub(crate) fn found_in(disk: &Disk) -> Result<Found> {
         let content = MemoryStorage::new();
         let mut buffer = Vec::new();
         for part in Extent::new(0, size.min(SNAPSHOT_BYTES_MAX)).parts(PIECE_BYTES) {
+            progress::step();
             buffer.resize(part.length as usize, 0);
             snapshots.read_snapshot(&info.id, part.offset, &mut buffer)?;
             content.write_at(part.offset, &buffer)?;

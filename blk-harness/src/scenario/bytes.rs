@@ -22,10 +22,10 @@
 //! meaning: options beyond those that
 //! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
 //! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
-//! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot if there can be any (4 times the
-//! slot, plus 0 create, 1 apply, 2 delete, 3 read); all others are ignored, so that a later opcode cannot
-//! change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit 3 the
-//! byte is written rather than stamps; others are ignored. Where there are two lanes or more, the high
+//! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot if there can be any (4
+//! times the slot, plus 0 create, 1 apply, 2 delete, 3 read); all others are ignored, so that a later opcode
+//! cannot change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit
+//! 3 the byte is written rather than stamps; others are ignored. Where there are two lanes or more, the high
 //! nibbles of opcode and flags are the low and high half of the request's turn ([`super::Turn`]).
 //!
 //! MODE 0xEE of the header's size, or of a resize, takes a size from 1 GiB on as it is, up to 64 TiB: of such

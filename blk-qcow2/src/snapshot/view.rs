@@ -1,6 +1,6 @@
 //! What a snapshot holds: read beside the active disk, or opened as a disk of its own.
 
-use blk_core::{Error, Result, SnapshotInfo, Storage, TypedOptions};
+use blk_core::{Error, Extent, Result, SnapshotInfo, Storage, TypedOptions};
 
 use super::change::position;
 use super::{SnapshotTable, describe};
@@ -28,16 +28,36 @@ impl Qcow2 {
             return Err(Error::OutOfRange { offset, length, size });
         }
         let l1 = metadata.l1_extent(table.l1_tables[index])?;
+        // Table by table.
+        for part in Extent::new(offset, length).parts(self.geometry.l2_table_reach_bytes()) {
+            let entries = metadata.entries_in_snapshot(l1, part)?;
+            let buf = &mut buf[(part.offset - offset) as usize..(part.end() - offset) as usize];
+            self.read_entries_of_snapshot(&metadata, &entries, GuestOffset::new(part.offset), buf)?;
+        }
+        Ok(())
+    }
+
+    /// Reads what these entries say, the first of which is that of the cluster of `start`.
+    fn read_entries_of_snapshot(
+        &self,
+        metadata: &Metadata,
+        entries: &[Entry],
+        start: GuestOffset,
+        buf: &mut [u8],
+    ) -> Result<()> {
         let geometry = self.geometry;
-        let mut done = 0;
+        let (mut done, mut entries) = (0, entries.iter());
+        let mut entry = Entry::UNALLOCATED;
         while done < buf.len() {
-            let at = GuestOffset::new(offset + done as u64);
-            let entry = metadata.entry_in_snapshot(l1, at)?;
+            let at = start + done as u64;
+            if done == 0 || geometry.is_cluster_aligned(at) {
+                entry = *entries.next().expect("there is an entry for each cluster");
+            }
             let first = geometry.subcluster_of(at);
             let alike = geometry.bytes_to_end_of(at, entry.last_alike(first, geometry));
             let run = Run { cluster: entry.kind(first), length: alike.min((buf.len() - done) as u64) };
             let end = done + run.length as usize;
-            self.read_run(&metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
+            self.read_run(metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
             done = end;
         }
         Ok(())
@@ -45,21 +65,23 @@ impl Qcow2 {
 }
 
 impl Metadata {
-    /// The entry of the cluster of `at` in the snapshot whose L1 table is `l1`.
-    fn entry_in_snapshot(&self, l1: HostExtent, at: GuestOffset) -> Result<Entry> {
-        let index = self.geometry.l1_index(at);
-        if index >= l1.length / 8 {
-            return Ok(Entry::UNALLOCATED);
-        }
-        let entry = self.read_entry(l1.start + index * 8)?;
+    /// The entries of the clusters that `part`, which one table maps, touches in the snapshot whose L1 table
+    /// is `l1`.
+    fn entries_in_snapshot(&self, l1: HostExtent, part: Extent) -> Result<Vec<Entry>> {
+        let geometry = self.geometry;
+        let start = geometry.cluster_start(GuestOffset::new(part.offset));
+        let count = geometry.clusters_of(part.end() - start.get()).get() as usize;
+        let index = geometry.l1_index(start);
+        let entry = if index < l1.length / 8 { self.read_entry(l1.start + index * 8)? } else { 0 };
         let Some(table) = self.table_of_entry(entry, l1.start, index)? else {
-            return Ok(Entry::UNALLOCATED);
+            return Ok(vec![Entry::UNALLOCATED; count]);
         };
-        let entry_bytes = self.geometry.l2_entry_bytes();
-        let mut raw = [0; 16];
-        let raw = &mut raw[..entry_bytes as usize];
-        self.storage.read_at((table + self.geometry.l2_index(at) * entry_bytes).get(), raw)?;
-        self.decode_inside(RawEntry::read(raw, 0, self.geometry), at)
+        let entry_bytes = geometry.l2_entry_bytes();
+        let mut bytes = vec![0; count * entry_bytes as usize];
+        self.storage.read_at((table + geometry.l2_index(start) * entry_bytes).get(), &mut bytes)?;
+        let clusters = (0..).map(|number| start + number * geometry.cluster_bytes());
+        let entries = RawEntry::all(&bytes, geometry).zip(clusters);
+        entries.map(|(raw, at)| self.decode_inside(raw, at)).collect()
     }
 
     fn read_entry(&self, at: HostOffset) -> Result<u64> {
