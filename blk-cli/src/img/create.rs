@@ -5,7 +5,7 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use blk_core::{DenyResolver, Disk, Error, Format, MemoryStorage, Resolver, Secret, Storage};
+use blk_core::{DenyResolver, Disk, Error, Format, MemoryStorage, Options, Resolver, Secret, Storage};
 use clap::Parser;
 
 use super::args;
@@ -167,19 +167,9 @@ pub(crate) fn make(
     let options = given
         .for_format(driver)
         .map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
-    let mut rehearsed = options.clone();
-    let preallocation = rehearsed.take(PREALLOCATION);
     let over_backing = given.get("backing_file").is_some();
-    if (over_backing || !has_known_preallocation(driver, preallocation.as_deref()))
-        && let Some(preallocation) = preallocation
-    {
-        rehearsed.set(PREALLOCATION, preallocation);
-    }
     let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    if driver.create_options().iter().any(|option| option.name == ITER_TIME) {
-        // A passphrase is hashed once, for the image.
-        rehearsed.set(ITER_TIME, "0");
-    }
+    let rehearsed = rehearsed(driver, &options, over_backing);
     driver.create_with(&rehearsal, size, rehearsed, &secrets).map_err(failed)?;
     drop(rehearsal);
     if given.get("backing_file").is_some_and(|backing| is_same_file(name, &backing_path(name, backing))) {
@@ -222,12 +212,25 @@ fn remove_half(name: &str) {
     }
 }
 
-/// Whether a rehearsal in memory may leave the preallocation out: it takes as much memory as the disk is
-/// large.
-fn has_known_preallocation(format: &dyn Format, value: Option<&str>) -> bool {
-    let Some(value) = value else { return true };
+/// The options for a rehearsal in memory: what takes long, or as much memory as the disk is large, is left
+/// out. A value that the driver refuses stays, so that it is refused while the file is still as it was.
+fn rehearsed(driver: &dyn Format, options: &Options, over_backing: bool) -> Options {
+    let mut rehearsed = options.clone();
+    if !over_backing && is_legal(driver, PREALLOCATION, options.get(PREALLOCATION)) {
+        rehearsed.take(PREALLOCATION);
+    }
+    if is_legal(driver, ITER_TIME, options.get(ITER_TIME)) {
+        // A passphrase is hashed once, for the image.
+        rehearsed.set(ITER_TIME, "0");
+    }
+    rehearsed
+}
+
+/// Whether a format has an option, and takes that value for it, or none.
+fn is_legal(format: &dyn Format, name: &str, value: Option<&str>) -> bool {
     let mut specs = format.create_options().iter();
-    specs.find(|spec| spec.name == PREALLOCATION).is_some_and(|spec| spec.parse(value).is_ok())
+    let spec = specs.find(|spec| spec.name == name);
+    spec.is_some_and(|spec| value.is_none_or(|value| spec.parse(value).is_ok()))
 }
 
 /// Locks the file, and empties it. As long as what is returned lives, it stays locked.
