@@ -8,7 +8,7 @@ use blk_nbd::{Address, ClientOptions, Location, ServerOptions, ServerTls};
 use clap::Parser;
 
 use super::Done;
-use crate::spec::{CacheMode, Object, Objects, Request};
+use crate::spec::{CacheMode, Object, ObjectParser, Objects, Request};
 
 /// Where a server listens if nothing else is said: only programs on the same host reach it.
 const HOST_USUAL: &str = "127.0.0.1";
@@ -85,7 +85,7 @@ pub(super) struct Arguments {
     #[arg(long, value_name = "LABEL")]
     selinux_label: Option<String>,
     /// An object that options refer to
-    #[arg(long, value_name = "OBJECT", value_parser = Object::parse)]
+    #[arg(long, value_name = "OBJECT", value_parser = ObjectParser)]
     object: Vec<Object>,
     /// Connect the kernel's device
     #[arg(short = 'c', long, value_name = "DEVICE")]

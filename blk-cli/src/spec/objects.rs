@@ -1,11 +1,16 @@
 //! Objects of a command line (`--object`), which images refer to by their names.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use blk_core::{Error, Result, Secret};
 use blk_nbd::{Certificates, ClientTls, ServerTls};
+use clap::builder::TypedValueParser;
+use clap::error::ErrorKind;
+use clap::{Arg, Command};
 
+use super::options::NodeOptions;
 use super::secret::SecretObject;
 use super::text;
 
@@ -58,13 +63,13 @@ impl Object {
     }
 
     fn read(text: &str) -> Result<Self> {
-        let mut options = match text.strip_prefix('{') {
-            Some(_) => text::json("--object", text)?,
-            None => text::key_values(&with_key(text))?,
-        };
+        let mut options = read_options(text)?;
         let kind = options.take_text("qom-type").unwrap_or_default();
         if !KINDS.contains(&kind.as_str()) {
-            let reason = format!("the kind '{kind}' is unknown; known are {}", KINDS.join(", "));
+            let is_word =
+                kind.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+            let named = if is_word { format!("the kind '{kind}'") } else { "the kind".to_owned() };
+            let reason = format!("{named} is unknown; known are {}", KINDS.join(", "));
             return Err(Error::invalid_option("--object", reason));
         }
         let Some(id) = options.take_text("id") else {
@@ -72,7 +77,11 @@ impl Object {
         };
         if kind == "secret" {
             let secret = SecretObject::take(&mut options)?;
-            options.finish(&kind)?;
+            if !options.is_empty() {
+                let reason = "an option of 'secret' is unknown; a comma in a value is doubled, and known are data, \
+                              file, format, iv, keyid";
+                return Err(Error::invalid_option("--object", reason));
+            }
             return Ok(Self { id, kind: Kind::Secret(secret) });
         }
         if kind != "tls-creds-x509" {
@@ -90,6 +99,18 @@ impl Object {
         options.finish(&kind)?;
         Ok(Self { id, kind: Kind::Tls(TlsObject { folder: folder.into(), is_server, verifies }) })
     }
+}
+
+/// The options of an object. Whatever cannot be read may be part of a passphrase: an error shows nothing of it.
+fn read_options(text: &str) -> Result<NodeOptions> {
+    let read = match text.strip_prefix('{') {
+        Some(_) => text::json("--object", text),
+        None => text::key_values(&with_key(text)),
+    };
+    read.map_err(|error| match error {
+        Error::InvalidOption { reason, .. } => Error::invalid_option("--object", reason),
+        _ => Error::invalid_option("--object", "it is no JSON object"),
+    })
 }
 
 /// The first word is the kind, if it has no key.
@@ -127,11 +148,33 @@ pub(super) fn certificates(folder: &Path, is_server: bool) -> Result<Certificate
     Ok(Certificates { authorities: read("ca-cert.pem")?, own })
 }
 
+/// Reads an object of a command line. What is wrong with it is all that an error says: clap's own show the
+/// value, and with it a passphrase.
+#[derive(Debug, Clone)]
+pub(crate) struct ObjectParser;
+
+impl TypedValueParser for ObjectParser {
+    type Value = Object;
+
+    fn parse_ref(
+        &self,
+        command: &Command,
+        _argument: Option<&Arg>,
+        value: &OsStr,
+    ) -> std::result::Result<Object, clap::Error> {
+        let refused = |kind, reason: String| clap::Error::raw(kind, reason + "\n").with_cmd(command);
+        let text = value.to_str().ok_or_else(|| {
+            refused(ErrorKind::InvalidUtf8, "invalid option '--object': it is no UTF-8".to_owned())
+        })?;
+        Object::parse(text).map_err(|reason| refused(ErrorKind::ValueValidation, reason))
+    }
+}
+
 /// Objects as command lines give them.
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct ObjectArgs {
     /// An object that options refer to, such as tls-creds-x509
-    #[arg(long = "object", value_name = "OBJECT", value_parser = Object::parse)]
+    #[arg(long = "object", value_name = "OBJECT", value_parser = ObjectParser)]
     objects: Vec<Object>,
 }
 

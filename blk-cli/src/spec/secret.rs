@@ -169,7 +169,7 @@ mod tests {
             ("secret,id=a,data=x,keyid=b", "'iv'"),
             ("secret,id=a,data=x,keyid=b,iv=Zg==", "16 are needed"),
             ("secret,id=a,data=x,keyid=b,iv=*", "no base64"),
-            ("secret,id=a,data=x,colour=red", "'colour'"),
+            ("secret,id=a,data=x,colour=red", "an option of 'secret' is unknown"),
         ] {
             let reason = Object::parse(text).unwrap_err();
             assert!(reason.contains(said), "{text}: {reason}");

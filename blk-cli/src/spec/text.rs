@@ -121,7 +121,8 @@ pub(crate) fn key_values(text: &str) -> Result<NodeOptions> {
         rest = after;
         match item.split_once('=') {
             Some(("", _)) => {
-                return Err(Error::invalid_option("--image-opts", format!("'{item}' has no key")));
+                // Its value may be part of a passphrase.
+                return Err(Error::invalid_option("--image-opts", "a value has no key before its '='"));
             }
             Some((key, value)) => options.enter(key, value)?,
             None => {
