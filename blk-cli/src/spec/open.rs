@@ -433,9 +433,9 @@ pub(super) fn in_memory<'a>(files: &'a BTreeMap<String, Vec<u8>>, name: &str) ->
 }
 
 /// What an image lies in: the format decides what it gives back; the file follows unless it says otherwise
-/// itself. And it is the format that minds others.
+/// itself. And it is the format that minds others. It is read, whatever of the format is described.
 pub(super) fn below_format(inherited: Inherited) -> Inherited {
-    Inherited { discard: None, ..inherited }
+    Inherited { discard: None, describes: false, ..inherited }
 }
 
 /// All files of a chain.
