@@ -60,10 +60,10 @@ fn amend(image: &Image, given: &Given, args: &Args) -> Outcome<ExitCode> {
     let amendment =
         Amendment { options: given.all(), force: args.force, resolver: &secrets, progress: &mut progress };
     let amended = image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error));
-    shown?;
-    bar.end()?;
     amended?;
     image.close()?;
+    shown?;
+    bar.end()?;
     Ok(ExitCode::SUCCESS)
 }
 
