@@ -10,6 +10,7 @@ mod deep_chain;
 mod foreign_jobs;
 mod grids;
 mod interrupted;
+mod luks;
 mod map_grid;
 mod nbd;
 mod nbd_bitmaps;
