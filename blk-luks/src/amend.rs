@@ -5,7 +5,7 @@ use std::time::Duration;
 use blk_core::{Amend, Amendment, Error, OptionKind, OptionSpec, Range, Result, Secret, TypedOptions};
 
 use crate::disk::LuksDisk;
-use crate::format::{ITER_TIME, milliseconds};
+use crate::format::{ITER_TIME, check_new, milliseconds};
 use crate::info::NAME;
 use crate::slots::KeySlots;
 
@@ -66,6 +66,7 @@ fn activate(
     if old.is_some() {
         return refused("old-secret", "'old-secret' must not be given when activating keyslots");
     }
+    check_new("new-secret", new)?;
     let iter_time: Duration = milliseconds(options);
     slots.add(keyslot(options), key, new, iter_time).map(drop)
 }
@@ -97,7 +98,9 @@ fn erase(slots: &mut KeySlots, options: &TypedOptions, old: Option<&Secret>, for
         }
         (None, Some(slot)) => match slots.header().slots.get(slot) {
             Some(found) if !found.is_active && !force => {
-                let reason = format!("Given keyslot {slot} is already erased (inactive)");
+                let reason = format!(
+                    "Given keyslot {slot} is already erased (inactive); with force its material is overwritten"
+                );
                 return refused("keyslot", reason);
             }
             Some(found) if found.is_active && active == 1 && !force => {
@@ -112,5 +115,7 @@ fn erase(slots: &mut KeySlots, options: &TypedOptions, old: Option<&Secret>, for
             return refused("keyslot", reason.to_owned());
         }
     };
-    chosen.into_iter().try_for_each(|slot| slots.erase(slot))
+    // One that fails is no reason to keep the others.
+    let erased: Vec<_> = chosen.into_iter().map(|slot| slots.erase(slot)).collect();
+    erased.into_iter().collect()
 }

@@ -47,29 +47,24 @@ pub(crate) struct Unlocked {
 }
 
 impl LuksDisk {
-    /// The disk behind the header of `slots`. A part of a sector at the end counts as a whole one.
+    /// The disk of that size behind the header of `slots`.
     pub(crate) fn new(
         storage: Arc<OneSync>,
+        size: u64,
         slots: KeySlots,
         unlocked: Option<Unlocked>,
         is_detached: bool,
-    ) -> Result<Self> {
-        let payload_offset = slots.header().payload_offset;
-        let length = Storage::len(&*storage)?;
-        let Some(size) = length.checked_sub(payload_offset) else {
-            let reason = format!("the payload offset is {payload_offset}, the file has {length} bytes");
-            return Err(Error::Malformed { structure: "LUKS header", offset: 104, reason });
-        };
-        Ok(Self {
+    ) -> Self {
+        Self {
             storage,
-            payload_offset,
-            size: AtomicU64::new(size.next_multiple_of(SECTOR)),
+            payload_offset: slots.header().payload_offset,
+            size: AtomicU64::new(size),
             unlocked,
             slots: Mutex::new(slots),
             is_detached,
             ranges: RangeLock::default(),
             is_written: AtomicBool::new(false),
-        })
+        }
     }
 
     pub(crate) fn unlocked(&self) -> Result<&Unlocked> {
@@ -129,6 +124,17 @@ impl LuksDisk {
         }
         Err(Error::OutOfRange { offset: extent.offset, length: extent.length, size })
     }
+}
+
+/// The size of the disk from `payload_offset` of a file on. A part of a sector at the end counts as a whole
+/// one.
+pub(crate) fn size_in(storage: &dyn Storage, payload_offset: u64) -> Result<u64> {
+    let length = storage.len()?;
+    if let Some(size) = length.checked_sub(payload_offset) {
+        return Ok(size.next_multiple_of(SECTOR));
+    }
+    let reason = format!("the payload offset is {payload_offset}, the file has {length} bytes");
+    Err(Error::Malformed { structure: "LUKS header", offset: 104, reason })
 }
 
 /// The whole sectors that `extent` touches. It lies inside a disk, which is whole sectors.
@@ -292,9 +298,76 @@ impl Resize for LuksDisk {
         resized?;
         let gained = Extent::between(old.min(size), size);
         let filled = self.fill_with_zeroes(cipher, gained);
+        // A flush meanwhile has seen nothing of it, or a part.
+        self.is_written.store(true, Ordering::Relaxed);
         if filled.is_err() && Storage::set_len(&*self.storage, self.in_file(old)).is_ok() {
             self.size.store(old, Ordering::Relaxed);
         }
         filled
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+    use std::sync::{OnceLock, Weak};
+
+    use blk_core::storage::PassThrough;
+    use blk_core::{Format, MapResolver, MemoryStorage, Options};
+
+    use super::*;
+    use crate::environment::Repeatable;
+    use crate::format::LuksFormat;
+
+    /// While it is written to, somebody flushes the disk.
+    #[derive(Debug)]
+    struct FlushedMeanwhile {
+        inner: MemoryStorage,
+        disk: OnceLock<Weak<LuksDisk>>,
+        syncs: AtomicUsize,
+    }
+
+    impl PassThrough for FlushedMeanwhile {
+        fn inner(&self) -> &dyn Storage {
+            &self.inner
+        }
+
+        fn write_at(&self, offset: u64, buf: &[u8]) -> Result<()> {
+            if let Some(disk) = self.disk.get().and_then(Weak::upgrade) {
+                disk.flush()?;
+            }
+            self.inner.write_at(offset, buf)
+        }
+
+        fn sync(&self) -> Result<()> {
+            self.syncs.fetch_add(1, Ordering::Relaxed);
+            self.inner.sync()
+        }
+    }
+
+    #[test]
+    fn what_a_disk_gains_is_synced_when_it_is_closed() {
+        static ENVIRONMENT: Repeatable = Repeatable::new(1);
+        let storage = Arc::new(FlushedMeanwhile {
+            inner: MemoryStorage::new(),
+            disk: OnceLock::new(),
+            syncs: AtomicUsize::new(0),
+        });
+        let mut resolver = MapResolver::default();
+        let passphrase = Secret::from(b"first".to_vec());
+        resolver.insert_secret("s", passphrase.clone());
+        let options = Options::new().with("key-secret", "s");
+        let format = LuksFormat::new(&ENVIRONMENT).with_stripes(2);
+        format.create_with(&(Arc::clone(&storage) as _), 512, options, &resolver).unwrap();
+        let slots = KeySlots::open(Arc::clone(&storage) as _, 0, &ENVIRONMENT).unwrap();
+        let (_, key) = slots.unlock(&passphrase).unwrap().unwrap();
+        let cipher = SectorCipher::new(slots.header().algorithms, key.expose()).unwrap();
+        let file = Arc::new(OneSync::new(Arc::clone(&storage) as _));
+        let disk = Arc::new(LuksDisk::new(file, 512, slots, Some(Unlocked { cipher, key }), false));
+        storage.disk.set(Arc::downgrade(&disk)).unwrap();
+        disk.grow(4096, Preallocation::Off).unwrap();
+        let before = storage.syncs.load(Ordering::Relaxed);
+        disk.close().unwrap();
+        assert_eq!(storage.syncs.load(Ordering::Relaxed), before + 1, "what was gained may be lost");
     }
 }

@@ -12,10 +12,10 @@ use blk_core::{
 use crate::algorithm::{Algorithms, Cipher, IvGenerator, Mode};
 use crate::amend;
 use crate::cipher::{SECTOR_BYTES, SectorCipher};
-use crate::disk::{LuksDisk, Unlocked};
+use crate::disk::{LuksDisk, Unlocked, size_in};
 use crate::environment::{Environment, System};
 use crate::hash::Hash;
-use crate::header::{Header, ITERATIONS_MAX};
+use crate::header::{Header, ROUNDS_MAX};
 use crate::info::NAME;
 use crate::one_sync::OneSync;
 use crate::slots::{KeySlots, Parameters, STRIPES};
@@ -29,7 +29,7 @@ pub static FORMAT: &dyn Format = &LuksFormat::new(&System);
 pub struct LuksFormat {
     environment: &'static dyn Environment,
     stripes: u32,
-    iterations_max: u32,
+    rounds_max: u64,
 }
 
 /// How long a passphrase is hashed.
@@ -79,7 +79,7 @@ static CREATE_OPTIONS: &[OptionSpec] = &[
 impl LuksFormat {
     /// Images as QEMU makes them.
     pub const fn new(environment: &'static dyn Environment) -> Self {
-        Self { environment, stripes: STRIPES, iterations_max: ITERATIONS_MAX }
+        Self { environment, stripes: STRIPES, rounds_max: ROUNDS_MAX }
     }
 
     /// New images have keys of so many stripes, as QEMU does not read them: small images for tests.
@@ -89,10 +89,10 @@ impl LuksFormat {
         Self { stripes, ..self }
     }
 
-    /// An image that asks for more iterations is not opened: for tests, which are not to wait.
+    /// At most so many rounds of a hash are made to open an image: for tests, which are not to wait.
     #[must_use]
-    pub const fn with_iterations_max(self, iterations_max: u32) -> Self {
-        Self { iterations_max, ..self }
+    pub const fn with_rounds_max(self, rounds_max: u64) -> Self {
+        Self { rounds_max, ..self }
     }
 
     fn parameters(&self, options: &TypedOptions) -> Result<Parameters> {
@@ -129,14 +129,9 @@ impl LuksFormat {
             Some(name) => for_any_alignment(resolver.open_storage(name, access)?),
             None => Arc::clone(storage),
         };
-        let slots = KeySlots::open(storage, 0, self.environment)?.with_iterations_max(self.iterations_max);
-        if header.is_none() && slots.header().payload_offset == 0 {
-            let reason = "the payload offset is 0: it is a header alone, of a disk in another file (header=)";
-            return Err(Error::Malformed {
-                structure: "LUKS header",
-                offset: 104,
-                reason: reason.to_owned(),
-            });
+        let slots = KeySlots::open(storage, 0, self.environment)?.with_rounds_max(self.rounds_max);
+        if header.is_none() {
+            slots.header().check_payload(0)?;
         }
         Ok(slots)
     }
@@ -152,6 +147,17 @@ fn passphrase(options: &TypedOptions, resolver: &dyn Resolver) -> Result<Secret>
         Some(id) => resolver.secret(&id),
         None => Err(Error::invalid_option("key-secret", "Parameter 'key-secret' is required for cipher")),
     }
+}
+
+/// Refuses a passphrase for a new slot that QEMU could not open the slot with: it takes text, up to a NUL.
+pub(crate) fn check_new(option: &'static str, passphrase: &Secret) -> Result<()> {
+    let bytes = passphrase.expose();
+    let reason = match std::str::from_utf8(bytes) {
+        Err(_) => "a passphrase of a new key slot is text in UTF-8, this one is not",
+        Ok(_) if bytes.contains(&0) => "a passphrase of a new key slot has no byte 0, this one has",
+        Ok(_) => return Ok(()),
+    };
+    Err(Error::invalid_option(option, reason))
 }
 
 impl Format for LuksFormat {
@@ -174,6 +180,8 @@ impl Format for LuksFormat {
         let storage = Arc::new(OneSync::new(for_any_alignment(storage)));
         let header = options.text("header");
         let slots = self.open_slots(&(Arc::clone(&storage) as _), header.as_deref(), access, resolver)?;
+        // What costs nothing to find out comes before the work.
+        let size = size_in(&*storage, slots.header().payload_offset)?;
         let unlocked = if options.switch("locked") == Some(true) {
             None
         } else {
@@ -183,7 +191,7 @@ impl Format for LuksFormat {
             })?;
             Some(Unlocked { cipher: SectorCipher::new(slots.header().algorithms, key.expose())?, key })
         };
-        Ok(Disk::new(LuksDisk::new(storage, slots, unlocked, header.is_some())?, access))
+        Ok(Disk::new(LuksDisk::new(storage, size, slots, unlocked, header.is_some()), access))
     }
 
     /// Needs a secret, and so [`Format::create_with`].
@@ -202,6 +210,7 @@ impl Format for LuksFormat {
         let options = options.typed(NAME, CREATE_OPTIONS)?;
         let parameters = self.parameters(&options)?;
         let passphrase = passphrase(&options, resolver)?;
+        check_new("key-secret", &passphrase)?;
         let preallocation: Preallocation =
             options.choice("preallocation").map_or(Ok(Preallocation::Off), str::parse)?;
         let storage = for_any_alignment(Arc::clone(storage));

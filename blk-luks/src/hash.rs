@@ -101,6 +101,12 @@ impl Hash {
         });
     }
 
+    /// Rounds of the hash for a key of `length` bytes by PBKDF2: each part of it, as long as a digest, takes
+    /// all iterations.
+    pub(crate) const fn rounds(self, iterations: u32, length: usize) -> u64 {
+        iterations as u64 * length.div_ceil(self.digest_bytes()) as u64
+    }
+
     /// A key of `length` bytes from a passphrase, by PBKDF2 with HMAC of this hash.
     pub(crate) fn derive(self, passphrase: &[u8], salt: &[u8], iterations: u32, length: usize) -> Secret {
         let mut key = vec![0; length];

@@ -18,9 +18,10 @@ const SECTOR: u64 = 512;
 const PART_BYTES: u64 = 4096;
 /// The most stripes of a key, 16 times what is usual: what is read to open one slot is 4 MiB at most.
 const STRIPES_MAX: u32 = 1 << 16;
-/// The most iterations that are made for one slot, where the caller says nothing: about a minute of work for
-/// SHA-256 on a processor of today, and thirty times what is usual. A header from others may ask for hours.
-pub const ITERATIONS_MAX: u32 = 1 << 28;
+/// The most rounds that are made to open a volume, where the caller says nothing: some minutes of work for
+/// SHA-256 on a processor of today, and room for eight slots of half a minute each. A header from others may
+/// ask for days.
+pub const ROUNDS_MAX: u64 = 1 << 30;
 
 /// What a header says, validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct Header {
     pub algorithms: Algorithms,
     /// What passphrases and digests are hashed with.
     pub hash: Hash,
-    /// Where the disk begins in its file, bytes; 0 for a header in a file of its own.
+    /// Where the disk begins in its file, bytes; 0 for most headers in a file of their own.
     pub payload_offset: u64,
     /// How often the volume's key is hashed for its digest.
     pub digest_iterations: u32,
@@ -151,48 +152,70 @@ impl Header {
             digest: raw.mk_digest,
             digest_salt: raw.mk_digest_salt,
         };
-        header.check_places(offset)?;
+        header.check_materials(offset)?;
         Ok(header)
     }
 
-    /// Nothing lies over anything else.
-    fn check_places(&self, offset: u64) -> Result<()> {
-        let payload = self.payload_offset;
-        if payload != 0 && payload < HEADER_BYTES as u64 {
-            let reason =
-                format!("the payload offset is {payload}, inside the header of {HEADER_BYTES} bytes");
-            return Err(Error::Malformed { structure: "LUKS header", offset: offset + 104, reason });
-        }
+    /// The material of each slot.
+    fn materials(&self) -> [Extent; SLOTS] {
         let key_bytes = self.algorithms.volume_key_bytes();
-        let materials = self.slots.map(|slot| slot.material(key_bytes));
+        self.slots.map(|slot| slot.material(key_bytes))
+    }
+
+    /// No material lies over the header, or over another one.
+    fn check_materials(&self, offset: u64) -> Result<()> {
+        let materials = self.materials();
         for (index, material) in materials.iter().enumerate() {
-            let wrong = |reason: String| {
-                let (start, end) = (material.offset, material.end());
-                let reason = format!("the material of slot {index}, {start} to {end}, {reason}");
-                Error::Malformed {
-                    structure: "LUKS key slot",
-                    offset: offset + slot_offset(index) as u64,
-                    reason,
-                }
-            };
             if material.offset < HEADER_BYTES as u64 {
-                return Err(wrong(format!("lies over the header of {HEADER_BYTES} bytes")));
-            }
-            if payload != 0 && material.end() > payload {
-                return Err(wrong(format!("lies over the payload from {payload} on")));
+                let reason = format!("lies over the header of {HEADER_BYTES} bytes");
+                return Err(misplaced(offset, index, *material, &reason));
             }
             if let Some(other) = materials[..index].iter().position(|other| other.overlaps(*material)) {
-                return Err(wrong(format!("lies over that of slot {other}")));
+                return Err(misplaced(offset, index, *material, &format!("lies over that of slot {other}")));
             }
         }
         Ok(())
     }
 
+    /// The payload lies over nothing of the header at `offset` of the same file. Where the header has a file
+    /// of its own, the payload offset counts in the other one, and any is good.
+    ///
+    /// # Errors
+    /// [`Error::Malformed`] names what it lies over.
+    pub fn check_payload(&self, offset: u64) -> Result<()> {
+        let payload = self.payload_offset;
+        let malformed =
+            |reason| Err(Error::Malformed { structure: "LUKS header", offset: offset + 104, reason });
+        if payload == 0 {
+            let reason = "the payload offset is 0: it is a header alone, of a disk in another file (header=)";
+            return malformed(reason.to_owned());
+        }
+        if payload < HEADER_BYTES as u64 {
+            return malformed(format!(
+                "the payload offset is {payload}, inside the header of {HEADER_BYTES} bytes"
+            ));
+        }
+        let materials = self.materials();
+        match materials.iter().position(|material| material.end() > payload) {
+            None => Ok(()),
+            Some(index) => {
+                let reason = format!("lies over the payload from {payload} on");
+                Err(misplaced(offset, index, materials[index], &reason))
+            }
+        }
+    }
+
+    /// Rounds that it takes to try a passphrase on a slot: those of the slot's key, and those of the digest,
+    /// which tells whether the key is right.
+    pub(crate) fn rounds(&self, slot: usize) -> u64 {
+        let key_bytes = self.algorithms.volume_key_bytes();
+        self.hash.rounds(self.slots[slot].iterations, key_bytes)
+            + self.hash.rounds(self.digest_iterations, DIGEST_BYTES)
+    }
+
     /// Bytes from the start of the header to the end of the last material.
     pub fn length(&self) -> u64 {
-        let key_bytes = self.algorithms.volume_key_bytes();
-        let ends = self.slots.iter().map(|slot| slot.material(key_bytes).end());
-        ends.max().unwrap_or_default()
+        self.materials().into_iter().map(Extent::end).max().unwrap_or_default()
     }
 
     /// As it is on disk.
@@ -232,6 +255,13 @@ impl Slot {
             stripes: self.stripes.into(),
         }
     }
+}
+
+/// The material of a slot of the header at `offset` is where it cannot be.
+fn misplaced(offset: u64, slot: usize, material: Extent, reason: &str) -> Error {
+    let (start, end) = (material.offset, material.end());
+    let reason = format!("the material of slot {slot}, {start} to {end}, {reason}");
+    Error::Malformed { structure: "LUKS key slot", offset: offset + slot_offset(slot) as u64, reason }
 }
 
 fn check_iterations(iterations: u32) -> std::result::Result<(), String> {

@@ -21,7 +21,7 @@ pub use cipher::{SECTOR_BYTES, SectorCipher};
 pub use environment::{Environment, Repeatable, System};
 pub use format::{FORMAT, LuksFormat};
 pub use hash::Hash;
-pub use header::{Header, ITERATIONS_MAX, Slot};
+pub use header::{Header, ROUNDS_MAX, Slot};
 pub use info::details;
 pub use slots::{KeySlots, Parameters, STRIPES};
 pub use wrap::unwrap_secret;

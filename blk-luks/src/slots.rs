@@ -15,19 +15,23 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use blk_core::{Error, Result, Secret, Storage};
+use blk_core::{Error, Extent, Result, Secret, Storage};
 use zeroize::Zeroizing;
 
 use crate::algorithm::Algorithms;
 use crate::cipher::{SECTOR_BYTES, SectorCipher};
 use crate::environment::Environment;
 use crate::hash::{Hash, is_same};
-use crate::header::{Header, ITERATIONS_MAX, Layout, Slot};
+use crate::header::{Header, Layout, ROUNDS_MAX, Slot};
 use crate::ondisk::{DIGEST_BYTES, SALT_BYTES, SLOTS, slot_offset};
 use crate::split::{merge, split};
 
 /// The fewest iterations that the specification recommends.
 const ITERATIONS_MIN: u32 = 1000;
+/// The most rounds of a new header's digest.
+const DIGEST_ROUNDS_MAX: u64 = ROUNDS_MAX / 64;
+/// The most rounds of a new slot's key: eight such slots, each tried with the digest, are not too many.
+const SLOT_ROUNDS_MAX: u64 = ROUNDS_MAX / SLOTS as u64 - DIGEST_ROUNDS_MAX;
 /// Stripes of a key, as the specification and QEMU have them.
 pub const STRIPES: u32 = 4000;
 
@@ -60,7 +64,7 @@ pub struct KeySlots {
     offset: u64,
     header: Header,
     environment: &'static dyn Environment,
-    iterations_max: u32,
+    rounds_max: u64,
 }
 
 impl KeySlots {
@@ -83,7 +87,7 @@ impl KeySlots {
         environment.fill_random(&mut key)?;
         let key = Secret::from(std::mem::take(&mut *key));
         let header = new_header(parameters, &key, environment)?;
-        let mut slots = Self { storage, offset, header, environment, iterations_max: ITERATIONS_MAX };
+        let mut slots = Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX };
         // Whatever was there is no header while this one is written.
         let header = slots.write_material(0, &key, passphrase, parameters.iter_time)?;
         slots.storage.write_at(offset, &header.to_bytes())?;
@@ -101,13 +105,13 @@ impl KeySlots {
         environment: &'static dyn Environment,
     ) -> Result<Self> {
         let header = Header::read(&*storage, offset)?;
-        Ok(Self { storage, offset, header, environment, iterations_max: ITERATIONS_MAX })
+        Ok(Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX })
     }
 
-    /// The same, which makes at most so many iterations for a passphrase.
+    /// The same, which makes at most so many rounds of the hash for a passphrase, over all slots.
     #[must_use]
-    pub fn with_iterations_max(self, iterations_max: u32) -> Self {
-        Self { iterations_max, ..self }
+    pub fn with_rounds_max(self, rounds_max: u64) -> Self {
+        Self { rounds_max, ..self }
     }
 
     /// What the header says.
@@ -115,31 +119,66 @@ impl KeySlots {
         &self.header
     }
 
-    /// Looks for a slot that the passphrase opens. Returns the slot and the volume's key.
+    /// Looks for a slot that the passphrase opens. Returns the slot and the volume's key. The rounds of all
+    /// slots that are tried are bounded together, so those that take the fewest are tried first.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for a slot that asks for too many iterations; those of the storage.
+    /// Where no slot opens and one could not be tried: [`Error::Unsupported`] if it asks for too many rounds;
+    /// those of the storage.
     pub fn unlock(&self, passphrase: &Secret) -> Result<Option<(usize, Secret)>> {
-        for index in 0..SLOTS {
-            if let Some(key) = self.try_slot(index, passphrase)? {
-                return Ok(Some((index, key)));
+        let mut by_rounds = self.active();
+        by_rounds.sort_by_key(|index| self.header.rounds(*index));
+        let mut left = self.rounds_max;
+        let mut first_error = None;
+        for index in by_rounds {
+            let tried = match left.checked_sub(self.header.rounds(index)) {
+                None => Err(self.takes_too_long(index)),
+                Some(rest) => {
+                    left = rest;
+                    self.try_slot(index, passphrase)
+                }
+            };
+            match tried {
+                Ok(Some(key)) => return Ok(Some((index, key))),
+                Ok(None) => {}
+                Err(error) => drop(first_error.get_or_insert(error)),
             }
         }
-        Ok(None)
+        first_error.map_or(Ok(None), Err)
     }
 
-    /// The slots that the passphrase opens.
+    /// All slots that the passphrase opens.
     ///
     /// # Errors
-    /// Those of [`KeySlots::unlock`].
+    /// [`Error::Unsupported`], before any work, where the slots together ask for too many rounds; those of
+    /// the storage.
     pub fn matching(&self, passphrase: &Secret) -> Result<Vec<usize>> {
+        let mut left = self.rounds_max;
+        for index in self.active() {
+            let rest = left.checked_sub(self.header.rounds(index));
+            left = rest.ok_or_else(|| self.takes_too_long(index))?;
+        }
         let mut matching = Vec::new();
-        for index in 0..SLOTS {
+        for index in self.active() {
             if self.try_slot(index, passphrase)?.is_some() {
                 matching.push(index);
             }
         }
         Ok(matching)
+    }
+
+    fn active(&self) -> Vec<usize> {
+        (0..SLOTS).filter(|index| self.header.slots[*index].is_active).collect()
+    }
+
+    fn takes_too_long(&self, index: usize) -> Error {
+        let Header { digest_iterations, hash, slots, .. } = &self.header;
+        let (iterations, rounds) = (slots[index].iterations, self.header.rounds(index));
+        let (hash, max) = (hash.name(), self.rounds_max);
+        Error::unsupported(format!(
+            "key slot {index} of {iterations} iterations, with a digest of {digest_iterations}: {rounds} rounds \
+             of {hash}, and more than {max} for all slots take too long"
+        ))
     }
 
     /// Adds a slot: the one that is asked for, or the first that is free. Returns which.
@@ -174,14 +213,24 @@ impl KeySlots {
     ///
     /// # Errors
     /// [`Error::InvalidOption`] for a slot that there is not; those of the storage. After a failure the slot
-    /// may be erased: what the header on the storage says then is read again.
+    /// may be erased: what the header on the storage says then is read again. One that is erased there loses
+    /// its material, too, and can be erased once more.
     pub fn erase(&mut self, slot: usize) -> Result<()> {
         let index = self.known(slot)?;
         let mut header = self.header.clone();
         let slot = &mut header.slots[index];
         let material = slot.material(header.algorithms.volume_key_bytes());
         *slot = Slot { is_active: false, iterations: 0, salt: [0; SALT_BYTES], ..*slot };
-        self.replace_header(header, index, false)?;
+        let replaced = self.replace_header(header, index, false);
+        if self.header.slots[index].is_active {
+            return replaced;
+        }
+        let overwritten = self.overwrite(material);
+        replaced.and(overwritten)
+    }
+
+    /// Puts random bytes over the material of a slot.
+    fn overwrite(&self, material: Extent) -> Result<()> {
         let mut random = vec![0; material.length as usize];
         self.environment.fill_random(&mut random)?;
         self.storage.write_at(self.offset + material.offset, &random)?;
@@ -206,16 +255,16 @@ impl KeySlots {
     ) -> Result<Header> {
         let mut header = self.header.clone();
         let (hash, key_bytes) = (header.hash, header.algorithms.volume_key_bytes());
-        let iterations = iterations(hash, key_bytes, iter_time, self.environment);
+        let iterations = iterations(hash, key_bytes, iter_time, SLOT_ROUNDS_MAX, self.environment);
         let mut salt = [0; SALT_BYTES];
         self.environment.fill_random(&mut salt)?;
         let slot = &mut header.slots[index];
         *slot = Slot { is_active: true, iterations, salt, ..*slot };
         let extent = slot.material(key_bytes);
-        let mut material = split(key.expose(), slot.stripes, hash, self.environment)?;
-        let used = material.len();
-        material.resize(extent.length as usize, 0);
-        self.environment.fill_random(&mut material[used..])?;
+        let mut material = Zeroizing::new(vec![0; extent.length as usize]);
+        let (stripes, rest) = material.split_at_mut(key_bytes * slot.stripes as usize);
+        split(key.expose(), stripes, hash, self.environment)?;
+        self.environment.fill_random(rest)?;
         let slot_key = hash.derive(passphrase.expose(), &salt, iterations, key_bytes);
         SectorCipher::new(header.algorithms, slot_key.expose())?.encrypt(0, &mut material);
         self.storage.write_at(self.offset + extent.offset, &material)?;
@@ -235,27 +284,19 @@ impl KeySlots {
             self.storage.write_at(offset, bytes)?;
             self.storage.sync()
         });
-        match written {
-            Ok(()) => self.header = header,
+        if written.is_ok() {
+            self.header = header;
+        } else if let Ok(found) = Header::read(&*self.storage, self.offset) {
             // The storage knows what it has taken.
-            Err(_) => self.header = Header::read(&*self.storage, self.offset)?,
+            self.header = found;
         }
         written
     }
 
-    /// The volume's key, if the passphrase opens that slot.
+    /// The volume's key, if the passphrase opens that slot, which is active.
     fn try_slot(&self, index: usize, passphrase: &Secret) -> Result<Option<Secret>> {
         let Header { algorithms, hash, slots, .. } = &self.header;
         let slot = &slots[index];
-        if !slot.is_active {
-            return Ok(None);
-        }
-        let most = slot.iterations.max(self.header.digest_iterations);
-        if most > self.iterations_max {
-            let max = self.iterations_max;
-            let what = format!("key slot {index} of {most} iterations: more than {max} take too long");
-            return Err(Error::unsupported(what));
-        }
         let key_bytes = algorithms.volume_key_bytes();
         let extent = slot.material(key_bytes);
         let mut material = Zeroizing::new(vec![0; extent.length as usize]);
@@ -298,7 +339,7 @@ fn new_header(parameters: &Parameters, key: &Secret, environment: &dyn Environme
         algorithms,
         hash,
         payload_offset: if parameters.is_detached { 0 } else { layout.length() },
-        digest_iterations: iterations(hash, DIGEST_BYTES, time, environment),
+        digest_iterations: iterations(hash, DIGEST_BYTES, time, DIGEST_ROUNDS_MAX, environment),
         uuid: random_uuid(uuid),
         slots: std::array::from_fn(slot),
         mode_name: algorithms.mode_name(),
@@ -317,19 +358,62 @@ fn random_uuid(mut bytes: [u8; 16]) -> String {
     [&hex[..8], &hex[8..12], &hex[12..16], &hex[16..20], &hex[20..]].join("-")
 }
 
-/// How many iterations take as long as asked on this machine.
-fn iterations(hash: Hash, key_bytes: usize, time: Duration, environment: &dyn Environment) -> u32 {
+/// How many iterations take as long as asked on this machine, as far as their rounds are allowed.
+fn iterations(
+    hash: Hash,
+    key_bytes: usize,
+    time: Duration,
+    rounds_max: u64,
+    environment: &dyn Environment,
+) -> u32 {
     /// A measurement shorter than this says little.
     const ENOUGH: Duration = Duration::from_millis(5);
+    let iterations_max = u32::try_from(rounds_max / hash.rounds(1, key_bytes)).unwrap_or(u32::MAX);
     let mut tried = ITERATIONS_MIN;
     let took = loop {
         let took =
             environment.time(&mut || drop(hash.derive(b"passphrase", &[0; SALT_BYTES], tried, key_bytes)));
-        if took >= ENOUGH || tried > ITERATIONS_MAX / 4 {
+        if took >= ENOUGH || tried > iterations_max / 4 {
             break took;
         }
         tried *= 2;
     };
     let wanted = u128::from(tried) * time.as_nanos() / took.as_nanos().max(1);
-    u32::try_from(wanted).unwrap_or(ITERATIONS_MAX).clamp(ITERATIONS_MIN, ITERATIONS_MAX)
+    u32::try_from(wanted).unwrap_or(iterations_max).clamp(ITERATIONS_MIN, iterations_max)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A machine that is as fast as can be measured.
+    #[derive(Debug)]
+    struct Fast;
+
+    impl Environment for Fast {
+        fn fill_random(&self, _bytes: &mut [u8]) -> Result<()> {
+            Ok(())
+        }
+
+        fn time(&self, _work: &mut dyn FnMut()) -> Duration {
+            Duration::ZERO
+        }
+    }
+
+    /// Whatever time was asked for, all slots of a header that was made here can be tried.
+    #[test]
+    fn what_is_made_can_be_opened() {
+        let hour = Duration::from_hours(1);
+        for hash in Hash::ALL {
+            for key_bytes in [16, 24, 32, 48, 64] {
+                let slot = iterations(hash, key_bytes, hour, SLOT_ROUNDS_MAX, &Fast);
+                let digest = iterations(hash, DIGEST_BYTES, hour / 8, DIGEST_ROUNDS_MAX, &Fast);
+                let each = hash.rounds(slot, key_bytes) + hash.rounds(digest, DIGEST_BYTES);
+                let all = each * SLOTS as u64;
+                assert!(all <= ROUNDS_MAX && all > ROUNDS_MAX / 2, "{hash:?} {key_bytes}: {all}");
+            }
+        }
+        assert_eq!(Hash::Sha1.rounds(3, 64), 12);
+        assert_eq!(Hash::Sha512.rounds(u32::MAX, 64), u64::from(u32::MAX));
+    }
 }

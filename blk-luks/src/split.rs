@@ -18,14 +18,19 @@ fn xor(into: &mut [u8], other: &[u8]) {
     into.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
 }
 
-/// The key in `stripes` pieces of its own length.
+/// Fills `material` with the key, in stripes of the key's length.
 pub(crate) fn split(
     key: &[u8],
-    stripes: u32,
+    material: &mut [u8],
     hash: Hash,
     environment: &dyn Environment,
-) -> Result<Zeroizing<Vec<u8>>> {
-    let mut material = Zeroizing::new(vec![0; key.len() * stripes as usize]);
+) -> Result<()> {
+    assert!(
+        !material.is_empty() && material.len().is_multiple_of(key.len()),
+        "material is whole stripes: {} of {}",
+        material.len(),
+        key.len()
+    );
     let random_bytes = material.len() - key.len();
     environment.fill_random(&mut material[..random_bytes])?;
     let mut sum = Zeroizing::new(vec![0; key.len()]);
@@ -36,7 +41,7 @@ pub(crate) fn split(
     }
     last.copy_from_slice(key);
     xor(last, &sum);
-    Ok(material)
+    Ok(())
 }
 
 /// The key of `key_bytes` bytes that was split into `material`.
@@ -61,8 +66,8 @@ mod tests {
         for hash in Hash::ALL {
             for (length, stripes) in [(16, 1), (32, 2), (64, 7), (48, 4000)] {
                 let key: Vec<u8> = (0..length).collect();
-                let mut material = split(&key, stripes, hash, &Repeatable::new(1)).unwrap();
-                assert_eq!(material.len(), key.len() * stripes as usize);
+                let mut material = vec![0; key.len() * stripes];
+                split(&key, &mut material, hash, &Repeatable::new(1)).unwrap();
                 assert_eq!(merge(&material, key.len(), hash).expose(), key);
                 material[3] ^= 1;
                 assert_ne!(merge(&material, key.len(), hash).expose(), key, "every bit counts");

@@ -5,11 +5,14 @@ mod common;
 use std::sync::Arc;
 
 use blk_core::{
-    Access, DiscardFlags, Error, Extent, Format, MemoryStorage, Options, Preallocation, Registry, Storage,
-    WriteFlags, ZeroFlags,
+    Access, Amendment, DiscardFlags, Error, Extent, Format, MemoryStorage, Options, Preallocation, Registry,
+    Secret, Storage, WriteFlags, ZeroFlags,
 };
+use blk_luks::{KeySlots, Repeatable};
 use common::{QUICK, bytes, clear, image, key, open, secrets};
 
+/// Other bytes than those that images are made with.
+static OTHER: Repeatable = Repeatable::new(9);
 /// A pattern that would be seen.
 const PLAIN: &[u8; 16] = b"plain text here!";
 
@@ -103,6 +106,52 @@ fn a_header_may_lie_elsewhere() {
     assert_eq!(read, *PLAIN);
     let error = open(&header, "first").unwrap_err().to_string();
     assert!(error.contains("header="), "{error}");
+}
+
+/// The payload offset of such a header counts in the file with the data: it may be the place of a material.
+#[test]
+fn a_header_elsewhere_may_have_a_payload_offset() {
+    for offset in [512_u64, 4096, 8192] {
+        let header = image(0, Options::new().with("detached-header", "on"));
+        header.write_at(104, &((offset / 512) as u32).to_be_bytes()).unwrap();
+        let data: Arc<dyn Storage> = Arc::new(MemoryStorage::from_bytes(&[0; 16_384]));
+        let mut resolver = secrets();
+        resolver.insert_storage("header.img", Arc::clone(&header), Access::ReadWrite);
+        let options = key("first").with("header", "header.img");
+        let disk = QUICK.open(Arc::clone(&data), Access::ReadWrite, options, &resolver).unwrap();
+        assert_eq!(disk.size(), 16_384 - offset);
+        disk.write(0, &[1; 512], WriteFlags::default()).unwrap();
+        let first = bytes(&*data).iter().position(|byte| *byte != 0).unwrap() as u64;
+        assert!((offset..offset + 512).contains(&first), "{first}");
+        let error = open(&header, "first").unwrap_err().to_string();
+        assert!(error.contains("the payload") || error.contains("header="), "{error}");
+    }
+}
+
+/// QEMU takes text, up to a NUL.
+#[test]
+fn a_passphrase_that_qemu_cannot_take_opens_and_is_not_given_to_a_new_slot() {
+    let mut resolver = secrets();
+    for (name, bytes) in [("nul", &b"a\0b"[..]), ("latin", b"\xe4")] {
+        resolver.insert_secret(name, Secret::from(bytes.to_vec()));
+        let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let error = QUICK.create_with(&storage, 512, key(name), &resolver).unwrap_err().to_string();
+        assert!(error.contains("a passphrase of a new key slot"), "{error}");
+        assert_eq!(storage.len().unwrap(), 0);
+        let storage = image(512, Options::new());
+        let disk = open(&storage, "first").unwrap();
+        let amend = |options| {
+            let progress = &mut |_, _| ();
+            blk_core::Amend::amend(&disk, Amendment { options, force: true, resolver: &resolver, progress })
+        };
+        let error = amend(Options::new().with("state", "active").with("new-secret", name)).unwrap_err();
+        assert!(error.to_string().contains("a passphrase of a new key slot"), "{error}");
+        // Other programs may have given it.
+        let mut slots = KeySlots::open(Arc::clone(&storage), 0, &OTHER).unwrap();
+        let (_, volume_key) = slots.unlock(&Secret::from(b"first".to_vec())).unwrap().unwrap();
+        slots.add(None, &volume_key, &Secret::from(bytes.to_vec()), std::time::Duration::ZERO).unwrap();
+        QUICK.open(storage, Access::ReadOnly, key(name), &resolver).unwrap();
+    }
 }
 
 #[test]

@@ -3,10 +3,15 @@
 mod common;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use blk_core::{Access, Format, MemoryStorage, Options, Storage};
-use blk_luks::Header;
-use common::{QUICK, bytes, image, key, secrets};
+use blk_core::storage::{FaultRule, FaultStorage, Operation};
+use blk_core::{Access, Error, Format, MemoryStorage, Options, Storage};
+use blk_luks::{Header, KeySlots, Repeatable};
+use common::{QUICK, bytes, image, key, secret, secrets};
+
+/// Other bytes than those that images are made with.
+static OTHER: Repeatable = Repeatable::new(9);
 
 fn refused(start: &[u8], offset: usize, with: &[u8]) -> String {
     let mut changed = start.to_vec();
@@ -36,23 +41,24 @@ fn fields_out_of_bounds_are_named() {
         (72, &[b'x'; 32], "hash 'xxxx"),
         (104, &[0; 4], "header="),
         (104, &[0, 0, 0, 1], "offset 0x68: the payload offset is 512"),
-        (104, &[0, 0, 0, 16], "slot 1"),
+        (104, &[0, 0, 0, 16], "the material of slot 1, 8192 to 8704, lies over the payload"),
         (104, &most, "the payload offset is 2199023255040, the file has"),
         (108, &[0; 4], "offset 0x6c: key bytes is 0"),
         (108, &most, "key bytes is 4294967295"),
         (164, &[0; 4], "offset 0xa4: the number of iterations is 0"),
-        (164, &most, "4294967295 iterations"),
+        (164, &most, "with a digest of 4294967295: "),
         (168, &[7], "UUID"),
         (slot(0, 0), &[0; 4], "offset 0xd0: slot 0: its state is 0x00000000"),
         (slot(7, 0), &most, "slot 7: its state is 0xffffffff"),
         (slot(0, 4), &[0; 4], "slot 0: the number of iterations is 0"),
-        (slot(0, 4), &most, "key slot 0 of 4294967295 iterations"),
+        (slot(0, 4), &most, "key slot 0 of 4294967295 iterations, with a digest of 1000: 8589935590 rounds"),
         (slot(0, 40), &[0; 4], "the material of slot 0, 0 to 512, lies over the header"),
         (slot(3, 40), &[0, 0, 0, 8], "lies over that of slot 0"),
         (slot(3, 40), &most, "lies over the payload"),
         (slot(0, 44), &[0; 4], "slot 0: it has 0 stripes"),
         (slot(7, 44), &most, "slot 7: it has 4294967295 stripes"),
-        (slot(0, 44), &[0, 0, 0x20, 0], "lies over the payload"),
+        (slot(0, 44), &[0, 0, 0x20, 0], "lies over that of slot 0"),
+        (slot(7, 44), &[0, 0, 0x20, 0], "lies over the payload"),
         (slot(0, 8), &[0xee; 32], "Invalid password"),
         (132, &[0xee; 32], "Invalid password"),
     ] {
@@ -71,14 +77,67 @@ fn a_file_that_ends_early_is_no_image() {
     }
 }
 
+/// Rounds of one slot of images as tests have them: 1000 iterations for each of the two parts of a key, and
+/// the digest.
+const EACH: u64 = 3000;
+
 /// One that asks for too much work is refused before any is done.
 #[test]
 fn work_is_bounded() {
     let storage = image(1 << 12, Options::new());
-    let impatient = QUICK.with_iterations_max(999);
-    let error = impatient.open(Arc::clone(&storage), Access::ReadOnly, key("first"), &secrets()).unwrap_err();
-    assert!(error.to_string().contains("key slot 0 of 1000 iterations: more than 999"), "{error}");
-    QUICK.with_iterations_max(1000).open(storage, Access::ReadOnly, key("first"), &secrets()).unwrap();
+    let open = |rounds_max: u64| {
+        let format = QUICK.with_rounds_max(rounds_max);
+        format.open(Arc::clone(&storage), Access::ReadOnly, key("first"), &secrets())
+    };
+    let error = open(EACH - 1).unwrap_err().to_string();
+    let said =
+        "key slot 0 of 1000 iterations, with a digest of 1000: 3000 rounds of sha256, and more than 2999";
+    assert!(error.contains(said), "{error}");
+    open(EACH).unwrap();
+    // What is wrong with the place of the disk is found before.
+    storage.write_at(104, &[0xff; 4]).unwrap();
+    let error = open(0).unwrap_err().to_string();
+    assert!(error.contains("the payload offset is 2199023255040, the file has"), "{error}");
+}
+
+/// The bound is one for all slots.
+#[test]
+fn the_work_of_all_slots_is_bounded_together() {
+    let storage = image(1 << 12, Options::new());
+    let slots = || KeySlots::open(Arc::clone(&storage), 0, &OTHER).unwrap();
+    let volume_key = slots().unlock(&secret("first")).unwrap().unwrap().1;
+    for _ in 1..8 {
+        slots().add(None, &volume_key, &secret("second"), Duration::ZERO).unwrap();
+    }
+    let wrong = secret("third");
+    assert!(slots().with_rounds_max(8 * EACH).unlock(&wrong).unwrap().is_none());
+    let error = slots().with_rounds_max(8 * EACH - 1).unlock(&wrong).unwrap_err().to_string();
+    assert!(error.contains("key slot 7"), "{error}");
+    let some = slots().with_rounds_max(8 * EACH - 1);
+    assert_eq!(some.unlock(&secret("second")).unwrap().unwrap().0, 1);
+    // Which slots match is known of all or of none.
+    assert_eq!(slots().with_rounds_max(8 * EACH).matching(&secret("first")).unwrap(), [0]);
+    some.matching(&secret("first")).unwrap_err();
+}
+
+/// A slot that asks for too much, or that cannot be read, keeps no other passphrase from working.
+#[test]
+fn a_slot_that_cannot_be_tried_leaves_the_others_usable() {
+    let storage = image(1 << 12, Options::new());
+    let slots = |storage: &Arc<dyn Storage>| KeySlots::open(Arc::clone(storage), 0, &OTHER).unwrap();
+    let volume_key = slots(&storage).unlock(&secret("first")).unwrap().unwrap().1;
+    slots(&storage).add(Some(3), &volume_key, &secret("second"), Duration::ZERO).unwrap();
+    storage.write_at(208 + 4, &[0xff; 4]).unwrap();
+    assert_eq!(slots(&storage).unlock(&secret("second")).unwrap().unwrap().0, 3);
+    let error = slots(&storage).unlock(&secret("third")).unwrap_err().to_string();
+    assert!(error.contains("key slot 0 of 4294967295 iterations"), "{error}");
+    storage.write_at(208 + 4, &1000_u32.to_be_bytes()).unwrap();
+    let fault = Arc::new(FaultStorage::new(Arc::clone(&storage)));
+    let read = slots(&(Arc::clone(&fault) as _));
+    fault.add_rule(FaultRule::fail(5).on(Operation::Read));
+    assert_eq!(read.unlock(&secret("second")).unwrap().unwrap().0, 3);
+    fault.add_rule(FaultRule::fail(5).on(Operation::Read));
+    assert!(matches!(read.unlock(&secret("third")), Err(Error::Io { .. })));
 }
 
 /// What a header says that is of no use here stays in it.

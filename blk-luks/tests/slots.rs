@@ -155,6 +155,65 @@ fn a_crash_leaves_the_old_slot_or_the_new_one() {
     }
 }
 
+/// A sync that fails leaves the slot erased: its material goes all the same, or later.
+#[test]
+fn an_erase_that_failed_midway_forgets_the_key() {
+    for slot in [0, 6, 7] {
+        for failing in 0..3 {
+            let memory = image(1 << 12, Options::new());
+            let fault = Arc::new(FaultStorage::new(Arc::clone(&memory)));
+            let mut slots = KeySlots::open(Arc::clone(&fault) as _, 0, &OTHER).unwrap();
+            let (_, volume_key) = slots.unlock(&secret("first")).unwrap().unwrap();
+            if slot != 0 {
+                slots.add(Some(slot), &volume_key, &secret("second"), std::time::Duration::ZERO).unwrap();
+            }
+            let extent = slots.header().slots[slot].material_offset as usize..;
+            let extent = extent.start..extent.start + 512;
+            let before = bytes(&*memory)[extent.clone()].to_vec();
+            fault.add_rule(FaultRule::fail(5).on(Operation::Sync).after(failing));
+            let error = slots.erase(slot).unwrap_err();
+            assert!(matches!(error, Error::Io { .. }), "{error}");
+            fault.clear_rules();
+            assert!(!slots.header().slots[slot].is_active);
+            assert!(bytes(&*memory)[extent] != before, "slot {slot}, sync {failing}: the material is there");
+            slots.erase(slot).unwrap();
+        }
+    }
+}
+
+/// The first error is told, not that of looking at the header again.
+#[test]
+fn an_error_is_not_hidden_by_a_later_one() {
+    let fault = Arc::new(FaultStorage::new(image(1 << 12, Options::new())));
+    let mut slots = KeySlots::open(Arc::clone(&fault) as _, 0, &OTHER).unwrap();
+    fault.add_rule(FaultRule::fail(28).on(Operation::Write));
+    fault.add_rule(FaultRule::fail(5).on(Operation::Read).sticky());
+    let error = slots.erase(0).unwrap_err().to_string();
+    let said = Error::io("write", 0, std::io::Error::from_raw_os_error(28)).to_string();
+    let reason = said.rsplit(": ").next().unwrap();
+    assert!(error.contains(reason), "{error}; {reason}");
+}
+
+/// One slot that cannot be erased is no reason to keep the others.
+#[test]
+fn all_slots_of_a_passphrase_are_erased_even_if_one_fails() {
+    let fault = Arc::new(FaultStorage::new(image(1 << 12, Options::new())));
+    let storage: Arc<dyn Storage> = Arc::clone(&fault) as _;
+    let disk = open(&storage, "first").unwrap();
+    for slot in ["2", "4"] {
+        amend(&disk, &[("state", "active"), ("new-secret", "second"), ("keyslot", slot)], false).unwrap();
+    }
+    fault.add_rule(FaultRule::fail(5).on(Operation::Write));
+    amend(&disk, &[("state", "inactive"), ("old-secret", "second")], false).unwrap_err();
+    fault.clear_rules();
+    assert_eq!(active(&storage), [0, 2]);
+    amend(&disk, &[("state", "inactive"), ("old-secret", "second")], false).unwrap();
+    let again = [("state", "inactive"), ("keyslot", "4")];
+    let error = amend(&disk, &again, false).unwrap_err().to_string();
+    assert!(error.contains("with force"), "{error}");
+    amend(&disk, &again, true).unwrap();
+}
+
 /// The header lies in the file that the data lies in: a sync that has failed for one has failed for both.
 #[test]
 fn a_failed_sync_of_the_header_is_not_forgotten_by_the_disk() {
