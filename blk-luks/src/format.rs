@@ -149,7 +149,7 @@ fn passphrase(options: &TypedOptions, resolver: &dyn Resolver) -> Result<Secret>
     }
 }
 
-/// Refuses a passphrase for a new slot that QEMU could not open the slot with: it takes text, up to a NUL.
+/// Refuses a passphrase for a new slot that QEMU could not open the slot with: it takes text without a NUL.
 pub(crate) fn check_new(option: &'static str, passphrase: &Secret) -> Result<()> {
     let bytes = passphrase.expose();
     let reason = match std::str::from_utf8(bytes) {

@@ -128,7 +128,7 @@ fn a_header_elsewhere_may_have_a_payload_offset() {
     }
 }
 
-/// QEMU takes text, up to a NUL.
+/// QEMU takes text without a NUL.
 #[test]
 fn a_passphrase_that_qemu_cannot_take_opens_and_is_not_given_to_a_new_slot() {
     let mut resolver = secrets();

@@ -23,11 +23,7 @@ pub(super) fn start() -> Done<()> {
     if let Some(name) = arguments.next() {
         std::os::unix::process::CommandExt::arg0(&mut command, name);
     }
-    command
-        .args(arguments)
-        .env(CHILD, std::process::id().to_string())
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped());
+    command.args(arguments).env(CHILD, std::process::id().to_string()).stdout(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     let mut said = String::new();
     if let Some(mut stdout) = child.stdout.take() {
@@ -52,6 +48,8 @@ pub(super) fn ready() -> Done<()> {
     std::io::Write::flush(&mut std::io::stdout()).map_err(|error| error.to_string())?;
     let nothing = std::fs::File::options().read(true).write(true).open("/dev/null");
     let nothing = nothing.map_err(|error| format!("cannot open /dev/null: {error}"))?;
+    // A secret may have come from there.
+    rustix::stdio::dup2_stdin(&nothing).map_err(failed)?;
     rustix::stdio::dup2_stdout(&nothing).map_err(failed)?;
     rustix::stdio::dup2_stderr(&nothing).map_err(failed)?;
     // One that leads its group already stays in its session.

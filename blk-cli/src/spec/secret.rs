@@ -3,31 +3,65 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::path::Path;
+use std::sync::Arc;
 
+use blk_core::sync::Mutex;
 use blk_core::{Error, Result, Secret, name};
 use blk_luks::unwrap_secret;
+use zeroize::Zeroizing;
 
 use super::objects::Objects;
 use super::options::NodeOptions;
 
 /// The largest file with a secret, bytes.
 const FILE_BYTES_MAX: u64 = 1 << 20;
+/// Room for what a file has that does not know its length, such as a pipe, bytes.
+const SPARE_BYTES: u64 = 4096;
 /// How many secrets may be encrypted with one another in a row.
 const DEPTH_MAX: usize = 8;
 
 /// A secret.
 #[derive(Debug, Clone)]
 pub(super) struct SecretObject {
-    /// As it was given.
-    given: Secret,
+    given: Given,
     is_base64: bool,
     /// The secret that it is encrypted with, and the vector.
     wrapped: Option<(String, [u8; 16])>,
 }
 
+/// What was given on the command line.
+#[derive(Debug, Clone)]
+enum Given {
+    Data(Secret),
+    /// The file's name, and what was read from it. It is read once, as a pipe can be, when it is needed: a
+    /// server that goes on in the background is another process than the one that reads the command line.
+    File(String, Arc<Mutex<Option<Secret>>>),
+}
+
+impl Given {
+    /// A file has to be there.
+    fn file(name: String) -> Result<Self> {
+        match std::fs::metadata(name::to_path(&name)) {
+            Ok(_) => Ok(Self::File(name, Arc::default())),
+            Err(error) => Err(Error::Unresolved { name, reason: error.to_string() }),
+        }
+    }
+
+    fn read(&self) -> Result<Secret> {
+        let (name, content) = match self {
+            Self::Data(data) => return Ok(data.clone()),
+            Self::File(name, content) => (name, content),
+        };
+        let mut content = content.lock();
+        if let Some(content) = &*content {
+            return Ok(content.clone());
+        }
+        Ok(content.insert(read(name)?).clone())
+    }
+}
+
 impl SecretObject {
-    /// Takes its options, and reads the file that they name.
+    /// Takes its options. The file that they name is not read yet.
     pub(super) fn take(options: &mut NodeOptions) -> Result<Self> {
         let data = options.take_text("data").map(|text| Secret::from(name::to_bytes(&text).into_owned()));
         let file = options.take_text("file");
@@ -37,8 +71,8 @@ impl SecretObject {
         let given = match (data, file) {
             (Some(_), Some(_)) => return Err(options.bad("data", "'file' and 'data' exclude each other")),
             (None, None) => return Err(options.bad("data", "either 'file' or 'data' is needed")),
-            (Some(data), None) => data,
-            (None, Some(file)) => read(&file)?,
+            (Some(data), None) => Given::Data(data),
+            (None, Some(file)) => Given::file(file)?,
         };
         let wrapped = match (keyid, iv) {
             (None, _) => None,
@@ -56,7 +90,8 @@ impl SecretObject {
 
     /// The secret itself; `objects` has those that it is encrypted with.
     pub(super) fn reveal(&self, objects: &Objects, depth: usize) -> Result<Secret> {
-        let given = if self.is_base64 { decode("data", self.given.expose())? } else { self.given.clone() };
+        let given = self.given.read()?;
+        let given = if self.is_base64 { decode("data", given.expose())? } else { given };
         let Some((keyid, iv)) = &self.wrapped else { return Ok(given) };
         if depth >= DEPTH_MAX {
             let reason = format!("more than {DEPTH_MAX} secrets are encrypted with one another");
@@ -68,27 +103,27 @@ impl SecretObject {
 
 fn read(file: &str) -> Result<Secret> {
     let failed = |reason: String| Error::Unresolved { name: file.to_owned(), reason };
-    let path = name::to_path(file);
-    let mut bytes = Vec::new();
-    let opened = File::open(Path::new(&path)).map_err(|error| failed(error.to_string()))?;
+    let opened = File::open(name::to_path(file)).map_err(|error| failed(error.to_string()))?;
+    let length = opened.metadata().map_or(0, |metadata| metadata.len()).min(FILE_BYTES_MAX);
+    // With room to spare, so that nothing of it is left where the vector was before it grew.
+    let mut bytes = Zeroizing::new(Vec::with_capacity((length + SPARE_BYTES) as usize));
     opened.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes).map_err(|error| failed(error.to_string()))?;
-    let length = bytes.len() as u64;
-    let secret = Secret::from(bytes);
-    if length > FILE_BYTES_MAX {
+    if bytes.len() as u64 > FILE_BYTES_MAX {
         return Err(failed(format!("a secret has at most {FILE_BYTES_MAX} bytes")));
     }
-    Ok(secret)
+    Ok(Secret::from(std::mem::take(&mut *bytes)))
 }
 
 /// Reads base64, RFC 4648: padded, with line ends anywhere.
 fn decode(option: &'static str, text: &[u8]) -> Result<Secret> {
     let refused = || Error::invalid_option(option, "it is no base64");
-    let digits: Vec<u8> = text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()).collect();
+    let mut digits = Zeroizing::new(Vec::with_capacity(text.len()));
+    digits.extend(text.iter().copied().filter(|byte| !byte.is_ascii_whitespace()));
     let padding = digits.iter().rev().take_while(|digit| **digit == b'=').count();
     if !digits.len().is_multiple_of(4) || padding > 2 {
         return Err(refused());
     }
-    let mut bytes = Vec::with_capacity(digits.len() / 4 * 3);
+    let mut bytes = Zeroizing::new(Vec::with_capacity(digits.len() / 4 * 3));
     let (mut bits, mut count) = (0_u32, 0);
     for digit in &digits[..digits.len() - padding] {
         let value = match digit {
@@ -106,7 +141,7 @@ fn decode(option: &'static str, text: &[u8]) -> Result<Secret> {
             bytes.push((bits >> count & 0xff) as u8);
         }
     }
-    Ok(Secret::from(bytes))
+    Ok(Secret::from(std::mem::take(&mut *bytes)))
 }
 
 #[cfg(test)]
@@ -141,6 +176,23 @@ mod tests {
         }
         assert!(!format!("{all:?}").contains("x,y"), "{all:?}");
         assert!(all.secret("c").unwrap_err().to_string().contains("'c'"));
+    }
+
+    /// A pipe gives its content once.
+    #[test]
+    fn a_file_is_read_when_it_is_needed_and_once() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let of_file = format!("secret,id=f,file={}", file.path().display());
+        let all = objects(&[&of_file]);
+        std::fs::write(file.path(), "now").unwrap();
+        let same = all.clone();
+        assert_eq!(all.secret("f").unwrap().expose(), b"now");
+        drop(file);
+        assert_eq!(same.secret("f").unwrap().expose(), b"now");
+        let large = tempfile::NamedTempFile::new().unwrap();
+        large.as_file().set_len(FILE_BYTES_MAX + 1).unwrap();
+        let all = objects(&[&format!("secret,id=f,file={}", large.path().display())]);
+        assert!(all.secret("f").unwrap_err().to_string().contains("at most 1048576 bytes"));
     }
 
     #[test]

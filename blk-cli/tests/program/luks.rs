@@ -1,6 +1,7 @@
 //! Encrypted images: what a wrong command line leaves alone, and what it does not show.
 
 use std::ffi::OsStr;
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
@@ -110,6 +111,29 @@ fn no_error_shows_a_passphrase() {
         }
     }
     assert!(!folder.path().join("new.raw").exists());
+}
+
+/// The server in the background is another process, and a pipe is read once.
+#[test]
+fn a_server_in_the_background_gets_a_secret_from_standard_input() {
+    let folder = tempfile::tempdir().unwrap();
+    done(
+        folder.path(),
+        "img create -q -f luks --object secret,id=s,data=abc -o key-secret=s,iter-time=10 a.luks 1M",
+    );
+    let socket = folder.path().join("socket");
+    let line = "nbd --fork --object secret,id=s,file=/dev/stdin --image-opts \
+                driver=luks,key-secret=s,file.driver=file,file.filename=a.luks -k";
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blk"));
+    command.args(words(line)).arg(&socket).current_dir(folder.path());
+    // What the server says ends when it has detached from its terminal.
+    let mut server = command.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    server.stdin.take().unwrap().write_all(b"abc").unwrap();
+    let output = server.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", stderr(&output));
+    // The last client that leaves ends it.
+    let uri = format!("nbd+unix:///?socket={}", socket.display());
+    done(folder.path(), &format!("img info {uri}"));
 }
 
 /// What is described is the format on top: what it lies in is read, with its key.
