@@ -10,10 +10,14 @@ for object in secret,id=s,file=key secret,id=s,data=b3BlbixzZXNhbWU=,format=base
   secret,id=s,data=x,format=hex secret,id=t,data=x; do
   qemu-io --object "$object" --image-opts "$I" -c 'read -P 7 0 64k'; echo "$?"
 done
+# A pipe is read once.
+printf 'open,sesame' | qemu-io --object secret,id=s,file=/dev/stdin --image-opts "$I" -c 'read -P 7 0 64k'; echo $?
+printf 'open,sesame' | qemu-img create -q -f luks --object secret,id=s,file=/dev/stdin -o key-secret=s,iter-time=10 b.luks 64k
+echo $?; qemu-io --object secret,id=s,data=open,,sesame --image-opts "${I%a.luks}b.luks" -c 'write 0 512'; echo $?
 # One that is encrypted with another.
 M='--object secret,id=m,data=AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8=,format=base64'
 E='secret,id=s,keyid=m,format=base64,iv=ICEiIyQlJicoKSorLC0uLw=='
 qemu-io $M --object "$E,data=x0sjV9bcUjKJqqlmwfl2EQ==" --image-opts "$I" -c 'read -P 7 0 64k'; echo $?
 qemu-io $M --object "$E" --image-opts "$I" -c 'read -P 7 0 64k'; echo $?
 qemu-io --object secret,id=m,data=short --object "$E,data=x0sjV9bcUjKJqqlmwfl2EQ==" --image-opts "$I" -c 'read -P 7 0 64k'; echo $?
-rm -f a.luks
+rm -f a.luks b.luks
