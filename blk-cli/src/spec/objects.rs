@@ -101,7 +101,7 @@ impl Object {
     }
 }
 
-/// The options of an object. Whatever cannot be read may be part of a passphrase: an error shows nothing of it.
+/// The options of an object. What cannot be read may be part of a passphrase: an error shows nothing of it.
 fn read_options(text: &str) -> Result<NodeOptions> {
     let read = match text.strip_prefix('{') {
         Some(_) => text::json("--object", text),
