@@ -168,10 +168,16 @@ pub(crate) fn make(
         .for_format(driver)
         .map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
     let over_backing = given.get("backing_file").is_some();
-    let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    let rehearsed = rehearsed(driver, &options, over_backing);
-    driver.create_with(&rehearsal, size, rehearsed, &secrets).map_err(failed)?;
-    drop(rehearsal);
+    let rehearse = |size: u64, keeps_preallocation: bool| {
+        let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let options = rehearsed(driver, &options, keeps_preallocation);
+        driver.create_with(&rehearsal, size, options, &secrets).map_err(failed)
+    };
+    if over_backing {
+        // What a backing file contradicts is seen on the smallest disk, of which nothing is laid out.
+        rehearse(0, true)?;
+    }
+    rehearse(size, false)?;
     if given.get("backing_file").is_some_and(|backing| is_same_file(name, &backing_path(name, backing))) {
         return Err(Failure::new(format!("{name}: an image cannot be its own backing file")));
     }

@@ -343,7 +343,7 @@ fn new_id(snapshots: &[SnapshotInfo]) -> String {
     let next = ids().max().unwrap_or(0).checked_add(1);
     let is_free = |id: &u64| !snapshots.iter().any(|snapshot| snapshot.id == id.to_string());
     next.filter(is_free)
-        .or_else(|| (1..).find(is_free))
+        .or_else(|| (1..=u64::from(SNAPSHOTS_MAX) + 1).find(is_free))
         .expect("there are fewer snapshots than numbers")
         .to_string()
 }
