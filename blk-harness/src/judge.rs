@@ -139,6 +139,11 @@ impl Judge<'_> {
         let mut left = self.recovery_states_max;
         let mut seen = HashSet::new();
         for operation in log {
+            // A repair may have thousands of operations, whose states take long to list.
+            progress::step();
+            if left == 0 {
+                break;
+            }
             if !durability.apply(operation).map_err(memory)? {
                 continue;
             }
