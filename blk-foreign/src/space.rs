@@ -97,6 +97,7 @@ pub(crate) fn of(description: &Description) -> &'static Space {
         alignment_bytes: request_alignment,
         size_is_file_length: false,
         snapshots: false,
+        is_dense: false,
     };
     Box::leak(Box::new(Space {
         name: keep(&description.name),

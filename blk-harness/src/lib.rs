@@ -118,6 +118,7 @@ macro_rules! units {
                 alignment_bytes: 1,
                 size_is_file_length: false,
                 snapshots: false,
+                is_dense: false,
             },
             ..$crate::space::Space::WITHOUT_OPTIONS
         };

@@ -79,6 +79,9 @@ pub struct Geometry {
     pub size_is_file_length: bool,
     /// Whether images hold snapshots that requests can be made of.
     pub snapshots: bool,
+    /// Whether zeroes take as much room in an image as data, as where all is encrypted: random disks are
+    /// not far then.
+    pub is_dense: bool,
 }
 
 /// A geometry without a function. Where an option decides the unit, its value is the unit.

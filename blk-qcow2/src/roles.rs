@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 
 use blk_core::Storage;
 
+use crate::bitmap::directory::DIRECTORY_BYTES_MAX;
 use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::l2::entry_offset;
@@ -104,7 +105,10 @@ impl Roles {
         if let Some(directory) = header.vouched_bitmaps() {
             // One that lies in no file is left to a check.
             if let Some(start) = HostOffset::try_new(directory.extent.offset) {
-                self.keep(start, directory.extent.length, geometry, Role::BitmapDirectory);
+                // One that is longer is none; it must not use up what there is to keep.
+                let longest = DIRECTORY_BYTES_MAX.min(storage.len().unwrap_or(0));
+                let length = directory.extent.length.min(longest);
+                self.keep(start, length, geometry, Role::BitmapDirectory);
             }
         }
         if header.snapshot_count == 0 {

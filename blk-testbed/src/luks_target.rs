@@ -51,6 +51,7 @@ pub static LUKS: Space = Space {
         table_reach_bytes: 256 << 10,
         alignment_bytes: SECTOR_BYTES,
         size_is_file_length: true,
+        is_dense: true,
         ..Geometry::default()
     },
     described: None,

@@ -304,6 +304,7 @@ fn geometry(config: &Config) -> Geometry {
         // Version 2 has no mark for a change that is under way: a crash in it leaves copied flags that a
         // check corrects.
         snapshots: !config.options.is("compat", "0.10"),
+        is_dense: false,
     }
 }
 

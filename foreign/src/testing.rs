@@ -111,6 +111,7 @@ fn geometry(config: &Config, alignment_bytes: u64) -> Geometry {
         alignment_bytes,
         size_is_file_length: false,
         snapshots: false,
+        is_dense: false,
     }
 }
 

@@ -65,7 +65,7 @@ impl Aim {
             cluster: geometry.unit_bytes,
             reach: geometry.table_reach_bytes,
             geometry: *geometry,
-            takes_far: limits.far && config.backing == Backing::None,
+            takes_far: limits.far && !geometry.is_dense && config.backing == Backing::None,
             starts_far: config.size_bytes > FAR_BYTES_MIN,
             disk_bytes_max: limits.disk_bytes_max,
             data_bytes_max: limits.data_bytes_max,

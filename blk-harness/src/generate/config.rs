@@ -41,7 +41,7 @@ pub(super) fn random(space: &Space, rng: &mut Random, limits: &Limits) -> Config
     space.legalize(&mut config);
     let geometry = space.geometry(&config);
     // A far disk takes as long as several others.
-    let is_far = limits.far && rng.chance(1, 26);
+    let is_far = limits.far && !geometry.is_dense && rng.chance(1, 26);
     config.size_bytes =
         if is_far { far_size(rng, &geometry) } else { size(rng, &geometry, limits.disk_bytes_max) };
     // What a far disk has of its own is far in its file, too.

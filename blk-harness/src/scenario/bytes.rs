@@ -221,7 +221,7 @@ fn decode_config(space: &Space, header: &[u8]) -> Config {
     let geometry = space.geometry(&config);
     let (unit, reach) = (geometry.unit_bytes, geometry.table_reach_bytes);
     let raw = number(&common[8..14]);
-    let far = reach::far_size(raw).filter(|_| common[SIZE_MODE] == MODE_EXACT);
+    let far = reach::far_size(raw).filter(|_| common[SIZE_MODE] == MODE_EXACT && !geometry.is_dense);
     let size = far.unwrap_or_else(|| reach::disk_size(raw, unit, reach));
     config.size_bytes = geometry.align_down(size);
     config.backing_bytes = reach::backing_size(number(&common[14..20]), config.size_bytes, unit);
@@ -360,10 +360,11 @@ fn opcode(request: &Request) -> u8 {
 }
 
 /// The disk as it is made. What is over a backing file does not become far: a driver may have to hide all
-/// that it gains.
+/// that it gains. Nor does what holds zeroes as data.
 fn frame_of(space: &Space, config: &Config) -> Frame {
-    let frame = Frame::of(&space.geometry(config), config.size_bytes);
-    if config.backing == Backing::None { frame } else { frame.without_far() }
+    let geometry = space.geometry(config);
+    let frame = Frame::of(&geometry, config.size_bytes);
+    if config.backing == Backing::None && !geometry.is_dense { frame } else { frame.without_far() }
 }
 
 /// The size nearest to `size` that the form can say.

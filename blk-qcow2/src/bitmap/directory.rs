@@ -16,7 +16,7 @@ use crate::ondisk::BitmapEntry;
 /// Coarsest granularity: what the specification allows.
 const GRANULARITY_BITS_MAX: u32 = 63;
 /// Largest directory that is written, bytes: what other implementations accept.
-pub(super) const DIRECTORY_BYTES_MAX: u64 = 64 << 20;
+pub(crate) const DIRECTORY_BYTES_MAX: u64 = 64 << 20;
 /// Where the flags of an entry stand.
 const FLAGS_OFFSET: u64 = std::mem::offset_of!(BitmapEntry, flags) as u64;
 

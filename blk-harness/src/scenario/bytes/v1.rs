@@ -32,6 +32,7 @@ pub(super) fn decode(space: &Space, old: &OldHeader, bytes: &[u8]) -> Scenario {
         alignment_bytes: 1,
         size_is_file_length: false,
         snapshots: false,
+        is_dense: false,
     };
     let mut config = common(&header, &geometry);
     config.options = (old.options)(&header, config.backing);

@@ -38,6 +38,32 @@ fn a_mapping_onto_metadata_destroys_nothing_and_a_driver_that_follows_it_is_foun
     assert!(missed.is_empty(), "{}", missed.join("\n"));
 }
 
+/// A directory of bitmaps as long as no file is must not leave the rest unguarded. Cells: structures x
+/// lengths.
+#[test]
+fn a_directory_of_any_length_leaves_other_structures_guarded() {
+    let mut cells = 0;
+    for template in templates() {
+        let Some(extension) = bitmaps_extension(&template.image) else { continue };
+        let healthy = Metadata::of(template.image.clone(), true);
+        for (cluster, owners) in &healthy.owners {
+            let target = (*cluster * healthy.cluster_bytes) as u64;
+            if target == 0 || owners.contains(&Owner::L2 { l1_index: 0 }) {
+                continue;
+            }
+            for bytes in [0, 64 << 20, (64 << 20) + 1, 1 << 32, (1 << 32) + 32, 1 << 62, u64::MAX] {
+                let mut image = mapped_to(&template.image, target);
+                image[extension + 16..extension + 24].copy_from_slice(&u64::to_be_bytes(bytes));
+                let judged = judge(&image, &mut ImageStats::default());
+                assert!(judged.is_ok(), "{}: {owners:?}, {bytes}: {judged:?}", template.name);
+                cells += 1;
+            }
+        }
+    }
+    println!("{cells} cells");
+    assert!(cells >= 30, "{cells}");
+}
+
 #[test]
 fn a_snapshot_and_the_directory_of_bitmaps_are_metadata() {
     let shared = templates().iter().find(|template| template.name.ends_with(SHARED)).unwrap();
