@@ -80,6 +80,9 @@ pub(crate) struct Roles {
 /// Clusters of structures that are never written: an image that claims more has the others unguarded.
 const KEPT_MAX: usize = 1 << 18;
 
+/// Bytes of L1 tables of snapshots that are walked although others lie on them.
+const OVERLAPPING_BYTES_MAX: u64 = 16 << 20;
+
 impl Roles {
     /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are
     /// left out: using them fails on its own.
@@ -120,14 +123,17 @@ impl Roles {
         };
         self.keep(snapshots.extent.start, snapshots.extent.length, geometry, Role::SnapshotTable);
         let tables = snapshots.l1_tables.iter().filter_map(|table| table.extent(geometry));
-        // Tables that do not overlap fit into the file; more are not worth the time.
-        let mut bytes_left = storage.len().unwrap_or(0);
+        let file_bytes = storage.len().unwrap_or(0);
+        // Tables that do not overlap fit into the file; many more are not worth the time.
+        let mut bytes_left = file_bytes.saturating_add(OVERLAPPING_BYTES_MAX);
         for table in tables {
-            self.keep(table.start, table.length, geometry, Role::InactiveL1Table);
-            let Some(left) = bytes_left.checked_sub(table.length) else { break };
+            // Past the end of the file there are no entries.
+            let length = table.length.min(file_bytes.saturating_sub(table.start.get()));
+            self.keep(table.start, length, geometry, Role::InactiveL1Table);
+            let Some(left) = bytes_left.checked_sub(length) else { break };
             bytes_left = left;
             if parts.has(Role::InactiveL2Table)
-                && let Ok(l1) = PointerTable::read(storage, table.start, (table.length / 8) as usize)
+                && let Ok(l1) = PointerTable::read(storage, table.start, (length / 8) as usize)
             {
                 for entry in l1.entries().iter().filter(|entry| **entry != 0) {
                     self.keep(entry_offset(*entry), 1, geometry, Role::InactiveL2Table);

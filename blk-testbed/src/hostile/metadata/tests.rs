@@ -64,6 +64,23 @@ fn a_directory_of_any_length_leaves_other_structures_guarded() {
     assert!(cells >= 30, "{cells}");
 }
 
+/// An L1 table of a snapshot that claims more than the file has must not leave the rest unguarded.
+#[test]
+fn a_snapshot_table_of_any_length_leaves_other_structures_guarded() {
+    let shared = templates().iter().find(|template| template.name.ends_with(SHARED)).unwrap();
+    let snapshot = number(&shared.image, 64, 8) as usize;
+    let (l1, l1_entry) = (number(&shared.image, 40, 8) as usize, 1 << 63);
+    for entries in [0, 1, 512, 513, 0x2_0001, 4 << 20, u32::MAX] {
+        let mut image = shared.image.clone();
+        image[snapshot + 8..snapshot + 12].copy_from_slice(&entries.to_be_bytes());
+        // Its L2 table, as if it were the disk's alone.
+        let own = number(&image, l1, 8) | l1_entry;
+        image[l1..l1 + 8].copy_from_slice(&own.to_be_bytes());
+        let judged = judge(&image, &mut ImageStats::default());
+        assert!(judged.is_ok(), "{entries} entries: {judged:?}");
+    }
+}
+
 #[test]
 fn a_snapshot_and_the_directory_of_bitmaps_are_metadata() {
     let shared = templates().iter().find(|template| template.name.ends_with(SHARED)).unwrap();
