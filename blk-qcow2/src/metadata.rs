@@ -75,9 +75,7 @@ impl Metadata {
         storage.step(&steps::REFTABLE_LOAD);
         let table_entries = (header.refcount_table().length / 8) as usize;
         let table = PointerTable::read(&*storage, header.refcount_table_offset, table_entries)?;
-        let mut roles = Roles::collect(geometry, l1.entries(), table.entries());
-        roles.set_tables(&header);
-        roles.guard(options.overlap_check, &*storage, &header);
+        let roles = Roles::of_image(&*storage, &header, &l1, &table, options.overlap_check);
         let slice_bytes = pick_slice_bytes(sizes.l2_slice_bytes, cluster_bytes);
         let l2 = SliceCache::new(slice_bytes, pick(sizes.l2_slices, L2_CACHE_BYTES_DEFAULT / slice_bytes));
         let block_slice = cluster_bytes.min(SLICE_BYTES_DEFAULT);

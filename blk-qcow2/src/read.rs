@@ -57,7 +57,7 @@ impl Qcow2 {
 
     /// Reads what `run` is; `step` is what reading plain data is for.
     #[inline]
-    pub(crate) fn read_run(
+    fn read_run(
         &self,
         metadata: &Metadata,
         run: Run,
@@ -152,17 +152,30 @@ impl Qcow2 {
         at: GuestOffset,
         buf: &mut [u8],
     ) -> Result<()> {
-        let geometry = metadata.geometry;
         let inside = bytes_inside(self.size_bytes(), at, buf.len());
-        buf[inside..].fill(0);
+        let (inside, past) = buf.split_at_mut(inside);
+        past.fill(0);
+        self.read_entry(metadata, entry, at, inside, &steps::COW_READ)
+    }
+
+    /// Reads `buf` from `at` on, inside the cluster of `entry`; `step` is what reading plain data is for.
+    pub(crate) fn read_entry(
+        &self,
+        metadata: &Metadata,
+        entry: Entry,
+        at: GuestOffset,
+        buf: &mut [u8],
+        step: &'static Step,
+    ) -> Result<()> {
+        let geometry = metadata.geometry;
         let mut done = 0;
-        while done < inside {
+        while done < buf.len() {
             let at = at + done as u64;
             let first = geometry.subcluster_of(at);
             let alike = geometry.bytes_to_end_of(at, entry.last_alike(first, geometry));
-            let run = Run { cluster: entry.kind(first), length: alike.min((inside - done) as u64) };
+            let run = Run { cluster: entry.kind(first), length: alike.min((buf.len() - done) as u64) };
             let end = done + run.length as usize;
-            self.read_run(metadata, run, at, &mut buf[done..end], &steps::COW_READ)?;
+            self.read_run(metadata, run, at, &mut buf[done..end], step)?;
             done = end;
         }
         Ok(())

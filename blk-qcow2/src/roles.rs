@@ -84,6 +84,20 @@ const KEPT_MAX: usize = 1 << 18;
 const OVERLAPPING_BYTES_MAX: u64 = 16 << 20;
 
 impl Roles {
+    /// The roles of an image with this header and these tables. Writes are checked against `parts`.
+    pub(crate) fn of_image(
+        storage: &dyn Storage,
+        header: &Header,
+        l1: &PointerTable,
+        refcount_table: &PointerTable,
+        parts: Parts,
+    ) -> Self {
+        let mut roles = Self::collect(header.geometry, l1.entries(), refcount_table.entries());
+        roles.set_tables(header);
+        roles.guard(parts, storage, header);
+        roles
+    }
+
     /// Collects the roles from the tables of an image that is being opened. Entries that are not valid are
     /// left out: using them fails on its own.
     pub(crate) fn collect(geometry: Geometry, l1: &[u64], refcount_table: &[u64]) -> Self {
@@ -186,7 +200,7 @@ impl Roles {
         let is_shared = |kept: Role| {
             Some(kept) == expected || (kept == Role::InactiveL2Table && expected == Some(Role::L2Table))
         };
-        let kept = || self.kept(cluster).filter(|kept| Some(*kept) != expected && !is_shared(*kept));
+        let kept = || self.kept(cluster).filter(|kept| !is_shared(*kept));
         self.of(cluster).filter(|role| Some(*role) != expected).or_else(kept)
     }
 

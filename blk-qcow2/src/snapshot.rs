@@ -61,6 +61,21 @@ impl SnapshotL1 {
         let is_valid = geometry.is_cluster_aligned(start) && start < HOST_OFFSET_END;
         (is_valid && bytes <= L1_TABLE_BYTES_MAX).then(|| start.with_length(bytes))
     }
+
+    /// Where it lies; an empty one lies nowhere.
+    ///
+    /// # Errors
+    /// [`Error::Corrupt`] if it lies where none can.
+    pub(crate) fn checked_extent(self, geometry: Geometry) -> Result<HostExtent> {
+        if self.entries == 0 {
+            return Ok(HostExtent::default());
+        }
+        self.extent(geometry).ok_or_else(|| {
+            let Self { offset, entries, entry_offset, .. } = self;
+            let reason = format!("its L1 table lies at {offset:#x} and has {entries} entries");
+            Error::corrupt("snapshot", entry_offset.get(), reason)
+        })
+    }
 }
 
 impl SnapshotTable {
@@ -102,6 +117,11 @@ impl SnapshotTable {
         let extent = start.with_length(at.get() - start.get());
         Ok(Self { extent, l1_tables })
     }
+
+    /// What its snapshots say about themselves.
+    pub(crate) fn describe(&self, storage: &dyn Storage) -> Result<Vec<SnapshotInfo>> {
+        self.l1_tables.iter().map(|snapshot| describe_entry(storage, snapshot.entry_offset)).collect()
+    }
 }
 
 /// What the snapshots say about themselves.
@@ -109,8 +129,7 @@ impl SnapshotTable {
 /// # Errors
 /// As [`SnapshotTable::read`].
 pub(crate) fn describe(storage: &dyn Storage, header: &Header) -> Result<Vec<SnapshotInfo>> {
-    let table = SnapshotTable::read(storage, header)?;
-    table.l1_tables.iter().map(|snapshot| describe_entry(storage, snapshot.entry_offset)).collect()
+    SnapshotTable::read(storage, header)?.describe(storage)
 }
 
 /// As [`describe`], for the entry at `at`, which [`SnapshotTable::read`] has found.

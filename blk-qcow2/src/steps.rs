@@ -67,6 +67,7 @@ pub static CLUSTER_FREE: Step = Step::new("cluster_free", "freed clusters");
 pub static FLUSH_TO_OS: Step = Step::new("flush_to_os", "metadata");
 /// The host is asked to put everything on stable storage.
 pub static FLUSH_TO_DISK: Step = Step::new("flush_to_disk", "everything");
+
 /// All of them.
 pub static ALL: [&Step; 32] = [
     &L1_UPDATE,

@@ -14,7 +14,7 @@ use blk_core::{Error, Extent, NewSnapshot, Result, SnapshotInfo, Snapshots};
 use zerocopy::IntoBytes;
 
 use super::references::{Flags, Tree};
-use super::{SnapshotL1, SnapshotTable, TABLE_BYTES_MAX, describe};
+use super::{SnapshotTable, TABLE_BYTES_MAX, describe};
 use crate::free_space::{Allocation, FreeReason};
 use crate::grow::check_l1_entries;
 use crate::header::{Header, SNAPSHOTS_MAX};
@@ -106,7 +106,7 @@ impl Metadata {
                 what: format!("an image has {SNAPSHOTS_MAX} snapshots at most").into(),
             });
         }
-        let id = new_id(&describe(&*self.storage, &self.header)?);
+        let id = new_id(&table.describe(&*self.storage)?);
         let tree = self.active_tree().unflagged();
         self.check_tree(&tree, "creating a snapshot")?;
         self.check_given_up(listed_at(&self.header, &table), Role::SnapshotTable)?;
@@ -206,24 +206,12 @@ impl Metadata {
 
     fn find_snapshot(&self, id: &str) -> Result<Found> {
         let table = SnapshotTable::read(&*self.storage, &self.header)?;
-        let infos = describe(&*self.storage, &self.header)?;
+        let infos = table.describe(&*self.storage)?;
         let index = position(&infos, id)?;
         let l1 = table.l1_tables[index];
-        let l1_extent = self.l1_extent(l1)?;
+        let l1_extent = l1.checked_extent(self.geometry)?;
         let l1 = PointerTable::read(&*self.storage, l1_extent.start, l1.entries as usize)?.into_entries();
         Ok(Found { index, table, infos, tree: Tree { at: l1_extent.start, l1 }, l1_extent })
-    }
-
-    /// Where a snapshot's L1 table lies. An empty one lies nowhere.
-    pub(super) fn l1_extent(&self, l1: SnapshotL1) -> Result<HostExtent> {
-        if l1.entries == 0 {
-            return Ok(HostExtent::default());
-        }
-        l1.extent(self.geometry).ok_or_else(|| {
-            let SnapshotL1 { offset, entries, entry_offset, .. } = l1;
-            let reason = format!("its L1 table lies at {offset:#x} and has {entries} entries");
-            Error::corrupt("snapshot", entry_offset.get(), reason)
-        })
     }
 
     /// The entries of the list as they are, each padded to the next.
@@ -325,10 +313,8 @@ impl Metadata {
 
     /// The header names other tables.
     fn collect_roles(&mut self) {
-        let mut roles = Roles::collect(self.geometry, self.l1.entries(), self.refcounts.table.entries());
-        roles.set_tables(&self.header);
-        roles.guard(self.options.overlap_check, &*self.storage, &self.header);
-        self.roles = roles;
+        let (l1, table) = (&self.l1, &self.refcounts.table);
+        self.roles = Roles::of_image(&*self.storage, &self.header, l1, table, self.options.overlap_check);
     }
 }
 

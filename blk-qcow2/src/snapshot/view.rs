@@ -2,12 +2,11 @@
 
 use blk_core::{Error, Extent, Result, SnapshotInfo, Storage, TypedOptions};
 
+use super::SnapshotTable;
 use super::change::position;
-use super::{SnapshotTable, describe};
 use crate::grow::check_l1_entries;
 use crate::header::Header;
 use crate::l2::{Entry, RawEntry};
-use crate::mapping::Run;
 use crate::metadata::Metadata;
 use crate::offset::{GuestOffset, HostExtent, HostOffset};
 use crate::qcow2::Qcow2;
@@ -20,45 +19,23 @@ impl Qcow2 {
         // A change that failed midway may have happened, or not.
         metadata.check_usable()?;
         let table = SnapshotTable::read(&*self.storage, &metadata.header)?;
-        let infos = describe(&*self.storage, &metadata.header)?;
+        let infos = table.describe(&*self.storage)?;
         let index = position(&infos, id)?;
         let size = infos[index].disk_bytes.unwrap_or(metadata.header.size);
         let length = buf.len() as u64;
         if offset.checked_add(length).is_none_or(|end| end > size) {
             return Err(Error::OutOfRange { offset, length, size });
         }
-        let l1 = metadata.l1_extent(table.l1_tables[index])?;
+        let l1 = table.l1_tables[index].checked_extent(self.geometry)?;
         // Table by table.
         for part in Extent::new(offset, length).parts(self.geometry.l2_table_reach_bytes()) {
             let entries = metadata.entries_in_snapshot(l1, part)?;
             let buf = &mut buf[(part.offset - offset) as usize..(part.end() - offset) as usize];
-            self.read_entries_of_snapshot(&metadata, &entries, GuestOffset::new(part.offset), buf)?;
-        }
-        Ok(())
-    }
-
-    /// Reads what these entries say, the first of which is that of the cluster of `start`.
-    fn read_entries_of_snapshot(
-        &self,
-        metadata: &Metadata,
-        entries: &[Entry],
-        start: GuestOffset,
-        buf: &mut [u8],
-    ) -> Result<()> {
-        let geometry = self.geometry;
-        let (mut done, mut entries) = (0, entries.iter());
-        let mut entry = Entry::UNALLOCATED;
-        while done < buf.len() {
-            let at = start + done as u64;
-            if done == 0 || geometry.is_cluster_aligned(at) {
-                entry = *entries.next().expect("there is an entry for each cluster");
+            let clusters = part.parts(self.geometry.cluster_bytes());
+            for (entry, cluster) in entries.into_iter().zip(clusters) {
+                let buf = &mut buf[(cluster.offset - part.offset) as usize..][..cluster.length as usize];
+                self.read_entry(&metadata, entry, GuestOffset::new(cluster.offset), buf, &steps::READ_AIO)?;
             }
-            let first = geometry.subcluster_of(at);
-            let alike = geometry.bytes_to_end_of(at, entry.last_alike(first, geometry));
-            let run = Run { cluster: entry.kind(first), length: alike.min((buf.len() - done) as u64) };
-            let end = done + run.length as usize;
-            self.read_run(metadata, run, at, &mut buf[done..end], &steps::READ_AIO)?;
-            done = end;
         }
         Ok(())
     }
@@ -137,18 +114,13 @@ impl Selection {
     /// The header of the image as it would be if the snapshot were the active disk.
     pub(crate) fn header(&self, storage: &dyn Storage, header: &Header) -> Result<Header> {
         let table = SnapshotTable::read(storage, header)?;
-        let infos = describe(storage, header)?;
+        let infos = table.describe(storage)?;
         let index = self.find(&infos)?;
         let l1 = table.l1_tables[index];
         let mut header = header.clone();
         header.size = infos[index].disk_bytes.unwrap_or(header.size);
         check_l1_entries(header.geometry.l1_entries(header.size))?;
-        let extent = if l1.entries == 0 { Some(HostExtent::default()) } else { l1.extent(header.geometry) };
-        let extent = extent.ok_or_else(|| {
-            let reason = format!("its L1 table lies at {:#x} and has {} entries", l1.offset, l1.entries);
-            Error::corrupt("snapshot", l1.entry_offset.get(), reason)
-        })?;
-        header.l1_table_offset = extent.start;
+        header.l1_table_offset = l1.checked_extent(header.geometry)?.start;
         header.l1_entries = l1.entries;
         Ok(header)
     }
