@@ -16,12 +16,11 @@ pub enum Bits {
 impl Bits {
     /// Gives the bits from `from` to `to`, of a part of `bytes` bytes, a value.
     fn change(&mut self, from: u64, to: u64, value: bool, bytes: usize) {
-        let stored = match self {
+        let mut stored = match self {
             Self::Clear => vec![0; bytes],
             Self::Set => vec![u8::MAX; bytes],
             Self::Stored(stored) => std::mem::take(stored),
         };
-        let mut stored = stored;
         if stored.len() < bytes {
             stored.resize(bytes, 0);
         }
@@ -92,25 +91,24 @@ impl DirtyBitmap {
 
     /// Makes dirty whatever is dirty in `other` of the first `size` bytes of the disk.
     pub fn merge(&mut self, other: &Self, size: u64) {
-        let mut at = 0;
-        while at < size {
-            let (length, is_dirty) = other.run(Extent::between(at, size));
-            if is_dirty {
-                self.set(Extent::new(at, length));
-            }
-            at += length;
-        }
+        other.dirty_runs(size).for_each(|run| self.set(run));
     }
 
     /// How many of the first `size` bytes of the disk are dirty.
     pub fn dirty_bytes(&self, size: u64) -> u64 {
-        let (mut at, mut bytes) = (0, 0);
-        while at < size {
-            let (length, is_dirty) = self.run(Extent::between(at, size));
-            bytes += if is_dirty { length } else { 0 };
+        self.dirty_runs(size).map(|run| run.length).sum()
+    }
+
+    /// The runs of the first `size` bytes of the disk that are dirty, in order.
+    fn dirty_runs(&self, size: u64) -> impl Iterator<Item = Extent> {
+        let mut at = 0;
+        let runs = std::iter::from_fn(move || {
+            let rest = Extent::between(at, size);
+            let (length, is_dirty) = if rest.is_empty() { return None } else { self.run(rest) };
             at += length;
-        }
-        bytes
+            Some((Extent::new(at - length, length), is_dirty))
+        });
+        runs.filter(|(_, is_dirty)| *is_dirty).map(|(run, _)| run)
     }
 
     /// Gives the bits from `first` to `last` a value.

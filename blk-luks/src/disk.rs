@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use blk_core::bytes::SECTOR_BYTES as SECTOR;
 use blk_core::sync::{Mutex, RangeLock};
 use blk_core::{
     Amend, BlockDriver, BlockStatus, DiscardFlags, Error, Extent, ImageInfo, Info, Limits, Preallocation,
@@ -15,8 +16,6 @@ use crate::info;
 use crate::one_sync::OneSync;
 use crate::slots::KeySlots;
 use crate::steps;
-
-const SECTOR: u64 = SECTOR_BYTES as u64;
 
 /// What is encrypted and written at once, bytes: it fits into a processor's cache.
 const PIECE_BYTES: u64 = 256 << 10;
@@ -135,6 +134,20 @@ pub(crate) fn size_in(storage: &dyn Storage, payload_offset: u64) -> Result<u64>
     }
     let reason = format!("the payload offset is {payload_offset}, the file has {length} bytes");
     Err(Error::Malformed { structure: "LUKS header", offset: 104, reason })
+}
+
+/// Bytes of a file with a disk of `size` bytes, rounded up to whole sectors, from `payload_offset` on.
+///
+/// # Errors
+/// [`Error::OutOfRange`] where no file is so long.
+pub(crate) fn file_bytes(payload_offset: u64, size: u64) -> Result<u64> {
+    let payload = size.checked_next_multiple_of(SECTOR);
+    let bytes = payload.and_then(|payload| payload.checked_add(payload_offset));
+    bytes.filter(|bytes| i64::try_from(*bytes).is_ok()).ok_or(Error::OutOfRange {
+        offset: payload_offset,
+        length: size,
+        size: i64::MAX as u64,
+    })
 }
 
 /// The whole sectors that `extent` touches. It lies inside a disk, which is whole sectors.
@@ -279,14 +292,7 @@ impl Resize for LuksDisk {
             let what = format!("a disk of {size} bytes, which are no whole sectors of {SECTOR}");
             return Err(Error::unsupported(what));
         }
-        let Some(length) = self.payload_offset.checked_add(size).filter(|end| i64::try_from(*end).is_ok())
-        else {
-            return Err(Error::OutOfRange {
-                offset: self.payload_offset,
-                length: size,
-                size: i64::MAX as u64,
-            });
-        };
+        let length = file_bytes(self.payload_offset, size)?;
         let _alone = self.ranges.exclude(RangeLock::EVERYTHING);
         let old = self.size();
         self.is_written.store(true, Ordering::Relaxed);

@@ -12,7 +12,7 @@ use blk_core::{
 use crate::algorithm::{Algorithms, Cipher, IvGenerator, Mode};
 use crate::amend;
 use crate::cipher::{SECTOR_BYTES, SectorCipher};
-use crate::disk::{LuksDisk, Unlocked, size_in};
+use crate::disk::{LuksDisk, Unlocked, file_bytes, size_in};
 use crate::environment::{Environment, System};
 use crate::hash::Hash;
 use crate::header::{Header, ROUNDS_MAX};
@@ -216,11 +216,7 @@ impl Format for LuksFormat {
         let storage = for_any_alignment(Arc::clone(storage));
         let header_bytes = parameters.header_bytes();
         let size = if parameters.is_detached { 0 } else { size };
-        let payload = size.checked_next_multiple_of(SECTOR_BYTES as u64);
-        let length = payload.and_then(|payload| payload.checked_add(header_bytes));
-        let Some(length) = length.filter(|length| i64::try_from(*length).is_ok()) else {
-            return Err(Error::OutOfRange { offset: header_bytes, length: size, size: i64::MAX as u64 });
-        };
+        let length = file_bytes(header_bytes, size)?;
         replace(&*storage, length)?;
         KeySlots::create(Arc::clone(&storage), 0, &parameters, &passphrase, self.environment)?;
         let payload = Extent::between(header_bytes, length);

@@ -1,6 +1,7 @@
 //! The header, read and validated once: what is not as the specification says is an error that names the
 //! field, where it lies, and its value.
 
+use blk_core::bytes::SECTOR_BYTES as SECTOR;
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromBytes, IntoBytes};
 
@@ -11,8 +12,6 @@ use crate::ondisk::{
     slot_offset, text,
 };
 
-/// Bytes of a sector, which offsets count.
-const SECTOR: u64 = 512;
 /// Where the material of the first slot lies in headers that are made here, and what all parts are aligned
 /// to, bytes.
 const PART_BYTES: u64 = 4096;
@@ -120,13 +119,15 @@ impl Header {
         if raw.version != 1 {
             return Err(Error::unsupported(format!("LUKS version {} (known is 1)", raw.version)));
         }
-        let names = [(8, "cipher name", &raw.cipher_name), (40, "cipher mode", &raw.cipher_mode)];
-        let [cipher, mode, hash] =
-            [names[0], names[1], (72, "hash", &raw.hash_spec)].map(|(at, what, bytes)| {
-                text(bytes).ok_or_else(|| {
-                    malformed(at, format!("{what} is {bytes:02x?}, which is no printable text"))
-                })
-            });
+        let names = [
+            (8, "cipher name", &raw.cipher_name),
+            (40, "cipher mode", &raw.cipher_mode),
+            (72, "hash", &raw.hash_spec),
+        ];
+        let [cipher, mode, hash] = names.map(|(at, what, bytes)| {
+            text(bytes)
+                .ok_or_else(|| malformed(at, format!("{what} is {bytes:02x?}, which is no printable text")))
+        });
         let key_bytes = raw.key_bytes.get();
         let mode = mode?;
         let algorithms = Algorithms::from_header(cipher?, mode, key_bytes).map_err(|flaw| match flaw {

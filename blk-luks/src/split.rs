@@ -18,6 +18,16 @@ fn xor(into: &mut [u8], other: &[u8]) {
     into.iter_mut().zip(other).for_each(|(byte, other)| *byte ^= other);
 }
 
+/// d(n-1), of the stripes that are random.
+fn diffused(random: &[u8], key_bytes: usize, hash: Hash) -> Zeroizing<Vec<u8>> {
+    let mut sum = Zeroizing::new(vec![0; key_bytes]);
+    for stripe in random.chunks(key_bytes) {
+        xor(&mut sum, stripe);
+        hash.diffuse(&mut sum);
+    }
+    sum
+}
+
 /// Fills `material` with the key, in stripes of the key's length.
 pub(crate) fn split(
     key: &[u8],
@@ -33,25 +43,16 @@ pub(crate) fn split(
     );
     let random_bytes = material.len() - key.len();
     environment.fill_random(&mut material[..random_bytes])?;
-    let mut sum = Zeroizing::new(vec![0; key.len()]);
     let (random, last) = material.split_at_mut(random_bytes);
-    for stripe in random.chunks(key.len()) {
-        xor(&mut sum, stripe);
-        hash.diffuse(&mut sum);
-    }
     last.copy_from_slice(key);
-    xor(last, &sum);
+    xor(last, &diffused(random, key.len(), hash));
     Ok(())
 }
 
 /// The key of `key_bytes` bytes that was split into `material`.
 pub(crate) fn merge(material: &[u8], key_bytes: usize, hash: Hash) -> Secret {
     let (random, last) = material.split_at(material.len() - key_bytes);
-    let mut sum = Zeroizing::new(vec![0; key_bytes]);
-    for stripe in random.chunks(key_bytes) {
-        xor(&mut sum, stripe);
-        hash.diffuse(&mut sum);
-    }
+    let mut sum = diffused(random, key_bytes, hash);
     xor(&mut sum, last);
     Secret::from(std::mem::take(&mut *sum))
 }

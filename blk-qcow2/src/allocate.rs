@@ -129,6 +129,18 @@ impl Metadata {
         Ok(())
     }
 
+    /// Undoes allocations that nothing refers to, because of `error`. A poisoned image stays as it is.
+    pub(crate) fn give_up(&mut self, all: impl IntoIterator<Item = Allocation>, error: Error) -> Error {
+        if self.poison.is_none() {
+            for allocation in all {
+                if let Err(worse) = self.give_back(allocation) {
+                    return self.poison(worse);
+                }
+            }
+        }
+        error
+    }
+
     /// Cuts free clusters off the end of the file, where its length can change. Everything has been written
     /// back.
     pub(crate) fn trim_file(&mut self) -> Result<()> {

@@ -10,6 +10,7 @@ use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::geometry::Geometry;
+use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::{
     BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_ENCRYPTION, EXTENSION_END,
     EXTENSION_FEATURE_NAMES, ExtensionHeader,
@@ -54,6 +55,13 @@ pub(crate) struct Extensions {
 pub(crate) struct BitmapDirectory {
     pub(crate) count: u32,
     pub(crate) extent: Extent,
+}
+
+impl BitmapDirectory {
+    /// The same extent, for one that lies in the file.
+    pub(crate) fn host_extent(self) -> HostExtent {
+        HostOffset::new(self.extent.offset).with_length(self.extent.length)
+    }
 }
 
 #[derive(Debug, Clone)]

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
+use blk_core::bytes::SECTOR_BYTES;
 use blk_core::{
     Access, BlockDriver, BlockStatus, DiscardFlags, Disk, Extent, Format, Limits, MapResolver, Options,
     Result, Secret, Storage, WriteFlags, ZeroFlags,
@@ -57,8 +58,6 @@ pub static LUKS: Space = Space {
     described: None,
     tune: not_tuned,
 };
-
-const SECTOR_BYTES: u64 = 512;
 
 /// A LUKS image under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]

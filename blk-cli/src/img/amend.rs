@@ -59,8 +59,7 @@ fn amend(image: &Image, given: &Given, args: &Args) -> Outcome<ExitCode> {
     let secrets = Secrets(args.image.objects());
     let amendment =
         Amendment { options: given.all(), force: args.force, resolver: &secrets, progress: &mut progress };
-    let amended = image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error));
-    amended?;
+    image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error))?;
     image.close()?;
     shown?;
     bar.end()?;

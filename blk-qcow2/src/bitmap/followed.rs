@@ -8,6 +8,7 @@
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
+use blk_core::bytes::SECTOR_BYTES;
 use blk_core::sync::{Mutex, MutexGuard};
 use blk_core::{DirtyBitmap, Error, Extent, Result};
 
@@ -23,7 +24,6 @@ use crate::roles::Role;
 const PENDING: u8 = 1;
 /// A bitmap follows what is written.
 const RECORDING: u8 = 1 << 1;
-const SECTOR_BYTES: u64 = 512;
 /// Most bits of a bitmap that is made: what other implementations accept.
 const BITS_MAX: u64 = 1 << 32;
 
@@ -148,7 +148,7 @@ impl State {
             let fits = inside && directory.extent.length <= directory::DIRECTORY_BYTES_MAX;
             let geometry = metadata.geometry;
             let is_own = || {
-                let extent = HostOffset::new(directory.extent.offset).with_length(directory.extent.length);
+                let extent = directory.host_extent();
                 let lost = |cluster| metadata.roles.lost_with(cluster, Some(Role::BitmapDirectory));
                 !extent.is_empty() && geometry.touched(extent).all(|cluster| lost(cluster).is_none())
             };

@@ -5,6 +5,7 @@
 //! that. The bit is cleared before the extension goes, or before one is changed that lies in two sectors: a
 //! crash then leaves an image without bitmaps that anyone vouches for, and their clusters as leaks.
 
+use blk_core::bytes::SECTOR_BYTES;
 use blk_core::{Error, Extent, Result, Storage, name};
 
 use crate::extension::{self, BitmapDirectory};
@@ -16,7 +17,6 @@ use crate::ondisk::{AUTOCLEAR_BITMAPS, EXTENSION_BITMAPS, EXTENSION_END};
 const HEAD_BYTES: u64 = 8;
 /// An extension that names a directory.
 const BITMAPS_BYTES: u64 = HEAD_BYTES + 24;
-const SECTOR_BYTES: u64 = 512;
 
 impl Metadata {
     /// The header names this directory from now on, or none. What it names is durable.

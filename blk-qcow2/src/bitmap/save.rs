@@ -61,15 +61,13 @@ impl Metadata {
         let drafted = self.draft(state, removed, ends, &mut draft);
         let directory = match drafted.and_then(|directory| self.flush_all().map(|()| directory)) {
             Ok(directory) => directory,
-            Err(error) => return Err(self.undo(draft, error)),
+            Err(error) => return Err(self.give_up(draft.made, error)),
         };
         if let Err(error) = self.publish_bitmaps(directory) {
-            return Err(if self.poison.is_none() { self.undo(draft, error) } else { error });
+            return Err(self.give_up(draft.made, error));
         }
-        let extent = directory
-            .map(|directory| HostOffset::new(directory.extent.offset).with_length(directory.extent.length));
         let geometry = self.geometry;
-        self.roles.set_bitmap_directory(extent, geometry);
+        self.roles.set_bitmap_directory(directory.map(BitmapDirectory::host_extent), geometry);
         for cluster in draft.old {
             self.free_later(geometry.offset_of(cluster), FreeReason::Replace);
         }
@@ -84,18 +82,6 @@ impl Metadata {
         self.flush_all()
     }
 
-    /// Gives back what nothing refers to.
-    fn undo(&mut self, draft: Draft, error: Error) -> Error {
-        if self.poison.is_none() {
-            for allocation in draft.made {
-                if let Err(error) = self.give_back(allocation) {
-                    return self.poison(error);
-                }
-            }
-        }
-        error
-    }
-
     /// Writes the new directory, and all that it refers to, to clusters that nothing refers to yet.
     fn draft(
         &mut self,
@@ -105,8 +91,7 @@ impl Metadata {
         draft: &mut Draft,
     ) -> Result<Option<BitmapDirectory>> {
         if let Some(directory) = self.header.vouched_bitmaps() {
-            let extent = HostOffset::new(directory.extent.offset).with_length(directory.extent.length);
-            draft.old.extend(self.geometry.touched(extent));
+            draft.old.extend(self.geometry.touched(directory.host_extent()));
         }
         for (number, bitmap) in state.bitmaps.iter().enumerate() {
             if removed == Some(number) {

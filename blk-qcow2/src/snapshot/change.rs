@@ -123,11 +123,11 @@ impl Metadata {
         });
         let list = match listed {
             Ok(list) => list,
-            Err(error) => return Err(self.give_up(&[copy], error)),
+            Err(error) => return Err(self.give_up(copy, error)),
         };
         self.begin_unordered()?;
         if let Err(error) = self.share_active(&tree) {
-            return Err(self.take_back(&[copy, list], error));
+            return Err(self.take_back([copy, list].into_iter().flatten(), error));
         }
         self.switch_list(list, table.l1_tables.len() as u32 + 1, table.extent)?;
         self.end_unordered()?;
@@ -157,7 +157,7 @@ impl Metadata {
         let copy = self.write_structure(&pointer_table::encode(&tree.l1))?;
         self.begin_unordered()?;
         if let Err(error) = self.share_snapshot(&tree) {
-            return Err(self.take_back(&[copy], error));
+            return Err(self.take_back(copy, error));
         }
         self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         self.header.l1_table_offset = self.offset_of(copy);
@@ -248,22 +248,12 @@ impl Metadata {
         let written = self.storage.write_at(self.geometry.offset_of(allocation.first).get(), &padded);
         match written {
             Ok(()) => Ok(Some(allocation)),
-            Err(error) => Err(self.give_up(&[Some(allocation)], error)),
+            Err(error) => Err(self.give_up([allocation], error)),
         }
     }
 
     fn offset_of(&self, allocation: Option<Allocation>) -> HostOffset {
         allocation.map_or_else(HostOffset::default, |allocation| self.geometry.offset_of(allocation.first))
-    }
-
-    /// Gives back what nothing refers to yet, because of `error`.
-    fn give_up(&mut self, allocations: &[Option<Allocation>], error: Error) -> Error {
-        for allocation in allocations.iter().flatten() {
-            if let Err(worse) = self.give_back(*allocation) {
-                return self.poison(worse);
-            }
-        }
-        error
     }
 
     /// From here on, counts and flags on the storage may contradict one another.
@@ -282,11 +272,11 @@ impl Metadata {
     }
 
     /// Undoes a change that is refused because a count cannot rise.
-    fn take_back(&mut self, allocations: &[Option<Allocation>], error: Error) -> Error {
+    fn take_back(&mut self, all: impl IntoIterator<Item = Allocation>, error: Error) -> Error {
         if self.poison.is_some() {
             return error;
         }
-        let error = self.give_up(allocations, error);
+        let error = self.give_up(all, error);
         let undone = self.set_flags(Flags::ByCount).and_then(|()| self.end_lazy());
         undone.map_err(|worse| self.poison(worse)).err().unwrap_or(error)
     }
