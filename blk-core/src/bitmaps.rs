@@ -13,10 +13,10 @@ pub struct BitmapInfo {
     pub is_enabled: bool,
     /// The image says that what it has of the bitmap need not be what the bitmap is.
     pub is_in_use: bool,
-    /// Nobody knows its bits: whoever followed it has not saved it, or it lies where it cannot, or is of an
-    /// unknown kind. It can be removed, and nothing else.
+    /// Its bits are unknown: the program that followed it has not saved it, or its table lies where none can,
+    /// or it is of an unknown kind. It can be removed, and nothing else.
     pub is_inconsistent: bool,
-    /// Bytes of the disk that are dirty; 0 where nobody knows.
+    /// Bytes of the disk that are dirty; 0 of an inconsistent one.
     pub dirty_bytes: u64,
 }
 

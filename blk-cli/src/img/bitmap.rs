@@ -211,8 +211,8 @@ fn bitmaps(image: &Image) -> blk_core::Result<&dyn Bitmaps> {
     image.disk.as_bitmaps().ok_or_else(unsupported)
 }
 
-/// Copies what `source` has to `target`, where there are none of these names. If it `skips`, those that
-/// nobody can trust are left out, and `program` says so.
+/// Copies what `source` has to `target`, where there are none of these names. If it `skips`, inconsistent
+/// ones are left out, with a warning.
 pub(super) fn copy(program: &str, source: &Image, target: &Image, skips: bool) -> Outcome<()> {
     for info in all(source)? {
         if info.is_inconsistent && skips {

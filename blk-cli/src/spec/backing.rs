@@ -118,7 +118,7 @@ impl Resolver for BackingResolver {
         }
     }
 
-    /// What a command line has named: no format here opens a name that stands in an image so.
+    /// Only for names of a command line: no format opens a name from an image this way.
     fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
         let name = self.resolved(name);
         let node = complete(Some(&name), NodeOptions::default(), Role::Storage).and_then(Node::parse)?;

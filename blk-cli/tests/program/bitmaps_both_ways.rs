@@ -1,5 +1,5 @@
-//! Dirty bitmaps that QEMU's tools and ours change in turn: what is recorded is the same, whoever does which
-//! step, and both see the same bits.
+//! Dirty bitmaps that QEMU's tools and ours change in turn: either program may do
+//! any step, the same is recorded, and both read the same bits.
 
 use std::path::Path;
 use std::process::{Command, Output};
