@@ -1,14 +1,17 @@
-//! The program `blk`: the grammar of qemu-io and qemu-img on the drivers of this workspace, and the verifier.
+#![doc = include_str!("../README.md")]
 //!
-//! Called by the name `qemu-io`, `qemu-img` or `qemu-nbd`, it is that program. [`spec`] turns what a command
-//! line says about an image into an open disk; [`io`] and [`img`] are the two programs; [`program`] decides
-//! which one it is.
+//! ## Where to start
+//!
+//! [`main_with`] is the program with formats of your own. [`spec`] turns what a command line says about an
+//! image into an open disk; [`io`], [`img`] and [`nbd`] are the programs inside; [`program`] decides, by the
+//! name that it is called by, which one it is.
 
 pub mod formats;
 pub mod img;
 pub mod io;
 pub mod nbd;
 pub mod program;
+mod share;
 mod snapshots;
 pub mod spec;
 mod suggest;

@@ -3,6 +3,7 @@
 mod arguments;
 mod background;
 mod list;
+mod passed;
 mod serve;
 
 use std::ffi::OsString;
@@ -11,6 +12,7 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser};
 
 use arguments::Arguments;
+use serve::Place;
 
 /// What went wrong, in a line.
 type Done<T> = Result<T, String>;
@@ -51,6 +53,10 @@ pub(crate) fn definition() -> clap::Command {
 }
 
 fn execute(program: &str, arguments: &Arguments) -> Done<()> {
+    let passed = passed::socket()?;
+    if passed.is_some() {
+        arguments.check_passed()?;
+    }
     let place = arguments.place()?;
     if arguments.list {
         return list::print(&place, arguments);
@@ -59,5 +65,6 @@ fn execute(program: &str, arguments: &Arguments) -> Done<()> {
     if arguments.fork && !background::is_child() {
         return background::start();
     }
-    serve::serve(program, &place, &plan)
+    let place = passed.map_or(Place::Named(place), Place::Passed);
+    serve::serve(program, place, &plan)
 }

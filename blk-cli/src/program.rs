@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use blk_core::{Registry, name};
@@ -10,6 +10,7 @@ use clap::builder::PossibleValuesParser;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::formats::registry;
+use crate::share;
 use crate::verify::{ReplayArguments, VerifyArguments};
 
 /// Looks into disk images and verifies block drivers, with the grammar of qemu-io and qemu-img.
@@ -40,9 +41,15 @@ enum Command {
     },
     /// Writes the manual pages blk.1, blk-verify.1, ... into a folder
     Man {
-        /// The folder
+        /// The folder, which is made if it is not there
         #[arg(value_parser = crate::verify::parse_path, value_hint = clap::ValueHint::DirPath)]
-        folder: std::path::PathBuf,
+        folder: PathBuf,
+    },
+    /// Writes manual pages and completions (bash, zsh, fish) to where programs look for them
+    Share {
+        /// They go below its folder `share`; such as ~/.local, or /usr/local
+        #[arg(value_parser = crate::verify::parse_path, value_hint = clap::ValueHint::DirPath)]
+        prefix: PathBuf,
     },
 }
 
@@ -120,20 +127,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Verify(arguments) => crate::verify::verify(&arguments),
         Command::Replay(arguments) => crate::verify::replay(&arguments),
         Command::Completions { shell } => {
-            let mut script = Vec::new();
-            clap_complete::generate(shell, &mut definition(), "blk", &mut script);
+            let script = share::completions(&mut definition(), shell);
             match std::io::stdout().write_all(&script) {
                 Ok(()) => ExitCode::SUCCESS,
                 Err(_) => ExitCode::FAILURE,
             }
         }
-        Command::Man { folder } => match clap_mangen::generate_to(definition(), &folder) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("blk: cannot write manual pages into {}: {error}", folder.display());
-                ExitCode::FAILURE
+        Command::Man { folder } => written(share::manual(definition(), &folder).map(|()| Vec::new())),
+        Command::Share { prefix } => written(share::install(definition(), &prefix)),
+    }
+}
+
+/// Says what was written, or why it could not be.
+fn written(places: anyhow::Result<Vec<PathBuf>>) -> ExitCode {
+    match places {
+        Ok(places) => {
+            let mut out = std::io::stdout();
+            match places.iter().try_for_each(|place| writeln!(out, "{}", place.display())) {
+                Ok(()) => ExitCode::SUCCESS,
+                Err(_) => ExitCode::FAILURE,
             }
-        },
+        }
+        Err(error) => {
+            eprintln!("blk: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -149,14 +167,13 @@ mod tests {
     #[test]
     fn completions_and_manual_pages_know_every_subcommand() {
         definition().debug_assert();
-        let mut script = Vec::new();
-        clap_complete::generate(clap_complete::Shell::Bash, &mut definition(), "blk", &mut script);
+        let script = share::completions(&mut definition(), clap_complete::Shell::Bash);
         let script = String::from_utf8_lossy(&script);
         for word in ["--read-only", "--backing-chain", "--target-is-zero", "--requests", "--reference"] {
             assert!(script.contains(word), "{word}");
         }
         let folder = tempfile::tempdir().unwrap();
-        clap_mangen::generate_to(definition(), folder.path()).unwrap();
+        share::manual(definition(), folder.path()).unwrap();
         let convert = std::fs::read_to_string(folder.path().join("blk-img-convert.1")).unwrap();
         for word in ["Possible values", "qcow2", "compression_type=<str>", "power of two from 512"] {
             assert!(convert.contains(word), "{word}: {convert}");

@@ -40,6 +40,7 @@ mod place;
 mod rules;
 mod scratch;
 mod secret;
+mod server;
 mod start;
 mod steps;
 mod text;
@@ -53,13 +54,13 @@ use blk_core::{Access, Disk, Error, Options, Result, Storage, name};
 
 use complete::complete;
 use filter::{Filter, Wishes};
-use node::{Node, Role};
+use node::{Kind, Node, Role};
 use open::{Inherited, Opener};
 use options::NodeOptions;
 
 pub use breakpoints::Breakpoints;
 pub(crate) use debug::DebugNode;
-pub use file::{FilesInUse, OpenFile, is_same_file, new_file};
+pub use file::{FilesInUse, OpenFile, is_same_file, kept_file, new_file};
 pub use node::Locking;
 pub use objects::{Object, Objects};
 pub(crate) use objects::{ObjectArgs, ObjectParser};
@@ -168,6 +169,15 @@ pub struct Image {
     pub layers: Vec<Layer>,
 }
 
+/// A file that the data of an image lies in.
+#[derive(Debug, Clone)]
+pub struct DataFile {
+    /// Its name: a file name, or a `json:` name.
+    pub name: String,
+    /// What it is.
+    pub storage: Arc<dyn Storage>,
+}
+
 /// One image of a chain.
 #[derive(Debug, Clone)]
 pub struct Layer {
@@ -181,8 +191,20 @@ pub struct Layer {
     pub files: FilesInUse,
     /// The file at the bottom, if it lies in one.
     pub path: Option<PathBuf>,
+    /// The file that its data lies in, if that is another one.
+    pub data_file: Option<DataFile>,
     /// How it was opened; `None` for a `blkverify` node.
     node: Option<Node>,
+}
+
+impl Layer {
+    /// The options of its format that it was opened with.
+    pub(crate) fn open_options(&self) -> Options {
+        match self.node.as_ref().map(|node| &node.kind) {
+            Some(Kind::Format(format)) => format.options.clone(),
+            _ => Options::new(),
+        }
+    }
 }
 
 impl Request {
@@ -269,10 +291,21 @@ pub fn path_of(name: &str) -> Option<PathBuf> {
     node.file_name().map(name::to_path)
 }
 
+/// Whether both names, as a command line has them, lead to the same bytes: of a file, or on a server.
+pub fn is_same_place(one: &str, other: &str) -> bool {
+    let node = |name: &str| complete(Some(name), NodeOptions::default(), Role::Image).and_then(Node::parse);
+    let (Ok(one), Ok(other)) = (node(one), node(other)) else { return false };
+    match (one.file_name(), other.file_name(), one.export(), other.export()) {
+        (Some(one), Some(other), ..) => is_same_file(&name::to_path(one), &name::to_path(other)),
+        (_, _, Some(one), Some(other)) => one.is_same(&other),
+        _ => false,
+    }
+}
+
 impl Layer {
     /// Opens the layer once more, for writing: its content becomes that of the image above. The layer stays
     /// open, and locks the file for both. What else is open must be another file; `backing` is the layer's
-    /// own backing file, which is open.
+    /// own backing file, which is open; `objects` are what its options refer to.
     ///
     /// # Errors
     /// [`Error::Unresolved`] if others use the file, or rely on its length; and as [`Request::open`].
@@ -281,6 +314,7 @@ impl Layer {
         grows: bool,
         others: &[Arc<OpenFile>],
         backing: Option<Arc<Disk>>,
+        objects: Objects,
     ) -> Result<Arc<Disk>> {
         let Some(node) = &self.node else {
             return Err(Error::unsupported("writing to a node that has several images"));
@@ -289,7 +323,7 @@ impl Layer {
             file.claim(lock::base_claim(self.format, grows))?;
         }
         let inherited = Inherited { locking: Locking::Off, ..Inherited::default() };
-        let opener = Opener { in_use: others.to_vec(), backing, ..Opener::default() };
+        let opener = Opener { in_use: others.to_vec(), backing, objects, ..Opener::default() };
         opener.disk(node, Access::ReadWrite, inherited).map(|opened| Arc::new(opened.disk))
     }
 

@@ -7,7 +7,7 @@
 //!                 └──► oracles: scenarios over copies in memory (crashes, faults, races)
 //!                        │ a finding, with the scenario that led to it
 //!                        ▼
-//!                      proof: replays and shrinks it;  keep: writes it;  locate: where the bytes are
+//!                      proof: replays and shrinks it;  keep, page: write it;  locate: where the bytes are
 //! ```
 
 mod arguments;
@@ -18,6 +18,7 @@ mod keep;
 mod locate;
 mod oracles;
 mod outcome;
+mod page;
 mod plain;
 mod progress;
 mod proof;

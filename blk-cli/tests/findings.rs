@@ -101,12 +101,14 @@ fn chain(event: &str, count: u32) -> String {
 
 #[test]
 fn what_needs_very_many_requests_is_proven_shrunk_and_written() {
+    /// A reopen resets the state of the rules, so that these take some 30,000 requests.
+    const EVENTS: u32 = 800;
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     for name in ["raw.img", "test.img"] {
         fs::write(folder.join(name), vec![0xb5; 256 << 10]).unwrap();
     }
-    fs::write(folder.join("rules"), chain("pwritev_zero", 1550)).unwrap();
+    fs::write(folder.join("rules"), chain("pwritev_zero", EVENTS)).unwrap();
     let started = Instant::now();
     let output = blk(
         folder,
@@ -116,9 +118,10 @@ fn what_needs_very_many_requests_is_proven_shrunk_and_written() {
     assert_eq!(output.status.code(), Some(1), "{said}");
     assert!(line(&said, "proven: ").contains("3 replays"), "{said}");
     let [requests, shrunk, ..] = numbers(line(&said, "shrunk: "))[..] else { panic!("{said}") };
-    assert!(requests > 200_000 && (1550..requests).contains(&shrunk), "{said}");
-    assert!(said.contains("--shrink TIME gives it more") || shrunk == 1550, "{said}");
-    assert!(took < Duration::from_mins(2), "{took:?}");
+    // How far it gets in its time is up to the machine.
+    assert!(requests > 20_000 && (EVENTS.into()..=requests).contains(&shrunk), "{said}");
+    assert!(said.contains("--shrink TIME gives it more") || shrunk == u64::from(EVENTS), "{said}");
+    assert!(took < Duration::from_mins(4), "{took:?}");
     let trace = fs::read_to_string(folder.join(line(&said, "wrote "))).unwrap();
     assert!(trace.lines().count() as u64 > shrunk);
     assert!(replay(folder, &said).contains(line(&said, "blkverify: ")));

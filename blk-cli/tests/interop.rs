@@ -267,6 +267,25 @@ fn snapshots_of_qemu_survive_our_writes() {
 }
 
 /// zstd clusters and dirty bitmaps of QEMU: read, counted, and followed when we write.
+/// It has no L1 table at all.
+#[test]
+fn a_disk_without_a_byte_of_qemu_grows() {
+    if !qemu::available() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    for options in ["compat=0.10", "compat=1.1", "cluster_size=512", "extended_l2=on", "lazy_refcounts=on"] {
+        qemu_img(folder.path(), &["create", "-q", "-f", "qcow2", "-o", options, "none.qcow2", "0"]);
+        let disk = open(&folder.path().join("none.qcow2"));
+        disk.resize(1 << 20).unwrap();
+        disk.write(123_456, &[7; 1000], WriteFlags::default()).unwrap();
+        disk.close().unwrap();
+        drop(disk);
+        qemu_img(folder.path(), &["check", "none.qcow2"]);
+        qemu_io(folder.path(), &["none.qcow2"], &["read -q -P 7 123456 1000".to_owned()]);
+    }
+}
+
 #[test]
 fn zstd_and_bitmaps_of_qemu() {
     if !qemu::available() {

@@ -21,10 +21,15 @@ pub struct BitmapInfo {
 }
 
 /// Keeping dirty bitmaps. One that is enabled has a bit set for whatever a write, zeroes or a discard has
-/// asked for since, also where that has failed.
+/// asked for since, also where that has failed; a discard that the disk ignores asks for nothing. Where a
+/// snapshot was applied all of the disk is dirty. Another size sets no bit: what is cut off may be forgotten,
+/// what is gained is clean unless it was dirty before.
 ///
 /// After a crash a bitmap is as it was saved last, at a close, if nothing that it had to follow has happened
-/// since; else it is inconsistent.
+/// since; else it is inconsistent. Which bitmaps there are is durable at once. One that was added enabled,
+/// one that was cleared, enabled, disabled or merged into, and all of them after another size, may be
+/// inconsistent until the next close, too. What marks an image's copy as out of date is durable before what
+/// makes it so.
 ///
 /// # Errors
 /// All methods: [`Error::Unresolved`](crate::Error::Unresolved) for a bitmap that is not there, or that is
@@ -46,7 +51,8 @@ pub trait Bitmaps {
     /// it.
     fn default_granularity_bytes(&self) -> u64;
 
-    /// Makes a bitmap without dirty bits. It survives a crash.
+    /// Makes a bitmap without dirty bits. It is there after a crash, and may be inconsistent then if it is
+    /// enabled.
     ///
     /// # Errors
     /// [`Error::InvalidOption`](crate::Error::InvalidOption) for a name that is there already or that the
@@ -57,7 +63,8 @@ pub trait Bitmaps {
     /// Removes one; an inconsistent one too. It stays so after a crash.
     fn remove_bitmap(&self, name: &str) -> Result<()>;
 
-    /// Makes all of the disk clean.
+    /// Makes all of the disk clean. After a crash before the next close the bitmap is inconsistent, or as it
+    /// was before; so are those that are changed in another way.
     fn clear_bitmap(&self, name: &str) -> Result<()>;
 
     /// Begins or ends following what is written.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use crate::{
     Amend, Bitmaps, CheckReport, Compress, Disk, Error, Extent, Info, Overlay, Queue, RepairMode, Result,
-    Snapshots, StorageRun, vectored,
+    Snapshots, StorageRun, VmState, vectored,
 };
 
 /// Modifiers of a write.
@@ -331,6 +331,11 @@ pub trait BlockDriver: Debug + Send + Sync {
 
     /// The ability to keep dirty bitmaps, if the driver has it.
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
+        None
+    }
+
+    /// The ability to keep the state of a virtual machine behind the disk, if the driver has it.
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
         None
     }
 

@@ -201,6 +201,20 @@ impl Error {
         }
     }
 
+    /// What a disk above says where the one below, its backing file or its storage, has failed in an
+    /// `operation` at `offset`: that the image below is broken is no word about the one above, and so a
+    /// failed operation there.
+    #[must_use]
+    pub fn below(self, operation: &'static str, offset: u64) -> Self {
+        match self {
+            Self::Malformed { .. } | Self::Corrupt { .. } => {
+                let source = io::Error::other(format!("the disk below: {self}"));
+                Self::Io { operation, offset, source }
+            }
+            other => other,
+        }
+    }
+
     /// The Linux error number that a kernel or an NBD server would report for this.
     pub fn errno(&self) -> i32 {
         use errno::{EINVAL, EIO, ENOSPC, ENOTSUP, EPERM, ESHUTDOWN};

@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use crate::{
     Amend, Bitmaps, BlockDriver, BlockStatus, Check, Compress, DiscardFlags, Disk, Extent, Info, Limits,
-    NativeFlags, Overlay, Preallocation, Queue, Resize, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags,
-    driver::status_runs, vectored,
+    NativeFlags, Overlay, Preallocation, Queue, Resize, Result, Snapshots, StorageRun, VmState, WriteFlags,
+    ZeroFlags, driver::status_runs, vectored,
 };
 
 /// A driver over one disk. Every method does what [`BlockDriver`] and [`Resize`] say, and is the inner disk's
@@ -157,6 +157,11 @@ pub trait PassThrough: Debug + Send + Sync {
         None
     }
 
+    /// As [`BlockDriver::as_vm_state`].
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        None
+    }
+
     /// As [`BlockDriver::as_queue`].
     fn as_queue(&self) -> Option<&dyn Queue> {
         None
@@ -258,6 +263,10 @@ impl<T: PassThrough> BlockDriver for T {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         PassThrough::as_bitmaps(self)
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        PassThrough::as_vm_state(self)
     }
 
     fn as_queue(&self) -> Option<&dyn Queue> {

@@ -6,7 +6,9 @@ use std::sync::Arc;
 
 use crate::signature::{self, PROBED_BYTES};
 use crate::storage::Step;
-use crate::{Access, CheckReport, Disk, Error, OptionSpec, Options, RepairMode, Result, Secret, Storage};
+use crate::{
+    Access, CheckReport, Disk, Error, OptionSpec, Options, Region, RepairMode, Result, Secret, Storage,
+};
 
 /// Who may open a name that was found inside an image. Nothing else does.
 pub trait Resolver: Debug + Send + Sync {
@@ -214,8 +216,7 @@ pub trait Format: Debug + Send + Sync {
         false
     }
 
-    /// The options that [`crate::Amend`] takes, where they are others than those of a new image that are
-    /// marked as amendable.
+    /// The options that [`crate::Amend`] takes.
     fn amend_options(&self) -> &'static [OptionSpec] {
         &[]
     }
@@ -238,6 +239,16 @@ pub trait Format: Debug + Send + Sync {
     /// [`Error::Malformed`] or [`Error::Unsupported`] where the header says too little to begin with.
     fn check(&self, storage: &Arc<dyn Storage>, repair: RepairMode) -> Result<Option<CheckReport>> {
         let _ = (storage, repair);
+        Ok(None)
+    }
+
+    /// What the bytes of the image on `storage` are for: regions in order, without gaps, up to the end of the
+    /// file. `None` where the format does not tell.
+    ///
+    /// # Errors
+    /// As of [`Format::check`].
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Option<Vec<Region>>> {
+        let _ = storage;
         Ok(None)
     }
 

@@ -8,12 +8,15 @@
 //! Whoever keeps, counts, repeats or shows requests speaks of [`Op`]: journals, verifiers, queues, servers.
 //! It is performed in one place, [`Disk::perform`].
 
+mod act;
+
 use std::fmt;
 
 use crate::{
-    BlockStatus, CheckReport, DiscardFlags, Disk, Error, ExactSize, Extent, NewSnapshot, Preallocation,
-    RepairMode, Result, SnapshotInfo, Snapshots, WriteFlags, ZeroFlags,
+    Bitmaps, BlockStatus, CheckReport, DirtyBitmap, DiscardFlags, Disk, Error, ExactSize, Extent,
+    Preallocation, RepairMode, Result, ShortText, SnapshotInfo, Snapshots, WriteFlags, ZeroFlags,
 };
+pub use act::{BitmapAct, SnapshotAct, slot_name, slot_of_name};
 
 /// One request of a disk. Nothing about it has been checked: an extent may lie anywhere, and end past 64
 /// bits.
@@ -83,31 +86,23 @@ pub enum Op {
         /// What of it is read.
         extent: Extent,
     },
-}
-
-/// What is done with a snapshot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum SnapshotAct {
-    /// [`Snapshots::create_snapshot`]; refused where there is one of that name.
-    Create,
-    /// [`Snapshots::apply_snapshot`]
-    Apply,
-    /// [`Snapshots::delete_snapshot`]
-    Delete,
-}
-
-/// What the name of a slot begins with.
-const SLOT: &str = "slot-";
-
-/// The name of the snapshot that requests call `slot`.
-pub fn slot_name(slot: u8) -> String {
-    format!("{SLOT}{slot}")
-}
-
-/// The slot whose snapshot has this name.
-pub fn slot_of_name(name: &str) -> Option<u8> {
-    let slot = name.strip_prefix(SLOT)?.parse().ok()?;
-    (slot_name(slot) == name).then_some(slot)
+    /// [`crate::Amend::amend`] of one option, which names nothing and loses no data.
+    Amend {
+        /// The option and its value, `name=value`.
+        option: ShortText,
+    },
+    /// A change of the dirty bitmaps inside the image, by [`crate::Bitmaps`].
+    Bitmap {
+        /// What is done.
+        act: BitmapAct,
+        /// Which bitmap: see [`slot_name`].
+        slot: u8,
+    },
+    /// [`Bitmaps::read_bitmap`]
+    ReadBitmap {
+        /// Which bitmap: see [`slot_name`].
+        slot: u8,
+    },
 }
 
 /// What an [`Op`] does, without its operands.
@@ -137,11 +132,17 @@ pub enum OpKind {
     Snapshot,
     /// [`Op::ReadSnapshot`]
     ReadSnapshot,
+    /// [`Op::Amend`]
+    Amend,
+    /// [`Op::Bitmap`]
+    Bitmap,
+    /// [`Op::ReadBitmap`]
+    ReadBitmap,
 }
 
 impl OpKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::Read,
         Self::Write,
         Self::WriteCompressed,
@@ -154,6 +155,9 @@ impl OpKind {
         Self::Check,
         Self::Snapshot,
         Self::ReadSnapshot,
+        Self::Amend,
+        Self::Bitmap,
+        Self::ReadBitmap,
     ];
 
     /// Its place in [`OpKind::ALL`], for tables.
@@ -176,6 +180,9 @@ impl OpKind {
             Self::Check => "check",
             Self::Snapshot => "snapshot",
             Self::ReadSnapshot => "snapshot -r",
+            Self::Amend => "amend",
+            Self::Bitmap => "bitmap",
+            Self::ReadBitmap => "bitmap --read",
         }
     }
 
@@ -211,6 +218,9 @@ impl Op {
             Self::Check { .. } => OpKind::Check,
             Self::Snapshot { .. } => OpKind::Snapshot,
             Self::ReadSnapshot { .. } => OpKind::ReadSnapshot,
+            Self::Amend { .. } => OpKind::Amend,
+            Self::Bitmap { .. } => OpKind::Bitmap,
+            Self::ReadBitmap { .. } => OpKind::ReadBitmap,
         }
     }
 
@@ -227,7 +237,10 @@ impl Op {
             | Self::Resize { .. }
             | Self::Check { .. }
             | Self::Snapshot { .. }
-            | Self::ReadSnapshot { .. } => None,
+            | Self::ReadSnapshot { .. }
+            | Self::Amend { .. }
+            | Self::Bitmap { .. }
+            | Self::ReadBitmap { .. } => None,
         }
     }
 
@@ -245,7 +258,10 @@ impl Op {
             | Self::Resize { .. }
             | Self::Check { .. }
             | Self::Snapshot { .. }
-            | Self::ReadSnapshot { .. } => {}
+            | Self::ReadSnapshot { .. }
+            | Self::Amend { .. }
+            | Self::Bitmap { .. }
+            | Self::ReadBitmap { .. } => {}
         }
         self
     }
@@ -270,7 +286,7 @@ impl Op {
     pub const fn needs_write_access(&self) -> bool {
         match self {
             Self::Check { repair } => !matches!(repair, RepairMode::None),
-            Self::Snapshot { .. } => true,
+            Self::Snapshot { .. } | Self::Amend { .. } | Self::Bitmap { .. } => true,
             _ => self.changes_content(),
         }
     }
@@ -281,7 +297,9 @@ impl Op {
             Self::Write { flags, .. } => flags.fua,
             Self::WriteZeroes { flags, .. } => flags.fua,
             Self::Discard { flags, .. } => flags.fua,
-            Self::Flush | Self::Snapshot { .. } => true,
+            Self::Flush
+            | Self::Snapshot { .. }
+            | Self::Bitmap { act: BitmapAct::Add | BitmapAct::Remove, .. } => true,
             _ => false,
         }
     }
@@ -321,6 +339,12 @@ impl fmt::Display for Op {
             Self::ReadSnapshot { slot, extent: Extent { offset, length } } => {
                 return write!(f, " {slot} {} {}", ExactSize(offset), ExactSize(length));
             }
+            Self::Amend { option } => return write!(f, " -o {option}"),
+            Self::Bitmap { act: BitmapAct::Merge { from }, slot } => {
+                return write!(f, " --merge {from} {slot}");
+            }
+            Self::Bitmap { act, slot } => return write!(f, " {} {slot}", act.flag()),
+            Self::ReadBitmap { slot } => return write!(f, " {slot}"),
             Self::Read { .. }
             | Self::Flush
             | Self::BlockStatus { .. }
@@ -353,6 +377,8 @@ pub enum Reply {
     Status(BlockStatus),
     /// To [`Op::Check`].
     Checked(Box<CheckReport>),
+    /// To [`Op::ReadBitmap`].
+    Bitmap(Box<DirtyBitmap>),
 }
 
 /// Whatever makes requests of a disk: the disk itself, or one that stands before it.
@@ -423,6 +449,11 @@ impl Disk {
             (Op::ReadSnapshot { slot, extent }, Data::Read(buf)) if buf.len() as u64 == extent.length => {
                 done(self.slot(slot).and_then(|found| self.read_snapshot(&found.id, extent.offset, buf)))
             }
+            (Op::Amend { option }, Data::None) => done(self.amend_option(option)),
+            (Op::Bitmap { act, slot }, Data::None) => done(self.change_bitmap_of(slot, act)),
+            (Op::ReadBitmap { slot }, Data::None) => {
+                self.read_bitmap(&slot_name(slot)).map(|bits| Reply::Bitmap(Box::new(bits)))
+            }
             (op, data) => Err(wrong_data(op, &data)),
         }
     }
@@ -435,21 +466,6 @@ impl Disk {
         let mut all = self.snapshots()?;
         all.retain(|snapshot| snapshot.name == slot_name(slot));
         SnapshotInfo::find(&all, &slot_name(slot)).cloned()
-    }
-
-    fn change_slot(&self, act: SnapshotAct, slot: u8) -> Result<()> {
-        match (act, self.slot(slot)) {
-            (SnapshotAct::Create, Ok(found)) => {
-                Err(Error::invalid_option("snapshot", format!("there is a '{}'", found.name)))
-            }
-            (SnapshotAct::Create, Err(Error::Unresolved { .. })) => {
-                let new = NewSnapshot { name: slot_name(slot), ..NewSnapshot::default() };
-                self.create_snapshot(&new).map(drop)
-            }
-            (SnapshotAct::Apply, Ok(found)) => self.apply_snapshot(&found.id),
-            (SnapshotAct::Delete, Ok(found)) => self.delete_snapshot(&found.id),
-            (_, Err(error)) => Err(error),
-        }
     }
 }
 

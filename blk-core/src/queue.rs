@@ -199,7 +199,10 @@ impl Disk {
             | Op::Resize { .. }
             | Op::Check { .. }
             | Op::Snapshot { .. }
-            | Op::ReadSnapshot { .. } => false,
+            | Op::ReadSnapshot { .. }
+            | Op::Amend { .. }
+            | Op::Bitmap { .. }
+            | Op::ReadBitmap { .. } => false,
         };
         can && is_aligned(buffer, limits.memory_alignment)
     }

@@ -90,6 +90,27 @@ pub trait Snapshots {
     fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()>;
 }
 
+/// The state of a virtual machine, which an image keeps behind its disk, and which goes with the snapshots
+/// that are made.
+///
+/// It has no size: bytes that were never written are zeroes. A change of the disk's size may lose it, and a
+/// snapshot that is applied brings back the one that was there when it was made. What is written is on stable
+/// storage after a flush of the disk.
+pub trait VmState {
+    /// Fills `buf` with the state from `offset` on, bytes from its beginning.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] where no image could have a state that long.
+    fn read_vm_state(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
+
+    /// Writes `buf` at `offset` of the state.
+    ///
+    /// # Errors
+    /// [`Error::OutOfRange`] or [`Error::NoSpace`] where the image can have no state that long; nothing has
+    /// changed then.
+    fn write_vm_state(&self, offset: u64, buf: &[u8]) -> Result<()>;
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -162,6 +162,14 @@ pub trait Storage: Debug + Send + Sync {
     /// Puts everything written so far on stable storage, the length included.
     fn sync(&self) -> Result<()>;
 
+    /// As [`Storage::sync`] for what was written to `extent`; all else may stay as it is. By default
+    /// everything is made durable. A simulated host that holds several files in one is asked for one of them
+    /// so.
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        let _ = extent;
+        self.sync()
+    }
+
     /// The driver is about to take `step`; the operations that follow belong to it. May wait, never fails: a
     /// storage that injects errors does so in the operation. Most storages ignore it.
     #[inline]

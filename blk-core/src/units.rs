@@ -1,4 +1,4 @@
-//! Counts and times as people write them: `100k`, `1M`; `30s`, `5m`, `1h`.
+//! Counts and times as people write them: `100k`, `1M`; `30s`, `5m`, `1h`; and dates.
 //!
 //! This file uses nothing of the crate, because `cargo-blk`, which depends on no crate of the workspace, has
 //! a link to it.
@@ -51,6 +51,20 @@ fn scaled(text: &str, unit: impl Fn(&str) -> Option<u64>) -> Option<u64> {
     let digits: u128 = format!("{whole}{fraction}").parse().ok()?;
     let scale = 10_u128.pow(u32::try_from(fraction.len()).ok()?);
     u64::try_from(digits.checked_mul(u128::from(unit(name)?))? / scale).ok()
+}
+
+/// Year, month and day of the day that is so many days after 1970-01-01, in the Gregorian calendar.
+pub fn civil(days: u64) -> (u64, u64, u64) {
+    // Years that begin in March have the leap day at their end; 719468 days lie between 0000-03-01 and
+    // 1970-01-01.
+    let shifted = days + 719_468;
+    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let march_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
+    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
+    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

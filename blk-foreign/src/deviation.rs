@@ -36,7 +36,8 @@ pub struct Deviation {
 pub enum Happened {
     /// The unit of allocation that shows the wrong data was given back, by a discard or by zeroes that may
     /// unmap (of qcow2 version 2, by any zeroes), and then that data was written elsewhere, without a flush
-    /// or a reopen in between. Data that has no stamp counts as that of the last write elsewhere.
+    /// or a reopen in between. Data that has no stamp counts as that of the last write elsewhere, a byte,
+    /// repeated, as that of the last one that wrote it, and zeroes as what is around a part of a sector, too.
     FreedThenReused,
     /// A part of the range that the finding is about was written, and neither flushed nor closed since. After
     /// a crash that is one of the requests that follow it.
@@ -58,6 +59,10 @@ pub enum Happened {
     /// kept a later write of whole sectors, the table. Data stands at a wrong address, as for
     /// [`Happened::EntryPastEnd`].
     CountLost,
+    /// The image has lazy counts, and units were given back. The crash lost an operation as long as the unit
+    /// that shows what it must not, or a part of it, and kept a later one. That unit was written as a whole
+    /// and neither flushed nor closed; what it shows is not zero.
+    LazyUnitLost,
     /// The image was left without a close twice, by kills, crashes or failures, and written to between the
     /// two.
     KilledTwice,
@@ -93,6 +98,12 @@ pub enum Happened {
     /// The storage failed an operation that a write to a new unit needed, and that unit shows what was
     /// written to another new one, or the other way round.
     NewUnitShared,
+    /// The storage failed an operation that a write to a new unit needed, and what was written to that unit
+    /// before a later open shows after it, once another part of the unit was written.
+    LostUnitAppears,
+    /// A unit of allocation was given back, and before that was flushed a sync of the storage failed, in a
+    /// write or up to two requests before one. If bytes are wrong, they are data of another address.
+    FreedThenSyncFailed,
     /// The storage failed a write of 4 bytes, an entry of a table, that a write of the guest needed; and the
     /// data of that write, which has failed, shows at a later open. Nothing was written to its unit since.
     FailedWriteAppears,
@@ -125,6 +136,7 @@ impl Happened {
                     && crash::shows_shared(finding, scenario, unit_bytes.max(1))
             }
             Self::CountLost => crash::is_count_lost(finding, scenario, unit_bytes.max(1)),
+            Self::LazyUnitLost => crash::is_lazy_unit_lost(finding, scenario, unit_bytes.max(1)),
             Self::KilledTwice => killed::is_killed_twice(finding, scenario),
             Self::KilledThenFreed => killed::is_killed_then_freed(finding, scenario),
             Self::KilledThenShared => killed::is_shared(finding, scenario, unit_bytes.max(1)),
@@ -140,6 +152,10 @@ impl Happened {
             Self::NewDataUnitLost => fault::is_new_data_unit_lost(finding, scenario, unit_bytes.max(1)),
             Self::FirstTableLost => fault::is_first_table_lost(finding, scenario, unit_bytes.max(1)),
             Self::NewUnitShared => fault::is_new_unit_shared(finding, scenario, unit_bytes.max(1)),
+            Self::LostUnitAppears => fault::is_lost_unit_there(finding, scenario, unit_bytes.max(1)),
+            Self::FreedThenSyncFailed => {
+                fault::is_freed_then_sync_failed(finding, scenario, unit_bytes.max(1))
+            }
             Self::FailedWriteAppears => fault::is_failed_write_there(finding, scenario, unit_bytes.max(1)),
             Self::LogUnwritten => fault::is_log_unwritten(finding, scenario, unit_bytes.max(1)),
             Self::SyncFailed => fault::is_sync_failed(finding),
@@ -241,18 +257,44 @@ fn is_freed_then_reused(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
         Source::Stamped { writer: Writer::Request(writer), is_here: false, .. } => {
             &scenario.requests[..scenario.requests.len().min((writer as usize).saturating_sub(1))]
         }
-        Source::Unknown => {
+        source @ (Source::Unknown | Source::Zeroes | Source::Repeated(_)) => {
+            let at = difference.offset % unit_bytes / SECTOR_BYTES;
             let last = match &finding.provoked {
                 Some(Provoked::Crash(crash)) => crash.during.map_or(0, |(number, _)| number as usize),
                 _ => finding.request.map_or(scenario.requests.len(), |(number, _)| number as usize),
             };
             let done = &scenario.requests[..scenario.requests.len().min(last)];
-            let Some(reuse) = done.iter().rposition(is_elsewhere) else { return false };
+            let may_show = |request: &Request| match source {
+                // The rest of a sector that is written in part is zeroes.
+                Source::Zeroes => is_part_of(request, at, unit_bytes) || fills(request, 0, (at, unit_bytes)),
+                Source::Repeated(byte) => fills(request, byte, (at, unit_bytes)),
+                _ => true,
+            };
+            let reuse = done.iter().rposition(|request| is_elsewhere(request) && may_show(request));
+            let Some(reuse) = reuse else { return false };
             &done[..reuse]
         }
         _ => return false,
     };
     before.iter().rev().take_while(|request| !makes_durable(request)).any(frees)
+}
+
+/// Whether a request fills the sector `at` of some unit of allocation with a byte, or a part of it.
+fn fills(request: &Request, byte: u8, (at, unit_bytes): (u64, u64)) -> bool {
+    let Request::Write { offset, length, fill: Fill::Byte(fill), .. } = *request else { return false };
+    let touches = |unit: u64| {
+        let sector = unit * unit_bytes + at * SECTOR_BYTES;
+        offset < sector + SECTOR_BYTES && sector < offset.saturating_add(length)
+    };
+    fill == byte && units(request, unit_bytes).any(touches)
+}
+
+/// Whether a request is of a part of the sector `at` of some unit of allocation.
+fn is_part_of(request: &Request, at: u64, unit_bytes: u64) -> bool {
+    let (start, length) = request.range().unwrap_or_default();
+    let ends = [start, start.saturating_add(length)].into_iter();
+    let mut parts = ends.filter(|end| length > 0 && !end.is_multiple_of(SECTOR_BYTES));
+    parts.any(|end| end % unit_bytes / SECTOR_BYTES == at)
 }
 
 fn is_discarded(finding: &Finding, scenario: &Scenario) -> bool {

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, CheckReport, DenyResolver, Disk, Error, Format, MemoryStorage, Options, RepairMode, Result,
-    Storage,
+    Access, CheckReport, DenyResolver, Disk, Error, Format, MemoryStorage, Options, Region, RepairMode,
+    Result, Storage,
 };
 use blk_harness::MemoryDisk;
 use blk_harness::driver::{ImageMaker, IsAsleep};
@@ -133,6 +133,12 @@ impl ImageMaker for ForeignImages {
 
     fn reference(&self) -> Result<Disk> {
         MemoryDisk::open(self.driver.size(&self.config))
+    }
+
+    /// As our driver of the same format sees it, if there is one.
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
+        let layout = self.driver.judge.map(|format| format.layout(storage)).transpose()?;
+        Ok(layout.flatten().unwrap_or_default())
     }
 
     /// The driver's own check of the bytes, recovered by our driver of the same format if there is one.

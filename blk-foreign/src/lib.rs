@@ -1,14 +1,16 @@
-//! Drivers that live in other processes, put under the verifier: whatever speaks NBD.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to start
 //!
 //! ```text
 //! engines ──► our NBD client ──► the foreign driver ──► our NBD server ──► the host of the engines
 //!                                a process of its own                      crashes, faults, a log
 //! ```
 //!
-//! A foreign driver is a TOML file ([`Description`]): how it starts, how an image is made, opened and closed.
-//! [`description()`] has those that come with us by name. [`ForeignDriver`] is a
-//! [`Driver`](blk_harness::driver::Driver): content, crashes, faults and races go through it. Requests in
-//! flight take turns by what arrives at the medium, because threads of other processes cannot be scheduled.
+//! [`Description`] is the TOML file, with a word on each field; [`description()`] has those that come with us
+//! by name. [`ForeignDriver`] is a [`Driver`](blk_harness::driver::Driver): content, crashes, faults and
+//! races go through it. Requests in flight take turns by what arrives at the medium, because threads of other
+//! processes cannot be scheduled.
 
 mod asleep;
 mod bench;

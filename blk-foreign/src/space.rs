@@ -97,7 +97,9 @@ pub(crate) fn of(description: &Description) -> &'static Space {
         alignment_bytes: request_alignment,
         size_is_file_length: false,
         snapshots: false,
+        bitmaps: false,
         is_dense: false,
+        amendments: &[],
     };
     Box::leak(Box::new(Space {
         name: keep(&description.name),

@@ -4,6 +4,7 @@
 //! Requests may be in flight together. Whoever makes one asks [`Checker::begin`] for it and brings the reply
 //! to [`Checker::end`]; what is read is judged transfer by transfer.
 
+mod bitmaps;
 pub(crate) mod flushed;
 mod reader;
 mod record;
@@ -23,16 +24,15 @@ use blk_sim::Host;
 
 use crate::execute::Reply;
 use crate::journal::Journal;
-use crate::model::{Change, Ending, Model, Source, Time, Write, is_fua};
+use crate::model::{BitmapChange, Change, Ending, Model, Source, Time, Write, is_fua};
 use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::refusal::{is_inside, may_refuse};
 use crate::scenario::{OnSnapshot, Request, Turn};
 use crate::space::Geometry;
-use crate::statistics::{Counter, Statistics, Tally};
+use crate::statistics::{Counter, Statistics};
 
 pub(crate) use reader::LaneReader;
-use record::share_a_unit;
-pub(crate) use record::{Begun, Condition, Ended, Record};
+pub(crate) use record::{Begun, Condition, Ended, Record, UNITS_PER_TABLE};
 pub(crate) use replies::differing;
 
 /// A time that never comes.
@@ -46,7 +46,9 @@ struct Flight {
     write: Option<Write>,
     /// A change of the snapshots.
     change: Option<Change>,
-    /// Of a request about a snapshot, that it is there, or that the place of a new one is free.
+    /// A change of the dirty bitmaps.
+    bitmaps: Option<BitmapChange>,
+    /// Of a request about a snapshot or a bitmap, that it is there, or that the place of a new one is free.
     is_possible: bool,
     /// Operations of the storage that had failed when it began.
     failures: u64,
@@ -348,10 +350,17 @@ impl Inner {
             changes = Extent::between(old.min(size), old.max(size));
             self.model.begin_resize(now, size);
         }
-        let (change, replaced, is_possible) = self.begin_snapshot(now, request);
+        let (change, replaced, is_there) = self.begin_snapshot(now, request);
+        let (bitmaps, is_known) = self.begin_bitmap(now, request);
+        let is_possible = is_there && is_known;
+        if matches!(request, Request::Bitmap { .. } | Request::Reopen { .. }) {
+            self.touched += self.model.bitmaps.units_max();
+        }
         if change.is_some() {
             changes = replaced;
         }
+        let units_beside = self.units_beside(request, geometry.unit_bytes);
+        self.touched += units_beside;
         if !changes.is_empty() {
             let unit = geometry.unit_bytes;
             self.touched += changes.end().div_ceil(unit) - changes.offset / unit + 1;
@@ -360,6 +369,7 @@ impl Inner {
             number,
             request,
             changes,
+            units_beside,
             new_size: None,
             issued: now,
             changes_before,
@@ -370,27 +380,11 @@ impl Inner {
         // What fails another request in flight may fail this one: they may wait for the same operation.
         let failures = self.flights.iter().flatten().map(|other| other.failures).min().unwrap_or(failures);
         assert!(self.flights[lane].is_none(), "a lane makes one request at a time");
+        let record_index = self.records.len();
         self.flights[lane] =
-            Some(Flight { record: self.records.len(), is_inside, write, change, is_possible, failures });
+            Some(Flight { record: record_index, is_inside, write, change, bitmaps, is_possible, failures });
         self.records.push(record);
         begun
-    }
-
-    /// Notes which requests are in flight when another begins, and returns them.
-    fn meet(&mut self, number: u32, request: Request, unit_bytes: u64) -> Vec<u32> {
-        let mut met = Vec::new();
-        for flight in self.flights.iter().flatten() {
-            let earlier = &mut self.records[flight.record];
-            self.stats.add(Counter::Met, u64::from(earlier.met.is_empty()));
-            earlier.met.push(number);
-            met.push(earlier.number);
-            if share_a_unit(&earlier.request, &request, unit_bytes) {
-                let names = [earlier.request.kind().name(), request.kind().name(), ""];
-                self.stats.tally(Tally::Overlaps, names);
-            }
-        }
-        self.stats.add(Counter::Met, u64::from(!met.is_empty()));
-        met
     }
 
     fn end(
@@ -425,7 +419,7 @@ impl Inner {
             }
             Ok(_) if !flight.is_possible => {
                 let evidence = Evidence::Answer("None".to_owned());
-                let what = "asks for a snapshot that is not there, or is there already, and succeeded";
+                let what = "asks for what is not there, or is there already, and succeeded";
                 return Err(Violation::with(Promise::Answers, what, evidence));
             }
             Ok(reply) => {
@@ -444,6 +438,7 @@ impl Inner {
                 }
             }
         };
+        self.end_bitmap(flight, now, ended);
         self.records[flight.record].ended = ended;
         Ok(())
     }
@@ -470,6 +465,11 @@ impl Inner {
                 _ => Ending::Replaced,
             };
             self.model.end_write(now, write, ending).map_err(|error| Violation::memory(&error))?;
+            let is_ignored =
+                self.model.bitmaps.ignores_discards && matches!(request, Request::Discard { .. });
+            if !is_ignored {
+                self.model.follow(now, write, is_done);
+            }
         }
         match request {
             Request::Flush if is_done => self.model.flushed(issued, now),

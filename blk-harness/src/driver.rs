@@ -11,7 +11,7 @@ pub(crate) mod promises;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use blk_core::{Disk, Error, MemoryStorage, Result, Storage};
+use blk_core::{Disk, Error, MemoryStorage, Region, Result, Storage};
 
 use crate::oracle::content;
 use crate::report::Finding;
@@ -23,7 +23,7 @@ pub use aligned::on_host;
 pub use format::{
     CreateConfigured, CreateFunction, DiskFunction, FormatDriver, OpenConfigured, OpenFunction,
 };
-pub use promises::{Kept, Promises};
+pub use promises::{Kept, Lasts, Promises};
 
 /// How much is best read at a time of a disk in another process, bytes: each read takes its time.
 pub const FAR_PIECE_BYTES: usize = 1 << 20;
@@ -189,6 +189,16 @@ pub trait ImageMaker: Debug + Send + Sync {
     /// What others keep in an image, which nothing has open: it has to stay as it is, whatever requests do to
     /// the disk.
     fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
+        let _ = storage;
+        Ok(Vec::new())
+    }
+
+    /// What the bytes of an image are for, which nothing has open: regions in order, as far as its format
+    /// tells.
+    ///
+    /// # Errors
+    /// That the image says too little to begin with.
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
         let _ = storage;
         Ok(Vec::new())
     }

@@ -1,6 +1,8 @@
 //! Runs scenarios: makes the disks, makes the requests through the verifier, asks the oracles.
 
 mod allocation;
+mod amended;
+mod bitmaps;
 mod cluster_kind;
 mod flushed;
 mod others;
@@ -11,9 +13,10 @@ use std::any::Any;
 use std::fmt;
 use std::sync::Arc;
 
-use blk_core::{Disk, ErrorKind, Extent, RepairMode};
+use blk_core::{Disk, ErrorKind, Extent, RepairMode, ShortText};
 
 use crate::Outcome;
+use crate::driver::promises::Since;
 use crate::driver::{Bench, Driver, Kept, Promises, legal_config};
 use crate::execute::Executor;
 use crate::inspect;
@@ -92,12 +95,14 @@ struct Run<'a> {
     promises: Promises,
     /// What others kept in the image before the first request.
     kept: Vec<Kept>,
-    /// A request has changed content for certain, or the size.
-    has_changed: bool,
-    /// A request may have.
-    may_have_changed: bool,
+    /// What requests have done to it since.
+    since: Since,
+    /// What the image was amended to last.
+    amended: Option<ShortText>,
     /// A request was about a snapshot: what one holds is not given back.
     has_snapshots: bool,
+    /// The dirty bitmaps that requests have made.
+    followed: bitmaps::Followed,
     /// Changes of the storage before the last request that changed the disk, if it wrote new data.
     last_write: Option<u64>,
     /// Flushes that have succeeded, and the one after which space is looked at.
@@ -161,9 +166,10 @@ impl Engine {
             geometry,
             promises: target.promises(&config),
             kept,
-            has_changed: false,
-            may_have_changed: false,
+            since: Since::default(),
+            amended: None,
             has_snapshots: false,
+            followed: bitmaps::Followed::of(&config),
             last_write: None,
             flushes: 0,
             probe_flush: u64::from(config.probe_flush),
@@ -195,10 +201,12 @@ impl Run<'_> {
         };
         if self.engine.options.compare_before_reopen {
             self.compare(&parts)?;
+            self.judge_bitmaps()?;
         }
         inspect::check(&self.bench.test(), RepairMode::None)?;
         self.reopen(false)?;
         self.compare(&parts)?;
+        self.judge_bitmaps()?;
         self.judge_kept_by_others()?;
         if self.engine.options.asks_others {
             self.ask_others()?;
@@ -227,12 +235,15 @@ impl Run<'_> {
     /// Closes and opens the disk under test.
     fn reopen(&mut self, kill: bool) -> Step {
         self.verify = None;
+        self.begin_end(kill);
         let (what, reopened) = if kill {
             ("reopening the image without a close", self.bench.kill())
         } else {
             ("closing and reopening the image", self.bench.reopen())
         };
         reopened.map_err(|error| content::failed(what, &error))?;
+        self.after_end(kill)?;
+        self.judge_amendment()?;
         self.judge_flushed(0, Request::Flush)
     }
 

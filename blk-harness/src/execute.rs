@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use blk_core::{CheckReport, Data, Error, Extent, Op, Perform, Result, WriteFlags};
+use blk_core::{CheckReport, Data, DirtyBitmap, Error, Extent, Op, Perform, Result, WriteFlags};
 use blk_sim::progress;
 
 use crate::model::fill;
@@ -25,6 +25,8 @@ pub(crate) enum Reply {
     Zeroes(Vec<Extent>),
     /// A check of the image.
     Checked(CheckReport),
+    /// What the bitmap in a slot has.
+    Bitmap(u8, Box<DirtyBitmap>),
 }
 
 /// Who looks at what is read, transfer by transfer.
@@ -100,6 +102,11 @@ impl Executor {
             Op::ReadSnapshot { slot, .. } => self.read_snapshot(disk, slot, reader)?,
             Op::Write { extent, flags } => self.write(disk, number, request, (extent, flags), fill_bytes)?,
             Op::BlockStatus { extent } => return zeroes(disk, extent).map(Reply::Zeroes),
+            Op::ReadBitmap { slot } => {
+                if let blk_core::Reply::Bitmap(bits) = disk.perform(op, Data::None)? {
+                    return Ok(Reply::Bitmap(slot, bits));
+                }
+            }
             Op::Check { .. } if !disk.can_check() => {}
             Op::Check { .. } => {
                 if let blk_core::Reply::Checked(report) = disk.perform(op, Data::None)? {

@@ -149,7 +149,8 @@ pub(crate) fn fates(durability: &Durability, kept: &[bool]) -> Vec<finding::Pend
             (true, false) => Fate::Persisted,
             (false, _) => Fate::Lost,
         };
-        finding::Pending { fate, operation: describe(pending) }
+        let extent = if pending.name == "truncate" { Extent::default() } else { pending.extent };
+        finding::Pending { fate, operation: describe(pending), extent }
     };
     durability.pending().iter().map(of).collect()
 }

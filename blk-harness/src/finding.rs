@@ -66,7 +66,8 @@ fn named(number: u32, kind: &str, text: &str, extent: Option<Extent>) -> Value {
     })
 }
 
-fn signature_to_json(signature: &Signature) -> Value {
+/// A signature as data, which is the same for the same signature.
+pub fn signature_to_json(signature: &Signature) -> Value {
     match signature {
         Signature::Content { request, found, expected } => json!({
             "kind": "content",
@@ -105,8 +106,15 @@ fn difference_to_json(difference: &Difference) -> Value {
 }
 
 fn side_to_json(side: &Side) -> Value {
-    let hex: Vec<String> = side.bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-    json!({ "bytes": hex.concat(), "source": source_to_json(&side.source) })
+    let hex = |bytes: &[u8]| bytes.iter().map(|byte| format!("{byte:02x}")).collect::<Vec<_>>().concat();
+    let sector = side.sector.iter().map(|piece| {
+        json!({ "offset": piece.offset, "bytes": hex(&piece.bytes), "source": source_to_json(&piece.source) })
+    });
+    json!({
+        "bytes": hex(&side.bytes),
+        "source": source_to_json(&side.source),
+        "sector": sector.collect::<Vec<_>>(),
+    })
 }
 
 fn source_to_json(source: &Source) -> Value {
@@ -153,7 +161,8 @@ fn pending_to_json(pending: &[Pending]) -> Vec<Value> {
             Fate::Lost => ("lost", Vec::new()),
             Fate::Torn(lost) => ("torn", lost.iter().copied().map(extent_to_json).collect()),
         };
-        json!({ "fate": fate, "operation": pending.operation, "lost": lost })
+        let extent = (!pending.extent.is_empty()).then(|| extent_to_json(pending.extent));
+        json!({ "fate": fate, "operation": pending.operation, "extent": extent, "lost": lost })
     });
     pending.collect()
 }

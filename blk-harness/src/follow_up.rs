@@ -57,7 +57,10 @@ fn usable(requests: Vec<Request>) -> Vec<Request> {
     requests
         .into_iter()
         .map(|request| match request {
-            Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. } => Request::Flush,
+            Request::Reopen { .. }
+            | Request::Check { .. }
+            | Request::Snapshot { .. }
+            | Request::Amend { .. } => Request::Flush,
             Request::WriteCompressed { offset, length, fill } => {
                 compressed += 1;
                 if compressed == 1 { request } else { Request::Write { offset, length, fill, fua: false } }

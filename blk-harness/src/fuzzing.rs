@@ -7,10 +7,13 @@ use std::time::{Duration, Instant};
 
 use crate::Outcome;
 use crate::scenario::Scenario;
-use serde_json::Value;
+use blk_verify::Finding;
+use serde_json::{Value, json};
 
+use crate::finding;
 use crate::job;
 use crate::repro;
+use crate::reproduce;
 use crate::runner::{Purpose, Runner};
 use crate::status;
 use crate::suite::Suite;
@@ -29,9 +32,15 @@ pub const ARGUMENTS: &str = "BLK_ARGUMENTS";
 /// What a process says of itself is JSON if this is `json`.
 pub const STATS: &str = "BLK_STATS";
 
+/// A folder in which each process writes what it says of itself, as JSON, to a file of its own: where
+/// libFuzzer forks processes, it keeps their output.
+pub const STATS_FOLDER: &str = "BLK_STATS_FOLDER";
+
 const OUT_USUAL: &str = "repros";
 /// How often a process says what it did.
 const SAY_EVERY: Duration = Duration::from_secs(2);
+/// The same where processes are forked, the first of which live for a second.
+const WRITE_EVERY: Duration = Duration::from_millis(300);
 
 /// Says every few seconds what a process did.
 #[derive(Debug)]
@@ -40,27 +49,35 @@ pub struct Speaker {
     said: Instant,
     /// Whoever started the process reads what is said.
     says_json: bool,
+    /// The file for it.
+    file: Option<PathBuf>,
 }
 
 impl Default for Speaker {
     fn default() -> Self {
         let now = Instant::now();
         let says_json = std::env::var_os(STATS).is_some_and(|form| form == "json");
-        Self { started: now, said: now, says_json }
+        let folder = std::env::var_os(STATS_FOLDER).map(PathBuf::from);
+        let file = folder.map(|folder| folder.join(format!("{}.json", std::process::id())));
+        Self { started: now, said: now, says_json, file }
     }
 }
 
 impl Speaker {
     /// Whether the time has come.
     pub fn is_due(&self) -> bool {
-        self.said.elapsed() >= SAY_EVERY
+        self.said.elapsed() >= if self.file.is_some() { WRITE_EVERY } else { SAY_EVERY }
     }
 
     /// Says `counts`, an object.
     pub fn say(&mut self, mut counts: Value) {
         self.said = Instant::now();
         let elapsed = self.started.elapsed();
-        if self.says_json {
+        if let Some(file) = &self.file {
+            counts["elapsed_s"] = elapsed.as_secs_f64().into();
+            // Counts that are lost are no reason to end.
+            let _ = std::fs::write(file, counts.to_string());
+        } else if self.says_json {
             counts["elapsed_s"] = elapsed.as_secs_f64().into();
             eprintln!("blk-stats {counts}");
         } else {
@@ -142,7 +159,10 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     let Session { runner, speaker } = &mut *session;
     let runner = runner.get_or_insert_with(|| {
         let name = suite.name();
-        let on_hang = move |hang: &Hang| stop(name, &hang.finding().report(), &hang.scenario.to_string());
+        let on_hang = move |hang: &Hang| {
+            say_finding(&hang.finding(), &hang.scenario);
+            stop(name, &hang.finding().report(), &hang.scenario.to_string())
+        };
         Box::new(Watched::new(suite.start(Purpose::Fuzz), watch::limit(), Box::new(on_hang)))
     });
     let outcome = runner.run(&scenario);
@@ -152,8 +172,26 @@ pub fn scenario(suite: &Suite, data: &[u8]) -> bool {
     match outcome {
         Outcome::Clean => true,
         Outcome::Refused(_) => false,
-        Outcome::Finding(finding) => stop(suite.name(), &finding.report(), &scenario.to_string()),
+        Outcome::Finding(finding) => {
+            say_finding(&finding, &scenario);
+            stop(suite.name(), &finding.report(), &scenario.to_string())
+        }
     }
+}
+
+/// Prints one line of JSON about a finding for the process that runs this one, which counts findings by their
+/// signatures.
+fn say_finding(finding: &Finding, scenario: &Scenario) {
+    if std::env::var_os(STATS).is_none_or(|form| form != "json") {
+        return;
+    }
+    let said = json!({
+        "signature": finding::signature_to_json(&finding.signature),
+        "name": reproduce::file_name(&finding.signature, scenario),
+        "what": finding.headline(),
+        "requests": scenario.requests.len(),
+    });
+    eprintln!("blk-finding {said}");
 }
 
 /// Reports a finding of the target `name`, and ends the process so that libFuzzer keeps its input.

@@ -235,6 +235,8 @@ pub(crate) fn of_kind(rng: &mut Random, kind: RequestKind, aim: &mut Aim) -> Req
             Request::Check { repair: rng.one_of(&[Repair::None, Repair::None, Repair::Leaks, Repair::All]) }
         }
         RequestKind::Snapshot => aim.snapshot(rng),
+        RequestKind::Amend => aim.amendment(rng),
+        RequestKind::Bitmap => aim.bitmap(rng),
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blk_core::{Disk, ErrorKind, Extent, MemoryStorage, Result, Storage};
 
 use crate::Outcome;
-use crate::driver::promises::{Changed, lost};
+use crate::driver::promises::{Since, Was, lost};
 use crate::driver::{self, Driver, ImageMaker, Promises, legal_config};
 use crate::oracle::content::failed;
 use crate::promise::{self, Promise, Violation};
@@ -85,12 +85,13 @@ impl Images {
         let has_changed = content.map_or(Ok(false), |content| self.has_changed(content));
         // What was written may be lost, or be the same again.
         let has_changed = has_changed.map_err(|error| Violation::memory(&error))?;
-        let changed = if has_changed { Changed::Surely } else { Changed::Perhaps };
+        let changed = if has_changed { Was::Surely } else { Was::Perhaps };
+        let since = Since { changed, amended: Was::Perhaps };
         let after = self.prepared.kept(image);
         let after = after.map_err(|error| {
             Violation::failed(Promise::Others, "reading what others keep in the image", &error)
         })?;
-        lost(&self.kept, &after, changed).map_or(Ok(()), |what| Err(Violation::new(Promise::Others, what)))
+        lost(&self.kept, &after, since).map_or(Ok(()), |what| Err(Violation::new(Promise::Others, what)))
     }
 
     /// Whether a disk shows something else than in the beginning.

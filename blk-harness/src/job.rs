@@ -2,6 +2,7 @@
 //! be built for them. `cargo blk soak`, `race`, `exhaust` and `corpus` describe a job to it in the
 //! environment ([`JOB`](crate::fuzzing::JOB)).
 
+use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -13,6 +14,7 @@ use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail};
 use blk_verify::Finding;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::exhaust::{self, Bounds};
 use crate::fuzzing::Speaker;
@@ -44,6 +46,11 @@ pub enum Job {
         inputs: Vec<PathBuf>,
         /// Everything that can be tried, however long it takes.
         complete: bool,
+    },
+    /// Runs inputs once each, and prints what they ask for and reach, as JSON.
+    Tally {
+        /// Their files.
+        inputs: Vec<PathBuf>,
     },
     /// Prints an input as text.
     Show {
@@ -104,6 +111,10 @@ pub fn run(suite: &Suite, job: &str, out: &Path) -> Result<i32> {
         Job::Soak(soak) => soak.run(suite, out),
         Job::Exhaust(exhaust) => exhaust.run(suite, out),
         Job::Replay { inputs, complete } => replay_all(suite, &inputs, complete, out),
+        Job::Tally { inputs } => {
+            println!("{}", tally(suite, &inputs, out)?);
+            Ok(CLEAN)
+        }
         Job::Show { input } => {
             print!("{}", read_scenario(suite, &input)?.to_text());
             Ok(CLEAN)
@@ -279,6 +290,26 @@ impl Exhaust {
     }
 }
 
+/// Runs inputs as they are replayed, and counts the words of their configurations and their kinds of request.
+fn tally(suite: &Suite, inputs: &[PathBuf], out: &Path) -> Result<Value> {
+    let mut runner = start(suite, Purpose::Replay, out);
+    let (mut options, mut requests) = (BTreeMap::new(), BTreeMap::new());
+    for input in inputs {
+        let scenario = read_scenario(suite, input)?;
+        for word in scenario.config.to_string().split_whitespace().skip(1) {
+            *options.entry(word.to_owned()).or_insert(0_u64) += 1;
+        }
+        for request in &scenario.requests {
+            let name = request.to_string().split_whitespace().next().unwrap_or_default().to_owned();
+            *requests.entry(name).or_insert(0_u64) += 1;
+        }
+        if let Outcome::Finding(finding) = runner.run(&scenario) {
+            bail!("{} has a finding: {}", input.display(), finding.headline());
+        }
+    }
+    Ok(json!({ "summary": runner.summary(), "options": options, "requests": requests }))
+}
+
 fn replay_all(suite: &Suite, inputs: &[PathBuf], complete: bool, out: &Path) -> Result<i32> {
     let purpose = if complete { Purpose::Complete } else { Purpose::Replay };
     let mut code = CLEAN;
@@ -302,4 +333,31 @@ fn replay_all(suite: &Suite, inputs: &[PathBuf], complete: bool, out: &Path) -> 
         }
     }
     Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::driver::FormatDriver;
+    use crate::memory::MemoryDisk;
+    use crate::runner::requests;
+
+    use super::*;
+
+    static DRIVER: FormatDriver = FormatDriver::of_disk("memory", MemoryDisk::open);
+    static SUITE: Suite = Suite::new("memory", |purpose| requests(&DRIVER, purpose));
+
+    #[test]
+    fn a_tally_counts_options_requests_and_runs() {
+        let folder = tempfile::tempdir().unwrap();
+        let inputs = ["write 0 4k\nwrite 4k 1\nread 0 8k", "read 0 1"].map(|requests| {
+            let input = folder.path().join(format!("{}.trace", requests.len()));
+            fs::write(&input, format!("blk-scenario 1\nconfig size-bytes=64k\n{requests}\n")).unwrap();
+            input
+        });
+        let counts = tally(&SUITE, &inputs, folder.path()).unwrap();
+        assert_eq!(counts["options"], json!({ "size-bytes=64k": 2 }));
+        assert_eq!(counts["requests"], json!({ "read": 2, "write": 2 }));
+        assert_eq!(counts["summary"]["scenarios"], 2);
+        tally(&SUITE, &[folder.path().join("missing")], folder.path()).unwrap_err();
+    }
 }

@@ -18,15 +18,17 @@ use std::sync::Arc;
 
 use blk_core::bytes::is_zero;
 use blk_core::{Disk, Extent, MemoryStorage, Storage};
-use blk_sim::{Change, Durability, Host, Operation, SECTOR_BYTES, Settings, States, progress};
+use blk_sim::{Durability, Host, Operation, SECTOR_BYTES, Settings, States, progress};
 
 use crate::follow_up::{FIRST_NUMBER, FollowUps};
 use crate::images::Images;
 use crate::inspect::{leaks, repair};
 use crate::journal::Journal;
-use crate::model::{Mismatch, Model};
+use crate::model::{FoundBitmap, Mismatch, Model};
 use crate::promise::{Kept, Promise, Violation};
-use crate::run::{Found, Run, Scratch, Trouble, found_in, read_parts, slots_of, unread};
+use crate::run::{
+    Found, Run, Scratch, Trouble, bitmaps_in, found_in, read_parts, slots_of, unread, unread_bitmaps,
+};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics};
 
@@ -47,6 +49,8 @@ pub(crate) struct Analysis {
     pub(crate) content: Content,
     /// What the snapshots hold that requests have made.
     pub(crate) snapshots: Found,
+    /// The dirty bitmaps that requests have made.
+    pub(crate) bitmaps: Vec<FoundBitmap>,
     pub(crate) leaks: u64,
     /// What is wrong with it whatever was asked before.
     pub(crate) violation: Option<Box<Violation>>,
@@ -99,10 +103,13 @@ impl Judge<'_> {
         if self.images.geometry.snapshots {
             analysis.snapshots = found_in(&disk).map_err(|error| unread(&error))?;
         }
+        if self.images.geometry.bitmaps {
+            analysis.bitmaps = bitmaps_in(&disk).map_err(|error| unread_bitmaps(&error))?;
+        }
         self.images.judge_kept_by_others(image, Some(&analysis.content.bytes))?;
         analysis.leaks = leaks(&disk, Promise::Consistent, "after the crash")?;
         let is_crashed = depth == Depth::First && (origin >> 40).is_multiple_of(self.recovery_one_in);
-        if is_crashed && recovery.iter().any(|operation| operation.change != Change::Sync) {
+        if is_crashed && recovery.iter().any(|operation| !operation.change.is_sync()) {
             self.stats.add(Counter::Recoveries, 1);
             self.crash_recovery((image, origin), &recovery, &analysis.content)?;
         }
@@ -179,6 +186,7 @@ impl Judge<'_> {
         let size = analysis.content.size;
         let mut model = Model::new(initial, size, self.images.fill_bytes(), false);
         model.adopt_slots(0, slots_of(&analysis.snapshots));
+        model.bitmaps.adopt(0, &analysis.bitmaps, size);
         let mut run = Run::new(self.images, host, Arc::clone(self.journal), model, 1);
         std::mem::swap(&mut run.scratch, self.scratch);
         run.disk = Some(Arc::new(disk));

@@ -1,24 +1,19 @@
-//! For authors of block drivers: a driver in; fuzz targets, regression tests and reproductions out.
+#![doc = include_str!("../README.md")]
 //!
-//! Describe the driver once, for instance as a [`FormatDriver`]:
+//! ## Where to start
 //!
-//! ```
-//! use blk_harness::FormatDriver;
-//! # use blk_harness::MemoryDisk;
-//! # fn create(storage: &std::sync::Arc<dyn blk_core::Storage>, size: u64) -> blk_core::Result<()> { storage.set_len(size) }
-//! # fn open(storage: std::sync::Arc<dyn blk_core::Storage>) -> blk_core::Result<blk_core::Disk> { MemoryDisk::open(storage.len()?) }
-//!
-//! static DRIVER: FormatDriver = FormatDriver::of_functions("mine", create, open);
-//! ```
-//!
+//! Describe the driver once, as a [`FormatDriver`]: of a [`blk_core::Format`], or of two functions.
 //! [`suites!`] gives it the four engines by name: `mine_sequence` compares each answer with a disk in memory,
 //! `mine_crash` crashes the host at each operation of the storage, `mine_fault` lets each of them fail, and
 //! `mine_race` has several requests in flight under a deterministic scheduler. [`fuzz_target!`] makes a fuzz
-//! target of one; [`regressions!`], [`conformance!`] and [`explore!`] make tests.
+//! target of one; [`regressions!`], [`conformance!`] and [`explore!`] make tests. A driver with options of
+//! its own, or with units of allocation, describes them as a [`space::Space`] ([`units!`] for the latter
+//! alone).
 //!
 //! Locks of the driver come from [`blk_core::sync`]: the scheduler of races cannot see others, and a thread
 //! that waits in one stops all of them.
 
+pub mod blame;
 mod checker;
 pub mod crash;
 pub mod driver;
@@ -42,6 +37,8 @@ mod model;
 pub mod mutate;
 mod oracle;
 mod outcome;
+pub mod page;
+pub mod picture;
 pub mod plant;
 pub mod promise;
 pub mod race;
@@ -118,7 +115,9 @@ macro_rules! units {
                 alignment_bytes: 1,
                 size_is_file_length: false,
                 snapshots: false,
+                bitmaps: false,
                 is_dense: false,
+                amendments: &[],
             },
             ..$crate::space::Space::WITHOUT_OPTIONS
         };

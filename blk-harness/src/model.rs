@@ -13,10 +13,12 @@
 //! | after a crash at a time, or after the handle was lost | those issued by then and not gone; a sector is all of one moment |
 //!
 //! A size is a register of the same kind. What a disk gains by a resize is zero; what it loses stays known,
-//! because a crash may bring the old size back. The list of snapshots is one too; a snapshot is a copy.
+//! because a crash may bring the old size back. The list of snapshots is one too; a snapshot is a copy. So is
+//! the list of dirty bitmaps (`bitmaps`).
 //!
 //! The model knows requests, numbers, bytes and times: no disk, no report.
 
+mod bitmaps;
 mod look;
 mod sector;
 mod sizes;
@@ -37,6 +39,7 @@ use sizes::Sizes;
 use snapshots::Lists;
 use value::Value;
 
+pub(crate) use bitmaps::{ActEnded, BitmapChange, Bitmaps, FoundBitmap};
 pub(crate) use snapshots::{Change, Held, Slots};
 pub(crate) use value::{Source, fill};
 
@@ -146,6 +149,9 @@ pub(crate) struct Model {
     in_flight: Vec<Write>,
     sizes: Sizes,
     lists: Lists,
+    pub(crate) bitmaps: Bitmaps,
+    /// Requests that have failed, of which it is not known yet what they have changed.
+    failed: Vec<Write>,
     /// What snapshots that were applied hold.
     held: Vec<Arc<MemoryStorage>>,
     /// Whether values that are gone are kept: crashes at earlier times are asked about.
@@ -164,6 +170,8 @@ impl Clone for Model {
             in_flight: self.in_flight.clone(),
             sizes: self.sizes.clone(),
             lists: self.lists.clone(),
+            bitmaps: self.bitmaps.clone(),
+            failed: self.failed.clone(),
             held: self.held.clone(),
             ..*self
         }
@@ -184,6 +192,8 @@ impl Model {
             in_flight: Vec::new(),
             sizes: Sizes::new(size),
             lists: Lists::default(),
+            bitmaps: Bitmaps::default(),
+            failed: Vec::new(),
             held: Vec::new(),
             keeps_past,
             is_unsettled: false,
@@ -240,6 +250,7 @@ impl Model {
     pub(crate) fn begin_write(&mut self, now: Time, extent: Extent, source: Source) -> Write {
         assert!(extent.end() <= self.size(), "{extent:?} on a disk of {} bytes", self.size());
         assert!(self.keeps_past || self.in_flight.is_empty(), "what is in flight together needs the past");
+        self.bitmaps.asked(now, extent);
         let write = Write { value: self.add(extent, source), extent, issued: now };
         self.in_flight.push(write);
         if !extent.is_empty() {
@@ -301,7 +312,10 @@ impl Model {
                 && entry.superseded <= entry.gone
         };
         let is_kept = |piece: &Piece| piece.live().next().is_some() && piece.entries.iter().all(in_time);
-        let is_settled = || self.pieces.iter().all(|piece| piece.live().nth(1).is_none());
+        // Bytes past the end of the disk cannot be read.
+        let size = self.size();
+        let is_settled =
+            || self.pieces.iter().all(|piece| piece.start >= size || piece.live().nth(1).is_none());
         self.pieces.first().is_some_and(|first| first.start == 0)
             && in_order
             && self.pieces.iter().all(is_kept)
@@ -322,6 +336,7 @@ impl Model {
         }
         self.sizes.flushed(issued, now);
         self.lists.flushed(issued, now);
+        self.bitmaps.flushed(issued, now);
         debug_assert!(self.is_sound(), "{:?}", self.pieces);
     }
 
@@ -342,6 +357,7 @@ impl Model {
             self.pieces.push(piece);
         }
         self.sizes.begin(now, size);
+        self.bitmaps.resizing(now);
     }
 
     /// It has completed, with the disk at `found` bytes.
@@ -351,6 +367,7 @@ impl Model {
     pub(crate) fn end_resize(&mut self, issued: Time, now: Time, found: u64) -> Result<()> {
         let old = self.size();
         self.sizes.end(now, found);
+        self.bitmaps.resized(found);
         self.newest.set_len(found.min(self.newest.len()?))?;
         self.cut_off(issued, now, Extent::between(old.min(found), old.max(found)));
         Ok(())

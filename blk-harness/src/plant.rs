@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use anyhow::{Context, Result, bail};
 use blk_core::storage::PassThrough as StoragePassThrough;
 use blk_core::{
-    DiscardFlags, Disk, Extent, MemoryStorage, PassThrough, Result as CoreResult, Storage, WriteFlags,
-    ZeroFlags,
+    DiscardFlags, Disk, Extent, MemoryStorage, PassThrough, Region, Result as CoreResult, Storage,
+    WriteFlags, ZeroFlags,
 };
 
 use crate::driver::{Driver, ImageMaker, IsAsleep, Kept, Promises};
@@ -218,6 +218,10 @@ impl ImageMaker for PlantedImages {
 
     fn kept(&self, storage: &dyn Storage) -> CoreResult<Vec<Kept>> {
         self.inner.kept(storage)
+    }
+
+    fn layout(&self, storage: &Arc<dyn Storage>) -> CoreResult<Vec<Region>> {
+        self.inner.layout(storage)
     }
 
     fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {

@@ -48,6 +48,9 @@ pub enum Promise {
     Completed,
     /// The list of snapshots is the old or the new one, and each holds what it held.
     Snapshots,
+    /// The list of dirty bitmaps is the old or the new one, and each has what was asked for, or says that it
+    /// has not.
+    Bitmaps,
 }
 
 impl Promise {
@@ -89,6 +92,7 @@ impl Promise {
             Self::Poisoned => "a handle that has failed changes nothing any more",
             Self::Completed => "what has completed touches the storage no more",
             Self::Snapshots => "C4, the snapshots are the old or the new ones, and hold what they held",
+            Self::Bitmaps => "C4, the dirty bitmaps have what was asked for, or say that they have not",
         }
     }
 }

@@ -6,18 +6,23 @@
 //! | misaligned | those with a range; resizes |
 //! | unsupported | those that change content, resizes among them |
 //! | invalid option | the same, and a block status of 0 bytes |
-//! | no space | resizes: no image can address what they ask for; snapshots, whose references no count holds |
-//! | unresolved | snapshots that are not there; those that are, where one is to be created, are an invalid option |
+//! | no space | resizes: no image can address what they ask for; snapshots, whose references no count holds; bitmaps, of which the header has no room for the first |
+//! | unresolved | snapshots and bitmaps that are not there; those that are, where one is to be made, are an invalid option |
+//! | unsupported, invalid option, no space | amendments: what an image has decides |
 //! | any other | none |
 //!
 //! [`blk_verify::Verify`] asks its reference instead: docs/permitted-differences.md.
 
 use blk_core::{Error, ErrorKind, Extent};
 
-use crate::scenario::{OnSnapshot, Request};
+use crate::scenario::{OnBitmap, OnSnapshot, Request};
+
+/// Disks of which any driver has to keep a dirty bitmap are smaller than this, bytes.
+const BITMAP_BYTES_MAX: u64 = 1 << 40;
 
 /// Whether a correct driver may answer `request` so, on a disk of `size` bytes whose storage has not failed.
-/// `is_possible`: of a request about a snapshot, that it is there, or that the place of a new one is free.
+/// `is_possible`: of a request about a snapshot or a bitmap, that it is there, or that the place of a new one
+/// is free.
 pub(crate) fn may_refuse(request: Request, size: u64, is_possible: bool, error: ErrorKind) -> bool {
     if let Request::Snapshot { act, .. } = request {
         return match error {
@@ -25,6 +30,19 @@ pub(crate) fn may_refuse(request: Request, size: u64, is_possible: bool, error: 
             ErrorKind::Unresolved => !is_possible && act != OnSnapshot::Create,
             ErrorKind::InvalidOption => !is_possible && act == OnSnapshot::Create,
             ErrorKind::NoSpace => matches!(act, OnSnapshot::Create | OnSnapshot::Apply),
+            _ => false,
+        };
+    }
+    if matches!(request, Request::Amend { .. }) {
+        return matches!(error, ErrorKind::Unsupported | ErrorKind::InvalidOption | ErrorKind::NoSpace);
+    }
+    if let Request::Bitmap { act, .. } = request {
+        return match error {
+            ErrorKind::Unsupported => true,
+            ErrorKind::Unresolved => !is_possible && act != OnBitmap::Add,
+            // A disk of so many bytes may need too many bits.
+            ErrorKind::InvalidOption => act == OnBitmap::Add && (!is_possible || size >= BITMAP_BYTES_MAX),
+            ErrorKind::NoSpace => act == OnBitmap::Add,
             _ => false,
         };
     }
@@ -103,6 +121,24 @@ mod tests {
         }
         assert!(fits(OnSnapshot::Create, true, ErrorKind::NoSpace));
         assert!(!fits(OnSnapshot::Delete, true, ErrorKind::NoSpace));
+    }
+
+    #[test]
+    fn a_bitmap_that_is_not_there_is_refused_and_one_that_is_has_no_twin() {
+        let fits = |act, is_possible, size, error| {
+            may_refuse(Request::Bitmap { act, slot: 0 }, size, is_possible, error)
+        };
+        for act in OnBitmap::ALL {
+            let is_new = act == OnBitmap::Add;
+            assert!(fits(act, true, 1024, ErrorKind::Unsupported), "{act:?}");
+            for error in [ErrorKind::Unresolved, ErrorKind::InvalidOption, ErrorKind::Io] {
+                assert!(!fits(act, true, 1024, error), "{act:?} {error:?}");
+            }
+            assert_eq!(fits(act, false, 1024, ErrorKind::Unresolved), !is_new, "{act:?}");
+            assert_eq!(fits(act, false, 1024, ErrorKind::InvalidOption), is_new, "{act:?}");
+            assert_eq!(fits(act, true, BITMAP_BYTES_MAX, ErrorKind::InvalidOption), is_new, "{act:?}");
+            assert_eq!(fits(act, true, 1024, ErrorKind::NoSpace), is_new, "{act:?}");
+        }
     }
 
     #[test]

@@ -6,7 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use crate::Outcome;
+use crate::blame;
 use crate::finding;
+use crate::page::{self, Paper, Surroundings, Way};
+use crate::picture::Picture;
 use crate::reproduce::{self, Proof, REPLAYS};
 use crate::scenario::Scenario;
 use anyhow::{Context, Result, bail};
@@ -15,15 +18,22 @@ use blk_verify::Finding;
 use crate::job::FOUND;
 use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;
-use crate::watch::{self, OnHang, Watched};
+use crate::watch::{self, Deadline, OnHang, Watched};
 
 /// A reproduction takes about this long at most: proving what is found, making it smaller, proving what is
 /// left. What the minimiser has when it gives up is still a smaller finding of the same kind.
 const REPRODUCE_MAX: Duration = Duration::from_secs(30);
 /// The minimiser gets so much however long the proof took.
 const MINIMISE_MIN: Duration = Duration::from_secs(5);
+/// The prefixes of a finding's requests are run for so long at most, and as long its image is made for.
+const BLAME_MAX: Duration = Duration::from_secs(10);
 /// What the name of the file ends with that has the finding as data.
 const FINDING_EXTENSION: &str = "finding.json";
+/// And that of the page about it.
+const PAGE_EXTENSION: &str = "finding.html";
+/// What users call to reproduce a trace: who starts the process says so.
+const COMMAND: &str = "BLK_COMMAND";
+const COMMAND_USUAL: &str = "cargo blk";
 /// Largest input file, bytes.
 const INPUT_BYTES_MAX: u64 = 16 << 20;
 
@@ -98,7 +108,7 @@ pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Resu
             smallest.requests.len()
         );
     }
-    for path in write_forms(suite, out, &smallest, &last)? {
+    for path in write_forms(suite, out, &smallest, &last, &surroundings(suite, &smallest, &last, out))? {
         println!("wrote {}", path.display());
     }
     Ok(true)
@@ -111,7 +121,7 @@ pub fn on_hang(suite: Suite, out: PathBuf, code: i32) -> OnHang {
         // Past what collects the output of tests: nobody would print it.
         let mut stdout = std::io::stdout();
         let _ = writeln!(stdout, "\n{}\n# target: {}\n{}", finding.report(), suite.name(), hang.scenario);
-        match write_forms(&suite, &out, &hang.scenario, &finding) {
+        match write_forms(&suite, &out, &hang.scenario, &finding, &Surroundings::default()) {
             Ok(written) => written.iter().for_each(|path| {
                 let _ = writeln!(stdout, "wrote {}", path.display());
             }),
@@ -180,8 +190,26 @@ fn free_stem(out: &Path, suite: &Suite, name: &str, trace: &str) -> String {
     std::iter::once(stem.clone()).chain(numbered).find(is_free).expect("numbers do not end")
 }
 
+/// Runs a proven finding a few times more: for its image, and for what its first requests find.
+fn surroundings(suite: &Suite, scenario: &Scenario, finding: &Finding, out: &Path) -> Surroundings {
+    let count = page::requests_before(finding, scenario);
+    let driver = suite.start(Purpose::Minimise).driver();
+    let deadline = Deadline::at(Instant::now() + BLAME_MAX);
+    let picture = driver.and_then(|driver| deadline.run(|| Picture::of(driver, scenario, count)).flatten());
+    let on_hang = on_hang(*suite, out.to_owned(), FOUND);
+    let mut runner = Watched::new(suite.start(Purpose::Replay), watch::limit(), on_hang);
+    let blame = blame::prefixes(|prefix| runner.run(prefix), scenario, &finding.signature, BLAME_MAX);
+    Surroundings { picture, blame }
+}
+
 /// Writes a finding in all its forms; returns their files.
-fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding) -> Result<Vec<PathBuf>> {
+fn write_forms(
+    suite: &Suite,
+    out: &Path,
+    scenario: &Scenario,
+    finding: &Finding,
+    surroundings: &Surroundings,
+) -> Result<Vec<PathBuf>> {
     fs::create_dir_all(out).with_context(|| format!("cannot make {}", out.display()))?;
     let story = format!("{}\n{}", suite.headline(), finding.report());
     let trace = scenario.to_text_with_story(&story);
@@ -193,13 +221,33 @@ fn write_forms(suite: &Suite, out: &Path, scenario: &Scenario, finding: &Finding
     let rust_test = |expression| ("rs", scenario.to_rust_test(expression, suite.name(), &signature));
     forms.extend(suite.expression().map(rust_test));
     forms.extend(suite.script().map(|(extension, script)| (extension, script(scenario))));
+    let file = |extension: &str| out.join(format!("{stem}.{extension}"));
+    let paper = Paper {
+        name: &stem,
+        target: suite.name(),
+        finding,
+        scenario: Some(scenario),
+        around: surroundings,
+        ways: &ways(&forms, &file),
+    };
+    let page = paper.render();
+    forms.push((PAGE_EXTENSION, page));
     let mut written = Vec::new();
     for (extension, content) in forms {
-        let path = out.join(format!("{stem}.{extension}"));
+        let path = file(extension);
         fs::write(&path, content).with_context(|| format!("cannot write {}", path.display()))?;
         written.push(path);
     }
     Ok(written)
+}
+
+/// How to reproduce what is written to these files.
+fn ways(forms: &[(&str, String)], file: &dyn Fn(&str) -> PathBuf) -> Vec<Way> {
+    let command = std::env::var(COMMAND).unwrap_or_else(|_| COMMAND_USUAL.to_owned());
+    let mut ways =
+        vec![Way::new("In this project: a command", format!("{command} repro {}", file("trace").display()))];
+    ways.extend(forms.iter().filter_map(|(extension, content)| Way::of_file(&file(extension), content)));
+    ways
 }
 
 #[cfg(test)]

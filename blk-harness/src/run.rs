@@ -2,6 +2,8 @@
 //! and the looks that settle what a discard or a failure has left open.
 
 mod adopt;
+mod amended;
+mod bitmaps;
 mod completed;
 mod drive;
 mod guard;
@@ -9,6 +11,7 @@ mod poison;
 mod reading;
 mod snapshots;
 mod threads;
+mod together;
 
 use std::sync::Arc;
 
@@ -27,7 +30,9 @@ use crate::promise::{Evidence, Kept, Promise, Violation};
 use crate::refusal::is_handle_lost;
 use crate::relay::Relay;
 use crate::scenario::{Request, Turn};
+use together::together;
 
+pub(crate) use bitmaps::{bitmaps_in, kept_bitmaps, unread_bitmaps};
 pub(crate) use drive::drive;
 pub(crate) use guard::{caught, guarded, panic_finding};
 pub(crate) use reading::{Trouble, read_parts};
@@ -104,6 +109,8 @@ impl<'a> Run<'a> {
         model: Model,
         lanes: usize,
     ) -> Self {
+        let mut model = model;
+        model.bitmaps.ignores_discards = !images.config.discard;
         let checker = Checker::new(journal, model, Arc::clone(&host), images.geometry, lanes.max(1));
         let relay = images.prepared.elsewhere().map(|is_asleep| Arc::new(Relay::new(is_asleep)));
         if let Some(relay) = &relay {
@@ -157,6 +164,7 @@ impl<'a> Run<'a> {
     /// stamp number, if it is not to be numbered in its turn.
     pub(crate) fn request(&mut self, number: Option<u32>, request: Request) -> Kept<bool> {
         self.settled.clear();
+        let request = self.possible(request);
         if let Request::Reopen { kill } = request {
             self.checker.begin(0, number, request, Turn::default());
             let reopened = self.reopen(kill);
@@ -184,6 +192,9 @@ impl<'a> Run<'a> {
         if ended == Ended::Failed || ended == Ended::Refused || matches!(request, Request::Discard { .. }) {
             self.settle().map_err(|violation| violation.noticed_by(begun.number))?;
         }
+        if ended == Ended::Failed && matches!(request, Request::Bitmap { .. }) {
+            self.settle_bitmaps().map_err(|violation| violation.noticed_by(begun.number))?;
+        }
         Ok(ended == Ended::Done)
     }
 
@@ -192,6 +203,7 @@ impl<'a> Run<'a> {
     /// cached.
     pub(crate) fn repeat(&mut self, number: u32, request: Request, settled: &[Extent]) -> Kept {
         let Some(disk) = self.disk.clone() else { return Ok(()) };
+        let request = self.possible(request);
         if let Request::Reopen { kill } = request {
             self.disk = None;
             let ended = self.watched(|| if kill { disk.flush() } else { disk.close() });
@@ -202,7 +214,12 @@ impl<'a> Run<'a> {
                 drop(disk);
             }
             self.host.forget_touched();
-            return self.open();
+            self.open()?;
+            if kill && self.images.geometry.bitmaps {
+                // They were read then, and are known from then on.
+                let _ = self.disk.as_ref().map(|disk| bitmaps_in(disk));
+            }
+            return Ok(());
         }
         let fill_bytes = self.images.fill_bytes();
         self.host.watch(true);
@@ -226,8 +243,9 @@ impl<'a> Run<'a> {
             let size = self.checker.model(|model, _| model.size());
             let together = together(size, rest);
             if together == 0 {
-                if matches!(rest[0].0, Request::Snapshot { .. }) {
-                    // What requests in flight together have left open is not to be copied.
+                if matches!(rest[0].0, Request::Snapshot { .. } | Request::Bitmap { .. }) {
+                    // What requests in flight together have left open is not to be copied, and what they have
+                    // changed is in bitmaps.
                     self.settle()?;
                 }
                 self.request(lanes.number(begun), rest[0].0)?;
@@ -244,7 +262,9 @@ impl<'a> Run<'a> {
         let issued = self.checker.now();
         let Some(disk) = self.disk.take() else { return Ok(()) };
         self.stays_after_flush()?;
+        self.begin_end(false);
         disk.close().map_err(|error| Violation::failed(Promise::Answers, "closing the image", &error))?;
+        self.end_end(false, true);
         self.drop_closed(disk)?;
         self.checker.closed(issued);
         self.checker.take_violation()
@@ -298,10 +318,12 @@ impl<'a> Run<'a> {
         let parts =
             self.checker.model(|model, _| if model.is_settled() { Vec::new() } else { model.unsettled() });
         if parts.is_empty() {
+            self.checker.model(Model::follow_failed);
             return Ok(());
         }
         self.settled.clone_from(&parts);
         self.observe(&parts)?;
+        self.checker.model(Model::follow_failed);
         if self.checker.condition().is_faulted {
             self.observe(&parts).map_err(|violation| match violation.evidence {
                 Evidence::Bytes(_) => violation.of(Promise::Stable),
@@ -355,7 +377,8 @@ impl<'a> Run<'a> {
         }
         let parts = self.parts();
         self.observe(&parts)?;
-        self.observe_snapshots()
+        self.observe_snapshots()?;
+        self.observe_bitmaps()
     }
 
     /// What is looked at when all requests have been made: everything, the image, and everything once more
@@ -386,7 +409,9 @@ impl<'a> Run<'a> {
         if let Some(disk) = self.disk.take() {
             self.stays_after_flush()?;
             let edits = self.host.edits();
+            self.begin_end(kill);
             let ended = self.watched(|| if kill { disk.flush() } else { disk.close() });
+            self.end_end(kill, ended.is_ok());
             if kill || ended.is_err() {
                 self.watched(|| drop(disk));
             } else {
@@ -409,6 +434,9 @@ impl<'a> Run<'a> {
         self.open()?;
         if is_closed {
             self.checker.take_violation()?;
+            if kill {
+                self.adopt_bitmaps()?;
+            }
             // The open may have met a fault.
             self.settle_if_failed()?;
         } else {
@@ -436,33 +464,6 @@ impl<'a> Run<'a> {
             Trouble::Broken(violation) => violation,
         })
     }
-}
-
-/// How many of `requests` may be in flight together, on a disk of `size` bytes: up to a reopen, and with one
-/// resize at most, whose company lies inside the old and the new size: what is past either may be there or
-/// not.
-fn together(size: u64, requests: &[(Request, Turn)]) -> usize {
-    let (mut reached, mut limit) = (0, None);
-    for (at, (request, _)) in requests.iter().enumerate() {
-        match request {
-            Request::Reopen { .. } | Request::Snapshot { .. } => return at,
-            Request::Resize { size: new } => {
-                let smaller = size.min(*new);
-                if limit.is_some() || reached > smaller {
-                    return at;
-                }
-                limit = Some(smaller);
-            }
-            _ => {
-                let end = request.range().map_or(0, |(offset, length)| offset.saturating_add(length));
-                reached = reached.max(end);
-                if limit.is_some_and(|limit| end > limit) {
-                    return at;
-                }
-            }
-        }
-    }
-    requests.len()
 }
 
 fn stuck(error: &str, what: &str) -> Box<Violation> {

@@ -49,6 +49,11 @@ pub trait Runner: fmt::Debug + Send {
         None
     }
 
+    /// The driver under test, where there is one: a page about a finding shows its images.
+    fn driver(&self) -> Option<&'static dyn Driver> {
+        None
+    }
+
     /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
     fn summary(&self) -> Value;
 
@@ -129,6 +134,10 @@ impl Runner for Requests {
         engine.run(self.target, scenario)
     }
 
+    fn driver(&self) -> Option<&'static dyn Driver> {
+        Some(self.target)
+    }
+
     fn summary(&self) -> Value {
         let mut stats = self.plain.stats().clone();
         stats.merge(self.watching.stats());
@@ -169,6 +178,10 @@ impl Runner for Crashes {
     fn run_from(&mut self, scenario: &Scenario, first: usize) -> Outcome {
         self.engine.judge_from(first);
         self.engine.run(self.target, scenario)
+    }
+
+    fn driver(&self) -> Option<&'static dyn Driver> {
+        Some(self.target)
     }
 
     fn summary(&self) -> Value {
@@ -217,6 +230,10 @@ pub fn faults(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner> 
 impl Runner for Faults {
     fn run(&mut self, scenario: &Scenario) -> Outcome {
         self.engine.run(self.target, scenario)
+    }
+
+    fn driver(&self) -> Option<&'static dyn Driver> {
+        Some(self.target)
     }
 
     fn summary(&self) -> Value {
@@ -350,6 +367,10 @@ impl Runner for Races {
         };
         self.met.add(scenario, &before, &self.known());
         Some(outcome)
+    }
+
+    fn driver(&self) -> Option<&'static dyn Driver> {
+        Some(self.target)
     }
 
     fn summary(&self) -> Value {

@@ -20,9 +20,10 @@ mod reach;
 mod rescale;
 mod rust_test;
 mod schedule;
+mod short_text;
 pub mod text;
 
-use blk_core::{RepairMode, SnapshotAct};
+use blk_core::{BitmapAct, RepairMode, ShortText, SnapshotAct};
 use serde::{Deserialize, Serialize};
 
 use crate::space::Space;
@@ -158,6 +159,98 @@ pub enum Request {
         /// Its number, which its name has.
         slot: u8,
     },
+    /// `amend -o NAME=VALUE`: an option of the image is changed, which shows in no disk.
+    Amend {
+        /// The option and its value.
+        #[serde(with = "short_text")]
+        option: ShortText,
+    },
+    /// `bitmap --add|--remove|--clear|--enable|--disable|--read SLOT`, `bitmap --merge FROM SLOT`: a dirty
+    /// bitmap inside the image is added, removed, changed, or read.
+    Bitmap {
+        /// What is done.
+        act: OnBitmap,
+        /// Its number, which its name has.
+        slot: u8,
+    },
+}
+
+/// What is done with a dirty bitmap inside the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OnBitmap {
+    /// It is added, and follows what is written.
+    Add,
+    /// It is removed.
+    Remove,
+    /// All of it becomes clean.
+    Clear,
+    /// It follows what is written.
+    Enable,
+    /// It follows no more.
+    Disable,
+    /// What the one in this slot has as dirty becomes dirty.
+    Merge(u8),
+    /// It is read.
+    Read,
+}
+
+impl OnBitmap {
+    /// All of them, merging what slot 0 has.
+    pub const ALL: [Self; 7] =
+        [Self::Add, Self::Remove, Self::Clear, Self::Enable, Self::Disable, Self::Merge(0), Self::Read];
+
+    /// The change of the bitmap, if it is one.
+    pub fn change(self) -> Option<BitmapAct> {
+        match self {
+            Self::Add => Some(BitmapAct::Add),
+            Self::Remove => Some(BitmapAct::Remove),
+            Self::Clear => Some(BitmapAct::Clear),
+            Self::Enable => Some(BitmapAct::Enable),
+            Self::Disable => Some(BitmapAct::Disable),
+            Self::Merge(from) => Some(BitmapAct::Merge { from }),
+            Self::Read => None,
+        }
+    }
+
+    /// The flag of a request line, in the words of `qemu-img bitmap` where that has one.
+    fn flag(self) -> &'static str {
+        match self {
+            Self::Add => "--add",
+            Self::Remove => "--remove",
+            Self::Clear => "--clear",
+            Self::Enable => "--enable",
+            Self::Disable => "--disable",
+            Self::Merge(_) => "--merge",
+            Self::Read => "--read",
+        }
+    }
+
+    /// Its place in [`OnBitmap::ALL`].
+    pub(crate) fn index(self) -> u8 {
+        match self {
+            Self::Add => 0,
+            Self::Remove => 1,
+            Self::Clear => 2,
+            Self::Enable => 3,
+            Self::Disable => 4,
+            Self::Merge(_) => 5,
+            Self::Read => 6,
+        }
+    }
+}
+
+impl From<BitmapAct> for OnBitmap {
+    fn from(act: BitmapAct) -> Self {
+        match act {
+            BitmapAct::Add => Self::Add,
+            BitmapAct::Remove => Self::Remove,
+            BitmapAct::Clear => Self::Clear,
+            BitmapAct::Enable => Self::Enable,
+            BitmapAct::Disable => Self::Disable,
+            BitmapAct::Merge { from } => Self::Merge(from),
+        }
+    }
 }
 
 /// What is done with a snapshot inside the image.

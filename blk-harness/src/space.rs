@@ -8,7 +8,7 @@
 mod knob;
 mod plain;
 
-use blk_core::{Condition, Conflict, Format};
+use blk_core::{Condition, Conflict, Format, ShortText};
 
 use crate::random::Random;
 use crate::scenario::bounds::{LANES_MAX, PROBE_FLUSH_MAX};
@@ -63,8 +63,28 @@ pub struct OldHeader {
     pub options: fn(&[u8; OLD_HEADER_BYTES], Backing) -> OptionValues,
 }
 
+/// An option of an image, and the value that it is changed to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amendment {
+    /// `name=value`, at most [`ShortText::BYTES_MAX`] bytes.
+    pub text: &'static str,
+}
+
+impl Amendment {
+    /// Of this text.
+    pub const fn new(text: &'static str) -> Self {
+        Self { text }
+    }
+
+    /// As requests have it.
+    pub fn option(&self) -> ShortText {
+        ShortText::new(self.text).expect("lists have short texts")
+    }
+}
+
 /// Where the interesting places of a disk are, bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is about something else that images have")]
 pub struct Geometry {
     /// What is allocated as one: a cluster, a block, a grain.
     pub unit_bytes: u64,
@@ -79,9 +99,13 @@ pub struct Geometry {
     pub size_is_file_length: bool,
     /// Whether images hold snapshots that requests can be made of.
     pub snapshots: bool,
+    /// Whether images hold dirty bitmaps that requests can be made of.
+    pub bitmaps: bool,
     /// Whether zeroes take as much room in an image as data, as where all is encrypted: random disks are
     /// not far then.
     pub is_dense: bool,
+    /// What images can be amended to. Bytes have them by place: they are only ever added, at the end.
+    pub amendments: &'static [Amendment],
 }
 
 /// A geometry without a function. Where an option decides the unit, its value is the unit.

@@ -125,4 +125,11 @@ impl PassThrough for Tap {
         self.unsynced.lock().covered(issued);
         Ok(())
     }
+
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        let (issued, _) = self.changes();
+        self.inner.sync_extent(extent)?;
+        self.unsynced.lock().covered_part(issued, extent);
+        Ok(())
+    }
 }

@@ -208,7 +208,7 @@ fn wrong_requests_are_refused() {
     line_refused(
         "rread 0 512",
         &expect![
-            "line 2, column 1: unknown request 'rread'; known are read, write, discard, map, truncate, flush, reopen, kill, check, snapshot"
+            "line 2, column 1: unknown request 'rread'; known are read, write, discard, map, truncate, flush, reopen, kill, check, snapshot, amend, bitmap"
         ],
     );
     line_refused("read 0", &expect!["line 2, column 1: 1 operands; expected: read OFFSET LENGTH"]);
@@ -306,7 +306,7 @@ fn json_is_refused_with_its_place() {
     json_refused(
         "{\n  \"requests\": [{ \"do\": \"reed\", \"offset\": 0 }]\n}",
         &expect![
-            "line 2, column 29: unknown variant `reed`, expected one of `read`, `write`, `write-compressed`, `write-zeroes`, `discard`, `flush`, `status`, `resize`, `reopen`, `check`, `snapshot`"
+            "line 2, column 29: unknown variant `reed`, expected one of `read`, `write`, `write-compressed`, `write-zeroes`, `discard`, `flush`, `status`, `resize`, `reopen`, `check`, `snapshot`, `amend`, `bitmap`"
         ],
     );
     json_refused(

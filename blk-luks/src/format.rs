@@ -9,7 +9,7 @@ use blk_core::{
     Preallocation, Probe, Range, Resolver, Result, Secret, Storage, TypedOptions,
 };
 
-use crate::algorithm::{Algorithms, Cipher, IvGenerator, Mode};
+use crate::algorithm::{Cipher, IvGenerator, Mode};
 use crate::amend;
 use crate::cipher::{SECTOR_BYTES, SectorCipher};
 use crate::disk::{LuksDisk, Unlocked, file_bytes, size_in};
@@ -18,7 +18,7 @@ use crate::hash::Hash;
 use crate::header::{Header, ROUNDS_MAX};
 use crate::info::NAME;
 use crate::one_sync::OneSync;
-use crate::slots::{KeySlots, Parameters, STRIPES};
+use crate::slots::{KeySlots, Parameters, STRIPES, check_new_passphrase};
 use crate::steps;
 
 /// The LUKS format, for a [`blk_core::Registry`].
@@ -96,25 +96,12 @@ impl LuksFormat {
     }
 
     fn parameters(&self, options: &TypedOptions) -> Result<Parameters> {
-        let known = "the words of the list are all known";
-        let word = |name| options.choice(name).expect("it has a default");
-        let iv = IvGenerator::from_name(word("ivgen-alg")).expect(known);
-        let iv_hash = options.choice("ivgen-hash-alg").and_then(Hash::from_name);
-        // As in QEMU, whose default it is.
-        let iv_hash = iv_hash.or((iv == IvGenerator::Essiv).then_some(Hash::Sha256));
-        let algorithms = Algorithms {
-            cipher: Cipher::from_name(word("cipher-alg")).expect(known),
-            mode: Mode::from_name(word("cipher-mode")).expect(known),
-            iv,
-            iv_hash,
-        };
-        algorithms.check().map_err(|reason| Error::invalid_option("ivgen-hash-alg", reason))?;
+        let parameters = Parameters::of_words(|name| options.choice(name))?;
         Ok(Parameters {
-            algorithms,
-            hash: Hash::from_name(word("hash-alg")).expect(known),
             iter_time: milliseconds(options),
             stripes: self.stripes,
             is_detached: options.switch("detached-header") == Some(true),
+            ..parameters
         })
     }
 
@@ -147,17 +134,6 @@ fn passphrase(options: &TypedOptions, resolver: &dyn Resolver) -> Result<Secret>
         Some(id) => resolver.secret(&id),
         None => Err(Error::invalid_option("key-secret", "Parameter 'key-secret' is required for cipher")),
     }
-}
-
-/// Refuses a passphrase for a new slot that QEMU could not open the slot with: it takes text without a NUL.
-pub(crate) fn check_new(option: &'static str, passphrase: &Secret) -> Result<()> {
-    let bytes = passphrase.expose();
-    let reason = match std::str::from_utf8(bytes) {
-        Err(_) => "a passphrase of a new key slot is text in UTF-8, this one is not",
-        Ok(_) if bytes.contains(&0) => "a passphrase of a new key slot has no byte 0, this one has",
-        Ok(_) => return Ok(()),
-    };
-    Err(Error::invalid_option(option, reason))
 }
 
 impl Format for LuksFormat {
@@ -210,7 +186,7 @@ impl Format for LuksFormat {
         let options = options.typed(NAME, CREATE_OPTIONS)?;
         let parameters = self.parameters(&options)?;
         let passphrase = passphrase(&options, resolver)?;
-        check_new("key-secret", &passphrase)?;
+        check_new_passphrase("key-secret", &passphrase)?;
         let preallocation: Preallocation =
             options.choice("preallocation").map_or(Ok(Preallocation::Off), str::parse)?;
         let storage = for_any_alignment(Arc::clone(storage));

@@ -1,4 +1,9 @@
 #![doc = include_str!("../README.md")]
+//!
+//! ## Where to start
+//!
+//! [`FORMAT`] opens and makes images. A format that encrypts its data takes [`KeySlots`] and
+//! [`SectorCipher`]; [`Environment`] says where random bytes and times come from.
 
 mod algorithm;
 mod amend;
@@ -9,6 +14,7 @@ mod format;
 mod hash;
 mod header;
 mod info;
+mod keyslots;
 mod ondisk;
 mod one_sync;
 mod slots;
@@ -23,5 +29,6 @@ pub use format::{FORMAT, LuksFormat};
 pub use hash::Hash;
 pub use header::{Header, ROUNDS_MAX, Slot};
 pub use info::details;
-pub use slots::{KeySlots, Parameters, STRIPES};
+pub use keyslots::KeyslotChange;
+pub use slots::{ITERATIONS_MIN, KeySlots, Parameters, STRIPES, check_new_passphrase};
 pub use wrap::unwrap_secret;

@@ -18,7 +18,7 @@ use std::time::Duration;
 use blk_core::{Error, Extent, Result, Secret, Storage};
 use zeroize::Zeroizing;
 
-use crate::algorithm::Algorithms;
+use crate::algorithm::{Algorithms, Cipher, IvGenerator, Mode};
 use crate::cipher::{SECTOR_BYTES, SectorCipher};
 use crate::environment::Environment;
 use crate::hash::{Hash, is_same};
@@ -27,13 +27,15 @@ use crate::ondisk::{DIGEST_BYTES, SALT_BYTES, SLOTS, slot_offset};
 use crate::split::{merge, split};
 
 /// The fewest iterations that the specification recommends.
-const ITERATIONS_MIN: u32 = 1000;
+pub const ITERATIONS_MIN: u32 = 1000;
 /// The most rounds of a new header's digest.
 const DIGEST_ROUNDS_MAX: u64 = ROUNDS_MAX / 64;
 /// The most rounds of a new slot's key: eight such slots, each tried with the digest, are not too many.
 const SLOT_ROUNDS_MAX: u64 = ROUNDS_MAX / SLOTS as u64 - DIGEST_ROUNDS_MAX;
 /// Stripes of a key, as the specification and QEMU have them.
 pub const STRIPES: u32 = 4000;
+/// How long a passphrase is hashed where nothing is said.
+pub(crate) const ITER_TIME: Duration = Duration::from_secs(2);
 
 /// What a new header is made with.
 #[derive(Debug, Clone, Copy)]
@@ -44,6 +46,8 @@ pub struct Parameters {
     pub hash: Hash,
     /// How long a passphrase is hashed on this machine.
     pub iter_time: Duration,
+    /// The fewest iterations, however slow the machine is: [`ITERATIONS_MIN`], but in tests.
+    pub iterations_min: u32,
     /// In how many stripes a key is split: [`STRIPES`], but in tests.
     pub stripes: u32,
     /// The header lies in a file of its own: the payload begins at 0 of another.
@@ -51,10 +55,56 @@ pub struct Parameters {
 }
 
 impl Parameters {
+    /// What is asked for by the words of a command line; `word` has that of an option, such as `cipher-alg`,
+    /// where one is given. All else is as QEMU has it where nothing is said.
+    ///
+    /// # Errors
+    /// [`Error::InvalidOption`] for a word that is not known, and for what cannot be together.
+    pub fn of_words(word: impl Fn(&'static str) -> Option<&'static str>) -> Result<Self> {
+        let iv = find("ivgen-alg", word("ivgen-alg").unwrap_or("plain64"), IvGenerator::from_name)?;
+        let iv_hash = match word("ivgen-hash-alg") {
+            Some(name) => Some(find("ivgen-hash-alg", name, Hash::from_name)?),
+            None => (iv == IvGenerator::Essiv).then_some(Hash::Sha256),
+        };
+        let algorithms = Algorithms {
+            cipher: find("cipher-alg", word("cipher-alg").unwrap_or("aes-256"), Cipher::from_name)?,
+            mode: find("cipher-mode", word("cipher-mode").unwrap_or("xts"), Mode::from_name)?,
+            iv,
+            iv_hash,
+        };
+        algorithms.check().map_err(|reason| Error::invalid_option("ivgen-hash-alg", reason))?;
+        Ok(Self {
+            algorithms,
+            hash: find("hash-alg", word("hash-alg").unwrap_or("sha256"), Hash::from_name)?,
+            iter_time: ITER_TIME,
+            iterations_min: ITERATIONS_MIN,
+            stripes: STRIPES,
+            is_detached: false,
+        })
+    }
+
     /// Bytes of header and material.
     pub fn header_bytes(&self) -> u64 {
         Layout::new(self.algorithms.volume_key_bytes(), self.stripes).length()
     }
+}
+
+fn find<T>(option: &'static str, word: &str, from_name: impl Fn(&str) -> Option<T>) -> Result<T> {
+    from_name(word).ok_or_else(|| Error::invalid_option(option, format!("'{word}' is not known")))
+}
+
+/// Refuses a passphrase for a new slot that QEMU could not open the slot with: it takes text without a NUL.
+///
+/// # Errors
+/// [`Error::InvalidOption`] of that name.
+pub fn check_new_passphrase(option: &'static str, passphrase: &Secret) -> Result<()> {
+    let bytes = passphrase.expose();
+    let reason = match std::str::from_utf8(bytes) {
+        Err(_) => "a passphrase of a new key slot is text in UTF-8, this one is not",
+        Ok(_) if bytes.contains(&0) => "a passphrase of a new key slot has no byte 0, this one has",
+        Ok(_) => return Ok(()),
+    };
+    Err(Error::invalid_option(option, reason))
 }
 
 /// The header of a volume and its slots, at an offset of a storage.
@@ -65,6 +115,7 @@ pub struct KeySlots {
     header: Header,
     environment: &'static dyn Environment,
     rounds_max: u64,
+    iterations_min: u32,
 }
 
 impl KeySlots {
@@ -87,7 +138,8 @@ impl KeySlots {
         environment.fill_random(&mut key)?;
         let key = Secret::from(std::mem::take(&mut *key));
         let header = new_header(parameters, &key, environment)?;
-        let mut slots = Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX };
+        let iterations_min = parameters.iterations_min;
+        let mut slots = Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX, iterations_min };
         // Whatever was there is no header while this one is written.
         let header = slots.write_material(0, &key, passphrase, parameters.iter_time)?;
         slots.storage.write_at(offset, &header.to_bytes())?;
@@ -105,7 +157,8 @@ impl KeySlots {
         environment: &'static dyn Environment,
     ) -> Result<Self> {
         let header = Header::read(&*storage, offset)?;
-        Ok(Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX })
+        let iterations_min = ITERATIONS_MIN;
+        Ok(Self { storage, offset, header, environment, rounds_max: ROUNDS_MAX, iterations_min })
     }
 
     /// The same, which makes at most so many rounds of the hash for a passphrase, over all slots.
@@ -256,6 +309,7 @@ impl KeySlots {
         let mut header = self.header.clone();
         let (hash, key_bytes) = (header.hash, header.algorithms.volume_key_bytes());
         let iterations = iterations(hash, key_bytes, iter_time, SLOT_ROUNDS_MAX, self.environment);
+        let iterations = iterations.max(self.iterations_min);
         let mut salt = [0; SALT_BYTES];
         self.environment.fill_random(&mut salt)?;
         let slot = &mut header.slots[index];
@@ -339,7 +393,8 @@ fn new_header(parameters: &Parameters, key: &Secret, environment: &dyn Environme
         algorithms,
         hash,
         payload_offset: if parameters.is_detached { 0 } else { layout.length() },
-        digest_iterations: iterations(hash, DIGEST_BYTES, time, DIGEST_ROUNDS_MAX, environment),
+        digest_iterations: iterations(hash, DIGEST_BYTES, time, DIGEST_ROUNDS_MAX, environment)
+            .max(parameters.iterations_min),
         uuid: random_uuid(uuid),
         slots: std::array::from_fn(slot),
         mode_name: algorithms.mode_name(),
@@ -379,7 +434,7 @@ fn iterations(
         tried *= 2;
     };
     let wanted = u128::from(tried) * time.as_nanos() / took.as_nanos().max(1);
-    u32::try_from(wanted).unwrap_or(iterations_max).clamp(ITERATIONS_MIN, iterations_max)
+    u32::try_from(wanted).unwrap_or(iterations_max).clamp(1, iterations_max)
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
-//! The network block device protocol, on both sides.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to start
 //!
 //! ```text
 //! any disk ◄── Server ◄── socket ◄── Client ◄── Disk: whoever uses disks
 //! ```
 //!
-//! [`connect`] opens an export of any server as a [`Disk`](blk_core::Disk), and so every NBD server can be
-//! put under test. [`Server`] exports any disk, to every NBD client. Both speak the newstyle handshake,
-//! simple, structured and extended replies, as the protocol's document describes them
-//! (<https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>).
+//! [`connect`] and [`list`] are the client; [`ClientOptions`] says what it asks for, and [`ClientTls`] how it
+//! proves who it is. [`Server`] is the other side: [`Export`]s, [`ServerOptions`], and a [`Running`] server
+//! for each address that it listens on. The protocol's document is
+//! <https://github.com/NetworkBlockDevice/nbd/blob/master/doc/proto.md>.
 
 mod address;
 mod client;
@@ -18,6 +20,6 @@ mod wire;
 
 pub use address::{Address, Location};
 pub use client::{ClientOptions, ExportInfo, connect, connect_over, list};
-pub use server::{Export, ExportedBitmap, Running, Server, ServerOptions};
+pub use server::{Export, ExportedBitmap, Listener, Running, Server, ServerOptions};
 pub use socket::Socket;
 pub use tls::{Certificates, ClientTls, ServerTls, TlsSocket};

@@ -26,7 +26,7 @@ use crate::socket::{Socket, Until};
 use crate::tls::ServerTls;
 
 pub use export::{Export, ExportedBitmap};
-pub use running::Running;
+pub use running::{Listener, Running};
 
 /// How a server treats its clients.
 #[derive(Debug, Clone)]
@@ -131,5 +131,14 @@ impl Server {
     /// [`Error::Unresolved`] where that cannot be done.
     pub fn listen_tcp(self: &Arc<Self>, host: &str, port: u16) -> Result<Running> {
         Running::tcp(Arc::clone(self), host, port)
+    }
+
+    /// Listens on a socket that is open already, such as one that a service manager has passed on. A file in
+    /// which it lies stays when the server stops.
+    ///
+    /// # Errors
+    /// [`Error::Unresolved`] where that cannot be done, or the socket does not listen.
+    pub fn listen_on(self: &Arc<Self>, listener: Listener) -> Result<Running> {
+        Running::passed(Arc::clone(self), listener)
     }
 }

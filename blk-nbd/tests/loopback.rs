@@ -3,13 +3,15 @@
 
 mod certificates;
 
-use std::os::unix::net::UnixStream;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::{UnixListener, UnixStream};
 use std::sync::Arc;
 
 use blk_core::testing::{Maker, conformance};
 use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, Result, Storage};
 use blk_nbd::{
-    Address, ClientOptions, ClientTls, Export, Server, ServerOptions, ServerTls, Socket, connect_over,
+    Address, ClientOptions, ClientTls, Export, Listener, Server, ServerOptions, ServerTls, Socket, connect,
+    connect_over,
 };
 use blk_raw::FORMAT;
 
@@ -65,4 +67,23 @@ fn an_encrypted_disk_conforms() {
     let client = ClientOptions { tls: Some(client_tls), ..ClientOptions::default() };
     let server = ServerOptions { bytes_max: 1 << 20, tls: Some(server_tls), ..ServerOptions::default() };
     conformance(&Nbd { client, server });
+}
+
+/// A socket that is open already is served if it listens, and its file stays.
+#[test]
+fn a_socket_that_is_open_is_served() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("socket");
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+    FORMAT.create(&storage, 4096, Options::new()).unwrap();
+    let disk = FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver).unwrap();
+    let server = Server::new([Export::new("disk", Arc::new(disk))], ServerOptions::default()).unwrap();
+    let running = server.listen_on(Listener::Unix(UnixListener::bind(&path).unwrap())).unwrap();
+    let client = connect(&Address::unix(&path, "disk"), Access::ReadWrite, &ClientOptions::default());
+    assert_eq!(client.unwrap().size(), 4096);
+    running.stop().unwrap();
+    assert!(path.exists());
+    let connected = UnixStream::pair().unwrap().0;
+    let error = server.listen_on(Listener::Unix(OwnedFd::from(connected).into())).unwrap_err().to_string();
+    assert!(error.contains("it does not listen"), "{error}");
 }

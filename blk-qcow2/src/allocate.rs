@@ -192,7 +192,9 @@ impl Metadata {
     /// in memory.
     pub(crate) fn debug_assert_counted(&self, cluster: HostCluster) {
         debug_assert!(
-            self.refcounts.cached(cluster) != Some(0) || !self.roles.protects_refcounts(),
+            self.refcounts.cached(cluster) != Some(0)
+                || !self.roles.protects_refcounts()
+                || self.geometry.has_data_file(),
             "{cluster:?} is linked and has no count"
         );
     }
@@ -227,7 +229,7 @@ impl Metadata {
             if let Some(role) = self.roles.guarded(cluster) {
                 let offset = self.geometry.offset_of(cluster);
                 let error = overlap("a cluster with refcount 0", offset, role);
-                return Err(self.poison_corrupt(error));
+                return Err(self.poison(error));
             }
             debug_assert!(
                 !self.free.is_pending(cluster) || !self.roles.protects_refcounts(),
@@ -251,7 +253,7 @@ impl Metadata {
                 Some(Role::RefcountBlock) => {
                     self.check_structure_inside("refcount block", block).map(|()| false)
                 }
-                role => Err(self.poison_corrupt(overlap_of(Role::RefcountBlock, block, role))),
+                role => Err(self.poison(overlap_of(Role::RefcountBlock, block, role))),
             };
         }
         self.add_refcount_block(index)?;

@@ -17,8 +17,10 @@
 //! table is read a fixed number of times, however often it is referred to.
 
 mod bulk;
+mod data_file;
 mod entries;
 mod flags;
+mod layout;
 mod plain;
 mod plain_flags;
 mod rebuild;
@@ -33,6 +35,8 @@ use blk_core::{CheckReport, Finding, RepairMode, Result, Severity, Storage};
 
 use crate::header::Header;
 use walk::Walk;
+
+pub(crate) use layout::layout;
 
 /// Inspects the image, and repairs what `repair` allows.
 ///

@@ -13,6 +13,7 @@ use std::io::IoSlice;
 
 use blk_core::{Extent, Result};
 
+use crate::crypt::{Crypt, Located, sectors_of};
 use crate::geometry::Geometry;
 use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
@@ -129,14 +130,17 @@ impl Qcow2 {
         let whole = filling.whole(geometry);
         let end = at + filling.length;
         let last = filling.last(geometry);
+        if let Some(crypt) = &self.crypt {
+            return self.write_encrypted(crypt, metadata, filling, buf);
+        }
         let head = (at.get() - whole.offset) as usize;
         let tail = (whole.end() - end.get()) as usize;
         let head = if fresh && self.copies_zeroes(old[0], at - head as u64, head) { 0 } else { head };
         let tail = if fresh && self.copies_zeroes(old[last], end, tail) { 0 } else { tail };
         let start = host + (geometry.in_cluster(at) - head as u64);
         if head == 0 && tail == 0 {
-            self.storage.step(&steps::WRITE_AIO);
-            return self.storage.write_at(start.get(), buf);
+            self.data_step(&steps::WRITE_AIO);
+            return self.data.write_at(start.get(), buf);
         }
         let total = head + buf.len() + tail;
         if total <= JOINED_BYTES_MAX {
@@ -144,14 +148,57 @@ impl Qcow2 {
             let (before, after) = copied.split_at_mut(head);
             self.read_for_copy(metadata, old[0], at - head as u64, before)?;
             self.read_for_copy(metadata, old[last], end, after)?;
-            self.storage.step(&steps::WRITE_AIO);
+            self.data_step(&steps::WRITE_AIO);
             let parts = [before, buf, after].map(IoSlice::new);
-            return self.storage.write_vectored_at(start.get(), &parts);
+            return self.data.write_vectored_at(start.get(), &parts);
         }
-        self.storage.step(&steps::WRITE_AIO);
-        self.storage.write_at((start + head as u64).get(), buf)?;
+        self.data_step(&steps::WRITE_AIO);
+        self.data.write_at((start + head as u64).get(), buf)?;
         self.copy_part(metadata, start, old[0], at - head as u64, head)?;
         self.copy_part(metadata, start + (head + buf.len()) as u64, old[last], end, tail)
+    }
+
+    /// As [`Qcow2::write_with_copied_parts`], in whole sectors: around the write all is read, also zeroes,
+    /// which are none on the host.
+    fn write_encrypted(
+        &self,
+        crypt: &Crypt,
+        metadata: &Metadata,
+        filling: Filling<'_>,
+        buf: &[u8],
+    ) -> Result<()> {
+        let geometry = metadata.geometry;
+        let Filling { at, old, .. } = filling;
+        let sectors = sectors_of(filling.whole(geometry));
+        let last = old[filling.last(geometry)];
+        let data = at.with_length(filling.length);
+        let first_cluster = geometry.cluster_start(at);
+        let guest = GuestOffset::new(sectors.offset);
+        let host = filling.host + first_cluster.to(guest).length;
+        self.data_step(&steps::WRITE_AIO);
+        crypt.write_sectors(&*self.data, Located { host, guest }, sectors.length, |piece, content| {
+            let before_end = data.offset.clamp(piece.offset, piece.end());
+            self.append_copied(metadata, old[0], Extent::between(piece.offset, before_end), content)?;
+            let inside = piece.intersection(data);
+            if !inside.is_empty() {
+                let from = (inside.offset - data.offset) as usize;
+                content.extend_from_slice(&buf[from..from + inside.length as usize]);
+            }
+            let after_start = data.end().clamp(piece.offset, piece.end());
+            self.append_copied(metadata, last, Extent::between(after_start, piece.end()), content)
+        })
+    }
+
+    fn append_copied(
+        &self,
+        metadata: &Metadata,
+        old: Entry,
+        part: Extent,
+        content: &mut Vec<u8>,
+    ) -> Result<()> {
+        let start = content.len();
+        content.resize(start + part.length as usize, 0);
+        self.read_for_copy(metadata, old, GuestOffset::new(part.offset), &mut content[start..])
     }
 
     fn copy_part(
@@ -167,8 +214,8 @@ impl Qcow2 {
         }
         let mut part = vec![0; length];
         self.read_for_copy(metadata, old, guest, &mut part)?;
-        self.storage.step(&steps::COW_WRITE);
-        self.storage.write_at(host.get(), &part)
+        self.data_step(&steps::COW_WRITE);
+        self.data.write_at(host.get(), &part)
     }
 
     /// Whether the `length` bytes, inside one cluster, that would be copied from guest offset `from` on are

@@ -22,6 +22,7 @@ impl Qcow2 {
         for part in inner.parts(LOCKED_BYTES_MAX) {
             let mut metadata = self.metadata.write();
             metadata.check_usable()?;
+            metadata.check_clusters_reach(part)?;
             let (mut at, end) = (GuestOffset::new(part.offset), GuestOffset::new(part.end()));
             while at < end {
                 let next = self.discard_next(&mut metadata, at, end)?;
@@ -58,6 +59,9 @@ impl Qcow2 {
         let stored = metadata.entry_of(at)?;
         if stored.place != Place::Nowhere || self.backing.is_some() {
             check_old_freeable(metadata, stored)?;
+            if stored.place != Place::Nowhere {
+                self.punch_data(metadata, at)?;
+            }
             let slot = metadata.l2_for_write(at)?;
             metadata.set_l2_entry(slot, entry);
             free_old(metadata, stored, FreeReason::Discard);

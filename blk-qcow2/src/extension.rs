@@ -6,14 +6,14 @@
 //!
 //! The ones we need are parsed; all others are skipped and, since nothing rewrites them, kept.
 
-use blk_core::{Error, Extent, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage, name};
 use zerocopy::{FromBytes, FromZeros, IntoBytes};
 
 use crate::geometry::Geometry;
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::{
-    BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_ENCRYPTION, EXTENSION_END,
-    EXTENSION_FEATURE_NAMES, ExtensionHeader,
+    BitmapsExtension, EXTENSION_BACKING_FORMAT, EXTENSION_BITMAPS, EXTENSION_DATA_FILE, EXTENSION_ENCRYPTION,
+    EXTENSION_END, EXTENSION_FEATURE_NAMES, EncryptionExtension, ExtensionHeader,
 };
 
 /// Longest name of a format, in bytes: what other implementations accept.
@@ -44,8 +44,10 @@ const FEATURE_NAMES: [(u8, u8, &str); 8] = [
 pub(crate) struct Extensions {
     pub(crate) backing_format: Option<String>,
     pub(crate) bitmaps: Option<BitmapDirectory>,
-    /// There is what only an encrypted image has.
-    pub(crate) has_encryption: bool,
+    /// The name of the data file.
+    pub(crate) data_file: Option<String>,
+    /// Where the header of an encrypted image lies.
+    pub(crate) encryption: Option<Extent>,
     /// Where the feature name table lies; empty where there is none. It is read when a name is needed.
     features: Extent,
 }
@@ -85,7 +87,8 @@ impl Extensions {
         match kind {
             EXTENSION_BACKING_FORMAT => self.backing_format = Some(read_string(storage, data)?),
             EXTENSION_FEATURE_NAMES => self.features = data,
-            EXTENSION_ENCRYPTION => self.has_encryption = true,
+            EXTENSION_DATA_FILE => self.data_file = read_name(storage, data)?,
+            EXTENSION_ENCRYPTION => self.encryption = Some(read_encryption(storage, data)?),
             EXTENSION_BITMAPS => self.bitmaps = Some(read_bitmaps(storage, data)?),
             _ => {}
         }
@@ -173,6 +176,14 @@ fn read_string(storage: &dyn Storage, data: Extent) -> Result<String> {
         .map_err(|_| Error::malformed("header extension", data.offset, "a string that is not UTF-8"))
 }
 
+/// A name, which ends at its first zero byte; an empty one is none. It lies in the first cluster.
+fn read_name(storage: &dyn Storage, data: Extent) -> Result<Option<String>> {
+    let mut bytes = vec![0; data.length as usize];
+    storage.read_at(data.offset, &mut bytes)?;
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    Ok((end > 0).then(|| name::from_bytes(&bytes[..end])))
+}
+
 fn read_features(storage: &dyn Storage, data: Extent) -> Result<Vec<FeatureName>> {
     let count = (data.length as usize / FEATURE_BYTES).min(FEATURES_MAX);
     let mut bytes = vec![0; count * FEATURE_BYTES];
@@ -196,6 +207,24 @@ fn read_bitmaps(storage: &dyn Storage, data: Extent) -> Result<BitmapDirectory> 
     let raw = BitmapsExtension::read_from_bytes(&bytes).expect("as many bytes as the structure has");
     let extent = Extent::new(raw.directory_offset.get(), raw.directory_size.get());
     Ok(BitmapDirectory { count: raw.nb_bitmaps.get(), extent })
+}
+
+/// Where the header of the encryption lies.
+fn read_encryption(storage: &dyn Storage, data: Extent) -> Result<Extent> {
+    let mut bytes = [0; size_of::<EncryptionExtension>()];
+    if data.length != bytes.len() as u64 {
+        let reason = format!("the encryption extension has length {}, and must have 16", data.length);
+        return Err(Error::malformed("header extension", data.offset, reason));
+    }
+    storage.read_at(data.offset, &mut bytes)?;
+    let raw = EncryptionExtension::read_from_bytes(&bytes).expect("as many bytes as the structure has");
+    Ok(Extent::new(raw.offset.get(), raw.length.get()))
+}
+
+/// The data of the extension that names the header of the encryption.
+pub(crate) fn encode_encryption(extent: HostExtent) -> Vec<u8> {
+    let raw = EncryptionExtension { offset: extent.start.get().into(), length: extent.length.into() };
+    raw.as_bytes().to_vec()
 }
 
 /// The data of the extension that names this directory.

@@ -4,12 +4,17 @@ use std::sync::Arc;
 
 use blk_core::storage::{Step, for_any_alignment};
 use blk_core::{
-    Access, CheckReport, Disk, Error, Features, Format, Measure, OptionSpec, Options, Probe, RepairMode,
-    Resolver, Result, Storage,
+    Access, CheckReport, DenyResolver, Disk, Error, Features, Format, Measure, OptionSpec, Options, Probe,
+    Region, RepairMode, Resolver, Result, Storage,
 };
 
+use blk_luks::{Environment, ITERATIONS_MIN, ROUNDS_MAX, STRIPES, System};
+
+use crate::amend;
 use crate::check;
-use crate::create;
+use crate::create::{self, KeyMaking, Maker};
+use crate::crypt::{Crypt, Means};
+use crate::data_file;
 use crate::header::Header;
 use crate::measure;
 use crate::open_options::OpenOptions;
@@ -19,10 +24,36 @@ use crate::snapshot::SnapshotTable;
 use crate::steps;
 
 /// The qcow2 format, for a [`blk_core::Registry`].
-pub static FORMAT: &dyn Format = &Qcow2Format;
+pub static FORMAT: &dyn Format = &Qcow2Format::new(&System);
 
-#[derive(Debug)]
-struct Qcow2Format;
+/// The qcow2 format, with what encryption takes from outside.
+#[derive(Debug, Clone, Copy)]
+pub struct Qcow2Format {
+    means: Means,
+    key: KeyMaking,
+}
+
+impl Qcow2Format {
+    /// Images as QEMU makes them.
+    pub const fn new(environment: &'static dyn Environment) -> Self {
+        let means = Means { environment, rounds_max: ROUNDS_MAX };
+        Self { means, key: KeyMaking { stripes: STRIPES, iterations_min: ITERATIONS_MIN } }
+    }
+
+    /// New LUKS headers have keys of so many stripes, as QEMU does not read them, and passphrases are hashed
+    /// as little as can be: small images for tests, never for data of anybody.
+    #[must_use]
+    pub const fn with_weak_keys(self, stripes: u32) -> Self {
+        assert!(stripes > 0, "a key has a stripe");
+        Self { key: KeyMaking { stripes, iterations_min: 1 }, ..self }
+    }
+
+    /// At most so many rounds of a hash are made to open an image: for tests, which are not to wait.
+    #[must_use]
+    pub const fn with_rounds_max(self, rounds_max: u64) -> Self {
+        Self { means: Means { rounds_max, ..self.means }, ..self }
+    }
+}
 
 impl Format for Qcow2Format {
     fn name(&self) -> &'static str {
@@ -41,13 +72,15 @@ impl Format for Qcow2Format {
         options: Options,
         resolver: &dyn Resolver,
     ) -> Result<Disk> {
-        let (options, selection) = OpenOptions::parse(options)?;
+        let (mut options, selection, data_file, key) = OpenOptions::parse(options)?;
+        options.is_writable = access == Access::ReadWrite && !options.for_check;
         if selection.is_some() && access == Access::ReadWrite {
             return Err(Error::invalid_option("snapshot", "a snapshot is opened for reading only"));
         }
         let storage = for_any_alignment(storage);
         let mut header = Header::read_for(&*storage, options.for_check)?;
-        if access == Access::ReadWrite && !options.for_check {
+        let crypt = Crypt::open(&storage, &header, &key, access, self.means, resolver)?;
+        if options.is_writable {
             header = make_writable(&*storage, header)?;
         }
         let backing = match &header.backing {
@@ -58,15 +91,31 @@ impl Format for Qcow2Format {
             _ => None,
         };
         let options = options.for_image(&header)?;
+        let wanted = (data_file.as_deref(), options.open_data_file);
+        let opened = data_file::open(storage, &header, wanted, access, resolver)?;
+        let storage = &opened.storage;
         if selection.is_some() {
-            header = selection.header(&*storage, &header)?;
+            check_has_snapshots(&header)?;
+            header = selection.header(&**storage, &header)?;
         }
-        let driver = Qcow2::new(storage, header, backing, options)?;
+        let driver = Qcow2::new(opened, header, backing, crypt, options)?;
         Ok(Disk::new(driver, access))
     }
 
+    /// An encrypted image needs a secret, and so [`Format::create_with`].
     fn create(&self, storage: &Arc<dyn Storage>, size: u64, options: Options) -> Result<()> {
-        create::create(&for_any_alignment(Arc::clone(storage)), size, options)
+        self.create_with(storage, size, options, &DenyResolver)
+    }
+
+    fn create_with(
+        &self,
+        storage: &Arc<dyn Storage>,
+        size: u64,
+        options: Options,
+        resolver: &dyn Resolver,
+    ) -> Result<()> {
+        let maker = Maker { means: self.means, key: self.key, resolver };
+        create::create(&for_any_alignment(Arc::clone(storage)), size, options, &maker)
     }
 
     fn open_options(&self) -> &'static [OptionSpec] {
@@ -75,6 +124,10 @@ impl Format for Qcow2Format {
 
     fn create_options(&self) -> &'static [OptionSpec] {
         CREATE_OPTIONS
+    }
+
+    fn amend_options(&self) -> &'static [OptionSpec] {
+        amend::OPTIONS
     }
 
     fn steps(&self) -> &'static [&'static Step] {
@@ -93,9 +146,23 @@ impl Format for Qcow2Format {
         check::check(&*storage, &header, repair).map(Some)
     }
 
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Option<Vec<Region>>> {
+        let storage = for_any_alignment(Arc::clone(storage));
+        let header = Header::read_for(&*storage, true)?;
+        check::layout(&*storage, &header).map(Some)
+    }
+
     fn measure(&self, size: u64, options: Options) -> Result<Measure> {
         measure::measure(size, options)
     }
+}
+
+/// Fails for an image with a data file: what its snapshots hold is not specified.
+fn check_has_snapshots(header: &Header) -> Result<()> {
+    if !header.has_data_file() {
+        return Ok(());
+    }
+    Err(Error::unsupported("snapshots inside an image with an external data file"))
 }
 
 /// What has to be right before an image may be written: not marked corrupt, snapshots that can be read (what
@@ -109,6 +176,9 @@ fn make_writable(storage: &dyn Storage, header: Header) -> Result<Header> {
         ));
     }
     SnapshotTable::read(storage, &header)?;
+    if header.snapshot_count > 0 {
+        check_has_snapshots(&header)?;
+    }
     if !header.is_dirty() {
         return Ok(header);
     }

@@ -25,7 +25,7 @@ impl Metadata {
                 _ => continue,
             };
             let error = Error::corrupt("refcount", self.geometry.offset_of(cluster).get(), reason);
-            return Err(self.poison_corrupt(error));
+            return Err(self.poison(error));
         }
         Ok(())
     }
@@ -39,7 +39,7 @@ impl Metadata {
     ) -> Result<()> {
         let Some(role) = self.roles.lost_with(cluster, expected) else { return Ok(()) };
         let error = overlap(doing, self.geometry.offset_of(cluster), role);
-        Err(self.poison_corrupt(error))
+        Err(self.poison(error))
     }
 
     /// The reference to the cluster at `host_offset` is gone from memory: its count falls once that is
@@ -77,7 +77,7 @@ impl Metadata {
             if count == 0 {
                 let offset = self.geometry.offset_of(cluster).get();
                 let reason = "a cluster is given back more often than it is counted";
-                return Err(self.poison_corrupt(Error::corrupt("refcount", offset, reason)));
+                return Err(self.poison(Error::corrupt("refcount", offset, reason)));
             }
             self.refcounts.set(&*self.storage, cluster, count - 1)?;
             *applied += 1;

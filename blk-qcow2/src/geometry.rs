@@ -25,6 +25,8 @@ pub(crate) struct Geometry {
     refcount_order: u32,
     /// Binary logarithm of the number of subclusters: 5 with extended L2 entries, else 0.
     subcluster_order: u32,
+    /// Guest data lies in another file, at its guest offsets.
+    has_data_file: bool,
 }
 
 impl Geometry {
@@ -52,7 +54,7 @@ impl Geometry {
             let reason = format!("refcount_order is {refcount_order}, allowed are 0 to 6");
             return Err(Error::malformed("header", 96, reason));
         }
-        Ok(Self { cluster_bits, refcount_order, subcluster_order: 0 })
+        Ok(Self { cluster_bits, refcount_order, subcluster_order: 0, has_data_file: false })
     }
 
     /// The same with extended L2 entries if `is_extended`.
@@ -68,6 +70,18 @@ impl Geometry {
             return Err(Error::malformed("header", 20, reason));
         }
         Ok(Self { subcluster_order: Self::EXTENDED_SUBCLUSTER_ORDER, ..self })
+    }
+
+    /// The same with guest data in another file if `has_data_file`.
+    #[must_use]
+    pub(crate) const fn with_data_file(self, has_data_file: bool) -> Self {
+        Self { has_data_file, ..self }
+    }
+
+    /// Whether guest data lies in another file, at its guest offsets and uncounted.
+    #[inline]
+    pub(crate) const fn has_data_file(self) -> bool {
+        self.has_data_file
     }
 
     /// Whether L2 entries have a bitmap of subclusters.

@@ -4,6 +4,7 @@
 //! lie inside the first sector, so that one write changes them together.
 
 mod fixed;
+mod rewrite;
 
 use blk_core::{Error, Extent, Result, Storage, name};
 use zerocopy::IntoBytes;
@@ -13,9 +14,9 @@ use crate::geometry::Geometry;
 use crate::header::fixed::Fixed;
 use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::{
-    AUTOCLEAR_BITMAPS, COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT, EXTENSION_END,
-    EXTENSION_FEATURE_NAMES, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT,
-    INCOMPATIBLE_DIRTY, MAGIC,
+    AUTOCLEAR_BITMAPS, COMPRESSION_TYPE_OFFSET, CompressionType, EXTENSION_BACKING_FORMAT,
+    EXTENSION_DATA_FILE, EXTENSION_ENCRYPTION, EXTENSION_END, EXTENSION_FEATURE_NAMES, HEADER_V2_BYTES,
+    HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DIRTY, MAGIC,
 };
 
 /// Largest L1 table, in bytes: what other implementations accept.
@@ -24,7 +25,9 @@ pub(crate) const L1_TABLE_BYTES_MAX: u64 = 32 << 20;
 pub(crate) const REFCOUNT_TABLE_BYTES_MAX: u64 = 8 << 20;
 /// Most snapshots: what other implementations accept.
 pub(crate) const SNAPSHOTS_MAX: u32 = 65536;
-const SECTOR_BYTES: usize = 512;
+pub(crate) const SECTOR_BYTES: usize = 512;
+/// Where the incompatible features stand.
+const INCOMPATIBLE_OFFSET: usize = 72;
 /// Images of smaller clusters have no feature name table, as with other implementations: it would take the
 /// room that the name of a backing file needs.
 const FEATURE_NAMES_CLUSTER_BYTES_MIN: u64 = 8192;
@@ -54,6 +57,41 @@ impl BackingName {
     }
 }
 
+/// How guest data is encrypted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Encryption {
+    /// In the old way, by a key that is a passphrase.
+    Aes,
+    /// With a LUKS header, which lies there.
+    Luks(HostExtent),
+}
+
+impl Encryption {
+    /// Its name, as on a command line.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Aes => "aes",
+            Self::Luks(_) => "luks",
+        }
+    }
+
+    /// Its number in the header.
+    const fn method(self) -> u32 {
+        match self {
+            Self::Aes => 1,
+            Self::Luks(_) => 2,
+        }
+    }
+
+    /// Where its own header lies, in whole clusters of which the last may be used in part.
+    pub(crate) const fn header(self) -> Option<HostExtent> {
+        match self {
+            Self::Aes => None,
+            Self::Luks(extent) => Some(extent),
+        }
+    }
+}
+
 /// A validated header: offsets are cluster-aligned and below 2^62, tables bounded, the L1 table large enough
 /// for the size.
 #[derive(Debug, Clone)]
@@ -75,6 +113,10 @@ pub(crate) struct Header {
     pub(crate) length: u32,
     pub(crate) compression: CompressionType,
     pub(crate) bitmaps: Option<BitmapDirectory>,
+    /// The data file, as the image names it.
+    pub(crate) data_file: Option<String>,
+    /// How guest data is encrypted, if it is.
+    pub(crate) encryption: Option<Encryption>,
     /// Where the backing file's name lies, as the header says; there is none at offset 0.
     pub(crate) backing_extent: Extent,
 }
@@ -100,6 +142,7 @@ impl Header {
         let area = fixed.extension_area(geometry);
         let extensions = Extensions::read(storage, area)?;
         fixed.check_features(storage, &extensions)?;
+        let encryption = fixed.encryption(geometry, &extensions)?;
         let compression = fixed.compression()?;
         let backing = read_backing(storage, backing_extent, &extensions)?;
         let (v2, v3) = (fixed.v2, fixed.v3);
@@ -120,6 +163,8 @@ impl Header {
             length: v3.header_length.get(),
             compression,
             bitmaps: extensions.bitmaps,
+            data_file: extensions.data_file,
+            encryption,
             backing_extent,
         })
     }
@@ -140,6 +185,11 @@ impl Header {
         self.bitmaps.filter(|_| self.autoclear & AUTOCLEAR_BITMAPS != 0)
     }
 
+    /// Where the header of the encryption lies; empty where there is none.
+    pub(crate) fn encryption_header(&self) -> HostExtent {
+        self.encryption.and_then(Encryption::header).unwrap_or_default()
+    }
+
     /// Where extensions may lie: up to the backing file's name, or to the end of the first cluster.
     pub(crate) fn extension_area(&self) -> Extent {
         area(self.length, self.backing_extent.offset, self.geometry)
@@ -156,6 +206,17 @@ impl Header {
         storage.write_at(0, &sector)
     }
 
+    /// Sets the corrupt bit of the image on `storage`, of version 3; the caller syncs it. All else stays as
+    /// it is there: what is in memory may be ahead of it.
+    pub(crate) fn mark_corrupt(storage: &dyn Storage) -> Result<()> {
+        let mut sector = [0; SECTOR_BYTES];
+        storage.read_at(0, &mut sector)?;
+        let field = &mut sector[INCOMPATIBLE_OFFSET..INCOMPATIBLE_OFFSET + 8];
+        let bits = field.iter().fold(0, |bits: u64, byte| bits << 8 | u64::from(*byte));
+        field.copy_from_slice(&(bits | INCOMPATIBLE_CORRUPT).to_be_bytes());
+        storage.write_at(0, &sector)
+    }
+
     /// The whole header area of a new image: fixed part, extensions, name of the backing file.
     pub(crate) fn encode_new(&mut self) -> Vec<u8> {
         let fixed_bytes = self.fixed_bytes();
@@ -165,6 +226,12 @@ impl Header {
         }
         if let Some(format) = self.backing.as_ref().and_then(|backing| backing.format.as_deref()) {
             extension::push(&mut rest, EXTENSION_BACKING_FORMAT, format.as_bytes());
+        }
+        if let Some(data_file) = &self.data_file {
+            extension::push(&mut rest, EXTENSION_DATA_FILE, &name::to_bytes(data_file));
+        }
+        if let Some(extent) = self.encryption.and_then(Encryption::header) {
+            extension::push(&mut rest, EXTENSION_ENCRYPTION, &extension::encode_encryption(extent));
         }
         if self.version >= 3 && self.geometry.cluster_bytes() >= FEATURE_NAMES_CLUSTER_BYTES_MIN {
             extension::push(&mut rest, EXTENSION_FEATURE_NAMES, &extension::feature_names());
@@ -235,7 +302,7 @@ impl Header {
             backing_file_size: (self.backing_extent.length as u32).into(),
             cluster_bits: self.geometry.cluster_bits().into(),
             size: self.size.into(),
-            crypt_method: 0.into(),
+            crypt_method: self.encryption.map_or(0, Encryption::method).into(),
             l1_size: self.l1_entries.into(),
             l1_table_offset: self.l1_table_offset.get().into(),
             refcount_table_offset: self.refcount_table_offset.get().into(),

@@ -3,6 +3,7 @@
 use blk_core::{BackingFile, Detail, Details, ImageInfo, Info, Result};
 
 use crate::bitmap::directory::{self, Entry};
+use crate::crypt::{self, Crypt};
 use crate::metadata::Metadata;
 use crate::ondisk::{COMPATIBLE_LAZY_REFCOUNTS, CompressionType};
 use crate::qcow2::Qcow2;
@@ -19,20 +20,20 @@ impl Info for Qcow2 {
         Ok(ImageInfo {
             format: "qcow2",
             cluster_bytes: Some(self.geometry.cluster_bytes()),
-            // In L2 tables of its own.
-            machine_state_offset: {
-                let reach = self.geometry.l2_table_reach_bytes();
-                header.size.checked_next_multiple_of(reach).unwrap_or(u64::MAX)
-            },
+            machine_state_offset: metadata.vm_state_start(),
             backing,
             is_dirty: header.is_dirty(),
             snapshots: snapshot::describe(&*self.storage, header)?,
-            details: details(&metadata)?,
+            details: details(&metadata, self.crypt.as_ref())?,
         })
+    }
+
+    fn is_encrypted(&self) -> bool {
+        self.crypt.is_some()
     }
 }
 
-fn details(metadata: &Metadata) -> Result<Details> {
+fn details(metadata: &Metadata, crypt: Option<&Crypt>) -> Result<Details> {
     let header = &metadata.header;
     let text = |text: &str| Detail::Text(text.to_owned());
     let compression = match header.compression {
@@ -54,10 +55,30 @@ fn details(metadata: &Metadata) -> Result<Details> {
         }
     }
     details.push(("refcount-bits", Detail::Number(u64::from(metadata.geometry.refcount_bits()))));
+    if let Some(crypt) = crypt {
+        details.push(("encrypt", Detail::Group(encryption_details(metadata, crypt)?)));
+    }
+    if header.has_data_file() {
+        if let Some(name) = &header.data_file {
+            details.push(("data-file", text(name)));
+        }
+        details.push(("data-file-raw", Detail::Switch(header.has_raw_data_file())));
+    }
     if is_v3 {
         details.push(("corrupt", Detail::Switch(header.is_corrupt())));
         details.push(("extended-l2", Detail::Switch(header.geometry.has_extended_l2())));
     }
+    Ok(details)
+}
+
+/// What the LUKS header says now, in QEMU's order.
+fn encryption_details(metadata: &Metadata, crypt: &Crypt) -> Result<Details> {
+    let format = ("format", Detail::Text(crypt.method.name().to_owned()));
+    let Some(extent) = crypt.method.header() else { return Ok(vec![format]) };
+    let slots = crypt::open_slots(&metadata.storage, extent, crypt.means)?;
+    let mut details = blk_luks::details(slots.header(), false);
+    let place = details.iter().position(|(name, _)| *name == "cipher-mode").unwrap_or(details.len());
+    details.insert(place, format);
     Ok(details)
 }
 

@@ -201,10 +201,11 @@ impl Entry {
         matches!(self.place, Place::Plain { copied: true, .. })
     }
 
-    /// The host bytes that it counts a reference to.
+    /// The host bytes that it counts a reference to; none in a data file.
     pub(crate) fn host_extent(self, geometry: Geometry) -> Option<HostExtent> {
         match self.place {
             Place::Nowhere => None,
+            Place::Plain { .. } if geometry.has_data_file() => None,
             Place::Plain { host, .. } => Some(host.with_length(geometry.cluster_bytes())),
             Place::Compressed(descriptor) => Some(descriptor.extent()),
         }
@@ -215,7 +216,7 @@ impl Entry {
         debug_assert!(self.allocated & self.zero == 0, "a subcluster has one kind: {self:?}");
         let descriptor = match self.place {
             Place::Nowhere => 0,
-            Place::Plain { host, copied } => data_entry(host) & if copied { !0 } else { !COPIED },
+            Place::Plain { host, copied } => host.get() | if copied { COPIED } else { 0 },
             Place::Compressed(descriptor) => descriptor.encode(geometry).expect("it was in an entry"),
         };
         if geometry.has_extended_l2() {
@@ -293,6 +294,9 @@ fn decode_extended(raw: RawEntry, geometry: Geometry, guest_offset: GuestOffset)
 #[inline]
 fn decode_place(entry: u64, reserved: u64, geometry: Geometry, guest_offset: GuestOffset) -> Result<Place> {
     let host = entry_offset(entry);
+    if geometry.has_data_file() && entry & reserved == 0 {
+        return decode_place_in_data_file(entry, geometry, guest_offset);
+    }
     if entry & reserved != 0 || !geometry.is_cluster_aligned(host) {
         return Err(bad_entry(
             entry,
@@ -306,10 +310,31 @@ fn decode_place(entry: u64, reserved: u64, geometry: Geometry, guest_offset: Gue
     Ok(Place::Plain { host, copied: entry & COPIED != 0 })
 }
 
+/// Only the copied flag tells the first cluster of a data file from none. All clusters there belong to one
+/// entry, whatever their flags say.
+#[inline]
+fn decode_place_in_data_file(entry: u64, geometry: Geometry, guest_offset: GuestOffset) -> Result<Place> {
+    let host = entry_offset(entry);
+    if host == HostOffset::default() && entry & COPIED == 0 {
+        return Ok(Place::Nowhere);
+    }
+    if host.get() != geometry.cluster_start(guest_offset).get() {
+        if host == HostOffset::default() && entry & ZERO != 0 {
+            return Ok(Place::Nowhere);
+        }
+        let why = "the offset in the data file is not that of the guest cluster";
+        return Err(bad_entry(entry, guest_offset, why));
+    }
+    Ok(Place::Plain { host, copied: true })
+}
+
 fn decode_compressed(raw: RawEntry, geometry: Geometry, guest_offset: GuestOffset) -> Result<Entry> {
     let entry = raw.descriptor;
     if entry & COPIED != 0 {
         return Err(bad_entry(entry, guest_offset, "the copied flag is set on a compressed cluster"));
+    }
+    if geometry.has_data_file() {
+        return Err(bad_entry(entry, guest_offset, "a data file has no compressed clusters"));
     }
     if raw.bitmap != 0 {
         return Err(bad_bitmap(raw, guest_offset, "a compressed cluster has no subclusters"));

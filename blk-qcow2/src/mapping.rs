@@ -44,9 +44,11 @@ impl Metadata {
         let mut previous = cluster;
         while length < extent.length && index < entries && last + 1 == geometry.subclusters() {
             // A bad entry ends the run: it is an error only for a request that needs it.
-            let Ok(entry) = self.entry_in(slice, index, at) else { break };
+            let Ok(entry) = self.entry_in(slice, index, at + length) else { break };
             let next = entry.kind(0);
-            if !continues(previous, next, geometry.cluster_bytes()) || self.check_inside(entry, at).is_err() {
+            if !continues(previous, next, geometry.cluster_bytes())
+                || self.check_inside(entry, at + length).is_err()
+            {
                 break;
             }
             previous = next;
@@ -94,6 +96,7 @@ impl Metadata {
     #[inline]
     pub(crate) fn check_inside(&self, entry: Entry, guest_offset: GuestOffset) -> Result<()> {
         let first = match entry.place {
+            Place::Plain { .. } if self.geometry.has_data_file() => return Ok(()),
             Place::Plain { host, .. } => host,
             Place::Compressed(descriptor) => descriptor.host_offset(),
             Place::Nowhere => return Ok(()),

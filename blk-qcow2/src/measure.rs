@@ -2,7 +2,7 @@
 
 use blk_core::{Error, Measure, Options, Result, TypedOptions};
 
-use crate::create::check_extended_l2;
+use crate::create::{check_extended_l2, encryption};
 use crate::header::L1_TABLE_BYTES_MAX;
 use crate::options::CREATE_OPTIONS;
 
@@ -16,19 +16,17 @@ struct Shape {
 
 pub(crate) fn measure(size: u64, options: Options) -> Result<Measure> {
     let options = options.typed_of_others("qcow2", CREATE_OPTIONS)?;
-    if options.is_given("encrypt.format") {
-        return Err(Error::unsupported("measuring an encrypted image"));
-    }
     options.check_conflicts("refcount_bits")?;
     let shape = Shape::of(&options)?;
     let cluster = shape.cluster_bytes;
+    let crypt_bytes = encryption::measured_header_bytes(&options)?.next_multiple_of(cluster);
     let reach = u128::from(cluster / shape.l2_entry_bytes) * u128::from(cluster);
     if u128::from(size).div_ceil(reach) * 8 > u128::from(L1_TABLE_BYTES_MAX) {
         let reason = format!("a disk of {size} bytes is too large for clusters of {cluster}");
         return Err(Error::invalid_option("size", reason));
     }
     Ok(Measure {
-        fully_allocated: shape.full_bytes(size),
+        fully_allocated: shape.full_bytes(size) + crypt_bytes,
         unit_bytes: cluster,
         allocates_all: matches!(options.choice("preallocation"), Some("falloc" | "full")),
         bitmaps: options.choice("compat") != Some("0.10"),

@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 use blk_core::storage::SyncGroup;
 use blk_core::sync::Mutex;
-use blk_core::{Error, Result, Storage};
+use blk_core::{Error, Extent, Result, Storage};
 
 use crate::cache::SliceCache;
 use crate::free_space::FreeSpace;
 use crate::geometry::{Geometry, HOST_OFFSET_END};
 use crate::header::Header;
 use crate::l2::OFFSET_MASK;
-use crate::offset::{HostExtent, HostOffset};
+use crate::offset::{GuestOffset, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
 use crate::open_options::OpenOptions;
 use crate::pointer_table::PointerTable;
@@ -61,6 +61,8 @@ pub(crate) struct Metadata {
     /// overwritten.
     pub(crate) decompressed: Mutex<Option<Decompressed>>,
     pub(crate) options: OpenOptions,
+    /// How far guest data may go: to the end of the disk; while that grows, to what it will be.
+    pub(crate) reach: u64,
     /// Why nothing may be written any more.
     pub(crate) poison: Option<String>,
 }
@@ -87,6 +89,7 @@ impl Metadata {
             storage,
             syncs: Arc::default(),
             geometry,
+            reach: header.size,
             header,
             l1,
             l2,
@@ -97,6 +100,16 @@ impl Metadata {
             options,
             poison: None,
         })
+    }
+
+    /// Reads everything again: the header has changed, and nothing waits to be written.
+    pub(crate) fn reload(&mut self) -> Result<()> {
+        assert!(!self.changes_references() && !self.changes_counts(), "nothing is lost with the caches");
+        let loaded = Header::read(&*self.storage)
+            .and_then(|header| Self::load(Arc::clone(&self.storage), header, self.options));
+        let (syncs, reach) = (Arc::clone(&self.syncs), self.reach);
+        *self = Self { syncs, reach, ..loaded.map_err(|error| self.poison(error))? };
+        Ok(())
     }
 
     /// Whether refcounts on disk are brought up to date at the close only.
@@ -113,21 +126,30 @@ impl Metadata {
         }
     }
 
-    /// Refuses all further changes because of `error`, and passes it on.
-    pub(crate) fn poison(&mut self, error: Error) -> Error {
-        self.poison.get_or_insert_with(|| error.to_string());
-        error
+    /// Fails if guest data from `offset` to `end` would lie behind the end of the disk: that may have become
+    /// smaller since the request was checked.
+    #[inline]
+    pub(crate) fn check_reach(&self, offset: u64, end: u64) -> Result<()> {
+        if end <= self.reach {
+            return Ok(());
+        }
+        Err(Error::OutOfRange { offset, length: end - offset, size: self.reach })
     }
 
-    /// As [`Metadata::poison`], and marks the image as corrupt where its version can say so.
-    pub(crate) fn poison_corrupt(&mut self, error: Error) -> Error {
-        if self.poison.is_none() && self.header.version >= 3 {
-            self.header.set_corrupt(true);
-            // The mark is a warning for other programs; the request fails with the corruption whether or not
-            // it can be written.
-            let _ = self.header.write_fixed(&*self.storage);
+    /// As [`Metadata::check_reach`] for whole clusters, of which the disk's last one may go on behind it.
+    pub(crate) fn check_clusters_reach(&self, extent: Extent) -> Result<()> {
+        let end = self.geometry.round_up(GuestOffset::new(self.reach));
+        self.check_reach(extent.offset, if extent.end() <= end.get() { extent.offset } else { extent.end() })
+    }
+
+    /// Refuses all further changes because of `error`, and passes it on. Where that is that metadata is
+    /// corrupt, the image is marked.
+    pub(crate) fn poison(&mut self, error: Error) -> Error {
+        if self.poison.is_none() {
+            self.mark_if_corrupt(&error);
+            self.poison = Some(error.to_string());
         }
-        self.poison(error)
+        error
     }
 
     /// Fails if a table that an entry points to lies past the end of the file.
@@ -146,6 +168,9 @@ impl Metadata {
     /// Fails if guest data may not be written to `extent` because metadata lies there.
     #[inline]
     pub(crate) fn check_data_target(&self, extent: HostExtent) -> Result<()> {
+        if self.geometry.has_data_file() {
+            return Ok(());
+        }
         for cluster in self.geometry.touched(extent) {
             if let Some(role) = self.roles.guarded(cluster) {
                 return Err(overlap("guest data", self.geometry.offset_of(cluster), role));

@@ -25,12 +25,14 @@ pub(crate) const INCOMPATIBLE_COMPRESSION: u64 = 1 << 3;
 pub(crate) const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 pub(crate) const COMPATIBLE_LAZY_REFCOUNTS: u64 = 1;
 pub(crate) const AUTOCLEAR_BITMAPS: u64 = 1;
+pub(crate) const AUTOCLEAR_DATA_FILE_RAW: u64 = 1 << 1;
 
 pub(crate) const EXTENSION_END: u32 = 0;
 pub(crate) const EXTENSION_BACKING_FORMAT: u32 = 0xe279_2aca;
 pub(crate) const EXTENSION_FEATURE_NAMES: u32 = 0x6803_f857;
 pub(crate) const EXTENSION_ENCRYPTION: u32 = 0x0537_be77;
 pub(crate) const EXTENSION_BITMAPS: u32 = 0x2385_2875;
+pub(crate) const EXTENSION_DATA_FILE: u32 = 0x4441_5441;
 
 /// The part of the header that both versions have.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
@@ -80,6 +82,14 @@ pub(crate) struct BitmapsExtension {
     pub(crate) directory_offset: U64,
 }
 
+/// The data of the encryption extension.
+#[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
+#[repr(C)]
+pub(crate) struct EncryptionExtension {
+    pub(crate) offset: U64,
+    pub(crate) length: U64,
+}
+
 /// What begins a snapshot table entry; extra data, id and name follow, padded to a multiple of 8 bytes.
 #[derive(Debug, Clone, Copy, FromBytes, IntoBytes, KnownLayout, Immutable, Unaligned)]
 #[repr(C)]
@@ -112,12 +122,15 @@ const _: () = assert!(size_of::<HeaderV2>() == 72 && std::mem::offset_of!(Header
 const _: () = assert!(std::mem::offset_of!(HeaderV2, snapshots_offset) == 64);
 const _: () = assert!(size_of::<HeaderV3>() == 32 && std::mem::offset_of!(HeaderV3, refcount_order) == 24);
 const _: () = assert!(size_of::<ExtensionHeader>() == 8 && size_of::<BitmapsExtension>() == 24);
+const _: () = assert!(size_of::<EncryptionExtension>() == 16);
 const _: () = assert!(size_of::<SnapshotEntry>() == 40 && size_of::<BitmapEntry>() == 24);
 
 /// Bytes of a version 2 header.
 pub(crate) const HEADER_V2_BYTES: u32 = 72;
 /// Bytes of the shortest version 3 header.
 pub(crate) const HEADER_V3_BYTES_MIN: u32 = 104;
+/// Bytes of the version 3 headers that we write: the compression type and its padding included.
+pub(crate) const HEADER_V3_BYTES: u32 = 112;
 /// Offset of the compression type.
 pub(crate) const COMPRESSION_TYPE_OFFSET: usize = 104;
 

@@ -1,10 +1,10 @@
 //! What the options of an open say.
 
-use blk_core::{Error, Options, Result};
+use blk_core::{Error, Options, Resolver, Result, Secret, TypedOptions};
 
 use crate::control::Control;
 use crate::free_space::DiscardPolicy;
-use crate::header::Header;
+use crate::header::{Encryption, Header};
 use crate::ondisk::COMPATIBLE_LAZY_REFCOUNTS;
 use crate::options::OPEN_OPTIONS;
 use crate::overlap::Parts;
@@ -36,15 +36,67 @@ pub(crate) struct OpenOptions {
     pub(crate) control: Control,
     /// The backing file is opened.
     pub(crate) open_backing: bool,
+    /// The data file is opened.
+    pub(crate) open_data_file: bool,
     /// Marks of damage do not matter: a check follows.
     pub(crate) for_check: bool,
+    /// The image is open for writing, and not for a check alone.
+    pub(crate) is_writable: bool,
     /// The disk is what a snapshot holds.
     pub(crate) of_snapshot: bool,
 }
 
+/// What opens an encrypted image.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub(crate) struct KeyOptions {
+    /// How the image has to be encrypted.
+    format: Option<&'static str>,
+    /// The name of the secret.
+    secret: Option<String>,
+    /// The image is only described.
+    pub(crate) is_locked: bool,
+}
+
+impl KeyOptions {
+    fn of(options: &TypedOptions) -> Self {
+        Self {
+            format: options.choice("encrypt.format"),
+            secret: options.text("encrypt.key-secret"),
+            is_locked: options.switch("locked") == Some(true),
+        }
+    }
+
+    /// Fails where the options ask for another encryption than the image has.
+    pub(crate) fn check_method(&self, found: Option<Encryption>) -> Result<()> {
+        match (self.format, found.map(Encryption::name)) {
+            (Some(asked), found) if found != Some(asked) => {
+                let found = found.map_or("is not encrypted".to_owned(), |found| format!("has '{found}'"));
+                let reason = format!("'{asked}' is asked for, and the image {found}");
+                Err(Error::invalid_option("encrypt.format", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// The secret that the options name.
+    pub(crate) fn passphrase(&self, resolver: &dyn Resolver) -> Result<Secret> {
+        match &self.secret {
+            Some(id) => resolver.secret(id),
+            None => Err(no_secret()),
+        }
+    }
+}
+
+/// No secret is named where one is needed.
+pub(crate) fn no_secret() -> Error {
+    let reason = "Parameter 'encrypt.key-secret' is required for cipher";
+    Error::invalid_option("encrypt.key-secret", reason)
+}
+
 impl OpenOptions {
-    /// Also returns the snapshot that is to be opened in place of the active disk.
-    pub(crate) fn parse(options: Options) -> Result<(Self, Selection)> {
+    /// Also returns the snapshot that is to be opened in place of the active disk, the name of the data file
+    /// that takes the place of the image's, and what opens an encrypted image.
+    pub(crate) fn parse(options: Options) -> Result<(Self, Selection, Option<String>, KeyOptions)> {
         let options = options.typed("qcow2", OPEN_OPTIONS)?;
         let selection = Selection::of(&options);
         // What is not given is 0: the cache's own default.
@@ -67,10 +119,13 @@ impl OpenOptions {
             lazy_refcounts: options.switch("lazy-refcounts"),
             control: Control::of(&options),
             open_backing: options.switch("backing") != Some(false),
+            open_data_file: options.switch("open-data-file") != Some(false),
             for_check: options.switch("check") == Some(true),
+            is_writable: false,
             of_snapshot: selection.is_some(),
         };
-        Ok((parsed, selection))
+        let data_file = options.text("data-file");
+        Ok((parsed, selection, data_file, KeyOptions::of(&options)))
     }
 
     /// The same for an image with this header: what the options leave open is what the image says.
@@ -80,6 +135,11 @@ impl OpenOptions {
         }
         let of_image = header.compatible & COMPATIBLE_LAZY_REFCOUNTS != 0;
         Ok(Self { lazy_refcounts: Some(self.lazy_refcounts.unwrap_or(of_image)), ..self })
+    }
+
+    /// The image has been changed to say so.
+    pub(crate) fn set_lazy_refcounts(&mut self, is_lazy: bool) {
+        self.lazy_refcounts = Some(is_lazy);
     }
 
     /// Whether refcounts on disk are brought up to date at the close only.

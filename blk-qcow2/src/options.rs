@@ -3,6 +3,7 @@
 //! Their order is the one in which QEMU's tools show them.
 
 use blk_core::{Condition, Conflict, OptionKind, OptionSpec, Range};
+use blk_luks::{Cipher, Hash, IvGenerator, Mode};
 
 use OptionKind::{Choice, Number, Size, Switch, Text};
 
@@ -20,15 +21,26 @@ const fn not_in_version_2(when: Condition, reason: &'static str) -> Conflict {
 
 /// The options of a new image.
 pub static CREATE_OPTIONS: &[OptionSpec] = &[
-    OptionSpec::not_built("encryption", Switch, "Encrypt the image in the old way, aes"),
-    OptionSpec::not_built("encrypt.format", Text, "Encrypt the image: aes or luks"),
-    OptionSpec::not_built("encrypt.key-secret", Text, "Name of the secret that unlocks the image"),
-    OptionSpec::not_built("encrypt.cipher-alg", Text, "Cipher"),
-    OptionSpec::not_built("encrypt.cipher-mode", Text, "Mode of the cipher"),
-    OptionSpec::not_built("encrypt.ivgen-alg", Text, "How initialisation vectors are made"),
-    OptionSpec::not_built("encrypt.ivgen-hash-alg", Text, "Hash by which initialisation vectors are made"),
-    OptionSpec::not_built("encrypt.hash-alg", Text, "Hash of the key derivation"),
-    OptionSpec::not_built("encrypt.iter-time", Number(Range::ANY), "Time for the key derivation, in ms"),
+    OptionSpec::new(
+        "encryption",
+        Switch,
+        "Encrypt the image in the old way, aes; encrypt.format=aes is the same",
+    )
+    .with_conflicts(&[Conflict {
+        when: Condition::Given,
+        other: "encrypt.format",
+        and: Condition::Given,
+        reason: "both say how the image is encrypted",
+    }])
+    .with_weight(0),
+    OptionSpec::new("encrypt.format", Choice(&["aes", "luks"]), "Encrypt the image").with_weight(0),
+    OptionSpec::new("encrypt.key-secret", Text, "ID of the secret that is the passphrase").with_weight(0),
+    luks_option("encrypt.cipher-alg", Choice(&Cipher::NAMES), "Name of encryption cipher algorithm"),
+    luks_option("encrypt.cipher-mode", Choice(&Mode::NAMES), "Name of encryption cipher mode"),
+    luks_option("encrypt.ivgen-alg", Choice(&IvGenerator::NAMES), "Name of IV generator algorithm"),
+    luks_option("encrypt.ivgen-hash-alg", Choice(&Hash::NAMES), "Name of IV generator hash algorithm"),
+    luks_option("encrypt.hash-alg", Choice(&Hash::NAMES), "Name of encryption hash algorithm"),
+    luks_option("encrypt.iter-time", Number(ITER_TIME_MS), "Time to spend in PBKDF in milliseconds"),
     OptionSpec::new("cluster_size", Size(CLUSTER_BYTES), "Size of a cluster")
         .with_shown_default("65536")
         .with_weight(4),
@@ -44,7 +56,7 @@ pub static CREATE_OPTIONS: &[OptionSpec] = &[
     OptionSpec::new("compression_type", Choice(&["zlib", "zstd"]), "How compressed clusters are stored")
         .with_shown_default("zlib")
         .with_conflicts(&[not_in_version_2(Condition::Is("zstd"), "version 2 knows only zlib")]),
-    OptionSpec::disk_size(DISK_BYTES).that_is_amendable(),
+    OptionSpec::disk_size(DISK_BYTES),
     OptionSpec::new(
         "compat",
         Choice(&["0.10", "1.1"]),
@@ -59,8 +71,25 @@ pub static CREATE_OPTIONS: &[OptionSpec] = &[
         and: Condition::Missing,
         reason: "it is the format of the backing file",
     }]),
-    OptionSpec::not_built("data_file", Text, "Name of a file that the data is stored in"),
-    OptionSpec::not_built("data_file_raw", Switch, "The data file can be read as a raw image"),
+    OptionSpec::new("data_file", Text, "Name of a file that the data is stored in")
+        .with_conflicts(&[not_in_version_2(Condition::Given, "version 2 cannot have it")])
+        .with_weight(0),
+    OptionSpec::new("data_file_raw", Switch, "The data file can be read as a raw image")
+        .with_conflicts(&[
+            Conflict {
+                when: Condition::Is("on"),
+                other: "data_file",
+                and: Condition::Missing,
+                reason: "it is about the data file",
+            },
+            Conflict {
+                when: Condition::Is("on"),
+                other: "backing_file",
+                and: Condition::Given,
+                reason: "a raw data file is all of the disk",
+            },
+        ])
+        .with_weight(0),
     OptionSpec::new("lazy_refcounts", Switch, "Let programs postpone refcount updates")
         .with_shown_default("off")
         .with_conflicts(&[not_in_version_2(Condition::Is("on"), "version 2 cannot have it")]),
@@ -68,6 +97,19 @@ pub static CREATE_OPTIONS: &[OptionSpec] = &[
         .with_shown_default("16")
         .with_conflicts(&[not_in_version_2(Condition::IsNot("16"), "version 2 has 16")]),
 ];
+
+/// How long a passphrase is hashed at most.
+pub(crate) const ITER_TIME_MS: Range = Range::from_to(0, 3_600_000);
+
+/// An option of images with a LUKS header.
+const fn luks_option(name: &'static str, kind: OptionKind, help: &'static str) -> OptionSpec {
+    OptionSpec::new(name, kind, help).with_weight(0).with_conflicts(&[Conflict {
+        when: Condition::Given,
+        other: "encrypt.format",
+        and: Condition::IsNot("luks"),
+        reason: "it is an option of encrypt.format=luks",
+    }])
+}
 
 /// The options of an open.
 pub static OPEN_OPTIONS: &[OptionSpec] = &[
@@ -128,7 +170,21 @@ pub static OPEN_OPTIONS: &[OptionSpec] = &[
         .with_default("on")
         .that_selects_content()
         .with_weight(0),
+    OptionSpec::new("data-file", Text, "name of the data file, in place of the one in the image")
+        .that_selects_content()
+        .with_weight(0),
+    OptionSpec::new("open-data-file", Switch, "open the data file; without, no guest data is read")
+        .with_default("on")
+        .that_selects_content()
+        .with_weight(0),
     OptionSpec::new("check", Switch, "open for a check only: damage is no reason to refuse")
+        .with_default("off")
+        .with_weight(0),
+    OptionSpec::new("encrypt.format", Choice(&["aes", "luks"]), "how the image has to be encrypted")
+        .with_weight(0),
+    OptionSpec::new("encrypt.key-secret", Text, "ID of the secret that provides the passphrase")
+        .with_weight(0),
+    OptionSpec::new("locked", Switch, "look at the image without its key; no data is read or written")
         .with_default("off")
         .with_weight(0),
     snapshot_option("snapshot", "ID or name of a snapshot that is opened, for reading only"),

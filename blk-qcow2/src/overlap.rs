@@ -41,6 +41,11 @@ impl Default for Parts {
 }
 
 impl Parts {
+    /// Everything.
+    pub(crate) fn all() -> Self {
+        Self::up_to(Level::All)
+    }
+
     fn up_to(level: Level) -> Self {
         let parts = PARTS.iter().enumerate().filter(|(_, (_, _, from))| *from <= level);
         Self(parts.map(|(bit, _)| 1 << bit).sum())

@@ -11,9 +11,9 @@ use blk_core::{BackingFile, Error, Extent, Overlay, Result, Storage, name};
 
 use crate::free_space::FreeReason;
 use crate::header::{BackingName, Header};
-use crate::l2::{self, RawEntry};
+use crate::l2::{self, Entry, RawEntry};
 use crate::metadata::Metadata;
-use crate::offset::GuestOffset;
+use crate::offset::{GuestOffset, HostOffset};
 use crate::qcow2::Qcow2;
 use crate::roles::Role;
 use crate::write::{check_old_freeable, free_old};
@@ -24,6 +24,11 @@ const WAITING_MAX: usize = 1 << 16;
 impl Overlay for Qcow2 {
     fn set_backing(&self, backing: Option<&BackingFile>) -> Result<()> {
         let backing = backing.map(check_name).transpose()?;
+        let is_raw = self.is_raw_data || self.metadata.read().header.has_raw_data_file();
+        if is_raw && backing.is_some() {
+            let reason = "a raw data file is all of the disk: it has no backing file";
+            return Err(Error::invalid_option("backing_file", reason));
+        }
         self.begin_unfollowed()?;
         let mut metadata = self.metadata.write();
         metadata.flush()?;
@@ -32,18 +37,30 @@ impl Overlay for Qcow2 {
             && header.backing_extent.offset >= metadata.header.backing_extent.end()
         {
             self.storage.write_at(header.backing_extent.offset, &name::to_bytes(&name.name))?;
-            self.storage.sync().map_err(|error| metadata.poison(error))?;
+            metadata.sync()?;
         }
-        let written = self.storage.write_at(0, &image).and_then(|()| self.storage.sync());
+        let written = self.storage.write_at(0, &image);
         written.map_err(|error| metadata.poison(error))?;
+        metadata.sync()?;
         metadata.header = header;
         Ok(())
     }
 
     fn forget_content(&self) -> Result<()> {
+        self.noting(self.forget_all())
+    }
+}
+
+impl Qcow2 {
+    fn forget_all(&self) -> Result<()> {
         self.begin_unfollowed()?;
         let mut metadata = self.metadata.write();
         metadata.flush()?;
+        if self.is_raw_data {
+            // What is not in the file is nowhere: all of it stays mapped.
+            self.data.punch_hole(Extent::new(0, metadata.header.size))?;
+            return metadata.flush();
+        }
         for index in 0..metadata.l1.len() {
             forget_table(&mut metadata, index)?;
             if metadata.free.pending_count() >= WAITING_MAX {
@@ -59,29 +76,46 @@ fn check_name(backing: &BackingFile) -> Result<BackingName> {
     BackingName::new(backing.name.clone(), backing.format.clone())
 }
 
+/// A table that is about to be given back, and what its entries refer to.
+struct GivenUp {
+    table: HostOffset,
+    entries: Vec<Entry>,
+}
+
 /// Drops an L1 entry, and frees its table and all that the table refers to. Nothing changes if one of them
 /// cannot be freed.
-fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
+pub(crate) fn forget_table(metadata: &mut Metadata, index: usize) -> Result<()> {
+    let Some(GivenUp { table, entries }) = given_up(metadata, index)? else { return Ok(()) };
+    metadata.l1.set(index, 0);
+    metadata.forget_cached_table(table);
+    metadata.free_later(table, FreeReason::Drop);
+    for entry in entries {
+        free_old(metadata, entry, FreeReason::Drop);
+    }
+    Ok(())
+}
+
+/// Fails where [`forget_table`] would.
+pub(crate) fn check_table(metadata: &mut Metadata, index: usize) -> Result<()> {
+    given_up(metadata, index).map(drop)
+}
+
+/// What goes with an L1 entry. Its table has been written back.
+fn given_up(metadata: &mut Metadata, index: usize) -> Result<Option<GivenUp>> {
     let geometry = metadata.geometry;
     let guest = GuestOffset::new(index as u64 * geometry.l2_table_reach_bytes());
-    let Some((table, _)) = metadata.l2_table(guest)? else { return Ok(()) };
+    let Some((table, _)) = metadata.l2_table(guest)? else { return Ok(None) };
     metadata.check_freeable(table.with_length(geometry.cluster_bytes()), Some(Role::L2Table))?;
     let mut bytes = vec![0; geometry.cluster_bytes() as usize];
     metadata.storage.read_at(table.get(), &mut bytes)?;
-    let mut clusters = Vec::new();
+    let mut entries = Vec::new();
     for (number, raw) in RawEntry::all(&bytes, geometry).enumerate() {
         let at = guest + number as u64 * geometry.cluster_bytes();
         let entry = l2::decode(raw, geometry, metadata.header.version, at)?;
         check_old_freeable(metadata, entry)?;
-        clusters.push(entry);
+        entries.push(entry);
     }
-    metadata.l1.set(index, 0);
-    metadata.forget_cached_table(table);
-    metadata.free_later(table, FreeReason::Drop);
-    for cluster in clusters {
-        free_old(metadata, cluster, FreeReason::Drop);
-    }
-    Ok(())
+    Ok(Some(GivenUp { table, entries }))
 }
 
 impl Header {

@@ -3,6 +3,7 @@
 use blk_core::storage::write_zeroes_as_data;
 use blk_core::{Extent, Preallocation, Result};
 
+use crate::crypt::Located;
 use crate::free_space::Allocation;
 use crate::l2::{Cluster, Entry, Place};
 use crate::metadata::Metadata;
@@ -52,16 +53,18 @@ impl Qcow2 {
             // Where it ends inside a cluster, all of that has a place.
             _ => return Ok(geometry.round_up(at + run.length)),
         };
-        // What a mark hides stays hidden until something has been written over it.
-        let keeps_mark = is_zero && preallocation == Preallocation::Metadata;
+        // What a mark hides stays hidden until something has been written over it. Encrypted, zeroes of the
+        // host are noise, and need a mark, where the version has one.
+        let needs_mark = self.crypt.is_some() && metadata.header.version >= 3;
+        let keeps_mark = (is_zero && preallocation == Preallocation::Metadata) || needs_mark;
         let slot = metadata.l2_for_write(at)?;
         let left = ClusterCount::new((metadata.entries_per_slice() - slot.index) as u64);
         let wanted = geometry.clusters_of(run.length).min(left);
-        let allocation = metadata.allocate(wanted)?;
+        let allocation = metadata.allocate_data(at, wanted)?;
         // A write-back inside the allocation may have evicted the slice.
         let slot = metadata.l2_for_write(at)?;
-        if let Err(error) = self.fill_new(metadata, allocation, preallocation) {
-            metadata.give_back(allocation)?;
+        if let Err(error) = self.fill_new(metadata, allocation, at, preallocation) {
+            metadata.give_back_data(allocation)?;
             return Err(error);
         }
         for (number, cluster) in allocation.first.until(allocation.end()).enumerate() {
@@ -82,15 +85,21 @@ impl Qcow2 {
         &self,
         metadata: &Metadata,
         allocation: Allocation,
+        guest: GuestOffset,
         preallocation: Preallocation,
     ) -> Result<()> {
-        let host = metadata.geometry.extent_of(allocation.first, allocation.count).on_storage();
+        let host = metadata.geometry.extent_of(allocation.first, allocation.count);
+        if let Some(crypt) = self.crypt.as_ref().filter(|_| metadata.header.version < 3) {
+            let to = Located { host: host.start, guest };
+            return crypt.write_zeroes(&*self.storage, to, host.length);
+        }
+        let host = host.on_storage();
         match preallocation {
             Preallocation::Off | Preallocation::Metadata if allocation.fresh => Ok(()),
             Preallocation::Off | Preallocation::Metadata | Preallocation::Falloc => {
-                self.storage.write_zeroes_at(host)
+                self.data.write_zeroes_at(host)
             }
-            Preallocation::Full => write_zeroes_as_data(&*self.storage, host),
+            Preallocation::Full => write_zeroes_as_data(&*self.data, host),
         }
     }
 }

@@ -5,13 +5,15 @@ use std::sync::{Arc, OnceLock};
 
 use blk_core::sync::Mutex;
 use blk_core::{
-    Bitmaps, BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info,
-    Limits, NativeFlags, Overlay, RepairMode, Resize, Result, Snapshots, Storage, StorageRun, WriteFlags,
-    ZeroFlags,
+    Amend, Bitmaps, BlockDriver, BlockStatus, Check, CheckReport, Compress, DiscardFlags, Disk, Extent, Info,
+    Limits, NativeFlags, Overlay, RepairMode, Resize, Result, Snapshots, Storage, StorageRun, VmState,
+    WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use crate::bitmap::Followed;
 use crate::check;
+use crate::crypt::Crypt;
+use crate::data_file::Opened;
 use crate::geometry::Geometry;
 use crate::header::Header;
 use crate::lock::MetadataLock;
@@ -25,9 +27,15 @@ use crate::steps;
 #[derive(Debug)]
 pub(crate) struct Qcow2 {
     pub(crate) storage: Arc<dyn Storage>,
+    /// What guest data lies in: the data file, or the same.
+    pub(crate) data: Arc<dyn Storage>,
+    /// The data file is the disk.
+    pub(crate) is_raw_data: bool,
     pub(crate) backing: Option<Arc<Disk>>,
     pub(crate) geometry: Geometry,
     pub(crate) compression: CompressionType,
+    /// How guest data is encrypted, if it is.
+    pub(crate) crypt: Option<Crypt>,
     pub(crate) metadata: MetadataLock,
     pub(crate) resizing: Mutex<()>,
     size_bytes: AtomicU64,
@@ -39,19 +47,24 @@ pub(crate) struct Qcow2 {
 
 impl Qcow2 {
     pub(crate) fn new(
-        storage: Arc<dyn Storage>,
+        Opened { storage, data }: Opened,
         header: Header,
         backing: Option<Arc<Disk>>,
+        crypt: Option<Crypt>,
         options: OpenOptions,
     ) -> Result<Self> {
         let metadata = Metadata::load(Arc::clone(&storage), header, options)?;
         Ok(Self {
             storage,
+            data,
+            // Zeroes of an encrypted disk are marks: none lie in its data file.
+            is_raw_data: metadata.header.has_raw_data_file() && crypt.is_none(),
             backing,
             geometry: metadata.geometry,
             compression: metadata.header.compression,
+            crypt,
             size_bytes: AtomicU64::new(metadata.header.size),
-            bitmaps: Followed::new(metadata.header.autoclear),
+            bitmaps: Followed::new(metadata.header.followed_autoclear()),
             metadata: MetadataLock::new(metadata),
             resizing: Mutex::new(()),
             is_sparse: OnceLock::new(),
@@ -90,28 +103,38 @@ impl BlockDriver for Qcow2 {
     }
 
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.read_guest(GuestOffset::new(offset), buf)
+        self.noting(self.read_guest(GuestOffset::new(offset), buf))
     }
 
     fn write(&self, offset: u64, buf: &[u8], flags: WriteFlags) -> Result<()> {
         let offset = GuestOffset::new(offset);
-        if flags.compressed {
-            return self.write_compressed_guest(offset, buf);
+        // It would lie in plain on the host.
+        if flags.compressed && self.crypt.is_some() {
+            return refuse_compressed(flags);
         }
-        let _recording = self.begin_write(offset.with_length(buf.len() as u64))?;
-        self.write_guest(offset, buf)
+        self.noting(if flags.compressed {
+            self.write_compressed_guest(offset, buf)
+        } else {
+            self.begin_write(offset.with_length(buf.len() as u64))
+                .and_then(|_recording| self.write_guest(offset, buf))
+        })
     }
 
     fn write_zeroes(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
-        self.zero_guest(extent, flags)
+        self.noting(if self.is_raw_data {
+            self.zero_raw_data(extent, flags)
+        } else {
+            self.zero_guest(extent, flags)
+        })
     }
 
     fn discard(&self, extent: Extent, _flags: DiscardFlags) -> Result<()> {
         if !self.options.discard_frees {
             return Ok(());
         }
-        let _recording = self.begin_write(extent)?;
-        self.discard_guest(extent)
+        self.noting(self.begin_write(extent).and_then(|_recording| {
+            if self.is_raw_data { self.discard_raw_data(extent) } else { self.discard_guest(extent) }
+        }))
     }
 
     fn flush(&self) -> Result<()> {
@@ -125,19 +148,20 @@ impl BlockDriver for Qcow2 {
     fn close(&self) -> Result<()> {
         self.flush()?;
         self.save_bitmaps()?;
-        if self.options.lazy_refcounts() { self.metadata.write().end_lazy() } else { Ok(()) }
+        let mut metadata = self.metadata.write();
+        if metadata.is_lazy() { metadata.end_lazy() } else { Ok(()) }
     }
 
     fn block_status(&self, extent: Extent) -> Result<BlockStatus> {
-        self.status_of(extent)
+        self.noting(self.status_of(extent))
     }
 
     fn block_status_runs(&self, extent: Extent, runs_max: usize) -> Result<Vec<BlockStatus>> {
-        self.statuses_of(extent, runs_max)
+        self.noting(self.statuses_of(extent, runs_max))
     }
 
     fn host_run(&self, extent: Extent) -> Result<Option<StorageRun>> {
-        self.host_run_of(extent)
+        self.noting(self.host_run_of(extent))
     }
 
     fn backing(&self) -> Option<&Arc<Disk>> {
@@ -154,10 +178,15 @@ impl BlockDriver for Qcow2 {
     }
 
     fn as_compress(&self) -> Option<&dyn Compress> {
-        Some(self)
+        // A data file has no compressed clusters; of an encrypted disk they would lie in plain.
+        if self.geometry.has_data_file() || self.crypt.is_some() { None } else { Some(self) }
     }
 
     fn as_info(&self) -> Option<&dyn Info> {
+        Some(self)
+    }
+
+    fn as_amend(&self) -> Option<&dyn Amend> {
         Some(self)
     }
 
@@ -171,6 +200,12 @@ impl BlockDriver for Qcow2 {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         Some(self)
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        // A state would lie behind the disk in the data file, which ends with the disk; and there is no
+        // snapshot to keep it.
+        if self.geometry.has_data_file() { None } else { Some(self) }
     }
 }
 
@@ -196,7 +231,7 @@ impl Qcow2 {
         let report = check::check(&*self.storage, &metadata.header, repair)?;
         // A repair changes tables without the caches: everything is read again.
         let header = Header::read_for(&*self.storage, true)?;
-        *metadata = Metadata::load(Arc::clone(&self.storage), header, self.options)?;
+        *metadata = Metadata::load(Arc::clone(&self.storage), header, metadata.options)?;
         self.bitmaps.after_repair(metadata);
         Ok(report)
     }

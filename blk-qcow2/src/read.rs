@@ -4,6 +4,7 @@ use blk_core::storage::Step;
 use blk_core::{Error, Result};
 
 use crate::compress;
+use crate::crypt::Located;
 use crate::l2::{Cluster, Entry};
 use crate::mapping::{Lookup, Run};
 use crate::metadata::{Decompressed, Metadata};
@@ -12,10 +13,20 @@ use crate::ondisk::CompressedDescriptor;
 use crate::qcow2::Qcow2;
 use crate::steps;
 
+/// What an error calls compressed data.
+pub(crate) const COMPRESSED_CLUSTER: &str = "compressed cluster";
+
 impl Qcow2 {
     /// Fills `buf`. The lock is shared while mapping and data I/O go on, so no cluster is freed while it is
     /// read.
     pub(crate) fn read_guest(&self, offset: GuestOffset, buf: &mut [u8]) -> Result<()> {
+        let _unchanged = match &self.crypt {
+            None => None,
+            Some(crypt) => {
+                crypt.check_unlocked()?;
+                Some(crypt.share(offset.with_length(buf.len() as u64)))
+            }
+        };
         let mut done = 0;
         while done < buf.len() {
             done += self.read_cached_runs(offset + done as u64, &mut buf[done..])?;
@@ -57,7 +68,7 @@ impl Qcow2 {
 
     /// Reads what `run` is; `step` is what reading plain data is for.
     #[inline]
-    fn read_run(
+    pub(crate) fn read_run(
         &self,
         metadata: &Metadata,
         run: Run,
@@ -68,8 +79,12 @@ impl Qcow2 {
         debug_assert!(buf.len() as u64 <= run.length, "a run is read no further than it goes");
         match run.cluster {
             Cluster::Data { host, .. } => {
-                self.storage.step(step);
-                self.storage.read_at((host + metadata.geometry.in_cluster(at)).get(), buf)
+                self.data_step(step);
+                let host = host + metadata.geometry.in_cluster(at);
+                match &self.crypt {
+                    None => self.data.read_at(host.get(), buf),
+                    Some(crypt) => crypt.read(&*self.data, Located { host, guest: at }, buf),
+                }
             }
             Cluster::Zero { .. } => {
                 buf.fill(0);
@@ -85,7 +100,7 @@ impl Qcow2 {
         let inside = self.backing.as_deref().map_or(0, |backing| bytes_inside(backing.size(), at, buf.len()));
         if let Some(backing) = self.backing.as_deref().filter(|_| inside > 0) {
             self.storage.step(&steps::READ_BACKING_AIO);
-            backing.read(at.get(), &mut buf[..inside])?;
+            backing.read(at.get(), &mut buf[..inside]).map_err(|error| error.below("read", at.get()))?;
         }
         buf[inside..].fill(0);
         Ok(())
@@ -137,7 +152,7 @@ impl Qcow2 {
         self.storage.step(&steps::READ_COMPRESSED);
         self.storage.read_at(extent.offset, &mut input)?;
         compress::decompress(metadata.header.compression, &input, content).map_err(|error| Error::Corrupt {
-            structure: "compressed cluster",
+            structure: COMPRESSED_CLUSTER,
             offset: extent.offset,
             reason: format!("for guest offset {:#x}: {error}", metadata.geometry.cluster_start(at)),
         })

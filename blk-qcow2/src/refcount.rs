@@ -96,6 +96,12 @@ impl Refcounts {
         Ok(())
     }
 
+    /// Takes the block number `index` out of the table: it counts nothing but itself.
+    pub(crate) fn drop_block(&mut self, index: u64) {
+        assert_ne!(self.table.get(index), 0, "there is such a block");
+        self.table.set(index as usize, 0);
+    }
+
     /// Drops what the cache knows about the cluster at `block`: it has become a block, or a new one.
     pub(crate) fn forget_block(&mut self, block: HostOffset) {
         self.cache.forget_all(block.with_length(self.geometry.cluster_bytes()));

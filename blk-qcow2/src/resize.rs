@@ -1,7 +1,7 @@
-//! Growing the disk.
+//! Changing the size of the disk. How it becomes smaller is `shrink`'s.
 //!
-//! Write order: the L1 table that the new size needs, zeroes over the range that the disk gains, and clusters
-//! that are allocated at once, are durable before the header says the new size.
+//! Write order of growing: the L1 table that the new size needs, zeroes over the range that the disk gains,
+//! and clusters that are allocated at once, are durable before the header says the new size.
 
 use blk_core::{Error, Extent, Preallocation, Resize, Result, Snapshots, ZeroFlags};
 
@@ -9,6 +9,7 @@ use crate::grow::check_l1_entries;
 use crate::l2::Cluster;
 use crate::offset::GuestOffset;
 use crate::qcow2::Qcow2;
+use crate::shrink::refuse_allocation;
 
 const UNMAPPING: ZeroFlags = ZeroFlags { may_unmap: true, fua: false, no_fallback: false, fast_only: false };
 
@@ -18,33 +19,44 @@ impl Resize for Qcow2 {
     }
 
     fn grow(&self, size: u64, preallocation: Preallocation) -> Result<()> {
-        let _one_at_a_time = self.resizing.lock();
-        let old = self.size_bytes();
-        if size < old {
-            return Err(Error::unsupported(format!("shrinking from {old} to {size} bytes")));
-        }
-        if size == old {
-            return Ok(());
-        }
-        check_l1_entries(self.geometry.l1_entries(size))?;
-        self.check_snapshots_have_sizes()?;
-        self.begin_resize(size)?;
-        self.grow_tables(size)?;
-        self.zero_grown_range(old, size)?;
-        self.preallocate(Extent::between(old, size), preallocation)?;
-        let mut metadata = self.metadata.write();
-        metadata.flush()?;
-        metadata.header.size = size;
-        metadata.publish_header()?;
-        assert!(size > self.size_bytes(), "a disk only grows");
-        self.set_size_bytes(size);
-        Ok(())
+        self.noting(self.grow_to(size, preallocation))
     }
 }
 
 impl Qcow2 {
+    fn grow_to(&self, size: u64, preallocation: Preallocation) -> Result<()> {
+        let _one_at_a_time = self.resizing.lock();
+        let old = self.size_bytes();
+        if size == old {
+            return Ok(());
+        }
+        if size < old && preallocation != Preallocation::Off {
+            return Err(refuse_allocation(old, size));
+        }
+        check_l1_entries(self.geometry.l1_entries(size))?;
+        self.check_snapshots_have_sizes()?;
+        self.lengthen_data_file(size)?;
+        self.begin_resize(size)?;
+        if size < old {
+            return self.shrink(size);
+        }
+        self.grow_tables(size)?;
+        self.grow_raw_data(old, size, preallocation)?;
+        if !self.is_raw_data {
+            self.zero_grown_range(old, size)?;
+            self.preallocate(Extent::between(old, size), preallocation)?;
+        }
+        let mut metadata = self.metadata.write();
+        metadata.flush()?;
+        metadata.header.size = size;
+        metadata.publish_header()?;
+        assert!(size > self.size_bytes(), "a smaller disk is made elsewhere");
+        self.set_size_bytes(size);
+        Ok(())
+    }
+
     /// A snapshot that does not say how large its disk is has the size of the disk as it is now.
-    fn check_snapshots_have_sizes(&self) -> Result<()> {
+    pub(crate) fn check_snapshots_have_sizes(&self) -> Result<()> {
         match self.snapshots()?.iter().find(|snapshot| snapshot.disk_bytes.is_none()) {
             None => Ok(()),
             Some(snapshot) => {
@@ -58,6 +70,7 @@ impl Qcow2 {
     fn grow_tables(&self, size: u64) -> Result<()> {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
+        metadata.reach = size;
         let entries = metadata.geometry.l1_entries(size);
         if entries > metadata.l1.len() as u64 { metadata.grow_l1_table(entries) } else { Ok(()) }
     }
@@ -87,7 +100,22 @@ impl Qcow2 {
             self.zero_clusters(hidden, UNMAPPING)?;
             rest = Extent::between(hidden.end().min(size), size);
         }
-        self.clear_stray_entries(rest)
+        self.clear_stray_entries(rest)?;
+        self.forget_moved_state(old, size)
+    }
+
+    /// A state of the machine that would begin elsewhere is none any more.
+    fn forget_moved_state(&self, old: u64, size: u64) -> Result<()> {
+        let mut metadata = self.metadata.write();
+        metadata.check_usable()?;
+        let kept = self.geometry.l1_entries(size);
+        let has_state = metadata.l1.entries().iter().skip(kept as usize).any(|entry| *entry != 0);
+        if self.geometry.l1_entries(old) == kept || !has_state {
+            return Ok(());
+        }
+        metadata.flush()?;
+        metadata.forget_tables_from(kept)?;
+        metadata.flush()
     }
 
     /// What tables hold past the end (the machine's state of a snapshot that was applied, or the rest of a

@@ -9,7 +9,7 @@ use blk_core::Storage;
 
 use crate::bitmap::directory::DIRECTORY_BYTES_MAX;
 use crate::geometry::Geometry;
-use crate::header::Header;
+use crate::header::{Encryption, Header};
 use crate::l2::entry_offset;
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::overlap::Parts;
@@ -30,6 +30,8 @@ pub(crate) enum Role {
     /// Of a snapshot.
     InactiveL2Table,
     BitmapDirectory,
+    /// Of the encryption: without it, all data is lost.
+    EncryptionHeader,
     /// Two structures claim it: nothing may be written to it.
     Contested,
 }
@@ -46,6 +48,7 @@ impl fmt::Display for Role {
             Self::InactiveL1Table => "a snapshot's L1 table",
             Self::InactiveL2Table => "a snapshot's L2 table",
             Self::BitmapDirectory => "the directory of bitmaps",
+            Self::EncryptionHeader => "the header of the encryption",
             Self::Contested => "two metadata structures",
         })
     }
@@ -79,6 +82,9 @@ pub(crate) struct Roles {
 
 /// Clusters of structures that are never written: an image that claims more has the others unguarded.
 const KEPT_MAX: usize = 1 << 18;
+
+/// The longest header of an encryption: eight slots of as many stripes as any key has take less.
+const ENCRYPTION_BYTES_MAX: u64 = 64 << 20;
 
 /// Bytes of L1 tables of snapshots that are walked although others lie on them.
 const OVERLAPPING_BYTES_MAX: u64 = 16 << 20;
@@ -118,6 +124,11 @@ impl Roles {
     pub(crate) fn guard(&mut self, parts: Parts, storage: &dyn Storage, header: &Header) {
         self.checked = parts;
         let geometry = header.geometry;
+        if let Some(Encryption::Luks(extent)) = header.encryption {
+            // One that is longer is none; it must not use up what there is to keep.
+            let longest = ENCRYPTION_BYTES_MAX.min(storage.len().unwrap_or(0));
+            self.keep(extent.start, extent.length.min(longest), geometry, Role::EncryptionHeader);
+        }
         // One that nobody vouches for is out of date: its clusters are leaks, which a repair gives back.
         if let Some(directory) = header.vouched_bitmaps() {
             // One that lies in no file is left to a check.
@@ -240,6 +251,13 @@ impl Roles {
     /// would leave it in use, so it is guarded.
     pub(crate) fn release_l2_table(&mut self, cluster: HostCluster) {
         if self.clusters.get(&cluster) == Some(&Role::L2Table) {
+            self.clusters.remove(&cluster);
+        }
+    }
+
+    /// As [`Roles::release_l2_table`], for a block of refcounts.
+    pub(crate) fn release_refcount_block(&mut self, cluster: HostCluster) {
+        if self.clusters.get(&cluster) == Some(&Role::RefcountBlock) {
             self.clusters.remove(&cluster);
         }
     }

@@ -5,8 +5,11 @@
 //! then extra data, id, name, padded to a multiple of 8 bytes
 //! ```
 
+mod at_once;
 mod change;
+mod complete;
 mod references;
+mod tables;
 mod view;
 
 use blk_core::{Error, Result, SnapshotInfo, Storage};
@@ -17,6 +20,7 @@ use crate::header::{Header, L1_TABLE_BYTES_MAX};
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
 
+pub(crate) use tables::FoundTable;
 pub(crate) use view::Selection;
 
 /// Most extra data of an entry, in bytes: what other implementations accept.

@@ -60,6 +60,8 @@ impl Qcow2 {
             Cluster::Data { host, .. } => (true, false, false, Some(host)),
             Cluster::Compressed(_) => (true, false, true, None),
         };
+        // What lies there is not what the guest sees.
+        let host = host.filter(|_| self.crypt.is_none());
         let host_offset = host.map(|host| (host + within).get());
         BlockStatus { length: run.length, allocated, zero, compressed, host_offset }
     }
@@ -76,6 +78,10 @@ impl Qcow2 {
     /// much less than that uses, as with preallocated metadata: elsewhere holes are few, and asking for each
     /// run costs more than it saves.
     pub(crate) fn host_run_of(&self, extent: Extent) -> Result<Option<StorageRun>> {
+        if self.crypt.is_some() {
+            // A hole of the host is noise.
+            return Ok(None);
+        }
         let is_sparse = if let Some(known) = self.is_sparse.get() {
             *known
         } else {
@@ -83,7 +89,7 @@ impl Qcow2 {
             let found = self.metadata.write().is_sparse().unwrap_or(false);
             *self.is_sparse.get_or_init(|| found)
         };
-        if !is_sparse {
+        if !is_sparse || self.geometry.has_data_file() {
             return Ok(None);
         }
         let run = self.run_of(extent)?;

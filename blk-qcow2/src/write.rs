@@ -7,6 +7,7 @@
 use blk_core::{Error, Result};
 
 use crate::cow::Filling;
+use crate::crypt::Located;
 use crate::free_space::{Allocation, FreeReason};
 use crate::l2::Entry;
 use crate::l2_tables::L2Slot;
@@ -29,12 +30,15 @@ impl Qcow2 {
     /// Writes `buf`. In-place writes share the lock; the first byte that needs an allocation makes it
     /// exclusive.
     pub(crate) fn write_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
+        let extent = offset.with_length(buf.len() as u64);
+        let _alone = self.crypt.as_ref().map(|crypt| crypt.exclude(extent));
         let mut done = self.write_in_place(offset, buf)?;
         if done == buf.len() {
             return Ok(());
         }
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
+        metadata.check_reach(extent.offset, extent.end())?;
         while done < buf.len() {
             done += self.write_exclusively(&mut metadata, offset + done as u64, &buf[done..])?;
         }
@@ -46,6 +50,7 @@ impl Qcow2 {
     fn write_in_place(&self, offset: GuestOffset, buf: &[u8]) -> Result<usize> {
         let metadata = self.metadata.read();
         metadata.check_usable()?;
+        metadata.check_reach(offset.get(), offset.get() + buf.len() as u64)?;
         let mut done = 0;
         while done < buf.len() {
             let at = offset + done as u64;
@@ -54,17 +59,26 @@ impl Qcow2 {
             };
             let Some(host) = run.cluster.in_place() else { break };
             let end = done + run.length as usize;
-            self.write_data(&metadata, host + metadata.geometry.in_cluster(at), &buf[done..end])?;
+            self.write_data(&metadata, host + metadata.geometry.in_cluster(at), at, &buf[done..end])?;
             done = end;
         }
         Ok(done)
     }
 
     #[inline]
-    fn write_data(&self, metadata: &Metadata, host_offset: HostOffset, buf: &[u8]) -> Result<()> {
-        metadata.check_data_target(host_offset.with_length(buf.len() as u64))?;
-        self.storage.step(&steps::WRITE_AIO);
-        self.storage.write_at(host_offset.get(), buf)
+    fn write_data(
+        &self,
+        metadata: &Metadata,
+        host: HostOffset,
+        guest: GuestOffset,
+        buf: &[u8],
+    ) -> Result<()> {
+        metadata.check_data_target(host.with_length(buf.len() as u64))?;
+        self.data_step(&steps::WRITE_AIO);
+        match &self.crypt {
+            None => self.data.write_at(host.get(), buf),
+            Some(crypt) => crypt.write(&*self.data, Located { host, guest }, buf),
+        }
     }
 
     /// Writes a first part of `buf` under the exclusive lock, allocating as needed. Returns the bytes
@@ -90,8 +104,12 @@ impl Qcow2 {
         let run = metadata.find(at.with_length(buf.len() as u64))?;
         if let Some(host) = run.cluster.in_place() {
             let length = run.length as usize;
-            self.write_data(metadata, host + metadata.geometry.in_cluster(at), &buf[..length])?;
+            self.write_data(metadata, host + metadata.geometry.in_cluster(at), at, &buf[..length])?;
             return Ok(length);
+        }
+        if self.is_raw_data {
+            self.map_raw_durably(metadata, at.with_length(buf.len() as u64))?;
+            return self.write_first_run(metadata, at, buf);
         }
         if let Some(host) = run.cluster.kept() {
             return self.write_into_kept_cluster(metadata, host, at, buf);
@@ -124,7 +142,7 @@ impl Qcow2 {
         for entry in &replaced.clusters {
             check_old_freeable(metadata, *entry)?;
         }
-        let allocation = metadata.allocate(ClusterCount::new(replaced.clusters.len() as u64))?;
+        let allocation = metadata.allocate_data(at, ClusterCount::new(replaced.clusters.len() as u64))?;
         // A write-back inside the allocation may have evicted the slice.
         let slot = metadata.l2_for_write(at)?;
         let geometry = metadata.geometry;
@@ -135,7 +153,7 @@ impl Qcow2 {
         let old = &replaced.clusters[..allocation.count.get() as usize];
         let filling = Filling { host, fresh: allocation.fresh, old, at, length: length as u64 };
         if let Err(error) = self.write_with_copied_parts(metadata, filling, &buf[..length]) {
-            metadata.give_back(allocation)?;
+            metadata.give_back_data(allocation)?;
             return Err(error);
         }
         assert_eq!(slot.index, replaced.slot.index, "the entry stays where it is in its table");

@@ -188,7 +188,7 @@ impl Metadata {
             Some(role) if role == expected => Ok(()),
             role => {
                 let error = overlap_of(expected, host_offset, role);
-                Err(self.poison_corrupt(error))
+                Err(self.poison(error))
             }
         }
     }

@@ -19,9 +19,12 @@ impl Qcow2 {
     /// Writes whole guest clusters compressed; one that does not become smaller is written as plain data.
     ///
     /// # Errors
-    /// [`Error::Misaligned`] unless the request covers whole clusters (the last one of the disk up to its
-    /// end).
+    /// [`Error::Unsupported`] with a data file, which has none; [`Error::Misaligned`] unless the request
+    /// covers whole clusters (the last one of the disk up to its end).
     pub(crate) fn write_compressed_guest(&self, offset: GuestOffset, buf: &[u8]) -> Result<()> {
+        if self.geometry.has_data_file() {
+            return Err(Error::unsupported("compressed clusters with an external data file"));
+        }
         let alignment = self.geometry.cluster_bytes();
         let length = buf.len() as u64;
         let end = offset + length;
@@ -44,6 +47,12 @@ impl Qcow2 {
         let Some(packed) = packed else { return self.write_guest(at, part) };
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
+        metadata.check_reach(at.get(), at.get() + part.len() as u64)?;
+        if metadata.header.compression != self.compression {
+            // An amendment has changed it: what is packed could not be read.
+            drop(metadata);
+            return self.write_guest(at, part);
+        }
         let old = metadata.entry_of(at)?;
         check_old_freeable(&mut metadata, old)?;
         metadata.l2_for_write(at)?;
@@ -86,8 +95,8 @@ impl Compress for Qcow2 {
 
     fn write_packed(&self, offset: u64, unit: &[u8], packed: Option<&[u8]>) -> Result<()> {
         let offset = GuestOffset::new(offset);
-        let _recording = self.begin_write(offset.with_length(unit.len() as u64))?;
-        self.write_packed_cluster(offset, unit, packed)
+        let recording = self.begin_write(offset.with_length(unit.len() as u64));
+        self.noting(recording.and_then(|_recording| self.write_packed_cluster(offset, unit, packed)))
     }
 }
 

@@ -118,6 +118,7 @@ impl Qcow2 {
         if !matches!(found, Lookup::Found(Run { cluster: Cluster::Data { .. }, .. })) {
             let mut metadata = self.metadata.write();
             metadata.check_usable()?;
+            metadata.check_reach(part.offset, part.end())?;
             // Nothing may be written to the rest of it between the question and the mark.
             if self.rest_is_zero(&mut metadata, part)? {
                 let start = self.geometry.subcluster_start(GuestOffset::new(part.offset));
@@ -139,6 +140,7 @@ impl Qcow2 {
         for part in extent.parts(LOCKED_BYTES_MAX) {
             let mut metadata = self.metadata.write();
             metadata.check_usable()?;
+            metadata.check_clusters_reach(part)?;
             let (mut at, end) = (GuestOffset::new(part.offset), GuestOffset::new(part.end()));
             while at < end {
                 let next = self.zero_next(&mut metadata, at, end, flags)?;
@@ -174,6 +176,7 @@ impl Qcow2 {
             Plan::Entry { entry: zeroed, free } => {
                 if free {
                     check_old_freeable(metadata, entry)?;
+                    self.punch_data(metadata, at)?;
                 }
                 let slot = metadata.l2_for_write(at)?;
                 metadata.set_l2_entry(slot, zeroed);

@@ -8,7 +8,7 @@ mod qemu;
 
 use blk_core::{
     Access, Bitmaps, DenyResolver, Disk, Extent, NewSnapshot, Options, RepairMode, SnapshotInfo, Snapshots,
-    WriteFlags, ZeroFlags,
+    VmState, WriteFlags, ZeroFlags,
 };
 use blk_qcow2::FORMAT;
 use common::Image;
@@ -348,4 +348,54 @@ fn bitmaps_fit_the_disk_that_a_snapshot_has_made_smaller() {
     let info = folder.img("info image");
     assert!(info.contains("name: off") && info.contains("name: on") && !info.contains("in-use"), "{info}");
     assert!(folder.check("image").is_clean(), "{}", folder.img("check image"));
+}
+
+/// A disk that one of us makes smaller is the other's, with its snapshots and the state of the machine.
+#[test]
+fn smaller_disks_go_both_ways() {
+    let Some(folder) = Folder::for_qemu("smaller-disks") else { return };
+    for (options, cluster) in [
+        ("compat=1.1,cluster_size=512,refcount_bits=64", 512),
+        ("compat=0.10,cluster_size=4k", 4096),
+        ("compat=1.1,cluster_size=64k,lazy_refcounts=on", 65_536),
+        ("compat=1.1,cluster_size=16k,extended_l2=on", 16_384),
+    ] {
+        let size = 300 * cluster;
+        folder.img(&format!("create -q -f qcow2 -o {options} image {size}"));
+        folder.io("image", &[format!("write -P 1 0 {size}")]);
+        let smaller = [250 * cluster, 200 * cluster + 512, 130 * cluster - 1024, 64 * cluster, 2048, 512];
+        for (round, new) in smaller.into_iter().enumerate() {
+            let what = format!("{options}, {new} bytes");
+            // They refuse another size of version 2 with snapshots.
+            if round == 0 || (round % 2 == 0 && !options.contains("0.10")) {
+                folder.img(&format!("resize -q -f qcow2 --shrink image {new}"));
+            }
+            let image = Image::from_bytes(&folder.read("image"));
+            let disk = open(&image, Access::ReadWrite);
+            // They leak the state of the machine of a disk that becomes smaller.
+            assert_eq!(disk.check(RepairMode::Leaks).unwrap().corruptions, 0, "{what}");
+            disk.resize(new).unwrap();
+            assert!(content(&disk) == vec![1; new as usize], "{what}");
+            let state = vec![round as u8 + 1; 3 * cluster as usize];
+            disk.write_vm_state(512, &state).unwrap();
+            let name = format!("at-{new}");
+            disk.create_snapshot(&NewSnapshot { name, vm_state_bytes: 512, ..NewSnapshot::default() })
+                .unwrap();
+            disk.close().unwrap();
+            folder.write("image", &image.bytes());
+            assert!(folder.check("image").is_clean(), "{what}: {}", folder.img("check image"));
+            assert!(converted(&folder, "image", None) == vec![1; new as usize], "{what}");
+            let pattern = format!("read -b -P {} 512 {}", round + 1, 3 * cluster);
+            folder.io("image", &[pattern, "read -b -P 0 0 512".to_owned()]);
+        }
+        if !options.contains("0.10") {
+            folder.img(&format!("snapshot -q -a at-{} image", smaller[1]));
+            let image = Image::from_bytes(&folder.read("image"));
+            let disk = open(&image, Access::ReadWrite);
+            assert!(content(&disk) == vec![1; smaller[1] as usize], "{options}");
+            let mut state = vec![0; 3 * cluster as usize];
+            disk.read_vm_state(512, &mut state).unwrap();
+            assert!(state.iter().all(|byte| *byte == 2), "{options}");
+        }
+    }
 }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use blk_core::storage::{StorageLimits, StrictStorage};
 use blk_core::testing::{Maker, conformance};
-use blk_core::{Access, DenyResolver, Disk, MemoryStorage, Options, RepairMode, Result, Storage};
+use blk_core::{
+    Access, DenyResolver, Disk, MapResolver, MemoryStorage, Options, RepairMode, Result, Storage,
+};
 use blk_qcow2::FORMAT;
 
 /// Makes images with these options; opens them with caches of so many slices.
@@ -59,6 +61,46 @@ fn version_2_zstd_and_preallocation_conform() {
     conformance(&Qcow2 { create: small().with("compat", "0.10"), slices: 2 });
     conformance(&Qcow2 { create: small().with("compression_type", "zstd"), slices: 2 });
     conformance(&Qcow2 { create: small().with("preallocation", "metadata"), slices: 0 });
+}
+
+/// Images with a data file.
+struct WithDataFile(Options);
+
+/// The image file, and what knows its data file.
+#[derive(Debug)]
+struct Pair {
+    image: Arc<dyn Storage>,
+    resolver: MapResolver,
+}
+
+impl Maker for WithDataFile {
+    type Medium = Pair;
+
+    fn make(&self, size: u64) -> Result<Pair> {
+        let image: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+        let mut resolver = MapResolver::default();
+        resolver.insert_storage("data", Arc::new(MemoryStorage::new()), Access::ReadWrite);
+        FORMAT.create_with(&image, size, self.0.clone().with("data_file", "data"), &resolver)?;
+        Ok(Pair { image, resolver })
+    }
+
+    fn open(&self, medium: &Pair, access: Access) -> Result<Disk> {
+        let options = Options::new().with("l2-cache-slices", 2u64);
+        FORMAT.open(Arc::clone(&medium.image), access, options, &medium.resolver)
+    }
+}
+
+#[test]
+fn images_with_a_data_file_conform() {
+    for raw in ["off", "on"] {
+        let options = || Options::new().with("data_file_raw", raw);
+        for cluster_size in [512u64, 4096, 65_536, 2 << 20] {
+            conformance(&WithDataFile(options().with("cluster_size", cluster_size)));
+        }
+        conformance(&WithDataFile(options().with("extended_l2", "on").with("cluster_size", 16_384u64)));
+        conformance(&WithDataFile(options().with("lazy_refcounts", "on").with("refcount_bits", 1u64)));
+        conformance(&WithDataFile(options().with("preallocation", "metadata").with("cluster_size", 4096u64)));
+    }
 }
 
 /// Images on a host that refuses what is unaligned: in the file, or in memory.

@@ -1,7 +1,9 @@
-//! Raw disk images: the bytes of the disk are the bytes of the file, or of a window of it.
+#![doc = include_str!("../README.md")]
 //!
-//! Over a regular file holes are kept as holes; over a block device the size is the device's. Options when
-//! opening: `offset` and `size` choose a window, `discard` says whether a discard gives space back.
+//! ## Where to start
+//!
+//! [`FORMAT`] is all that a program needs. [`steps`] names what the driver does to its storage, for tests
+//! that crash it or let it fail.
 
 mod allocate;
 mod disk;

@@ -16,6 +16,14 @@ use crate::operation::{Change, Operation};
 /// An operation is cut into at most so many pieces that persist apart; longer ones into larger pieces.
 const PIECES_MAX: u64 = 8;
 
+/// The part that is all of a storage.
+const EVERYWHERE: Extent = Extent::new(0, u64::MAX);
+
+/// Whether an operation is one of a part of the storage: none reaches from one part into another.
+fn begins_in(part: Extent, extent: Extent) -> bool {
+    extent.offset >= part.offset && extent.offset - part.offset < part.length
+}
+
 /// What an item leaves where it persists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Content {
@@ -141,8 +149,12 @@ impl Durability {
         self.count += 1;
         let old_length = self.live.len()?;
         let (name, extent) = match &operation.change {
-            Change::Sync => return self.sync(operation, Effect::All).map(|()| false),
-            Change::LostSync(effect) => return self.sync(operation, *effect).map(|()| false),
+            Change::Sync => return self.sync(operation, Effect::All, EVERYWHERE).map(|()| false),
+            Change::LostSync(effect) => return self.sync(operation, *effect, EVERYWHERE).map(|()| false),
+            Change::SyncPart(part) => return self.sync(operation, Effect::All, *part).map(|()| false),
+            Change::LostSyncPart(part, effect) => {
+                return self.sync(operation, *effect, *part).map(|()| false);
+            }
             Change::Evict => {
                 self.live = self.survivor()?;
                 return Ok(false);
@@ -272,16 +284,17 @@ impl Durability {
         Ok(())
     }
 
-    /// A sync: of what had completed before it was issued, as much as it had an effect on is durable now. The
-    /// rest of that is lost.
-    fn sync(&mut self, operation: &Operation, effect: Effect) -> Result<()> {
+    /// A sync of a part: of what had completed there before it was issued, as much as it had an effect on is
+    /// durable now. The rest of that is lost.
+    fn sync(&mut self, operation: &Operation, effect: Effect, part: Extent) -> Result<()> {
         if operation.completed.is_none() {
             return Ok(());
         }
         let pending = std::mem::take(&mut self.pending);
         let items = std::mem::take(&mut self.items);
-        let (done, rest): (Vec<_>, Vec<_>) =
-            pending.into_iter().partition(|pending| pending.completed < operation.issued);
+        let is_done =
+            |pending: &Pending| pending.completed < operation.issued && begins_in(part, pending.extent);
+        let (done, rest): (Vec<_>, Vec<_>) = pending.into_iter().partition(is_done);
         let persisted = match effect {
             Effect::None => 0,
             Effect::Half => done.len() / 2,

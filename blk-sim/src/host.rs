@@ -15,6 +15,8 @@
 //! Any thread may call it, of this process or serving another one; it needs no scheduler and no points of its
 //! driver.
 
+mod sync;
+
 use std::fmt;
 use std::io;
 use std::sync::{Arc, OnceLock};
@@ -402,20 +404,6 @@ impl State {
         }
     }
 
-    fn complete_sync(&mut self, issue: &Issue) {
-        let pending = std::mem::take(&mut self.pending);
-        if let Some((_, effect)) = issue.failure {
-            self.is_lossy |= pending > 0 && effect != Effect::All;
-            self.complete(issue, |change| {
-                *change = Change::LostSync(effect);
-                true
-            });
-        } else {
-            self.complete(issue, |_| true);
-            self.unsynced.covered(issue.changes);
-        }
-    }
-
     fn surviving_image(&self) -> Result<MemoryStorage> {
         if !self.is_lossy {
             return Ok(self.live.duplicate());
@@ -479,15 +467,11 @@ impl Storage for Host {
     }
 
     fn sync(&self) -> Result<()> {
-        let issue = self.with(|state| {
-            let failure = state.arrive(Kind::Sync, Extent::default());
-            let changes = state.unsynced.count();
-            Issue { time: state.issue(|| Change::Sync), changes, changed: Vec::new(), failure }
-        });
-        self.point();
-        self.with(|state| state.complete_sync(&issue));
-        self.point();
-        issue.failure.map_or(Ok(()), |(errno, _)| Err(failure("sync", 0, errno)))
+        self.sync_all_or(None)
+    }
+
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        self.sync_all_or(Some(extent))
     }
 
     fn step(&self, step: &'static Step) {

@@ -1,4 +1,6 @@
-//! The world under and beside a block driver, simulated.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Where to start
 //!
 //! ```text
 //! driver ── Storage ──► Host: live bytes, a log of operations, a fault that is planned
@@ -9,8 +11,9 @@
 //! requests in flight ──► Scheduler: coroutines of one thread; each Turn names the point at which one gives way
 //! ```
 //!
-//! Crashes, faults and races are settings of one [`Host`], and combine. Everything is a pure function of its
-//! inputs: no clock, no thread, no global random generator. The crate knows neither scenarios nor reports.
+//! Crashes, faults and races are settings of one [`Host`] ([`Settings`]), and combine. A [`Fault`] says which
+//! operation fails and how; [`Durability`] and [`States`] are for crashes, [`scheduler`] and [`Turn`] for
+//! races. The crate knows neither scenarios nor reports.
 
 pub mod durability;
 pub mod fault;
@@ -25,6 +28,7 @@ pub mod settings;
 pub mod states;
 pub mod turn;
 pub mod unsynced;
+pub mod windows;
 
 pub use durability::{Durability, Item, Pending};
 pub use fault::Fault;

@@ -36,11 +36,16 @@ pub enum Change {
     Truncate(u64),
     /// Everything before became durable.
     Sync,
+    /// Everything before that lies in a part of the storage, which is a file of its own there, became
+    /// durable.
+    SyncPart(Extent),
     /// A sync that failed. What it made durable is said by the effect: nothing, the older half of the
     /// operations, or all. The others it has lost: Linux takes their pages for clean, so no later sync writes
     /// them nor complains. They still show until
     /// [`Change::Evict`].
     LostSync(Effect),
+    /// The same of a part.
+    LostSyncPart(Extent, Effect),
     /// The image was closed and its pages were dropped: what a failed sync has lost does not show any more.
     Evict,
 }
@@ -59,6 +64,11 @@ pub struct Operation {
 }
 
 impl Change {
+    /// Whether it is a sync that has succeeded, of all or of a part.
+    pub const fn is_sync(&self) -> bool {
+        matches!(self, Self::Sync | Self::SyncPart(_))
+    }
+
     /// Makes the change to `image`. A sync changes nothing.
     ///
     /// # Errors
@@ -73,7 +83,7 @@ impl Change {
             Self::Zero(extent) => Some(Edit::Zero(*extent)),
             Self::Discard(extent) => Some(Edit::Discard(*extent)),
             Self::Truncate(length) => Some(Edit::Truncate(*length)),
-            Self::Sync | Self::LostSync(_) | Self::Evict => None,
+            Self::Sync | Self::SyncPart(_) | Self::LostSync(_) | Self::LostSyncPart(..) | Self::Evict => None,
         }
     }
 }

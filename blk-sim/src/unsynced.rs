@@ -61,6 +61,15 @@ impl Unsynced {
         }
     }
 
+    /// A sync of a part of the storage has succeeded, which was issued after `count` changes had completed.
+    pub fn covered_part(&mut self, count: u64, part: Extent) {
+        assert!(count <= self.count, "a sync covers what has completed");
+        self.extents.retain(|(number, extent)| *number > count || !part.overlaps(*extent));
+        // The first change that another part waits for: so many before it are durable, and no more.
+        let waits = self.extents.iter().map(|(number, _)| number - 1).find(|before| *before < count);
+        self.synced = self.synced.max(waits.unwrap_or(count));
+    }
+
     /// Where bytes lie that no sync covers.
     pub fn extents(&self) -> Vec<Extent> {
         self.extents.iter().map(|(_, extent)| *extent).collect()
@@ -186,6 +195,22 @@ mod tests {
         unsynced.covered(unsynced.count());
         assert!(unsynced.extents().is_empty());
         assert_eq!((unsynced.count(), unsynced.synced()), (4, 4));
+    }
+
+    #[test]
+    fn a_sync_of_one_file_is_none_of_the_other() {
+        let (one, other) = (Extent::new(0, 4096), Extent::new(4096, 4096));
+        for (first, second) in [(one, other), (other, one)] {
+            let mut unsynced = Unsynced::default();
+            unsynced.completed(&[Extent::new(first.offset, SECTOR_BYTES)]);
+            unsynced.completed(&[Extent::new(second.offset, SECTOR_BYTES)]);
+            unsynced.covered_part(2, second);
+            assert_eq!((unsynced.synced(), unsynced.extents().len()), (0, 1));
+            unsynced.covered_part(1, first);
+            assert_eq!((unsynced.synced(), unsynced.extents().len()), (1, 0));
+            unsynced.covered_part(2, first);
+            assert_eq!(unsynced.synced(), 2);
+        }
     }
 
     #[test]

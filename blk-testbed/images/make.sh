@@ -132,6 +132,12 @@ create preallocated cluster_size=4k,preallocation=metadata 256k
 qemu-img resize -q --preallocation=falloc preallocated.qcow2 384k
 io preallocated.qcow2 'write -P 0x81 0 6k' 'write -P 0x82 300k 9k'
 
+# Zeroes over what a snapshot has: the disk's entries are marks that keep the place of the snapshot's data.
+create snapshots-zeroed cluster_size=4k 512k
+io snapshots-zeroed.qcow2 'write -P 0xa1 0 48k' 'write -P 0xa2 200k 9k'
+qemu-img snapshot -c first snapshots-zeroed.qcow2
+io snapshots-zeroed.qcow2 'write -z 8k 16k' 'write -P 0xa3 32k 4k' 'write -z 204k 4k' 'write -z 300k 8k'
+
 for image in *.qcow2; do
     name=${image%.qcow2}
     # The clusters of bitmaps that nobody vouches for are leaks, and nothing worse: the check ends with 3.

@@ -11,7 +11,7 @@ mod templates;
 
 pub use judge::{ImageStats, judge};
 pub use mutator::mutate;
-pub use reproduce::reproduce;
+pub use reproduce::{page, reproduce};
 pub use shrink::{Shrunk, nearest_template};
 #[cfg(test)]
 pub(crate) use templates::SHARED;

@@ -27,7 +27,7 @@ macro_rules! packed {
     };
 }
 
-static PACKED: [Packed; 13] = packed![
+static PACKED: [Packed; 14] = packed![
     "snapshots",
     "snapshots-v2",
     "snapshots-lazy",
@@ -40,7 +40,8 @@ static PACKED: [Packed; 13] = packed![
     "preallocated",
     "bitmaps-small",
     "bitmaps-stale",
-    "subclusters"
+    "subclusters",
+    "snapshots-zeroed"
 ];
 
 /// An image, and what it shows.

@@ -3,7 +3,7 @@
 //! for right would not be noticed.
 
 use blk_core::{Error, Extent, Result, Storage, slot_of_name};
-use blk_harness::driver::Kept;
+use blk_harness::driver::{Kept, Lasts};
 use blk_harness::random::{hash, mix};
 
 /// Entries of a snapshot's L1 table that are walked; the images here have a few.
@@ -18,6 +18,8 @@ const INCOMPATIBLE_EXTENDED_L2: u64 = 1 << 4;
 /// Header extensions that our driver knows, and may write anew: the end, the backing format, names of
 /// features, bitmaps, the data file.
 const EXTENSIONS_KNOWN: [u32; 5] = [0, 0xe279_2aca, 0x6803_f857, BITMAPS, 0x4441_5441];
+/// Where the extensions of version 2 begin, which has no field for it.
+const HEADER_BYTES_V2: u64 = 72;
 /// The autoclear bit that says that the bitmaps are up to date.
 const AUTOCLEAR_BITMAPS: u64 = 1;
 const BITMAPS: u32 = 0x2385_2875;
@@ -44,16 +46,18 @@ pub(crate) fn kept(storage: &dyn Storage) -> Result<Vec<Kept>> {
     let mut kept = image.snapshots()?;
     if image.version >= 3 {
         let compatible = image.number64(80)? & !COMPATIBLE_KNOWN;
-        kept.push(always("compatible feature bits that nobody knows", compatible));
+        let name = "compatible feature bits that nobody knows".to_owned();
+        kept.push(Kept { name, digest: compatible, lasts: Lasts::UntilAmended });
         let autoclear = image.number64(88)?;
         let name = "autoclear feature bits that nobody knows".to_owned();
-        kept.push(Kept { name, digest: autoclear & !AUTOCLEAR_BITMAPS, goes_with_change: true });
+        kept.push(Kept { name, digest: autoclear & !AUTOCLEAR_BITMAPS, lasts: Lasts::UntilChanged });
         // Without the bit nobody reads them.
         let bitmaps = if autoclear & AUTOCLEAR_BITMAPS != 0 { image.bitmaps()? } else { Vec::new() };
-        let still = bitmaps.into_iter().filter(|bitmap| !bitmap.follows);
+        // Those that requests have made follow those of others.
+        let still = bitmaps.into_iter().filter(|bitmap| !bitmap.follows && !bitmap.is_of_requests);
         kept.extend(still.map(|bitmap| always(bitmap.name, bitmap.digest)));
-        kept.extend(image.unknown_extensions()?);
     }
+    kept.extend(image.unknown_extensions()?);
     Ok(kept)
 }
 
@@ -70,7 +74,7 @@ pub(crate) fn bitmap_clusters(storage: &dyn Storage) -> Result<Vec<u64>> {
 }
 
 fn always(name: impl Into<String>, digest: u64) -> Kept {
-    Kept { name: name.into(), digest, goes_with_change: false }
+    Kept { name: name.into(), digest, lasts: Lasts::Always }
 }
 
 /// Joins a value to a digest.
@@ -95,6 +99,8 @@ struct Bitmap {
     name: String,
     /// It follows what is written, and so is not kept as it is.
     follows: bool,
+    /// Requests have made it.
+    is_of_requests: bool,
     /// Of what it says, and of its bits, wherever they lie.
     digest: u64,
     /// Where its clusters lie, those of its part of the directory too.
@@ -174,6 +180,8 @@ impl Image<'_> {
         if entries > L1_ENTRIES_MAX {
             return Err(Error::malformed("snapshot table", table, "an L1 table is too long"));
         }
+        let has_backing = self.number64(8)? != 0;
+        let zeroes = self.zeroes();
         let mut digest = 1;
         for index in 0..u64::from(entries) {
             let l2 = self.number64(table + index * 8)? & OFFSET_MASK;
@@ -188,7 +196,9 @@ impl Image<'_> {
                 } else {
                     self.cluster(entry)?
                 };
-                if found != 0 {
+                // A version without marks has zeroes for them; without a backing file, both are no cluster.
+                let found = if found == zeroes { ZERO } else { found };
+                if found != 0 && (has_backing || found != ZERO) {
                     digest = joined(joined(digest, index << 32 | slot), found);
                 }
             }
@@ -230,7 +240,7 @@ impl Image<'_> {
     /// The header extensions: the kind of each, and where what it says lies.
     fn extensions(&self) -> Result<Vec<(u32, Extent)>> {
         let mut found = Vec::new();
-        let mut at = u64::from(self.number32(100)?);
+        let mut at = if self.version >= 3 { self.number32(100)?.into() } else { HEADER_BYTES_V2 };
         loop {
             let (kind, length) = (self.number32(at)?, u64::from(self.number32(at + 4)?));
             if kind == 0 || at + 8 + length > self.cluster_bytes() {
@@ -294,7 +304,8 @@ impl Image<'_> {
             clusters.extend((host != 0).then_some(host));
         }
         let follows = flags & AUTO != 0 && flags & IN_USE == 0;
-        let bitmap = Bitmap { name: format!("bitmap {number}"), follows, digest, clusters };
+        let is_of_requests = slot_of_name(&self.text(at + BITMAP_BYTES + extra, name)?).is_some();
+        let bitmap = Bitmap { name: format!("bitmap {number}"), follows, is_of_requests, digest, clusters };
         Ok((bitmap, (at + bytes).next_multiple_of(8)))
     }
 }

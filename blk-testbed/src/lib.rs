@@ -4,6 +4,7 @@
 //! ([`Qcow2Target`], [`RawTarget`]), knows the suites by name ([`suite`]), and replays traces
 //! ([`replay_text`]). The fuzz targets, the tests and the benches are thin shells around it.
 
+mod data_file;
 pub mod exhaust;
 #[cfg(test)]
 mod gauntlet;
@@ -15,6 +16,7 @@ mod kept;
 mod luks_target;
 mod old_header;
 mod opinion;
+mod plain_text;
 mod qcow2_space;
 mod qcow2_target;
 mod qemu_io;

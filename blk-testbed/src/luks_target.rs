@@ -53,6 +53,7 @@ pub static LUKS: Space = Space {
         alignment_bytes: SECTOR_BYTES,
         size_is_file_length: true,
         is_dense: true,
+        amendments: &[],
         ..Geometry::default()
     },
     described: None,

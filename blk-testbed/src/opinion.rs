@@ -17,28 +17,59 @@ const PIECE_BYTES: u64 = 1 << 20;
 /// How a check ends that has found nothing but leaks.
 const ONLY_LEAKS: i32 = 3;
 
-/// Has `qemu-img` check the image, and compare it with `reference`. Leaks are right where it `has_leaks`.
-/// Where the program is not installed, nothing is wrong.
-pub(crate) fn of_qemu(
-    storage: &dyn Storage,
-    reference: &Disk,
-    below: Option<&Disk>,
-    has_leaks: bool,
-) -> std::result::Result<(), String> {
-    let folder = match written(storage, reference, below) {
-        Ok(Some(folder)) => folder,
-        Ok(None) => return Ok(()),
-        Err(error) => return Err(format!("the files for qemu-img cannot be written: {error}")),
-    };
-    let backing = below.map_or("null".to_owned(), |_| node("raw", &folder.path().join("below.raw"), ""));
-    let image = node("qcow2", &folder.path().join("test.qcow2"), &format!(r#","backing":{backing}"#));
-    let fine = if has_leaks { ONLY_LEAKS } else { 0 };
-    judge("check", fine, &["check", &format!("json:{image}")])?;
-    if !reference.size().is_multiple_of(SECTOR_BYTES) {
-        return Ok(());
+/// An image for QEMU's tools.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OfQemu<'a> {
+    /// What the backing file shows.
+    pub(crate) below: Option<&'a Disk>,
+    /// Leaks are right.
+    pub(crate) has_leaks: bool,
+    /// Of an encrypted image.
+    pub(crate) passphrase: Option<&'a str>,
+    /// Where the image lies on its host, if its data file is before it.
+    pub(crate) image_at: Option<u64>,
+}
+
+impl OfQemu<'_> {
+    /// Has `qemu-img` check the image, and compare it with `reference`. Where the program is not installed,
+    /// nothing is wrong.
+    pub(crate) fn opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
+        let folder = match written(storage, reference, self.below, self.image_at) {
+            Ok(Some(folder)) => folder,
+            Ok(None) => return Ok(()),
+            Err(error) => return Err(format!("the files for qemu-img cannot be written: {error}")),
+        };
+        let path = |name: &str| folder.path().join(name);
+        let backing = self.below.map_or("null".to_owned(), |_| node("raw", &path("below.raw"), ""));
+        let key = self.passphrase.map_or("", |_| r#","encrypt.key-secret":"key""#);
+        let data = self.image_at.map_or(String::new(), |_| {
+            format!(r#","data-file":{{"driver":"file","filename":"{}"}}"#, path("data.raw").display())
+        });
+        let image = node("qcow2", &path("test.qcow2"), &format!(r#","backing":{backing}{data}{key}"#));
+        let fine = if self.has_leaks { ONLY_LEAKS } else { 0 };
+        self.judge("check", fine, &[&format!("json:{image}")])?;
+        if !reference.size().is_multiple_of(SECTOR_BYTES) {
+            return Ok(());
+        }
+        let expected = node("raw", &path("reference.raw"), "");
+        self.judge("compare", 0, &[&format!("json:{expected}"), &format!("json:{image}")])
     }
-    let expected = node("raw", &folder.path().join("reference.raw"), "");
-    judge("compare", 0, &["compare", &format!("json:{expected}"), &format!("json:{image}")])
+
+    /// Runs a command of `qemu-img`, which is to end with 0 or `fine`; an error is what it says.
+    fn judge(&self, command: &str, fine: i32, images: &[&str]) -> std::result::Result<(), String> {
+        let secret = self.passphrase.map(|passphrase| format!("secret,id=key,data={passphrase}"));
+        let secret = secret.iter().flat_map(|secret| ["--object", secret]);
+        let output = match Command::new("qemu-img").arg(command).args(secret).args(images).output() {
+            Ok(output) => output,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(format!("qemu-img cannot be run: {error}")),
+        };
+        if output.status.code().is_some_and(|code| code == 0 || code == fine) {
+            return Ok(());
+        }
+        let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
+        Err(format!("qemu-img {command} is not content\n{said}"))
+    }
 }
 
 fn node(driver: &str, path: &Path, more: &str) -> String {
@@ -46,27 +77,16 @@ fn node(driver: &str, path: &Path, more: &str) -> String {
     format!(r#"{{"driver":"{driver}","file":{file}{more}}}"#)
 }
 
-/// Runs `qemu-img`, which is to end with 0 or `fine`; an error is what it says.
-fn judge(what: &str, fine: i32, arguments: &[&str]) -> std::result::Result<(), String> {
-    let output = match Command::new("qemu-img").args(arguments).output() {
-        Ok(output) => output,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(format!("qemu-img cannot be run: {error}")),
-    };
-    if output.status.code().is_some_and(|code| code == 0 || code == fine) {
-        return Ok(());
-    }
-    let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
-    Err(format!("qemu-img {what} is not content\n{said}"))
-}
-
 /// The files, in a folder of their own; `None` if they would be too large.
 fn written(
     storage: &dyn Storage,
     reference: &Disk,
     below: Option<&Disk>,
+    image_at: Option<u64>,
 ) -> Result<Option<tempfile::TempDir>> {
-    if storage.len()?.max(reference.size()) > BYTES_MAX {
+    let image_at = image_at.unwrap_or(0);
+    let length = storage.len()?.saturating_sub(image_at);
+    if length.max(reference.size()) > BYTES_MAX {
         return Ok(None);
     }
     let failed = |error| Error::io("write the files for qemu-img", 0, error);
@@ -76,13 +96,17 @@ fn written(
         file.set_len(length).map_err(failed)?;
         Ok(file)
     };
-    let image = create("test.qcow2", storage.len()?)?;
+    let image = create("test.qcow2", length)?;
     let mut at = 0;
-    while let Some(run) = storage.run_at(at)? {
+    while let Some(run) = storage.run_at(image_at + at)? {
         if run.data {
-            copy(Extent::new(at, run.length), &image, |at, buf| storage.read_at(at, buf))?;
+            copy(Extent::new(at, run.length), &image, |at, buf| storage.read_at(image_at + at, buf))?;
         }
         at += run.length;
+    }
+    if image_at > 0 {
+        let data = create("data.raw", reference.size())?;
+        copy(Extent::new(0, reference.size()), &data, |at, buf| storage.read_at(at, buf))?;
     }
     for (name, disk) in [("reference.raw", Some(reference)), ("below.raw", below)] {
         if let Some(disk) = disk {
@@ -137,22 +161,24 @@ mod tests {
         let start = images::image("wide", 1 << 20).unwrap();
         let reference = |content: MemoryStorage| initial::raw_over(content).unwrap();
         let content = || start.content(256 << 10).unwrap();
-        assert_eq!(of_qemu(&start.duplicate(), &reference(content()), None, false), Ok(()));
+        assert_eq!(OfQemu::default().opinion(&start.duplicate(), &reference(content())), Ok(()));
         let other = content();
         other.write_at(1000, &[9]).unwrap();
-        let said = of_qemu(&start.duplicate(), &reference(other), None, false).unwrap_err();
+        let said = OfQemu::default().opinion(&start.duplicate(), &reference(other)).unwrap_err();
         assert!(said.starts_with("qemu-img compare is not content"), "{said}");
         let torn = start.duplicate();
         // The offset of the refcount table, in the header.
         torn.write_at(48, &[0; 8]).unwrap();
-        let said = of_qemu(&torn, &reference(content()), None, false).unwrap_err();
+        let said = OfQemu::default().opinion(&torn, &reference(content())).unwrap_err();
         assert!(said.starts_with("qemu-img check is not content"), "{said}");
         // Without the bit that vouches for them, the clusters of bitmaps are leaks.
         let bitmaps = images::image("bitmaps", 4 << 20).unwrap();
         let unvouched = bitmaps.duplicate();
         unvouched.write_at(88, &[0; 8]).unwrap();
-        let of_bitmaps =
-            |has_leaks| of_qemu(&unvouched, &reference(bitmaps.content(4 << 20).unwrap()), None, has_leaks);
+        let of_bitmaps = |has_leaks| {
+            let image = OfQemu { has_leaks, ..OfQemu::default() };
+            image.opinion(&unvouched, &reference(bitmaps.content(4 << 20).unwrap()))
+        };
         assert_eq!(of_bitmaps(true), Ok(()));
         assert!(of_bitmaps(false).unwrap_err().contains("leaked clusters"));
     }

@@ -6,10 +6,12 @@ use blk_harness::random::Random;
 use blk_harness::scenario::Value::{self, Number};
 use blk_harness::scenario::bounds::FAR_BYTES_MIN;
 use blk_harness::scenario::{Backing, Config, OptionValues};
-use blk_harness::space::{Geometry, Kind, Knob, Space};
+use blk_harness::space::{Amendment, Geometry, Kind, Knob, Space};
 
 use blk_qcow2::{CREATE_OPTIONS as CREATE, OPEN_OPTIONS as OPEN};
+use blk_sim::windows::DATA_BYTES;
 
+use crate::data_file::{self, DataFile};
 use crate::old_header::OLD_HEADER;
 
 const CLUSTER_BYTES: u64 = 64 << 10;
@@ -31,7 +33,7 @@ pub(crate) struct StartImage {
 }
 
 /// The images, in the order of the words of `x-image`.
-pub(crate) static IMAGES: [StartImage; 13] = [
+pub(crate) static IMAGES: [StartImage; 14] = [
     StartImage { name: "snapshots", size_bytes: 512 << 10, options: &[("cluster_size", Number(4 << 10))] },
     StartImage {
         name: "snapshots-v2",
@@ -80,6 +82,11 @@ pub(crate) static IMAGES: [StartImage; 13] = [
         name: "subclusters",
         size_bytes: 1 << 20,
         options: &[("cluster_size", Number(16 << 10)), ("extended_l2", Value::Switch(true))],
+    },
+    StartImage {
+        name: "snapshots-zeroed",
+        size_bytes: 512 << 10,
+        options: &[("cluster_size", Number(4 << 10))],
     },
 ];
 
@@ -185,6 +192,7 @@ pub static QCOW2: Space = Space {
                 "bitmaps-small",
                 "bitmaps-stale",
                 "subclusters",
+                "snapshots-zeroed",
             ]),
             Some(Value::Switch(false)),
             const {
@@ -203,6 +211,7 @@ pub static QCOW2: Space = Space {
                     (1, Some(Value::name("bitmaps-small"))),
                     (1, Some(Value::name("bitmaps-stale"))),
                     (3, Some(Value::name("subclusters"))),
+                    (2, Some(Value::name("snapshots-zeroed"))),
                 ]
             },
         ),
@@ -216,6 +225,19 @@ pub static QCOW2: Space = Space {
         // The backing file lies on the host of the image, and fails with it. It is the target's too.
         Knob::new("x-backing-on-host", Kind::Switch, Some(Value::Switch(false)), &[]),
         Knob::of_option(CREATE, "extended_l2", const { &[(4, None), (1, Some(Value::Switch(true)))] }),
+        // Where data lies; the file is one on the host of the image. It is the target's too.
+        Knob::new(
+            data_file::OPTION,
+            Kind::Choice(&["off", "plain", "raw"]),
+            Some(Value::Switch(false)),
+            const { &[(14, None), (1, Some(Value::name("plain"))), (1, Some(Value::name("raw")))] },
+        ),
+        // The target knows the key.
+        Knob::of_option(
+            CREATE,
+            "encrypt.format",
+            const { &[(13, None), (1, Some(Value::name("aes"))), (2, Some(Value::name("luks")))] },
+        ),
     ],
     ignored: &[],
     old_header: Some(&OLD_HEADER),
@@ -228,7 +250,7 @@ pub static QCOW2: Space = Space {
 };
 
 /// What is decided when an image is made.
-const IMAGE_OPTIONS: [&str; 7] = [
+const IMAGE_OPTIONS: [&str; 8] = [
     "compat",
     "cluster_size",
     "refcount_bits",
@@ -236,6 +258,24 @@ const IMAGE_OPTIONS: [&str; 7] = [
     "preallocation",
     "lazy_refcounts",
     "extended_l2",
+    "encrypt.format",
+];
+
+/// What images are amended to. New ones come at the end. Some stand twice: they are drawn as often.
+static AMENDMENTS: [Amendment; 13] = [
+    Amendment::new("compat=0.10"),
+    Amendment::new("compat=1.1"),
+    Amendment::new("compat=0.10"),
+    Amendment::new("refcount_bits=16"),
+    Amendment::new("refcount_bits=1"),
+    Amendment::new("refcount_bits=2"),
+    Amendment::new("refcount_bits=4"),
+    Amendment::new("refcount_bits=8"),
+    Amendment::new("refcount_bits=32"),
+    Amendment::new("refcount_bits=64"),
+    Amendment::new("lazy_refcounts=on"),
+    Amendment::new("lazy_refcounts=off"),
+    Amendment::new("compat=1.1"),
 ];
 
 fn start_image(options: &OptionValues) -> Option<&'static StartImage> {
@@ -265,6 +305,7 @@ fn legalize(options: &mut OptionValues, config: &Config) {
         }
         None => {}
     }
+    legalize_data_file(options, config);
     if config.backing == Backing::None {
         options.remove("x-backing-on-host");
     } else if !options.is_on("extended_l2") {
@@ -291,20 +332,40 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     }
 }
 
+/// Version 2 has no data file, nor have images of others. A raw one shows no backing file, and all of it is
+/// mapped when it is made.
+fn legalize_data_file(options: &mut OptionValues, config: &Config) {
+    let is_far = config.size_bytes > DATA_BYTES / 4;
+    if options.is("compat", "0.10") || start_image(options).is_some() || is_far {
+        options.remove(data_file::OPTION);
+    }
+    let units = config.size_bytes / cluster_bytes(options);
+    // Of an encrypted image it shows no plain text either.
+    let is_encrypted = options.get("encrypt.format").is_some();
+    let hides = config.backing != Backing::None || units > PREALLOCATED_UNITS_MAX || is_encrypted;
+    if hides && DataFile::of(options) == DataFile::Raw {
+        options.set(data_file::OPTION, Some(Value::name("plain")));
+    }
+}
+
 fn geometry(config: &Config) -> Geometry {
     let cluster = cluster_bytes(&config.options);
     let slice = config.options.number("l2-cache-entry-size").unwrap_or(cluster);
+    let has_data_file = DataFile::of(&config.options) != DataFile::Inside;
     let entry_bytes = if config.options.is_on("extended_l2") { 16 } else { 8 };
     Geometry {
         unit_bytes: cluster,
         table_reach_bytes: slice / entry_bytes * cluster,
-        compressed_unit_bytes: Some(cluster),
+        // What is compressed would lie in plain on the host.
+        compressed_unit_bytes: Some(cluster)
+            .filter(|_| !has_data_file && config.options.get("encrypt.format").is_none()),
         alignment_bytes: 1,
         size_is_file_length: false,
-        // Version 2 has no mark for a change that is under way: a crash in it leaves copied flags that a
-        // check corrects.
-        snapshots: !config.options.is("compat", "0.10"),
+        snapshots: !has_data_file,
+        // Version 2 has no autoclear bit that vouches for them.
+        bitmaps: !config.options.is("compat", "0.10"),
         is_dense: false,
+        amendments: &AMENDMENTS,
     }
 }
 

@@ -3,17 +3,22 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, Bitmaps, Check, DenyResolver, Disk, Info, MapResolver, MemoryStorage, Options, Overlay,
-    PassThrough, Preallocation, Result, Snapshots, Storage,
+    Access, Bitmaps, Check, DenyResolver, Disk, Format, Info, MapResolver, MemoryStorage, Options, Overlay,
+    PassThrough, Preallocation, Region, Result, Secret, Snapshots, Storage, VmState,
 };
 use blk_harness::driver::{Driver, ImageMaker, Kept, Promises, on_host};
 use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
+use blk_luks::Repeatable;
+use blk_qcow2::Qcow2Format;
+use blk_sim::windows::DATA_BYTES;
 
+use crate::data_file::DataFile;
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME};
 use crate::kept;
-use crate::opinion;
+use crate::opinion::OfQemu;
+use crate::plain_text;
 use crate::qcow2_space::QCOW2;
 use crate::shared_host;
 use crate::unvouched::Unvouched;
@@ -26,6 +31,7 @@ pub struct Qcow2Target;
 #[derive(Debug)]
 struct Qcow2Images {
     config: Config,
+    data_file: DataFile,
     /// The image that disks start from, if others have made it.
     start: Option<&'static Image>,
     /// Where its bitmaps lie.
@@ -49,16 +55,20 @@ impl Driver for Qcow2Target {
     /// where it lies. Choices that are made otherwise also leave free space where it is.
     fn promises(&self, config: &Config) -> Promises {
         let hides_by_data = config.options.is("compat", "0.10") && config.backing != Backing::None;
+        let data_file = DataFile::of(&config.options);
+        // All of a raw data file stays mapped, and an encrypted one keeps what nobody reads any more.
+        let is_encrypted = config.options.get("encrypt.format").is_some();
+        let keeps = data_file == DataFile::Raw || (data_file != DataFile::Inside && is_encrypted);
         let has_snapshots = config.options.get("x-image").is_some_and(|name| {
             let name = name.to_string();
             name.starts_with("snapshots") || name == "bitmaps-small" || name == "subclusters"
         });
         Promises {
-            discard_gives_back: config.discard && !hides_by_data,
-            unmap_gives_back: !hides_by_data,
+            discard_gives_back: config.discard && !hides_by_data && !keeps,
+            unmap_gives_back: !hides_by_data && !keeps,
             zeroes_keep_place: !has_snapshots,
             reuses: config.control == 0,
-            tells_host_offset: true,
+            tells_host_offset: !is_encrypted,
             stops_when_poisoned: true,
             leaks_nothing: true,
             rests_after_flush: true,
@@ -74,8 +84,9 @@ impl Driver for Qcow2Target {
 impl Qcow2Images {
     fn new(config: &Config) -> Result<Self> {
         let below = initial::below(config)?;
-        let mut create_options = create_options(config);
-        let mut resolver = MapResolver::default();
+        let data_file = DataFile::of(&config.options);
+        let mut create_options = data_file.create_options(create_options(config));
+        let mut resolver = keys();
         if let Some(below) = &below {
             create_options =
                 create_options.with("backing_file", BACKING_NAME).with("backing_fmt", below.format);
@@ -90,6 +101,7 @@ impl Qcow2Images {
         }
         Ok(Self {
             config,
+            data_file,
             start,
             bitmap_clusters,
             below: below.map(|below| below.disk),
@@ -101,12 +113,15 @@ impl Qcow2Images {
 }
 
 impl Qcow2Images {
-    /// What resolves to the backing file on the host of the image, where the configuration puts it there.
-    fn resolver_on(&self, host: &Arc<dyn Storage>) -> Option<MapResolver> {
-        let below = self.below.as_ref().filter(|_| self.config.options.is_on("x-backing-on-host"))?;
-        let mut resolver = MapResolver::default();
-        resolver.insert(BACKING_NAME, shared_host::on_host(below, host));
-        Some(resolver)
+    /// What resolves to the files on the host of the image: the data file, and the backing file where the
+    /// configuration puts it there.
+    fn resolver_on(&self, host: &Arc<dyn Storage>) -> MapResolver {
+        let mut resolver = self.resolver.clone();
+        if let Some(below) = self.below.as_ref().filter(|_| self.config.options.is_on("x-backing-on-host")) {
+            resolver.insert(BACKING_NAME, shared_host::on_host(below, host));
+        }
+        self.data_file.insert(&mut resolver, host, &self.config);
+        resolver
     }
 
     /// A disk that is to be larger than the image's grows.
@@ -181,6 +196,10 @@ impl PassThrough for Growing {
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
     }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
+    }
 }
 
 impl ImageMaker for Qcow2Images {
@@ -200,14 +219,15 @@ impl ImageMaker for Qcow2Images {
             image.write_to(storage)?;
             return self.grow_to_size(storage);
         }
-        blk_qcow2::FORMAT.create(storage, self.config.size_bytes, self.create_options.clone())
+        let (image, options) = (self.data_file.image(storage), self.create_options.clone());
+        QUICK.create_with(&image, self.config.size_bytes, options, &self.resolver_on(storage))
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         let options = self.open_options.clone();
         let resolver = self.resolver_on(&storage);
-        let resolver = resolver.as_ref().unwrap_or(&self.resolver);
-        let mut disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, options, resolver)?;
+        let image = self.data_file.image(&storage);
+        let mut disk = QUICK.open(image, Access::ReadWrite, options, &resolver)?;
         if !self.bitmap_clusters.is_empty() {
             disk = Disk::new(Unvouched::new(disk, self.bitmap_clusters.clone()), Access::ReadWrite);
         }
@@ -224,16 +244,64 @@ impl ImageMaker for Qcow2Images {
         initial::reference_over(self.config.size_bytes, self.below.as_deref())
     }
 
-    /// An image that we have made has nothing of others.
+    /// An image that we have made has nothing of others, but a raw data file is for them.
     fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
-        if self.start.is_some() { kept::kept(storage) } else { Ok(Vec::new()) }
+        if self.start.is_some() { kept::kept(storage) } else { self.data_file.kept(storage, &self.config) }
     }
 
-    /// `qemu-img check` finds nothing, and `qemu-img compare` no difference.
-    fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
-        let has_leaks = !self.bitmap_clusters.is_empty();
-        opinion::of_qemu(storage, reference, self.below.as_deref(), has_leaks)
+    /// Where the image has a window of the host, its regions lie there.
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
+        let mut regions = QUICK.layout(&self.data_file.image(storage))?.unwrap_or_default();
+        if self.data_file != DataFile::Inside {
+            for region in &mut regions {
+                region.extent.offset += DATA_BYTES;
+            }
+        }
+        Ok(regions)
     }
+
+    /// `qemu-img check` finds nothing, and `qemu-img compare` no difference. What is encrypted does not lie
+    /// on the host as it is.
+    fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
+        let encryption = self.config.options.get("encrypt.format").map(ToString::to_string);
+        if encryption.is_some() {
+            plain_text::is_absent(storage, reference)?;
+        }
+        // QEMU takes it for a disk without sectors, whose dirty bitmaps have no table.
+        if reference.size() < 512 {
+            return Ok(());
+        }
+        let image = OfQemu {
+            below: self.below.as_deref(),
+            has_leaks: !self.bitmap_clusters.is_empty(),
+            passphrase: encryption.as_ref().map(|_| PASSPHRASE),
+            image_at: Some(DATA_BYTES).filter(|_| self.data_file != DataFile::Inside),
+        };
+        // QEMU reads no key of few stripes.
+        if encryption.as_deref() == Some("luks") { Ok(()) } else { image.opinion(storage, reference) }
+    }
+}
+
+/// The passphrase of encrypted images.
+const PASSPHRASE: &str = "passphrase";
+
+/// The format with keys of two stripes, and passphrases that are hashed once: an image is made, and opened,
+/// in no time.
+pub(crate) static QUICK: Qcow2Format = Qcow2Format::new(&Repeatable::new(2)).with_weak_keys(2);
+
+/// Knows the passphrase.
+pub(crate) fn keys() -> MapResolver {
+    let mut resolver = MapResolver::default();
+    resolver.insert_secret("key", Secret::from(PASSPHRASE.as_bytes().to_vec()));
+    resolver
+}
+
+/// Adds the key to the options of an image that is encrypted.
+fn with_key(options: Options, config: &Config) -> Options {
+    if config.options.get("encrypt.format").is_none() {
+        return options;
+    }
+    options.with("encrypt.key-secret", "key")
 }
 
 /// The options that an image is opened with; all others it is created with.
@@ -246,11 +314,11 @@ fn given(config: &Config, is_wanted: impl Fn(&str) -> bool) -> Options {
 }
 
 fn create_options(config: &Config) -> Options {
-    given(config, |name| !OPEN_OPTIONS.contains(&name) && !name.starts_with("x-"))
+    with_key(given(config, |name| !OPEN_OPTIONS.contains(&name) && !name.starts_with("x-")), config)
 }
 
 fn open_options(config: &Config) -> Options {
-    let mut options = given(config, |name| OPEN_OPTIONS.contains(&name));
+    let mut options = with_key(given(config, |name| OPEN_OPTIONS.contains(&name)), config);
     if !config.discard {
         options = options.with("discard", "ignore");
     }

@@ -6,8 +6,10 @@ use std::fmt::Write as _;
 
 use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
+use crate::data_file::DataFile;
+
 use blk_core::slot_name;
-use blk_harness::scenario::{Backing, Config, Fill, OnSnapshot, Repair, Request, Scenario};
+use blk_harness::scenario::{Backing, Config, Fill, OnBitmap, OnSnapshot, Repair, Request, Scenario};
 
 /// A POSIX shell script that makes the image with `qemu-img create` and runs the requests with `qemu-io`,
 /// in the current directory. Stamps become `-P` with a byte that tells the request: its number from 1,
@@ -42,11 +44,21 @@ pub fn qemu_io_script(scenario: &Scenario) -> String {
             writeln!(script, "{open}{commands}").expect("writing to a string");
         }
         if let Some((_, Request::Snapshot { act, slot })) = run.last() {
-            writeln!(script, "{}", snapshot_command(*act, *slot)).expect("writing to a string");
+            writeln!(script, "{}", snapshot_command(*act, *slot, &scenario.config))
+                .expect("writing to a string");
+        }
+        if let Some((_, Request::Amend { option })) = run.last() {
+            // What an image has may forbid it.
+            let image = image(&scenario.config);
+            writeln!(script, "qemu-img amend -o {option} {image} || true").expect("writing to a string");
+        }
+        if let Some((_, Request::Bitmap { act, slot })) = run.last() {
+            writeln!(script, "{}", bitmap_command(*act, *slot, &scenario.config))
+                .expect("writing to a string");
         }
         if let Some((_, Request::Check { repair })) = run.last() {
             let leaks = permitted_leaks(&scenario.config);
-            writeln!(script, "qemu-img check{} test.qcow2{leaks}", repair_flag(*repair))
+            writeln!(script, "qemu-img check{} {}{leaks}", repair_flag(*repair), image(&scenario.config))
                 .expect("writing to a string");
         }
     }
@@ -54,7 +66,8 @@ pub fn qemu_io_script(scenario: &Scenario) -> String {
     if !whole.is_empty() {
         writeln!(script, "{open}{whole}").expect("writing to a string");
     }
-    let _ = writeln!(script, "qemu-img check test.qcow2{}", permitted_leaks(&scenario.config));
+    let (image, leaks) = (image(&scenario.config), permitted_leaks(&scenario.config));
+    let _ = writeln!(script, "qemu-img check {image}{leaks}");
     script
 }
 
@@ -68,18 +81,57 @@ fn numbered(scenario: &Scenario) -> Vec<(u64, Request)> {
 }
 
 fn closes(request: &Request) -> bool {
-    matches!(request, Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. })
+    matches!(
+        request,
+        Request::Reopen { .. }
+            | Request::Check { .. }
+            | Request::Snapshot { .. }
+            | Request::Amend { .. }
+            | Request::Bitmap { .. }
+    )
 }
 
 /// What is there already, or is not there, is refused by qemu-img or is another one: the script goes on.
-fn snapshot_command(act: OnSnapshot, slot: u8) -> String {
-    let name = slot_name(slot);
+fn snapshot_command(act: OnSnapshot, slot: u8, config: &Config) -> String {
+    let (name, image) = (slot_name(slot), image(config));
     match act {
-        OnSnapshot::Create => format!("qemu-img snapshot -c {name} test.qcow2 || true"),
-        OnSnapshot::Apply => format!("qemu-img snapshot -a {name} test.qcow2 || true"),
-        OnSnapshot::Delete => format!("qemu-img snapshot -d {name} test.qcow2 || true"),
-        OnSnapshot::Read => format!("qemu-img convert -l {name} -O raw test.qcow2 {name}.raw || true"),
+        OnSnapshot::Create => format!("qemu-img snapshot -c {name} {image} || true"),
+        OnSnapshot::Apply => format!("qemu-img snapshot -a {name} {image} || true"),
+        OnSnapshot::Delete => format!("qemu-img snapshot -d {name} {image} || true"),
+        OnSnapshot::Read => format!("qemu-img convert -l {name} -O raw {image} {name}.raw || true"),
     }
+}
+
+/// The same of a dirty bitmap. What one has is not printed by qemu-img, but how it is.
+fn bitmap_command(act: OnBitmap, slot: u8, config: &Config) -> String {
+    let (name, image) = (slot_name(slot), image(config));
+    let changed = |flag: &str| format!("qemu-img bitmap {flag} {image} {name} || true");
+    match act {
+        OnBitmap::Add => changed("--add"),
+        OnBitmap::Remove => changed("--remove"),
+        OnBitmap::Clear => changed("--clear"),
+        OnBitmap::Enable => changed("--enable"),
+        OnBitmap::Disable => changed("--disable"),
+        OnBitmap::Merge(from) => changed(&format!("--merge {}", slot_name(from))),
+        OnBitmap::Read => format!("qemu-img info {image}"),
+    }
+}
+
+/// How an image is encrypted.
+fn encryption(config: &Config) -> Option<String> {
+    config.options.get("encrypt.format").map(ToString::to_string)
+}
+
+/// The secret of an encrypted image, for any of the programs.
+const SECRET: &str = "--object secret,id=key,data=passphrase";
+
+/// What names the image to `qemu-img`.
+fn image(config: &Config) -> String {
+    if encryption(config).is_none() {
+        return "test.qcow2".to_owned();
+    }
+    let options = "driver=qcow2,file.driver=file,file.filename=test.qcow2,encrypt.key-secret=key";
+    format!("{SECRET} --image-opts {options}")
 }
 
 fn repair_flag(repair: Repair) -> &'static str {
@@ -146,8 +198,20 @@ fn create(script: &mut String, config: &Config) {
     if !size.is_multiple_of(512) {
         script.push_str("# qemu-img rounds the size up to whole sectors\n");
     }
-    let _ =
-        writeln!(script, "qemu-img create -q -f qcow2{below} -o {options}{preallocation} test.qcow2 {size}");
+    let encryption = encryption(config);
+    let encrypted = encryption
+        .as_ref()
+        .map_or_else(String::new, |format| format!(",encrypt.format={format},encrypt.key-secret=key"));
+    let secret = encryption.map_or_else(String::new, |_| format!(" {SECRET}"));
+    let data_file = match DataFile::of(&config.options) {
+        DataFile::Inside => "",
+        DataFile::Plain => ",data_file=test.data",
+        DataFile::Raw => ",data_file=test.data,data_file_raw=on",
+    };
+    let _ = writeln!(
+        script,
+        "qemu-img create -q -f qcow2{secret}{below} -o {options}{preallocation}{encrypted}{data_file} test.qcow2 {size}"
+    );
 }
 
 /// Options that images under the one of the scenario have too, named as the driver under test names them: as
@@ -185,7 +249,10 @@ fn open_command(config: &Config) -> String {
             let _ = write!(options, ",{qemu_name}={}", slices.saturating_mul(bytes));
         }
     }
-    format!("qemu-io --image-opts {options}")
+    if encryption(config).is_none() {
+        return format!("qemu-io --image-opts {options}");
+    }
+    format!("qemu-io {SECRET} --image-opts {options},encrypt.key-secret=key")
 }
 
 /// The request with a byte in place of stamps, which tells its number.
@@ -204,7 +271,7 @@ fn marked(number: u64, request: &Request) -> Request {
 fn command(request: &Request, content: &Content, config: &Config) -> String {
     let growth = config.options.get("x-growth").filter(|mode| mode.to_string() != "off");
     let text = match *request {
-        Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. } => return String::new(),
+        ref request if closes(request) => return String::new(),
         // qemu-io's map takes no range.
         Request::Status { .. } => "map".to_owned(),
         Request::Read { offset, length } => return verified_reads(content, offset, length),

@@ -24,6 +24,7 @@ pub static RAW: Space = Space {
         compressed_unit_bytes: None,
         size_is_file_length: true,
         snapshots: false,
+        bitmaps: false,
         ..PLAIN.geometry(config)
     },
     described: None,

@@ -4,6 +4,7 @@
 
 use blk_core::{
     Bitmaps, Check, CheckReport, Disk, Info, Overlay, PassThrough, RepairMode, Result, Severity, Snapshots,
+    VmState,
 };
 
 /// A disk whose check does not speak of the clusters of bitmaps, and does not repair where nothing else is
@@ -58,6 +59,10 @@ impl PassThrough for Unvouched {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
     }
 }
 

@@ -41,3 +41,14 @@ fn a_script_for_qemus_tools() {
     let script = qemu_io_script(&many);
     assert!(script.contains("-P 0xff 0 1") && !script.contains("write -P 0x00"), "patterns are 1 to 255");
 }
+
+#[test]
+fn a_script_makes_the_data_file() {
+    for (value, options) in
+        [("off", ""), ("plain", ",data_file=test.data"), ("raw", ",data_file=test.data,data_file_raw=on")]
+    {
+        let text = format!("blk-scenario 1\nconfig size-bytes=64k x-data-file={value}\nwrite 0 512\n");
+        let script = qemu_io_script(&Scenario::from_text(&text).unwrap());
+        assert!(script.contains(&format!("refcount_bits=16{options} test.qcow2 65536\n")), "{script}");
+    }
+}

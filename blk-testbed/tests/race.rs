@@ -26,8 +26,8 @@ fn seeded_schedules_find_nothing_and_reach_every_overlap() {
     println!("{stats}");
     assert!(stats.get(Counter::Interleaved) * 100 >= stats.get(Counter::Scenarios) * 40, "{stats}");
     assert!(stats.get(Counter::Accepted) * 10 > stats.get(Counter::Requests) * 9, "{stats}");
-    // A reopen, and what is about snapshots, happens alone.
-    let alone = [RequestKind::Reopen, RequestKind::Snapshot];
+    // A reopen, an amendment, and what is about snapshots or bitmaps, happens alone.
+    let alone = [RequestKind::Reopen, RequestKind::Snapshot, RequestKind::Amend, RequestKind::Bitmap];
     let together = || RequestKind::ALL.into_iter().filter(|kind| !alone.contains(kind));
     let pairs = together().flat_map(|earlier| together().map(move |later| (earlier, later)));
     for (earlier, later) in pairs.filter(|pair| *pair != (RequestKind::Resize, RequestKind::Resize)) {

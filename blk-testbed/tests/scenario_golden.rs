@@ -239,6 +239,38 @@ fn raw_ranges_are_brought_to_the_disk() {
 }
 
 #[test]
+fn dirty_bitmaps() {
+    // Acts from 0 to 7 of slots 0 to 31, and a slot to merge from of more than five bits. Another first
+    // number is an amendment.
+    decodes_to(
+        "b2 00 00 00 00 00 00 00  00 10 00 00 00 00  00 00 00 00 00 00  00 00 00 00
+         0f 00 08 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 09 00 00  01 00 00 00 00 00  01 00 00 00 00 00
+         0f 00 12 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 f8 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 03 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 04 ee 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 05 00 00  01 00 00 00 00 00  23 01 00 00 00 00
+         0f 00 06 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 07 00 00  01 00 00 00 00 00  00 00 00 00 00 00
+         0f 00 06 00 00  02 00 00 00 00 00  00 00 00 00 00 00",
+        &expect![[r#"
+            blk-scenario 1
+            config size-bytes=4k
+            bitmap --add 1
+            bitmap --remove 1
+            bitmap --clear 2
+            bitmap --add 31
+            bitmap --enable 0
+            bitmap --disable 0
+            bitmap --merge 3 0
+            bitmap --read 0
+            amend -o refcount_bits=4
+        "#]],
+    );
+}
+
+#[test]
 fn kills_repairs_and_large_atoms() {
     decodes_to(
         "b1 03 09 04 00 00 0e 00  00 10 00 00 00 00  00 00 00 00 00 00  00 00  00 00  00 00 00 00  00 00 00 00

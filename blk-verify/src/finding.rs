@@ -194,6 +194,19 @@ pub struct Side {
     pub bytes: Vec<u8>,
     /// Where they come from.
     pub source: Source,
+    /// The sector that they lie in, as far as it was looked at, by where its parts come from.
+    pub sector: Vec<Piece>,
+}
+
+/// Bytes of a sector that come from one place.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Piece {
+    /// Disk address of the first of them.
+    pub offset: u64,
+    /// The bytes.
+    pub bytes: Vec<u8>,
+    /// Where they come from.
+    pub source: Source,
 }
 
 /// Where bytes come from.
@@ -230,6 +243,32 @@ impl Source {
             Self::Stamped { writer: Writer::Request(_), .. } => OriginClass::Misplaced,
             Self::Stamped { writer: Writer::Initial(_), is_here: true, .. } => OriginClass::Initial,
             Self::Stamped { writer: Writer::Initial(_), .. } => OriginClass::InitialMisplaced,
+        }
+    }
+
+    /// Whether bytes `distance` after those of this source come from the same place.
+    fn continues(&self, other: &Self, distance: u64) -> bool {
+        match (self, other) {
+            (
+                Self::Stamped { writer, address, is_here, .. },
+                Self::Stamped {
+                    writer: other_writer, address: other_address, is_here: other_is_here, ..
+                },
+            ) => {
+                (writer, is_here) == (other_writer, other_is_here)
+                    && *other_address == address.wrapping_add(distance)
+            }
+            _ => self == other,
+        }
+    }
+}
+
+impl Piece {
+    /// Adds bytes behind `pieces`, to the last one if they come from the same place.
+    pub(crate) fn push(pieces: &mut Vec<Self>, offset: u64, bytes: &[u8], source: Source) {
+        match pieces.last_mut() {
+            Some(last) if last.source.continues(&source, offset - last.offset) => last.bytes.extend(bytes),
+            _ => pieces.push(Self { offset, bytes: bytes.to_vec(), source }),
         }
     }
 }
@@ -285,6 +324,8 @@ pub struct Pending {
     pub fate: Fate,
     /// The operation, in words.
     pub operation: String,
+    /// What of the image it is about; empty for a change of its length.
+    pub extent: Extent,
 }
 
 /// How an operation fares in a crash.

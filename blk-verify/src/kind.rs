@@ -27,11 +27,15 @@ pub enum RequestKind {
     Check,
     /// A snapshot inside the image is created, applied, deleted or read.
     Snapshot,
+    /// An option of the image is changed.
+    Amend,
+    /// A dirty bitmap inside the image is added, removed, changed or read.
+    Bitmap,
 }
 
 impl RequestKind {
     /// All kinds, in the order of their declaration.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 13] = [
         Self::Read,
         Self::Write,
         Self::WriteCompressed,
@@ -43,6 +47,8 @@ impl RequestKind {
         Self::Reopen,
         Self::Check,
         Self::Snapshot,
+        Self::Amend,
+        Self::Bitmap,
     ];
 
     /// Its place in [`RequestKind::ALL`], for tables.
@@ -64,6 +70,8 @@ impl RequestKind {
             Self::Reopen => "reopen",
             Self::Check => "check",
             Self::Snapshot => "snapshot",
+            Self::Amend => "amend",
+            Self::Bitmap => "bitmap",
         }
     }
 
@@ -92,6 +100,8 @@ impl From<OpKind> for RequestKind {
             OpKind::Resize => Self::Resize,
             OpKind::Check => Self::Check,
             OpKind::Snapshot | OpKind::ReadSnapshot => Self::Snapshot,
+            OpKind::Amend => Self::Amend,
+            OpKind::Bitmap | OpKind::ReadBitmap => Self::Bitmap,
         }
     }
 }

@@ -1,8 +1,10 @@
-//! Compares any two block drivers request by request.
+#![doc = include_str!("../README.md")]
 //!
-//! [`Verify`] is a [`blk_core::BlockDriver`] over a reference and a disk under test, which stops at the first
-//! answer that differs and says where the wrong bytes came from: data that is written with [`stamp`]s names
-//! its request and its place.
+//! ## Where to start
+//!
+//! [`Verify`] is the driver, and [`Policy`] says what follows a [`Finding`]. [`stamp`] makes data that names
+//! its origin, [`journal`] keeps what was asked, [`report`] makes text of a finding. [`testing`] has drivers
+//! with planted bugs.
 //!
 //! Scenarios, engines and the minimiser are blk-harness; who wants nothing but a verifying filter takes this
 //! crate alone.

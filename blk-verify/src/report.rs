@@ -25,7 +25,9 @@ use std::fmt;
 use blk_core::{Extent, bytes};
 
 use crate::RequestKind;
-use crate::finding::{Begun, Compared, Crash, Difference, Fate, Fault, Pending, Provoked, Side, Source};
+use crate::finding::{
+    Begun, Compared, Crash, Difference, Fate, Fault, Pending, Piece, Provoked, Side, Source,
+};
 use crate::journal::{Entry, Journal};
 use crate::stamp::{self, Origin, Writer};
 
@@ -114,11 +116,30 @@ pub fn oracle_finding(signature: Signature, what: &str, details: &str) -> Findin
 
 /// What a report shows of `bytes`, which lie at `offset` of a disk of `disk_bytes` bytes, from index `at` on.
 pub fn side(journal: &Journal, bytes: &[u8], offset: u64, at: usize, disk_bytes: u64) -> Side {
+    let sector = sector(journal, bytes, offset, at, disk_bytes);
     if at >= bytes.len() {
-        return Side { bytes: Vec::new(), source: Source::PastEnd };
+        return Side { bytes: Vec::new(), source: Source::PastEnd, sector };
     }
     let shown = &bytes[at..bytes.len().min(at + SHOWN_BYTES)];
-    Side { bytes: shown.to_vec(), source: source(journal, bytes, offset, at, disk_bytes) }
+    Side { bytes: shown.to_vec(), source: source(journal, bytes, offset, at, disk_bytes), sector }
+}
+
+/// The sector around index `at` of `bytes`, which lie at `offset`, as far as they reach; words have a source
+/// each.
+fn sector(journal: &Journal, bytes: &[u8], offset: u64, at: usize, disk_bytes: u64) -> Vec<Piece> {
+    let address = offset + at as u64;
+    let first = (address - address % SECTOR_BYTES).max(offset);
+    let end = (address - address % SECTOR_BYTES + SECTOR_BYTES).min(offset + bytes.len() as u64);
+    let mut pieces = Vec::new();
+    let mut place = first;
+    while place < end {
+        let next = ((place & !7) + 8).min(end);
+        let (from, to) = ((place - offset) as usize, (next - offset) as usize);
+        let source = source(journal, &bytes[..to], offset, from, disk_bytes);
+        Piece::push(&mut pieces, place, &bytes[from..to], source);
+        place = next;
+    }
+    pieces
 }
 
 /// Where the bytes of `side`, which lies at `offset` of a disk of `disk_bytes` bytes, come from around index

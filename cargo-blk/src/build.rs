@@ -59,6 +59,19 @@ pub fn build_fuzz_target(shell: &Shell, folder: &Path, target: &str) -> Result<P
 /// # Errors
 /// That one cannot be built.
 pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Result<Vec<PathBuf>> {
+    build_sanitized(shell, folder, targets, "none")
+}
+
+/// As [`build_fuzz_targets`], with a sanitizer as cargo-fuzz names it.
+///
+/// # Errors
+/// As [`build_fuzz_targets`].
+pub(crate) fn build_sanitized(
+    shell: &Shell,
+    folder: &Path,
+    targets: &[&str],
+    sanitizer: &str,
+) -> Result<Vec<PathBuf>> {
     need_cargo_fuzz(shell)?;
     let _there = shell.push_dir(folder);
     for target in targets {
@@ -67,7 +80,7 @@ pub fn build_fuzz_targets(shell: &Shell, folder: &Path, targets: &[&str]) -> Res
         // byte by byte.
         let manifest = read_manifest(&folder.join(MANIFEST))?;
         let features = features(&manifest, target);
-        cmd!(shell, "cargo fuzz build -s none --no-trace-compares {features...} {target}")
+        cmd!(shell, "cargo fuzz build -s {sanitizer} --no-trace-compares {features...} {target}")
             .envs(cover::environment(&covered(&manifest)))
             .quiet()
             .run()
@@ -91,6 +104,31 @@ pub(crate) fn build_job_target(shell: &Shell, target: &str) -> Result<PathBuf> {
         .with_context(|| format!("cannot build the target {target}"))?;
     let folder = if profile == "dev" { "debug" } else { &profile };
     Ok(target_directory(shell)?.join(folder).join(target))
+}
+
+/// The flag that has rustc count which lines are run.
+const COUNT_LINES: &str = "-Cinstrument-coverage";
+
+/// Builds targets of the project in this folder so that they write which of their lines were run, in a target
+/// folder of their own, and returns the programs.
+///
+/// # Errors
+/// That one cannot be built.
+pub(crate) fn build_counted(shell: &Shell, targets: &[&str]) -> Result<Vec<PathBuf>> {
+    let manifest = read_manifest(Path::new(MANIFEST))?;
+    let built = target_directory(shell)?.join("coverage");
+    let flags = std::env::var("RUSTFLAGS").unwrap_or_default();
+    let flags = if flags.contains(COUNT_LINES) { flags } else { format!("{flags} {COUNT_LINES}") };
+    for target in targets {
+        let features = features(&manifest, target);
+        cmd!(shell, "cargo build --release --manifest-path {MANIFEST} {features...} --bin {target}")
+            .env("RUSTFLAGS", flags.trim_start())
+            .env("CARGO_TARGET_DIR", &built)
+            .quiet()
+            .run()
+            .with_context(|| format!("cannot build the target {target}"))?;
+    }
+    Ok(targets.iter().map(|target| built.join("release").join(target)).collect())
 }
 
 /// What a target is built with: the features that the manifest says it requires.

@@ -12,7 +12,9 @@ use xshell::Shell;
 
 use crate::arguments::Arguments as Told;
 use crate::job::{self, Hang, Plain};
-use crate::project::Project;
+use crate::kept::Size;
+use crate::libfuzzer::grouped;
+use crate::project::{Project, SEEDS};
 use crate::{build, kept, repro};
 
 /// Inputs that a working corpus is reduced to where the project does not say how many it keeps.
@@ -64,6 +66,23 @@ enum Command {
         #[command(flatten)]
         plain: Plain,
     },
+    /// Bring what many machines have found into the seeds of a fuzz target: as few inputs as reach it all.
+    Merge {
+        /// The fuzz target.
+        target: String,
+        /// Corpora of the target, or folders of corpora with one of its name.
+        #[arg(required = true, value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
+        folders: Vec<PathBuf>,
+        /// Where to; default: the seeds that the repository keeps, `fuzz/seeds/TARGET`.
+        #[arg(long, value_parser = PathBufValueParser::new().try_map(std::path::absolute))]
+        into: Option<PathBuf>,
+        /// What is there already is not kept for its own sake, but for what it reaches.
+        #[arg(long)]
+        anew: bool,
+        /// Told to the target, as of `fuzz`.
+        #[arg(last = true, value_parser = crate::arguments::word)]
+        words: Vec<String>,
+    },
     /// Reduce the working corpus of a fuzz target to inputs that reach what no smaller ones reach.
     Minimise {
         /// The fuzz target.
@@ -91,6 +110,9 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         Some(Command::Show { input, target, plain }) => show(project, input, target.as_deref(), *plain),
         Some(Command::Add { name, input, target, plain }) => {
             add(project, name, (input, target.as_deref()), *plain)
+        }
+        Some(Command::Merge { target, folders, into, anew, words }) => {
+            merge(project, target, folders, (into.as_deref(), *anew), words)
         }
         Some(Command::Minimise { target, folders, words }) => minimise(project, target, folders, words),
     }
@@ -195,6 +217,41 @@ fn add(project: &Project, name: &str, (input, target): (&Path, Option<&str>), pl
     let replay = format!("Replay it with `{} corpus check {name}`.", project.command());
     fs::write(&story, format!("# {name}\n\nWhat it is kept for: (tell it here)\n\n{replay}\n"))?;
     println!("saved {} and {}: tell the story there", trace.display(), story.display());
+    Ok(true)
+}
+
+fn merge(
+    project: &Project,
+    target: &str,
+    folders: &[PathBuf],
+    (into, anew): (Option<&Path>, bool),
+    words: &[String],
+) -> Result<bool> {
+    project.check(target)?;
+    let told = Told::of(project, target, words)?;
+    let told = Told { of_libfuzzer: project.libfuzzer_flags(target), ..told };
+    let seeds = Path::new(SEEDS).join(target);
+    let into = into.unwrap_or(&seeds);
+    let of_target = |folder: &PathBuf| {
+        let deeper = folder.join(target);
+        if deeper.is_dir() { deeper } else { folder.clone() }
+    };
+    let folders: Vec<PathBuf> = folders.iter().map(of_target).collect();
+    if let Some(missing) = folders.iter().find(|folder| !folder.is_dir()) {
+        bail!("there is no folder {}", missing.display());
+    }
+    let width = folders.iter().map(|folder| folder.display().to_string().len()).max().unwrap_or(0).max(30);
+    let say = |name: String, folder: &Path| -> Result<()> {
+        let size = Size::of(folder)?;
+        println!("{name:width$} {:>8} inputs {:>12} bytes", size.inputs, grouped(size.bytes));
+        Ok(())
+    };
+    say(format!("{}, before", into.display()), into)?;
+    folders.iter().try_for_each(|folder| say(folder.display().to_string(), folder))?;
+    let program = build::build_fuzz_target(&Shell::new()?, &std::env::current_dir()?, target)?;
+    let verdict = kept::add(&program, into, &folders, &told, anew)?;
+    say(format!("{}, after", into.display()), into)?;
+    println!("{verdict}");
     Ok(true)
 }
 

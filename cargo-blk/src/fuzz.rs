@@ -10,9 +10,11 @@ use xshell::Shell;
 
 use crate::arguments::Arguments as Told;
 use crate::job::Hang;
-use crate::libfuzzer::{self, Process};
+use crate::ledger::{self, Entry};
+use crate::libfuzzer::{self, Found, Process};
 use crate::process::{self, Watched};
 use crate::project::Project;
+use crate::status::Status;
 use crate::units::parse_time;
 use crate::{build, kept};
 
@@ -20,6 +22,12 @@ use crate::{build, kept};
 /// names.
 const TO_BYTES: &str = "BLK_TO_BYTES";
 const OUT: &str = "BLK_OUT";
+/// Where processes write what they count whose output libFuzzer keeps to itself.
+const STATS_FOLDER: &str = "BLK_STATS_FOLDER";
+/// Where inputs lie that find something, by target, and the ledger of them.
+pub(crate) const ARTIFACTS: &str = "fuzz/artifacts";
+/// Where the pages about runs lie, by target.
+const STATUS: &str = "fuzz/status";
 
 /// What to fuzz, and how.
 #[derive(Debug, Clone, clap::Args)]
@@ -29,10 +37,10 @@ pub struct Arguments {
     /// Stop after this time, such as 30s, 5m, 1h; default: until something is found.
     #[arg(long, value_name = "TIME", value_parser = parse_time)]
     pub time: Option<Duration>,
-    /// Processes.
+    /// Processes that share a corpus: what one finds interesting, all go on from.
     #[arg(long, default_value_t = 1)]
     pub jobs: u32,
-    /// Seed of the first process; the others follow.
+    /// Seed of the process; of several, each chooses its own.
     #[arg(long)]
     pub seed: Option<u32>,
     /// Start from nothing: neither the kept corpus nor the regression corpus.
@@ -70,6 +78,8 @@ pub struct Folders {
     pub artifacts: PathBuf,
     /// Flags of libFuzzer that the target needs.
     pub flags: Vec<String>,
+    /// The page about the run, which is written every minute and at its end; none is written without.
+    pub status: Option<PathBuf>,
 }
 
 /// Fuzzes a target, and says what is reached and what is found. Returns whether nothing is.
@@ -117,13 +127,16 @@ pub fn run_with(project: &Project, arguments: &Arguments, show: &mut dyn FnMut(&
             path = artifact.display()
         ),
     };
-    said.lines().for_each(show);
+    said.lines().for_each(&mut *show);
+    if let Some(status) = &folders.status {
+        show(&format!("status:    {}", status.display()));
+    }
     Ok(ended.artifact.is_none())
 }
 
 fn prepare(project: &Project, program: &Path, arguments: &Arguments, told: &Told) -> Result<Folders> {
     let target = &arguments.target;
-    let artifacts = PathBuf::from(format!("fuzz/artifacts/{target}"));
+    let artifacts = Path::new(ARTIFACTS).join(target);
     fs::create_dir_all(&artifacts)?;
     let suffix = told.suffix();
     let corpus = if arguments.empty_corpus {
@@ -136,22 +149,24 @@ fn prepare(project: &Project, program: &Path, arguments: &Arguments, told: &Told
     fs::create_dir_all(&corpus)?;
     let mut seeds = Vec::new();
     if !arguments.empty_corpus {
-        let kept = PathBuf::from(format!("fuzz/seeds/{target}"));
-        seeds.extend(kept.is_dir().then_some(kept));
-        seeds.extend(regressions_as_bytes(project, program, target, told)?);
+        seeds.extend(Project::seeds(target));
+        let folder = PathBuf::from(format!("fuzz/corpus/{target}{}-regressions", told.suffix()));
+        seeds.extend(regressions_as_bytes(project, program, target, told, &folder)?.then_some(folder));
     }
     let flags = project.libfuzzer_flags(target);
-    Ok(Folders { corpus, seeds, artifacts, flags })
+    let status = Some(Path::new(STATUS).join(format!("{target}{suffix}/status.html")));
+    Ok(Folders { corpus, seeds, artifacts, flags, status })
 }
 
-/// The traces of the regression corpus that belong to this target with these arguments, as the bytes that it
-/// takes.
-fn regressions_as_bytes(
+/// Writes the traces of the regression corpus that belong to this target with these arguments to `folder`, as
+/// the bytes that it takes. Returns whether there are any.
+pub(crate) fn regressions_as_bytes(
     project: &Project,
     program: &Path,
     target: &str,
     told: &Told,
-) -> Result<Option<PathBuf>> {
+    folder: &Path,
+) -> Result<bool> {
     let mut mine = Vec::new();
     for trace in project.traces()? {
         if project.target_of(&trace).is_ok_and(|of| of == target)
@@ -160,12 +175,11 @@ fn regressions_as_bytes(
             mine.push(trace);
         }
     }
+    let _ = fs::remove_dir_all(folder);
     if mine.is_empty() {
-        return Ok(None);
+        return Ok(false);
     }
-    let folder = PathBuf::from(format!("fuzz/corpus/{target}{}-regressions", told.suffix()));
-    let _ = fs::remove_dir_all(&folder);
-    fs::create_dir_all(&folder)?;
+    fs::create_dir_all(folder)?;
     let count = mine.len();
     let mut taken = 0;
     for trace in mine {
@@ -173,17 +187,16 @@ fn regressions_as_bytes(
         // A trace may be larger than the bytes form can say; it is replayed as text all the same.
         let mut command = Command::new(program);
         told.tell(&mut command);
+        // A container may not let the address sanitizer look for leaks, and it would fail.
+        command.env("ASAN_OPTIONS", "detect_leaks=0");
         command.env(TO_BYTES, &trace).env(OUT, &output).stdout(Stdio::null()).stderr(Stdio::null());
         let status = command.status().with_context(|| format!("cannot start {}", program.display()))?;
         taken += usize::from(status.success());
     }
     if taken < count {
-        println!(
-            "corpus:    {} of {count} traces are not read, or are too large for an input",
-            count - taken
-        );
+        println!("{target}: {} of {count} traces are not read, or are too large for an input", count - taken);
     }
-    Ok(Some(folder))
+    Ok(taken > 0)
 }
 
 /// Runs the processes until one finds something, the time is over, or all have ended.
@@ -197,11 +210,30 @@ pub fn drive(
     show: &mut dyn FnMut(&str),
 ) -> Result<Ended> {
     let told = Told::split(&arguments.words)?;
-    let commands = (0..arguments.jobs.max(1)).map(|job| command(program, folders, arguments, &told, job));
-    // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves.
-    let limit = arguments.time.map(|time| time + Duration::from_secs(15));
-    let Watched { processes, codes, seconds } =
-        process::run_all(commands.collect(), process::Ends { limit, with: None }, show)?;
+    let mut command = command(program, folders, arguments, &told);
+    // libFuzzer looks at the clock between inputs only; a little later we stop it ourselves. What several
+    // have found is merged one after the other.
+    let patience = Duration::from_secs(10 + 5 * u64::from(arguments.jobs.max(1)));
+    let limit = arguments.time.map(|time| time + patience);
+    let said = if arguments.jobs > 1 { Some(fork(&mut command, folders, arguments)?) } else { None };
+    let page = |file: &PathBuf| Status::new(file.clone(), &arguments.target, Path::new(ARTIFACTS));
+    let mut status = folders.status.as_ref().map(page);
+    let mut look = |processes: &[Process], seconds: f64| {
+        if let Some(status) = &mut status {
+            status.look(processes, seconds);
+        }
+    };
+    let ends = process::Ends { time: arguments.time, limit, with: None, said: said.clone() };
+    let watched = process::run_all(vec![command], &ends, show, &mut look);
+    if let Some(said) = said {
+        let _ = fs::remove_dir_all(said);
+    }
+    let Watched { processes, codes, seconds } = watched?;
+    if let Some(mut status) = status {
+        let has_failed = codes.iter().any(|code| code.is_some_and(|code| code != 0));
+        let end = tell_end(&processes, has_failed, seconds, &arguments.target)?;
+        status.end(&processes, seconds, &end)?;
+    }
     let found = processes
         .iter()
         .find_map(|process| process.artifact.clone().map(|path| (path, process.report.clone())));
@@ -219,7 +251,57 @@ pub fn drive(
     Ok(Ended { artifact, report, seconds, table })
 }
 
-fn command(program: &Path, folders: &Folders, arguments: &Arguments, told: &Told, job: u32) -> Command {
+/// Writes what was found to the ledger; returns how the run has ended, in a sentence.
+fn tell_end(processes: &[Process], has_failed: bool, seconds: f64, target: &str) -> Result<String> {
+    let Some(process) = processes.iter().find(|process| process.artifact.is_some()) else {
+        let verdict = if has_failed { "no verdict: a process has failed" } else { "nothing was found" };
+        return Ok(format!("It has ended after {seconds:.0} s: {verdict}."));
+    };
+    let Found { signature, name, what, requests } = found(process);
+    let end = format!("It has ended after {seconds:.0} s with a finding: {what}");
+    let entry = Entry {
+        times: 1,
+        seed: process.seed,
+        requests,
+        artifact: process.artifact.as_ref().map(PathBuf::from),
+        ..Entry::now(target, signature.to_string(), name, what)
+    };
+    ledger::add(Path::new(ARTIFACTS), entry)?;
+    Ok(end)
+}
+
+/// What a process has found: as its target says, or the first line of its report, whose numbers make no
+/// difference.
+fn found(process: &Process) -> Found {
+    let line = |line: &&String| !line.starts_with(libfuzzer::REPORT_PREFIX);
+    let what = process.report.iter().find(line).or(process.report.first()).cloned().unwrap_or_default();
+    let plain = |word: &str| if word.contains(|c: char| c.is_ascii_digit()) { "#" } else { word }.to_owned();
+    let words: Vec<String> = what.split_whitespace().map(plain).collect();
+    process.found.clone().unwrap_or_else(|| Found {
+        signature: words.join(" ").into(),
+        name: words.join(" ").chars().take(60).collect(),
+        what,
+        requests: None,
+    })
+}
+
+/// Has a process fork others, as many as there are jobs. Returns the folder in which they write what they
+/// count.
+fn fork(command: &mut Command, folders: &Folders, arguments: &Arguments) -> Result<PathBuf> {
+    if arguments.seed.is_some() {
+        bail!("with --jobs, each process chooses its own seed: from one seed, all would do the same");
+    }
+    let said = folders.artifacts.join(".said");
+    let _ = fs::remove_dir_all(&said);
+    fs::create_dir_all(&said)?;
+    command.env(STATS_FOLDER, std::path::absolute(&said)?);
+    // What ends one process ends the run: whether it was too slow, took too much or was wrong.
+    command.args(["-ignore_crashes=0", "-ignore_timeouts=0", "-ignore_ooms=0"]);
+    command.arg(format!("-fork={}", arguments.jobs));
+    Ok(said)
+}
+
+fn command(program: &Path, folders: &Folders, arguments: &Arguments, told: &Told) -> Command {
     let mut command = Command::new(program);
     told.tell(&mut command);
     command.arg(&folders.corpus).args(&folders.seeds);
@@ -229,13 +311,12 @@ fn command(program: &Path, folders: &Folders, arguments: &Arguments, told: &Told
     command.args(&folders.flags).args(["-reload=1", "-len_control=0", "-entropic=0"]);
     // A scenario that takes long on a busy machine is no finding: what hangs, the target says itself.
     command.arg("-report_slow_units=3600");
-    let dictionary = format!("fuzz/{}.dict", arguments.target);
-    if Path::new(&dictionary).is_file() {
-        command.arg(format!("-dict={dictionary}"));
+    if let Some(dictionary) = Project::dictionary(&arguments.target) {
+        command.arg(format!("-dict={}", dictionary.display()));
     }
     if let Some(seed) = arguments.seed {
         // libFuzzer takes 0 for a random one.
-        command.arg(format!("-seed={}", seed.wrapping_add(job).max(1)));
+        command.arg(format!("-seed={}", seed.max(1)));
     }
     if let Some(time) = arguments.time {
         // libFuzzer counts whole seconds, and 0 has no end.

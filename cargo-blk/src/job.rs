@@ -103,8 +103,9 @@ pub(crate) fn run(project: &Project, arguments: &Work, part: impl Fn(u64, u64) -
         command
     });
     println!("{}", crate::libfuzzer::LEGEND);
-    let ends = Ends { limit: None, with: Some(FOUND) };
-    let watched = process::run_all(commands.collect(), ends, &mut |line| println!("{line}"))?;
+    let ends = Ends { with: Some(FOUND), ..Ends::default() };
+    let watched =
+        process::run_all(commands.collect(), &ends, &mut |line| println!("{line}"), &mut |_, _| {})?;
     verdict(&arguments.target, &watched)
 }
 

@@ -60,6 +60,77 @@ pub(crate) fn merge(
     Ok(())
 }
 
+/// What a corpus comes to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Size {
+    pub(crate) inputs: usize,
+    pub(crate) bytes: u64,
+}
+
+impl Size {
+    /// That of a folder; of one that is not there, nothing.
+    ///
+    /// # Errors
+    /// That it cannot be read.
+    pub(crate) fn of(folder: &Path) -> Result<Self> {
+        let mut size = Self::default();
+        if folder.is_dir() {
+            for input in inputs(folder)? {
+                size.inputs += 1;
+                size.bytes += fs::metadata(&input)?.len();
+            }
+        }
+        Ok(size)
+    }
+}
+
+/// Adds to a corpus what the inputs of other folders reach and its own do not: as few inputs as libFuzzer
+/// finds for it. If `anew`, its own are no better than the others. Returns what libFuzzer says of it.
+///
+/// # Errors
+/// What cannot be run, read or written.
+pub(crate) fn add(
+    program: &Path,
+    corpus: &Path,
+    others: &[PathBuf],
+    told: &Told,
+    anew: bool,
+) -> Result<String> {
+    let old = corpus.with_extension("old");
+    let mut folders = vec![corpus.to_owned()];
+    fs::create_dir_all(corpus)?;
+    if anew {
+        let _ = fs::remove_dir_all(&old);
+        fs::rename(corpus, &old).with_context(|| format!("cannot move {}", corpus.display()))?;
+        fs::create_dir_all(corpus)?;
+        folders.push(old.clone());
+    }
+    let mut command = Command::new(program);
+    told.tell(&mut command);
+    command.args(["-merge=1", "-set_cover_merge=1", "-use_counters=0", "-reload=0"]);
+    command.args(&told.of_libfuzzer).args(folders).args(others);
+    let output = command.stdin(Stdio::null()).stdout(Stdio::null()).output();
+    let output = output.with_context(|| format!("cannot start {}", program.display()))?;
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    if !output.status.success() {
+        if anew {
+            fs::remove_dir_all(corpus)?;
+            fs::rename(&old, corpus)?;
+        }
+        bail!("{} cannot merge: {}\n{}", program.display(), output.status, last_lines(&said));
+    }
+    if anew {
+        fs::remove_dir_all(&old)?;
+    }
+    let verdict = said.lines().rev().find_map(|line| line.strip_prefix("MERGE-OUTER: "));
+    Ok(verdict.unwrap_or("nothing was added").to_owned())
+}
+
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(8)..].join("\n")
+}
+
 /// Of what is still too many, every so many by name, which is a hash: a fair sample.
 fn thin_out(corpus: &Path, most: usize) -> Result<()> {
     let inputs = inputs(corpus)?;
@@ -72,7 +143,7 @@ fn thin_out(corpus: &Path, most: usize) -> Result<()> {
 }
 
 /// The files of a corpus, sorted.
-fn inputs(corpus: &Path) -> Result<Vec<PathBuf>> {
+pub(crate) fn inputs(corpus: &Path) -> Result<Vec<PathBuf>> {
     let mut inputs = Vec::new();
     for entry in fs::read_dir(corpus).with_context(|| format!("cannot read {}", corpus.display()))? {
         inputs.push(entry?.path());
@@ -97,6 +168,20 @@ mod tests {
         assert_eq!(inputs(folder.path()).unwrap().len(), MOST);
         thin_out(folder.path(), MOST).unwrap();
         assert_eq!(inputs(folder.path()).unwrap().len(), MOST);
+    }
+
+    #[test]
+    fn a_merge_that_fails_leaves_the_corpus() {
+        let folder = tempfile::tempdir().unwrap();
+        let corpus = folder.path().join("seeds");
+        assert_eq!(Size::of(&corpus).unwrap(), Size::default());
+        fs::create_dir(&corpus).unwrap();
+        fs::write(corpus.join("precious"), "bytes").unwrap();
+        for anew in [false, true] {
+            add(Path::new("false"), &corpus, &[], &Told::default(), anew).unwrap_err();
+            assert_eq!(Size::of(&corpus).unwrap(), Size { inputs: 1, bytes: 5 });
+            assert_eq!(inputs(folder.path()).unwrap().len(), 1);
+        }
     }
 
     #[test]

@@ -1,27 +1,31 @@
-//! What `cargo blk` does, for programs that do more: builds fuzz targets, runs them, and reproduces what they
-//! find.
+#![doc = include_str!("../README.md")]
 //!
-//! A project is a folder with a `fuzz` folder as cargo-fuzz has it. `[package.metadata.blk]` of
-//! `fuzz/Cargo.toml` may say where the regression corpus lies (`regressions`, from that folder), which flags
-//! of libFuzzer a target needs (`libfuzzer`), what it is told (`arguments`), and which crates of registries
-//! are under test too (`cover`).
+//! ## Where to start
+//!
+//! [`Command`] is the subcommands, to be flattened into those of a program of your own; [`Project`] is the
+//! folder that they work in. Each command is a module that can be called by itself.
 
 mod arguments;
 mod build;
 mod command;
 pub mod corpus;
 pub mod cover;
+pub mod coverage;
 pub mod exhaust;
+pub mod findings;
 pub mod fuzz;
 pub mod job;
 mod kept;
+mod ledger;
 pub mod libfuzzer;
 mod process;
 mod project;
 pub mod repro;
+pub mod ship;
 pub mod soak;
-// A link to the file of blk-core: this crate depends on no other one of the workspace, so that it is built in
-// a moment, and `cargo package` puts the file itself in.
+mod status;
+// A link to the file of blk-core: this crate depends on no driver and no engine, so that it is built in a
+// moment, and `cargo package` puts the file itself in.
 pub mod units;
 
 pub use build::{build_fuzz_target, build_fuzz_targets, host_triple, need_cargo_fuzz, runs, target_folder};

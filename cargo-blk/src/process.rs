@@ -1,6 +1,7 @@
 //! Processes of a fuzz target: started, listened to, and stopped.
 
 use std::io::{BufRead, BufReader};
+use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, Sender};
 use std::time::{Duration, Instant};
@@ -24,28 +25,39 @@ pub(crate) struct Watched {
     pub(crate) seconds: f64,
 }
 
-/// When the processes are stopped that still run.
-#[derive(Debug, Clone, Copy, Default)]
+/// When the processes are stopped that still run, and where else they speak.
+#[derive(Debug, Clone, Default)]
 pub(crate) struct Ends {
-    /// After this time.
+    /// Those that have forked are asked to end after this time.
+    pub(crate) time: Option<Duration>,
+    /// After this time all are stopped.
     pub(crate) limit: Option<Duration>,
     /// When one has ended with this exit code.
     pub(crate) with: Option<i32>,
+    /// Where the forked processes of the first one write what they count.
+    pub(crate) said: Option<PathBuf>,
 }
 
 /// Runs processes, whose standard errors are piped, until all have ended, one has found something, or `ends`
-/// says so.
+/// says so. Every few seconds, `show` gets a line about them, and `look` what they have come to.
 ///
 /// # Errors
 /// That one cannot be started.
-pub(crate) fn run_all(commands: Vec<Command>, ends: Ends, show: &mut dyn FnMut(&str)) -> Result<Watched> {
+pub(crate) fn run_all(
+    commands: Vec<Command>,
+    ends: &Ends,
+    show: &mut dyn FnMut(&str),
+    look: &mut dyn FnMut(&[Process], f64),
+) -> Result<Watched> {
     let (sender, receiver) = mpsc::channel();
     let mut children = Children::default();
     for (number, command) in commands.into_iter().enumerate() {
         children.0.push(spawn(command, number, sender.clone())?);
     }
     drop(sender);
-    let (processes, seconds) = watch(&receiver, &mut children, ends, show);
+    let (processes, seconds) = watch(&receiver, &mut children, ends, show, look);
+    // Forked processes outlive the one that has started them, if that is stopped.
+    processes.iter().for_each(Process::ask_to_end);
     let codes = children.stop();
     Ok(Watched { processes, codes, seconds })
 }
@@ -88,13 +100,19 @@ fn start(command: &mut Command) -> Result<(Child, impl Iterator<Item = String> +
 fn watch(
     lines: &Receiver<Line>,
     children: &mut Children,
-    ends: Ends,
+    ends: &Ends,
     show: &mut dyn FnMut(&str),
+    look: &mut dyn FnMut(&[Process], f64),
 ) -> (Vec<Process>, f64) {
     let started = Instant::now();
     let mut processes = vec![Process::default(); children.0.len()];
     let mut running = processes.len();
     let mut shown = Instant::now();
+    let gather = |processes: &mut [Process]| {
+        if let (Some(folder), Some(first)) = (&ends.said, processes.first_mut()) {
+            first.gather(folder, started.elapsed().as_secs_f64());
+        }
+    };
     while running > 0 && ends.limit.is_none_or(|limit| started.elapsed() < limit) {
         match lines.recv_timeout(Duration::from_millis(200)) {
             Ok((number, Some(line))) => {
@@ -113,11 +131,18 @@ fn watch(
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
+        if ends.time.is_some_and(|time| started.elapsed() >= time) {
+            processes.iter().for_each(Process::ask_to_end);
+        }
         if shown.elapsed() >= SHOW_EVERY {
-            show(&libfuzzer::status(&processes, started.elapsed().as_secs_f64()));
+            gather(&mut processes);
+            let seconds = started.elapsed().as_secs_f64();
+            show(&libfuzzer::status(&processes, seconds));
+            look(&processes, seconds);
             shown = Instant::now();
         }
     }
+    gather(&mut processes);
     (processes, started.elapsed().as_secs_f64())
 }
 

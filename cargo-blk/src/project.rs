@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, Result, bail};
 
 pub(crate) const MANIFEST: &str = "fuzz/Cargo.toml";
+/// Where seeds are kept, by target.
+pub(crate) const SEEDS: &str = "fuzz/seeds";
 /// A header of 32 bytes and 64 records of 16. Longer scenarios (up to 256) find little more, and take their
 /// time. A driver that hangs is noticed sooner by the target itself, which can say in which request.
 const FLAGS_USUAL: [&str; 2] = ["-max_len=1056", "-timeout=120"];
@@ -55,6 +57,29 @@ impl Project {
         let bins = self.manifest.get("bin").and_then(toml::Value::as_array);
         let bins = bins.with_context(|| format!("{MANIFEST} lists no targets"))?;
         Ok(bins.iter().filter_map(|bin| bin.get("name")?.as_str().map(str::to_owned)).collect())
+    }
+
+    /// The fuzz targets that are of use outside of this repository, too.
+    ///
+    /// # Errors
+    /// That the manifest lists no targets, or names one as local that is none.
+    pub fn shipped(&self) -> Result<Vec<String>> {
+        let local = self.setting("local").and_then(toml::Value::as_array).into_iter().flatten();
+        let local: Vec<&str> = local.filter_map(toml::Value::as_str).collect();
+        local.iter().try_for_each(|target| self.check(target))?;
+        let mut targets = self.targets()?;
+        targets.retain(|target| !local.contains(&target.as_str()));
+        Ok(targets)
+    }
+
+    /// The dictionary of a target, if there is one.
+    pub(crate) fn dictionary(target: &str) -> Option<PathBuf> {
+        Some(PathBuf::from(format!("fuzz/{target}.dict"))).filter(|path| path.is_file())
+    }
+
+    /// The seeds of a target that are kept, if there are any.
+    pub(crate) fn seeds(target: &str) -> Option<PathBuf> {
+        Some(Path::new(SEEDS).join(target)).filter(|folder| folder.is_dir())
     }
 
     /// Fails if there is no target of that name, and says which there are.
@@ -162,6 +187,16 @@ pub(crate) mod tests {
         let error = project.check("verify_qcow").unwrap_err().to_string();
         assert!(error.contains("did you mean 'verify_qcow2'?") && error.contains("canary"), "{error}");
         assert!(!project.check("zzz").unwrap_err().to_string().contains("did you mean"));
+    }
+
+    #[test]
+    fn what_is_local_is_not_shipped() {
+        let targets = "[[bin]]\nname = 'a'\n[[bin]]\nname = 'canary'\n";
+        let of =
+            |local: &str| project(&format!("package.metadata.blk.local = [{local}]\n{targets}")).shipped();
+        assert_eq!(of("'canary'").unwrap(), ["a"]);
+        assert_eq!(of("").unwrap(), ["a", "canary"]);
+        assert!(of("'canari'").unwrap_err().to_string().contains("did you mean 'canary'?"));
     }
 
     #[test]

@@ -10,11 +10,12 @@ use clap::builder::{PathBufValueParser, TypedValueParser};
 use xshell::Shell;
 
 use crate::arguments::{self, Arguments as Told};
+use crate::fuzz::ARTIFACTS;
 use crate::job::{Hang, Plain, REPROS};
+use crate::ledger::{self, Entry};
 use crate::libfuzzer::is_greeting;
 use crate::project::Project;
 
-const ARTIFACTS: &str = "fuzz/artifacts";
 /// What names standard output in place of a file.
 const STANDARD_OUTPUT: &str = "-";
 
@@ -79,7 +80,11 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
     // The target itself proves and shrinks what it has found.
     let mut command = Command::new(&program);
     told.tell(&mut command);
-    command.env("BLK_REPRODUCE", &input).env("BLK_OUT", REPROS).env_remove("RUST_BACKTRACE");
+    command
+        .env("BLK_REPRODUCE", &input)
+        .env("BLK_OUT", REPROS)
+        .env("BLK_COMMAND", project.command())
+        .env_remove("RUST_BACKTRACE");
     arguments.hang.tell(&mut command);
     let output = command.output().with_context(|| format!("cannot start {}", program.display()))?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
@@ -93,6 +98,7 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
         Some(_) => bail!("{}: no verdict, for the reason above", input.display()),
         None => bail!("{} was killed: {}", program.display(), output.status),
     }
+    tell_ledger(&target, &text)?;
     if let Some(json) = &arguments.json {
         hand_out(json, &text)?;
     }
@@ -106,6 +112,22 @@ pub fn run(project: &Project, arguments: &Arguments) -> Result<bool> {
 fn written<'a>(output: &'a str, ending: &str) -> Option<&'a Path> {
     let written = output.lines().filter_map(|line| line.strip_prefix("wrote "));
     written.filter(|name| name.ends_with(ending)).map(Path::new).next()
+}
+
+/// Tells the ledger how small a finding has become. What was no scenario has no size.
+fn tell_ledger(target: &str, output: &str) -> Result<()> {
+    let Some(source) = written(output, FINDING) else { return Ok(()) };
+    let text = fs::read_to_string(source).with_context(|| format!("cannot read {}", source.display()))?;
+    let data: serde_json::Value =
+        serde_json::from_str(&text).with_context(|| format!("in {}", source.display()))?;
+    let text = |value: &serde_json::Value| value.as_str().unwrap_or_default().to_owned();
+    let what = text(&data["report"]).lines().next().unwrap_or_default().to_owned();
+    let entry = Entry {
+        shrunk: data["scenario"]["requests"].as_array().map(|requests| requests.len() as u64),
+        trace: written(output, TRACE).map(Path::to_owned),
+        ..Entry::now(target, data["signature"].to_string(), text(&data["name"]), what)
+    };
+    ledger::add(Path::new(ARTIFACTS), entry)
 }
 
 /// Gives the finding as JSON to whoever has asked for it.

@@ -111,7 +111,9 @@ fn geometry(config: &Config, alignment_bytes: u64) -> Geometry {
         alignment_bytes,
         size_is_file_length: false,
         snapshots: false,
+        bitmaps: false,
         is_dense: false,
+        amendments: &[],
     }
 }
 

@@ -1,13 +1,18 @@
 //! Development commands: `cargo xtask --help`.
 
+mod api;
 mod bench;
 mod ci;
 mod guest;
 mod mutants;
+mod oss_fuzz;
+mod package;
 mod power;
+mod published;
 mod tidy;
 mod tools;
 mod tree;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -29,6 +34,10 @@ enum Command {
     Ci(ci::Arguments),
     /// Check the house rules: sizes and widths, dependencies and their licences, forbidden words, stories.
     Tidy(tidy::Arguments),
+    /// Hold the public items of the published crates against docs/api.
+    Api(api::Arguments),
+    /// Pack the published crates, and check what crates.io would get; link `blk` without libraries.
+    Package(package::Arguments),
     /// Compare speed with peers, measured in the same run.
     Bench(bench::Arguments),
     /// Boot a Linux guest over our drivers, each beside the other: file systems, a Debian, a planted bug.
@@ -37,6 +46,8 @@ enum Command {
     Power(power::Arguments),
     /// Prove the engines' power: break everything that cargo-mutants can break in the drivers, one at a time.
     Mutants(mutants::Arguments),
+    /// Build the fuzz targets as OSS-Fuzz and `ClusterFuzzLite` do, and ask of them what these ask.
+    OssFuzz(oss_fuzz::Arguments),
 }
 
 /// Our fuzz targets.
@@ -50,10 +61,13 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Blk(command) => command.run(&project()?),
         Command::Ci(arguments) => ci::run(&arguments),
         Command::Tidy(arguments) => tidy::run(&arguments),
+        Command::Api(arguments) => api::run(&arguments),
+        Command::Package(arguments) => package::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
         Command::Guest(arguments) => guest::run(&arguments),
         Command::Power(arguments) => power::run(&arguments),
         Command::Mutants(arguments) => mutants::run(&arguments),
+        Command::OssFuzz(arguments) => oss_fuzz::run(&arguments),
     }
 }
 

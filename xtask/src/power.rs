@@ -166,6 +166,7 @@ fn judge(
         seeds: Vec::new(),
         artifacts: folder.join("artifacts"),
         flags: crate::project()?.libfuzzer_flags(&mutant.target),
+        status: None,
     };
     fs::create_dir_all(&folders.corpus)?;
     fs::create_dir_all(&folders.artifacts)?;

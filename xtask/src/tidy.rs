@@ -4,6 +4,7 @@ mod crates;
 mod dependencies;
 mod formats;
 mod layers;
+mod seeds;
 mod sources;
 mod width;
 
@@ -49,6 +50,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     }
     broken.extend(dependencies::check()?);
     broken.extend(crates::check(&shell)?);
+    broken.extend(seeds::check()?);
     broken.extend(without_story(&crate::project()?.traces()?));
     for line in &broken {
         println!("{line}");

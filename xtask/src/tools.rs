@@ -54,7 +54,7 @@ pub(crate) fn need_cargo_mutants(shell: &Shell) -> Result<()> {
 }
 
 /// Other people's programs that tests run, and the Debian packages that have them.
-const PROGRAMS: [(&str, &str); 8] = [
+const PROGRAMS: [(&str, &str); 12] = [
     ("qemu-img", "qemu-utils"),
     ("qemu-io", "qemu-utils"),
     ("qemu-nbd", "qemu-utils"),
@@ -63,16 +63,41 @@ const PROGRAMS: [(&str, &str); 8] = [
     ("nbdcopy", "libnbd-bin"),
     ("nbdkit", "nbdkit"),
     ("fio", "fio"),
+    ("groff", "groff-base"),
+    ("chromium", "chromium"),
+    ("chromedriver", "chromium-driver"),
+    ("npm", "npm"),
 ];
+
+/// The first version of QEMU whose answers are those that the tests expect.
+const QEMU_MAJOR: u32 = 10;
 
 /// Installs other people's programs unless they are there.
 pub(crate) fn need_programs(shell: &Shell) -> Result<()> {
     let missing = PROGRAMS.iter().filter(|(program, _)| !runs(program, "--version"));
     let mut packages: Vec<&str> = missing.map(|(_, package)| *package).collect();
     packages.dedup();
-    if packages.is_empty() {
+    if !packages.is_empty() {
+        install(shell, packages)?;
+    }
+    recent_enough(&cmd!(shell, "qemu-img --version").quiet().read()?)
+}
+
+/// Fails if QEMU's tools are older than those whose answers the tests expect: a distribution may have others.
+fn recent_enough(said: &str) -> Result<()> {
+    let version = said.strip_prefix("qemu-img version ").unwrap_or(said);
+    let version = version.split_whitespace().next().unwrap_or_default();
+    let major = version.split('.').next().and_then(|major| major.parse::<u32>().ok());
+    if major.is_some_and(|major| major >= QEMU_MAJOR) {
         return Ok(());
     }
+    bail!(
+        "qemu-img has version '{version}', and tests compare with QEMU {QEMU_MAJOR}.0 or later: install a newer \
+         qemu-utils (Debian 12 has one in bookworm-backports)"
+    );
+}
+
+fn install(shell: &Shell, packages: Vec<&str>) -> Result<()> {
     if !runs("apt-get", "--version") {
         bail!("{} missing, and there is no apt-get to install with", packages.join(", "));
     }
@@ -110,6 +135,18 @@ fn run_words(shell: &Shell, words: &[&str]) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_old_qemu_is_named() {
+        recent_enough("qemu-img version 10.0.2 (Debian 1:10.0.2+ds-2+deb13u1~bpo12+1)\nCopyright").unwrap();
+        recent_enough("qemu-img version 11.0.0-rc1").unwrap();
+        for (said, version) in
+            [("qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7)", "7.2.22"), ("nonsense", "nonsense"), ("", "")]
+        {
+            let error = recent_enough(said).unwrap_err().to_string();
+            assert!(error.contains(&format!("'{version}'")), "{error}");
+        }
+    }
 
     #[test]
     fn a_full_disk_is_named() {

@@ -1,4 +1,4 @@
-//! `amend`: changes options of an image's format; the size is the one that can be changed.
+//! `amend`: changes options of an image's format.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -8,11 +8,10 @@ use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
 use super::bitmap;
-use super::create::Secrets;
+use super::create::Asked;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
-use super::size::{parse, whole_sectors};
 
 /// Changes options of an image's format
 #[derive(Debug, Parser)]
@@ -46,7 +45,7 @@ fn help(program: &str, args: &Args) -> Outcome<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Changes an image whose driver has options for that.
+/// Changes the options that are given.
 fn amend(image: &Image, given: &Given, args: &Args) -> Outcome<ExitCode> {
     let mut bar = args.talk.progress(1.0)?;
     // What cannot be shown is no reason to stop in the midst of a change.
@@ -56,14 +55,14 @@ fn amend(image: &Image, given: &Given, args: &Args) -> Outcome<ExitCode> {
             shown = bar.set(done, all);
         }
     };
-    let secrets = Secrets(args.image.objects());
+    let secrets = Asked { objects: args.image.objects(), data: None };
     let amendment =
         Amendment { options: given.all(), force: args.force, resolver: &secrets, progress: &mut progress };
-    image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error))?;
-    image.close()?;
+    let amended = image.disk.amend(amendment).map_err(|error| Failure::of(&image.name, &error));
+    let closed = image.close();
     shown?;
     bar.end()?;
-    Ok(ExitCode::SUCCESS)
+    amended.and(closed).map(|()| ExitCode::SUCCESS)
 }
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
@@ -75,25 +74,13 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if Given::asks_for_help(&args.options) {
         return help(program, &args);
     }
-    let mut given = Given::parse(&args.options)?;
+    let given = Given::parse(&args.options)?;
     let name = args.image.name("amend")?;
     let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let format = image.info().map_err(|error| Failure::of(name, &error))?.format;
-    let amendable: Vec<_> = options::amendable(format)?.map(|spec| spec.name).collect();
-    if image.disk.as_amend().is_some() {
-        return amend(&image, &given, &args);
+    given.check_amendable(format)?;
+    if given.get("size").is_some() {
+        bitmap::check_resize(&image)?;
     }
-    given.check(format)?;
-    if let Some(other) = given.names().find(|option| !amendable.contains(option)) {
-        return Err(Failure::new(format!("not supported: changing option '{other}' of an image")));
-    }
-    let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
-    bitmap::check_resize(&image)?;
-    let mut progress = args.talk.progress(1.0)?;
-    let resized = image.disk.resize(size).map_err(|error| Failure::of(name, &error));
-    progress.set(1, 1)?;
-    progress.end()?;
-    resized?;
-    image.close()?;
-    Ok(ExitCode::SUCCESS)
+    amend(&image, &given, &args)
 }

@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 
 use clap::Parser;
-use clap::error::ErrorKind;
+use clap::error::{ContextKind, ContextValue, ErrorKind};
 
 use super::failure::{Failure, Outcome};
 use super::image::Named;
@@ -114,10 +114,21 @@ pub(crate) fn parse<T: Parser>(command: &'static str, program: &str, arguments: 
         if error.kind() == ErrorKind::DisplayHelp {
             return output::text(&error.to_string()).err().unwrap_or_else(|| Failure::silent(0));
         }
+        if error.kind() == ErrorKind::ValueValidation {
+            return Failure::new(suggest::first_line(&error));
+        }
         let failure = Failure::usage(command, suggest::first_line(&error));
-        let about_spelling = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooFewValues);
+        let about_spelling = matches!(error.kind(), ErrorKind::UnknownArgument | ErrorKind::TooFewValues)
+            || is_without_value(&error);
         Failure { about_spelling, ..failure }
     })
+}
+
+/// Whether the last option has no value where one is needed; an unknown word among known ones is a value.
+fn is_without_value(error: &clap::Error) -> bool {
+    let value = error.get(ContextKind::InvalidValue);
+    error.kind() == ErrorKind::InvalidValue
+        && matches!(value, Some(ContextValue::String(value)) if value.is_empty())
 }
 
 /// The cache mode of this name; without one every command that writes makes all durable before it ends.

@@ -146,7 +146,7 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
         return Err(Failure::new("another image (-b) goes with --merge only"));
     }
     let granularity = args.granularity.as_deref().map(|text| parse("granularity", text)).transpose()?;
-    let image = args.image.named(name).open(program, Purpose { write: true, ..Purpose::INSPECT })?;
+    let image = args.image.named(name).open(program, Purpose { alone: true, ..Purpose::WRITE })?;
     let source = open_source(program, &args)?;
     let work = Work { image: &image, source: source.as_ref().unwrap_or(&image), bitmap, granularity };
     let done = actions.iter().try_for_each(|action| work.perform(action));
@@ -230,12 +230,11 @@ pub(super) fn copy(program: &str, source: &Image, target: &Image, skips: bool) -
 fn copy_one(source: &Image, target: &Image, info: &BitmapInfo) -> blk_core::Result<()> {
     let (bits, bitmaps) = (bitmaps(source)?.read_bitmap(&info.name)?, bitmaps(target)?);
     let (size, wanted) = (target.disk.size(), source.disk.size());
-    bitmaps.add_bitmap(&info.name, info.granularity_bytes, info.is_enabled)?;
     if size != wanted {
-        bitmaps.remove_bitmap(&info.name)?;
         let reason = format!("it is of a disk of {wanted} bytes, not of {size}");
         return Err(Error::invalid_option("bitmaps", reason));
     }
+    bitmaps.add_bitmap(&info.name, info.granularity_bytes, info.is_enabled)?;
     bitmaps.merge_bitmap(&info.name, &bits)
 }
 

@@ -8,12 +8,13 @@ pub(crate) use blk_core::ChainStatus as Status;
 
 use super::image::Image;
 use super::size::{SECTOR_BYTES, whole_sectors};
+use crate::spec;
 
 /// One disk of the chain.
 #[derive(Debug)]
 pub(crate) struct Layer {
     pub(crate) disk: Arc<Disk>,
-    /// The name that a program would open it by.
+    /// The name of what its data lies in: that which a program would open it by, or its data file.
     pub(crate) name: String,
 }
 
@@ -27,11 +28,13 @@ impl Chain {
     /// The chain of an open image.
     pub(crate) fn of(image: &Image) -> Self {
         // A filter stores nothing: the image below it has the name.
-        let name = image.layers.first().map_or(&image.name, |layer| &layer.name).clone();
+        let name_of =
+            |layer: &spec::Layer| layer.data_file.as_ref().map_or(&layer.name, |file| &file.name).clone();
+        let name = image.layers.first().map_or_else(|| image.name.clone(), name_of);
         let mut layers = vec![Layer { disk: Arc::clone(&image.disk), name }];
         while let Some(below) = layers.last().and_then(|layer| layer.disk.backing().cloned()) {
             let name = match image.layers.get(layers.len()) {
-                Some(layer) => layer.name.clone(),
+                Some(layer) => name_of(layer),
                 None => String::new(),
             };
             layers.push(Layer { disk: below, name });

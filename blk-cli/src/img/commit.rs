@@ -16,8 +16,8 @@ use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
 use super::progress::Progress;
-use super::size::{parse_up_to, ratio, whole_sectors};
-use crate::spec::{self, FilesInUse, Layer};
+use super::size::{parse_rate, ratio, whole_sectors};
+use crate::spec::{self, FilesInUse, Layer, Objects};
 
 /// Writes an image's changes to its backing file, or to one further down
 #[derive(Debug, Parser)]
@@ -35,8 +35,8 @@ pub(super) struct Args {
     /// The image keeps its content
     #[arg(short, long)]
     drop: bool,
-    /// Most bytes a second
-    #[arg(short, long, value_name = "BYTES")]
+    /// Most bytes a second; 0 is no limit
+    #[arg(short, long, value_name = "BYTES", allow_hyphen_values = true)]
     rate: Option<String>,
     #[command(flatten)]
     talk: Talk,
@@ -47,12 +47,12 @@ const BUFFER_BYTES: u64 = 2 << 20;
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("commit", program, arguments)?;
     let cache = args::cache_mode(args.cache.as_deref())?;
-    let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
+    let rate = args.rate.as_deref().map(parse_rate).transpose()?.flatten();
     let name = args.image.name("commit")?;
     let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
     let chain = Chain::of(&image);
     let depth = base_depth(name, &image, args.base.as_deref())?;
-    let base = open_base(&image, depth)?;
+    let base = open_base(&image, depth, args.image.objects())?;
     let progress = args.talk.progress(1.0)?;
     let commit = Commit { image: &image, chain: &chain, depth, base: &base, rate };
     commit.run(progress)?;
@@ -91,15 +91,16 @@ fn is_named(overlay: &Layer, layer: &Layer, path: Option<&Path>) -> bool {
 }
 
 /// Opens the base for writing, once nobody else uses it, or reads what lies between it and the image.
-fn open_base(image: &Image, depth: usize) -> Outcome<Base> {
+fn open_base(image: &Image, depth: usize, objects: Objects) -> Outcome<Base> {
     let layer = &image.layers[depth];
     let failed = |error: Error| Failure::new(error.to_string());
     let chain = Chain::of(image);
-    let grows = whole_sectors(chain.layers[depth].disk.size()) < image.size();
+    // The last sector of a raw base may be there in part alone, and become whole.
+    let grows = chain.layers[depth].disk.size() < image.size();
     let others = image.layers.iter().enumerate().filter(|(index, _)| *index != depth);
     let others: FilesInUse = others.flat_map(|(_, layer)| layer.files.iter().cloned()).collect();
     let backing = chain.layers.get(depth + 1).map(|layer| Arc::clone(&layer.disk));
-    let disk = layer.open_as_base(grows, &others, backing).map_err(failed)?;
+    let disk = layer.open_as_base(grows, &others, backing, objects).map_err(failed)?;
     for between in &image.layers[1..depth] {
         between.claim_unread().map_err(failed)?;
     }
@@ -158,7 +159,16 @@ impl Commit<'_> {
 
     /// What the layers above the base say, in pieces that fit into the buffer where bytes are copied.
     fn status(&self, at: u64) -> Result<Status> {
-        let status = self.chain.status_above(Extent::between(at, self.image.size()), self.depth)?;
+        let mut status = self.chain.status_above(Extent::between(at, self.image.size()), self.depth)?;
+        let between = self.chain.layers[1..self.depth].iter().map(|layer| whole_sectors(layer.disk.size()));
+        if let (false, Some(end)) = (status.present, between.min()) {
+            if end <= at {
+                // A disk in between is too short: zeroes show, whatever the base has there.
+                status = Status { present: true, zero: true, data: false, ..status };
+            } else {
+                status.length = status.length.min(end - at);
+            }
+        }
         let length = if status.data { status.length.min(BUFFER_BYTES) } else { status.length };
         Ok(Status { length, ..status })
     }
@@ -174,9 +184,15 @@ impl Commit<'_> {
     }
 
     fn write(&self, at: u64, status: Status) -> Result<()> {
+        let size = self.base.disk.size();
         if status.zero {
             let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
-            return self.base.disk.write_zeroes(Extent::new(at, status.length), flags);
+            // What a sector lacks at the end reads as zeroes.
+            let inside = Extent::between(at, size.min(at + status.length).max(at));
+            return self.base.disk.write_zeroes(inside, flags);
+        }
+        if at + status.length > size {
+            self.base.disk.resize(self.base.size())?;
         }
         let mut bytes = vec![0; status.length as usize];
         self.image.read(at, &mut bytes)?;

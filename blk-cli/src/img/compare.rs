@@ -66,8 +66,8 @@ const STEP_PERCENT: f64 = 2.0;
 type Verdict = (String, bool);
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
-    let args: Args = args::parse("compare", program, arguments)?;
-    let cache = args::cache_mode(args.cache.as_deref())?;
+    let args: Args = args::parse("compare", program, arguments).map_err(refused)?;
+    let cache = args::cache_mode(args.cache.as_deref()).map_err(refused)?;
     let [first, second] = &args.names[..] else {
         return Err(Failure::usage("compare", "expecting two image file names"));
     };
@@ -94,6 +94,11 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     say(args.talk.quiet, &line)?;
     progress.end()?;
     Ok(ExitCode::from(if is_same { 0 } else { DIFFERENT }))
+}
+
+/// 1 says that the images differ: a value that no option takes has the code of images that cannot be opened.
+fn refused(failure: Failure) -> Failure {
+    if failure.code == DIFFERENT && failure.help.is_none() { failure.with_code(CANNOT_OPEN) } else { failure }
 }
 
 fn say(quiet: bool, line: &str) -> Outcome<()> {
@@ -182,7 +187,7 @@ impl Plan<'_> {
         }
         let read = found.map(|status| status.is_some_and(|status| !status.zero && status.present));
         if let (true, [Some(a), Some(b)]) = (self.comparison.strict, found)
-            && (a.present, a.zero, a.data) != (b.present, b.zero, b.data)
+            && (a.present, a.zero, a.data, a.compressed) != (b.present, b.zero, b.data, b.compressed)
         {
             let line = format!("Strict mode: Offset {} block status mismatch!", extent.offset);
             return Ok(Piece { extent, read, verdict: Some((line, false)) });

@@ -8,7 +8,7 @@ mod sparse;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
-use blk_core::{Detail, Options};
+use blk_core::{Detail, Info, Options, parse_switch};
 use clap::Parser;
 
 use super::args::{self, Talk};
@@ -17,7 +17,7 @@ use super::create;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::options::{self, Given};
-use super::size::{SECTOR_BYTES, parse_count, parse_up_to};
+use super::size::{SECTOR_BYTES, parse_count, parse_rate, parse_up_to};
 use crate::formats;
 use crate::spec::{FilesInUse, ObjectArgs};
 use copy::{Copy, Settings};
@@ -68,7 +68,7 @@ pub(super) struct Args {
     #[arg(long)]
     target_is_zero: bool,
     /// Zeroes of at least this length are not stored; 0 stores everything
-    #[arg(short = 'S', long, value_name = "SIZE")]
+    #[arg(short = 'S', long, value_name = "SIZE", allow_hyphen_values = true)]
     sparse_size: Option<String>,
     /// Copy dirty bitmaps too
     #[arg(long)]
@@ -79,8 +79,8 @@ pub(super) struct Args {
     /// Others may write the sources meanwhile
     #[arg(short = 'U', long)]
     force_share: bool,
-    /// Most bytes a second
-    #[arg(short, long, value_name = "BYTES")]
+    /// Most bytes a second; 0 is no limit
+    #[arg(short, long, value_name = "BYTES", allow_hyphen_values = true)]
     rate: Option<String>,
     /// How many requests are under way at once, at most one a processor
     #[arg(short = 'm', long, value_name = "COUNT", default_value = "8")]
@@ -133,6 +133,9 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     if args.compress && !formats::features(info.format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{}'", info.format)));
     }
+    if args.compress && target.disk.as_info().is_some_and(Info::is_encrypted) {
+        return Err(compressed_and_encrypted());
+    }
     if args.bitmaps && !has_bitmaps(&target)? {
         return Err(Failure::new(format!(
             "'{target_name}' is of format '{}', and has no bitmaps",
@@ -147,7 +150,8 @@ pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> 
     let target_is_zero = args.target_is_zero || (!args.no_create && starts_as_zeroes);
     let settings = Settings {
         target_is_zero,
-        over_backing: info.backing.is_some(),
+        below_bytes: info.backing.as_ref().map(|_| target.disk.backing().map_or(0, |disk| disk.size())),
+        is_new: !args.no_create,
         // What has been asked to go through other drivers may look at the order.
         writes_ahead: formats::features(info.format).is_raw && !args.target_image_opts && args.rate.is_none(),
         cluster_bytes: info.cluster_bytes.unwrap_or(SECTOR_BYTES),
@@ -173,7 +177,7 @@ fn check(args: &Args) -> Outcome<Settings> {
     args::cache_mode(Some(&args.target_cache))?;
     let sparse_bytes = sparse_size(args)?;
     let parallel = parse_count("number of parallel requests", &args.parallel, 1, PARALLEL_MAX)?;
-    let rate = args.rate.as_deref().map(|rate| parse_up_to("rate", rate, 1, u64::MAX)).transpose()?;
+    let rate = args.rate.as_deref().map(parse_rate).transpose()?.flatten();
     if args.names.len() < 2 {
         return refuse("expecting a source and a target");
     }
@@ -280,6 +284,10 @@ fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
     if args.compress && !formats::features(format).compression {
         return Err(Failure::new(format!("not supported: compressed writes to format '{format}'")));
     }
+    let is_encrypted = |name| given.get(name).is_some_and(|value| parse_switch(value) != Some(false));
+    if args.compress && ["encryption", "encrypt.format"].into_iter().any(is_encrypted) {
+        return Err(compressed_and_encrypted());
+    }
     if args.compress && given.get("preallocation").is_some_and(|mode| mode != "off") {
         return Err(Failure::new("what is compressed cannot be preallocated"));
     }
@@ -287,6 +295,11 @@ fn given_is_possible(args: &Args, format: &str, given: &Given) -> Outcome<()> {
         return Err(Failure::new("the backing file is given without its format (-F)"));
     }
     Ok(())
+}
+
+/// What is compressed would lie in plain on the host.
+fn compressed_and_encrypted() -> Failure {
+    Failure::new("Compression and encryption not supported at the same time")
 }
 
 fn open_target(

@@ -5,12 +5,16 @@ use std::fs;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use blk_core::{DenyResolver, Disk, Error, Format, MemoryStorage, Options, Resolver, Secret, Storage};
+use blk_core::storage::DiskStorage;
+use blk_core::{
+    Access, DenyResolver, Disk, Error, Format, MemoryStorage, Options, Resolver, Secret, Storage,
+};
+use blk_nbd::Address;
 use clap::Parser;
 
 use super::args;
 use super::failure::{Failure, Outcome};
-use super::image::{Named, Purpose, backing_path, has_protocol, plain_path};
+use super::image::{Image, Named, Purpose, backing_path, has_protocol, plain_path};
 use super::options::{self, Given};
 use super::output;
 use super::size::{parse, whole_sectors};
@@ -48,8 +52,13 @@ pub(super) struct Args {
 
 /// The option that may make an image as large as its disk.
 const PREALLOCATION: &str = "preallocation";
-/// The option that says how long a passphrase is hashed.
-const ITER_TIME: &str = "iter-time";
+/// The option that names the file that data goes to, and the one that makes it the disk: all is mapped then.
+const DATA_FILE: &str = "data_file";
+const DATA_FILE_RAW: &str = "data_file_raw";
+/// A data file is locked as an image is.
+const IMAGE: &str = "qcow2";
+/// The options that say how long a passphrase is hashed.
+const ITER_TIMES: [&str; 2] = ["iter-time", "encrypt.iter-time"];
 /// Bytes at the start of a new raw file that are stored.
 const FIRST_BLOCK_BYTES: u64 = 4096;
 
@@ -160,31 +169,46 @@ pub(crate) fn make(
     in_use: &FilesInUse,
     objects: Objects,
 ) -> Outcome<()> {
-    let secrets = Secrets(objects);
     let failed = |error: Error| Failure::new(format!("{name}: {error}"));
     let driver = formats::registry().find(format).map_err(failed)?;
     let size = whole_sectors(parse("size", given.get("size").unwrap_or_default())?);
     let options = given
         .for_format(driver)
         .map_err(|failure| Failure::new(format!("{name}: {}", failure.lines.join(" "))))?;
-    let over_backing = given.get("backing_file").is_some();
-    let rehearse = |size: u64, keeps_preallocation: bool| {
+    let backing = given.get("backing_file").map(|backing| backing_path(name, backing));
+    let lays_out = given.get("backing_file").is_some() || given.get(DATA_FILE_RAW) == Some("on");
+    let rehearse = |size: u64, keeps_all: bool| {
         let rehearsal: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-        let options = rehearsed(driver, &options, keeps_preallocation);
-        driver.create_with(&rehearsal, size, options, &secrets).map_err(failed)
+        let options = rehearsed(driver, &options, keeps_all);
+        let resolver = Asked { objects: objects.clone(), data: Some(Arc::new(MemoryStorage::new())) };
+        driver.create_with(&rehearsal, size, options, &resolver).map_err(failed)
     };
-    if over_backing {
-        // What a backing file contradicts is seen on the smallest disk, of which nothing is laid out.
+    if lays_out {
+        // What a backing file or a data file contradicts is seen on the smallest disk, of which nothing is
+        // laid out.
         rehearse(0, true)?;
     }
     rehearse(size, false)?;
-    if given.get("backing_file").is_some_and(|backing| is_same_file(name, &backing_path(name, backing))) {
+    if backing.as_ref().is_some_and(|backing| spec::is_same_place(name, backing)) {
         return Err(Failure::new(format!("{name}: an image cannot be its own backing file")));
     }
-    let (storage, _locked) = create_file(name, format, in_use)?;
-    let made = driver.create_with(&storage, size, options, &secrets);
-    if made.is_err() {
-        remove_half(name);
+    let data = given.get(DATA_FILE).map(|data| {
+        if backing.as_ref().is_some_and(|backing| spec::is_same_place(data, backing)) {
+            return Err(Failure::new(format!("{name}: the data file '{data}' is its backing file")));
+        }
+        NewData::open(name, data, size, in_use)
+    });
+    let data = data.transpose()?;
+    let mut in_use = in_use.clone();
+    in_use.extend(data.iter().map(|data| Arc::clone(&data.file)));
+    let Place { storage, server, .. } = &place(name, format, &in_use, objects.clone())?;
+    let resolver = Asked { objects, data: data.as_ref().map(|data| data.file.storage()) };
+    let made = driver.create_with(storage, size, options, &resolver);
+    match made {
+        Ok(()) => data.into_iter().for_each(NewData::keep),
+        // What a server has is no file of that name.
+        Err(_) if server.is_none() => remove_half(name),
+        Err(_) => {}
     }
     made.map_err(failed)?;
     if driver.features().is_raw {
@@ -192,20 +216,76 @@ pub(crate) fn make(
         let block = vec![0; size.min(FIRST_BLOCK_BYTES) as usize];
         storage.write_at(0, &block).map_err(failed)?;
     }
-    Ok(())
+    server.as_ref().map_or(Ok(()), Image::close)
 }
 
-/// What a new image may ask for: secrets, and nothing else.
+/// The file that the data of a new image goes to. It is removed again, unless it was there before or the
+/// image is made.
 #[derive(Debug)]
-pub(super) struct Secrets(pub(super) Objects);
+struct NewData {
+    file: Arc<OpenFile>,
+    /// It was not there before.
+    is_new: bool,
+    is_kept: bool,
+}
 
-impl Resolver for Secrets {
+impl NewData {
+    /// Locks the file for the image `name`: whoever uses it, or one of `in_use`, is not disturbed. It is left
+    /// as it is. What cannot grow holds `size` bytes.
+    fn open(name: &str, data: &str, size: u64, in_use: &FilesInUse) -> Outcome<Self> {
+        let failed = |reason: String| Failure::new(format!("{name}: {reason}"));
+        if has_protocol(data) && !data.starts_with("file:") {
+            return Err(failed(format!("not supported: making '{data}', which is no file, for the data")));
+        }
+        let data = data.strip_prefix("file:").unwrap_or(data);
+        let (path, own) = (plain_path(data), plain_path(name));
+        if path == own || is_same_file(name, data) {
+            return Err(failed("an image cannot be its own data file".to_owned()));
+        }
+        let is_new = fs::symlink_metadata(&path).is_err();
+        let file = spec::kept_file(data, IMAGE, in_use).map_err(|error| failed(error.to_string()))?;
+        let data = Self { file, is_new, is_kept: false };
+        match data.file.fixed_length().map_err(|error| failed(error.to_string()))? {
+            Some(length) if length < size => {
+                let what = format!("a disk of {size} bytes: the data file has {length} and cannot grow");
+                Err(failed(Error::NoSpace { what: what.into() }.to_string()))
+            }
+            _ => Ok(data),
+        }
+    }
+
+    fn keep(mut self) {
+        self.is_kept = true;
+    }
+}
+
+impl Drop for NewData {
+    fn drop(&mut self) {
+        if self.is_new && !self.is_kept {
+            // The other failure is reported.
+            let _ = fs::remove_file(self.file.path());
+        }
+    }
+}
+
+/// What a new image, or one that changes, may ask for: secrets, and the data file that was opened for it.
+#[derive(Debug)]
+pub(super) struct Asked {
+    pub(super) objects: Objects,
+    pub(super) data: Option<Arc<dyn Storage>>,
+}
+
+impl Resolver for Asked {
     fn open_backing(&self, name: &str, format: Option<&str>) -> blk_core::Result<Arc<Disk>> {
         DenyResolver.open_backing(name, format)
     }
 
+    fn open_storage(&self, name: &str, access: Access) -> blk_core::Result<Arc<dyn Storage>> {
+        self.data.clone().map_or_else(|| DenyResolver.open_storage(name, access), Ok)
+    }
+
     fn secret(&self, id: &str) -> blk_core::Result<Secret> {
-        self.0.secret(id)
+        self.objects.secret(id)
     }
 }
 
@@ -220,14 +300,20 @@ fn remove_half(name: &str) {
 
 /// The options for a rehearsal in memory: what takes long, or as much memory as the disk is large, is left
 /// out. A value that the driver refuses stays, so that it is refused while the file is still as it was.
-fn rehearsed(driver: &dyn Format, options: &Options, over_backing: bool) -> Options {
+fn rehearsed(driver: &dyn Format, options: &Options, keeps_all: bool) -> Options {
     let mut rehearsed = options.clone();
-    if !over_backing && is_legal(driver, PREALLOCATION, options.get(PREALLOCATION)) {
-        rehearsed.take(PREALLOCATION);
+    for name in [PREALLOCATION, DATA_FILE_RAW] {
+        if !keeps_all && is_legal(driver, name, options.get(name)) {
+            rehearsed.take(name);
+        }
     }
-    if is_legal(driver, ITER_TIME, options.get(ITER_TIME)) {
-        // A passphrase is hashed once, for the image.
-        rehearsed.set(ITER_TIME, "0");
+    for name in ITER_TIMES {
+        // Without encryption, it is refused.
+        let is_needed = name != "encrypt.iter-time" || options.get("encrypt.format") == Some("luks");
+        if is_needed && is_legal(driver, name, options.get(name)) {
+            // A passphrase is hashed once, for the image.
+            rehearsed.set(name, "0");
+        }
     }
     rehearsed
 }
@@ -239,13 +325,31 @@ fn is_legal(format: &dyn Format, name: &str, value: Option<&str>) -> bool {
     spec.is_some_and(|spec| value.is_none_or(|value| spec.parse(value).is_ok()))
 }
 
-/// Locks the file, and empties it. As long as what is returned lives, it stays locked.
-fn create_file(name: &str, format: &str, in_use: &FilesInUse) -> Outcome<(Arc<dyn Storage>, Arc<OpenFile>)> {
-    if has_protocol(name) && !name.starts_with("file:") {
-        return Err(Failure::new(format!("{name}: not supported: making an image other than a file")));
+/// Where a new image lies, until it is made.
+struct Place {
+    storage: Arc<dyn Storage>,
+    /// Locked for as long.
+    _file: Option<Arc<OpenFile>>,
+    /// The disk of a server, which keeps its size.
+    server: Option<Image>,
+}
+
+/// Locks the file, and empties it; or connects to the server.
+fn place(name: &str, format: &str, in_use: &FilesInUse, objects: Objects) -> Outcome<Place> {
+    if Address::parse(name).is_ok() {
+        let named = Named { objects, ..Named::file(name, Some(blk_raw::FORMAT.name())) };
+        let server = named.open_beside("", Purpose::WRITE, in_use)?;
+        let storage = Arc::new(DiskStorage::new(Arc::clone(&server.disk)));
+        return Ok(Place { storage, _file: None, server: Some(server) });
     }
-    spec::new_file(name.strip_prefix("file:").unwrap_or(name), format, in_use)
-        .map_err(|error| Failure::new(error.to_string()))
+    if has_protocol(name) && !name.starts_with("file:") {
+        return Err(Failure::new(format!(
+            "{name}: not supported: making an image other than in a file or on a server"
+        )));
+    }
+    let made = spec::new_file(name.strip_prefix("file:").unwrap_or(name), format, in_use);
+    let (storage, file) = made.map_err(|error| Failure::new(error.to_string()))?;
+    Ok(Place { storage, _file: Some(file), server: None })
 }
 
 /// Whether both names lead to one file.

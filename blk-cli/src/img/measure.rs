@@ -28,7 +28,7 @@ pub(super) struct Args {
     #[arg(short = 'o', long, value_name = "OPTIONS")]
     options: Vec<String>,
     /// Size of the new disk, which is empty
-    #[arg(long, value_name = "SIZE")]
+    #[arg(long, value_name = "SIZE", allow_hyphen_values = true)]
     size: Option<String>,
     /// Format of the image that is copied; guessed from its content where it is not given
     #[arg(short, long, value_name = "FORMAT")]

@@ -60,6 +60,17 @@ impl Given {
         self.values.iter().map(|(name, _)| name.as_str())
     }
 
+    /// Refuses what cannot be changed in an image of `format`.
+    pub(crate) fn check_amendable(&self, format: &str) -> Outcome<()> {
+        let amendable: Vec<_> = amendable(format)?.map(|spec| spec.name).collect();
+        let Some(other) = self.names().find(|name| !amendable.contains(name)) else { return Ok(()) };
+        let failure = Failure::new(format!("Invalid parameter '{other}'"));
+        if find(format)?.create_options().iter().any(|spec| spec.name == other) {
+            return Err(failure.and("This option is only supported for image creation"));
+        }
+        Err(failure)
+    }
+
     /// Brings values into the form in which they are shown, and refuses what `format` does not know.
     pub(crate) fn check(&mut self, format: &str) -> Outcome<()> {
         let specs = all_of(find(format)?);
@@ -161,12 +172,11 @@ pub(crate) fn amend_help(format: &str) -> Outcome<()> {
 /// The options of images of that format that can be changed.
 pub(crate) fn amendable(format: &str) -> Outcome<impl Iterator<Item = &'static OptionSpec>> {
     let format = find(format)?;
-    let of_new = format.create_options().iter().filter(|spec| spec.amendable);
-    let all: Vec<_> = of_new.chain(format.amend_options()).collect();
-    if all.is_empty() {
-        return Err(Failure::new(format!("format '{}' has no options that can be changed", format.name())));
+    if format.amend_options().is_empty() {
+        let name = format.name();
+        return Err(Failure::new(format!("Format driver '{name}' does not support option amendment")));
     }
-    Ok(all.into_iter())
+    Ok(format.amend_options().iter())
 }
 
 /// The options of new images of all formats, for the manual.

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::ops::Range;
 use std::process::ExitCode;
 
-use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags};
+use blk_core::{BackingFile, Disk, Extent, Result, WriteFlags, ZeroFlags};
 use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
@@ -12,6 +12,7 @@ use super::create::check_format;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose, backing_of, read_padded};
 use super::progress::Progress;
+use super::size::whole_sectors;
 use crate::spec::Objects;
 
 /// Puts an image over another disk
@@ -133,6 +134,11 @@ impl Rebase<'_> {
             if !status.allocated {
                 // Each piece but the last ends where a cluster does.
                 length = length.min(BUFFER_BYTES - at % unit);
+                // A piece past the end of the old backing file is all zeroes.
+                let shown = whole_sectors(self.old.map_or(0, Disk::size)).next_multiple_of(unit);
+                if at < shown {
+                    length = length.min(shown - at);
+                }
                 self.keep(at, length, unit).map_err(failed)?;
             }
             at += length;
@@ -172,9 +178,31 @@ impl Rebase<'_> {
                 }
                 last = next;
             }
-            let flags = WriteFlags { compressed: is_compressed, ..WriteFlags::default() };
-            self.image.disk.write(at + start as u64, &old_bytes[start..last], flags)?;
+            let extent = Extent::new(at + start as u64, (last - start) as u64);
+            if shows(self.old) {
+                let flags = WriteFlags { compressed: is_compressed, ..WriteFlags::default() };
+                self.image.disk.write(extent.offset, &old_bytes[start..last], flags)?;
+            } else {
+                self.hold_zeroes(extent, &old_bytes[start..last])?;
+            }
             start = last;
+        }
+        Ok(())
+    }
+
+    /// Zeroes that the image itself holds, so that no backing file shows. A format without a mark for them
+    /// stores nothing as long as there is no backing file: what it has not, it gets as data. `zeroes` are as
+    /// many.
+    fn hold_zeroes(&self, extent: Extent, zeroes: &[u8]) -> Result<()> {
+        let disk = &self.image.disk;
+        disk.write_zeroes(extent, ZeroFlags::default())?;
+        let mut rest = extent;
+        while !rest.is_empty() {
+            let status = disk.block_status(rest)?;
+            if !status.allocated {
+                disk.write(rest.offset, &zeroes[..status.length as usize], WriteFlags::default())?;
+            }
+            rest = Extent::between(rest.offset + status.length, extent.end());
         }
         Ok(())
     }

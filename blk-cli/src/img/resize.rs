@@ -34,7 +34,11 @@ pub(super) struct Args {
 }
 
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
-    let args: Args = args::parse("resize", program, arguments)?;
+    let mut args: Args = args::parse("resize", program, arguments)?;
+    // What may begin with a hyphen is an operand already: the end of the options is one, too.
+    if let Some(end) = args.names.iter().position(|name| name == "--") {
+        args.names.remove(end);
+    }
     let (name, change) = match &args.names[..] {
         [name, change] => (name, change),
         [_, _, _, ..] => return Err(Failure::usage("resize", "too many arguments")),

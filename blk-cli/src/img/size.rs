@@ -32,6 +32,11 @@ pub(crate) fn parse_count(what: &str, text: &str, min: u64, max: u64) -> Outcome
     })
 }
 
+/// Reads a rate in bytes a second; 0 is no limit.
+pub(crate) fn parse_rate(text: &str) -> Outcome<Option<u64>> {
+    parse("rate", text).map(|rate| Some(rate).filter(|rate| *rate > 0))
+}
+
 /// The next multiple of a sector.
 pub(crate) fn whole_sectors(bytes: u64) -> u64 {
     bytes.div_ceil(SECTOR_BYTES).saturating_mul(SECTOR_BYTES)

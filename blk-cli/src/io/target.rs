@@ -3,7 +3,7 @@
 use std::io::{IoSlice, IoSliceMut};
 use std::sync::Arc;
 
-use blk_core::{Access, DiscardFlags, Disk, Error, Extent, Result, WriteFlags, ZeroFlags};
+use blk_core::{Access, DiscardFlags, Disk, Error, Extent, Result, VmState, WriteFlags, ZeroFlags};
 
 use crate::spec::{Breakpoints, OpenFile};
 
@@ -113,6 +113,21 @@ impl Target {
             rest = others;
         }
         self.disk.read_vectored(offset, &mut bufs)
+    }
+
+    /// Fills `buf` with the state of the machine from `offset` on, which lies behind the disk.
+    pub(crate) fn read_state(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.state()?.read_vm_state(offset, buf)
+    }
+
+    /// Writes `data` at `offset` of the state of the machine.
+    pub(crate) fn write_state(&self, offset: u64, data: &[u8]) -> Result<()> {
+        self.state()?.write_vm_state(offset, data)
+    }
+
+    fn state(&self) -> Result<&dyn VmState> {
+        let missing = || Error::unsupported(format!("a machine state behind the disk ({})", self.format));
+        self.disk.as_vm_state().ok_or_else(missing)
     }
 
     /// As [`Target::write`], as one request with a buffer for each of `parts`.

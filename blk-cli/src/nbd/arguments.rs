@@ -198,6 +198,26 @@ impl Arguments {
         if is_more { Err("List mode is incompatible with a file name".to_owned()) } else { Ok(()) }
     }
 
+    /// Whether something else is asked for where the server's socket is passed on to it.
+    pub(super) fn check_passed(&self) -> Done<()> {
+        let others = [
+            (self.socket.is_some(), "-k"),
+            (self.port.is_some(), "-p"),
+            (self.bind.is_some(), "-b"),
+            (self.list, "--list"),
+            (self.fork, "--fork"),
+            (self.connect.is_some(), "-c"),
+            (self.disconnect.is_some(), "-d"),
+            (self.selinux_label.is_some(), "--selinux-label"),
+        ];
+        match others.into_iter().find(|(is_given, _)| *is_given) {
+            Some((_, option)) => {
+                Err(format!("{option}: the socket is passed on to this process (LISTEN_FDS)"))
+            }
+            None => Ok(()),
+        }
+    }
+
     fn check_possible(&self) -> Done<()> {
         if self.tls_authz.is_some() && self.tls_creds.is_none() {
             return Err("--tls-authz is not permitted without --tls-creds".to_owned());

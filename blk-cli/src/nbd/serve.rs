@@ -1,17 +1,24 @@
 //! The server.
 
-use std::path::Path;
 use std::sync::{Arc, mpsc};
 
 use blk_core::storage::DiskStorage;
 use blk_core::{Access, DenyResolver, Disk, Error, Options, Result};
-use blk_nbd::{Export, ExportedBitmap, Location, Running, Server};
+use blk_nbd::{Export, ExportedBitmap, Listener, Location, Running, Server};
 
 use super::arguments::Plan;
 use super::{Done, background};
 
+/// Where the server listens.
+#[derive(Debug)]
+pub(super) enum Place {
+    Named(Location),
+    /// On a socket that is open already.
+    Passed(Listener),
+}
+
 /// Exports until the last client has left, or the process is told to end.
-pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
+pub(super) fn serve(program: &str, place: Place, plan: &Plan) -> Done<()> {
     let Opened { disk, below, bitmaps } = open(program, plan)?;
     let export = Export {
         name: plan.name.clone(),
@@ -30,8 +37,9 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
         let _ = by_signal.send(());
     };
     ctrlc::set_handler(on_signal).map_err(|error| format!("cannot handle signals: {error}"))?;
+    let is_chosen = matches!(place, Place::Named(Location::Tcp { port: 0, .. }));
     let running = listen(&server, place).map_err(in_words)?;
-    if let (Location::Tcp { port: 0, .. }, Some(address)) = (place, running.local_addr()) {
+    if let Some(address) = running.local_addr().filter(|_| is_chosen) {
         // Whoever left the choice to the host has no other way to hear of it.
         eprintln!("{program}: listening on {address}");
     }
@@ -50,10 +58,11 @@ pub(super) fn serve(program: &str, place: &Location, plan: &Plan) -> Done<()> {
     told.and(stopped.and(closed).map_err(in_words))
 }
 
-fn listen(server: &Arc<Server>, place: &Location) -> Result<Running> {
+fn listen(server: &Arc<Server>, place: Place) -> Result<Running> {
     match place {
-        Location::Unix(path) => server.listen_unix(Path::new(path)),
-        Location::Tcp { host, port } => server.listen_tcp(host, *port),
+        Place::Named(Location::Unix(path)) => server.listen_unix(&path),
+        Place::Named(Location::Tcp { host, port }) => server.listen_tcp(&host, port),
+        Place::Passed(listener) => server.listen_on(listener),
     }
 }
 

@@ -7,15 +7,16 @@ use std::sync::atomic::Ordering;
 use blk_core::sync::Mutex;
 use blk_core::{Access, Disk, Error, Resolver, Result, Secret, Storage};
 
-use super::Layer;
 use super::complete::complete;
-use super::node::{Backing, Node, Role};
-use super::objects::Objects;
-use super::open::{Inherited, Opener, below_format, claim_of};
+use super::file::FilesInUse;
+use super::node::{Backing, DATA_FILE, Format, Node, Role};
+use super::open::{Inherited, Opener, below_format, claim_of, shown};
 use super::options::NodeOptions;
 use super::text;
+use super::{DataFile, Layer};
+use crate::formats;
 
-/// Opens the backing file of one image, read-only.
+/// Opens what one image names: its backing file, read-only, and its data file.
 #[derive(Debug)]
 pub(super) struct BackingResolver {
     opener: Opener,
@@ -24,24 +25,39 @@ pub(super) struct BackingResolver {
     /// The folder of the image, which relative names count from; `None` where it lies in no file.
     folder: Option<PathBuf>,
     backing: Backing,
+    /// The data file, where options say so.
+    data_file: Option<Box<Node>>,
+    /// The format has data files.
+    has_data_files: bool,
     inherited: Inherited,
     layers: Mutex<Vec<Layer>>,
+    /// The data file that was opened, and the files that it lies in.
+    opened_data: Mutex<Option<(DataFile, FilesInUse)>>,
 }
 
 impl BackingResolver {
+    /// For the image `overlay`, opened as `format` says.
     pub(super) fn new(
         opener: Opener,
         overlay: String,
         folder: Option<PathBuf>,
-        backing: Backing,
+        format: &Format,
         inherited: Inherited,
     ) -> Self {
-        Self { opener, overlay, folder, backing, inherited, layers: Mutex::default() }
+        let (backing, data_file) = (format.backing.clone(), format.data_file.clone());
+        let has_data_files = formats::open_option(format.driver, DATA_FILE).is_some();
+        let (layers, opened_data) = (Mutex::default(), Mutex::default());
+        Self { opener, overlay, folder, backing, data_file, has_data_files, inherited, layers, opened_data }
     }
 
-    /// The images that were opened, topmost first.
-    pub(super) fn into_layers(self) -> Vec<Layer> {
-        self.layers.into_inner()
+    /// Adds what was opened to the layers, of which there is the image's own: images are layers of their own,
+    /// topmost first; a data file belongs to the image.
+    pub(super) fn finish(self, layers: &mut Vec<Layer>) {
+        if let Some((data_file, files)) = self.opened_data.into_inner() {
+            layers[0].files.extend(files);
+            layers[0].data_file = Some(data_file);
+        }
+        layers.extend(self.layers.into_inner());
     }
 
     /// A name as the image's folder makes it: names with a protocol stand for themselves.
@@ -51,6 +67,19 @@ impl BackingResolver {
                 blk_core::name::from_os(folder.join(blk_core::name::to_path(name)).as_os_str())
             }
             _ => name.to_owned(),
+        }
+    }
+
+    /// A file that is open as a backing file is no other part of the image.
+    fn check_apart(&self, name: &str, files: &FilesInUse) -> Result<()> {
+        let layers = self.layers.lock();
+        let mut below = layers.iter().flat_map(|layer| &layer.files);
+        match below.find(|below| files.iter().any(|file| file.is_same(below))) {
+            None => Ok(()),
+            Some(below) => {
+                let reason = format!("it is the same file as '{}', which is a backing file", below.name());
+                Err(Error::Unresolved { name: name.to_owned(), reason })
+            }
         }
     }
 
@@ -79,12 +108,13 @@ impl BackingResolver {
 
 /// A backing file that is open already, whatever the image calls it.
 #[derive(Debug)]
-pub(super) struct GivenBacking {
+pub(super) struct GivenBacking<'a> {
     pub(super) disk: Arc<Disk>,
-    pub(super) objects: Objects,
+    /// Opens all else.
+    pub(super) others: &'a BackingResolver,
 }
 
-impl Resolver for GivenBacking {
+impl Resolver for GivenBacking<'_> {
     fn open_backing(&self, _name: &str, _format: Option<&str>) -> Result<Arc<Disk>> {
         Ok(Arc::clone(&self.disk))
     }
@@ -93,8 +123,12 @@ impl Resolver for GivenBacking {
         Ok(Some(Arc::clone(&self.disk)))
     }
 
+    fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
+        self.others.open_storage(name, access)
+    }
+
     fn secret(&self, id: &str) -> Result<Secret> {
-        self.objects.secret(id)
+        self.others.secret(id)
     }
 }
 
@@ -118,12 +152,20 @@ impl Resolver for BackingResolver {
         }
     }
 
-    /// Only for names of a command line: no format opens a name from an image this way.
+    /// A data file, whose name counts from where the program runs, as with QEMU; or a name of a command line.
     fn open_storage(&self, name: &str, access: Access) -> Result<Arc<dyn Storage>> {
-        let name = self.resolved(name);
-        let node = complete(Some(&name), NodeOptions::default(), Role::Storage).and_then(Node::parse)?;
+        let name = if self.has_data_files { name.to_owned() } else { self.resolved(name) };
+        let node = match &self.data_file {
+            Some(node) => Node::clone(node),
+            None => complete(Some(&name), NodeOptions::default(), Role::Storage).and_then(Node::parse)?,
+        };
         let opened = self.opener.storage(&node, access, below_format(self.inherited))?;
+        self.check_apart(&name, &opened.files)?;
         opened.claim(claim_of(true, access, self.inherited))?;
+        if self.has_data_files {
+            let data_file = DataFile { name: shown(&node), storage: Arc::clone(&opened.storage) };
+            *self.opened_data.lock() = Some((data_file, opened.files.clone()));
+        }
         Ok(opened.storage)
     }
 

@@ -1,15 +1,17 @@
-//! Files of the host: opened once, by whatever name, and locked for what is done with them.
+//! Files of the host: opened once, by whatever name, and locked for what is done with them. A disk of a
+//! server is one that nobody here can lock.
 
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use blk_core::{Access, Error, FileStorage, Result, Storage, name};
+use blk_core::{Access, Error, FileStorage, MemoryStorage, Result, Storage, name};
 
 use super::lock::{Claim, Locks, Permissions};
 use super::node::Locking;
 use super::place::{Place, is_read_only_device};
+use super::server::Export;
 use crate::formats;
 
 /// A file, whatever name it has: device and inode.
@@ -20,11 +22,19 @@ pub(super) type FileId = (u64, u64);
 pub struct OpenFile {
     name: String,
     id: FileId,
-    place: Place,
+    whereabouts: Whereabouts,
     /// What it is used for; what is written may go elsewhere.
     access: Access,
-    storage: Arc<FileStorage>,
-    locks: Locks,
+    storage: Arc<dyn Storage>,
+    /// Of a file of the host.
+    locks: Option<(Arc<FileStorage>, Locks)>,
+}
+
+/// Where the bytes are, whatever the name.
+#[derive(Debug)]
+enum Whereabouts {
+    Host(Place),
+    Server(Export),
 }
 
 /// Files that are in use already, which a new one must not be if either is written.
@@ -51,9 +61,18 @@ impl OpenFile {
         if on_host == Access::ReadWrite && is_read_only_device(&metadata) {
             return Err(unresolved(name, "the device is read-only".to_owned()));
         }
-        let (id, place) = ((metadata.dev(), metadata.ino()), Place::of(&metadata));
-        let storage = Arc::new(FileStorage::from_file(file)?);
-        Ok(Self { name: name.to_owned(), id, place, access, storage, locks: Locks::new(locking) })
+        let id = (metadata.dev(), metadata.ino());
+        let whereabouts = Whereabouts::Host(Place::of(&metadata));
+        let file = Arc::new(FileStorage::from_file(file)?);
+        let storage = Arc::clone(&file) as Arc<dyn Storage>;
+        let locks = Some((file, Locks::new(locking)));
+        Ok(Self { name: name.to_owned(), id, whereabouts, access, storage, locks })
+    }
+
+    /// A disk of a server, which this is not connected to: it has no bytes here, and nothing is locked.
+    pub(super) fn on_server(name: String, id: FileId, export: Export, access: Access) -> Self {
+        let storage = Arc::new(MemoryStorage::new());
+        Self { name, id, whereabouts: Whereabouts::Server(export), access, storage, locks: None }
     }
 
     /// The name that it was opened by.
@@ -71,14 +90,30 @@ impl OpenFile {
         name::to_path(&self.name)
     }
 
+    /// Whether it is a block device.
+    fn is_device(&self) -> bool {
+        std::fs::metadata(self.path()).is_ok_and(|metadata| metadata.file_type().is_block_device())
+    }
+
+    /// The length of a block device, which keeps it.
+    ///
+    /// # Errors
+    /// Those of the host.
+    pub fn fixed_length(&self) -> Result<Option<u64>> {
+        if self.is_device() { self.storage.len().map(Some) } else { Ok(None) }
+    }
+
     /// Its bytes.
-    pub(super) fn storage(&self) -> Arc<dyn Storage> {
-        Arc::clone(&self.storage) as Arc<dyn Storage>
+    pub fn storage(&self) -> Arc<dyn Storage> {
+        Arc::clone(&self.storage)
     }
 
     /// Claims more of it than is claimed already.
     pub(super) fn claim(&self, claim: Claim) -> Result<()> {
-        self.locks.claim(&*self.storage, &self.name, claim)
+        match &self.locks {
+            Some((file, locks)) => locks.claim(file, &self.name, claim),
+            None => Ok(()),
+        }
     }
 
     /// Claims that its length may change, as a raw image does only where it is resized.
@@ -91,7 +126,11 @@ impl OpenFile {
 
     /// Whether both are the same file, or one is a device that lies in the other.
     pub fn is_same(&self, other: &Self) -> bool {
-        self.place.overlaps(&other.place)
+        match (&self.whereabouts, &other.whereabouts) {
+            (Whereabouts::Host(one), Whereabouts::Host(other)) => one.overlaps(other),
+            (Whereabouts::Server(one), Whereabouts::Server(other)) => one.is_same(other),
+            _ => false,
+        }
     }
 
     /// Refuses the file if it is one of `others`, and one of the two is written.
@@ -101,10 +140,9 @@ impl OpenFile {
             None => Ok(()),
             Some(other) => {
                 let what = if writes(other) { "written" } else { "read" };
-                Err(unresolved(
-                    &self.name,
-                    format!("it is the same file as '{}', which is {what}", other.name),
-                ))
+                let kind = if self.locks.is_some() { "file" } else { "disk of a server" };
+                let reason = format!("it is the same {kind} as '{}', which is {what}", other.name);
+                Err(unresolved(&self.name, reason))
             }
         }
     }
@@ -131,6 +169,19 @@ pub fn new_file(
     format: &str,
     in_use: &[Arc<OpenFile>],
 ) -> Result<(Arc<dyn Storage>, Arc<OpenFile>)> {
+    let file = kept_file(name, format, in_use)?;
+    let storage = file.storage();
+    if !file.is_device() {
+        storage.set_len(0)?;
+    }
+    Ok((storage, file))
+}
+
+/// As [`new_file`], of a file that is left as it is: whoever fills it empties it.
+///
+/// # Errors
+/// As of [`new_file`].
+pub fn kept_file(name: &str, format: &str, in_use: &[Arc<OpenFile>]) -> Result<Arc<OpenFile>> {
     let failed = |error: &std::io::Error| unresolved(name, plain(error));
     let path = name::to_path(name);
     let mut options = OpenOptions::new();
@@ -141,11 +192,7 @@ pub fn new_file(
     let file = OpenFile::from_file(file, name, Access::ReadWrite, Access::ReadWrite, Locking::Auto)?;
     file.check_apart(in_use)?;
     file.claim(new_claim(format, is_device))?;
-    let storage = file.storage();
-    if !is_device {
-        storage.set_len(0)?;
-    }
-    Ok((storage, Arc::new(file)))
+    Ok(Arc::new(file))
 }
 
 /// A new file is given a length, which nobody else may change meanwhile; what the format writes into it

@@ -3,7 +3,7 @@
 
 use blk_core::{
     Amend, Bitmaps, Check, DiscardFlags, Disk, Extent, Info, Overlay, PassThrough, Result, Snapshots,
-    WriteFlags, ZeroFlags, bytes,
+    VmState, WriteFlags, ZeroFlags, bytes,
 };
 
 use super::node::DetectZeroes;
@@ -84,6 +84,10 @@ impl PassThrough for Filter {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
     }
 }
 

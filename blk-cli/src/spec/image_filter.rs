@@ -5,7 +5,7 @@ use std::sync::Arc;
 use blk_core::sync::Mutex;
 use blk_core::{
     Access, Bitmaps, DiscardFlags, Disk, Error, Extent, ImageInfo, Info, Limits, NativeFlags, Overlay,
-    PassThrough, Result, Snapshots, WriteFlags, ZeroFlags,
+    PassThrough, Result, Snapshots, VmState, WriteFlags, ZeroFlags,
 };
 
 use super::node::{FilterDriver, Node};
@@ -77,6 +77,10 @@ impl PassThrough for Named {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
     }
 }
 
@@ -215,5 +219,9 @@ impl PassThrough for Compressing {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
     }
 }

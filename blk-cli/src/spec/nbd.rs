@@ -12,6 +12,7 @@ use blk_nbd::{Address, ClientOptions, ClientTls, Location};
 use super::file::FileId;
 use super::objects::{Objects, certificates};
 use super::options::NodeOptions;
+use super::server::Export;
 
 /// Longest time that may be given, seconds: a day.
 const TIME_S_MAX: u64 = 24 * 60 * 60;
@@ -97,6 +98,11 @@ impl NbdNode {
         let mut hasher = DefaultHasher::new();
         self.address.hash(&mut hasher);
         (DEVICE, hasher.finish())
+    }
+
+    /// Which disk it is, however the address is spelled.
+    pub(super) fn export(&self) -> Export {
+        Export::of(&self.address)
     }
 
     /// The name that says the same, if there is one.

@@ -9,6 +9,7 @@ use super::limits::Limits;
 use super::nbd::NbdNode;
 use super::options::{NodeOptions, Value};
 use super::rules::Rules;
+use super::server::Export;
 use crate::formats;
 use crate::img::size::DISK_BYTES_MAX;
 
@@ -74,6 +75,8 @@ pub(crate) struct Format {
     pub(crate) options: Options,
     pub(crate) file: Box<Node>,
     pub(crate) backing: Backing,
+    /// The data file, in place of the one that the image names.
+    pub(crate) data_file: Option<Box<Node>>,
 }
 
 /// What lies below an image.
@@ -176,7 +179,11 @@ impl Format {
         let format = formats::registry().find(driver)?;
         let takes_backing = format.open_options().iter().any(|option| option.name == "backing");
         let backing = if takes_backing { take_backing(&mut options)? } else { take_no_backing(&mut options) };
+        let data_file = take_data_file(format, &mut options)?;
         let mut passed = Options::new();
+        if let Some(node) = &data_file {
+            passed.set(DATA_FILE, node.name().unwrap_or_else(|| "json:{}".to_owned()));
+        }
         if takes_backing && backing == Backing::None {
             passed.set("backing", "off");
         }
@@ -186,7 +193,7 @@ impl Format {
             }
         }
         options.finish(driver)?;
-        Ok(Self { driver: format.name(), options: passed, file, backing })
+        Ok(Self { driver: format.name(), options: passed, file, backing, data_file })
     }
 
     /// Whether the options decide what the disk shows, so that the name of the file alone would be another
@@ -197,6 +204,18 @@ impl Format {
             |name: &str| formats::open_option(self.driver, name).is_some_and(|option| option.selects_content);
         has_backing || self.options.clone().into_iter().any(|(name, _)| selects(&name))
     }
+}
+
+/// The option of formats whose guest data may lie in another file.
+pub(super) const DATA_FILE: &str = "data-file";
+
+/// The data file is a node of its own.
+fn take_data_file(format: &dyn blk_core::Format, options: &mut NodeOptions) -> Result<Option<Box<Node>>> {
+    let is_known = format.open_options().iter().any(|option| option.name == DATA_FILE);
+    if !is_known || !options.has(DATA_FILE) {
+        return Ok(None);
+    }
+    take_child(options, DATA_FILE, Role::Storage, 0).map(|node| Some(Box::new(node)))
 }
 
 fn take_backing(options: &mut NodeOptions) -> Result<Backing> {
@@ -255,6 +274,18 @@ impl Node {
             | Kind::Filter { file: inner, .. } => inner.file_name(),
             Kind::Format(format) => format.file.file_name(),
             Kind::Null { .. } | Kind::Nbd(_) | Kind::Verify { .. } => None,
+        }
+    }
+
+    /// The disk of a server at the bottom, if it lies on one.
+    pub(super) fn export(&self) -> Option<Export> {
+        match &self.kind {
+            Kind::Nbd(nbd) => Some(nbd.export()),
+            Kind::Debug { image: inner, .. }
+            | Kind::Probe { file: inner, .. }
+            | Kind::Filter { file: inner, .. } => inner.export(),
+            Kind::Format(format) => format.file.export(),
+            Kind::File { .. } | Kind::Null { .. } | Kind::Verify { .. } => None,
         }
     }
 

@@ -19,7 +19,6 @@ use super::filter::{Filter, Wishes};
 use super::guard::RawGuard;
 use super::host::{HostStorage, HostWishes, check_is_device};
 use super::lock::{Claim, Permissions};
-use super::nbd::NbdNode;
 use super::node::{Common, Format, Kind, Locking, Node};
 use super::null::NullStorage;
 use super::objects::Objects;
@@ -106,7 +105,7 @@ pub(super) struct OpenedStorage {
     pub(super) storage: Arc<dyn Storage>,
     breakpoints: Option<Arc<dyn Breakpoints>>,
     /// The files that it lies in, those of all images of a chain among them.
-    files: FilesInUse,
+    pub(super) files: FilesInUse,
     /// The file at the bottom.
     file: Option<Arc<OpenFile>>,
     /// Nothing lies between that has claimed the file for itself.
@@ -218,23 +217,25 @@ impl Opener {
         let deeper = Self { above, depth: self.depth + 1, backing: None, ..self.clone() };
         let folder = opened.file.as_ref().and_then(|file| file.path().parent().map(Path::to_path_buf));
         let below = Inherited { fixed_length: false, ..inherited };
-        let resolver = BackingResolver::new(deeper, shown(&node), folder, format.backing.clone(), below);
+        let resolver = BackingResolver::new(deeper, shown(&node), folder, format, below);
         let mut options = format.options.clone();
         set_discard(&mut options, format.driver, inherited);
         for (name, is_wanted, value) in [
             ("backing", inherited.alone, "off"),
             ("check", inherited.for_check, "on"),
             ("locked", inherited.describes, "on"),
+            ("open-data-file", inherited.describes, "off"),
         ] {
             if is_wanted && formats::open_option(format.driver, name).is_some() {
                 options.set(name, value);
             }
         }
         let driver = registry().find(format.driver)?;
-        let given = self.backing.clone().map(|disk| GivenBacking { disk, objects: self.objects.clone() });
+        let given = self.backing.clone().map(|disk| GivenBacking { disk, others: &resolver });
         let backing = given.as_ref().map_or(&resolver as &dyn Resolver, |given| given);
         let disk = driver.open(opened.below_format(inherited), access, options, backing)?;
-        layers.extend(resolver.into_layers());
+        drop(given);
+        resolver.finish(&mut layers);
         let OpenedStorage { breakpoints, file, .. } = opened;
         Ok(OpenedDisk {
             disk: Filter::over(disk, wishes(common)),
@@ -293,6 +294,7 @@ impl Opener {
             storage: None,
             files,
             path: None,
+            data_file: None,
             node: None,
         }];
         let breakpoints = reference.breakpoints.or(tested.breakpoints);
@@ -334,8 +336,9 @@ impl Opener {
                     let (name, reason) = (shown(node), "nothing is connected to here".to_owned());
                     return Err(Error::Unresolved { name, reason });
                 }
-                let (storage, breakpoints) = (self.export(nbd, access)?, None);
-                Ok(OpenedStorage { storage, breakpoints, files: Vec::new(), file: None, is_unclaimed: false })
+                let (file, storage) = self.export(nbd, shown(node), access)?;
+                let (breakpoints, files) = (None, vec![file]);
+                Ok(OpenedStorage { storage, breakpoints, files, file: None, is_unclaimed: false })
             }
             Kind::Debug { image, config, rules, limits } => {
                 let options = DebugOptions { config: config.as_deref(), rules, limits: *limits };
@@ -353,16 +356,6 @@ impl Opener {
                 Ok(OpenedStorage { storage, breakpoints, files, file, is_unclaimed: false })
             }
         }
-    }
-
-    /// An export of a server; what is written goes elsewhere where files stay as they are.
-    fn export(&self, nbd: &NbdNode, access: Access) -> Result<Arc<dyn Storage>> {
-        let Some(scratch) = &self.scratch else { return nbd.open(access, &self.objects) };
-        if let Some(storage) = scratch.find(nbd.id()) {
-            return Ok(storage);
-        }
-        let storage = nbd.open(Access::ReadOnly, &self.objects)?;
-        if access == Access::ReadWrite { scratch.add(nbd.id(), storage) } else { Ok(storage) }
     }
 
     fn file(
@@ -390,11 +383,7 @@ impl Opener {
         let scratch = self.scratch.as_ref().filter(|_| access == Access::ReadWrite);
         let on_host = if scratch.is_some() { Access::ReadOnly } else { access };
         let file = Arc::new(OpenFile::open(name, on_host, access, locking)?);
-        if self.above.iter().any(|above| file.is_same(above)) {
-            let reason = "the chain of backing files comes back to it".to_owned();
-            return Err(Error::Unresolved { name: name.to_owned(), reason });
-        }
-        file.check_apart(&self.in_use)?;
+        self.check_new(&file)?;
         let opened = |storage, is_unclaimed| OpenedStorage {
             storage,
             breakpoints: None,
@@ -486,9 +475,9 @@ fn layer(node: &Node, format: &'static str, opened: &OpenedStorage) -> Layer {
     let storage = Some(Arc::clone(&opened.storage));
     let path = opened.file.as_ref().map(|file| file.path());
     let files = opened.files.clone();
-    Layer { name: shown(node), format, storage, files, path, node: Some(node.clone()) }
+    Layer { name: shown(node), format, storage, files, path, data_file: None, node: Some(node.clone()) }
 }
 
-fn shown(node: &Node) -> String {
+pub(super) fn shown(node: &Node) -> String {
     node.name().unwrap_or_else(|| "json:{}".to_owned())
 }

@@ -11,6 +11,7 @@ use blk_foreign::{EngineKind, ForeignDriver, Plant, description, script};
 use blk_harness::Outcome as Judged;
 use blk_harness::driver::Driver;
 use blk_harness::generate::{Generator, Limits};
+use blk_harness::picture::Picture;
 use blk_harness::runner::{Purpose, Runner};
 use blk_harness::scenario::Scenario;
 use blk_harness::space::Space;
@@ -364,6 +365,10 @@ impl Judge for ForeignJudge<'_> {
 
     fn space(&self) -> &'static Space {
         self.driver.space()
+    }
+
+    fn picture(&mut self, scenario: &Scenario, count: usize) -> Option<Picture> {
+        Picture::of(self.driver, scenario, count)
     }
 
     fn script(&self, scenario: &Scenario) -> Option<Result<String>> {

@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use blk_harness::Outcome;
+use blk_harness::page::Surroundings;
+use blk_harness::picture::Picture;
 use blk_harness::reproduce;
 use blk_harness::scenario::Scenario;
 use blk_harness::scenario::bounds::DOCUMENT_REQUESTS_MAX;
@@ -12,6 +14,7 @@ use blk_harness::space::{PLAIN, Space};
 use blk_verify::Finding;
 
 use super::bench::{START_BYTES_MAX, quoted};
+use super::page;
 use super::proof::Prover;
 use crate::spec::{Origins, write_sparse};
 
@@ -83,6 +86,13 @@ pub(super) trait Judge {
         None
     }
 
+    /// What the disk under test and its image look like before and after so many requests of a scenario, as
+    /// far as that can be told.
+    fn picture(&mut self, scenario: &Scenario, count: usize) -> Option<Picture> {
+        let _ = (scenario, count);
+        None
+    }
+
     /// Files that have changed since: a replay needs what they held.
     fn origins(&self) -> Origins {
         Origins::default()
@@ -130,6 +140,8 @@ pub(super) fn keep(
     if let Some(script) = kept.scenario.as_ref().and_then(|scenario| judge.script(scenario)) {
         kept.write_script(script);
     }
+    let around = page::surroundings(judge, &kept, keeping.time);
+    kept.write_page(&around);
     kept
 }
 
@@ -144,6 +156,7 @@ pub(super) fn keep_unproven(
     let mut kept = Kept::new(finding, scenario.requests.len() as u64);
     kept.notes.push(why);
     kept.write(scenario, words, &Origins::default(), traces);
+    kept.write_page(&Surroundings::default());
     kept
 }
 
@@ -191,6 +204,15 @@ impl Kept {
                 format!("wrote {}: it fails where programs of others alone show the same", path.display())
             }
             Err(why) => format!("no script of programs of others: {why:#}"),
+        });
+    }
+
+    /// Writes the page beside the trace.
+    fn write_page(&mut self, around: &Surroundings) {
+        let Some(trace) = self.trace.clone() else { return };
+        self.notes.push(match page::write(self, around, &trace) {
+            Ok(path) => format!("wrote {}: a page about it", path.display()),
+            Err(why) => format!("no page about it: {why:#}"),
         });
     }
 

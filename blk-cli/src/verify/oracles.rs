@@ -11,6 +11,7 @@ use blk_harness::crash::{CrashEngine, CrashOptions};
 use blk_harness::driver::legal_config;
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::generate::{Generator, Limits};
+use blk_harness::picture::Picture;
 use blk_harness::race::{RaceEngine, StressOptions, stress_scenario, stress_with};
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::session::{Session, SessionOptions};
@@ -95,7 +96,7 @@ struct Share {
 /// Asks the oracles about copies of the image under test, which is compared with the reference first.
 pub(super) fn run(arguments: &VerifyArguments, pair: &Pair, clock: Clock) -> Result<Outcome> {
     let opened = pair.open()?;
-    let copies = Copies::of(opened.test_image())?;
+    let copies = Copies::of(opened.test_image(), &pair.formats.objects.objects())?;
     let layers = opened.layers().lock().clone();
     let session = Session::new(opened, SessionOptions { read_only: true, ..SessionOptions::default() });
     if let Err(finding) = session.compare() {
@@ -283,6 +284,10 @@ impl Judge for ImageJudge<'_> {
             (Oracle::Race, _) => RaceEngine::with_crashes(1).run(self.copies, scenario),
             (Oracle::Threads, _) => threads_outcome(self.copies, scenario),
         }
+    }
+
+    fn picture(&mut self, scenario: &Scenario, count: usize) -> Option<Picture> {
+        Picture::of(self.copies, scenario, count)
     }
 
     fn words(&self) -> String {

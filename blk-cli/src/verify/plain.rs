@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use blk_harness::Outcome as Judged;
+use blk_harness::picture::Picture;
 use blk_harness::scenario::bounds::LANES_MAX;
 use blk_harness::scenario::{Config, Scenario};
 use blk_harness::session::{Counts, ReplayEnd, Session, SessionOptions};
@@ -19,6 +20,7 @@ use super::bench::{Layers, Pair, SpecBench};
 use super::keep::{Clock, Effort, Judge, Kept, keep, keep_unproven};
 use super::locate;
 use super::outcome::{Ended, Facts, Outcome};
+use super::page;
 use super::progress::Progress;
 use crate::spec::Origins;
 
@@ -310,6 +312,20 @@ impl Judge for Replays<'_> {
             Ok(()) => Judged::Clean,
             Err(finding) => Judged::Finding(finding),
         }
+    }
+
+    fn picture(&mut self, scenario: &Scenario, count: usize) -> Option<Picture> {
+        let opened = self.pair.open().ok()?;
+        let layers = opened.layers();
+        let before = page::look(opened.test_disk(), &layers.lock());
+        let mut session = Session::new(opened, SessionOptions::default());
+        let requests = &scenario.requests[..count.min(scenario.requests.len())];
+        // What is found is known.
+        let _ = session.replay(requests, ReplayEnd::LastRequest);
+        let disk = session.bench().test();
+        let _ = disk.flush();
+        let after = page::look(&disk, &layers.lock());
+        Some(Picture { before, after, requests: requests.len() })
     }
 
     fn words(&self) -> String {

@@ -98,7 +98,7 @@ fn once(pair: &Pair, scenario: &Scenario, lanes: u8) -> Result<Outcome> {
 /// The oracles that were asked for run the scenario as they ran it when it was found.
 fn by_oracles(arguments: &ReplayArguments, pair: &Pair, scenario: &Scenario) -> Result<Outcome> {
     let opened = pair.open()?;
-    let copies = Copies::of(opened.test_image())?;
+    let copies = Copies::of(opened.test_image(), &pair.formats.objects.objects())?;
     let config = legal_config(&copies, &scenario.config).map_err(anyhow::Error::msg)?;
     let scenario = Scenario { config, ..scenario.clone() };
     let mut oracles = arguments.oracles.asked();

@@ -105,6 +105,26 @@ fn commands_on_block_devices_end_as_qemus_do() {
     assert!(wrong.is_empty(), "{}:\n{}", wrong.len(), wrong.join("\n"));
 }
 
+/// A device that is too short for the data of an image: what was there under the image's name stays.
+#[test]
+fn a_short_data_device_empties_no_image() {
+    let folder = tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap();
+    let path = |name: &str| folder.path().join(name);
+    fs::write(path("file"), vec![3; 1 << 20]).unwrap();
+    let mut loops = Loops::default();
+    let Some(device) = loops.add(&path("file"), &[]) else { return };
+    for (size, fits) in [("1025K", false), ("1G", false), ("1M", true)] {
+        fs::write(path("t"), "precious").unwrap();
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blk"));
+        command.args(["img", "create", "-q", "-f", "qcow2", "-o", &format!("data_file={device}"), "t", size]);
+        let output = command.current_dir(folder.path()).output().unwrap();
+        assert_eq!(output.status.success(), fits, "{size}: {output:?}");
+        assert_eq!(fs::read(path("t")).unwrap() == b"precious", !fits, "{size}");
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert!(fits || message.contains("has 1048576 and cannot grow"), "{size}: {message}");
+    }
+}
+
 /// Runs the commands of a line, over old content that no new image may show. The exit code of each, and what
 /// it said.
 fn run(folder: &Path, line: &str, device: &str, is_ours: bool) -> Vec<(Option<i32>, String)> {

@@ -280,3 +280,25 @@ fn what_is_salvaged_of_broken_tables_is_what_qemu_img_salvages() {
         }
     }
 }
+
+/// Where the source's own backing file has ended the source shows zeroes; the disk below the target may go on
+/// there.
+#[test]
+fn a_longer_disk_below_the_target_does_not_show() {
+    let words: [&[&str]; 5] =
+        [&[], &["-c"], &["-S", "0"], &["-o", "cluster_size=512"], &["-o", "extended_l2=on,cluster_size=2M"]];
+    for words in words {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path();
+        let long = noise(3, 3 << 20);
+        fs::write(path.join("long"), &long).unwrap();
+        fs::write(path.join("base"), &long[..(1 << 20) + 1000]).unwrap();
+        blk_img(path, &["create", "-q", "-f", "qcow2", "-b", "base", "-F", "raw", "over", "2M"]);
+        let onto = ["-O", "qcow2", "-B", "long", "-F", "raw", "over", "target"];
+        blk_img(path, &[&["convert"], words, &onto].concat());
+        blk_img(path, &["convert", "-O", "raw", "target", "shown"]);
+        let mut expected = long[..(1 << 20) + 1000].to_vec();
+        expected.resize(2 << 20, 0);
+        assert!(fs::read(path.join("shown")).unwrap() == expected, "{words:?}");
+    }
+}

@@ -213,6 +213,39 @@ fn a_port_that_the_host_chooses_is_told() {
     assert!(info.contains("virtual size: 1 MiB"), "{info}");
 }
 
+/// Where a command stands in square brackets in the place of an address, libnbd starts it and passes its
+/// socket on, as systemd does.
+#[test]
+fn a_socket_is_passed_on_as_to_qemu_nbd() {
+    if !qemu::available() {
+        return;
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    fs::write(folder.join("a.raw"), [7; 4096]).unwrap();
+    ok(folder, BLK, "img convert -f raw -O qcow2 a.raw a.qcow2");
+    for program in [format!("{BLK} nbd"), "qemu-nbd".to_owned()] {
+        let server = format!("[ {program} -r -f qcow2 a.qcow2 ]");
+        assert_eq!(ok(folder, "nbdinfo", &format!("--size -- {server}")), "4096\n", "{program}");
+        ok(folder, "nbdcopy", &format!("-- {server} copy.raw"));
+        assert!(fs::read(folder.join("copy.raw")).unwrap() == [7; 4096], "{program}");
+        for (words, said) in [("-k /tmp/s", "-k"), ("-p 1", "-p"), ("-b ::1", "-b"), ("-L", "--list")] {
+            let server = format!("[ {program} {words} -f qcow2 a.qcow2 ]");
+            let output = run(folder, "nbdinfo", &format!("--size -- {server}"));
+            let text = String::from_utf8_lossy(&output.stderr).into_owned();
+            assert!(!output.status.success(), "{program} {words}: {text}");
+            assert!(
+                program == "qemu-nbd" || text.contains(&format!("{said}: the socket is passed on")),
+                "{words}: {text}"
+            );
+        }
+    }
+    // Whom they are for is not said: they are not this program's.
+    let mut alone = Command::new(BLK);
+    let alone = alone.args(["nbd", "--list", "-k", "/nowhere/s"]).env("LISTEN_FDS", "1").output().unwrap();
+    assert!(String::from_utf8_lossy(&alone.stderr).contains("/nowhere/s"), "{alone:?}");
+}
+
 /// Every form of an address opens the same export.
 #[test]
 fn addresses_in_all_forms_open_an_export() {

@@ -122,6 +122,8 @@ fn a_reader_that_goes_away_is_no_panic() {
         "verify --help",
         "replay none --reference t.qcow2 --test t.qcow2 --output=json",
         "completions bash",
+        "man pages",
+        "share prefix",
         "--help",
         "nosuch",
     ];

@@ -32,6 +32,22 @@ fn images(folder: &Path) {
     ok(folder, "img convert -O raw test.qcow2 raw.img");
 }
 
+/// Each oracle has done what its name says.
+fn assert_reached(said: &str) {
+    let facts: serde_json::Value =
+        serde_json::from_str(said).unwrap_or_else(|error| panic!("{error}: {said}"));
+    for (title, claims) in [
+        ("crashes", &["scenarios", "distinct_states", "with_losses"][..]),
+        ("faults", &["scenarios", "faults", "surfaced"]),
+        ("races", &["scenarios", "interleaved", "met"]),
+    ] {
+        for claim in claims {
+            let count = facts[title][claim].as_u64();
+            assert!(count.is_some_and(|count| count > 0), "{title} {claim} was not reached: {said}");
+        }
+    }
+}
+
 #[test]
 fn a_sound_image_passes_all_three_and_stays_as_it_is() {
     let folder = tempfile::tempdir().unwrap();
@@ -43,17 +59,42 @@ fn a_sound_image_passes_all_three_and_stays_as_it_is() {
         "verify raw.img test.qcow2 --crash --faults --race --requests 600 --reference-format raw --output=json",
     );
     assert_eq!(std::fs::read(folder.join("test.qcow2")).unwrap(), before, "the image is not touched");
-    let facts: serde_json::Value =
-        serde_json::from_str(&said).unwrap_or_else(|error| panic!("{error}: {said}"));
-    for (title, claims) in [
-        ("crashes", &["scenarios", "distinct_states", "with_losses"][..]),
-        ("faults", &["scenarios", "faults", "surfaced"]),
-        ("races", &["scenarios", "interleaved", "met"]),
+    assert_reached(&said);
+}
+
+/// Copies have the key and the data file of the image, and neither file is touched.
+#[test]
+fn an_encrypted_image_and_one_with_a_data_file_pass_all_three() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let key = "--object secret,id=k,data=x";
+    ok(folder, "img create -q -f raw raw.img 64k");
+    let opened = |driver: &str, key: &str, name: &str| {
+        format!(r#"json:{{"driver":"{driver}","{key}":"k","file":{{"driver":"file","filename":"{name}"}}}}"#)
+    };
+    let encrypted = |name| opened("qcow2", "encrypt.key-secret", name);
+    for (format, options, name) in [
+        ("qcow2", "data_file=data", "image".to_owned()),
+        ("qcow2", "data_file=raw-data,data_file_raw=on", "image".to_owned()),
+        ("qcow2", "encrypt.format=aes,encrypt.key-secret=k", encrypted("image")),
+        ("qcow2", "encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=1", encrypted("image")),
+        (
+            "qcow2",
+            "data_file=cipher,encrypt.format=luks,encrypt.key-secret=k,encrypt.iter-time=1",
+            encrypted("image"),
+        ),
+        ("luks", "key-secret=k,iter-time=1", opened("luks", "key-secret", "image")),
     ] {
-        for claim in claims {
-            let count = facts[title][claim].as_u64();
-            assert!(count.is_some_and(|count| count > 0), "{title} {claim} was not reached: {said}");
-        }
+        // A new LUKS disk shows noise.
+        ok(folder, &format!("img convert -f raw -O {format} {key} -o {options} raw.img image"));
+        let content = || {
+            ["image", "data", "raw-data", "cipher"]
+                .map(|name| std::fs::read(folder.join(name)).unwrap_or_default())
+        };
+        let before = content();
+        let all = "--crash --faults --race --requests 300 --reference-format raw --output=json";
+        assert_reached(&ok(folder, &format!("verify raw.img {name} {all} {key}")));
+        assert!(content() == before, "{options}: the files are not touched");
     }
 }
 

@@ -44,6 +44,10 @@ fn steps() -> Vec<Step> {
 fn run(command: &str, folder: &Path, path: &str) -> String {
     let mut shell = Command::new("sh");
     shell.args(["-c", command]).current_dir(folder).env("PATH", path).env_remove("BLK_README");
+    if folder != root() {
+        // What goes to the user's own folder goes there.
+        shell.env("HOME", folder);
+    }
     let output = shell.output().expect("a shell");
     let said = String::from_utf8_lossy(&output.stdout) + String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success(), "$ {command}\n{said}");

@@ -125,6 +125,10 @@ fn what_is_found_is_proven_shrunk_and_kept_with_the_line_that_replays_it() {
     assert!(shrunk[1] <= 6, "{said}");
     let trace = line("wrote ").strip_prefix("wrote ").unwrap();
     assert!(fs::read_to_string(folder.join(trace)).unwrap().contains("blk-scenario 1"), "{said}");
+    let page = fs::read_to_string(folder.join(trace.replace(".trace", ".finding.html"))).unwrap();
+    for shown in ["L2 table", "blk replay", "aria-labelledby=\"blame\"", "The image file after"] {
+        assert!(page.contains(shown), "{shown}: {page}");
+    }
     let replay = line("replay: ").strip_prefix("replay: blk ").unwrap();
     let again = blk(folder, replay);
     assert_eq!(again.status.code(), Some(1), "{}", text(&again));

@@ -8,7 +8,7 @@ use crate::sync::atomic::Ordering;
 use crate::{
     Amend, Amendment, BackingFile, BitmapInfo, Bitmaps, Check, CheckReport, DirtyBitmap, Error, Extent,
     ImageInfo, Info, NewSnapshot, Overlay, Preallocation, RepairMode, Resize, Result, SnapshotInfo,
-    Snapshots,
+    Snapshots, VmState,
 };
 
 impl Disk {
@@ -142,6 +142,15 @@ impl Disk {
         self.bitmap_driver()
     }
 
+    /// Itself, if its driver keeps the state of a virtual machine.
+    pub fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.driver.as_vm_state().map(|_| self as &dyn VmState)
+    }
+
+    fn vm_state(&self) -> Result<&dyn VmState> {
+        self.driver.as_vm_state().ok_or_else(|| Error::unsupported("the state of a virtual machine"))
+    }
+
     fn overlay(&self) -> Result<&dyn Overlay> {
         self.check_writable()?;
         self.driver.as_overlay().ok_or_else(|| Error::unsupported("changing the backing file"))
@@ -182,7 +191,17 @@ impl Info for Disk {
 impl Amend for Disk {
     fn amend(&self, amendment: Amendment<'_>) -> Result<()> {
         self.check_writable()?;
-        self.driver.as_amend().ok_or_else(|| Error::unsupported("amend"))?.amend(amendment)
+        let amend = self.driver.as_amend().ok_or_else(|| Error::unsupported("amend"))?;
+        // The size may be one of the options.
+        let alone = self.resizing.lock();
+        let old = self.driver.size();
+        let amended = amend.amend(amendment);
+        let size = self.driver.size();
+        drop(alone);
+        if size != old {
+            self.tell_size();
+        }
+        amended
     }
 }
 
@@ -232,6 +251,18 @@ impl Snapshots for Disk {
 
     fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
         self.driver_snapshots()?.read_snapshot(id, offset, buf)
+    }
+}
+
+impl VmState for Disk {
+    fn read_vm_state(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.vm_state()?.read_vm_state(offset, buf)
+    }
+
+    fn write_vm_state(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let state = self.vm_state()?;
+        self.check_writable()?;
+        state.write_vm_state(offset, buf)
     }
 }
 

@@ -42,6 +42,9 @@ fn requests_read_as_commands() {
         ]
     );
     assert_eq!(Op::resize(9).to_string(), "truncate 9");
+    let amend = Op::Amend { option: ShortText::new("compat=0.10").unwrap() };
+    assert_eq!((amend.to_string(), amend.kind()), ("amend -o compat=0.10".to_owned(), OpKind::Amend));
+    assert!(amend.needs_write_access() && !amend.changes_content() && !amend.is_durable());
 }
 
 #[test]

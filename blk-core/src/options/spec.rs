@@ -25,8 +25,6 @@ pub struct OptionSpec {
     pub conflicts: &'static [Conflict],
     /// Who takes it.
     pub support: Support,
-    /// Whether it can be changed in an image that exists.
-    pub amendable: bool,
     /// Whether it decides what the disk shows: an image's name alone, without it, would be another disk.
     pub selects_content: bool,
     /// How often generators choose a value of their own for it, relative to other options; 0 leaves it alone.
@@ -172,7 +170,6 @@ impl OptionSpec {
             aliases: &[],
             conflicts: &[],
             support: Support::Built,
-            amendable: false,
             selects_content: false,
             weight: 1,
         }
@@ -218,12 +215,6 @@ impl OptionSpec {
     #[must_use]
     pub const fn with_weight(self, weight: u8) -> Self {
         Self { weight, ..self }
-    }
-
-    /// The same, changeable in an image that exists.
-    #[must_use]
-    pub const fn that_is_amendable(self) -> Self {
-        Self { amendable: true, ..self }
     }
 
     /// The same, deciding what the disk shows.

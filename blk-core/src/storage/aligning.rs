@@ -183,6 +183,10 @@ impl PassThrough for AligningStorage {
         StorageLimits::default()
     }
 
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        self.inner.sync_extent(extent)
+    }
+
     fn set_len(&self, length: u64) -> Result<()> {
         let _alone = self.order.write();
         self.inner.set_len(length)

@@ -37,6 +37,22 @@ impl DiskStorage {
         self.disk.limits().request_alignment
     }
 
+    // A format on this storage takes nothing that the disk says about its own image for a word about its own.
+
+    fn read_disk(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.disk.read(offset, buf).map_err(|error| error.below("read", offset))
+    }
+
+    fn write_disk(&self, offset: u64, buf: &[u8]) -> Result<()> {
+        let written = self.disk.write(offset, buf, WriteFlags::default());
+        written.map_err(|error| error.below("write", offset))
+    }
+
+    fn zero_disk(&self, extent: Extent, flags: ZeroFlags) -> Result<()> {
+        let zeroed = self.disk.write_zeroes(extent, flags);
+        zeroed.map_err(|error| error.below("write zeroes", extent.offset))
+    }
+
     /// The aligned extent around an extent.
     fn widened(&self, extent: Extent) -> Result<Extent> {
         let Extent { offset, length } = extent;
@@ -68,7 +84,7 @@ impl DiskStorage {
             Error::Unsupported { .. } => Error::NoSpace {
                 what: format!("the inner disk has {size} bytes and cannot grow to {end}").into(),
             },
-            other => other,
+            other => other.below("resize", size),
         })
     }
 
@@ -78,7 +94,7 @@ impl DiskStorage {
         let wide = self.widened(extent)?;
         assert!(wide.length <= 2 * self.alignment(), "an edge is short: {extent:?}");
         let mut bytes = vec![0; wide.length as usize];
-        self.disk.read(wide.offset, &mut bytes)?;
+        self.read_disk(wide.offset, &mut bytes)?;
         Ok((wide, bytes))
     }
 
@@ -90,7 +106,7 @@ impl DiskStorage {
         let (wide, mut bytes) = self.read_around(extent)?;
         let start = (extent.offset - wide.offset) as usize;
         change(&mut bytes[start..start + extent.length as usize]);
-        self.disk.write(wide.offset, &bytes, WriteFlags::default())
+        self.write_disk(wide.offset, &bytes)
     }
 
     /// Runs `aligned` on an extent that is aligned and inside the disk, beside others that do the same;
@@ -120,11 +136,11 @@ impl DiskStorage {
         let flags = ZeroFlags { may_unmap, ..ZeroFlags::default() };
         self.write_or_grow(
             extent,
-            || self.disk.write_zeroes(extent, flags),
+            || self.zero_disk(extent, flags),
             |cut| {
                 self.change(cut.head, |bytes| bytes.fill(0))?;
                 if !cut.inner.is_empty() {
-                    self.disk.write_zeroes(cut.inner, flags)?;
+                    self.zero_disk(cut.inner, flags)?;
                 }
                 self.change(cut.tail, |bytes| bytes.fill(0))
             },
@@ -151,7 +167,11 @@ impl Storage for DiskStorage {
 
     fn set_len(&self, length: u64) -> Result<()> {
         let _alone = self.order.write();
-        if length == self.disk.size() { Ok(()) } else { self.disk.resize(length) }
+        if length == self.disk.size() {
+            Ok(())
+        } else {
+            self.disk.resize(length).map_err(|error| error.below("resize", length))
+        }
     }
 
     fn read_at(&self, offset: u64, buf: &mut [u8]) -> Result<()> {
@@ -164,7 +184,7 @@ impl Storage for DiskStorage {
         }
         let cut = self.cut(inside);
         if !cut.inner.is_empty() {
-            self.disk.read(cut.inner.offset, &mut buf[within(offset, cut.inner)])?;
+            self.read_disk(cut.inner.offset, &mut buf[within(offset, cut.inner)])?;
         }
         for edge in [cut.head, cut.tail].into_iter().filter(|edge| !edge.is_empty()) {
             let (wide, bytes) = self.read_around(edge)?;
@@ -179,12 +199,12 @@ impl Storage for DiskStorage {
         }
         self.write_or_grow(
             Extent::new(offset, buf.len() as u64),
-            || self.disk.write(offset, buf, WriteFlags::default()),
+            || self.write_disk(offset, buf),
             |cut| {
                 let part = |extent| &buf[within(offset, extent)];
                 self.change(cut.head, |bytes| bytes.copy_from_slice(part(cut.head)))?;
                 if !cut.inner.is_empty() {
-                    self.disk.write(cut.inner.offset, part(cut.inner), WriteFlags::default())?;
+                    self.write_disk(cut.inner.offset, part(cut.inner))?;
                 }
                 self.change(cut.tail, |bytes| bytes.copy_from_slice(part(cut.tail)))
             },
@@ -205,7 +225,8 @@ impl Storage for DiskStorage {
         if inside.is_empty() || !limits.can_discard {
             return Ok(());
         }
-        self.disk.discard(inside, DiscardFlags::default())
+        let discarded = self.disk.discard(inside, DiscardFlags::default());
+        discarded.map_err(|error| error.below("discard", inside.offset))
     }
 
     fn zero_fast(&self, extent: Extent, unmap: bool) -> Result<()> {
@@ -220,7 +241,7 @@ impl Storage for DiskStorage {
         if self.widened(extent)? != extent {
             return unsupported();
         }
-        let zero = || self.disk.write_zeroes(extent, flags);
+        let zero = || self.zero_disk(extent, flags);
         self.write_or_grow(extent, zero, |_| zero())
     }
 
@@ -230,7 +251,8 @@ impl Storage for DiskStorage {
             return Ok(None);
         }
         let start = offset & !(self.alignment() - 1);
-        let status = self.disk.block_status(Extent::between(start, size))?;
+        let status = self.disk.block_status(Extent::between(start, size));
+        let status = status.map_err(|error| error.below("map", start))?;
         if status.length <= offset - start {
             // Shorter than the alignment: all that is known is that it does not reach here.
             return Ok(Some(StorageRun { length: 1, data: true }));
@@ -240,7 +262,7 @@ impl Storage for DiskStorage {
     }
 
     fn sync(&self) -> Result<()> {
-        self.disk.flush()
+        self.disk.flush().map_err(|error| error.below("sync", 0))
     }
 }
 

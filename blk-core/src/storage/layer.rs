@@ -99,6 +99,13 @@ pub trait PassThrough: Debug + Send + Sync {
         self.inner().sync()
     }
 
+    /// As [`Storage::sync_extent`]. It is the layer's own [`PassThrough::sync`] by default, so that no layer
+    /// is left out; one that changes nothing there hands it on: `self.inner().sync_extent(extent)`.
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        let _ = extent;
+        PassThrough::sync(self)
+    }
+
     /// As [`Storage::step`].
     #[inline]
     fn step(&self, step: &'static Step) {
@@ -168,6 +175,10 @@ impl<T: PassThrough> Storage for T {
 
     fn sync(&self) -> Result<()> {
         PassThrough::sync(self)
+    }
+
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        PassThrough::sync_extent(self, extent)
     }
 
     #[inline]

@@ -89,4 +89,8 @@ impl PassThrough for StrictStorage {
         self.check(extent)?;
         self.inner.zero_fast(extent, unmap)
     }
+
+    fn sync_extent(&self, extent: Extent) -> Result<()> {
+        self.inner.sync_extent(extent)
+    }
 }

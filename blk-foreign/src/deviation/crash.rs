@@ -1,10 +1,11 @@
 //! Conditions of what a crash has lost, and kept.
 
+use blk_core::Extent;
 use blk_harness::finding::{Fate, Finding, Pending, Provoked, Source};
 use blk_harness::scenario::{Request, Scenario};
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{changes, makes_durable, units, units_of};
+use super::{changes, disk_bytes, is_freeing, makes_durable, units, units_of};
 
 /// An entry of a table, bytes.
 const ENTRY_BYTES: u64 = 4;
@@ -46,7 +47,7 @@ fn in_doubt<'a>(
 pub(super) fn is_entry_past_end(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
     let Some((pending, begun)) = crashed(finding) else { return false };
     let is_entry = |(at, entry): (usize, &Pending)| {
-        let is_short = range(entry).is_some_and(|(start, end)| end - start == ENTRY_BYTES);
+        let is_short = entry.extent.length == ENTRY_BYTES;
         is_short && entry.fate == Fate::Persisted && loses_end(&pending[..at])
     };
     pending.iter().enumerate().any(is_entry) && is_shared(finding, scenario, begun, unit_bytes)
@@ -97,23 +98,52 @@ pub(super) fn shows_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u
     crashed(finding).is_some_and(|(_, begun)| is_shared(finding, scenario, begun, unit_bytes))
 }
 
+pub(super) fn is_lazy_unit_lost(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let (Some((pending, begun)), Some(difference)) = (crashed(finding), &finding.difference) else {
+        return false;
+    };
+    let is_lazy =
+        scenario.config.options.get("lazy_refcounts").is_some_and(|value| value.to_string() == "on");
+    let start = difference.offset / unit_bytes * unit_bytes;
+    let end = (start + unit_bytes).min(disk_bytes(scenario));
+    let is_lost_unit = |pending: &Pending| {
+        pending.fate != Fate::Persisted && range(pending).is_some_and(|extent| extent.length >= end - start)
+    };
+    let lost = pending.iter().position(is_lost_unit);
+    let keeps_entry =
+        lost.is_some_and(|lost| pending[lost + 1..].iter().any(|later| later.fate == Fate::Persisted));
+    let is_whole = |request: &Request| {
+        let (from, length) = request.range().unwrap_or_default();
+        matches!(request, Request::Write { .. }) && from <= start && end <= from.saturating_add(length)
+    };
+    let mut before = scenario.requests.iter().take(begun);
+    let is_old = !matches!(difference.found.source, Source::Zeroes | Source::PastEnd);
+    is_lazy
+        && is_old
+        && keeps_entry
+        && before.any(|request| is_freeing(request, scenario))
+        && in_doubt(finding, scenario, begun).any(is_whole)
+}
+
 fn is_lost_first_sector(pending: &Pending) -> bool {
-    pending.fate != Fate::Persisted && range(pending).is_some_and(|(start, _)| start == 0)
+    pending.fate != Fate::Persisted && range(pending).is_some_and(|extent| extent.offset == 0)
 }
 
 /// Whether whole sectors behind the first one were written and kept.
 fn is_kept_table(pending: &Pending) -> bool {
-    let is_whole = |(start, end): (u64, u64)| {
-        start > 0 && start.is_multiple_of(SECTOR_BYTES) && end.is_multiple_of(SECTOR_BYTES)
+    let is_whole = |extent: Extent| {
+        extent.offset > 0
+            && extent.offset.is_multiple_of(SECTOR_BYTES)
+            && extent.end().is_multiple_of(SECTOR_BYTES)
     };
     pending.fate == Fate::Persisted && range(pending).is_some_and(is_whole)
 }
 
 /// Whether of some operations none has kept its end that reaches as far as any of them.
 fn loses_end(pending: &[Pending]) -> bool {
-    let end_max = pending.iter().filter_map(range).map(|(_, end)| end).max();
+    let end_max = pending.iter().filter_map(range).map(Extent::end).max();
     let keeps_end = |pending: &Pending| {
-        let is_last = range(pending).map(|(_, end)| end) == end_max;
+        let is_last = range(pending).map(Extent::end) == end_max;
         is_last
             && match &pending.fate {
                 Fate::Persisted => true,
@@ -124,15 +154,13 @@ fn loses_end(pending: &[Pending]) -> bool {
     end_max.is_some() && !pending.iter().any(keeps_end)
 }
 
-/// The bytes of an operation, as reports have them: `operation 4: write 13824..13828`.
-fn range(pending: &Pending) -> Option<(u64, u64)> {
-    let (start, end) = pending.operation.split_whitespace().find_map(|word| word.split_once(".."))?;
-    Some((start.parse().ok()?, end.parse().ok()?))
+/// The bytes of an operation; none of a change of the length.
+fn range(pending: &Pending) -> Option<Extent> {
+    Some(pending.extent).filter(|extent| !extent.is_empty())
 }
 
 #[cfg(test)]
 mod tests {
-    use blk_core::Extent;
     use blk_harness::Signature;
     use blk_harness::finding::{Crash, Difference, Fault, Side};
 
@@ -142,13 +170,23 @@ mod tests {
 
     fn after_crash(pending: Vec<(Fate, String)>) -> Finding {
         let mut finding = Finding::new(Signature::Size, "wrong");
-        let pending = pending.into_iter().map(|(fate, operation)| Pending { fate, operation });
+        let pending = pending.into_iter().map(|(fate, operation)| Pending {
+            fate,
+            extent: extent_of(&operation).unwrap_or_default(),
+            operation,
+        });
         finding.provoked = Some(Provoked::Crash(Crash {
             during: Some((1, Request::Flush.into())),
             operation: 4,
             pending: pending.collect(),
         }));
         finding
+    }
+
+    /// The bytes of `operation 4: write 13824..13828`.
+    fn extent_of(operation: &str) -> Option<Extent> {
+        let (start, end) = operation.split_whitespace().find_map(|word| word.split_once(".."))?;
+        Some(Extent::between(start.parse().ok()?, end.parse().ok()?))
     }
 
     fn lost(operation: &str) -> (Fate, String) {
@@ -269,6 +307,39 @@ mod tests {
             assert_eq!(known.explains(&finding, &scenario("write 0 512\nflush"), UNIT), expected, "{text}");
             let other = scenario("read 0 512\nflush");
             assert!(!known.explains(&finding, &other, UNIT), "{text}: nothing in doubt");
+        }
+    }
+
+    #[test]
+    fn only_a_whole_unit_whose_entry_outlived_its_data_shows_what_was_there() {
+        let known = deviation(Some(Happened::LazyUnitLost));
+        let requests = "write 0 64k\nwrite -z -u 0 64k\nflush\nwrite 0 64k\nflush";
+        let lazy = format!("config lazy_refcounts=on\n{requests}");
+        let entry = "operation 4: write 262144..327680";
+        let made = |pending: Vec<(Fate, String)>, text: &str| {
+            let mut finding = Finding { difference: misplaced(4096, 1).difference, ..after_crash(pending) };
+            let Some(Provoked::Crash(crash)) = &mut finding.provoked else { unreachable!("it was crashed") };
+            crash.during = Some((5, Request::Flush.into()));
+            known.explains(&finding, &scenario(text), UNIT)
+        };
+        for (pending, expected) in [
+            (vec![lost(DATA), kept(entry)], true),
+            (vec![torn(DATA, 70_000..131_072), kept(entry)], true),
+            (vec![kept(DATA), kept(entry)], false),
+            (vec![kept(entry), lost(DATA)], false),
+            (vec![lost(DATA), lost(entry)], false),
+            (vec![lost("operation 3: write 65536..66048"), kept(entry)], false),
+        ] {
+            let text = format!("{pending:?}");
+            assert_eq!(made(pending, &lazy), expected, "{text}");
+        }
+        for text in [
+            requests,
+            "config lazy_refcounts=on\nwrite 0 64k\nread 0 64k\nflush\nwrite 0 64k\nflush",
+            "config lazy_refcounts=on\nwrite 0 64k\ndiscard 0 64k\nflush\nwrite 0 32k\nflush",
+            "config lazy_refcounts=on\nwrite 0 64k\ndiscard 0 64k\nwrite 0 64k\nflush\nflush\nread 0 1",
+        ] {
+            assert!(!made(vec![lost(DATA), kept(entry)], text), "{text}");
         }
     }
 

@@ -8,16 +8,24 @@ use blk_harness::journal::Entry;
 use blk_harness::scenario::{Fill, Request, Scenario};
 use blk_harness::stamp::{FOLLOW_UPS, Writer};
 
-use super::{changes, is_filled, is_taken, is_write, made, noticed, request, units, units_of};
+use super::killed::{has_place, reaches_place};
+use super::{
+    SECTOR_BYTES, changes, disk_bytes, is_filled, is_freeing, is_taken, is_write, made, makes_durable,
+    noticed, request, units, units_of,
+};
 
 /// Requests that a failure may strike which lasts: so many are made before it is cleared.
 const AFTER_FAULT: u32 = 2;
-/// Where the fault engine opens the image again.
-const OPENED: [&str; 3] = [
+/// Where the fault engine opens the image again; the reopen of a scenario's end is none of its requests.
+const OPENED: [&str; 5] = [
+    "(reopen)",
+    "after a crash that follows the failed sync",
     "by a second open after the flush",
     "by the reopen after the fault was cleared",
     "by the reopen at the end",
 ];
+/// What the fault engine says once it goes on without the fault.
+const FAULT_GONE: &str = "with the fault gone";
 /// Headers and log of an image of VHDX, as QEMU makes it.
 const VHDX_LOG: std::ops::Range<u64> = 64 << 10..2 << 20;
 /// An entry of a table, bytes.
@@ -178,7 +186,10 @@ fn made_since(finding: &Finding, scenario: &Scenario, first: u32) -> impl Iterat
 /// Whether the image was opened again after request `first`, in which its storage has failed.
 pub(super) fn is_opened_since(finding: &Finding, scenario: &Scenario, first: u32) -> bool {
     let is_reopen = |(_, entry): (u32, Entry)| entry.kind() == RequestKind::Reopen;
-    OPENED.iter().any(|stage| finding.noticed.ends_with(stage))
+    // No flush succeeds after a sync that has failed: the handle is given up.
+    let is_given_up = is_sync_failed(finding) && finding.noticed.ends_with(FAULT_GONE);
+    is_given_up
+        || OPENED.iter().any(|stage| finding.noticed.ends_with(stage))
         || made_since(finding, scenario, first).any(is_reopen)
 }
 
@@ -218,6 +229,11 @@ pub(super) fn is_new_unit_shared(finding: &Finding, scenario: &Scenario, unit_by
             && failed.is_new(other)
             && (failed.strikes(unit) || failed.strikes(other))
     };
+    let may_show = |entry: &Entry| {
+        let difference = finding.difference.as_deref();
+        difference.is_some_and(|difference| reaches_place(entry, difference, unit_bytes))
+            && is_of_any(entry, unit_bytes, &may_share)
+    };
     match failed.found {
         Source::Stamped { writer: Writer::Request(writer), address, is_here: false, .. } => {
             writer >= failed.first && may_share(address / unit_bytes)
@@ -225,6 +241,10 @@ pub(super) fn is_new_unit_shared(finding: &Finding, scenario: &Scenario, unit_by
         Source::Repeated(byte) => failed.since().any(|(number, entry)| {
             is_filled(scenario, (number, entry), byte) && is_of_any(&entry, unit_bytes, &may_share)
         }),
+        Source::Zeroes => {
+            failed.since().any(|(number, entry)| is_filled(scenario, (number, entry), 0) && may_show(&entry))
+        }
+        Source::Unknown => failed.since().any(|(_, entry)| is_write(entry.kind()) && may_show(&entry)),
         _ => false,
     }
 }
@@ -235,20 +255,28 @@ fn is_of_any(entry: &Entry, unit_bytes: u64, holds: &dyn Fn(u64) -> bool) -> boo
 
 pub(super) fn is_failed_write_there(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
     let Some(failed) = Failed::of(finding, scenario, unit_bytes) else { return false };
-    let failed = Failed { has_zero_units: true, ..failed };
     let (offset, source) = (failed.offset, failed.found);
     let is_its_data = |number: u32, request: Request| match (source, request) {
         (Source::Stamped { writer: Writer::Request(writer), .. }, _) => writer == number,
         (Source::Repeated(byte), Request::Write { fill: Fill::Byte(fill), .. }) => byte == fill,
-        (Source::Repeated(_) | Source::Unknown, Request::Write { fill: Fill::Stamp, length, .. }) => {
-            length < STAMPED_BYTES
+        (Source::Repeated(_), Request::Write { fill: Fill::Stamp, length, .. }) => length < STAMPED_BYTES,
+        // What is written to a part of a sector is not known again.
+        (Source::Unknown, Request::Write { fill: Fill::Stamp, offset: start, length, .. }) => {
+            let sector = offset / SECTOR_BYTES * SECTOR_BYTES;
+            start > sector || start.saturating_add(length) < sector + SECTOR_BYTES
         }
         (Source::Zeroes, Request::WriteZeroes { .. }) => true,
         _ => false,
     };
+    let is_new = !has_place(finding, scenario, (failed.unit(), unit_bytes), failed.first);
     let shows = failed.struck().filter(|(number, request)| {
         let (start, length) = request.range().unwrap_or_default();
-        start <= offset && offset < start.saturating_add(length) && is_its_data(*number, *request)
+        let end = start.saturating_add(length);
+        // Zeroes of a whole unit have an entry of their own.
+        let unit_end = ((failed.unit() + 1) * unit_bytes).min(disk_bytes(scenario));
+        let is_whole = start <= failed.unit() * unit_bytes && unit_end <= end;
+        let has_entry = is_new || (is_whole && matches!(request, Request::WriteZeroes { .. }));
+        has_entry && start <= offset && offset < end && is_its_data(*number, *request)
     });
     let Some(last) = failed.struck().last().map(|(number, _)| number) else { return false };
     let is_its_unit = |unit| unit == failed.unit();
@@ -258,9 +286,51 @@ pub(super) fn is_failed_write_there(finding: &Finding, scenario: &Scenario, unit
     failed.fault.kind == "Write"
         && failed.fault.extent.length == ENTRY_BYTES
         && failed.is_opened_again()
-        && failed.is_new(failed.unit())
         && shows.count() > 0
         && !is_written_since
+}
+
+pub(super) fn is_lost_unit_there(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(failed) = Failed::of(finding, scenario, unit_bytes) else { return false };
+    let (unit, offset) = (failed.unit(), failed.offset);
+    let is_its_unit = |other: u64| other == unit;
+    let covers = |entry: &Entry| changes(entry).is_some_and(|it| it.offset <= offset && offset < it.end());
+    let wrote = |(number, entry): &(u32, Entry)| match failed.found {
+        Source::Stamped { writer: Writer::Request(writer), is_here: true, .. } => *number == writer,
+        Source::Repeated(byte) => covers(entry) && is_filled(scenario, (*number, *entry), byte),
+        Source::Unknown => covers(entry),
+        _ => false,
+    };
+    let mut since = failed.since().skip_while(|made| !wrote(made));
+    // The unit gets a place again by a later write of another part.
+    let is_there = since.next().is_some_and(|(_, entry)| is_write(entry.kind()));
+    is_there
+        && since.any(|(_, entry)| is_write(entry.kind()) && is_of_any(&entry, unit_bytes, &is_its_unit))
+        && failed.is_opened_again()
+        && failed.strikes(unit)
+        && failed.is_new(unit)
+}
+
+pub(super) fn is_freed_then_sync_failed(finding: &Finding, scenario: &Scenario, unit_bytes: u64) -> bool {
+    let Some(fault) = fault(finding).filter(|fault| fault.kind == "Sync") else { return false };
+    let Some((first, _)) = fault.during else { return false };
+    let size = disk_bytes(scenario);
+    let frees = |request: &Request| {
+        let (start, length) = request.range().unwrap_or_default();
+        let end = start.saturating_add(length);
+        let end = if end >= size { size.next_multiple_of(unit_bytes) } else { end };
+        is_freeing(request, scenario) && start.div_ceil(unit_bytes) < end / unit_bytes
+    };
+    let (before, from) =
+        scenario.requests.split_at(scenario.requests.len().min((first as usize).saturating_sub(1)));
+    let undurable = before.iter().rev().take_while(|request| !makes_durable(request)).count();
+    let until = from.len().min(1 + AFTER_FAULT as usize);
+    let at_risk = &scenario.requests[before.len() - undurable..before.len() + until];
+    let Some(given_back) = at_risk.iter().position(frees) else { return false };
+    let is_of_elsewhere = finding.difference.as_ref().is_none_or(|difference| {
+        matches!(difference.found.source, Source::Stamped { is_here: false, .. } | Source::Unknown)
+    });
+    is_of_elsewhere && at_risk[given_back + 1..].iter().any(|request| is_write(request.kind()))
 }
 
 #[cfg(test)]

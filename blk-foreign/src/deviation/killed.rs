@@ -8,7 +8,7 @@ use blk_harness::stamp::Writer;
 use blk_harness::{Finding, RequestKind};
 
 use super::fault::is_opened_since;
-use super::{changes, is_filled, is_taken, is_write, made, noticed, units_of};
+use super::{changes, disk_bytes, is_filled, is_taken, is_write, made, noticed, units_of};
 
 /// The numbers of requests with which the image was left without a close, up to the finding.
 fn unclean(finding: &Finding, scenario: &Scenario) -> Vec<u32> {
@@ -90,8 +90,14 @@ pub(super) fn is_shared(finding: &Finding, scenario: &Scenario, unit_bytes: u64)
 }
 
 /// Whether a unit had data before request `number`, and was not zeroed or discarded as a whole since.
-fn has_place(finding: &Finding, scenario: &Scenario, (unit, unit_bytes): (u64, u64), number: u32) -> bool {
-    let (start, end) = (unit * unit_bytes, (unit + 1) * unit_bytes);
+pub(super) fn has_place(
+    finding: &Finding,
+    scenario: &Scenario,
+    (unit, unit_bytes): (u64, u64),
+    number: u32,
+) -> bool {
+    let start = unit * unit_bytes;
+    let end = (start + unit_bytes).min(disk_bytes(scenario));
     let before = made(finding, scenario).filter(|(before, _)| *before < number);
     before.fold(false, |has_place, (_, entry)| {
         let Some(extent) = changes(&entry) else { return has_place };
@@ -104,7 +110,7 @@ fn has_place(finding: &Finding, scenario: &Scenario, (unit, unit_bytes): (u64, u
 }
 
 /// Whether a request writes to the place of another unit that is at the difference in its own.
-fn reaches_place(entry: &Entry, difference: &Difference, unit_bytes: u64) -> bool {
+pub(super) fn reaches_place(entry: &Entry, difference: &Difference, unit_bytes: u64) -> bool {
     let (shows, at) = (difference.offset / unit_bytes, difference.offset % unit_bytes);
     entry.extent().is_some_and(|extent| {
         let mut others = units_of(extent, unit_bytes).filter(|unit| *unit != shows);

@@ -22,7 +22,7 @@ pub(super) fn scenario(text: &str) -> Scenario {
 pub(super) fn misplaced(offset: u64, writer: u32) -> Finding {
     let source =
         Source::Stamped { writer: Writer::Request(writer), request: None, address: 64 << 10, is_here: false };
-    let found = Side { bytes: vec![1], source };
+    let found = Side { bytes: vec![1], source, sector: Vec::new() };
     let difference = Difference { compared: None, offset, expected: Vec::new(), found };
     let mut finding = Finding::new(Signature::Size, "wrong");
     finding.difference = Some(Box::new(difference));
@@ -60,6 +60,25 @@ fn only_a_unit_that_was_freed_before_its_reuse_and_not_flushed_is_explained() {
     }
     let after = scenario("write 64k 512\ndiscard 0 64k");
     assert!(!known.explains(&misplaced(0, 1), &after, UNIT), "it was freed after the write");
+    for (text, source, offset, expected) in [
+        ("discard 0 64k\nwrite 65552 1", Source::Zeroes, 0, true),
+        ("discard 0 64k\nwrite 65552 1", Source::Zeroes, 512, false),
+        ("discard 0 64k\nwrite 64k 513", Source::Zeroes, 512, true),
+        ("discard 0 64k\nwrite 64k 512", Source::Zeroes, 0, false),
+        ("discard 0 64k\nflush\nwrite 65552 1", Source::Zeroes, 0, false),
+        ("write 65552 1\ndiscard 0 64k", Source::Zeroes, 0, false),
+        ("discard 0 64k\nwrite -P 0 64k 512", Source::Zeroes, 0, true),
+        ("discard 0 64k\nwrite -P 7 64k 512", Source::Repeated(7), 0, true),
+        ("discard 0 64k\nwrite -P 7 65k 512", Source::Repeated(7), 1024, true),
+        ("discard 0 64k\nwrite -P 7 65k 512", Source::Repeated(7), 0, false),
+        ("discard 0 64k\nwrite -P 8 64k 512", Source::Repeated(7), 0, false),
+        ("discard 0 64k\nflush\nwrite -P 7 64k 512", Source::Repeated(7), 0, false),
+        ("discard 0 64k\nwrite -P 7 64k 512\nwrite 64k 512", Source::Repeated(7), 0, true),
+    ] {
+        let mut finding = misplaced(offset, 1);
+        finding.difference.as_mut().unwrap().found.source = source;
+        assert_eq!(known.explains(&finding, &scenario(text), UNIT), expected, "{text}, {source} at {offset}");
+    }
 }
 
 #[test]

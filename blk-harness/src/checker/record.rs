@@ -2,8 +2,13 @@
 
 use blk_core::Extent;
 
+use super::Inner;
 use crate::model::Time;
-use crate::scenario::{Request, Turn};
+use crate::scenario::{OnSnapshot, Request, Turn};
+use crate::statistics::{Counter, Tally};
+
+/// A table of a driver maps at least so many units.
+pub(crate) const UNITS_PER_TABLE: u64 = 32;
 
 /// A request that is to be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +36,8 @@ pub(crate) struct Record {
     pub(crate) request: Request,
     /// What it was to change; empty for one that changes no content.
     pub(crate) changes: Extent,
+    /// Units beside these that it may touch.
+    pub(crate) units_beside: u64,
     /// The size of the disk afterwards, where a snapshot was applied.
     pub(crate) new_size: Option<u64>,
     pub(crate) issued: Time,
@@ -54,6 +61,41 @@ pub(crate) struct Condition {
     pub(crate) has_surfaced: bool,
     /// Units touched from before the fault to the last flush.
     pub(crate) touched: u64,
+}
+
+impl Inner {
+    /// Units of `unit_bytes` that it may touch beside its range. An amendment may write each zero cluster of
+    /// the disk and of every snapshot, of which images of others may hold one that the model has not. A
+    /// snapshot that is applied replaces the tables of the disk.
+    pub(super) fn units_beside(&self, request: Request, unit_bytes: u64) -> u64 {
+        let units = |bytes: u64| bytes.div_ceil(unit_bytes);
+        let disk = self.model.size();
+        match request {
+            Request::Amend { .. } => {
+                let slots = self.model.slots();
+                2 * units(disk) + slots.values().map(|held| units(held.size.max(disk))).sum::<u64>()
+            }
+            Request::Snapshot { act: OnSnapshot::Apply, .. } => units(disk).div_ceil(UNITS_PER_TABLE) + 1,
+            _ => 0,
+        }
+    }
+
+    /// Notes which requests are in flight when another begins, and returns them.
+    pub(super) fn meet(&mut self, number: u32, request: Request, unit_bytes: u64) -> Vec<u32> {
+        let mut met = Vec::new();
+        for flight in self.flights.iter().flatten() {
+            let earlier = &mut self.records[flight.record];
+            self.stats.add(Counter::Met, u64::from(earlier.met.is_empty()));
+            earlier.met.push(number);
+            met.push(earlier.number);
+            if share_a_unit(&earlier.request, &request, unit_bytes) {
+                let names = [earlier.request.kind().name(), request.kind().name(), ""];
+                self.stats.tally(Tally::Overlaps, names);
+            }
+        }
+        self.stats.add(Counter::Met, u64::from(!met.is_empty()));
+        met
+    }
 }
 
 /// Whether two requests touch the same unit; one without a range touches all.

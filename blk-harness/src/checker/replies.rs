@@ -48,6 +48,11 @@ impl Inner {
                 let promise = if self.condition.is_faulted { Promise::Consistent } else { Promise::Answers };
                 Err(Violation::image(promise, "the check of the image is not clean", &checked))
             }
+            Reply::Bitmap(slot, bits) => {
+                let size = self.model.size();
+                let judged = self.model.bitmaps.judge_bits(slot, &bits, size);
+                judged.map_err(|what| Violation::new(Promise::Bitmaps, what))
+            }
             Reply::Zeroes(_) | Reply::Done => Ok(()),
         }
     }

@@ -5,6 +5,7 @@ use blk_sim::{Fault, Settings};
 use super::record::share_a_unit;
 use super::*;
 use crate::scenario::{Fill, Repair};
+use crate::statistics::Tally;
 
 const SIZE: u64 = 16 << 10;
 const UNIT: u64 = 1024;

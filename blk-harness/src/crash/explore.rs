@@ -1,33 +1,31 @@
 //! Going through the crash points of a log, and the states of each.
 
+mod content;
+
 use std::any::Any;
 use std::collections::HashMap;
 use std::sync::Arc;
 
 use crate::finding::{Crash, Pending, Provoked};
 use blk_core::{Extent, Result};
-use blk_sim::{Change, Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
+use blk_sim::{Durability, Kept, Operation, Ranges, SECTOR_BYTES, States};
 
+use super::CrashOptions;
 use super::cache::AnalysisCache;
 use super::found::Found;
 use super::plan::Plan;
-use super::{CrashOptions, Profile};
 use crate::checker::{Ended, Record};
 use crate::follow_up::FollowUps;
 use crate::images::Images;
 use crate::journal::{Entry, Journal};
-use crate::judge::{Analysis, Content, Depth, Judge};
+use crate::judge::{Depth, Judge};
 use crate::known::Known;
 use crate::model::{Model, Time, is_fua};
-use crate::promise::{Promise, Violation};
-use crate::report::{self, Finding, OriginClass};
-use crate::run::{Run, Scratch, caught, judged};
+use crate::promise::Violation;
+use crate::report::Finding;
+use crate::run::{Run, Scratch, caught};
 use crate::scenario::Request;
 use crate::statistics::{Counter, Statistics, Tally};
-
-/// Of so many units that were touched, one more may have leaked: the tables that are to refer to them are
-/// counted before they are written.
-const UNITS_PER_TABLE: u64 = 32;
 
 /// So many crash points of each step of a rare kind are judged in every scenario, however large its disk is.
 const RARE_POINTS: u64 = 2;
@@ -164,6 +162,8 @@ pub(crate) struct Explorer<'a> {
     doubtful: Ranges,
     /// Units of the guest and of the host that were touched since the last flush: so many may have leaked.
     touched: [Ranges; 2],
+    /// Units that may have leaked beside these.
+    units_beside: u64,
     /// What operations of the storage have changed since then, and when they completed.
     changed: Vec<(Time, Extent)>,
     /// Whether crash points are judged now.
@@ -199,6 +199,7 @@ impl<'a> Explorer<'a> {
             shadow: Vec::new(),
             doubtful: Ranges::default(),
             touched: [Ranges::default(), Ranges::default()],
+            units_beside: 0,
             changed: Vec::new(),
             is_judging: true,
         }
@@ -250,7 +251,13 @@ impl<'a> Explorer<'a> {
     fn begin(&mut self, index: usize, record: &Record) {
         self.is_judging = index >= self.options.from_request;
         self.place.number = record.number;
+        self.touch(record);
+    }
+
+    /// What the request may leak from now on.
+    fn touch(&mut self, record: &Record) {
         self.touched[0].add(units(record.changes, self.images.geometry.unit_bytes));
+        self.units_beside += record.units_beside;
     }
 
     /// A request has ended: its value is the newest, and what it promises about crashes holds from now on.
@@ -285,6 +292,9 @@ impl<'a> Explorer<'a> {
                 self.forget_touched(history, durability, record.issued);
                 self.judge_point(history, durability, record.completed)
             }
+            Request::Bitmap { act, .. } if is_done && act.change().is_some() => {
+                self.judge_point(history, durability, record.completed)
+            }
             request if is_done && is_fua(request) => self.judge_point(history, durability, record.completed),
             _ => Ok(None),
         }
@@ -294,11 +304,12 @@ impl<'a> Explorer<'a> {
     fn forget_touched(&mut self, history: &History, durability: &Durability, issued: Time) {
         let unit = self.images.geometry.unit_bytes;
         self.touched.iter_mut().for_each(Ranges::clear);
+        self.units_beside = 0;
         let now = self.place.number;
         for record in
             history.records.iter().filter(|record| record.number <= now && record.completed > issued)
         {
-            self.touched[0].add(units(record.changes, unit));
+            self.touch(record);
         }
         // What completed while the flush was in flight may belong to requests that came after it.
         self.changed.retain(|(completed, _)| *completed > issued);
@@ -339,7 +350,7 @@ impl<'a> Explorer<'a> {
     /// Whether there is a crash point after an operation that can be judged.
     fn may_judge(&self, operation: &Operation) -> bool {
         let is_pursued = self.pursued.is_none_or(|pursued| pursued == operation.step.name);
-        is_pursued && operation.change != Change::Sync
+        is_pursued && !operation.change.is_sync()
     }
 
     fn is_one_of_the_first(&mut self, step: &'static str) -> bool {
@@ -435,16 +446,8 @@ impl<'a> Explorer<'a> {
         let analysis = self.cache.get(hash).expect("it has been kept");
         match &analysis.violation {
             Some(violation) => Ok(Some(violation.clone())),
-            None => self.judge_content(&history.model, analysis, time),
+            None => self.judge_content(history, analysis, time),
         }
-    }
-
-    /// C4 for snapshots.
-    fn judge_snapshots(&self, model: &Model, analysis: &Analysis, time: Time) -> crate::promise::Kept {
-        if !self.images.geometry.snapshots {
-            return Ok(());
-        }
-        judged(&analysis.snapshots, &model.slots_after_crash(time)).map(drop)
     }
 
     fn count_new(&mut self, durability: &Durability, kept: &Kept) {
@@ -457,40 +460,5 @@ impl<'a> Explorer<'a> {
             }
         }
         self.stats.add(Counter::WithLosses, u64::from(is_lossy));
-    }
-
-    /// C3, C4 and the bound on leaks: what depends on what was asked.
-    fn judge_content(
-        &self,
-        model: &Model,
-        analysis: &Analysis,
-        time: Time,
-    ) -> Result<Option<Box<Violation>>> {
-        let size = analysis.content.size;
-        let sizes = model.sizes_after_crash(time);
-        if !sizes.contains(&size) {
-            let what = format!("the disk has {size} bytes, allowed are {sizes:?}");
-            return Ok(Some(Violation::new(Promise::Size, what)));
-        }
-        let touched = self.touched[0].count() + self.touched[1].count();
-        if analysis.leaks > touched + touched / UNITS_PER_TABLE {
-            let what = "more clusters have leaked than were touched since the last flush";
-            let note = format!("{} leaks, {touched} clusters touched", analysis.leaks);
-            return Ok(Some(Violation::new(Promise::Leaks, what).note(note)));
-        }
-        let broken = {
-            let Content { bytes, size } = &analysis.content;
-            model.judge_crash((bytes, *size), time, &self.shadow, &self.doubtful)?
-        };
-        let Some(mismatch) = broken else {
-            return Ok(self.judge_snapshots(model, analysis, time).err());
-        };
-        let sector = Extent::new(mismatch.offset, mismatch.found.len() as u64);
-        let class = report::source(self.journal, &mismatch.found, mismatch.offset, 0, size).class();
-        let is_known = matches!(class, OriginClass::Misplaced | OriginClass::InitialMisplaced);
-        if self.options.profile == Profile::Lenient && is_known && model.is_uncertain(sector, time) {
-            return Ok(None);
-        }
-        Ok(Some(Violation::bytes(Promise::Content, "a sector holds what it must not", mismatch)))
     }
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blk_core::storage::{StorageLimits, StrictStorage};
-use blk_core::{Disk, MemoryStorage, Result, Storage};
+use blk_core::{Disk, MemoryStorage, Region, Result, Storage};
 
 use super::{ImageMaker, Kept};
 use crate::scenario::Config;
@@ -47,6 +47,10 @@ impl ImageMaker for Aligned {
 
     fn kept(&self, storage: &dyn Storage) -> Result<Vec<Kept>> {
         self.images.kept(storage)
+    }
+
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
+        self.images.layout(storage)
     }
 
     fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {

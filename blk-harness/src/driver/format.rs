@@ -6,7 +6,9 @@ use std::sync::Arc;
 use super::{Bench, DiskBench, Driver, ImageBench, ImageMaker, Promises, no_storage, on_host};
 use crate::scenario::Config;
 use crate::space::{PLAIN, Space};
-use blk_core::{Access, DenyResolver, Disk, Format, OptionSpec, Options, PassThrough, Result, Storage};
+use blk_core::{
+    Access, DenyResolver, Disk, Format, OptionSpec, Options, PassThrough, Region, Result, Storage,
+};
 
 use crate::memory::MemoryDisk;
 
@@ -224,6 +226,13 @@ impl ImageMaker for Fresh {
 
     fn reference(&self) -> Result<Disk> {
         MemoryDisk::open(self.config.size_bytes)
+    }
+
+    fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
+        match self.driver.images {
+            Images::Format(format) => Ok(format.layout(storage)?.unwrap_or_default()),
+            _ => Ok(Vec::new()),
+        }
     }
 }
 

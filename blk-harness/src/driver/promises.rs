@@ -53,32 +53,55 @@ pub struct Kept {
     pub name: String,
     /// A hash of it; 0 for nothing.
     pub digest: u64,
-    /// It has to be gone once the content of the disk has changed: it vouches for something that only its
-    /// owner keeps up to date. All else has to be as it was, whatever was done to the disk.
-    pub goes_with_change: bool,
+    /// How long it stays.
+    pub lasts: Lasts,
 }
 
-/// Whether the content of a disk has changed.
+/// How long something stays that others keep in an image.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Changed {
+pub enum Lasts {
+    /// It has to be as it was, whatever was done to the disk.
+    Always,
+    /// It has to be gone once the content of the disk has changed: it vouches for something that only its
+    /// owner keeps up to date.
+    UntilChanged,
+    /// It may be gone once the image was amended, to a version of the format that has no place for it.
+    UntilAmended,
+}
+
+/// Whether something was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub(crate) enum Was {
+    #[default]
     No,
     Perhaps,
     Surely,
 }
 
+/// What was done to an image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Since {
+    /// The content of the disk has changed.
+    pub(crate) changed: Was,
+    /// The image was amended.
+    pub(crate) amended: Was,
+}
+
 /// What others kept, `before`, and is not in `after` as it has to be, in words.
-pub(crate) fn lost(before: &[Kept], after: &[Kept], changed: Changed) -> Option<String> {
+pub(crate) fn lost(before: &[Kept], after: &[Kept], since: Since) -> Option<String> {
     let is_right = |before: &Kept| {
         let found = after.iter().find(|kept| kept.name == before.name).map_or(0, |kept| kept.digest);
         let (is_same, is_gone) = (found == before.digest, found == 0);
-        match changed {
-            Changed::Surely if before.goes_with_change => is_gone,
-            Changed::Perhaps if before.goes_with_change => is_same || is_gone,
+        match before.lasts {
+            Lasts::UntilChanged if since.changed == Was::Surely => is_gone,
+            Lasts::UntilChanged if since.changed == Was::Perhaps => is_same || is_gone,
+            Lasts::UntilAmended if since.amended != Was::No => is_same || is_gone,
             _ => is_same,
         }
     };
     let wrong = before.iter().find(|kept| !is_right(kept))?;
-    let how = if wrong.goes_with_change { "is not what it has to be" } else { "has changed" };
+    let vouches = wrong.lasts == Lasts::UntilChanged;
+    let how = if vouches { "is not what it has to be" } else { "has changed" };
     Some(format!("{} {how}", wrong.name))
 }
 
@@ -88,16 +111,23 @@ mod tests {
 
     #[test]
     fn what_vouches_goes_with_a_change_and_all_else_stays() {
-        let kept = |digest| vec![Kept { name: "a".to_owned(), digest, goes_with_change: false }];
-        let vouching = |digest| vec![Kept { name: "b".to_owned(), digest, goes_with_change: true }];
-        let all = [Changed::No, Changed::Perhaps, Changed::Surely];
-        let stays = |after: &[Kept]| all.map(|changed| lost(&kept(7), after, changed).is_none());
-        assert_eq!((stays(&kept(7)), stays(&kept(8)), stays(&[])), ([true; 3], [false; 3], [false; 3]));
-        let vouches = |after: &[Kept]| all.map(|changed| lost(&vouching(7), after, changed).is_none());
-        assert_eq!(vouches(&vouching(7)), [true, true, false]);
-        assert_eq!(vouches(&vouching(0)), [false, true, true]);
-        assert_eq!(vouches(&vouching(8)), [false; 3]);
-        assert_eq!(lost(&kept(1), &[], Changed::No).unwrap(), "a has changed");
-        assert_eq!(lost(&vouching(1), &vouching(2), Changed::No).unwrap(), "b is not what it has to be");
+        let kept = |digest, lasts| vec![Kept { name: "a".to_owned(), digest, lasts }];
+        let all = [Was::No, Was::Perhaps, Was::Surely];
+        let changes = |lasts, after: &[Kept]| {
+            let since = all.map(|changed| Since { changed, amended: Was::No });
+            since.map(|since| lost(&kept(7, lasts), after, since).is_none())
+        };
+        let of = |lasts, found| changes(lasts, &kept(found, lasts));
+        assert_eq!((of(Lasts::Always, 7), of(Lasts::Always, 8)), ([true; 3], [false; 3]));
+        assert_eq!(changes(Lasts::Always, &[]), [false; 3]);
+        assert_eq!(of(Lasts::UntilChanged, 7), [true, true, false]);
+        assert_eq!(of(Lasts::UntilChanged, 0), [false, true, true]);
+        assert_eq!(of(Lasts::UntilChanged, 8), [false; 3]);
+        assert_eq!((of(Lasts::UntilAmended, 7), of(Lasts::UntilAmended, 0)), ([true; 3], [false; 3]));
+        let amended = Since { changed: Was::Surely, amended: Was::Perhaps };
+        let of = |lasts, found| lost(&kept(7, lasts), &kept(found, lasts), amended);
+        assert_eq!([7, 0, 8].map(|found| of(Lasts::UntilAmended, found).is_none()), [true, true, false]);
+        assert_eq!(of(Lasts::Always, 0).unwrap(), "a has changed");
+        assert_eq!(of(Lasts::UntilChanged, 8).unwrap(), "a is not what it has to be");
     }
 }

@@ -5,6 +5,7 @@
 use blk_core::{BlockStatus, DiscardFlags, Extent, Storage, WriteFlags, ZeroFlags};
 
 use super::{Run, Step};
+use crate::driver::promises::Was;
 use crate::explain::{Scene, finding};
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
@@ -81,7 +82,8 @@ impl Run<'_> {
             return Ok(());
         }
         self.judge_reuse(number)?;
-        (self.has_changed, self.last_write) = (true, None);
+        self.follow_more(self.probed_unit());
+        (self.since.changed, self.last_write) = (Was::Surely, None);
         let unit = self.probed_unit();
         let zeroed = self.bench.reference().write_zeroes(unit, ZeroFlags::default());
         zeroed.map_err(|error| failed("giving a unit of the reference back", &error))
@@ -140,7 +142,7 @@ impl Run<'_> {
         test.flush().map_err(|error| failed("flushing after all requests", &error))
     }
 
-    fn told(&self, violation: &Violation) -> Box<Finding> {
+    pub(super) fn told(&self, violation: &Violation) -> Box<Finding> {
         finding(violation, Scene::plain(&self.journal, self.bench.test().size()))
     }
 

@@ -1,25 +1,31 @@
 //! What others keep in the image, and what another program says of it.
 
 use super::{Run, Step};
-use crate::driver::promises::{Changed, lost};
+use crate::driver::promises::{Was, lost};
 use crate::explain::{Scene, finding};
 use crate::oracle::content::failed;
 use crate::promise::{Promise, Violation};
 use crate::scenario::Request;
 
 impl Run<'_> {
-    /// Notes whether a request that has succeeded has changed the disk.
+    /// Notes what a request that has succeeded has done to the image.
     pub(super) fn note_change(&mut self, request: Request) {
         let has_length = request.range().is_none_or(|(_, length)| length > 0);
-        match request {
-            Request::Write { .. } | Request::WriteCompressed { .. } if has_length => self.has_changed = true,
-            // Autoclear bits go with a change of the image.
-            Request::Snapshot { act, .. } => self.may_have_changed |= act.change().is_some(),
-            Request::WriteZeroes { .. } | Request::Discard { .. } | Request::Resize { .. } => {
-                self.may_have_changed |= has_length;
+        let changed = match request {
+            Request::Write { .. } | Request::WriteCompressed { .. } if has_length => Was::Surely,
+            Request::Amend { .. } => {
+                self.since.amended = Was::Perhaps;
+                Was::Perhaps
             }
-            _ => {}
-        }
+            // Autoclear bits go with a change of the image.
+            Request::Snapshot { act, .. } if act.change().is_some() => Was::Perhaps,
+            Request::Bitmap { act, .. } if act.change().is_some() => Was::Perhaps,
+            Request::WriteZeroes { .. } | Request::Discard { .. } | Request::Resize { .. } if has_length => {
+                Was::Perhaps
+            }
+            _ => Was::No,
+        };
+        self.since.changed = self.since.changed.max(changed);
     }
 
     /// After the last reopen: what others kept in the image is there, and what has to go with a change has
@@ -30,12 +36,7 @@ impl Run<'_> {
         }
         let after = self.bench.kept();
         let after = after.map_err(|error| failed("reading what others keep in the image", &error))?;
-        let changed = match (self.has_changed, self.may_have_changed) {
-            (true, _) => Changed::Surely,
-            (false, true) => Changed::Perhaps,
-            (false, false) => Changed::No,
-        };
-        let Some(what) = lost(&self.kept, &after, changed) else { return Ok(()) };
+        let Some(what) = lost(&self.kept, &after, self.since) else { return Ok(()) };
         let violation = Violation::new(Promise::Others, what);
         Err(finding(&violation, Scene::plain(&self.journal, self.bench.test().size())))
     }

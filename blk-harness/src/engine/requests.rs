@@ -23,13 +23,20 @@ impl Run<'_> {
         let result = match request {
             Request::Reopen { kill } => return self.make_reopen(kill),
             Request::Check { repair } => return self.make_check(number, repair),
-            _ => self.perform(number, request),
+            _ => {
+                let asked = self.begin_bitmaps(request);
+                let replied = self.perform(number, request);
+                self.end_bitmaps(number, request, &asked, &replied)?;
+                replied.map(drop)
+            }
         };
         match result {
             Ok(()) => {
                 self.engine.stats.add(Counter::Accepted, 1);
                 self.note_change(request);
-                self.has_snapshots |= matches!(request, Request::Snapshot { .. });
+                self.note_amendment(request)?;
+                // What is promised of space is so of an image as it was made.
+                self.has_snapshots |= matches!(request, Request::Snapshot { .. }) || moves_space(request);
                 self.note_write(request, changes, true);
                 self.judge_flushed(number, request)?;
                 self.judge_space(number, request, &kept)?;
@@ -80,7 +87,7 @@ impl Run<'_> {
         self.verify.as_ref().expect("the verifier is there between reopens")
     }
 
-    fn perform(&mut self, number: u32, request: Request) -> blk_core::Result<()> {
+    fn perform(&mut self, number: u32, request: Request) -> blk_core::Result<crate::execute::Reply> {
         if let Request::Resize { size } = request
             && size > self.engine.options.size_bytes_max
         {
@@ -92,7 +99,7 @@ impl Run<'_> {
         let replied = executor.execute(&verify, number, request, self.geometry.fill_bytes(), &mut counting);
         self.engine.stats.add(Counter::BytesRead, counting.bytes_read);
         self.engine.stats.add(Counter::BytesCompared, counting.bytes_read);
-        replied.map(drop)
+        replied
     }
 
     /// The kinds of the clusters in which a request starts and ends; the second only where that is another
@@ -110,5 +117,35 @@ impl Run<'_> {
         let start = offset & !(test.limits().request_alignment - 1);
         let status = test.block_status(Extent::new(start, test.limits().request_alignment)).ok()?;
         Some(ClusterKind::of(&status))
+    }
+}
+
+/// Whether an amendment gives an image other structures: a lazy image takes the space that it took.
+fn moves_space(request: Request) -> bool {
+    let Request::Amend { option } = request else { return false };
+    let option = option.to_string();
+    ["compat=", "refcount_bits="].iter().any(|name| option.starts_with(name))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::Scenario;
+
+    #[test]
+    fn only_other_structures_move_space() {
+        for (option, moves) in [
+            ("compat=0.10", true),
+            ("refcount_bits=1", true),
+            ("lazy_refcounts=on", false),
+            ("lazy_refcounts=off", false),
+        ] {
+            let text = format!("blk-scenario 1\namend -o {option}\nflush\n");
+            let requests = Scenario::from_text(&text).unwrap().requests;
+            assert_eq!(
+                requests.iter().map(|request| moves_space(*request)).collect::<Vec<_>>(),
+                [moves, false]
+            );
+        }
     }
 }

@@ -10,7 +10,7 @@ use crate::explain;
 use crate::follow_up::FollowUps;
 use crate::judge::{Depth, Judge};
 use crate::promise::{Kept, Promise, Violation};
-use crate::run::{Run, Scratch};
+use crate::run::{Run, Scratch, kept_bitmaps};
 use crate::statistics::{Counter, Statistics};
 
 /// States that are tried.
@@ -79,6 +79,10 @@ pub(super) fn crash(
         if let Some(mismatch) = judged {
             let what = "a sector holds what it must not";
             return Err(left(Violation::bytes(Promise::Content, what, mismatch)));
+        }
+        if images.geometry.bitmaps {
+            let judged = kept_bitmaps(model.bitmaps.judge_crash(&analysis.bitmaps, size, now));
+            judged.map_err(left)?;
         }
     }
     Ok(())

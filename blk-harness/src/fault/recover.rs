@@ -101,6 +101,7 @@ impl Recovery<'_, '_> {
         let opened = self.setting.images.prepared.open(quiet(left));
         let disk = opened.map_err(|error| Violation::failed(Promise::Durable, "a second open", &error))?;
         self.run.compare(&disk, Promise::Durable, "what was flushed is not there")?;
+        self.run.judge_left_bitmaps(&disk)?;
         inspect::leaks(&disk, Promise::Durable, "what was flushed").map(drop)
     }
 

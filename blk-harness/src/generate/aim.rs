@@ -4,7 +4,7 @@ use crate::random::Random;
 
 use super::{Limits, Template, aligned};
 use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_UNITS_MAX, far_length_max};
-use crate::scenario::{Backing, Config, OnSnapshot, Request, RequestKind};
+use crate::scenario::{Backing, Config, OnBitmap, OnSnapshot, Request, RequestKind};
 use crate::space::Geometry;
 
 /// Clusters that are hit often. More would dilute what happens to each.
@@ -14,7 +14,7 @@ const HOT_CLUSTERS: usize = 4;
 /// the smallest table of such counts counts.
 pub const MANY_UNITS: u64 = 2048;
 
-/// Snapshots at a time, at most.
+/// Snapshots at a time, at most; and as many bitmaps.
 const SLOTS: usize = 4;
 
 /// A write of more than this is not joined with what is copied around it.
@@ -55,6 +55,8 @@ pub(crate) struct Aim {
     left_out: &'static [Template],
     /// Sizes of the disks that snapshots hold, by slot.
     slots: [Option<u64>; SLOTS],
+    /// Which slots have a bitmap, as far as that is known.
+    bitmaps: [bool; SLOTS],
 }
 
 impl Aim {
@@ -73,8 +75,13 @@ impl Aim {
             last: (0, 0),
             is_unread: false,
             floods_left: if limits.data_bytes_max < FLOOD_DATA_BYTES_MIN { 0 } else { FLOODS_MAX },
-            left_out: if limits.resizes { &[] } else { &[Template::Growth, Template::FarGrowth] },
+            left_out: if limits.resizes {
+                &[]
+            } else {
+                &[Template::Growth, Template::FarGrowth, Template::Shrink]
+            },
             slots: [None; SLOTS],
+            bitmaps: [false; SLOTS],
         };
         for at in 0..HOT_CLUSTERS {
             aim.hot[at] = aim.hot_cluster(rng, at);
@@ -92,6 +99,7 @@ impl Aim {
         match *request {
             Request::Resize { size } => self.size = size,
             Request::Snapshot { act, slot } => self.note_snapshot(act, usize::from(slot)),
+            Request::Bitmap { act, slot } => self.note_bitmap(act, usize::from(slot)),
             _ => {}
         }
         self.is_unread = false;
@@ -138,6 +146,61 @@ impl Aim {
         }
     }
 
+    /// Whether images can be amended in good time: all tables of a far disk are read.
+    pub(crate) fn takes_amendments(&self) -> bool {
+        !self.geometry.amendments.is_empty() && !self.is_far()
+    }
+
+    /// An amendment of the image.
+    pub(crate) fn amendment(&self, rng: &mut Random) -> Request {
+        if !self.takes_amendments() {
+            return Request::Flush;
+        }
+        Request::Amend { option: rng.one_of(self.geometry.amendments).option() }
+    }
+
+    fn note_bitmap(&mut self, act: OnBitmap, slot: usize) {
+        let Some(is_there) = self.bitmaps.get_mut(slot) else { return };
+        match act {
+            OnBitmap::Add => *is_there = true,
+            OnBitmap::Remove => *is_there = false,
+            _ => {}
+        }
+    }
+
+    /// Whether requests of dirty bitmaps are of use: the larger the disk, the longer their tables.
+    pub(crate) fn takes_bitmaps(&self) -> bool {
+        self.geometry.bitmaps && !self.is_far()
+    }
+
+    /// A new dirty bitmap, or something with one that is there; rarely with one that is not.
+    pub(crate) fn bitmap(&self, rng: &mut Random) -> Request {
+        if !self.takes_bitmaps() {
+            return Request::Flush;
+        }
+        let taken: Vec<u8> = (0..SLOTS as u8).filter(|slot| self.bitmaps[usize::from(*slot)]).collect();
+        let free = (0..SLOTS as u8).find(|slot| !taken.contains(slot));
+        match free {
+            Some(slot) if taken.is_empty() || rng.chance(1, 4) => {
+                Request::Bitmap { act: OnBitmap::Add, slot }
+            }
+            _ => {
+                let slot = if rng.chance(1, 32) { rng.below(SLOTS as u64) as u8 } else { rng.one_of(&taken) };
+                let acts = [
+                    OnBitmap::Remove,
+                    OnBitmap::Clear,
+                    OnBitmap::Enable,
+                    OnBitmap::Disable,
+                    OnBitmap::Disable,
+                    OnBitmap::Merge(rng.one_of(&taken)),
+                    OnBitmap::Read,
+                    OnBitmap::Read,
+                ];
+                Request::Bitmap { act: rng.one_of(&acts), slot }
+            }
+        }
+    }
+
     /// Adds a cluster to those that are hit often, in the place of another one.
     pub(crate) fn heat(&mut self, place: usize, offset: u64) {
         self.hot[place % HOT_CLUSTERS] = offset / self.cluster * self.cluster;
@@ -161,7 +224,9 @@ impl Aim {
             | RequestKind::Resize
             | RequestKind::Reopen
             | RequestKind::Check
-            | RequestKind::Snapshot => (0, 0),
+            | RequestKind::Snapshot
+            | RequestKind::Amend
+            | RequestKind::Bitmap => (0, 0),
             RequestKind::WriteCompressed => self.whole_clusters(rng),
             RequestKind::Read if self.is_unread && rng.chance(3, 4) => self.around_last(rng),
             RequestKind::Write if self.floods_left > 0 && self.has_many_clusters() && rng.chance(1, 3) => {

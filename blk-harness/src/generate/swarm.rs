@@ -6,21 +6,21 @@ use crate::scenario::{Fill, RequestKind};
 use crate::space::Geometry;
 
 /// How often each kind comes when all are even, in the order of [`RequestKind::ALL`].
-const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1, 4];
+const USUAL: [u16; RequestKind::ALL.len()] = [20, 32, 8, 14, 12, 4, 5, 2, 2, 1, 4, 2, 5];
 
 /// How often each kind comes in scenarios whose requests race: more discards, and flushes that let freed
 /// clusters be found.
-const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1, 2];
+const RACING: [u16; RequestKind::ALL.len()] = [14, 34, 4, 12, 18, 16, 6, 1, 1, 1, 2, 1, 2];
 
 /// The mixture of one scenario: some kinds are missing, some come three times as often.
 #[derive(Debug, Clone)]
 pub(crate) struct Swarm {
+    /// How often each kind comes.
+    weights: [u16; RequestKind::ALL.len()],
     /// Sums of the weights up to each kind.
     sums: [u16; RequestKind::ALL.len()],
     /// Whether a compressed write can be one; where not, it is a plain one.
     compresses: bool,
-    /// Whether images have snapshots. These are the last kind, and left out where not.
-    has_snapshots: bool,
 }
 
 impl Swarm {
@@ -60,19 +60,24 @@ impl Swarm {
             sum += weight;
             sum
         });
-        Self { sums, compresses: true, has_snapshots: true }
+        Self { weights, sums, compresses: true }
     }
 
     /// The same for disks of this geometry.
     pub(crate) fn on(self, geometry: &Geometry) -> Self {
-        let compresses = geometry.compressed_unit_bytes.is_some();
-        Self { compresses, has_snapshots: geometry.snapshots, ..self }
+        let mut weights = self.weights;
+        // What images do not have is left out.
+        let has = [(RequestKind::Snapshot, geometry.snapshots), (RequestKind::Bitmap, geometry.bitmaps)];
+        let has = has.into_iter().chain([(RequestKind::Amend, !geometry.amendments.is_empty())]);
+        for (kind, _) in has.filter(|(_, has)| !has) {
+            weights[kind.index()] = 0;
+        }
+        Self { compresses: geometry.compressed_unit_bytes.is_some(), ..Self::of(weights) }
     }
 
     /// A kind, as often as its weight says.
     pub(crate) fn kind(&self, rng: &mut Random) -> RequestKind {
-        let last = self.sums.len() - 1;
-        let total = self.sums[if self.has_snapshots { last } else { last - 1 }];
+        let total = self.sums[self.sums.len() - 1];
         let dice = rng.below(u64::from(total)) as u16;
         match RequestKind::ALL[self.sums.iter().filter(|&&sum| sum <= dice).count()] {
             RequestKind::WriteCompressed if !self.compresses => RequestKind::Write,

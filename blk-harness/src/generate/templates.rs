@@ -1,6 +1,8 @@
 //! Sequences that cost users of shipped drivers their disks, as public reports tell them. Random requests
 //! rarely come in such an order.
 
+mod inside;
+
 use crate::random::Random;
 
 use super::aim::{Aim, LONG_BYTES};
@@ -42,11 +44,19 @@ pub enum Template {
     /// Writes, makes a snapshot, changes what it holds in part, goes back to it or deletes it, and reads
     /// both.
     Snapshots,
+    /// Writes around what becomes the end, makes the disk smaller, also to the inside of a unit, and larger
+    /// again, and reads what came back.
+    Shrink,
+    /// Writes and zeroes, shares both with a snapshot, changes them in part, amends the image, and reads all.
+    Amended,
+    /// Adds a dirty bitmap, changes the disk, closes or kills, reads the bitmap; ends it, merges it or clears
+    /// it.
+    Bitmaps,
 }
 
 impl Template {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 15] = [
         Self::FillUp,
         Self::LateHole,
         Self::ManyTables,
@@ -59,10 +69,13 @@ impl Template {
         Self::FarHole,
         Self::FarGrowth,
         Self::Snapshots,
+        Self::Shrink,
+        Self::Amended,
+        Self::Bitmaps,
     ];
 
     /// Those that are of use on any disk.
-    const USUAL: [Self; 8] = [
+    const USUAL: [Self; 9] = [
         Self::FillUp,
         Self::LateHole,
         Self::ManyTables,
@@ -71,6 +84,7 @@ impl Template {
         Self::OverEdge,
         Self::TableReuse,
         Self::Growth,
+        Self::Shrink,
     ];
 }
 
@@ -125,8 +139,14 @@ fn chosen(rng: &mut Random, aim: &Aim) -> Template {
     if aim.can_grow_far() && rng.chance(1, 4) {
         return Template::FarGrowth;
     }
+    if aim.takes_amendments() && rng.chance(1, 5) {
+        return Template::Amended;
+    }
     if aim.takes_snapshots() && rng.chance(1, 4) {
         return Template::Snapshots;
+    }
+    if aim.takes_bitmaps() && rng.chance(1, 4) {
+        return Template::Bitmaps;
     }
     if aim.tables() > 1 && rng.chance(1, 2) {
         let many = [Template::ManyTables, Template::OverEdge, Template::TableReuse, Template::TableReuse];
@@ -149,7 +169,10 @@ fn push_one(rng: &mut Random, aim: &mut Aim, template: Template, requests: &mut 
         Template::Growth => growth(rng, aim, requests),
         Template::FarHole => far_hole(rng, aim, requests),
         Template::FarGrowth => far_growth(rng, aim, requests),
-        Template::Snapshots => snapshots(rng, aim, requests),
+        Template::Snapshots => inside::snapshots(rng, aim, requests),
+        Template::Shrink => shrink(rng, aim, requests),
+        Template::Amended => inside::amended(rng, aim, requests),
+        Template::Bitmaps => inside::bitmaps(rng, aim, requests),
     }
     requests[first..].iter().for_each(|request| aim.note(request));
 }
@@ -184,24 +207,6 @@ fn fill_up(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
         requests.push(write(rng, range));
     }
     requests.push(read(aim.inside((0, aim.size().min(aim.data_bytes_max())))));
-}
-
-fn snapshots(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
-    let snapshot = |act| Request::Snapshot { act, slot: 0 };
-    let [first, second, third] = [(); 3].map(|()| aim.hot_range(rng));
-    requests.extend([write(rng, first), snapshot(OnSnapshot::Create), write(rng, second)]);
-    let (offset, length) = third;
-    requests.push(if rng.chance(1, 2) { zeroes(rng, third) } else { Request::Discard { offset, length } });
-    if rng.chance(1, 4) {
-        requests.push(Request::Resize { size: aim.resized(aim.size() + (1 + rng.below(3)) * aim.unit()) });
-    }
-    push_pause(rng, requests);
-    let act = rng.one_of(&[OnSnapshot::Apply, OnSnapshot::Apply, OnSnapshot::Delete, OnSnapshot::Read]);
-    requests.extend([snapshot(act), write(rng, first)]);
-    if act != OnSnapshot::Delete {
-        requests.push(snapshot(OnSnapshot::Read));
-    }
-    requests.push(read(second));
 }
 
 fn late_hole(rng: &mut Random, aim: &Aim, requests: &mut Vec<Request>) {
@@ -380,6 +385,34 @@ fn growth(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
     aim.note(&Request::Resize { size });
     let start = old_end.saturating_sub(unit);
     requests.push(read(aim.inside((start, 6 * unit))));
+}
+
+fn shrink(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
+    let (unit, old) = (aim.unit(), aim.size());
+    // An end in the middle of what was written, or between two tables.
+    let written = aim.hot_range(rng);
+    requests.push(write(rng, written));
+    let last = aim.inside((old.saturating_sub(2 * unit), 2 * unit));
+    requests.push(write(rng, last));
+    if aim.takes_snapshots() && rng.chance(1, 4) {
+        requests.push(Request::Snapshot { act: OnSnapshot::Create, slot: 0 });
+    }
+    push_pause(rng, requests);
+    let end = match rng.below(4) {
+        0 => written.0 + rng.below(written.1 + 1),
+        1 => written.0 + rng.below(unit),
+        2 => last.0 + rng.below(unit),
+        _ => old.saturating_sub(1) / aim.reach() * aim.reach(),
+    };
+    let size = aim.resized(end.min(old));
+    requests.push(Request::Resize { size });
+    aim.note(&Request::Resize { size });
+    push_pause(rng, requests);
+    let grown = aim.resized(if rng.chance(1, 2) { old } else { size + 1 + rng.below(3 * unit) });
+    requests.push(Request::Resize { size: grown });
+    aim.note(&Request::Resize { size: grown });
+    requests.push(read(aim.inside((size.saturating_sub(unit), 6 * unit))));
+    requests.push(read(aim.inside((written.0, 4 * unit))));
 }
 
 #[cfg(test)]

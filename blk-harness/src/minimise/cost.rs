@@ -1,6 +1,6 @@
 //! What "smaller" means: one total order on scenarios.
 
-use crate::scenario::{Backing, Config, Fill, Request, RequestKind, Scenario};
+use crate::scenario::{Backing, Config, Fill, OnBitmap, Request, RequestKind, Scenario};
 use crate::space::{Space, Unit};
 
 /// Compared from the first to the last. Sums of 64-bit numbers need more than 64 bits.
@@ -43,6 +43,8 @@ pub(super) fn kind_rank(request: &Request) -> u128 {
         RequestKind::Check => 8,
         RequestKind::Resize => 9,
         RequestKind::Snapshot => 10,
+        RequestKind::Amend => 11,
+        RequestKind::Bitmap => 12,
     }
 }
 
@@ -90,6 +92,10 @@ fn flags(request: &Request) -> u128 {
         Request::Reopen { kill } => u128::from(kill),
         Request::Check { repair } => repair as u128,
         Request::Snapshot { act, slot } => act as u128 + 4 * u128::from(slot),
+        Request::Bitmap { act, slot } => {
+            let from = if let OnBitmap::Merge(from) = act { from } else { 0 };
+            u128::from(act.index()) + 8 * (u128::from(slot) + u128::from(from))
+        }
         _ => 0,
     }
 }

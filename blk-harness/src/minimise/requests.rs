@@ -2,7 +2,7 @@
 
 use super::cost::kind_rank;
 use super::search::Search;
-use crate::scenario::{Fill, Repair, Request, Scenario};
+use crate::scenario::{Fill, OnBitmap, Repair, Request, Scenario};
 
 /// Beyond this many requests, all pairs are too many.
 const PAIRS_REQUESTS_MAX: usize = 16;
@@ -268,11 +268,23 @@ fn plainer_flags(request: &Request) -> Vec<fn(Request) -> Request> {
         Request::Check { .. } => {
             vec![|_| Request::Check { repair: Repair::None }, |_| Request::Check { repair: Repair::Leaks }]
         }
-        // Not the act: that is another request.
+        // Not the act, nor the option of an amendment: that is another request.
         Request::Snapshot { .. } => vec![|request| match request {
             Request::Snapshot { act, .. } => Request::Snapshot { act, slot: 0 },
             other => other,
         }],
+        Request::Bitmap { .. } => vec![
+            |request| match request {
+                Request::Bitmap { act, .. } => Request::Bitmap { act, slot: 0 },
+                other => other,
+            },
+            |request| match request {
+                Request::Bitmap { act: OnBitmap::Merge(_), slot } => {
+                    Request::Bitmap { act: OnBitmap::Merge(0), slot }
+                }
+                other => other,
+            },
+        ],
         _ => Vec::new(),
     }
 }

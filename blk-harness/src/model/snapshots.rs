@@ -131,9 +131,11 @@ impl Model {
 
     /// Until it completes, each sector may be the old or the new one, and the size too.
     fn begin_apply(&mut self, now: Time, held: Held) -> (Write, u64) {
-        let size = held.size;
+        let (size, old) = (held.size, self.size());
         let reached = self.reached();
         self.sizes.begin(now, size);
+        self.bitmaps.resizing(now);
+        self.bitmaps.asked(now, Extent::new(0, size.max(old)));
         if size > reached {
             // As for a resize: what the disk has never had was zero all the time.
             let value = self.add(Extent::between(reached, size), Source::Zeroes);
@@ -163,6 +165,7 @@ impl Model {
                 self.end_apply(now, write, size)?;
             } else {
                 self.sizes.end(now, found);
+                self.bitmaps.resized(found);
                 self.may_hold(now, write);
             }
         }
@@ -176,6 +179,8 @@ impl Model {
     fn end_apply(&mut self, now: Time, write: Write, size: u64) -> Result<()> {
         let old = self.size();
         self.sizes.end(now, size);
+        self.bitmaps.resized(size);
+        self.bitmaps.followed(write.issued, now, write.extent);
         self.newest.set_len(size)?;
         if size < old {
             self.cut_off(write.issued, now, Extent::between(size, old));

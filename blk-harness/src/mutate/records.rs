@@ -4,8 +4,8 @@ use crate::random::Random;
 
 use super::near;
 use crate::generate::{Aim, Limits, Swarm, aligned, of_kind, push_template, request};
-use crate::scenario::{Fill, OnSnapshot, Repair, Request, RequestKind, Scenario};
-use crate::space::Geometry;
+use crate::scenario::{Fill, OnBitmap, OnSnapshot, Repair, Request, RequestKind, Scenario};
+use crate::space::{Amendment, Geometry};
 
 /// Makes one change, chosen at random. With few requests, most changes come down to inserting one.
 pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geometry, limits: &Limits) {
@@ -30,7 +30,7 @@ pub(super) fn change(rng: &mut Random, scenario: &mut Scenario, geometry: &Geome
         12..=14 => move_range(rng, requests, at, unit),
         15..=16 => resize_range(rng, requests, at, unit),
         17..=18 => change_kind(rng, requests, at, &usual, &mut aim),
-        19 => change_flags(rng, &mut requests[at]),
+        19 => change_flags(rng, &mut requests[at], geometry.amendments),
         20..=21 => look_at_what_was_written(rng, requests, at),
         22 => {
             let kind = rng.one_of(&[RequestKind::Reopen, RequestKind::Flush, RequestKind::Check]);
@@ -201,7 +201,7 @@ fn change_kind(rng: &mut Random, requests: &mut [Request], at: usize, usual: &Sw
     };
 }
 
-fn change_flags(rng: &mut Random, request: &mut Request) {
+fn change_flags(rng: &mut Random, request: &mut Request, amendments: &[Amendment]) {
     let dice = rng.below(3);
     match request {
         Request::Write { fua, .. } if dice == 0 => *fua = !*fua,
@@ -216,8 +216,15 @@ fn change_flags(rng: &mut Random, request: &mut Request) {
         Request::Check { repair } => {
             *repair = rng.one_of(&[Repair::None, Repair::Leaks, Repair::All]);
         }
+        Request::Amend { option } if !amendments.is_empty() => *option = rng.one_of(amendments).option(),
         Request::Snapshot { act, .. } if dice > 0 => *act = rng.one_of(&OnSnapshot::ALL),
-        Request::Snapshot { slot, .. } => *slot = rng.below(4) as u8,
+        Request::Bitmap { act, .. } if dice > 0 => {
+            *act = match rng.one_of(&OnBitmap::ALL) {
+                OnBitmap::Merge(_) => OnBitmap::Merge(rng.below(4) as u8),
+                act => act,
+            };
+        }
+        Request::Snapshot { slot, .. } | Request::Bitmap { slot, .. } => *slot = rng.below(4) as u8,
         _ => {}
     }
 }

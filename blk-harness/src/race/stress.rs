@@ -142,5 +142,12 @@ fn requests(space: &'static Space, options: &StressOptions, config: &Config) -> 
 }
 
 fn may_meet(request: &Request) -> bool {
-    !matches!(request, Request::Reopen { .. } | Request::Resize { .. } | Request::Snapshot { .. })
+    !matches!(
+        request,
+        Request::Reopen { .. }
+            | Request::Resize { .. }
+            | Request::Snapshot { .. }
+            | Request::Amend { .. }
+            | Request::Bitmap { .. }
+    )
 }

@@ -40,7 +40,8 @@ impl Run<'_> {
             Err(Trouble::Broken(violation)) => Err(violation),
             Ok(()) => {
                 self.observe(&parts).map_err(|violation| violation.of(Promise::Stable))?;
-                self.adopt_snapshots()
+                self.adopt_snapshots()?;
+                self.adopt_bitmaps()
             }
         }
     }

@@ -14,6 +14,9 @@ pub const PROBE_FLUSH_MAX: u8 = 15;
 /// Largest number of a snapshot.
 pub const SLOT_MAX: u8 = 63;
 
+/// Largest number of a dirty bitmap.
+pub const BITMAP_SLOT_MAX: u8 = 31;
+
 /// Requests in the bytes form; records beyond are ignored.
 pub const REQUESTS_MAX: usize = 256;
 

@@ -23,7 +23,10 @@
 //! are there have their usual values, and options beyond those that the space has are ignored. Opcodes: 1
 //! read, 2 write, 3 compressed write, 4 write zeroes, 5 discard, 6 flush, 7 map, 8 truncate, 9 reopen, 10
 //! check, 11 kill, 12 check and repair leaks, 13 check and repair all, 14 snapshot if there can be any (4
-//! times the slot, plus 0 create, 1 apply, 2 delete, 3 read); all others are ignored, so that a later opcode
+//! times the slot, plus 0 create, 1 apply, 2 delete, 3 read), 15 with a first number of 1 dirty bitmap if
+//! there can be any (8 times the slot, plus 0 add, 1 remove, 2 clear, 3 enable, 4 disable, 5 merge from the
+//! slot that the low five bits of the second number say, 6 read), 15 with any other first number amend (its
+//! byte is the place of the option in the space's list); all others are ignored, so that a later opcode
 //! cannot change what an old input does to the others. Flags: bit 0 FUA, bit 1 unmap, bit 2 no fallback, bit
 //! 3 the byte is written rather than stamps; others are ignored. Where there are two lanes or more, the high
 //! nibbles of opcode and flags are the low and high half of the request's turn ([`super::Turn`]).
@@ -42,10 +45,11 @@
 mod v1;
 
 use super::bounds::{
-    DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, PROBE_FLUSH_MAX, REQUESTS_MAX, SLOT_MAX,
+    BITMAP_SLOT_MAX, DATA_BYTES_MAX, DISK_BYTES_MAX, LANES_MAX, OFFSET_BYTES_END, PROBE_FLUSH_MAX,
+    REQUESTS_MAX, SLOT_MAX,
 };
 use super::reach::{self, Frame};
-use super::{Backing, Config, Fill, OnSnapshot, Repair, Request, Scenario, Turn};
+use super::{Backing, Config, Fill, OnBitmap, OnSnapshot, Repair, Request, Scenario, Turn};
 use crate::space::{PLAIN, Space};
 
 /// First byte of the bytes form. It is not valid UTF-8, so no text begins with it.
@@ -63,6 +67,9 @@ const OPTION_BYTES: usize = 4;
 /// In a record's fourth byte: offset and length are meant as they are, wherever they lie. There, and in the
 /// header, it also marks the size of a far disk.
 const MODE_EXACT: u8 = 0xEE;
+
+/// In a record of opcode 15, the first number of one that is about a dirty bitmap.
+const FIRST_BITMAP: u64 = 1;
 
 const FLAG_FUA: u8 = 1;
 const FLAG_UNMAP: u8 = 2;
@@ -295,10 +302,20 @@ fn decode_record(record: &Record, frame: Frame) -> Option<Request> {
         14 if frame.has_snapshots() => {
             Request::Snapshot { act: OnSnapshot::ALL[usize::from(byte & 3)], slot: byte >> 2 }
         }
+        15 if first == FIRST_BITMAP => decode_bitmap(byte, second).filter(|_| frame.has_bitmaps())?,
+        15 => Request::Amend { option: frame.amendments().get(usize::from(byte))?.option() },
         _ => return None,
     };
     let range = if mode == MODE_EXACT { (first, second) } else { frame.range(request.kind(), first, second) };
     Some(request.with_range(range.0, range.1))
+}
+
+fn decode_bitmap(byte: u8, second: u64) -> Option<Request> {
+    let act = match *OnBitmap::ALL.get(usize::from(byte & 7))? {
+        OnBitmap::Merge(_) => OnBitmap::Merge(second as u8 & BITMAP_SLOT_MAX),
+        act => act,
+    };
+    Some(Request::Bitmap { act, slot: byte >> 3 })
 }
 
 /// When the request of a record gives way; inputs from before there were lanes say nothing about it.
@@ -325,6 +342,18 @@ fn encode_record(request: &Request, frame: Frame) -> Record {
     if let Request::Snapshot { act, slot } = *request {
         let act = OnSnapshot::ALL.into_iter().position(|known| known == act).unwrap_or_default();
         record[2] = slot.min(SLOT_MAX) << 2 | act as u8;
+    }
+    if let Request::Amend { option } = *request {
+        let place = frame.amendments().iter().position(|known| known.option() == option);
+        // One that the space does not have is no request.
+        record[2] = place.map_or(u8::MAX, |place| place as u8);
+    }
+    if let Request::Bitmap { act, slot } = *request {
+        record[4] = FIRST_BITMAP as u8;
+        record[2] = slot.min(BITMAP_SLOT_MAX) << 3 | act.index();
+        if let OnBitmap::Merge(from) = act {
+            record[10] = from.min(BITMAP_SLOT_MAX);
+        }
     }
     if let Request::Resize { size } = *request {
         record[3] = if reach::far_size(size).is_some() { MODE_EXACT } else { 0 };
@@ -356,6 +385,7 @@ fn opcode(request: &Request) -> u8 {
         Request::Check { repair: Repair::Leaks } => 12,
         Request::Check { repair: Repair::All } => 13,
         Request::Snapshot { .. } => 14,
+        Request::Amend { .. } | Request::Bitmap { .. } => 15,
     }
 }
 

@@ -3,7 +3,7 @@
 use blk_core::{DiscardFlags, Extent, Op, Preallocation, SnapshotAct, WriteFlags, ZeroFlags};
 pub use blk_verify::RequestKind;
 
-use super::{Fill, OnSnapshot, Request};
+use super::{Fill, OnBitmap, OnSnapshot, Request};
 use crate::journal::Entry;
 
 impl Request {
@@ -35,6 +35,11 @@ impl Request {
                 // Its size is known once it is made.
                 None => Op::ReadSnapshot { slot, extent: Extent::default() },
             },
+            Self::Amend { option } => Op::Amend { option },
+            Self::Bitmap { act, slot } => match act.change() {
+                Some(act) => Op::Bitmap { act, slot },
+                None => Op::ReadBitmap { slot },
+            },
             Self::Reopen { .. } => return None,
         })
     }
@@ -53,6 +58,8 @@ impl Request {
             Self::Reopen { .. } => RequestKind::Reopen,
             Self::Check { .. } => RequestKind::Check,
             Self::Snapshot { .. } => RequestKind::Snapshot,
+            Self::Amend { .. } => RequestKind::Amend,
+            Self::Bitmap { .. } => RequestKind::Bitmap,
         }
     }
 
@@ -70,7 +77,9 @@ impl Request {
             | Self::Resize { .. }
             | Self::Reopen { .. }
             | Self::Check { .. }
-            | Self::Snapshot { .. } => None,
+            | Self::Snapshot { .. }
+            | Self::Amend { .. }
+            | Self::Bitmap { .. } => None,
         }
     }
 
@@ -88,7 +97,9 @@ impl Request {
             | Self::Resize { .. }
             | Self::Reopen { .. }
             | Self::Check { .. }
-            | Self::Snapshot { .. } => {}
+            | Self::Snapshot { .. }
+            | Self::Amend { .. }
+            | Self::Bitmap { .. } => {}
         }
         self
     }
@@ -144,12 +155,17 @@ impl From<Entry> for Request {
                 Self::Snapshot { act, slot }
             }
             Op::ReadSnapshot { slot, .. } => Self::Snapshot { act: OnSnapshot::Read, slot },
+            Op::Amend { option } => Self::Amend { option },
+            Op::Bitmap { act, slot } => Self::Bitmap { act: act.into(), slot },
+            Op::ReadBitmap { slot } => Self::Bitmap { act: OnBitmap::Read, slot },
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use blk_core::ShortText;
+
     use super::*;
     use crate::scenario::Repair;
 
@@ -176,8 +192,11 @@ mod tests {
             Request::Snapshot { act: OnSnapshot::Apply, slot: 1 },
             Request::Snapshot { act: OnSnapshot::Delete, slot: 2 },
             Request::Snapshot { act: OnSnapshot::Read, slot: 63 },
+            Request::Amend { option: ShortText::new("compat=0.10").unwrap() },
         ];
-        for request in requests {
+        let merges = Request::Bitmap { act: OnBitmap::Merge(3), slot: 1 };
+        let bitmaps = OnBitmap::ALL.map(|act| Request::Bitmap { act, slot: 31 });
+        for request in requests.into_iter().chain(bitmaps).chain([merges]) {
             let entry = Entry::from(request);
             assert_eq!(entry.to_string(), request.to_string());
             assert_eq!((entry.kind(), Request::from(entry)), (request.kind(), request));

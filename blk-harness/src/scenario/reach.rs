@@ -8,7 +8,7 @@
 
 use super::RequestKind;
 use super::bounds::{DISK_BYTES_MAX, FAR_BYTES_MAX, FAR_BYTES_MIN, far_length_max};
-use crate::space::Geometry;
+use crate::space::{Amendment, Geometry};
 
 /// Bytes that random requests move at most, unless one cluster is larger.
 const DATA_BYTES_TYPICAL: u64 = 1 << 20;
@@ -37,6 +37,16 @@ impl Frame {
     /// Whether requests can be about snapshots.
     pub(super) fn has_snapshots(&self) -> bool {
         self.geometry.snapshots
+    }
+
+    /// What images can be amended to.
+    pub(super) fn amendments(&self) -> &'static [Amendment] {
+        self.geometry.amendments
+    }
+
+    /// Whether requests can be about dirty bitmaps.
+    pub(super) fn has_bitmaps(&self) -> bool {
+        self.geometry.bitmaps
     }
 
     /// A disk of `size` bytes.

@@ -15,6 +15,9 @@
 //! reopen
 //! check
 //! snapshot -c 0             # a snapshot inside the image: -c creates, -a applies, -d deletes, -r reads it
+//! amend -o compat=0.10      # an option of the image is changed
+//! bitmap --add 0            # a dirty bitmap inside the image; also --remove, --clear, --enable, --disable, --read
+//! bitmap --merge 0 1        # what bitmap 0 has as dirty becomes dirty in bitmap 1
 //! @3 write 0 4k             # gives way to the next lane after 3 points, where `config` has lanes=2 or more
 //! ```
 //! The keys of `config` are the names of [`Config`]'s fields as JSON has them, and the options of the format
@@ -32,7 +35,7 @@ use std::fmt;
 
 use blk_core::ExactSize;
 
-use super::{Backing, Config, Fill, ParseError, ParseResult, Repair, Request, Scenario};
+use super::{Backing, Config, Fill, OnBitmap, ParseError, ParseResult, Repair, Request, Scenario};
 
 /// The first line that is neither blank nor a comment.
 pub const HEADER: &str = "blk-scenario 1";
@@ -126,6 +129,9 @@ impl fmt::Display for Request {
             Self::Check { repair: Repair::Leaks } => write!(f, "check -r leaks")?,
             Self::Check { repair: Repair::All } => write!(f, "check -r all")?,
             Self::Snapshot { act, slot } => write!(f, "snapshot {} {slot}", act.flag())?,
+            Self::Amend { option } => write!(f, "amend -o {option}")?,
+            Self::Bitmap { act: OnBitmap::Merge(from), slot } => write!(f, "bitmap --merge {from} {slot}")?,
+            Self::Bitmap { act, slot } => write!(f, "bitmap {} {slot}", act.flag())?,
         }
         match self.range() {
             Some((offset, length)) => write!(f, " {} {}", ExactSize(offset), ExactSize(length)),

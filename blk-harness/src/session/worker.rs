@@ -110,7 +110,9 @@ impl<'a> Worker<'a> {
                 Request::Flush
                 | Request::Reopen { .. }
                 | Request::Check { .. }
-                | Request::Snapshot { .. } => {}
+                | Request::Snapshot { .. }
+                | Request::Amend { .. }
+                | Request::Bitmap { .. } => {}
             }
         }
         request
@@ -125,7 +127,11 @@ pub(super) fn made_of(scenario: &Scenario, takes: Takes) -> impl Iterator<Item =
 impl Takes {
     fn request(self, request: &Request) -> bool {
         match request {
-            Request::Reopen { .. } | Request::Check { .. } | Request::Snapshot { .. } => false,
+            Request::Reopen { .. }
+            | Request::Check { .. }
+            | Request::Snapshot { .. }
+            | Request::Amend { .. }
+            | Request::Bitmap { .. } => false,
             Request::Resize { .. } => self.resize && !self.read_only,
             Request::Read { .. } | Request::Status { .. } => true,
             _ => !self.read_only,

@@ -49,6 +49,8 @@ fn geometry(config: &Config) -> Geometry {
         alignment_bytes: config.options.number(ALIGNMENT).unwrap_or(1),
         size_is_file_length: false,
         snapshots: false,
+        bitmaps: false,
         is_dense: false,
+        amendments: &[],
     }
 }

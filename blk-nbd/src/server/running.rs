@@ -47,9 +47,12 @@ pub struct Running {
     path: Option<PathBuf>,
 }
 
+/// A socket that listens.
 #[derive(Debug)]
-enum Listener {
+pub enum Listener {
+    /// In the file system.
     Unix(UnixListener),
+    /// On a port.
     Tcp(TcpListener),
 }
 
@@ -98,6 +101,20 @@ impl Running {
         let listener = TcpListener::bind((host, port)).map_err(|error| failed(&error))?;
         let address = listener.local_addr().map_err(|error| failed(&error))?;
         Self::start(server, Listener::Tcp(listener), Some(address), None)
+    }
+
+    /// On a socket that is open already. Its file stays when the server stops.
+    pub(super) fn passed(server: Arc<Server>, listener: Listener) -> Result<Self> {
+        let failed = |error: &io::Error| unresolved("a socket that is passed on", error);
+        let listens = rustix::net::sockopt::socket_acceptconn(listener.fd());
+        if !listens.map_err(|error| failed(&error.into()))? {
+            return Err(failed(&io::Error::new(io::ErrorKind::InvalidInput, "it does not listen")));
+        }
+        let port = match &listener {
+            Listener::Unix(_) => None,
+            Listener::Tcp(listener) => listener.local_addr().ok(),
+        };
+        Self::start(server, listener, port, None)
     }
 
     fn start(

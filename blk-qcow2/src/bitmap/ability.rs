@@ -18,6 +18,10 @@ const DEFAULT_BYTES: (u64, u64) = (4096, 65536);
 impl Qcow2 {
     /// Changes the bitmaps, which have been read, with the metadata locked.
     fn change_bitmaps(&self, change: impl FnOnce(&mut Metadata, &mut State) -> Result<()>) -> Result<()> {
+        self.noting(self.make_change(change))
+    }
+
+    fn make_change(&self, change: impl FnOnce(&mut Metadata, &mut State) -> Result<()>) -> Result<()> {
         // A directory that is none is given up by the first change, and has no bitmaps.
         self.begin_unfollowed()?;
         let mut metadata = self.metadata.write();
@@ -25,7 +29,7 @@ impl Qcow2 {
         let mut state = self.bitmaps.state();
         state.load(&metadata)?;
         let changed = change(&mut metadata, &mut state);
-        self.bitmaps.set_gate(&state, metadata.header.autoclear);
+        self.bitmaps.set_gate(&state, metadata.header.followed_autoclear());
         changed
     }
 

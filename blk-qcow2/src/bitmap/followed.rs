@@ -81,13 +81,28 @@ impl Followed {
         self.state.lock()
     }
 
+    /// Whether there is one, as far as they have been read.
+    pub(crate) fn has_any(&self) -> bool {
+        !self.state().bitmaps.is_empty()
+    }
+
     /// A repair has changed the image: its header is this one now.
     pub(crate) fn after_repair(&self, metadata: &Metadata) {
         let mut state = self.state();
         if metadata.header.vouched_bitmaps().is_none() {
             *state = State::default();
         }
-        self.set_gate(&state, metadata.header.autoclear);
+        self.set_gate(&state, metadata.header.followed_autoclear());
+    }
+
+    /// The disk has become smaller, and ends at `size`: bits behind do not come back.
+    pub(crate) fn cut(&self, size: u64) {
+        for bitmap in &mut self.state().bitmaps {
+            if let Some(content) = &mut bitmap.content {
+                content.cut(size);
+                bitmap.is_stale = true;
+            }
+        }
     }
 
     #[cold]
@@ -288,12 +303,13 @@ impl Qcow2 {
         let mut metadata = self.metadata.write();
         metadata.check_usable()?;
         let mut state = self.bitmaps.state();
-        let mut kept = AUTOCLEAR_BITMAPS;
+        let own = metadata.header.kept_autoclear();
+        let mut kept = AUTOCLEAR_BITMAPS | own;
         match state.load(&metadata) {
             Ok(()) => {}
             // Nobody can follow them: without the bit they are out of date.
             Err(Error::Malformed { .. }) => {
-                kept = 0;
+                kept = own;
                 *state = State { is_loaded: true, bitmaps: Vec::new() };
             }
             Err(error) => return Err(error),
@@ -303,7 +319,7 @@ impl Qcow2 {
             metadata.publish_header()?;
         }
         state.mark(&mut metadata, become_stale)?;
-        self.bitmaps.set_gate(&state, metadata.header.autoclear);
+        self.bitmaps.set_gate(&state, metadata.header.followed_autoclear());
         Ok(())
     }
 }

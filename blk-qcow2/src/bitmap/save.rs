@@ -41,7 +41,7 @@ impl Qcow2 {
             }
             metadata.replace_directory(&mut state, None, true)?;
         }
-        self.bitmaps.set_gate(&state, metadata.header.autoclear);
+        self.bitmaps.set_gate(&state, metadata.header.followed_autoclear());
         Ok(())
     }
 }

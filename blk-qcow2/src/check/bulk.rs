@@ -25,7 +25,8 @@ impl Walk<'_> {
             return group.iter().fold(0, |seen, raw| seen | u64::from_ne_bytes(*raw)) == 0;
         }
         let offset = entry_offset(first);
-        if first != offset.get() | COPIED
+        if self.geometry.has_data_file()
+            || first != offset.get() | COPIED
             || offset == HostOffset::default()
             || !self.geometry.is_cluster_aligned(offset)
         {

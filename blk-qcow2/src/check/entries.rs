@@ -89,7 +89,7 @@ impl Walk<'_> {
             return Verdict::Wrong { why: "reserved bits are set", right: plain(entry & !reserved) };
         }
         // What reads as zeroes still does without a host cluster.
-        self.judge_offset(entry, plain(entry & ZERO), !0)
+        self.judge_data(entry, plain(entry & ZERO))
     }
 
     #[inline]
@@ -100,14 +100,22 @@ impl Walk<'_> {
         if entry & RESERVED != 0 {
             return wrong("reserved bits are set", entry & !RESERVED, raw.bitmap);
         }
-        if entry_offset(entry) == HostOffset::default() && raw.allocated() != 0 {
+        if !self.has_cluster(entry) && raw.allocated() != 0 {
             return wrong("subclusters are allocated without a cluster", entry, zeroes);
         }
         if both != 0 {
             // What may be data is not thrown away.
             return wrong("a subcluster is allocated and reads as zeroes", entry, raw.bitmap & !(both << 32));
         }
-        self.judge_offset(entry, RawEntry { descriptor: 0, bitmap: zeroes }, !0)
+        self.judge_data(entry, RawEntry { descriptor: 0, bitmap: zeroes })
+    }
+
+    #[inline]
+    fn judge_data(&self, entry: u64, without: RawEntry) -> Verdict {
+        if self.geometry.has_data_file() {
+            return self.judge_place(entry, without);
+        }
+        self.judge_offset(entry, without, !0)
     }
 
     /// `without` is the entry without a cluster; no cluster with one of `roles` may be referred to.
@@ -144,6 +152,9 @@ impl Walk<'_> {
         }
         if raw.bitmap != 0 {
             return Verdict::Wrong { why: "a compressed cluster has no subclusters", right: plain(entry) };
+        }
+        if self.geometry.has_data_file() {
+            return Verdict::Wrong { why: "a data file has no compressed clusters", right: plain(0) };
         }
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
         let extent = descriptor.extent();

@@ -39,7 +39,9 @@ impl Walk<'_> {
     fn compare_flag(&mut self, level: Level, host_offset: HostOffset, raw: RawEntry) {
         let entry = raw.descriptor;
         let cluster = self.geometry.cluster_of(entry_offset(entry));
-        let Some(count) = self.counts.get(cluster.index() as usize).copied() else { return };
+        let in_data_file = level == Level::L2 && self.geometry.has_data_file();
+        let counted = self.counts.get(cluster.index() as usize).copied();
+        let Some(count) = (if in_data_file { Some(1) } else { counted }) else { return };
         let is_copied = entry & COPIED != 0;
         // An entry that is wrong in another way has been reported; its flag is left to the next inspection.
         if is_copied == (count == 1) || !matches!(self.judge(level, raw), Verdict::Refers(_)) {

@@ -30,6 +30,7 @@ impl<'a> Walk<'a> {
         walk.collect_plain_snapshots()?;
         walk.count_plain_tables(fixes)?;
         walk.incomplete |= !walk.refer(LAST, snapshot_extent, FIXED);
+        walk.incomplete |= !walk.refer(LAST, header.encryption_header(), FIXED);
         walk.count_bitmaps()?;
         walk.put_in_order();
         walk.count_plain_refcounts(fixes)?;
@@ -258,6 +259,9 @@ impl<'a> Walk<'a> {
         if table.active > 0 {
             self.count_allocation(entry, extent, table.active, &mut table.next_contiguous);
         }
+        if self.geometry.has_data_file() {
+            return;
+        }
         if self.reaches_too_far(extent) {
             self.report_entry(table, index, || too_far(extent.start.get(), extent.length));
         } else if let Some((host_offset, excess)) = self.count_role(extent, table.uses.len() as u32, DATA) {
@@ -275,6 +279,7 @@ impl<'a> Walk<'a> {
     ) -> Option<HostExtent> {
         let entry = raw.descriptor;
         let descriptor = CompressedDescriptor::decode(entry, self.geometry);
+        self.is_suspicious |= self.geometry.has_data_file();
         if entry & COPIED != 0 {
             let at = descriptor.host_offset();
             self.report_entry(table, index, || {
@@ -312,7 +317,9 @@ impl<'a> Walk<'a> {
         let host = entry_offset(entry);
         let is_zero = if is_extended { raw.allocated() == 0 } else { entry & ZERO != 0 };
         self.is_suspicious |= is_extended && entry & ZERO != 0;
-        if host == HostOffset::default() {
+        let right = self.place_in_data_file(table.uses[0], index);
+        self.is_suspicious |= right.is_some_and(|right| self.is_misplaced(entry, right));
+        if !self.has_cluster(entry) {
             self.is_suspicious |= entry == COPIED;
             if raw.allocated() != 0 {
                 self.report_entry(table, index, || {

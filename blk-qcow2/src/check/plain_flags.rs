@@ -38,7 +38,13 @@ impl Walk<'_> {
             let entry = raw.descriptor;
             if entry & COMPRESSED == 0 && entry & OFFSET_MASK != 0 {
                 let at = self.l2_entry_at(table, index);
-                self.compare_plain_flag(at, entry, fixes, || format!("data cluster: l2_entry={entry:x}"))?;
+                let what = || format!("data cluster: l2_entry={entry:x}");
+                if self.geometry.has_data_file() {
+                    // Nobody else can have it.
+                    self.compare_with_count(at, entry, fixes, (1, what));
+                } else {
+                    self.compare_plain_flag(at, entry, fixes, what)?;
+                }
             }
         }
         self.l2_read = (Some(table), bytes);
@@ -54,8 +60,20 @@ impl Walk<'_> {
         what: impl FnOnce() -> String,
     ) -> Result<()> {
         let count = self.stored(self.geometry.cluster_of(entry_offset(entry)))?;
+        self.compare_with_count(at, entry, fixes, (count, what));
+        Ok(())
+    }
+
+    #[inline]
+    fn compare_with_count(
+        &mut self,
+        at: HostOffset,
+        entry: u64,
+        fixes: bool,
+        (count, what): (u64, impl FnOnce() -> String),
+    ) {
         if (entry & COPIED != 0) == (count == 1) {
-            return Ok(());
+            return;
         }
         let fixes = fixes && !self.is_contested(at);
         let verb = if fixes { "Repairing" } else { "ERROR" };
@@ -63,6 +81,5 @@ impl Walk<'_> {
         if fixes {
             self.fixes.push(Fix { host_offset: at, entry: entry ^ COPIED, bitmap: None });
         }
-        Ok(())
     }
 }

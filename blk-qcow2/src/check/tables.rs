@@ -63,7 +63,8 @@ impl Walk<'_> {
             let host_offset = self.geometry.offset_of(self.tables[next].cluster());
             next += times;
             let bytes = self.read_l2(host_offset)?;
-            self.count_table(host_offset, &bytes, times as u32, is_active);
+            let table = self.tables[next - times];
+            self.count_table((host_offset, table), &bytes, times as u32, is_active);
             self.l2_read = (Some(host_offset), bytes);
         }
         Ok(())
@@ -85,7 +86,13 @@ impl Walk<'_> {
         self.l2_read = (None, Vec::new());
     }
 
-    fn count_table(&mut self, host_offset: HostOffset, bytes: &[u8], times: u32, is_active: bool) {
+    fn count_table(
+        &mut self,
+        (host_offset, table): (HostOffset, TableUse),
+        bytes: &[u8],
+        times: u32,
+        is_active: bool,
+    ) {
         let mut next_contiguous = None;
         for (index, raw) in RawEntry::all(bytes, self.geometry).enumerate() {
             if raw.descriptor == 0 && raw.bitmap == 0 {
@@ -97,11 +104,23 @@ impl Walk<'_> {
                 self.wrong_entry(Level::L2, index, raw.descriptor, why, fix);
             }
             if let Some(extent) = sanitised.refers {
-                self.count(extent, times);
+                match self.place_in_data_file(table, index) {
+                    None => self.count(extent, times),
+                    Some(right) => self.compare_place(index, extent.start, right, host_offset),
+                }
                 if is_active {
                     self.count_allocation(sanitised.entry.descriptor, extent, 1, &mut next_contiguous);
                 }
             }
+        }
+    }
+
+    /// Nobody can say which of the two is wrong.
+    fn compare_place(&mut self, index: usize, found: HostOffset, right: HostOffset, table: HostOffset) {
+        if found != right {
+            self.corruption(self.l2_entry_at(table, index).get(), || {
+                format!("L2 entry {index} leads to {found:#x} in the data file, and must lead to {right:#x}")
+            });
         }
     }
 

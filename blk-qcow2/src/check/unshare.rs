@@ -8,6 +8,7 @@ use blk_core::Result;
 
 use super::entries::Level;
 use super::walk::{Fix, Walk, apply};
+use crate::header::Encryption;
 use crate::l2::{COMPRESSED, RawEntry, ZERO, data_entry};
 use crate::offset::{ClusterCount, HostCluster, HostExtent, HostOffset};
 use crate::ondisk::CompressedDescriptor;
@@ -86,6 +87,10 @@ impl Unsharing<'_> {
 
     /// Visits each table once; where it is used more often, each entry is as many references.
     fn visit_tables(&mut self) -> Result<()> {
+        if self.walk.geometry.has_data_file() {
+            // Nothing that entries refer to is counted.
+            return Ok(());
+        }
         let mut bytes = vec![0; self.walk.geometry.cluster_bytes() as usize];
         for uses in self.walk.tables.chunk_by(|a, b| a.cluster == b.cluster) {
             let host_offset = self.walk.geometry.offset_of(uses[0].cluster());
@@ -106,10 +111,20 @@ impl Unsharing<'_> {
             for excess in &mut self.excess[touched] {
                 *excess = excess.saturating_sub(uses);
             }
+            if self.is_bound(sanitised.entry) {
+                continue;
+            }
             let entry = self.replace(sanitised.entry, extent)?;
             self.fixes.push(self.walk.fix_l2(self.walk.l2_entry_at(host_offset, index), entry));
         }
         Ok(())
+    }
+
+    /// Whether what the entry refers to reads otherwise from elsewhere: it is encrypted with its place. It
+    /// stays shared, which a check tells, rather than be lost.
+    fn is_bound(&self, raw: RawEntry) -> bool {
+        let is_data = raw.descriptor & (COMPRESSED | ZERO) == 0;
+        is_data && matches!(self.walk.header.encryption, Some(Encryption::Luks(_)))
     }
 
     /// The entry that reads the same from elsewhere; one that refers to nothing when there is no room left.

@@ -352,9 +352,10 @@ impl<'a> Walk<'a> {
         Fix { host_offset, entry: entry.descriptor, bitmap }
     }
 
-    /// Claims the header and the active L1 table.
+    /// Claims the header, that of the encryption, and the active L1 table.
     pub(super) fn count_header(&mut self) {
         self.claim("the header", self.header_extent(), FIXED);
+        self.claim("the header of the encryption", self.header.encryption_header(), FIXED);
         self.l1_is_own = self.claim("the L1 table", self.header.l1_table(), FIXED);
     }
 

@@ -3,9 +3,12 @@
 use blk_core::{Error, Extent, Result, Storage};
 use zerocopy::FromBytes;
 
-use super::{BACKING_NAME_BYTES_MAX, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX, SNAPSHOTS_MAX};
+use super::{
+    BACKING_NAME_BYTES_MAX, Encryption, L1_TABLE_BYTES_MAX, REFCOUNT_TABLE_BYTES_MAX, SNAPSHOTS_MAX,
+};
 use crate::extension::Extensions;
 use crate::geometry::Geometry;
+use crate::offset::HostOffset;
 use crate::ondisk::{
     COMPRESSION_TYPE_OFFSET, CompressionType, HEADER_V2_BYTES, HEADER_V3_BYTES_MIN, HeaderV2, HeaderV3,
     INCOMPATIBLE_COMPRESSION, INCOMPATIBLE_CORRUPT, INCOMPATIBLE_DATA_FILE, INCOMPATIBLE_DIRTY,
@@ -59,7 +62,9 @@ impl Fixed {
     /// The sizes of the image's structures.
     pub(super) fn geometry(&self) -> Result<Geometry> {
         let is_extended = self.v3.incompatible_features.get() & INCOMPATIBLE_EXTENDED_L2 != 0;
-        Geometry::new(self.v2.cluster_bits.get(), self.v3.refcount_order.get())?.with_extended_l2(is_extended)
+        let has_data_file = self.v3.incompatible_features.get() & INCOMPATIBLE_DATA_FILE != 0;
+        let geometry = Geometry::new(self.v2.cluster_bits.get(), self.v3.refcount_order.get())?;
+        Ok(geometry.with_extended_l2(is_extended)?.with_data_file(has_data_file))
     }
 
     pub(super) fn check_length(&self, geometry: Geometry) -> Result<()> {
@@ -156,29 +161,37 @@ impl Fixed {
 
     /// Only features that we understand may be set.
     pub(super) fn check_features(&self, storage: &dyn Storage, extensions: &Extensions) -> Result<()> {
-        match self.v2.crypt_method.get() {
-            0 if extensions.has_encryption => {
-                return Err(bad_field(32, "crypt_method is 0, but there is an encryption header".to_owned()));
-            }
-            0 => {}
-            1 => return Err(Error::unsupported("encrypted qcow2 images (AES)")),
-            2 => return Err(Error::unsupported("encrypted qcow2 images (LUKS)")),
-            other => return Err(bad_field(32, format!("crypt_method is {other}, known are 0 to 2"))),
-        }
-        let known =
-            INCOMPATIBLE_DIRTY | INCOMPATIBLE_CORRUPT | INCOMPATIBLE_COMPRESSION | INCOMPATIBLE_EXTENDED_L2;
+        let known = INCOMPATIBLE_DIRTY
+            | INCOMPATIBLE_CORRUPT
+            | INCOMPATIBLE_DATA_FILE
+            | INCOMPATIBLE_COMPRESSION
+            | INCOMPATIBLE_EXTENDED_L2;
         let unknown = self.v3.incompatible_features.get() & !known;
         if unknown == 0 {
             return Ok(());
         }
-        let what = match 1 << unknown.trailing_zeros() {
-            INCOMPATIBLE_DATA_FILE => "qcow2 images with an external data file".to_owned(),
-            _ => format!(
-                "Unsupported qcow2 feature(s): {}",
-                extensions.describe_incompatible(storage, unknown)?
-            ),
-        };
-        Err(Error::unsupported(what))
+        let features = extensions.describe_incompatible(storage, unknown)?;
+        Err(Error::unsupported(format!("Unsupported qcow2 feature(s): {features}")))
+    }
+
+    /// How guest data is encrypted: only LUKS has a header of its own.
+    pub(super) fn encryption(
+        &self,
+        geometry: Geometry,
+        extensions: &Extensions,
+    ) -> Result<Option<Encryption>> {
+        match (self.v2.crypt_method.get(), extensions.encryption) {
+            (0, None) => Ok(None),
+            (1, None) => Ok(Some(Encryption::Aes)),
+            (2, Some(extent)) => check_encryption_header(extent, geometry).map(Some),
+            (2, None) => {
+                Err(bad_field(32, "crypt_method is 2 (LUKS), but there is no encryption header".to_owned()))
+            }
+            (method @ (0 | 1), Some(_)) => {
+                Err(bad_field(32, format!("crypt_method is {method}, but there is an encryption header")))
+            }
+            (other, _) => Err(bad_field(32, format!("crypt_method is {other}, known are 0 to 2"))),
+        }
     }
 
     pub(super) fn compression(&self) -> Result<CompressionType> {
@@ -211,6 +224,21 @@ fn check_table(field: &str, field_offset: u64, offset: u64, bytes: u64, geometry
         return Err(bad_field(field_offset, format!("{field} is {offset:#x}, allowed is {allowed}")));
     }
     Ok(())
+}
+
+/// The header of the encryption begins with a cluster, and no arithmetic on it overflows.
+fn check_encryption_header(extent: Extent, geometry: Geometry) -> Result<Encryption> {
+    let ends_inside = extent.checked_end().is_some_and(|end| end <= TABLE_END_MAX);
+    if !geometry.is_aligned_number(extent.offset) || extent.offset == 0 || !ends_inside {
+        let Extent { offset, length } = extent;
+        let cluster_bytes = geometry.cluster_bytes();
+        let reason = format!(
+            "the encryption header lies at {offset:#x} and has {length} bytes, allowed is a multiple of the \
+             cluster size, {cluster_bytes}, that ends below 2^62"
+        );
+        return Err(Error::malformed("header extension", offset, reason));
+    }
+    Ok(Encryption::Luks(HostOffset::new(extent.offset).with_length(extent.length)))
 }
 
 fn bad_field(offset: u64, reason: String) -> Error {

@@ -6,20 +6,21 @@
 //! after it.
 //!
 //! Counts and copied flags cannot change at once. So version 3 has the dirty bit set meanwhile: whoever opens
-//! the image after a crash counts again. Version 2 has no such bit: flags are cleared before counts rise, and
-//! set after they have fallen, so that an entry never claims a shared cluster as its own. A crash leaves
-//! flags that are missing, or clusters that are counted too often: a check says so, and no data are lost.
+//! the image after a crash counts again. Version 2 has no such bit: there they change in copies, which the
+//! same write of the header names (see `at_once`). An apply contradicts nothing in between: what a snapshot
+//! has is never flagged, and is counted too often for a moment at most.
 
 use blk_core::{Error, Extent, NewSnapshot, Result, SnapshotInfo, Snapshots};
 use zerocopy::IntoBytes;
 
+use super::at_once::{Named, TableCopies};
 use super::references::{Flags, Tree};
 use super::{SnapshotTable, TABLE_BYTES_MAX, describe};
 use crate::free_space::{Allocation, FreeReason};
 use crate::grow::check_l1_entries;
 use crate::header::{Header, SNAPSHOTS_MAX};
 use crate::metadata::Metadata;
-use crate::offset::{HostExtent, HostOffset};
+use crate::offset::{ClusterCount, HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
 use crate::pointer_table::{self, PointerTable};
 use crate::qcow2::Qcow2;
@@ -41,9 +42,13 @@ impl Snapshots for Qcow2 {
             let reason = format!("it has {} bytes, allowed are {NAME_BYTES_MAX}", new.name.len());
             return Err(Error::invalid_option("name of a snapshot", reason));
         }
+        if self.geometry.has_data_file() {
+            return Err(Error::unsupported("snapshots inside an image with an external data file"));
+        }
         let _size_stays = self.resizing.lock();
         self.begin_unfollowed()?;
-        self.metadata.write().create_snapshot(new)
+        let created = self.metadata.write().create_snapshot(new);
+        self.noting(created)
     }
 
     fn apply_snapshot(&self, id: &str) -> Result<()> {
@@ -51,22 +56,27 @@ impl Snapshots for Qcow2 {
         let size = self.size_of_snapshot(id)?;
         self.begin_resize(size)?;
         // All of the disk may change.
-        let _recording = self.begin_write(Extent::new(0, size.max(self.size_bytes())))?;
+        let recording = self.begin_write(Extent::new(0, size.max(self.size_bytes())))?;
         let mut metadata = self.metadata.write();
         let applied = metadata.apply_snapshot(id);
         // A failure after the header was written is one that poisons.
         self.set_size_bytes(metadata.header.size);
-        applied
+        drop(metadata);
+        drop(recording);
+        // Dirty bits past the end of a smaller disk are dropped.
+        self.bitmaps.cut(self.size_bytes());
+        self.noting(applied)
     }
 
     fn delete_snapshot(&self, id: &str) -> Result<()> {
         self.size_of_snapshot(id)?;
         self.begin_unfollowed()?;
-        self.metadata.write().delete_snapshot(id)
+        let deleted = self.metadata.write().delete_snapshot(id);
+        self.noting(deleted)
     }
 
     fn read_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
-        self.read_from_snapshot(id, offset, buf)
+        self.noting(self.read_from_snapshot(id, offset, buf))
     }
 }
 
@@ -107,21 +117,15 @@ impl Metadata {
             });
         }
         let id = new_id(&table.describe(&*self.storage)?);
-        let tree = self.active_tree().unflagged();
-        self.check_tree(&tree, "creating a snapshot")?;
+        self.check_tree(&self.active_tree().unflagged(), "creating a snapshot")?;
         self.check_given_up(listed_at(&self.header, &table), Role::SnapshotTable)?;
+        if self.header.version < 3 {
+            self.check_given_up(self.header.l1_table(), Role::L1Table)?;
+            return self.create_at_once(new, &table, &id).map(|()| id);
+        }
+        let tree = self.active_tree().unflagged();
         let copy = self.write_structure(&pointer_table::encode(&tree.l1))?;
-        let listed = self.read_entries(&table).and_then(|mut entries| {
-            entries.push(encode_entry(
-                &id,
-                new,
-                self.offset_of(copy),
-                tree.l1.len() as u32,
-                self.header.size,
-            ));
-            self.write_list(&entries)
-        });
-        let list = match listed {
+        let list = match self.write_list_with(&table, new, &id, copy, tree.l1.len()) {
             Ok(list) => list,
             Err(error) => return Err(self.give_up(copy, error)),
         };
@@ -132,6 +136,79 @@ impl Metadata {
         self.switch_list(list, table.l1_tables.len() as u32 + 1, table.extent)?;
         self.end_unordered()?;
         Ok(id)
+    }
+
+    /// Writes the list with one more entry, whose L1 table is `copy`.
+    fn write_list_with(
+        &mut self,
+        table: &SnapshotTable,
+        new: &NewSnapshot,
+        id: &str,
+        copy: Option<Allocation>,
+        l1_entries: usize,
+    ) -> Result<Option<Allocation>> {
+        let mut entries = self.read_entries(table)?;
+        entries.push(encode_entry(id, new, self.offset_of(copy), l1_entries as u32, self.header.size));
+        self.write_list(&entries)
+    }
+
+    /// The same in copies of all that changes, for version 2.
+    fn create_at_once(&mut self, new: &NewSnapshot, table: &SnapshotTable, id: &str) -> Result<()> {
+        let (mut copies, mut made) = (TableCopies::default(), Vec::new());
+        let written = self.write_copies(new, table, id, &mut copies, &mut made);
+        let shared = written.and_then(|(tree, named)| self.share_at_once(tree, &copies, &named));
+        shared.map_err(|error| self.give_up(copies.made.into_iter().chain(made), error))
+    }
+
+    /// Writes what the header is to name, but for the counts.
+    fn write_copies(
+        &mut self,
+        new: &NewSnapshot,
+        table: &SnapshotTable,
+        id: &str,
+        copies: &mut TableCopies,
+        made: &mut Vec<Allocation>,
+    ) -> Result<(Tree, Named)> {
+        let tree = self.copy_without_flags(copies)?;
+        let bytes = pointer_table::encode(&tree.l1);
+        let kept = self.write_structure(&bytes)?;
+        made.extend(kept);
+        let l1 = self.write_structure(&bytes)?;
+        made.extend(l1);
+        let list = self.write_list_with(table, new, id, kept, tree.l1.len())?;
+        made.extend(list);
+        let snapshot_count = table.l1_tables.len() as u32 + 1;
+        Ok((tree, Named { l1, list, snapshot_count, old_list: table.extent }))
+    }
+
+    /// Room for all that changes when `found` goes, and the list without it.
+    fn delete_at_once(&mut self, found: &Found, entries: &[Vec<u8>]) -> Result<()> {
+        let mut made = Vec::new();
+        let written = self.allocate_copies(found, entries, &mut made);
+        let dropped = written
+            .and_then(|(spare, named)| self.drop_at_once((&found.tree, found.l1_extent), spare, &named));
+        dropped.map_err(|error| self.give_up(made, error))
+    }
+
+    fn allocate_copies(
+        &mut self,
+        found: &Found,
+        entries: &[Vec<u8>],
+        made: &mut Vec<Allocation>,
+    ) -> Result<(Vec<Allocation>, Named)> {
+        let list = self.write_list(entries)?;
+        made.extend(list);
+        let l1 = self.write_structure(&pointer_table::encode(self.l1.entries()))?;
+        made.extend(l1);
+        let mut spare = Vec::new();
+        for _ in 0..self.active_tables() {
+            let table = self.allocate(ClusterCount::ONE)?;
+            made.push(table);
+            spare.push(table);
+            self.zero_new(table)?;
+        }
+        let (snapshot_count, old_list) = (entries.len() as u32, found.table.extent);
+        Ok((spare, Named { l1, list, snapshot_count, old_list }))
     }
 
     /// The active tables give up their clusters as their own, and each gets one more reference.
@@ -163,8 +240,11 @@ impl Metadata {
         self.header.l1_table_offset = self.offset_of(copy);
         self.header.l1_entries = entries as u32;
         self.header.size = size;
-        self.publish_header()?;
+        self.reach = size;
+        // With the size, also if the header cannot be written: past the end of the old tree lies what a
+        // smaller disk has hidden.
         self.l1 = PointerTable::written(self.offset_of(copy), tree.l1);
+        self.publish_header()?;
         self.collect_roles();
         let dropped = self.lower_tree(&old).and_then(|()| {
             self.free_nonempty_later(old_table);
@@ -190,6 +270,10 @@ impl Metadata {
         self.check_given_up(listed_at(&self.header, &found.table), Role::SnapshotTable)?;
         let mut entries = self.read_entries(&found.table)?;
         entries.remove(found.index);
+        if self.header.version < 3 {
+            self.check_given_up(self.header.l1_table(), Role::L1Table)?;
+            return self.delete_at_once(&found, &entries);
+        }
         let list = self.write_list(&entries)?;
         self.begin_unordered()?;
         self.flush_all().map_err(|error| self.poison(error))?;
@@ -215,7 +299,7 @@ impl Metadata {
     }
 
     /// The entries of the list as they are, each padded to the next.
-    fn read_entries(&self, table: &SnapshotTable) -> Result<Vec<Vec<u8>>> {
+    pub(super) fn read_entries(&self, table: &SnapshotTable) -> Result<Vec<Vec<u8>>> {
         let starts = table.l1_tables.iter().map(|snapshot| snapshot.entry_offset);
         let ends = starts.clone().skip(1).chain([table.extent.end()]);
         let read = |(start, end): (HostOffset, HostOffset)| {
@@ -227,7 +311,7 @@ impl Metadata {
         starts.zip(ends).map(read).collect()
     }
 
-    fn write_list(&mut self, entries: &[Vec<u8>]) -> Result<Option<Allocation>> {
+    pub(super) fn write_list(&mut self, entries: &[Vec<u8>]) -> Result<Option<Allocation>> {
         let bytes = entries.concat();
         if bytes.len() as u64 > TABLE_BYTES_MAX {
             let what = format!("the list of snapshots has {TABLE_BYTES_MAX} bytes at most");
@@ -282,7 +366,12 @@ impl Metadata {
     }
 
     /// Has the header name another list of snapshots, and frees the old one.
-    fn switch_list(&mut self, list: Option<Allocation>, count: u32, old: HostExtent) -> Result<()> {
+    pub(super) fn switch_list(
+        &mut self,
+        list: Option<Allocation>,
+        count: u32,
+        old: HostExtent,
+    ) -> Result<()> {
         self.storage.step(&steps::L1_GROW_ACTIVATE_TABLE);
         let had_list = self.header.snapshot_count > 0;
         self.header.snapshot_count = count;
@@ -302,14 +391,14 @@ impl Metadata {
     }
 
     /// The header names other tables.
-    fn collect_roles(&mut self) {
+    pub(crate) fn collect_roles(&mut self) {
         let (l1, table) = (&self.l1, &self.refcounts.table);
         self.roles = Roles::of_image(&*self.storage, &self.header, l1, table, self.options.overlap_check);
     }
 }
 
 /// Where the list lies; nowhere while it is empty.
-fn listed_at(header: &Header, table: &SnapshotTable) -> HostExtent {
+pub(super) fn listed_at(header: &Header, table: &SnapshotTable) -> HostExtent {
     if header.snapshot_count > 0 { table.extent } else { HostExtent::default() }
 }
 

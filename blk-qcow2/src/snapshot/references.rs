@@ -38,11 +38,11 @@ impl Tree {
 }
 
 /// What is done with one reference.
-type Visit<'a> = dyn FnMut(&mut Metadata, HostCluster, Target) -> Result<()> + 'a;
+pub(super) type Visit<'a> = dyn FnMut(&mut Metadata, HostCluster, Target) -> Result<()> + 'a;
 
 /// What a reference leads to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Target {
+pub(super) enum Target {
     Table,
     Data,
 }
@@ -63,7 +63,7 @@ impl Metadata {
     }
 
     /// Calls `visit` for each reference that `tree` makes, always in the same order.
-    fn visit_tree(&mut self, tree: &Tree, visit: &mut Visit<'_>) -> Result<()> {
+    pub(super) fn visit_tree(&mut self, tree: &Tree, visit: &mut Visit<'_>) -> Result<()> {
         assert!(!self.l2.has_dirty() && !self.l1.is_dirty(), "the tables on the storage are up to date");
         let reach = self.geometry.l2_table_reach_bytes();
         for (index, &entry) in (0..).zip(&tree.l1) {
@@ -84,7 +84,7 @@ impl Metadata {
         Ok(())
     }
 
-    fn read_table(&self, table: HostOffset) -> Result<Vec<u8>> {
+    pub(crate) fn read_table(&self, table: HostOffset) -> Result<Vec<u8>> {
         let mut bytes = vec![0; self.geometry.cluster_bytes() as usize];
         self.storage.step(&steps::L2_LOAD);
         self.storage.read_at(table.get(), &mut bytes)?;
@@ -92,7 +92,7 @@ impl Metadata {
     }
 
     /// What the entry of an L2 table for `at` means.
-    pub(super) fn decode_inside(&self, raw: RawEntry, at: GuestOffset) -> Result<Entry> {
+    pub(crate) fn decode_inside(&self, raw: RawEntry, at: GuestOffset) -> Result<Entry> {
         let entry = l2::decode(raw, self.geometry, self.header.version, at)?;
         self.check_inside(entry, at)?;
         Ok(entry)
@@ -115,7 +115,7 @@ impl Metadata {
             }
             let offset = metadata.geometry.offset_of(cluster).get();
             let error = Error::corrupt("refcount", offset, "a cluster in use has refcount 0");
-            Err(metadata.poison_corrupt(error))
+            Err(metadata.poison(error))
         })
     }
 
@@ -129,7 +129,7 @@ impl Metadata {
             let cluster = self.geometry.cluster_of(table);
             if active.contains(&table) && self.refcount(cluster)? == 1 {
                 let reason = "an L2 table that a snapshot has too has refcount 1";
-                return Err(self.poison_corrupt(Error::corrupt("refcount", table.get(), reason)));
+                return Err(self.poison(Error::corrupt("refcount", table.get(), reason)));
             }
         }
         Ok(())
@@ -146,7 +146,7 @@ impl Metadata {
             if self.refcount(cluster)? == 0 {
                 let offset = self.geometry.offset_of(cluster).get();
                 let error = Error::corrupt("refcount", offset, "a table has refcount 0");
-                return Err(self.poison_corrupt(error));
+                return Err(self.poison(error));
             }
         }
         Ok(())
@@ -214,6 +214,16 @@ impl Metadata {
 
     /// As [`Metadata::set_flags`], for the entries of one table, on the storage.
     fn set_flags_of(&mut self, table: HostOffset, flags: Flags) -> Result<()> {
+        if let Some(bytes) = self.reflagged(table, flags)? {
+            self.storage.step(&steps::L2_UPDATE);
+            self.storage.write_at(table.get(), &bytes)?;
+            self.forget_cached_table(table);
+        }
+        Ok(())
+    }
+
+    /// A table with the copied flags that its entries ought to have; `None` where they are right.
+    pub(super) fn reflagged(&mut self, table: HostOffset, flags: Flags) -> Result<Option<Vec<u8>>> {
         let mut bytes = self.read_table(table)?;
         let mut has_changed = false;
         // Of an extended entry, the first 8 bytes have the flag.
@@ -228,12 +238,7 @@ impl Metadata {
             has_changed |= flagged != entry;
             *raw = flagged.to_be_bytes();
         }
-        if has_changed {
-            self.storage.step(&steps::L2_UPDATE);
-            self.storage.write_at(table.get(), &bytes)?;
-            self.forget_cached_table(table);
-        }
-        Ok(())
+        Ok(has_changed.then_some(bytes))
     }
 
     /// Clears the copied flags in the L2 tables of a snapshot that is about to be the active one as well.

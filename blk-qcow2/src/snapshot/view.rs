@@ -4,6 +4,7 @@ use blk_core::{Error, Extent, Result, SnapshotInfo, Storage, TypedOptions};
 
 use super::SnapshotTable;
 use super::change::position;
+use crate::crypt::Crypt;
 use crate::grow::check_l1_entries;
 use crate::header::Header;
 use crate::l2::{Entry, RawEntry};
@@ -15,6 +16,7 @@ use crate::steps;
 impl Qcow2 {
     /// Nothing of a snapshot is cached: its tables are never changed, and were durable when it was made.
     pub(crate) fn read_from_snapshot(&self, id: &str, offset: u64, buf: &mut [u8]) -> Result<()> {
+        self.crypt.as_ref().map_or(Ok(()), Crypt::check_unlocked)?;
         let metadata = self.metadata.read();
         // A change that failed midway may have happened, or not.
         metadata.check_usable()?;

@@ -65,7 +65,7 @@ fn a_header_has_104_bytes_to_a_cluster() {
     // Version 2 has none of these fields.
     let old = || small().with("compat", "0.10");
     must_open(old(), &[], 0);
-    for (method, expected) in [(1, "(AES)"), (2, "(LUKS)"), (3, "crypt_method is 3")] {
+    for (method, expected) in [(1, "key-secret"), (2, "(LUKS)"), (3, "crypt_method is 3")] {
         must_fail(old(), &[(32, 4, method)], 0, expected);
     }
 }

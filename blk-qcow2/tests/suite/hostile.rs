@@ -1,7 +1,9 @@
 //! Images that lie: each wrong field is refused with an error that names it, and nothing is allocated for it.
 
 use crate::common::{Image, patch};
-use blk_core::{Access, DenyResolver, DiscardFlags, Disk, Error, Extent, Options, WriteFlags, ZeroFlags};
+use blk_core::{
+    Access, DenyResolver, DiscardFlags, Disk, Error, Extent, Options, Preallocation, WriteFlags, ZeroFlags,
+};
 use blk_qcow2::FORMAT;
 
 /// Opens a fresh image in which `bytes` stand at `offset`.
@@ -13,7 +15,7 @@ fn open_patched(create: Options, offset: usize, bytes: &[u8], access: Access) ->
 }
 
 /// (what, header offset, value, what the error says)
-const HEADER_FIELDS: [(usize, &[u8], &str); 18] = [
+const HEADER_FIELDS: [(usize, &[u8], &str); 19] = [
     (0, b"QFIx", "magic is 0x51464978"),
     (4, &[0, 0, 0, 4], "version is 4, known are 2 and 3"),
     (8, &[0, 0, 0, 0, 0, 1, 0, 1, 0, 0, 0, 5], "backing_file_offset is 65537"),
@@ -22,7 +24,8 @@ const HEADER_FIELDS: [(usize, &[u8], &str); 18] = [
     (20, &[0, 0, 0, 63], "cluster_bits is 63"),
     (24, &[0xff; 8], "size is 18446744073709551615"),
     (24, &[0, 0, 1, 0, 0, 0, 0, 0], "l1_size is 1, a disk of 1099511627776 bytes needs 2048"),
-    (32, &[0, 0, 0, 2], "encrypted qcow2 images (LUKS)"),
+    (32, &[0, 0, 0, 1], "'encrypt.key-secret' is required"),
+    (32, &[0, 0, 0, 2], "crypt_method is 2 (LUKS), but there is no encryption header"),
     (36, &[0xff; 4], "l1_size is 4294967295, the largest is 4194304"),
     (40, &[0, 0, 0, 0, 0, 3, 0, 1], "l1_table_offset is 0x30001"),
     (40, &[0x40, 0, 0, 0, 0, 0, 0, 0], "l1_table_offset is 0x4000000000000000"),
@@ -46,8 +49,11 @@ fn every_wrong_header_field_is_named() {
 
 #[test]
 fn features_that_we_do_not_have_are_refused_by_name() {
-    for (bit, expected) in [(2, "external data file"), (5, "feature: 20"), (63, "feature: 8000000000000000")]
-    {
+    for (bit, expected) in [
+        (2, "has an external data file and does not name it"),
+        (5, "feature: 20"),
+        (63, "feature: 8000000000000000"),
+    ] {
         let error =
             open_patched(Options::new(), 72, &(1u64 << bit).to_be_bytes(), Access::ReadOnly).unwrap_err();
         assert!(error.contains(expected), "{bit}: {error}");
@@ -102,7 +108,7 @@ fn autoclear_bits_stay_where_requests_are_refused() {
         ("fast", &marks(ZeroFlags { fast_only: true, ..ZeroFlags::default() })),
         ("compressed", &|disk| disk.write(512, &[1; 512], unaligned)),
         ("too large", &|disk| disk.resize(1 << 60)),
-        ("smaller", &|disk| disk.resize(512 << 10)),
+        ("smaller, allocating", &|disk| disk.grow(512 << 10, Preallocation::Full)),
         ("write past the end", &|disk| disk.write(1 << 20, &[1; 512], WriteFlags::default())),
         ("discard past the end", &|disk| disk.discard(Extent::new(1 << 20, 512), DiscardFlags::default())),
         ("zeroes past the end", &|disk| disk.write_zeroes(Extent::new(1 << 20, 512), ZeroFlags::default())),

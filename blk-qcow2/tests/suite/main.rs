@@ -1,18 +1,27 @@
 //! The driver's own tests that need nothing but memory, in one program: it is linked once, for every change
 //! and every mutant.
 
+mod amend;
+mod amend_data_file;
+mod amend_hostile;
 mod bitmaps;
 mod bounds;
 mod check;
 mod common;
+mod corruption;
 mod costs;
 mod creation;
 mod damage;
+mod data_file_ends;
+mod data_files;
 mod driver_steps;
+mod encryption;
+mod encryption_header;
 mod formats;
 mod full;
 mod headers;
 mod hostile;
+mod kept_headers;
 mod lazy;
 mod long_requests;
 mod measures;
@@ -21,8 +30,10 @@ mod overlays;
 mod preallocation;
 mod repair;
 mod rollback;
+mod shrink;
 mod snapshot_changes;
 mod snapshots;
 mod steps;
 mod subclusters;
 mod visible_content;
+mod vm_state;

@@ -63,7 +63,7 @@ fn what_cannot_be_is_refused() {
         ("extended_l2=on,cluster_size=8k", 1, "need clusters of 16384 bytes, not 8192"),
         ("cluster_size=513", 1, "513 is not a power of two"),
         ("compat=0.10,refcount_bits=8", 1, "version 2 has 16"),
-        ("encrypt.format=luks", 1, "not supported"),
+        ("encrypt.format=luks", 1, "'encrypt.key-secret' is required"),
         ("colour=red", 1, "unknown to format 'qcow2'"),
     ] {
         let error = FORMAT.measure(size, options(list)).unwrap_err().to_string();

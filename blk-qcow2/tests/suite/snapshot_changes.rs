@@ -7,19 +7,7 @@ use blk_core::{
 };
 use blk_qcow2::FORMAT;
 
-use crate::common::Image;
-
-/// Xorshift: the sequence is the test's own.
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, end: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % end
-    }
-}
+use crate::common::{Image, Random};
 
 fn named(name: &str) -> NewSnapshot {
     NewSnapshot { name: name.to_owned(), ..NewSnapshot::default() }

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use blk_core::{
-    Access, DiscardFlags, Disk, Extent, MemoryStorage, RepairMode, Storage, WriteFlags, ZeroFlags,
+    Access, DiscardFlags, Disk, Error, Extent, MemoryStorage, RepairMode, Result, Storage, WriteFlags,
+    ZeroFlags,
 };
 use serde::{Deserialize, Serialize};
 
@@ -18,6 +19,8 @@ const PIECE_BYTES: u64 = 64 << 10;
 /// Pieces of block status that are asked for.
 const STATUS_MAX: usize = 256;
 const MAGIC: &[u8] = b"QFI\xfb";
+/// The bit of the incompatible features that says that the image is corrupt.
+const CORRUPT: u64 = 1 << 1;
 
 /// How far images got.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +109,9 @@ fn read_all(disk: &Disk, stats: &mut ImageStats) {
     }
 }
 
+/// A request that is made of a disk.
+type RequestOf<'a> = dyn Fn(&Disk) -> Result<()> + 'a;
+
 /// Every kind of change, at the start, in the middle and at the end; each may fail. Metadata that they have
 /// nothing to do with stays as it was.
 pub(super) fn write_some(
@@ -113,17 +119,19 @@ pub(super) fn write_some(
     overlap_check: &str,
     stats: &mut ImageStats,
 ) -> std::result::Result<(), String> {
-    let memory = Arc::new(MemoryStorage::from_bytes(image));
-    let Ok(disk) = open_with(Arc::clone(&memory) as _, Access::ReadWrite, overlap_check) else {
-        return Ok(());
+    let start = || {
+        let memory = Arc::new(MemoryStorage::from_bytes(image));
+        let disk = open_with(Arc::clone(&memory) as _, Access::ReadWrite, overlap_check);
+        disk.ok().map(|disk| (memory, disk))
     };
+    let Some((mut memory, mut disk)) = start() else { return Ok(()) };
     stats.opened_read_write += 1;
     // An open repairs an image that is marked as dirty: it counts as it is then.
-    let bytes = || {
+    let bytes = |memory: &MemoryStorage| {
         let mut bytes = vec![0; image.len()];
         memory.read_at(0, &mut bytes).map_or_else(|_| image.to_vec(), |()| bytes)
     };
-    let mut metadata = Metadata::of(bytes(), overlap_check == "all");
+    let mut metadata = Metadata::of(bytes(&memory), overlap_check == "all");
     let cluster = metadata.cluster_bytes();
     let size = disk.size();
     for at in [0, size / 2, size.saturating_sub(700)] {
@@ -131,20 +139,50 @@ pub(super) fn write_some(
         let whole = Extent::between(at / cluster * cluster, size.min((at / cluster + 2) * cluster));
         metadata.name(few);
         metadata.name(whole);
-        let _ = disk.write(at, &vec![0xab; few.length as usize], WriteFlags::default());
-        let _ = disk.discard(few, DiscardFlags::default());
-        let _ = disk.write_zeroes(few, ZeroFlags { may_unmap: true, ..ZeroFlags::default() });
-        let _ = disk.flush();
-        let _ = disk.write_zeroes(whole, ZeroFlags::default());
-        let _ = disk.write(whole.offset, &vec![0xcd; whole.length as usize], WriteFlags::default());
-        let _ = disk.discard(whole, DiscardFlags::default());
-        let _ = disk.flush();
-        metadata.judge(&bytes())?;
+        let unmapping = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
+        let requests: [&RequestOf<'_>; 8] = [
+            &|disk| disk.write(at, &vec![0xab; few.length as usize], WriteFlags::default()),
+            &|disk| disk.discard(few, DiscardFlags::default()),
+            &|disk| disk.write_zeroes(few, unmapping),
+            &Disk::flush,
+            &|disk| disk.write_zeroes(whole, ZeroFlags::default()),
+            &|disk| disk.write(whole.offset, &vec![0xcd; whole.length as usize], WriteFlags::default()),
+            &|disk| disk.discard(whole, DiscardFlags::default()),
+            &Disk::flush,
+        ];
+        for request in requests {
+            let Err(error) = request(&disk) else { continue };
+            if is_marked(&disk, &error, &bytes(&memory))? {
+                metadata.judge(&bytes(&memory))?;
+                // The others are tried too, on the image as it was.
+                let Some(again) = start() else { return Ok(()) };
+                (memory, disk) = again;
+            }
+        }
+        metadata.judge(&bytes(&memory))?;
     }
     read_all(&disk, stats);
     let _ = disk.check(RepairMode::None);
     let _ = disk.close();
-    metadata.judge(&bytes())
+    metadata.judge(&bytes(&memory))
+}
+
+/// Whether a request has met corrupt metadata, and the image has the mark that it has to have then.
+fn is_marked(disk: &Disk, error: &Error, image: &[u8]) -> std::result::Result<bool, String> {
+    if !matches!(error, Error::Corrupt { structure, .. } if *structure != "compressed cluster") {
+        return Ok(false);
+    }
+    let refused = disk.write(0, &[], WriteFlags::default()).and_then(|()| disk.flush());
+    if !matches!(refused, Err(Error::Poisoned { .. })) {
+        return Err(format!("after '{error}' the image can still be written: {refused:?}"));
+    }
+    if number(image, 4, 4) < 3 {
+        return Ok(false);
+    }
+    if number(image, 72, 8) & CORRUPT == 0 {
+        return Err(format!("after '{error}' the image is not marked as corrupt"));
+    }
+    Ok(true)
 }
 
 /// A repair that says it has repaired all leaves an image whose check is clean, and that reads.

@@ -97,7 +97,9 @@ impl Content {
             | Request::Status { .. }
             | Request::Flush
             | Request::Reopen { .. }
-            | Request::Check { .. } => {}
+            | Request::Check { .. }
+            | Request::Amend { .. }
+            | Request::Bitmap { .. } => {}
             Request::Snapshot { act, slot } => self.snapshot(act, slot),
         }
     }

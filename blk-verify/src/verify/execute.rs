@@ -90,6 +90,10 @@ impl Verify {
             (Op::Resize { size, .. }, Data::None) => self.resize_both(number, request, size),
             (Op::BlockStatus { extent }, Data::None) => return self.judge_block_status(number, extent),
             (Op::Check { repair }, Data::None) => return self.check_test(number, repair),
+            (Op::Amend { .. }, Data::None) => self.amend_test(number, request),
+            (Op::Bitmap { .. } | Op::ReadBitmap { .. }, Data::None) => {
+                return self.ask_test_about_bitmaps(request);
+            }
             (Op::Snapshot { .. }, Data::None) => self.change_snapshots_of_both(number, request),
             (Op::ReadSnapshot { extent, .. }, Data::Read(buf)) if buf.len() as u64 == extent.length => {
                 self.read_snapshots_of_both(number, (request, extent), buf)
@@ -224,6 +228,23 @@ impl Verify {
             return Ok(());
         }
         self.mismatch(self.content_finding(number, request, extent, extent.offset, &expected, buf))
+    }
+
+    /// An image's options show in no disk: the reference stays as it is.
+    fn amend_test(&self, number: u32, request: Op) -> Result<()> {
+        let _ordered = self.order_alone()?;
+        let amended = self.test.perform(request, Data::None).map(drop);
+        self.compare_sizes(number, request)?;
+        if matches!(amended, Err(Error::InvalidOption { .. })) {
+            return amended;
+        }
+        self.settle(number, request, amended, Permitted::resize(), |_| Ok(()))
+    }
+
+    /// The reference has no bitmaps: whoever makes such a request judges its answer.
+    fn ask_test_about_bitmaps(&self, request: Op) -> Result<Reply> {
+        let _ordered = self.order_alone()?;
+        self.test.perform(request, Data::None)
     }
 
     fn check_test(&self, number: u32, repair: RepairMode) -> Result<Reply> {

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use serde_json::Value;
 use xshell::{Shell, cmd};
 
-use super::{REQUIRE_QEMU, joined};
+use super::{REQUIRE_QEMU, joined, quick_hash};
 
 /// Programs that take long, the longest first: whoever begins last ends last.
 const LONG: [&str; 8] =
@@ -37,12 +37,13 @@ pub(super) fn run(shell: &Shell) -> Result<()> {
     }
     tests.sort_by_key(|test| LONG.iter().position(|name| *name == test.name).unwrap_or(LONG.len()));
     let count = tests.len();
+    let preloaded = quick_hash::build(shell, &cargo_blk::target_folder(&shell.current_dir()).join("tmp"))?;
     let (waiting, failed) = (Mutex::new(tests.into_iter()), Mutex::new(Vec::new()));
     let work = || -> Result<()> {
         loop {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(test) = next else { return Ok(()) };
-            if !run_one(&test)? {
+            if !run_one(&test, &preloaded)? {
                 failed.lock().unwrap_or_else(PoisonError::into_inner).push(test.name);
             }
         }
@@ -74,11 +75,13 @@ fn programs(messages: &str) -> Vec<Test> {
     messages.filter_map(of_message).collect()
 }
 
-/// Runs a program as cargo does, and says how it ended; what it says itself is shown if it fails.
-fn run_one(test: &Test) -> Result<bool> {
+/// Runs a program as cargo does, with a library preloaded, and says how it ended; what it says itself is
+/// shown if it fails.
+fn run_one(test: &Test, preloaded: &Path) -> Result<bool> {
     let begun = Instant::now();
     let mut command = Command::new(&test.program);
     command.current_dir(&test.package).env("CARGO_MANIFEST_DIR", &test.package).env(REQUIRE_QEMU, "1");
+    command.env("LD_PRELOAD", preloaded);
     let output = command.stdin(Stdio::null()).output();
     let output = output.with_context(|| format!("cannot start {}", test.program.display()))?;
     let package = test.package.file_name().unwrap_or_default().to_string_lossy();

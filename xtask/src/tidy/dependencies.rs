@@ -8,17 +8,19 @@ use serde::Deserialize;
 use xshell::{Shell, cmd};
 
 /// Crates and the only crates of the workspace that they may depend on. Tests may depend on more.
-const RULES: [(&str, &[&str]); 11] = [
+const RULES: [(&str, &[&str]); 12] = [
     ("blk-core", &[]),
     ("blk-raw", &["blk-core"]),
     ("blk-luks", &["blk-core"]),
     ("blk-nbd", &["blk-core"]),
-    ("blk-qcow2", &["blk-core"]),
+    // A format may use the crate of the header that its specification embeds.
+    ("blk-qcow2", &["blk-core", "blk-luks"]),
     ("blk-verify", &["blk-core"]),
     ("blk-sim", &["blk-core"]),
-    ("blk-harness", &["blk-core", "blk-verify", "blk-sim"]),
+    ("blk-page", &[]),
+    ("blk-harness", &["blk-core", "blk-page", "blk-verify", "blk-sim"]),
     ("blk-foreign", &["blk-core", "blk-harness", "blk-nbd"]),
-    ("cargo-blk", &[]),
+    ("cargo-blk", &["blk-page"]),
     ("xtask", &["cargo-blk"]),
 ];
 

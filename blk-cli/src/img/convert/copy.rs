@@ -13,7 +13,7 @@ use super::super::failure::{Failure, Outcome, complain};
 use super::super::image::Image;
 use super::super::pages::Pages;
 use super::super::progress::Progress;
-use super::super::size::ratio;
+use super::super::size::{ratio, whole_sectors};
 use super::plan::{BUFFER_BYTES, Piece, Plan, Work};
 use super::sources::{Located, Lost, Source, Sources};
 use super::sparse;
@@ -39,10 +39,20 @@ pub(super) struct Settings {
     pub(super) quiet: bool,
     /// The target reads as zeroes now.
     pub(super) target_is_zero: bool,
-    /// The target has a backing file.
-    pub(super) over_backing: bool,
+    /// The size of the target's backing file, where it has one.
+    pub(super) below_bytes: Option<u64>,
+    /// Nothing is stored in the target now.
+    pub(super) is_new: bool,
     /// The unit in which the target allocates.
     pub(super) cluster_bytes: u64,
+}
+
+impl Settings {
+    /// From where on the target shows zeroes that nobody has written: the end of its backing file, if nothing
+    /// is stored in it.
+    pub(super) fn zeroes_from(&self) -> Option<u64> {
+        self.below_bytes.filter(|_| self.is_new).map(whole_sectors)
+    }
 }
 
 /// A copy that is under way.
@@ -215,6 +225,7 @@ impl<'a> Copy<'a> {
                 disk.write_compressed(part.at, &buffer[range.clone()], compressed)
             }
             Content::Zeroes(_) if self.settings.target_is_zero => Ok(()),
+            Content::Zeroes(_) if self.settings.zeroes_from().is_some_and(|from| from <= part.at) => Ok(()),
             Content::Zeroes(length) => {
                 let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
                 disk.write_zeroes(Extent::new(part.at, *length), flags)

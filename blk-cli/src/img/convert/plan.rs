@@ -54,7 +54,7 @@ impl<'a> Plan<'a> {
             return Ok(Piece { extent: Extent::between(offset, known.extent.end()), ..known });
         }
         let rest = Extent::between(offset, self.sources.size());
-        let (length, kind) = match self.sources.status(rest, self.settings.over_backing) {
+        let (mut length, kind) = match self.sources.status(rest, self.settings.below_bytes) {
             // The read will tell which bytes cannot be had.
             Err(_) if self.settings.salvage => (rest.length.min(BUFFER_BYTES), Kind::Data),
             answered => answered?,
@@ -66,6 +66,11 @@ impl<'a> Plan<'a> {
             Kind::Zero => Work::Zero,
             Kind::Backing => Work::Skip,
         };
+        if let (Work::Zero, Some(from)) = (work, self.settings.zeroes_from())
+            && offset < from
+        {
+            length = length.min(from - offset);
+        }
         let run = Piece { extent: Extent::new(offset, length), work };
         self.known = Some(run);
         Ok(run)

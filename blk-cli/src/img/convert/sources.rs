@@ -76,17 +76,20 @@ impl<'a> Sources<'a> {
         (source, Extent::new(at, extent.length.min(source.image.size() - at)))
     }
 
-    /// What is known of the start of `extent`, and for how far. `alone` asks the sources without their
-    /// backing files.
-    pub(super) fn status(&self, extent: Extent, alone: bool) -> std::result::Result<(u64, Kind), Located> {
+    /// What is known of the start of `extent`, and for how far. Where the target lies over a disk, of `below`
+    /// bytes, the sources are asked without their backing files.
+    pub(super) fn status(
+        &self,
+        extent: Extent,
+        below: Option<u64>,
+    ) -> std::result::Result<(u64, Kind), Located> {
         let (source, part) = self.first_part(extent);
-        let found = if alone && part.offset < source.disk().size() {
-            own_status(source.disk(), part)
-        } else {
-            source.chain.status(part).map(|status| {
+        let found = match below {
+            Some(below) if part.offset < source.disk().size() => own_status(source.disk(), part, below),
+            _ => source.chain.status(part).map(|status| {
                 let kind = if status.zero { Kind::Zero } else { Kind::Data };
                 (status.length, kind)
-            })
+            }),
         };
         found.map_err(|error| Located { name: source.image.name.clone(), offset: part.offset, error })
     }
@@ -126,16 +129,21 @@ impl<'a> Sources<'a> {
     }
 }
 
-/// What the source's own layer says: the backing files of source and target are to be alike.
-fn own_status(disk: &Disk, part: Extent) -> Result<(u64, Kind)> {
+/// What the source's own layer says, for a target over a disk of `below` bytes. Both backing files are to be
+/// alike, but that of the target may go on where the source shows zeroes.
+fn own_status(disk: &Disk, part: Extent, below: u64) -> Result<(u64, Kind)> {
     let inside = part.length.min(disk.size() - part.offset);
     let status = disk.block_status(Extent::new(part.offset, inside))?;
-    let kind = match (status.zero, status.allocated) {
-        (true, _) => Kind::Zero,
-        (false, true) => Kind::Data,
-        (false, false) => Kind::Backing,
+    let end = disk.backing().map_or(0, |backing| backing.size());
+    // Up to the sector that the backing file has in part.
+    let alike = if below > end { end - end % SECTOR_BYTES } else { u64::MAX };
+    let (length, kind) = match (status.zero, status.allocated) {
+        (false, true) => (u64::MAX, Kind::Data),
+        (false, false) if part.offset < alike => (alike - part.offset, Kind::Backing),
+        (false, false) if part.offset < end => (SECTOR_BYTES, Kind::Data),
+        (true, _) | (false, false) => (u64::MAX, Kind::Zero),
     };
-    Ok((status.length, kind))
+    Ok((status.length.min(length), kind))
 }
 
 /// Bytes of an image that could not be read.

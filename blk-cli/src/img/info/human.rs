@@ -2,6 +2,7 @@
 
 use std::fmt::Write;
 
+use blk_core::units::civil;
 use blk_core::{Detail, SnapshotInfo};
 
 use super::super::output::append;
@@ -128,20 +129,6 @@ fn date(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let (year, month, day) = civil(days);
     format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60)
-}
-
-/// Year, month and day of the day that is so many days after 1970-01-01.
-fn civil(days: u64) -> (u64, u64, u64) {
-    // Years that begin in March have the leap day at their end; 719468 days lie between 0000-03-01 and
-    // 1970-01-01.
-    let shifted = days + 719_468;
-    let (era, day_of_era) = (shifted / 146_097, shifted % 146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let march_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * march_month + 2) / 5 + 1;
-    let month = if march_month < 10 { march_month + 3 } else { march_month - 9 };
-    (era * 400 + year_of_era + u64::from(month <= 2), month, day)
 }
 
 #[cfg(test)]

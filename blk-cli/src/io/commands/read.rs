@@ -3,8 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use blk_core::Error;
-
 use super::arguments::{buffer, bytes, parts_bytes, pattern, request_bytes, whole_sectors};
 use super::{Call, Command, Needs};
 use crate::io::console::Console;
@@ -91,6 +89,8 @@ struct Use {
     /// The buffers that are filled, by their lengths; none where there is one of `length` bytes.
     parts: Vec<u64>,
     expected: Option<Expected>,
+    /// The state of the machine is read instead of the disk.
+    machine_state: bool,
     is_quiet: bool,
     shows_bytes: bool,
     style: Style,
@@ -132,7 +132,11 @@ impl Use {
         let target = session.target()?;
         let mut data = buffer(self.length, 0)?;
         let started = Instant::now();
-        let result = target.read(self.offset, &mut data, &self.parts);
+        let result = if self.machine_state {
+            target.read_state(self.offset, &mut data)
+        } else {
+            target.read(self.offset, &mut data, &self.parts)
+        };
         let elapsed = started.elapsed();
         session.poll();
         result.map_err(|error| Refusal::Failed { what, error })?;
@@ -142,11 +146,11 @@ impl Use {
 
 fn read(session: &mut Session, call: &Call<'_>) -> Done {
     let mut way = Use::default();
-    let (mut byte, mut start, mut length, mut machine_state) = (None, None, None, false);
+    let (mut byte, mut start, mut length) = (None, None, None);
     let mut words = Words::new(call.name, call.words, "bCl:pP:qrs:v");
     while let Some((letter, value)) = words.option()? {
         match letter {
-            'b' => machine_state = true,
+            'b' => way.machine_state = true,
             'C' => way.style = Style::Values,
             'l' => length = Some(bytes(value)?),
             'P' => byte = Some(pattern(value)?),
@@ -164,9 +168,8 @@ fn read(session: &mut Session, call: &Call<'_>) -> Done {
         return Err(Refusal::Usage);
     }
     way.expected = expected_part(byte, start, length, way.length)?;
-    if machine_state {
+    if way.machine_state {
         whole_sectors(way.offset, way.length)?;
-        return Err(Refusal::Failed { what: "read", error: Error::unsupported("machine state") });
     }
     way.run(session, "read")
 }

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io::Read;
 use std::time::{Duration, Instant};
 
-use blk_core::{Error, Extent, Result, WriteFlags, ZeroFlags, name};
+use blk_core::{Extent, Result, WriteFlags, ZeroFlags, name};
 
 use super::arguments::{REQUEST_BYTES_MAX, buffer, bytes, parts_bytes, pattern, whole_sectors};
 use super::{Call, Command, Needs};
@@ -178,6 +178,8 @@ impl<'a> Switches<'a> {
 #[derive(Debug)]
 enum Content {
     Data(Vec<u8>, WriteFlags),
+    /// Of the state of the machine.
+    State(Vec<u8>),
     /// In pieces of these lengths.
     Parts(Vec<u8>, Vec<u64>, WriteFlags),
     Zeroes(u64, ZeroFlags),
@@ -195,7 +197,7 @@ struct Writing {
 impl Writing {
     fn length(&self) -> u64 {
         match &self.content {
-            Content::Data(data, _) | Content::Parts(data, ..) => data.len() as u64,
+            Content::Data(data, _) | Content::State(data) | Content::Parts(data, ..) => data.len() as u64,
             Content::Zeroes(length, _) => *length,
         }
     }
@@ -203,6 +205,7 @@ impl Writing {
     fn write(&self, target: &Target) -> Result<()> {
         match &self.content {
             Content::Data(data, flags) => target.write(self.offset, data, *flags),
+            Content::State(data) => target.write_state(self.offset, data),
             Content::Parts(data, parts, flags) => target.write_parts(self.offset, data, parts, *flags),
             Content::Zeroes(length, flags) => target.write_zeroes(Extent::new(self.offset, *length), *flags),
         }
@@ -250,11 +253,9 @@ fn write(session: &mut Session, call: &Call<'_>) -> Done {
             Some(name) => file_content(name, length)?,
             None => buffer(length, switches.byte.unwrap_or(DEFAULT_BYTE))?,
         };
-        Content::Data(data, WriteFlags { fua: switches.fua, compressed: switches.compressed })
+        let flags = WriteFlags { fua: switches.fua, compressed: switches.compressed };
+        if switches.machine_state { Content::State(data) } else { Content::Data(data, flags) }
     };
-    if switches.machine_state {
-        return Err(Refusal::Failed { what: "write", error: Error::unsupported("machine state") });
-    }
     Writing { offset, content, is_quiet: switches.is_quiet, style: switches.style }.run(session, "write")
 }
 

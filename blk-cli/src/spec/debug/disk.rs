@@ -9,7 +9,7 @@ use std::sync::Arc;
 use blk_core::storage::Step;
 use blk_core::{
     Bitmaps, BlockStatus, DiscardFlags, Disk, Extent, ImageInfo, Info, NativeFlags, Overlay, PassThrough,
-    Preallocation, Result, Snapshots, StorageRun, WriteFlags, ZeroFlags, refuse_compressed,
+    Preallocation, Result, Snapshots, StorageRun, VmState, WriteFlags, ZeroFlags, refuse_compressed,
 };
 
 use super::Engine;
@@ -147,6 +147,10 @@ impl PassThrough for FailingDisk {
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner.as_bitmaps()
     }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner.as_vm_state()
+    }
 }
 
 /// A disk that keeps to limits and tells of the steps of each request.
@@ -239,6 +243,10 @@ impl PassThrough for DebugDisk {
 
     fn as_bitmaps(&self) -> Option<&dyn Bitmaps> {
         self.inner().as_bitmaps()
+    }
+
+    fn as_vm_state(&self) -> Option<&dyn VmState> {
+        self.inner().as_vm_state()
     }
 }
 

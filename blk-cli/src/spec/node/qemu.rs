@@ -62,12 +62,6 @@ fn qcow2(options: &mut NodeOptions) -> Result<()> {
     options.take_number("cache-clean-interval", u64::MAX)?;
     options.fill("pass-discard-snapshot", "on");
     options.fill("pass-discard-other", "off");
-    if options.has("data-file") {
-        return Err(options.bad("data-file", "not supported yet: external data files"));
-    }
-    if options.has("encrypt") {
-        return Err(options.bad("encrypt", "not supported yet: encryption"));
-    }
     Ok(())
 }
 

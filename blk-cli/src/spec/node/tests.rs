@@ -64,7 +64,7 @@ fn keys_that_are_wrong_are_named() {
         ("driver=qcow2,file.filename=a,l2-cache-size=1,refcount-cache-size=1,cache-size=2", "'cache-size'"),
         ("driver=qcow2,file.filename=a,overlap-check=foo", "'overlap-check'"),
         ("driver=qcow2,file.filename=a,overlap-check=all,overlap-check.template=none", "'overlap-check'"),
-        ("driver=qcow2,file.filename=a,data-file.filename=b", "'data-file'"),
+        ("driver=qcow2,file.filename=a,data-file=b", "'data-file'"),
         ("driver=qcow2,file.filename=a,backing=,backing.driver=raw", "'backing'"),
         ("driver=qcow2,file.filename=a,discard=maybe", "'discard'"),
         ("driver=qcow2,file.filename=a,detect-zeroes=unmap,discard=ignore", "'detect-zeroes'"),

@@ -1,12 +1,5 @@
 # A repair keeps them.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
-list() { qemu-img info "$1" | sed -n "/bitmaps:/,/refcount/p"; }
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 8M
 qemu-img bitmap --add a.qcow2 b
 qemu-io -c 'write 1M 64k' a.qcow2 >/dev/null
@@ -17,5 +10,5 @@ for repair in "" "-r leaks" "-r all"; do
     qemu-img check $repair a.qcow2 >said; echo "exit $?"; grep -v -e "Image end" said
 done
 rm said
-list a.qcow2
+bitmaps a.qcow2
 dirty a.qcow2 b

@@ -1,12 +1,5 @@
 # The base's bitmaps follow a commit, the overlay's stay.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
-list() { qemu-img info "$1" | sed -n "/bitmaps:/,/refcount/p"; }
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 base.qcow2 8M
 qemu-img bitmap --add base.qcow2 of-base
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 over.qcow2
@@ -15,5 +8,5 @@ qemu-io -c 'write 1M 64k' -c 'write -z 3M 128k' over.qcow2 >/dev/null
 qemu-img commit -q over.qcow2; echo "exit $?"
 dirty base.qcow2 of-base
 dirty over.qcow2 of-over
-list over.qcow2; list base.qcow2
+bitmaps over.qcow2; bitmaps base.qcow2
 qemu-img check base.qcow2 | head -1; qemu-img check over.qcow2 | head -1

@@ -1,21 +1,14 @@
 # Bitmaps are copied on request.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
-list() { qemu-img info "$1" | sed -n "/bitmaps:/,/refcount/p"; }
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 8M
 qemu-img bitmap --add -g 4k a.qcow2 on
 qemu-img bitmap --add a.qcow2 off
 qemu-io -c 'write -P 5 1M 64k' -c 'write 5M 1k' a.qcow2 >/dev/null
 qemu-img bitmap --disable a.qcow2 off
-qemu-img convert -O qcow2 a.qcow2 none.qcow2; echo "exit $?"; list none.qcow2
-qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2; echo "exit $?"; list b.qcow2
+qemu-img convert -O qcow2 a.qcow2 none.qcow2; echo "exit $?"; bitmaps none.qcow2
+qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2; echo "exit $?"; bitmaps b.qcow2
 dirty b.qcow2 on; dirty b.qcow2 off
-qemu-img convert --bitmaps -c -o cluster_size=4k -O qcow2 a.qcow2 c.qcow2; echo "exit $?"; list c.qcow2
+qemu-img convert --bitmaps -c -o cluster_size=4k -O qcow2 a.qcow2 c.qcow2; echo "exit $?"; bitmaps c.qcow2
 dirty c.qcow2 on
 qemu-img convert --bitmaps -O qcow2 a.qcow2 b.qcow2 twice.qcow2; echo "exit $?"
 qemu-img convert --skip-broken-bitmaps -O qcow2 a.qcow2 d.qcow2; echo "exit $?"

@@ -1,10 +1,5 @@
 # A request that fails may have changed something: it is recorded.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 4M
 qemu-img bitmap --add a.qcow2 b
 cat >rules <<END

@@ -1,10 +1,5 @@
 # A bitmap of another image.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 8M
 qemu-img create -q -f qcow2 b.qcow2 8M
 qemu-img create -q -f qcow2 other.qcow2 4M

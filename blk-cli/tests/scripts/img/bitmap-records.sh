@@ -1,10 +1,5 @@
 # Every kind of request is recorded, by the ranges that it names.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 16M
 qemu-img bitmap --add -g 512 a.qcow2 fine
 qemu-img bitmap --add -g 1M a.qcow2 coarse

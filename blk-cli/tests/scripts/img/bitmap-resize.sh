@@ -1,12 +1,5 @@
 # A disk that grows keeps its bitmaps; what it gains is clean.
-dirty() { # FILE BITMAP: the dirty runs, as a server tells them
-    qemu-nbd -r -f qcow2 -B "$2" -k "$PWD/socket" "$1" & server=$!
-    until nbdinfo --map="qemu:dirty-bitmap:$2" "nbd+unix:///?socket=$PWD/socket" 2>/dev/null; do sleep 0.1; done
-    wait $server; rm -f socket
-}
-
-list() { qemu-img info "$1" | sed -n "/bitmaps:/,/refcount/p"; }
-
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 -o cluster_size=512 a.qcow2 1M
 qemu-img bitmap --add -g 512 a.qcow2 fine
 qemu-img bitmap --add -g 1M --disable a.qcow2 coarse
@@ -20,5 +13,5 @@ dirty a.qcow2 fine
 qemu-img amend -o size=42M a.qcow2; echo "exit $?"
 qemu-io -c 'write 41M 1k' -c 'truncate 43M' -c 'write 42M 1k' a.qcow2 >/dev/null
 dirty a.qcow2 fine
-list a.qcow2
+bitmaps a.qcow2
 qemu-img check a.qcow2 | head -1

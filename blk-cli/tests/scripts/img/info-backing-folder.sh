@@ -1,8 +1,8 @@
 # The actual path of the disk below, where it differs from the name.
-info() { qemu-img info --output=json "$@" | grep -v actual-size; }
+. "${0%/*}/../prelude"
 mkdir sub
 qemu-img create -q -f raw sub/base.raw 1M
 qemu-img create -q -f qcow2 -b base.raw -F raw sub/top.qcow2
 qemu-io -c 'write 0 64k' sub/top.qcow2 >/dev/null
-info sub/top.qcow2
+info_json sub/top.qcow2
 qemu-img info sub/top.qcow2 | grep -v 'disk size'

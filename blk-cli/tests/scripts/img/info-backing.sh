@@ -1,5 +1,5 @@
 # An image over another one.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 base.qcow2 8M
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2
 qemu-io -c 'write 0 64k' top.qcow2 >/dev/null

@@ -1,5 +1,5 @@
 # All disks of a chain.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw base.raw 8M
 qemu-img create -q -f qcow2 -b base.raw -F raw mid.qcow2
 qemu-img create -q -f qcow2 -b mid.qcow2 -F qcow2 top.qcow2

@@ -1,5 +1,5 @@
 # A file without a byte.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 : > a.raw
 info a.raw
 qemu-img info --output=json a.raw | grep virtual-size

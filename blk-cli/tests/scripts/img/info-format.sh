@@ -1,5 +1,5 @@
 # The given format counts, whatever the content.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 qemu-io -c 'write 0 64k' a.qcow2 >/dev/null
 info -f raw a.qcow2

@@ -1,5 +1,5 @@
 # A raw image, for people and for programs.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 qemu-img create -q a.raw 1M
 info a.raw
 info -f raw a.raw

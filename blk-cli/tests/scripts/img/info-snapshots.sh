@@ -1,5 +1,5 @@
 # Snapshots inside an image; they are made by the real program, or left out.
-info() { qemu-img info "$@" | grep -v 'disk size'; }
+. "${0%/*}/../prelude"
 qemu-img create -q a.raw 1M
 info a.raw | grep -c Snapshot
 qemu-img snapshot -l a.raw

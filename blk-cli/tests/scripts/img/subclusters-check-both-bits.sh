@@ -1,11 +1,9 @@
 # A subcluster that is allocated and reads as zeroes: a read fails, and check says so.
 # Writes 8 bytes, given in octal, at an offset.
-put() {
-    printf "$2" | dd of=a.qcow2 bs=1 seek=$(($1)) conv=notrunc 2>/dev/null
-}
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 -o extended_l2=on a.qcow2 1M
 qemu-io -c 'write -P 1 0 4k' -c 'write -P 2 64k 64k' a.qcow2 >/dev/null
-put 0x40008 '\000\000\000\001\000\000\000\003'
+put a.qcow2 0x40008 '\000\000\000\001\000\000\000\003'
 qemu-img check a.qcow2
 echo "exit $?"
 qemu-img check --output=json a.qcow2 2>/dev/null

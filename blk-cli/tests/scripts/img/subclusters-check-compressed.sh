@@ -1,10 +1,8 @@
 # A compressed cluster has no bitmap.
 # Writes 8 bytes, given in octal, at an offset.
-put() {
-    printf "$2" | dd of=a.qcow2 bs=1 seek=$(($1)) conv=notrunc 2>/dev/null
-}
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 -o extended_l2=on a.qcow2 1M
 qemu-io -c 'write -c -P 3 0 64k' a.qcow2 >/dev/null
-put 0x40008 '\000\000\000\000\000\000\000\001'
+put a.qcow2 0x40008 '\000\000\000\000\000\000\000\001'
 qemu-img check a.qcow2
 echo "exit $?"

@@ -1,12 +1,10 @@
 # Subclusters that are allocated where there is no cluster.
 # Writes 8 bytes, given in octal, at an offset.
-put() {
-    printf "$2" | dd of=a.qcow2 bs=1 seek=$(($1)) conv=notrunc 2>/dev/null
-}
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 -o extended_l2=on a.qcow2 1M
 qemu-io -c 'write -P 1 0 4k' a.qcow2 >/dev/null
-put 0x40038 '\000\000\001\000\000\000\000\001'
-put 0x40048 '\000\000\000\000\200\000\000\000'
+put a.qcow2 0x40038 '\000\000\001\000\000\000\000\001'
+put a.qcow2 0x40048 '\000\000\000\000\200\000\000\000'
 qemu-img check a.qcow2
 echo "exit $?"
 qemu-img check -r leaks a.qcow2

@@ -1,8 +1,6 @@
 # Clusters at no boundary, with data and without, and what is done about them.
 # Writes 8 bytes, given in octal, at an offset.
-put() {
-    printf "$2" | dd of=a.qcow2 bs=1 seek=$(($1)) conv=notrunc 2>/dev/null
-}
+. "${0%/*}/../prelude"
 for bitmap in '\000\000\000\000\000\000\000\003' '\000\000\000\003\000\000\000\000' '\000\000\000\000\000\000\000\000'; do
     rm -f a.qcow2
     qemu-img create -q -f qcow2 -o extended_l2=on a.qcow2 1M

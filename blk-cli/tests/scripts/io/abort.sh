@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 (qemu-io -c 'write -P 1 0 64k' -c abort -c length t.qcow2) >/dev/null 2>&1
 echo "exit $?"
 io -c 'abort 1' t.qcow2

@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -c 'aio_read 2M 5' -c aio_flush -c length t.qcow2
 io -c 'aio_write 2M 5' -c aio_flush -c length t.qcow2
 io -c 'aio_read -P 1 0 512' -c aio_flush -c length t.qcow2

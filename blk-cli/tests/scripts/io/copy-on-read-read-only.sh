@@ -1,10 +1,4 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -C -r -c length t.qcow2
 io -c 'open -C -r t.qcow2' -c 'open -C t.qcow2' -c 'read 0 1'

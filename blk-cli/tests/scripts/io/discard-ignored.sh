@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 qemu-io -c 'write -P 1 0 128k' t.qcow2
 io -d ignore -c 'discard 0 64k' -c 'read -P 1 0 128k' t.qcow2
 io -d off -c 'discard 0 64k' -c 'read -P 1 0 128k' -c 'discard 2M 1' t.qcow2

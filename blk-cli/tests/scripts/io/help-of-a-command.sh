@@ -1,10 +1,4 @@
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
+. "${0%/*}/../prelude"
 for name in read readv write writev aio_read aio_write discard open reopen truncate alloc map length q r zrp '?' sleep wait_break; do
     qemu-io -c "help $name" | head -n 1 | sed 's/ -- .*//'
 done

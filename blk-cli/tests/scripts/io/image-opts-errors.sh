@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io --image-opts -f raw -c length driver=raw,file.filename=t.qcow2
 io --image-opts -c length driver=qcow2,file.filename=nosuch
 io --image-opts -c length driver=nosuch,file.filename=t.qcow2

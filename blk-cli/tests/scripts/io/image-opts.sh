@@ -1,9 +1,3 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io --image-opts -c length -c close -c 'open driver=qcow2,file.filename=t.qcow2' -c length -c close -c 'open -o driver=raw t.qcow2' -c 'open driver=raw,file.filename=t.qcow2' -c info driver=qcow2,file.filename=t.qcow2

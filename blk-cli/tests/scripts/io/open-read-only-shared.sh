@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -U -c length t.qcow2
 io -U -r -c length t.qcow2
 io -c 'open -U t.qcow2' -c 'open -U -r t.qcow2' -c length

@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -i threads -c length t.qcow2
 io -i foo -c length t.qcow2
 io -k -c length t.qcow2

@@ -1,10 +1,4 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io --object secret,id=sec0,data=foo -c length t.qcow2
 io --object nosuch,id=a -c length t.qcow2

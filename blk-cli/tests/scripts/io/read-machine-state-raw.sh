@@ -1,9 +1,3 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw t.raw 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -f raw -c 'read -b 0 512' -c 'write -b 0 512' -c 'read -b 3 512' -c 'read -b 0 5' -c 'write -b 512 5' t.raw

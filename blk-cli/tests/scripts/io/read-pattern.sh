@@ -1,11 +1,5 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 qemu-io -c 'write -P 0xab 0 1k' t.qcow2
 io -c 'read -P 0xab 0 1k' -c 'read -P 171 0 1k' -c 'read -P 0253 0 1k' -c 'read -P0xab 0 1k' t.qcow2
 io -c 'read -P 1 0 1k' t.qcow2

@@ -1,9 +1,3 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -c 'reopen -r -w' -c 'reopen -rr' -c 'reopen -x' -c 'reopen t.qcow2' -c 'reopen -o foo=bar' -c 'reopen -r -o read-only=on' -c 'reopen -c none -o cache.direct=on' -c 'write 0 512' t.qcow2

@@ -1,9 +1,3 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 1M
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -c 'write -c 0 512' -c 'write -c 3 64k' -c 'write -c 0 5' -c 'write -c 1M 64k' -c 'write -c 0 0' t.qcow2

@@ -1,10 +1,4 @@
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 t.qcow2 8G
-io() {
-    qemu-io "$@" >output 2>errors
-    echo "exit $?"
-    sed 's/ -- .*//' output
-    cat errors
-    rm output errors
-}
 io -c 'write -zn 0 4G' -c 'write -z 0 4G' -c 'write -n 0 4G' -c 'write -zn 0 8G' t.qcow2
 io -c 'write -zn 4G 8G' t.qcow2

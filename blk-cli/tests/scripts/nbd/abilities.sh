@@ -1,5 +1,5 @@
 # What a writable export tells of itself.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 start -f qcow2 --discard=unmap a.qcow2
 nbdinfo --is readonly "$uri"; echo "exit $?"

@@ -1,5 +1,5 @@
 # --cache and -n: every mode serves the same bytes, and nothing that was flushed is lost.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 for mode in none writeback writethrough directsync unsafe; do
   qemu-img create -q -f qcow2 a.qcow2 1M
   start --cache=$mode -f qcow2 a.qcow2; echo "$mode: exit $?"

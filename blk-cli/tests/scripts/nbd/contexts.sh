@@ -1,5 +1,5 @@
 # -A: what a block status tells of a chain; and of the disk alone.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 base.qcow2 1M
 qemu-io -c 'write -q 0 128k' base.qcow2
 qemu-img create -q -f qcow2 -b base.qcow2 -F qcow2 top.qcow2 1M

@@ -1,5 +1,5 @@
 # --discard and --detect-zeroes: what becomes of discards and of zeroes that clients write.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 for mode in --discard=ignore --discard=unmap --discard=off --discard=on; do
   qemu-img create -q -f qcow2 a.qcow2 1M
   qemu-io -c 'write -q -P 1 0 1M' a.qcow2

@@ -1,5 +1,5 @@
 # -f and --image-opts: how the image is opened; and mistakes.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 truncate -s 262144 a.qcow2
 sized() { start "$@" && nbdinfo --size "$uri" && stop; }

@@ -1,5 +1,5 @@
 # What info tells of an export: its child node is the connection. QEMU leaves out a slash of its address.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 truncate -s 1M a.qcow2
 start -f qcow2 a.qcow2

@@ -1,5 +1,5 @@
 # -L: what a server exports.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 start -e 3 -x disk -D 'a disk' -f raw a.qcow2
 qemu-nbd -L -k "$PWD/s" | grep -v 'size:\|opt block'; echo "exit $?"

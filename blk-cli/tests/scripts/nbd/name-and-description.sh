@@ -1,5 +1,5 @@
 # -x and -D: an export has a name and a description, and no other name is served.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw a.img 1M
 start -x disk/one -D 'a disk, as a test' -f raw a.img
 nbdinfo --json --list "$uri" | grep -E '"(export-name|description|export-size|is_read_only)"'

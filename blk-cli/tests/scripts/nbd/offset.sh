@@ -1,5 +1,5 @@
 # -o: what follows an offset, which need not be whole sectors; past it nothing is reached.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw a.img 1M
 qemu-io -f raw -c 'write -q -P 1 64k 64k' -c 'write -q -P 2 128k 64k' a.img
 for offset in 65536 66048; do

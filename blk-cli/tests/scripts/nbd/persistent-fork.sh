@@ -1,5 +1,5 @@
 # A server in the background, which many clients use one after the other.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 4M
 start -f qcow2 a.qcow2
 echo "exit $?"

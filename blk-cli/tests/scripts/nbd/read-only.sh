@@ -1,5 +1,5 @@
 # -r: clients may only read, and are told.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw a.img 1M
 start -r -f raw a.img
 nbdinfo --is readonly "$uri"; echo "exit $?"

@@ -1,5 +1,5 @@
 # -e: several clients at a time, and what they are told of it.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f raw a.img 1M
 for shared in 2 0; do
   start -e $shared -f raw a.img

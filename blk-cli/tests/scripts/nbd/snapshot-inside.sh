@@ -1,5 +1,5 @@
 # An export of a snapshot inside the image: by name, by ID, and of one that is not there.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 qemu-io -f qcow2 -c 'write -P 1 0 1M' a.qcow2 >/dev/null
 qemu-img snapshot -c one a.qcow2

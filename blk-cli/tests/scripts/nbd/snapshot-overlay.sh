@@ -1,5 +1,5 @@
 # -s: what clients write is gone with the server.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 1M
 qemu-io -c 'write -q -P 1 0 64k' a.qcow2
 start -s -f qcow2 a.qcow2

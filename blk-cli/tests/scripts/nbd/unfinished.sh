@@ -1,5 +1,5 @@
 # The client is killed in the middle; the next one is served, and all that was flushed is there.
-. "${0%/*}/server"
+. "${0%/*}/../prelude"
 qemu-img create -q -f qcow2 a.qcow2 4M
 start -f qcow2 a.qcow2
 mkfifo commands

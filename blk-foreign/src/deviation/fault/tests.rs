@@ -8,6 +8,7 @@ use super::super::tests::{UNIT, deviation, followed_by, misplaced, scenario};
 use super::*;
 
 const REOPENED: &str = "in request #3 (read 0 512), by the reopen after the fault was cleared";
+const CRASHED: &str = "in request #3 (flush), after a crash that follows the failed sync";
 const LATER_OPEN: &str = "in request #3 (flush), by a second open after the flush";
 
 /// Bytes that are wrong after operation `kind` on `extent` has failed during a request.
@@ -39,7 +40,7 @@ fn of(number: u32, address: u64) -> Source {
 
 /// The same; `found` stands at `offset`, and `expected` should.
 fn shows(finding: Finding, offset: u64, found: Source, expected: Source) -> Finding {
-    let side = |source| Side { bytes: vec![1], source };
+    let side = |source| Side { bytes: vec![1], source, sector: Vec::new() };
     let difference =
         Difference { compared: None, offset, expected: vec![side(expected)], found: side(found) };
     Finding { difference: Some(Box::new(difference)), ..finding }
@@ -92,6 +93,8 @@ fn only_what_is_shown_by_a_later_open_is_lost_with_what_was_in_memory() {
         (LATER_OPEN, "write 0 512\nwrite 0 512", 3, true),
         ("in request #8388608 (flush), by the reopen at the end", "write 0 512\nwrite 0 512", 0, true),
         (REOPENED, "write 0 512\nwrite 0 512\nread 0 512", 3, true),
+        ("in request #4 (reopen)", "write 0 512\nwrite 0 512", 4, true),
+        (CRASHED, "write 0 512\nwrite 0 512", 3, true),
         ("in request #3 (read 0 512)", "write 0 512\nwrite 0 512\nread 0 512", 3, false),
         ("in request #4 (read 0 512)", "write 0 512\nwrite 0 512\nkill\nread 0 512", 4, true),
         ("in request #3 (read 0 512)", "write 0 512\nwrite 0 512\nread 0 512\nkill", 3, false),
@@ -104,6 +107,12 @@ fn only_what_is_shown_by_a_later_open_is_lost_with_what_was_in_memory() {
         let followed_up = Finding { noticed: "in request #8388608 (flush)".to_owned(), ..lost() };
         let finding = followed_by(followed_up, followed);
         assert_eq!(explains(Happened::NewUnitLost, &finding, text), explained, "{followed}");
+    }
+    for (kind, explained) in [("Sync", true), ("Write", false)] {
+        let finding = shows(failed(kind, TABLE, Some(1), ONCE), 0, Source::Zeroes, written(2));
+        let noticed = "in request #8388608 (flush), with the fault gone".to_owned();
+        let finding = Finding { noticed, ..finding };
+        assert_eq!(explains(Happened::NewUnitLost, &finding, text), explained, "{kind}");
     }
     let crashed = misplaced(0, 1);
     assert!(!explains(Happened::NewUnitLost, &crashed, "write 0 512"), "nothing has failed");
@@ -182,7 +191,7 @@ fn only_a_log_that_failed_loses_new_units_that_were_written_later() {
 
 #[test]
 fn only_two_new_units_share_their_place_after_a_write_of_one_that_failed() {
-    use Source::{Repeated, Zeroes};
+    use Source::{Repeated, Unknown, Zeroes};
     let known = Happened::NewUnitShared;
     let both = "write 0 512\nwrite 64k 512";
     for (text, during, offset, found, explained) in [
@@ -198,6 +207,11 @@ fn only_two_new_units_share_their_place_after_a_write_of_one_that_failed() {
         ("write 0 512\nwrite -P 7 4k 512", 1, 0, Repeated(7), false),
         ("write -P 7 64k 512\nwrite 0 512", 2, 0, Repeated(7), false),
         (both, 1, 0, Zeroes, false),
+        ("write 0 512\nwrite -z 64k 512", 1, 0, Zeroes, true),
+        ("write 0 512\nwrite -z 65k 512", 1, 0, Zeroes, false),
+        ("write 64k 512\nwrite 0 512\nwrite -z 64k 512", 2, 0, Zeroes, false),
+        ("write 0 512\nwrite 64k 3", 1, 0, Unknown, true),
+        ("write 0 512\nwrite 65k 3", 1, 0, Unknown, false),
     ] {
         let finding = shows(failed("Write", TABLE, Some(during), ONCE), offset, found, written(1));
         assert_eq!(
@@ -219,6 +233,15 @@ fn only_the_data_of_the_write_that_failed_appears_later() {
         ("write -P 8 0 512", 1, "Write", entry, 0, Repeated(7), false),
         ("write 0 1", 1, "Write", entry, 0, Repeated(7), true),
         ("write 0 4k", 1, "Write", entry, 0, Unknown, false),
+        ("write 0 512\nwrite -z 0 64k", 2, "Write", entry, 0, Zeroes, true),
+        ("write 0 512\nwrite -z 0 64k\nwrite 0 512", 3, "Write", entry, 0, written(3), true),
+        ("write 0 512\nwrite -z 0 32k\nwrite 0 512", 3, "Write", entry, 0, written(3), false),
+        ("write 0 512\nwrite -z 0 512", 2, "Write", entry, 0, Zeroes, false),
+        ("write 0 512\nwrite 0 64k", 2, "Write", entry, 0, written(2), false),
+        ("write 1 512", 1, "Write", entry, 1, Unknown, true),
+        ("write 1 512", 1, "Write", entry, 512, Unknown, true),
+        ("write 1 1024", 1, "Write", entry, 512, Unknown, false),
+        ("write 0 1", 1, "Write", entry, 0, Unknown, true),
         ("write -z 0 64k", 1, "Write", entry, 0, Zeroes, true),
         ("write 0 512", 1, "Write", entry, 0, Zeroes, false),
         ("write 0 512", 1, "Write", entry, 0, written(2), false),
@@ -240,6 +263,66 @@ fn only_the_data_of_the_write_that_failed_appears_later() {
     let followed =
         followed_by(shows(failed("Write", entry, Some(1), ONCE), 0, written(1), Zeroes), "write 0 512");
     assert!(!explains(known, &followed, "write 0 512"), "it was written again");
+}
+
+#[test]
+fn only_what_a_lost_unit_held_appears_once_another_part_of_it_is_written() {
+    use Source::{Repeated, Unknown, Zeroes};
+    let known = Happened::LostUnitAppears;
+    let both = "write 0 512\nwrite 4k 512";
+    for (text, during, offset, found, followed, explained) in [
+        (both, 1, 4096, written(2), "reopen\nwrite 0 512", true),
+        (both, 1, 4096, written(2), "reopen\nwrite -z 0 512", true),
+        (both, 1, 4096, written(2), "write 0 512", false),
+        (both, 1, 4096, written(2), "reopen\nread 0 512", false),
+        (both, 1, 4096, written(2), "reopen\nwrite 64k 512", false),
+        (both, 2, 4096, written(2), "reopen\nwrite 0 512", false),
+        (both, 1, 4096, of(2, 64 << 10), "reopen\nwrite 0 512", false),
+        (both, 1, 4096, Zeroes, "reopen\nwrite 0 512", false),
+        ("write 0 512\nwrite -P 7 4k 512", 1, 4096, Repeated(7), "reopen\nwrite 0 512", true),
+        ("write 0 512\nwrite -P 8 4k 512", 1, 4096, Repeated(7), "reopen\nread 0 512", false),
+        ("write 0 512\nwrite 4k 3", 1, 4096, Unknown, "reopen\nwrite 0 512", true),
+        ("write 0 512\nwrite 64k 512", 1, 64 << 10, written(2), "reopen\nwrite 68k 512", false),
+    ] {
+        let finding = shows(failed("Sync", TABLE, Some(during), ONCE), offset, found, Zeroes);
+        let finding = followed_by(Finding { noticed: String::new(), ..finding }, followed);
+        let told = format!("{text}: during {during}, {offset} has {found}, then {followed}");
+        assert_eq!(explains(known, &finding, text), explained, "{told}");
+    }
+}
+
+#[test]
+fn only_units_that_were_given_back_before_a_sync_failed_lose_the_order() {
+    let known = Happened::FreedThenSyncFailed;
+    for (text, kind, during, explained) in [
+        ("discard 64k 64k\nwrite 0 64k", "Sync", 2, true),
+        ("write -z -u 64k 64k\nwrite 0 64k", "Sync", 2, true),
+        ("write -z 64k 64k\nwrite 0 64k", "Sync", 2, false),
+        ("config compat=0.10\nwrite -z 64k 64k\nwrite 0 64k", "Sync", 2, true),
+        ("discard 64k 64k\nread 0 512\nwrite 0 64k", "Sync", 1, true),
+        ("discard 64k 64k\nread 0 512\nwrite 0 64k", "Sync", 2, true),
+        ("read 0 512\ndiscard 64k 64k\nwrite 0 64k", "Sync", 1, true),
+        ("discard 64k 64k\nread 0 512\nread 0 512\nwrite 0 64k", "Sync", 1, false),
+        ("discard 64k 64k\nwrite 0 64k", "Write", 2, false),
+        ("discard 64k 64k\nflush\nwrite 0 64k", "Sync", 3, false),
+        ("discard 64k 32k\nwrite 0 64k", "Sync", 2, false),
+        ("discard 32k 64k\nwrite 0 64k", "Sync", 2, false),
+        ("write 0 64k\ndiscard 64k 64k", "Sync", 2, false),
+        ("discard 64k 64k\nread 0 64k", "Sync", 2, false),
+        ("write 0 64k", "Sync", 1, false),
+    ] {
+        for (source, is_of_elsewhere) in
+            [(of(1, 64 << 10), true), (Source::Unknown, true), (written(1), false), (Source::Zeroes, false)]
+        {
+            let finding = shows(failed(kind, TABLE, Some(during), ONCE), 0, source, Source::Zeroes);
+            let told = format!("{text}: {kind} during {during}, {source}");
+            assert_eq!(explains(known, &finding, text), explained && is_of_elsewhere, "{told}");
+        }
+        let words = Finding { difference: None, ..failed(kind, TABLE, Some(during), ONCE) };
+        assert_eq!(explains(known, &words, text), explained, "{text}: {kind} during {during}");
+    }
+    let in_lanes = failed("Sync", TABLE, None, ONCE);
+    assert!(!explains(known, &in_lanes, "discard 64k 64k\nwrite 0 64k"));
 }
 
 #[test]

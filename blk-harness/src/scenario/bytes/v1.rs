@@ -32,7 +32,9 @@ pub(super) fn decode(space: &Space, old: &OldHeader, bytes: &[u8]) -> Scenario {
         alignment_bytes: 1,
         size_is_file_length: false,
         snapshots: false,
+        bitmaps: false,
         is_dense: false,
+        amendments: &[],
     };
     let mut config = common(&header, &geometry);
     config.options = (old.options)(&header, config.backing);

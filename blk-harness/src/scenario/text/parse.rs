@@ -2,12 +2,14 @@
 
 use std::slice::Iter;
 
+use blk_core::ShortText;
+
 use super::pasted;
 use super::{HEADER, Key, backing_name};
-use crate::scenario::bounds::{DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX, SLOT_MAX};
+use crate::scenario::bounds::{BITMAP_SLOT_MAX, DOCUMENT_BYTES_MAX, DOCUMENT_REQUESTS_MAX, SLOT_MAX};
 use crate::scenario::{
-    Backing, Config, Fill, OnSnapshot, POINTS_MAX, ParseError, ParseResult, Repair, Request, Scenario, Turn,
-    Value, aliases,
+    Backing, Config, Fill, OnBitmap, OnSnapshot, POINTS_MAX, ParseError, ParseResult, Repair, Request,
+    Scenario, Turn, Value, aliases,
 };
 
 /// A word and where it begins.
@@ -312,7 +314,47 @@ fn snapshot(name: Word, rest: &[Word]) -> ParseResult<Request> {
     Ok(Request::Snapshot { act, slot: slot.number("the slot of a snapshot", SLOT_MAX.into())? as u8 })
 }
 
+/// What stands behind `amend`.
+fn amend(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    let [flag, option] = rest else { return Err(name.error("expected: amend -o NAME=VALUE")) };
+    if flag.text != "-o" {
+        return Err(flag.error(format!("'{}' is not -o", flag.text)));
+    }
+    let most = ShortText::BYTES_MAX;
+    let known = ShortText::new(option.text);
+    let option = known.ok_or_else(|| option.error(format!("an option has at most {most} bytes")))?;
+    Ok(Request::Amend { option })
+}
+
+/// What stands behind `bitmap`.
+fn bitmap(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    let number = |word: &Word| Ok(word.number("the slot of a bitmap", BITMAP_SLOT_MAX.into())? as u8);
+    match rest {
+        [flag, from, slot] if flag.text == "--merge" => {
+            Ok(Request::Bitmap { act: OnBitmap::Merge(number(from)?), slot: number(slot)? })
+        }
+        [flag, slot] if flag.text != "--merge" => {
+            let act = OnBitmap::ALL.into_iter().find(|act| act.flag() == flag.text);
+            let act = act.ok_or_else(|| {
+                let flags = OnBitmap::ALL.map(OnBitmap::flag).join(", ");
+                flag.error(format!("'{}' is none of {flags}", flag.text))
+            })?;
+            Ok(Request::Bitmap { act, slot: number(slot)? })
+        }
+        _ => Err(name.error(
+            "expected: bitmap --add|--remove|--clear|--enable|--disable|--read SLOT, or \
+                             bitmap --merge FROM SLOT",
+        )),
+    }
+}
+
 fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
+    if name.text == "amend" {
+        return amend(name, rest);
+    }
+    if name.text == "bitmap" {
+        return bitmap(name, rest);
+    }
     if name.text == "snapshot" {
         return snapshot(name, rest);
     }
@@ -334,7 +376,7 @@ fn request(name: Word, rest: &[Word]) -> ParseResult<Request> {
         "kill" => alone(Request::Reopen { kill: true }),
         other => Err(name.error(format!(
             "unknown request '{other}'; known are read, write, discard, map, truncate, flush, reopen, kill, check, \
-             snapshot"
+             snapshot, amend, bitmap"
         ))),
     }
 }

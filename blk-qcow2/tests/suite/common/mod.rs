@@ -56,6 +56,19 @@ impl Image {
     }
 }
 
+/// Xorshift: the sequence is the tests' own.
+pub(crate) struct Random(pub(crate) u64);
+
+impl Random {
+    /// The next number, below `end`.
+    pub(crate) fn below(&mut self, end: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % end
+    }
+}
+
 /// Puts bytes into an image.
 pub(crate) fn patch(image: &mut [u8], offset: usize, bytes: &[u8]) {
     image[offset..offset + bytes.len()].copy_from_slice(bytes);

@@ -1,5 +1,7 @@
 //! Images made and judged by QEMU's real tools.
 
+#![allow(dead_code, reason = "each test program uses a part of this")]
+
 use std::path::PathBuf;
 use std::process::{Command, Output};
 
@@ -57,6 +59,15 @@ impl Folder {
         let (_, text) = self.run("qemu-io", &arguments);
         let done = text.matches("ops; ").count() + text.matches(COMPRESSED_REFUSED).count();
         assert_eq!(done, commands.len(), "qemu-io {arguments:?}: {text}");
+        assert!(!text.contains("Pattern verification failed"), "qemu-io {arguments:?}: {text}");
+    }
+
+    /// Runs qemu-io on what `image` names, with commands that have to succeed.
+    pub(crate) fn encrypted_io(&self, image: &str, commands: &[&str]) {
+        let mut arguments: Vec<&str> = commands.iter().flat_map(|command| ["-c", command]).collect();
+        arguments.extend(image.split(' '));
+        let (output, text) = self.run("qemu-io", &arguments);
+        assert!(output.status.success(), "qemu-io {arguments:?}: {text}");
     }
 
     /// What `qemu-img check` counts: 0 for what it does not mention.
