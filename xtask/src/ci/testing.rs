@@ -25,7 +25,9 @@ struct Test {
     program: PathBuf,
 }
 
-/// Builds all tests, and runs them and those in documentation.
+/// Builds all tests, and runs them and those in documentation. A program that fails is run once more, when
+/// nothing of ours runs beside it: some wait for other programs, and machines are shared. It is told either
+/// way.
 ///
 /// # Errors
 /// That some cannot be built, or fail.
@@ -44,7 +46,7 @@ pub(super) fn run(shell: &Shell) -> Result<()> {
             let next = waiting.lock().unwrap_or_else(PoisonError::into_inner).next();
             let Some(test) = next else { return Ok(()) };
             if !run_one(&test, &preloaded)? {
-                failed.lock().unwrap_or_else(PoisonError::into_inner).push(test.name);
+                failed.lock().unwrap_or_else(PoisonError::into_inner).push(test);
             }
         }
     };
@@ -54,12 +56,26 @@ pub(super) fn run(shell: &Shell) -> Result<()> {
         let ended: Vec<Result<()>> = workers.into_iter().map(joined).collect();
         ended.into_iter().collect::<Result<()>>()
     })?;
-    let failed = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if !failed.is_empty() {
-        bail!("{} of {count} test programs have failed: {}", failed.len(), failed.join(", "));
+    let once = failed.into_inner().unwrap_or_else(PoisonError::into_inner);
+    let twice = again(&once, |test| run_one(test, &preloaded))?;
+    if !twice.is_empty() {
+        bail!("{} of {count} test programs have failed: {}", twice.len(), twice.join(", "));
     }
     println!("{count} test programs have passed");
     Ok(cmd!(shell, "cargo test --workspace --doc --quiet").run()?)
+}
+
+/// Runs programs that have failed once more, one after the other; the names of those that fail again.
+fn again(once: &[Test], mut run: impl FnMut(&Test) -> Result<bool>) -> Result<Vec<&str>> {
+    let mut twice = Vec::new();
+    for test in once {
+        if run(test)? {
+            println!("FLAKY: {} has failed, and passes when it is run again alone", test.name);
+        } else {
+            twice.push(&*test.name);
+        }
+    }
+    Ok(twice)
 }
 
 /// The programs among what cargo says that it has built.
@@ -119,6 +135,16 @@ mod tests {
         let expected =
             Test { package: "/w/blk-core".into(), name: "suite".into(), program: "/t/suite-1".into() };
         assert_eq!(programs(&format!("text\n{}", lines.join("\n"))), [expected]);
+    }
+
+    #[test]
+    fn what_fails_twice_has_failed() {
+        let [good, bad] = ["good", "bad"].map(|name| Test {
+            package: "/w".into(),
+            name: name.to_owned(),
+            program: format!("/t/{name}").into(),
+        });
+        assert_eq!(again(&[good, bad], |test| Ok(test.name == "good")).unwrap(), ["bad"]);
     }
 
     #[test]
