@@ -30,6 +30,15 @@ pub(crate) fn ok(program: &str, words: &[&str]) -> String {
     text
 }
 
+/// Whether somebody listens at a socket. Its file is there earlier, when it is bound; and to connect is more
+/// than to look, for a server that ends with its first client.
+fn listens(path: &str) -> bool {
+    /// What the kernel sets, in hexadecimal, among the flags of a socket that listens.
+    const LISTENS: &str = "00010000";
+    let sockets = std::fs::read_to_string("/proc/net/unix").unwrap();
+    sockets.lines().any(|line| line.ends_with(path) && line.split_whitespace().nth(3) == Some(LISTENS))
+}
+
 /// A server of others, which ends with this.
 pub(crate) struct Theirs {
     child: Child,
@@ -43,7 +52,7 @@ impl Theirs {
         let words: Vec<String> = words.iter().map(|word| word.replace("SOCKET", place)).collect();
         let child = Command::new(program).args(words).spawn().unwrap();
         let begun = Instant::now();
-        while !socket.exists() {
+        while !listens(place) {
             assert!(begun.elapsed() < Duration::from_secs(30), "{program} does not listen");
             std::thread::sleep(Duration::from_millis(10));
         }

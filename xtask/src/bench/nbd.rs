@@ -5,6 +5,7 @@
 //! time that a server takes for a request is shown beside them.
 
 use std::fs;
+use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -57,7 +58,7 @@ impl Server {
         let child = command.spawn().with_context(|| format!("cannot start {}", program.display()))?;
         let mut server = Self { name, child, socket };
         let begun = Instant::now();
-        while !server.socket.exists() {
+        while UnixStream::connect(&server.socket).is_err() {
             if server.child.try_wait()?.is_some() || begun.elapsed() > Duration::from_secs(20) {
                 bail!("{name} does not listen: {words}");
             }
