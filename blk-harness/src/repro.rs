@@ -1,5 +1,7 @@
 //! From an artifact of the fuzzer to a short, readable, deterministic reproduction.
 
+mod input;
+
 use std::fs;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -19,6 +21,8 @@ use crate::job::FOUND;
 use crate::runner::{Purpose, Runner as _};
 use crate::suite::Suite;
 use crate::watch::{self, Deadline, OnHang, Watched};
+
+pub use input::InputTarget;
 
 /// A reproduction takes about this long at most: proving what is found, making it smaller, proving what is
 /// left. What the minimiser has when it gives up is still a smaller finding of the same kind.
@@ -241,11 +245,15 @@ fn write_forms(
     Ok(written)
 }
 
+/// What users call.
+fn command() -> String {
+    std::env::var(COMMAND).unwrap_or_else(|_| COMMAND_USUAL.to_owned())
+}
+
 /// How to reproduce what is written to these files.
 fn ways(forms: &[(&str, String)], file: &dyn Fn(&str) -> PathBuf) -> Vec<Way> {
-    let command = std::env::var(COMMAND).unwrap_or_else(|_| COMMAND_USUAL.to_owned());
-    let mut ways =
-        vec![Way::new("In this project: a command", format!("{command} repro {}", file("trace").display()))];
+    let command = format!("{} repro {}", command(), file("trace").display());
+    let mut ways = vec![Way::new("In this project: a command", command)];
     ways.extend(forms.iter().filter_map(|(extension, content)| Way::of_file(&file(extension), content)));
     ways
 }

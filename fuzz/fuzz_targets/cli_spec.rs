@@ -4,7 +4,7 @@
 
 use libfuzzer_sys::{Corpus, fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-fuzz_target!(init: blk_harness::fuzzing::begin_with(|input, _out| blk_fuzz::reproduce_specification(input, reach)), |data: &[u8]| -> Corpus {
+fuzz_target!(init: blk_harness::fuzzing::begin_with(|input, out| blk_fuzz::reproduce_specification(input, out, reach)), |data: &[u8]| -> Corpus {
     blk_fuzz::specification(data, reach)
 });
 

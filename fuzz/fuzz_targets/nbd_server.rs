@@ -5,6 +5,6 @@
 use blk_fuzz::nbd::{Side, conversation, reproduce};
 use libfuzzer_sys::{Corpus, fuzz_target};
 
-fuzz_target!(init: blk_harness::fuzzing::begin_with(|input, _out| reproduce(Side::Server, input)), |data: &[u8]| -> Corpus {
+fuzz_target!(init: blk_harness::fuzzing::begin_with(|input, out| reproduce(Side::Server, input, out)), |data: &[u8]| -> Corpus {
     conversation(Side::Server, data)
 });

@@ -12,6 +12,7 @@ use std::path::Path;
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 use blk_harness::fuzzing::{Speaker, stop};
+use blk_harness::repro::InputTarget;
 use blk_testbed::LuksStats;
 use blk_testbed::hostile::{self, ImageStats};
 use cost::Cost;
@@ -72,14 +73,18 @@ pub fn luks(data: &[u8]) -> Corpus {
     }
 }
 
-/// Runs an input as a LUKS image once more. What is found ends the process.
+/// Finds once more what a LUKS image finds, and makes it small.
 ///
 /// # Errors
-/// That the input cannot be read.
-pub fn reproduce_luks(input: &Path, _out: &Path) -> anyhow::Result<bool> {
-    luks(&blk_harness::repro::read_input(input)?);
-    println!("nothing is found");
-    Ok(false)
+/// As [`InputTarget::reproduce`].
+pub fn reproduce_luks(input: &Path, out: &Path) -> anyhow::Result<bool> {
+    let judge = |data: &[u8]| {
+        let (judged, cost) = cost::of(|| blk_testbed::judge_luks(data, &mut LuksStats::default()));
+        cost.excess(cost::image_bytes_max(data.len())).or(judged.err())
+    };
+    let show = |data: &[u8]| format!("{data:02x?}");
+    let (name, kind) = ("open_luks", "changes to a LUKS image");
+    InputTarget { name, kind, extension: "changes", judge: &judge, show: &show }.reproduce(input, out)
 }
 
 /// Runs an input as an image specification; ends the process with a report if it costs too much. `reach` says
@@ -98,17 +103,19 @@ pub fn specification(data: &[u8], reach: impl Fn(&[u8]) -> usize) -> Corpus {
     Corpus::Keep
 }
 
-/// Runs an input as an image specification once more. A panic, a hang or too high a cost ends the process;
-/// else nothing is found.
+/// Finds once more what an image specification finds, and makes it small.
 ///
 /// # Errors
-/// That the input cannot be read.
-pub fn reproduce_specification(input: &Path, reach: impl Fn(&[u8]) -> usize) -> anyhow::Result<bool> {
-    let data = blk_harness::repro::read_input(input)?;
-    println!("{}", String::from_utf8_lossy(&data));
-    specification(&data, reach);
-    println!("nothing is found");
-    Ok(false)
+/// As [`InputTarget::reproduce`].
+pub fn reproduce_specification(
+    input: &Path,
+    out: &Path,
+    reach: impl Fn(&[u8]) -> usize,
+) -> anyhow::Result<bool> {
+    let judge = |data: &[u8]| cost::of(|| reach(data)).1.excess(cost::BYTES_MAX);
+    let show = |data: &[u8]| String::from_utf8_lossy(data).into_owned();
+    let (name, kind) = ("cli_spec", "an image specification");
+    InputTarget { name, kind, extension: "specification", judge: &judge, show: &show }.reproduce(input, out)
 }
 
 impl Session {

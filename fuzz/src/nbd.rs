@@ -12,6 +12,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 
 use arbitrary::{Arbitrary, Unstructured};
 use blk_harness::fuzzing::{Speaker, stop};
+use blk_harness::repro::InputTarget;
 use libfuzzer_sys::Corpus;
 use serde_json::json;
 
@@ -65,10 +66,7 @@ impl Side {
 pub fn conversation(side: Side, data: &[u8]) -> Corpus {
     let mut session = SESSION.lock().unwrap_or_else(PoisonError::into_inner);
     session.counts.conversations += 1;
-    let judged = match side {
-        Side::Client => read(data).map(|said| client::judge(&said, &mut session.counts)),
-        Side::Server => read(data).map(|said| server::judge(&said, &mut session.counts)),
-    };
+    let judged = judged(side, data, &mut session.counts);
     if session.speaker.is_due() {
         session.say();
     }
@@ -79,19 +77,26 @@ pub fn conversation(side: Side, data: &[u8]) -> Corpus {
     }
 }
 
-/// Has the conversation that an input says once more. What is found ends the process.
+/// Finds once more what a conversation finds, and makes it small.
 ///
 /// # Errors
-/// That the input cannot be read.
-pub fn reproduce(side: Side, input: &Path) -> anyhow::Result<bool> {
-    let data = blk_harness::repro::read_input(input)?;
+/// As [`InputTarget::reproduce`].
+pub fn reproduce(side: Side, input: &Path, out: &Path) -> anyhow::Result<bool> {
+    let judge = |data: &[u8]| judged(side, data, &mut Counts::default())?.err();
+    let show = |data: &[u8]| match side {
+        Side::Client => format!("{:#?}", read::<client::Said>(data)),
+        Side::Server => format!("{:#?}", read::<server::Said>(data)),
+    };
+    let (name, kind) = (side.target(), "a conversation of NBD");
+    InputTarget { name, kind, extension: "conversation", judge: &judge, show: &show }.reproduce(input, out)
+}
+
+/// What the conversation that an input says comes to; `None` if it says too little.
+fn judged(side: Side, data: &[u8], counts: &mut Counts) -> Option<Result<(), String>> {
     match side {
-        Side::Client => println!("{:#?}", read::<client::Said>(&data)),
-        Side::Server => println!("{:#?}", read::<server::Said>(&data)),
+        Side::Client => read(data).map(|said| client::judge(&said, counts)),
+        Side::Server => read(data).map(|said| server::judge(&said, counts)),
     }
-    conversation(side, &data);
-    println!("nothing is found");
-    Ok(false)
 }
 
 /// `None` for too few bytes to say anything.
