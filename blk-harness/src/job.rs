@@ -307,7 +307,9 @@ fn tally(suite: &Suite, inputs: &[PathBuf], out: &Path) -> Result<Value> {
             bail!("{} has a finding: {}", input.display(), finding.headline());
         }
     }
-    Ok(json!({ "summary": runner.summary(), "options": options, "requests": requests }))
+    let transitions = runner.transitions();
+    let summary = runner.summary();
+    Ok(json!({ "summary": summary, "options": options, "requests": requests, "transitions": transitions }))
 }
 
 fn replay_all(suite: &Suite, inputs: &[PathBuf], complete: bool, out: &Path) -> Result<i32> {

@@ -138,6 +138,10 @@ impl Runner for Tolerant {
         self.inner.summary()
     }
 
+    fn transitions(&self) -> BTreeMap<String, u64> {
+        self.inner.transitions()
+    }
+
     fn missing(&self) -> Option<&'static str> {
         self.inner.missing()
     }

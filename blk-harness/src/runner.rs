@@ -57,6 +57,12 @@ pub trait Runner: fmt::Debug + Send {
     /// What all runs so far did: an object whose values are numbers, or what the status line knows by name.
     fn summary(&self) -> Value;
 
+    /// Transitions between kinds of cluster that were watched, as `write: zero to data`, and how often; none
+    /// of an engine that does not watch them.
+    fn transitions(&self) -> BTreeMap<String, u64> {
+        BTreeMap::new()
+    }
+
     /// What the engine is there for and has not done in any run so far, such as `compared nothing`: such runs
     /// prove nothing.
     fn missing(&self) -> Option<&'static str>;
@@ -105,6 +111,13 @@ pub fn requests(target: &'static dyn Driver, purpose: Purpose) -> Box<dyn Runner
 }
 
 impl Requests {
+    fn stats(&self) -> Statistics {
+        let mut stats = self.plain.stats().clone();
+        stats.merge(self.watching.stats());
+        stats.merge(self.asking.stats());
+        stats
+    }
+
     /// Minimising takes thousands of runs: another program is asked only if that is what the first run finds
     /// something by.
     fn run_smaller(&mut self, scenario: &Scenario) -> Outcome {
@@ -139,10 +152,15 @@ impl Runner for Requests {
     }
 
     fn summary(&self) -> Value {
-        let mut stats = self.plain.stats().clone();
-        stats.merge(self.watching.stats());
-        stats.merge(self.asking.stats());
-        stats.summary()
+        self.stats().summary()
+    }
+
+    fn transitions(&self) -> BTreeMap<String, u64> {
+        let stats = self.stats();
+        let entries = stats.entries(Tally::Transitions);
+        entries
+            .map(|([before, request, after], count)| (format!("{request}: {before} to {after}"), count))
+            .collect()
     }
 
     fn missing(&self) -> Option<&'static str> {

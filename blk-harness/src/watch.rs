@@ -5,6 +5,7 @@
 //! outermost layer of the harness, which may read a clock: what lies below counts its steps
 //! ([`crate::progress`]).
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -225,6 +226,10 @@ impl Runner for Watched {
 
     fn summary(&self) -> Value {
         self.runner.summary()
+    }
+
+    fn transitions(&self) -> BTreeMap<String, u64> {
+        self.runner.transitions()
     }
 
     fn missing(&self) -> Option<&'static str> {

@@ -39,6 +39,8 @@ struct Tally {
     options: BTreeMap<String, u64>,
     /// The first words of requests, and how many there are.
     requests: BTreeMap<String, u64>,
+    /// Transitions between kinds of cluster, as `write: zero to data`, and how often each was watched.
+    transitions: BTreeMap<String, u64>,
 }
 
 /// Runs the corpora of targets: their seeds, their regression traces and what fuzzing has gathered here.
@@ -114,7 +116,7 @@ fn look(project: &Project, target: &str, program: &Path, inputs: &[PathBuf]) -> 
 const VALUES_MAX: usize = 12;
 
 fn show(tally: &Tally) {
-    let Tally { summary, options, requests } = tally;
+    let Tally { summary, options, requests, transitions } = tally;
     println!("  options:");
     for (option, values) in by_option(options) {
         println!("    {option:24} {values}");
@@ -124,7 +126,12 @@ fn show(tally: &Tally) {
     if !summary.kinds.is_empty() {
         let kinds: Vec<&str> = summary.kinds.iter().map(String::as_str).collect();
         println!("  clusters:    {}", kinds.join(", "));
-        println!("  transitions: {}", summary.transitions);
+    }
+    if !transitions.is_empty() {
+        println!("  transitions: {}", transitions.len());
+        for (request, kinds) in by_request(transitions) {
+            println!("    {request:24} {kinds}");
+        }
     }
 }
 
@@ -141,9 +148,30 @@ fn by_option(words: &BTreeMap<String, u64>) -> BTreeMap<&str, String> {
     options.into_iter().map(|(option, values)| (option, told(values))).collect()
 }
 
+/// The transitions that each kind of request has made, the most frequent ones first.
+fn by_request(transitions: &BTreeMap<String, u64>) -> BTreeMap<&str, String> {
+    let mut sorted: Vec<_> = transitions.iter().collect();
+    sorted.sort_by_key(|(_, count)| std::cmp::Reverse(*count));
+    let mut requests: BTreeMap<&str, Vec<String>> = BTreeMap::new();
+    for (transition, count) in sorted {
+        let (request, kinds) = transition.split_once(": ").unwrap_or((transition, ""));
+        requests.entry(request).or_default().push(format!("{kinds} ({count})"));
+    }
+    requests.into_iter().map(|(request, kinds)| (request, kinds.join(", "))).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn transitions_stand_with_their_requests() {
+        let told = [("write: zero to data", 3), ("write: data to data", 7), ("discard: data to none", 1)];
+        let told = told.map(|(transition, count)| (transition.to_owned(), count)).into();
+        let requests = by_request(&told);
+        assert_eq!(requests["write"], "data to data (7), zero to data (3)");
+        assert_eq!(requests["discard"], "data to none (1)");
+    }
 
     #[test]
     fn options_have_their_values_and_sizes_are_counted() {

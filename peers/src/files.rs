@@ -15,6 +15,7 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+use crate::in_flight::{self, DEPTH};
 use crate::measure::{median, per_second, print, rate};
 use crate::pages::Pages;
 use crate::qemu;
@@ -31,7 +32,7 @@ const ALLOCATING_CLUSTERS: u64 = 4096;
 type Image = FormatAccess<imago::file::File>;
 
 /// What is measured: a plain file, or a driver over one.
-trait Side {
+pub(crate) trait Side {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
     fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
 }
@@ -111,6 +112,15 @@ pub(crate) fn run(folder: &Path) -> Result<()> {
         compare("read_64k", sides, |side| sequential(side, &mut pages, 64 << 10))?;
         compare("read_1m", sides, |side| sequential(side, &mut pages, 1 << 20))?;
         image.flush()?;
+        let sides: [(&str, &(dyn Side + Sync)); 2] = [("plain", &plain), ("imago", &image)];
+        for (prefix, side) in sides {
+            let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| in_flight::threads(side, DEPTH)).collect();
+            print(&format!("{prefix}_read_4k_16"), median(rates?));
+        }
+    }
+    for (name, tasks) in [("qcow2_rs_read_4k", 1), ("qcow2_rs_read_4k_16", DEPTH)] {
+        let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| in_flight::qcow2_rs(&files.image, tasks)).collect();
+        print(name, median(rates?));
     }
     qemu::run(&files.image)
 }

@@ -2,6 +2,7 @@
 //! which `blk-bench` of blk-testbed runs on our side.
 
 mod files;
+mod in_flight;
 mod measure;
 mod medium;
 mod memory;

@@ -20,21 +20,23 @@ pub(crate) fn run(image: &Path) -> Result<()> {
         eprintln!("qemu-img is missing: qemu_read_4k and qemu_write_4k are not measured");
         return Ok(());
     }
-    for (name, write) in [("qemu_read_4k", false), ("qemu_write_4k", true)] {
-        let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| bench(image, write)).collect();
+    for (name, words) in [
+        ("qemu_read_4k", &["-d", "1"][..]),
+        ("qemu_write_4k", &["-d", "1", "-w"]),
+        ("qemu_read_4k_16", &["-d", "16"]),
+        ("qemu_uring_read_4k_16", &["-d", "16", "-i", "io_uring"]),
+    ] {
+        let rates: Result<Vec<f64>> = (0..ROUNDS).map(|_| bench(image, words)).collect();
         print(name, median(rates?));
     }
     Ok(())
 }
 
-fn bench(image: &Path, write: bool) -> Result<f64> {
+fn bench(image: &Path, words: &[&str]) -> Result<f64> {
     let mut command = Command::new("qemu-img");
-    command.args(["bench", "-f", "qcow2", "-t", "writeback", "-d", "1"]);
+    command.args(["bench", "-f", "qcow2", "-t", "writeback"]).args(words);
     command.args(["-c", &REQUESTS.to_string(), "-s", &BLOCK_BYTES.to_string()]);
     command.args(["-S", &(STEP_BLOCKS * BLOCK_BYTES).to_string()]);
-    if write {
-        command.arg("-w");
-    }
     let output = command.arg(image).output().context("cannot run qemu-img")?;
     let said = String::from_utf8_lossy(&output.stdout);
     if !output.status.success() {

@@ -3,6 +3,7 @@
 //!
 //! Each feature of a scenario is a function that does nothing, in a crate whose code is counted.
 
+use std::collections::BTreeMap;
 use std::hint::black_box;
 
 use blk_foreign::{FEATURES, features};
@@ -32,6 +33,10 @@ impl Runner for Telling {
 
     fn summary(&self) -> Value {
         self.0.summary()
+    }
+
+    fn transitions(&self) -> BTreeMap<String, u64> {
+        self.0.transitions()
     }
 
     fn missing(&self) -> Option<&'static str> {

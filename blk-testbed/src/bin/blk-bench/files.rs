@@ -13,19 +13,20 @@ use rand::rngs::SmallRng;
 use rand::seq::SliceRandom;
 use rand::{Rng, SeedableRng};
 
+use super::in_flight;
 use super::{median, per_second, print};
 
-const DISK_BYTES: u64 = 1 << 30;
+pub(super) const DISK_BYTES: u64 = 1 << 30;
 const TIME: Duration = Duration::from_millis(700);
 const ROUNDS: usize = 5;
 const PAGE_BYTES: usize = 4096;
-const BLOCK_BYTES: u64 = 4096;
+pub(super) const BLOCK_BYTES: u64 = 4096;
 /// Blocks that an allocating run writes.
 const ALLOCATING_BLOCKS: usize = 16_384;
 const ALLOCATING_CLUSTERS: u64 = 4096;
 
 /// What is measured: a plain file, or our driver over one.
-trait Side {
+pub(super) trait Side: Sync {
     fn read(&self, offset: u64, buf: &mut [u8]) -> Result<()>;
     fn write(&self, offset: u64, buf: &[u8]) -> Result<()>;
 }
@@ -51,19 +52,19 @@ impl Side for Disk {
 }
 
 /// A buffer that starts at a page: one that does not makes reads of tmpfs several times slower.
-struct Pages {
+pub(super) struct Pages {
     bytes: Vec<u8>,
     start: usize,
 }
 
 impl Pages {
-    fn new(length: usize) -> Self {
+    pub(super) fn new(length: usize) -> Self {
         let bytes = vec![0x5a; length + PAGE_BYTES];
         let start = bytes.as_ptr().addr().next_multiple_of(PAGE_BYTES) - bytes.as_ptr().addr();
         Self { bytes, start }
     }
 
-    fn get(&mut self, length: usize) -> &mut [u8] {
+    pub(super) fn get(&mut self, length: usize) -> &mut [u8] {
         &mut self.bytes[self.start..self.start + length]
     }
 }
@@ -126,22 +127,24 @@ pub(super) fn run(folder: &Path) -> Result<()> {
         }
     }
     let sides: [(&str, &dyn Side); 2] = [("plain", &plain), ("blk", &image)];
-    compare("read_4k", sides, |side| random(side, &mut pages, false))?;
-    compare("write_4k", sides, |side| random(side, &mut pages, true))?;
-    compare("read_64k", sides, |side| sequential(side, &mut pages, 64 << 10))?;
-    compare("read_1m", sides, |side| sequential(side, &mut pages, 1 << 20))
+    compare("read_4k", &sides, |side| random(side, &mut pages, false))?;
+    compare("write_4k", &sides, |side| random(side, &mut pages, true))?;
+    compare("read_64k", &sides, |side| sequential(side, &mut pages, 64 << 10, false))?;
+    compare("read_1m", &sides, |side| sequential(side, &mut pages, 1 << 20, false))?;
+    compare("write_1m", &sides, |side| sequential(side, &mut pages, 1 << 20, true))?;
+    compare("read_4k_16", &sides, |side| in_flight::reads(side, in_flight::DEPTH))
 }
 
-/// Measures both sides in turns, so that both meet the same noise.
-fn compare(
+/// Measures all sides in turns, so that they meet the same noise.
+pub(super) fn compare(
     name: &str,
-    sides: [(&str, &dyn Side); 2],
+    sides: &[(&str, &dyn Side)],
     mut measure: impl FnMut(&dyn Side) -> Result<f64>,
 ) -> Result<()> {
-    let mut rates = [Vec::new(), Vec::new()];
+    let mut rates = vec![Vec::new(); sides.len()];
     for _ in 0..ROUNDS {
-        for (number, (_, side)) in sides.iter().enumerate() {
-            rates[number].push(measure(*side)?);
+        for ((_, side), rates) in sides.iter().zip(&mut rates) {
+            rates.push(measure(*side)?);
         }
     }
     for ((prefix, _), rates) in sides.iter().zip(rates) {
@@ -150,24 +153,28 @@ fn compare(
     Ok(())
 }
 
-fn random(side: &dyn Side, pages: &mut Pages, write: bool) -> Result<f64> {
+fn access(side: &dyn Side, write: bool, at: u64, buf: &mut [u8]) -> Result<()> {
+    if write { side.write(at, buf) } else { side.read(at, buf) }
+}
+
+pub(super) fn random(side: &dyn Side, pages: &mut Pages, write: bool) -> Result<f64> {
     let mut rng = SmallRng::seed_from_u64(2);
     let buf = pages.get(BLOCK_BYTES as usize);
     per_second(TIME, || {
         for _ in 0..1000 {
             let at = rng.random_range(0..DISK_BYTES / BLOCK_BYTES) * BLOCK_BYTES;
-            if write { side.write(at, buf)? } else { side.read(at, buf)? }
+            access(side, write, at, buf)?;
         }
         Ok(1000)
     })
 }
 
-fn sequential(side: &dyn Side, pages: &mut Pages, length: u64) -> Result<f64> {
+pub(super) fn sequential(side: &dyn Side, pages: &mut Pages, length: u64, write: bool) -> Result<f64> {
     let buf = pages.get(length as usize);
     let mut at = 0;
     per_second(TIME, || {
         for _ in 0..100 {
-            side.read(at, buf)?;
+            access(side, write, at, buf)?;
             at = (at + length) % DISK_BYTES;
         }
         Ok(100)

@@ -1,7 +1,11 @@
 //! What `cargo xtask bench` runs for our side: prints a JSON line for each measure, per second.
 //! peers/README.md defines the workloads, which are the same there.
 
+mod engines;
+mod features;
 mod files;
+mod growth;
+mod in_flight;
 mod memory;
 
 use std::path::Path;
@@ -12,20 +16,30 @@ use anyhow::{Result, bail};
 /// Where files are measured unless told otherwise: a tmpfs, so that the disk is not what is measured.
 const FOLDER: &str = "/dev/shm";
 
-/// `memory` measures the seeded engine in memory, `files [FOLDER]` the qcow2 driver over files, beside plain
-/// reads and writes of a file; `all` does both.
+/// `memory` measures the seeded engine in memory, `engines` all four with generated scenarios, `growth` how
+/// work grows with images, `files [FOLDER]` the drivers over files, beside plain reads and writes of a file;
+/// `all` does all.
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["memory"] => memory::run(),
-        ["files"] => files::run(Path::new(FOLDER)),
-        ["files", folder] => files::run(Path::new(folder)),
+        ["engines"] => engines::run(),
+        ["growth"] => growth::run(Path::new(FOLDER)),
+        ["files"] => files(Path::new(FOLDER)),
+        ["files", folder] => files(Path::new(folder)),
         ["all"] => {
             memory::run()?;
-            files::run(Path::new(FOLDER))
+            engines::run()?;
+            growth::run(Path::new(FOLDER))?;
+            files(Path::new(FOLDER))
         }
-        _ => bail!("usage: blk-bench memory | files [FOLDER] | all"),
+        _ => bail!("usage: blk-bench memory | engines | growth | files [FOLDER] | all"),
     }
+}
+
+fn files(folder: &Path) -> Result<()> {
+    files::run(folder)?;
+    features::run(folder)
 }
 
 fn print(name: &str, value: f64) {
