@@ -201,11 +201,15 @@ impl Run<'_> {
         };
         if self.engine.options.compare_before_reopen {
             self.compare(&parts)?;
+            if self.engine.options.track_kinds {
+                self.compare_snapshots()?;
+            }
             self.judge_bitmaps()?;
         }
         inspect::check(&self.bench.test(), RepairMode::None)?;
         self.reopen(false)?;
         self.compare(&parts)?;
+        self.compare_snapshots()?;
         self.judge_bitmaps()?;
         self.judge_kept_by_others()?;
         if self.engine.options.asks_others {
@@ -253,10 +257,14 @@ impl Run<'_> {
         let piece_bytes = self.bench.piece_bytes();
         let disks: [&Disk; 2] = [&reference, &test];
         let compared = content::compare_in_pieces(&self.journal, disks, buffers, parts, piece_bytes)?;
-        content::compare_snapshots(&self.journal, disks)?;
         self.engine.stats.add(Counter::BytesRead, compared);
         self.engine.stats.add(Counter::BytesCompared, compared);
         Ok(())
+    }
+
+    /// What snapshots hold is asked for by requests, too; here they are read whole.
+    fn compare_snapshots(&mut self) -> Step {
+        content::compare_snapshots(&self.journal, [&self.bench.reference(), &self.bench.test()])
     }
 
     /// The finding that the verifier has entered, or one that says that it failed without.

@@ -34,7 +34,7 @@ use crate::steps;
 
 /// Slices are read and written as a whole: small enough for random access, large enough for a sweep.
 const SLICE_BYTES_DEFAULT: u64 = 4096;
-const L2_CACHE_BYTES_DEFAULT: u64 = 2 << 20;
+const L2_CACHE_BYTES_DEFAULT: u64 = 32 << 20;
 const REFCOUNT_CACHE_BYTES_DEFAULT: u64 = 512 << 10;
 
 /// A guest cluster as it is when decompressed.
@@ -219,10 +219,10 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn caches_take_2_mib_for_l2_tables_and_512_kib_for_refcounts() {
+    fn caches_take_up_to_32_mib_for_l2_tables_and_512_kib_for_refcounts() {
         for (cluster_bits, slice_bytes) in [(9, 512), (12, 4096), (16, 4096), (21, 4096)] {
             let metadata = loaded(cluster_bits, 4);
-            for (cache, bytes) in [(&metadata.l2, 2 << 20), (&metadata.refcounts.cache, 512 << 10)] {
+            for (cache, bytes) in [(&metadata.l2, 32 << 20), (&metadata.refcounts.cache, 512 << 10)] {
                 assert_eq!(cache.slice_bytes(), slice_bytes, "{cluster_bits}");
                 assert_eq!(cache.capacity() as u64, bytes / slice_bytes, "{cluster_bits}");
             }

@@ -8,6 +8,8 @@ use crate::SECTOR_BYTES;
 
 /// More extents are not remembered: the oldest are forgotten first.
 const EXTENTS_MAX: usize = 1 << 12;
+/// What is compared at a time, bytes.
+const PIECE_BYTES: usize = 4096;
 /// Of longer writes it is not looked at what they change: they are not remembered.
 const WRITE_BYTES_MAX: usize = 1 << 20;
 /// More bytes are not searched for a copy.
@@ -80,23 +82,27 @@ impl Unsynced {
 /// written as it was stays as durable as it was.
 pub fn changed(storage: &dyn Storage, offset: u64, bytes: &[u8]) -> Vec<Extent> {
     let mut found: Vec<Extent> = Vec::new();
-    let mut old = vec![0; if bytes.len() > WRITE_BYTES_MAX { 0 } else { bytes.len() }];
     let is_anywhere = offset.checked_add(bytes.len() as u64).is_some();
-    if old.is_empty() || !is_anywhere || storage.read_at(offset, &mut old).is_err() {
+    if bytes.len() > WRITE_BYTES_MAX || !is_anywhere {
         return found;
     }
-    let mut at = 0;
-    while at < bytes.len() {
-        let start = offset + at as u64;
-        let length = (SECTOR_BYTES - start % SECTOR_BYTES).min((bytes.len() - at) as u64);
-        let part = at..at + length as usize;
-        if differ(&old[part.clone()], &bytes[part]) {
-            match found.last_mut() {
-                Some(last) if last.end() == start => last.length += length,
-                _ => found.push(Extent::new(start, length)),
+    let mut old = [0; PIECE_BYTES];
+    for piece in Extent::new(offset, bytes.len() as u64).parts(PIECE_BYTES as u64) {
+        let old = &mut old[..piece.length as usize];
+        if storage.read_at(piece.offset, old).is_err() {
+            return Vec::new();
+        }
+        for part in piece.parts(SECTOR_BYTES) {
+            let (in_piece, in_bytes) = (part.offset - piece.offset, part.offset - offset);
+            let length = part.length as usize;
+            let (old, new) = (&old[in_piece as usize..][..length], &bytes[in_bytes as usize..][..length]);
+            if differ(old, new) {
+                match found.last_mut() {
+                    Some(last) if last.end() == part.offset => last.length += part.length,
+                    _ => found.push(part),
+                }
             }
         }
-        at += length as usize;
     }
     found
 }

@@ -4,6 +4,7 @@
 //! counts.
 
 mod content;
+mod growth;
 mod nbd;
 mod programs;
 
@@ -19,7 +20,7 @@ pub(crate) struct Arguments {
     /// One round instead of three, or five for whole programs.
     #[arg(long)]
     quick: bool,
-    /// Measure only whole programs, only NBD, or only drivers.
+    /// Measure only one part.
     #[arg(long, value_enum)]
     only: Option<Part>,
     /// Folders in which programs are measured; a tmpfs and the build folder by default.
@@ -29,9 +30,16 @@ pub(crate) struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 enum Part {
+    /// Whole programs, against cp and qemu-img.
     Programs,
+    /// Servers and clients, against those of others.
     Nbd,
+    /// Requests of drivers, against plain files and drivers of others.
     Drivers,
+    /// Images that are ten and a hundred times as large.
+    Growth,
+    /// Generated scenarios, crash states, schedules, faults.
+    Engines,
 }
 
 /// What is measured, against what, and how much of it we have to reach.
@@ -91,6 +99,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<bool> {
     if measures(Part::Drivers) {
         all &= measure_drivers(&shell, arguments)?;
     }
+    if measures(Part::Growth) {
+        println!("\nhow work grows");
+        all &= growth::report(&measure_ours(&shell, "growth", rounds(arguments))?);
+    }
+    if measures(Part::Engines) {
+        println!("\nengines, a second");
+        show_medians(&measure_ours(&shell, "engines", rounds(arguments))?);
+    }
     Ok(all)
 }
 
@@ -114,20 +130,45 @@ fn measure_nbd(shell: &Shell, arguments: &Arguments) -> Result<bool> {
     nbd::run(&blk, &folder, arguments.quick)
 }
 
+fn rounds(arguments: &Arguments) -> usize {
+    if arguments.quick { 1 } else { 3 }
+}
+
 fn measure_drivers(shell: &Shell, arguments: &Arguments) -> Result<bool> {
     println!("building what measures the drivers, and their peers");
     cmd!(shell, "cargo build --release -p blk-testbed --bin blk-bench").quiet().run()?;
     cmd!(shell, "cargo build --release --manifest-path peers/Cargo.toml").quiet().run()?;
     let mut ours = Vec::new();
     let mut peers = Vec::new();
-    let rounds = if arguments.quick { 1 } else { 3 };
+    let rounds = rounds(arguments);
     for round in 1..=rounds {
         println!("round {round} of {rounds}: the peers, then our drivers");
         peers.push(measure(shell, "cargo run --release --quiet --manifest-path peers/Cargo.toml -- all")?);
-        ours.push(measure(shell, "cargo run --release --quiet -p blk-testbed --bin blk-bench -- all")?);
+        let mut round = measure(shell, &format!("{OURS} memory"))?;
+        round.append(&mut measure(shell, &format!("{OURS} files"))?);
+        ours.push(round);
     }
-    Ok(report(&ours, &peers))
+    let all = report(&ours, &peers);
+    println!("\npeers/README.md says what is measured, and what is not. Others of the same run:");
+    show_medians(&peers);
+    show_medians(&ours);
+    Ok(all)
 }
+
+/// Measures one part of what is ours.
+fn measure_ours(shell: &Shell, part: &str, rounds: usize) -> Result<Vec<Measures>> {
+    cmd!(shell, "cargo build --release -p blk-testbed --bin blk-bench").quiet().run()?;
+    (0..rounds).map(|_| measure(shell, &format!("{OURS} {part}"))).collect()
+}
+
+fn show_medians(rounds: &[Measures]) {
+    for name in rounds.first().into_iter().flat_map(BTreeMap::keys) {
+        let value = median(rounds.iter().filter_map(|round| round.get(name).copied()).collect());
+        println!("  {name:24} {:>12.0}", value.unwrap_or(0.0));
+    }
+}
+
+const OURS: &str = "cargo run --release --quiet -p blk-testbed --bin blk-bench --";
 
 fn measure(shell: &Shell, command: &str) -> Result<Measures> {
     let words: Vec<&str> = command.split(' ').collect();
@@ -166,10 +207,6 @@ fn report(ours: &[Measures], peers: &[Measures]) -> bool {
             value(ours, name),
             value(side, peer)
         );
-    }
-    println!("\npeers/README.md says what is measured, and what is not. Others of the same run:");
-    for (name, value) in peers.first().into_iter().flatten() {
-        println!("  {name:24} {value:>12.0}");
     }
     all
 }

@@ -66,7 +66,12 @@ impl InputTarget<'_> {
     /// What is found in an input; a panic is a finding.
     fn report(&self, bytes: &[u8]) -> Option<String> {
         let run = || (self.judge)(bytes);
-        guarded(run, |finding| Some(finding.report()))
+        let told = |finding: Box<Finding>| {
+            let notes = finding.report().lines().skip(1).map(str::trim).collect::<Vec<_>>().join("\n");
+            let message = notes.lines().next().unwrap_or_default();
+            format!("the driver panicked: {message}\n{notes}")
+        };
+        guarded(run, |finding| Some(told(finding)))
     }
 
     fn prove(&self, bytes: &[u8], first: &str) -> Result<()> {
@@ -178,12 +183,14 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let out = folder.path().join("out");
         for (bytes, stem, left) in
-            [(&[1, 2, 7, 3][..], "a-seven-at-n", &[7][..]), (&[4, 13], "the-driver-panicked", &[13])]
+            [(&[1, 2, 7, 3][..], "a-seven-at", &[7][..]), (&[4, 13], "the-driver-panicked-thirteen", &[13])]
         {
             let input = folder.path().join("input");
             fs::write(&input, bytes).unwrap();
             assert!(SEVENS.reproduce(&input, &out).unwrap());
-            assert_eq!(fs::read(out.join(format!("sevens-{stem}.bin"))).unwrap(), left);
+            let names: Vec<_> = fs::read_dir(&out).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+            let smallest = fs::read(out.join(format!("sevens-{stem}.bin")));
+            assert_eq!(smallest.unwrap_or_else(|error| panic!("{error}: {names:?}")), left);
             let page = fs::read_to_string(out.join(format!("sevens-{stem}.finding.html"))).unwrap();
             assert!(page.contains(&format!("{left:?} &lt;all&gt;")), "{page}");
         }

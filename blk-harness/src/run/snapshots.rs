@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blk_core::{Disk, Error, Extent, MemoryStorage, Result, Storage, slot_of_name};
+use blk_core::{Disk, Error, MemoryStorage, Result, slot_of_name};
 use blk_sim::progress;
 
 use super::Run;
@@ -11,29 +11,27 @@ use crate::execute::SNAPSHOT_BYTES_MAX;
 use crate::model::{Held, Mismatch, Slots};
 use crate::promise::{Kept, Promise, Violation};
 
-/// What is found in an image: each snapshot that requests have made, by its slot.
-pub(crate) type Found = Vec<(u8, u64, MemoryStorage)>;
+/// What is found in an image: each snapshot that requests have made, by its slot, with its size and its first
+/// [`SNAPSHOT_BYTES_MAX`] bytes.
+pub(crate) type Found = Vec<(u8, u64, Vec<u8>)>;
 
 /// Bytes that are read at a time.
-const PIECE_BYTES: u64 = 1 << 20;
+const PIECE_BYTES: usize = 1 << 20;
 
 /// Reads the snapshots of a disk that requests have made, those of others aside.
 ///
 /// # Errors
-/// Those of the disk, and of the memory for what is found.
+/// Those of the disk.
 pub(crate) fn found_in(disk: &Disk) -> Result<Found> {
     let Some(snapshots) = disk.as_snapshots() else { return Ok(Found::new()) };
     let mut found = Found::new();
     for info in snapshots.snapshots()? {
         let Some(slot) = slot_of_name(&info.name) else { continue };
         let size = info.disk_bytes.unwrap_or(disk.size());
-        let content = MemoryStorage::new();
-        let mut buffer = Vec::new();
-        for part in Extent::new(0, size.min(SNAPSHOT_BYTES_MAX)).parts(PIECE_BYTES) {
+        let mut content = vec![0; size.min(SNAPSHOT_BYTES_MAX) as usize];
+        for (part, buf) in (0..).step_by(PIECE_BYTES).zip(content.chunks_mut(PIECE_BYTES)) {
             progress::step();
-            buffer.resize(part.length as usize, 0);
-            snapshots.read_snapshot(&info.id, part.offset, &mut buffer)?;
-            content.write_at(part.offset, &buffer)?;
+            snapshots.read_snapshot(&info.id, part, buf)?;
         }
         found.push((slot, size, content));
     }
@@ -48,8 +46,8 @@ pub(crate) fn unread(error: &Error) -> Box<Violation> {
 
 /// What is found, as a list of what is to be there.
 pub(crate) fn slots_of(found: &Found) -> Arc<Slots> {
-    let held = |(slot, size, content): &(u8, u64, MemoryStorage)| {
-        (*slot, Held { content: Arc::new(content.duplicate()), size: *size })
+    let held = |(slot, size, content): &(u8, u64, Vec<u8>)| {
+        (*slot, Held { content: Arc::new(MemoryStorage::from_bytes(content)), size: *size })
     };
     Arc::new(found.iter().map(held).collect())
 }
@@ -63,8 +61,7 @@ fn difference(found: &Found, slots: &Slots) -> Result<Option<(String, Option<Mis
         return Ok(Some((what, None)));
     }
     for ((slot, _, content), held) in found.iter().zip(slots.values()) {
-        let bytes = content.to_bytes(SNAPSHOT_BYTES_MAX)?;
-        if let Some(mismatch) = differing(&held.content, 0, &bytes)? {
+        if let Some(mismatch) = differing(&held.content, 0, content)? {
             let what = format!("snapshot {slot} holds other bytes than when it was made");
             return Ok(Some((what, Some(mismatch))));
         }

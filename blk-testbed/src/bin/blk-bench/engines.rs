@@ -20,8 +20,9 @@ const ENGINES: [(&str, &[(Counter, &str)]); 4] = [
     ("verify_fault", &[(Counter::Scenarios, "fault_scenarios"), (Counter::Faults, "faults")]),
 ];
 
-pub(super) fn run() -> Result<()> {
-    for (name, counters) in ENGINES {
+/// All engines, or one.
+pub(super) fn run(only: Option<&str>) -> Result<()> {
+    for (name, counters) in ENGINES.into_iter().filter(|(name, _)| only.is_none_or(|only| only == *name)) {
         let suite = suite(name).with_context(|| format!("no suite {name}"))?;
         let mut runner = suite.start(Purpose::Fuzz);
         let mut scenarios = Generator::new(suite.space(), 1, suite.limits());

@@ -16,24 +16,25 @@ use anyhow::{Result, bail};
 /// Where files are measured unless told otherwise: a tmpfs, so that the disk is not what is measured.
 const FOLDER: &str = "/dev/shm";
 
-/// `memory` measures the seeded engine in memory, `engines` all four with generated scenarios, `growth` how
-/// work grows with images, `files [FOLDER]` the drivers over files, beside plain reads and writes of a file;
-/// `all` does all.
+/// `memory` measures the seeded engine in memory, `engines [SUITE]` those that run generated scenarios,
+/// `growth` how work grows with images, `files [FOLDER]` the drivers over files, beside plain reads and
+/// writes of a file; `all` does all.
 fn main() -> Result<()> {
     let words: Vec<String> = std::env::args().skip(1).collect();
     match words.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["memory"] => memory::run(),
-        ["engines"] => engines::run(),
+        ["engines"] => engines::run(None),
+        ["engines", suite] => engines::run(Some(suite)),
         ["growth"] => growth::run(Path::new(FOLDER)),
         ["files"] => files(Path::new(FOLDER)),
         ["files", folder] => files(Path::new(folder)),
         ["all"] => {
             memory::run()?;
-            engines::run()?;
+            engines::run(None)?;
             growth::run(Path::new(FOLDER))?;
             files(Path::new(FOLDER))
         }
-        _ => bail!("usage: blk-bench memory | engines | growth | files [FOLDER] | all"),
+        _ => bail!("usage: blk-bench memory | engines [SUITE] | growth | files [FOLDER] | all"),
     }
 }
 

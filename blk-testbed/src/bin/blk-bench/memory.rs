@@ -41,8 +41,12 @@ fn requests(cluster_bytes: &str) -> Result<f64> {
 
 /// Create, 20 requests, flush, check, reopen, full compare.
 fn sequences() -> Result<f64> {
-    let mut engine =
-        Engine::new(RunOptions { track_kinds: false, compare_before_reopen: false, ..RunOptions::default() });
+    let mut engine = Engine::new(RunOptions {
+        track_kinds: false,
+        compare_before_reopen: false,
+        probes_reuse: false,
+        ..RunOptions::default()
+    });
     let mut rng = SmallRng::seed_from_u64(1);
     let config = Config { size_bytes: 256 << 10, ..Config::default() }.with("cluster_size", "4096");
     let mut scenario = Scenario { config, ..Scenario::default() };
