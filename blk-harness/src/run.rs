@@ -250,6 +250,9 @@ impl<'a> Run<'a> {
                 }
                 self.request(lanes.number(begun), rest[0].0)?;
                 begun += 1;
+                // It may have succeeded although an operation failed; what those before it have left open is
+                // still so.
+                self.settle_if_failed()?;
             } else {
                 begun += self.together(lanes, lanes.number(begun), &rest[..together])?;
             }

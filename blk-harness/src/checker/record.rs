@@ -66,7 +66,8 @@ pub(crate) struct Condition {
 impl Inner {
     /// Units of `unit_bytes` that it may touch beside its range. An amendment may write each zero cluster of
     /// the disk and of every snapshot, of which images of others may hold one that the model has not. A
-    /// snapshot that is applied replaces the tables of the disk.
+    /// snapshot that is applied replaces the tables of the disk; its range ends where the snapshot does, and
+    /// what the disk had behind that is given up.
     pub(super) fn units_beside(&self, request: Request, unit_bytes: u64) -> u64 {
         let units = |bytes: u64| bytes.div_ceil(unit_bytes);
         let disk = self.model.size();
@@ -75,7 +76,11 @@ impl Inner {
                 let slots = self.model.slots();
                 2 * units(disk) + slots.values().map(|held| units(held.size.max(disk))).sum::<u64>()
             }
-            Request::Snapshot { act: OnSnapshot::Apply, .. } => units(disk).div_ceil(UNITS_PER_TABLE) + 1,
+            Request::Snapshot { act: OnSnapshot::Apply, slot } => {
+                let held = self.model.slot(slot).map_or(disk, |held| held.size);
+                let behind = units(disk).saturating_sub(units(held));
+                behind + units(disk).div_ceil(UNITS_PER_TABLE) + 1
+            }
             _ => 0,
         }
     }

@@ -466,6 +466,13 @@ impl Model {
         }
     }
 
+    /// As [`Bitmaps::adopt`]. What requests that have failed before may have changed is of no interest any
+    /// more.
+    pub(crate) fn adopt_bitmaps(&mut self, now: Time, found: &[FoundBitmap], size: u64) {
+        self.failed.clear();
+        self.bitmaps.adopt(now, found, size);
+    }
+
     /// A look has settled what requests that have failed have changed: where nothing else is possible than
     /// what one has written, it has.
     pub(crate) fn follow_failed(&mut self, now: Time) {

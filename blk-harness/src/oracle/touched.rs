@@ -18,6 +18,11 @@ pub(crate) fn touched(requests: &[Request], size: u64) -> Vec<Extent> {
     let mut parts: Vec<Extent> =
         requests.iter().rev().flat_map(|request| parts_of(*request)).take(PARTS_MAX).collect();
     parts.extend([around(0), around(size)]);
+    apart(parts)
+}
+
+/// The same parts in order, those that meet as one.
+pub(crate) fn apart(mut parts: Vec<Extent>) -> Vec<Extent> {
     parts.sort_unstable_by_key(|part| part.offset);
     let mut apart: Vec<Extent> = Vec::with_capacity(parts.len());
     for part in parts {

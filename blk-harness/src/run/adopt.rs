@@ -2,8 +2,14 @@
 
 use std::sync::Arc;
 
+use blk_core::Extent;
+
 use super::{Run, Trouble, read_parts};
+use crate::oracle::touched::apart;
 use crate::promise::{Kept, Promise, Violation};
+
+/// Of what a disk regains, so many bytes are read at most.
+const REGAINED_BYTES_MAX: u64 = 64 << 20;
 
 impl Run<'_> {
     /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may
@@ -22,9 +28,14 @@ impl Run<'_> {
             let what = format!("the disk has {size} bytes after it was opened again, allowed are {sizes:?}");
             return Err(Violation::new(Promise::Size, what));
         }
-        let adopted = self.checker.model(|model, now| model.adopt_size(now, size));
+        let (old, adopted) = self.checker.model(|model, now| (model.size(), model.adopt_size(now, size)));
         adopted.map_err(|error| Violation::memory(&error))?;
-        let (checker, parts) = (Arc::clone(&self.checker), self.parts());
+        let (checker, mut parts) = (Arc::clone(&self.checker), self.parts());
+        if size > old {
+            // A disk that had become smaller, but not durably: what it held is there again.
+            parts.push(Extent::new(old, (size - old).min(REGAINED_BYTES_MAX)));
+            parts = apart(parts);
+        }
         let adopted = read_parts(&disk, &parts, &mut self.scratch.buffer, &mut |at, found| {
             let adopted = checker.model(|model, now| model.adopt(now, at, found));
             adopted.map_err(|error| Violation::memory(&error))?.map_err(|mismatch| {

@@ -68,7 +68,7 @@ impl Run<'_> {
         let found = bitmaps_in(&disk).map_err(|error| unread_bitmaps(&error))?;
         let size = disk.size();
         kept_bitmaps(self.checker.model(|model, now| model.bitmaps.judge_crash(&found, size, now)))?;
-        self.checker.model(|model, now| model.bitmaps.adopt(now, &found, size));
+        self.checker.model(|model, now| model.adopt_bitmaps(now, &found, size));
         Ok(())
     }
 

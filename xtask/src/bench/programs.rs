@@ -37,7 +37,7 @@ const fn smaller(name: &'static str, ours: &'static str, peer: &'static str, wan
 }
 
 /// The word `blk` stands for the program that was built; both commands write `out`.
-const ROWS: [Row; 9] = [
+const ROWS: [Row; 15] = [
     row("convert, cp", "blk img convert -f raw -O raw source out", "cp source out", 1.1),
     row(
         "convert, qemu-img",
@@ -81,6 +81,42 @@ const ROWS: [Row; 9] = [
         "blk img map -f raw --output=json extents2",
         "qemu-img map -f raw --output=json extents2",
         0.5,
+    ),
+    row(
+        "verifier, 4K, 1 in flight",
+        "blk img bench -d 1 -c 200000 -s 4k -S 7m blkverify:source:plain",
+        "blk img bench -d 1 -c 200000 -s 4k -S 7m -f qcow2 plain",
+        1.6,
+    ),
+    row(
+        "verifier, 4K, 16 in flight",
+        "blk img bench -d 16 -c 400000 -s 4k -S 7m blkverify:source:plain",
+        "blk img bench -d 16 -c 400000 -s 4k -S 7m -f qcow2 plain",
+        1.8,
+    ),
+    row(
+        "verifier, 1M",
+        "blk img bench -d 1 -c 4000 -s 1m -S 7m blkverify:source:plain",
+        "blk img bench -d 1 -c 4000 -s 1m -S 7m -f qcow2 plain",
+        2.0,
+    ),
+    row(
+        "blkverify, 4K, 1 in flight",
+        "blk img bench -d 1 -c 20000 -s 4k -S 7m blkverify:source:plain",
+        "qemu-img bench -d 1 -c 20000 -s 4k -S 7m blkverify:source:plain",
+        0.05,
+    ),
+    row(
+        "blkverify, 4K, 16 in flight",
+        "blk img bench -d 16 -c 40000 -s 4k -S 7m blkverify:source:plain",
+        "qemu-img bench -d 16 -c 40000 -s 4k -S 7m blkverify:source:plain",
+        0.125,
+    ),
+    row(
+        "blkverify, 1M",
+        "blk img bench -d 1 -c 2000 -s 1m -S 7m blkverify:source:plain",
+        "qemu-img bench -d 1 -c 2000 -s 1m -S 7m blkverify:source:plain",
+        0.36,
     ),
 ];
 
