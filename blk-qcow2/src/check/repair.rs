@@ -1,7 +1,8 @@
 //! Repairing what an inspection found.
 //!
 //! Write order: counts rise, then entries and flags are fixed, then counts fall, each durable before the
-//! next; marks in the header go last. A crash in between leaves an image that the same repair finishes.
+//! next; marks in the header go last. A crash in between leaves an image that the same repair finishes. While
+//! a copied flag says more than a count that is yet to fall, the dirty bit is set, which version 2 has not.
 //!
 //! First the counts and flags are made to agree with what the plain inspection has counted; then, if
 //! something is still wrong, entries are fixed as the strict inspection says.
@@ -46,12 +47,9 @@ pub(super) fn leaks(storage: &dyn Storage, header: &Header) -> Result<CheckRepor
     if walk.report.check_errors == 0 {
         walk.compare_plain_flags(fixes_flags)?;
     }
-    apply(storage, &walk.fixes)?;
     let lowers = lowers && (!all.is_empty() || frees_past_end(&walk));
     let is_changed = lowers || !all.is_empty() || !walk.fixes.is_empty();
-    if lowers {
-        write_counts(&walk, Direction::Down)?;
-    }
+    fix_flags(&walk, &mut header.clone(), lowers)?;
     let report = std::mem::take(&mut walk.report);
     if is_changed { finish(storage, header, report, 0) } else { Ok(report) }
 }
@@ -72,7 +70,7 @@ pub(super) fn all(storage: &dyn Storage, header: &mut Header) -> Result<CheckRep
     } else {
         report_counts(&mut walk, |_, _| true);
     }
-    level(&mut walk)?;
+    level(&mut walk, header)?;
     let lowers_only = frees_past_end(&walk);
     merge(&mut report, std::mem::take(&mut walk.report));
     if report.is_clean() && !walk.is_suspicious && walk.fixes.is_empty() && !lowers_only {
@@ -113,7 +111,7 @@ fn rebuild(walk: &mut Walk<'_>, header: &mut Header) -> Result<bool> {
 }
 
 /// Brings stored counts and copied flags up to what was counted.
-fn level(walk: &mut Walk<'_>) -> Result<()> {
+fn level(walk: &mut Walk<'_>, header: &mut Header) -> Result<()> {
     let is_wrong = !walk.differing.is_empty();
     if is_wrong {
         write_counts(walk, Direction::Up)?;
@@ -127,8 +125,27 @@ fn level(walk: &mut Walk<'_>) -> Result<()> {
         *stored != counted
     });
     walk.compare_plain_flags(true)?;
+    fix_flags(walk, header, lowers)
+}
+
+/// Writes the flags that are noted, and lowers counts, too, if it `lowers`. In between they contradict each
+/// other.
+fn fix_flags(walk: &Walk<'_>, header: &mut Header, lowers: bool) -> Result<()> {
+    let is_marked = lowers && !walk.fixes.is_empty() && header.version >= 3 && !header.is_dirty();
+    let mut mark = |is_dirty: bool| -> Result<()> {
+        if is_marked {
+            header.set_dirty(is_dirty);
+            header.write_fixed(walk.storage)?;
+            walk.storage.sync()?;
+        }
+        Ok(())
+    };
+    mark(true)?;
     apply(walk.storage, &walk.fixes)?;
-    if lowers { write_counts(walk, Direction::Down) } else { Ok(()) }
+    if lowers {
+        write_counts(walk, Direction::Down)?;
+    }
+    mark(false)
 }
 
 /// Whether counts past the end of the file are lowered too: nobody else does, and once the file grows they

@@ -434,12 +434,13 @@ fn repairs_write_in_order_and_nothing_twice() {
     };
     assert_eq!(with(&[]), "");
     assert_eq!(with(&[(72, 1)]), "sync 0x0+512 sync");
-    // A shared cluster: one count rises, and then another falls.
+    // A shared cluster: one count rises, and then another falls; in between the image is marked as dirty.
     let (low, high) = (block((number(&intact, first + 8) & OFFSET) / CLUSTER / 64), block(3));
     assert_ne!(low, high);
     let shared = with(&[(first, number(&intact, first + 8) & !COPIED), (high, 5)]);
-    assert!(shared.starts_with(&format!("{low:#x}+512 sync {:#x}+8 sync", first + 8)), "{shared}");
-    assert!(shared.ends_with(&format!("{high:#x}+512 sync")), "{shared}");
+    let begins = format!("{low:#x}+512 sync 0x0+512 sync {:#x}+8 sync", first + 8);
+    assert!(shared.starts_with(&begins), "{shared}");
+    assert!(shared.ends_with(&format!("{high:#x}+512 sync 0x0+512 sync")), "{shared}");
     // An entry that goes, because it leads nowhere: nothing refers to the cluster that it named before.
     let count = block((entry & OFFSET) / CLUSTER / 64);
     assert_eq!(with(&[(first, 1 << 40)]), format!("{count:#x}+512 sync {first:#x}+8 sync"));
