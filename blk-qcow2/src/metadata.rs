@@ -105,8 +105,13 @@ impl Metadata {
     /// Reads everything again: the header has changed, and nothing waits to be written.
     pub(crate) fn reload(&mut self) -> Result<()> {
         assert!(!self.changes_references() && !self.changes_counts(), "nothing is lost with the caches");
-        let loaded = Header::read(&*self.storage)
-            .and_then(|header| Self::load(Arc::clone(&self.storage), header, self.options));
+        self.load_again(Header::read(&*self.storage))
+    }
+
+    /// As [`Metadata::reload`], with the header that was read. What syncs are in flight, and how far a resize
+    /// in flight lets requests reach, does not change.
+    pub(crate) fn load_again(&mut self, header: Result<Header>) -> Result<()> {
+        let loaded = header.and_then(|header| Self::load(Arc::clone(&self.storage), header, self.options));
         let (syncs, reach) = (Arc::clone(&self.syncs), self.reach);
         *self = Self { syncs, reach, ..loaded.map_err(|error| self.poison(error))? };
         Ok(())

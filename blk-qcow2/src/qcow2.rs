@@ -230,8 +230,7 @@ impl Qcow2 {
     fn repair(&self, metadata: &mut Metadata, repair: RepairMode) -> Result<CheckReport> {
         let report = check::check(&*self.storage, &metadata.header, repair)?;
         // A repair changes tables without the caches: everything is read again.
-        let header = Header::read_for(&*self.storage, true)?;
-        *metadata = Metadata::load(Arc::clone(&self.storage), header, metadata.options)?;
+        metadata.load_again(Header::read_for(&*self.storage, true))?;
         self.bitmaps.after_repair(metadata);
         Ok(report)
     }

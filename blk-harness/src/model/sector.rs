@@ -109,6 +109,8 @@ impl Model {
         at: u64,
         found: &[u8],
     ) -> Result<std::result::Result<(), Mismatch>> {
+        // What is alike from one sector to the next is one piece.
+        let mut revived: Option<(Extent, Id)> = None;
         for sector in sectors(Extent::new(at, found.len() as u64)) {
             let bytes = &found[(sector.offset - at) as usize..][..sector.length as usize];
             let parts = match self.after_crash(sector, bytes, now)? {
@@ -119,12 +121,23 @@ impl Model {
                 let mut live = self.pieces[part.piece].live();
                 live.next().is_some_and(|entry| entry.value == *value) && live.next().is_none()
             };
-            if !parts.iter().all(is_live) {
-                for (part, value) in parts.into_iter().rev() {
-                    self.revive(now, part.extent, value);
+            let parts = if parts.iter().all(is_live) { Vec::new() } else { parts };
+            self.newest.write_at(sector.offset, bytes)?;
+            for (Part { extent, .. }, value) in parts {
+                match &mut revived {
+                    Some((run, last)) if *last == value && run.end() == extent.offset => {
+                        run.length += extent.length;
+                    }
+                    _ => {
+                        if let Some((run, last)) = revived.replace((extent, value)) {
+                            self.revive(now, run, last);
+                        }
+                    }
                 }
             }
-            self.newest.write_at(sector.offset, bytes)?;
+        }
+        if let Some((run, last)) = revived {
+            self.revive(now, run, last);
         }
         Ok(Ok(()))
     }

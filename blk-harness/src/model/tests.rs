@@ -263,6 +263,22 @@ fn what_a_lost_handle_left_open_is_what_is_found() {
 
 /// Sizes, and what is possible afterwards: what was cut off does not come back.
 #[test]
+fn a_disk_that_is_there_again_is_one_piece() {
+    let mut bed = Bed::new();
+    bed.write(sectors(2, 1), 3);
+    bed.flush();
+    bed.resize(0);
+    let now = bed.tick();
+    bed.model.adopt_size(now, SIZE).unwrap();
+    let mut found = vec![0xaa; SIZE as usize];
+    found[1024..1536].fill(3);
+    assert_eq!(bed.model.adopt(now, 0, &found).unwrap(), Ok(()));
+    assert_eq!(bed.model.compare(0, &found).unwrap(), None);
+    assert_eq!(bed.model.pieces.len(), 3, "{:?}", bed.model.pieces);
+    assert!(bed.model.is_sound());
+}
+
+#[test]
 fn a_disk_that_shrinks_forgets_what_is_cut_off() {
     for size in [0, 1, 512, 1000, SIZE - 1, SIZE] {
         let mut bed = Bed::new();

@@ -9,7 +9,7 @@ use crate::oracle::touched::apart;
 use crate::promise::{Kept, Promise, Violation};
 
 /// Of what a disk regains, so many bytes are read at most.
-const REGAINED_BYTES_MAX: u64 = 64 << 20;
+const REGAINED_BYTES_MAX: u64 = 16 << 20;
 
 impl Run<'_> {
     /// Takes over what the disk shows after its handle had to be given up: each sector holds what a crash may

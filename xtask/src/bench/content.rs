@@ -46,6 +46,15 @@ pub(super) fn write(path: &Path, bytes: u64) -> Result<()> {
     Ok(out.flush()?)
 }
 
+/// Writes `bytes` bytes, all alike.
+pub(super) fn write_one_byte(path: &Path, bytes: u64) -> Result<()> {
+    let (mut out, part) = (create(path)?, vec![0x55; PART_BYTES]);
+    for _ in 0..bytes / PART_BYTES as u64 {
+        out.write_all(&part)?;
+    }
+    Ok(())
+}
+
 fn text(numbers: &mut Numbers, words: &[Vec<u8>]) -> Vec<u8> {
     let mut content = Vec::with_capacity(PART_BYTES + 16);
     while content.len() < PART_BYTES {
