@@ -26,7 +26,7 @@ use crate::oracle::content::{self, Buffers};
 use crate::oracle::touched::touched;
 use crate::report::Finding;
 use crate::scenario::bounds::FAR_BYTES_MAX;
-use crate::scenario::{Request, Scenario};
+use crate::scenario::{OnSnapshot, Request, Scenario};
 use crate::space::Geometry;
 use crate::statistics::{Counter, Statistics};
 use crate::verify::{Policy, Verify};
@@ -201,7 +201,7 @@ impl Run<'_> {
         };
         if self.engine.options.compare_before_reopen {
             self.compare(&parts)?;
-            if self.engine.options.track_kinds {
+            if self.engine.options.track_kinds || scenario.requests.iter().any(frees_of_snapshots) {
                 self.compare_snapshots()?;
             }
             self.judge_bitmaps()?;
@@ -271,6 +271,12 @@ impl Run<'_> {
     fn found(&self, what: &'static str, error: &blk_core::Error) -> Box<Finding> {
         self.journal.findings().pop().map_or_else(|| content::failed(what, error), Box::new)
     }
+}
+
+/// Whether a request gives up clusters that snapshots share: what the open handle shows of them is compared
+/// too, and not only what the next one does.
+fn frees_of_snapshots(request: &Request) -> bool {
+    matches!(request, Request::Snapshot { act: OnSnapshot::Apply | OnSnapshot::Delete, .. })
 }
 
 /// The finding for a panic, naming the request that was made, or had been made last, when the driver

@@ -30,6 +30,7 @@ mod value;
 use std::sync::Arc;
 
 use blk_core::{Extent, MemoryStorage, Result, Storage};
+use blk_sim::Ranges;
 
 use smallvec::{SmallVec, smallvec};
 
@@ -152,6 +153,8 @@ pub(crate) struct Model {
     pub(crate) bitmaps: Bitmaps,
     /// Requests that have failed, of which it is not known yet what they have changed.
     failed: Vec<Write>,
+    /// Sectors that were taken over and may be of several requests, since these have written the same there.
+    ambiguous: Ranges,
     /// What snapshots that were applied hold.
     held: Vec<Arc<MemoryStorage>>,
     /// Whether values that are gone are kept: crashes at earlier times are asked about.
@@ -172,6 +175,7 @@ impl Clone for Model {
             lists: self.lists.clone(),
             bitmaps: self.bitmaps.clone(),
             failed: self.failed.clone(),
+            ambiguous: self.ambiguous.clone(),
             held: self.held.clone(),
             ..*self
         }
@@ -194,6 +198,7 @@ impl Model {
             lists: Lists::default(),
             bitmaps: Bitmaps::default(),
             failed: Vec::new(),
+            ambiguous: Ranges::default(),
             held: Vec::new(),
             keeps_past,
             is_unsettled: false,

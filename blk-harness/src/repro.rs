@@ -102,6 +102,9 @@ pub fn reproduce_scenario(suite: &Suite, scenario: Scenario, out: &Path) -> Resu
     let (smallest, last) = if let Some(last) = prove(suite, &smallest, out)? {
         (smallest, last)
     } else {
+        if smallest == scenario {
+            bail!("a proven scenario passes: the finding is not deterministic");
+        }
         println!("not shrunk: what the minimiser found it by passes when it is replayed:\n{smallest}");
         (scenario, finding)
     };

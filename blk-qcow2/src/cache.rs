@@ -5,6 +5,7 @@
 //! clean slices. A dirty slice is never dropped: when there is no clean one, [`SliceCache::has_room`] says
 //! no, and the owner writes back in the order that the format requires, which cleans all of them.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use blk_core::{Error, Result, Storage};
@@ -34,7 +35,8 @@ pub(crate) struct SliceCache {
     slices: Vec<Slice>,
     index: FxHashMap<HostOffset, usize>,
     hand: usize,
-    dirty_count: usize,
+    /// Host offsets of dirty slices, so that a write-back need not look at all of a large cache.
+    dirty: BTreeSet<HostOffset>,
 }
 
 impl Slice {
@@ -65,7 +67,7 @@ impl SliceCache {
             slices: Vec::new(),
             index: FxHashMap::default(),
             hand: 0,
-            dirty_count: 0,
+            dirty: BTreeSet::new(),
         }
     }
 
@@ -101,8 +103,10 @@ impl SliceCache {
     pub(crate) fn bytes_mut(&mut self, host_offset: HostOffset) -> &mut [u8] {
         let slot = *self.index.get(&host_offset).expect("a slice is loaded before it is changed");
         let slice = &mut self.slices[slot];
-        self.dirty_count += usize::from(!slice.dirty);
-        slice.dirty = true;
+        if !slice.dirty {
+            slice.dirty = true;
+            self.dirty.insert(host_offset);
+        }
         *slice.used.get_mut() = true;
         &mut slice.bytes
     }
@@ -115,7 +119,7 @@ impl SliceCache {
 
     /// Whether a slice can be inserted without a write-back.
     pub(crate) fn has_room(&self) -> bool {
-        self.slices.len() < self.capacity || self.dirty_count < self.slices.len()
+        self.slices.len() < self.capacity || self.dirty.len() < self.slices.len()
     }
 
     /// Another slice becomes the first that may be evicted.
@@ -139,7 +143,7 @@ impl SliceCache {
         if let Some(slot) = self.index.remove(&host_offset) {
             let removed = self.slices.swap_remove(slot);
             assert_eq!(removed.host_offset, host_offset, "the index leads to the slice");
-            self.dirty_count -= usize::from(removed.dirty);
+            assert_eq!(self.dirty.remove(&host_offset), removed.dirty, "each dirty slice is known once");
             if let Some(moved) = self.slices.get(slot) {
                 self.index.insert(moved.host_offset, slot);
             }
@@ -156,16 +160,12 @@ impl SliceCache {
     }
 
     pub(crate) fn has_dirty(&self) -> bool {
-        self.dirty_count > 0
+        !self.dirty.is_empty()
     }
 
     /// Host offsets of all dirty slices, ascending, so that the host sees one sweep.
     pub(crate) fn dirty_offsets(&self) -> Vec<HostOffset> {
-        let mut offsets: Vec<HostOffset> =
-            self.slices.iter().filter(|slice| slice.dirty).map(|slice| slice.host_offset).collect();
-        assert_eq!(offsets.len(), self.dirty_count, "each dirty slice is counted once");
-        offsets.sort_unstable();
-        offsets
+        self.dirty.iter().copied().collect()
     }
 
     /// Writes one dirty slice; it is clean once the storage has taken it.
@@ -174,7 +174,7 @@ impl SliceCache {
         assert!(slice.dirty, "only what has changed is written");
         storage.write_at(host_offset.get(), &slice.bytes)?;
         slice.dirty = false;
-        self.dirty_count -= 1;
+        self.dirty.remove(&host_offset);
         Ok(())
     }
 
@@ -201,7 +201,7 @@ impl SliceCache {
 
     /// The clock: the next clean slice that was not looked up since the hand last passed it.
     fn find_victim(&mut self) -> Option<usize> {
-        if self.dirty_count == self.slices.len() {
+        if self.dirty.len() == self.slices.len() {
             return None;
         }
         loop {

@@ -42,9 +42,18 @@ fn every_trace_has_a_story() {
     }
 }
 
-/// What QEMU's own driver fails, to this day: the script shows it. A compressed write takes the rest of a
-/// cluster that was freed and is another's by then (`qemu-img` 10.0.2).
-const QEMU_FAILS: [&str; 1] = ["known-11-compressed-freed"];
+/// What QEMU's own driver fails, or refuses, to this day (`qemu-img` 10.0.2): the script shows it.
+const QEMU_FAILS: [&str; 5] = [
+    // A compressed write takes the rest of a cluster that was freed and is another's by then.
+    "known-11-compressed-freed",
+    // No image of version 2 that has snapshots is resized.
+    "crash-apply-empty-leaks",
+    // A new encrypted image whose metadata is preallocated shows noise.
+    "fault-race-amend-succeeds",
+    "fault-repair-flags-before-counts",
+    // No disk beside an inconsistent bitmap is resized.
+    "fault-shrink-comes-back",
+];
 
 /// The script that a finding comes with says the same of QEMU's own driver: it passes there, its patterns
 /// included.

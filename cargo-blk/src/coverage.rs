@@ -40,6 +40,7 @@ struct Tally {
     /// The first words of requests, and how many there are.
     requests: BTreeMap<String, u64>,
     /// Transitions between kinds of cluster, as `write: zero to data`, and how often each was watched.
+    #[serde(default)]
     transitions: BTreeMap<String, u64>,
 }
 

@@ -21,7 +21,7 @@ const TIME: Duration = Duration::from_millis(700);
 const BATCH: u64 = 256;
 
 /// Reads a second that `threads` threads make together.
-pub(crate) fn threads(side: &(dyn Side + Sync), threads: u64) -> Result<f64> {
+pub(crate) fn threads(side: &dyn Side, threads: u64) -> Result<f64> {
     let (is_over, done) = (AtomicBool::new(false), AtomicU64::new(0));
     let started = Instant::now();
     let read = |seed: u64| {

@@ -187,7 +187,7 @@ fn report(ours: &[Measures], peers: &[Measures]) -> bool {
     println!("{:24} {:>12} {:>12}  {:>6} {:>6}", "measure", "ours", "peer", "ratio", "wanted");
     let mut all = true;
     for Target { ours: name, peer, ratio_min } in TARGETS {
-        // What is compared within one program has taken turns there.
+        // What is compared within one program was measured there within the same round.
         let side = if peer.starts_with("plain") || peer.starts_with("blk") { ours } else { peers };
         let ratios: Vec<f64> =
             ours.iter().zip(side).filter_map(|(a, b)| Some(a.get(name)? / b.get(peer)?)).collect();
@@ -222,21 +222,20 @@ fn median(mut values: Vec<f64>) -> Option<f64> {
 mod tests {
     use super::*;
 
-    fn measures(pairs: &[(&str, f64)]) -> Measures {
-        pairs.iter().map(|(name, value)| ((*name).to_owned(), *value)).collect()
-    }
-
     #[test]
     fn a_ratio_below_its_target_and_a_missing_measure_fail() {
-        let mut ours: Vec<(&str, f64)> =
-            TARGETS.iter().map(|target| (target.ours, 100.0 * target.ratio_min.max(1.0))).collect();
-        ours.extend(TARGETS.iter().map(|target| (target.peer, 100.0)));
-        let peers = measures(&ours);
-        assert!(report(&[measures(&ours)], std::slice::from_ref(&peers)));
-        ours[0].1 = 99.0;
-        assert!(!report(&[measures(&ours)], std::slice::from_ref(&peers)));
-        ours.remove(0);
-        assert!(!report(&[measures(&ours)], &[peers]));
+        let mut ours = Measures::new();
+        for Target { ours: name, peer, ratio_min } in TARGETS {
+            ours.entry(peer.to_owned()).or_insert(100.0);
+            let value = ours.entry(name.to_owned()).or_insert(100.0);
+            *value = value.max(100.0 * ratio_min);
+        }
+        let peers = ours.clone();
+        assert!(report(&[ours.clone()], std::slice::from_ref(&peers)));
+        ours.insert(TARGETS[0].ours.to_owned(), 99.0);
+        assert!(!report(&[ours.clone()], std::slice::from_ref(&peers)));
+        ours.remove(TARGETS[0].ours);
+        assert!(!report(&[ours], &[peers]));
     }
 
     #[test]

@@ -34,7 +34,8 @@ pub(crate) enum Ended {
 pub(crate) struct Record {
     pub(crate) number: u32,
     pub(crate) request: Request,
-    /// What it was to change; empty for one that changes no content.
+    /// What it was to change; empty for one that changes no content. Of a snapshot that is applied, also what
+    /// the disk gives up, or gains.
     pub(crate) changes: Extent,
     /// Units beside these that it may touch.
     pub(crate) units_beside: u64,
@@ -47,6 +48,13 @@ pub(crate) struct Record {
     pub(crate) ended: Ended,
     /// Requests that were in flight with it.
     pub(crate) met: Vec<u32>,
+}
+
+impl Record {
+    /// Of what it was to change, what the disk has afterwards.
+    pub(crate) fn left(&self) -> Extent {
+        self.new_size.map_or(self.changes, |size| self.changes.intersection(Extent::new(0, size)))
+    }
 }
 
 /// What failures of the storage have done to the handle.
@@ -66,8 +74,7 @@ pub(crate) struct Condition {
 impl Inner {
     /// Units of `unit_bytes` that it may touch beside its range. An amendment may write each zero cluster of
     /// the disk and of every snapshot, of which images of others may hold one that the model has not. A
-    /// snapshot that is applied replaces the tables of the disk; its range ends where the snapshot does, and
-    /// what the disk had behind that is given up.
+    /// snapshot that is applied replaces the tables of the disk.
     pub(super) fn units_beside(&self, request: Request, unit_bytes: u64) -> u64 {
         let units = |bytes: u64| bytes.div_ceil(unit_bytes);
         let disk = self.model.size();
@@ -76,11 +83,7 @@ impl Inner {
                 let slots = self.model.slots();
                 2 * units(disk) + slots.values().map(|held| units(held.size.max(disk))).sum::<u64>()
             }
-            Request::Snapshot { act: OnSnapshot::Apply, slot } => {
-                let held = self.model.slot(slot).map_or(disk, |held| held.size);
-                let behind = units(disk).saturating_sub(units(held));
-                behind + units(disk).div_ceil(UNITS_PER_TABLE) + 1
-            }
+            Request::Snapshot { act: OnSnapshot::Apply, .. } => units(disk).div_ceil(UNITS_PER_TABLE) + 1,
             _ => 0,
         }
     }

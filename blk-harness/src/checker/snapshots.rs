@@ -49,8 +49,7 @@ impl Inner {
         }
         if act == OnSnapshot::Apply && is_done {
             // All of the disk is what the snapshot held, and no longer than that.
-            let record = &mut self.records[flight.record];
-            (record.changes, record.new_size) = (Extent::new(0, size), Some(size));
+            self.records[flight.record].new_size = Some(size);
         }
         debug_assert!(is_done || act != OnSnapshot::Create || expected == old, "a new one changes no size");
         Ok(())

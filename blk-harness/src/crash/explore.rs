@@ -275,12 +275,12 @@ impl<'a> Explorer<'a> {
         match record.request {
             Request::Resize { size } if is_done => self.shadow.resize(size as usize, 0),
             Request::Resize { .. } => {}
-            _ if record.changes.end() > self.shadow.len() as u64 => {}
+            _ if record.left().end() > self.shadow.len() as u64 => {}
             _ => {
                 // Before the next request begins, a look has settled what this one has left open.
                 let next = history.records.get(index + 1).map_or(Time::MAX - 1, |next| next.issued);
                 let time = if record.met.is_empty() { next } else { record.completed };
-                history.model.show(record.changes, time, &mut self.shadow, &mut self.doubtful)?;
+                history.model.show(record.left(), time, &mut self.shadow, &mut self.doubtful)?;
             }
         }
         match record.request {

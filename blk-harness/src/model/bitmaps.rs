@@ -10,6 +10,7 @@
 //! may be inconsistent after a crash, and once that has completed it has to be.
 
 mod bits;
+mod follow;
 #[cfg(test)]
 mod tests;
 
@@ -20,7 +21,7 @@ use blk_core::{BitmapAct, DirtyBitmap, Extent};
 
 use bits::{Bits, range};
 
-use super::{Model, NEVER, Time, Write};
+use super::{NEVER, Time};
 
 /// What a bitmap takes: its share of the directory, its table, its bits, and what counts them.
 const UNITS_PER_BITMAP: u64 = 4;
@@ -452,41 +453,6 @@ impl Bitmaps {
             list.in_flight = false;
         }
         self.lists.push(new);
-    }
-}
-
-impl Model {
-    /// What dirty bitmaps follow is told of a request that has ended: one that has succeeded is in them; of
-    /// one that has failed, what it is found to have changed.
-    pub(crate) fn follow(&mut self, now: Time, write: Write, is_done: bool) {
-        if is_done {
-            self.bitmaps.followed(write.issued, now, write.extent);
-        } else if !self.bitmaps.live.is_empty() {
-            self.failed.push(write);
-        }
-    }
-
-    /// As [`Bitmaps::adopt`]. What requests that have failed before may have changed is of no interest any
-    /// more.
-    pub(crate) fn adopt_bitmaps(&mut self, now: Time, found: &[FoundBitmap], size: u64) {
-        self.failed.clear();
-        self.bitmaps.adopt(now, found, size);
-    }
-
-    /// A look has settled what requests that have failed have changed: where nothing else is possible than
-    /// what one has written, it has.
-    pub(crate) fn follow_failed(&mut self, now: Time) {
-        let shown = Extent::new(0, self.size());
-        for write in std::mem::take(&mut self.failed) {
-            let (first, end) = self.pieces_of(write.extent);
-            for piece in first..end {
-                let mut live = self.pieces[piece].live();
-                if live.all(|entry| entry.value == write.value) {
-                    let part = self.extent_of(piece).intersection(write.extent).intersection(shown);
-                    self.bitmaps.followed(write.issued, now, part);
-                }
-            }
-        }
     }
 }
 

@@ -123,7 +123,11 @@ impl Model {
             };
             let parts = if parts.iter().all(is_live) { Vec::new() } else { parts };
             self.newest.write_at(sector.offset, bytes)?;
-            for (Part { extent, .. }, value) in parts {
+            for (Part { extent, shown, .. }, value) in parts {
+                if shown.iter().any(|entry| entry.value != value) {
+                    let sector = sector.offset / SECTOR_BYTES;
+                    self.ambiguous.add(sector..sector + 1);
+                }
                 match &mut revived {
                     Some((run, last)) if *last == value && run.end() == extent.offset => {
                         run.length += extent.length;

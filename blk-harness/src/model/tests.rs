@@ -261,7 +261,6 @@ fn what_a_lost_handle_left_open_is_what_is_found() {
     assert_eq!(bed.possible(sectors(3, 1), &[0xaa, 0]), [0]);
 }
 
-/// Sizes, and what is possible afterwards: what was cut off does not come back.
 #[test]
 fn a_disk_that_is_there_again_is_one_piece() {
     let mut bed = Bed::new();
@@ -278,6 +277,7 @@ fn a_disk_that_is_there_again_is_one_piece() {
     assert!(bed.model.is_sound());
 }
 
+/// Sizes, and what is possible afterwards: what was cut off does not come back.
 #[test]
 fn a_disk_that_shrinks_forgets_what_is_cut_off() {
     for size in [0, 1, 512, 1000, SIZE - 1, SIZE] {

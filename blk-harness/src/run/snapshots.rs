@@ -10,6 +10,7 @@ use crate::checker::differing;
 use crate::execute::SNAPSHOT_BYTES_MAX;
 use crate::model::{Held, Mismatch, Slots};
 use crate::promise::{Kept, Promise, Violation};
+use crate::verify::UNREAD;
 
 /// What is found in an image: each snapshot that requests have made, by its slot, with its size and its first
 /// [`SNAPSHOT_BYTES_MAX`] bytes.
@@ -28,7 +29,8 @@ pub(crate) fn found_in(disk: &Disk) -> Result<Found> {
     for info in snapshots.snapshots()? {
         let Some(slot) = slot_of_name(&info.name) else { continue };
         let size = info.disk_bytes.unwrap_or(disk.size());
-        let mut content = vec![0; size.min(SNAPSHOT_BYTES_MAX) as usize];
+        // Bytes that the driver forgets to fill must not be right by accident.
+        let mut content = vec![UNREAD; size.min(SNAPSHOT_BYTES_MAX) as usize];
         for (part, buf) in (0..).step_by(PIECE_BYTES).zip(content.chunks_mut(PIECE_BYTES)) {
             progress::step();
             snapshots.read_snapshot(&info.id, part, buf)?;

@@ -1,8 +1,10 @@
 //! Repairing what an inspection found.
 //!
 //! Write order: counts rise, then entries and flags are fixed, then counts fall, each durable before the
-//! next; marks in the header go last. A crash in between leaves an image that the same repair finishes. While
-//! a copied flag says more than a count that is yet to fall, the dirty bit is set, which version 2 has not.
+//! next; marks in the header go last. A crash in between leaves an image that the same repair finishes. The
+//! plain repair (`fix_flags`) sets the dirty bit while a copied flag contradicts a count that is yet to fall:
+//! after a crash, the next open for writing repairs all. Version 2 has no such bit; there the contradiction
+//! stays until a repair.
 //!
 //! First the counts and flags are made to agree with what the plain inspection has counted; then, if
 //! something is still wrong, entries are fixed as the strict inspection says.

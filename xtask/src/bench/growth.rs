@@ -43,7 +43,7 @@ const ROWS: [Row; 12] = [
 pub(super) fn report(rounds: &[Measures]) -> bool {
     println!(
         "{:18} {:>21}  {:>27}  {:>15}  {:>5}",
-        "work", "sizes", "microseconds", "10 times as much", "most"
+        "work", "sizes", "microseconds", "10 times as much", "limit"
     );
     let mut all = true;
     for Row { name, sizes, most } in ROWS {

@@ -66,7 +66,7 @@ fn of_clusters(folder: &Path, clusters: u64) -> Result<()> {
     let disk = open(&storage)?;
     let mut buf = vec![0x5a; 4096];
     let mut rng = SmallRng::seed_from_u64(1);
-    // A thousandth of the clusters is visited, wherever they lie, so that the host has as many pages of each.
+    // As many of each image, so that the host has as many pages.
     let visited: Vec<u64> = (0..1000).map(|_| rng.random_range(0..clusters) * CLUSTER_BYTES).collect();
     for at in &visited {
         disk.write(*at, &buf, WriteFlags::default())?;
