@@ -16,7 +16,7 @@ impl Model {
         }
     }
 
-    /// As [`Bitmaps::adopt`]. A bitmap that does not say that it is inconsistent has what a request that has
+    /// As [`super::Bitmaps::adopt`]. A bitmap that does not say that it is inconsistent has what a request that has
     /// failed has changed even so.
     pub(crate) fn adopt_bitmaps(&mut self, now: Time, found: &[FoundBitmap], size: u64) {
         self.bitmaps.adopt(now, found, size);
