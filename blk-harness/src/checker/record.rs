@@ -74,7 +74,7 @@ pub(crate) struct Condition {
 impl Inner {
     /// Units of `unit_bytes` that it may touch beside its range. An amendment may write each zero cluster of
     /// the disk and of every snapshot, of which images of others may hold one that the model has not. A
-    /// snapshot that is applied replaces the tables of the disk.
+    /// snapshot that is applied replaces the tables of the disk, and a disk that shrinks gives up tables.
     pub(super) fn units_beside(&self, request: Request, unit_bytes: u64) -> u64 {
         let units = |bytes: u64| bytes.div_ceil(unit_bytes);
         let disk = self.model.size();
@@ -84,6 +84,7 @@ impl Inner {
                 2 * units(disk) + slots.values().map(|held| units(held.size.max(disk))).sum::<u64>()
             }
             Request::Snapshot { act: OnSnapshot::Apply, .. } => units(disk).div_ceil(UNITS_PER_TABLE) + 1,
+            Request::Resize { size } if size < disk => units(disk - size).div_ceil(UNITS_PER_TABLE) + 1,
             _ => 0,
         }
     }

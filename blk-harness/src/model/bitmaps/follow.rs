@@ -16,8 +16,8 @@ impl Model {
         }
     }
 
-    /// As [`super::Bitmaps::adopt`]. A bitmap that does not say that it is inconsistent has what a request that has
-    /// failed has changed even so.
+    /// As [`super::Bitmaps::adopt`]. A bitmap that does not say that it is inconsistent has what a request
+    /// that has failed has changed even so.
     pub(crate) fn adopt_bitmaps(&mut self, now: Time, found: &[FoundBitmap], size: u64) {
         self.bitmaps.adopt(now, found, size);
         self.follow_failed(now);
