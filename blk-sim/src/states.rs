@@ -54,23 +54,36 @@ impl States {
         } else {
             self.chosen(durability)
         };
-        if self.newest_only {
-            let newest = durability.pending().last().map_or(0..0, |newest| newest.items.clone());
-            found.retain(|kept| kept[newest.clone()].iter().any(|kept| *kept));
-        }
-        found.truncate(self.count_max.min(self.tries_max).max(1));
+        found.retain(|kept| self.counts(durability, kept));
+        found.truncate(self.limit());
         debug_assert!(found.iter().all(|kept| kept.len() == count), "one answer for each item");
         found
     }
 
+    /// How many subsets there are at most.
+    fn limit(self) -> usize {
+        self.count_max.min(self.tries_max).max(1)
+    }
+
+    /// Whether a subset is one of those that are asked for.
+    fn counts(self, durability: &Durability, kept: &Kept) -> bool {
+        let newest = durability.pending().last().map_or(0..0, |newest| newest.items.clone());
+        !self.newest_only || kept[newest].iter().any(|kept| *kept)
+    }
+
+    /// Those that are chosen where there are too many, and a few more. Of very many items, no more than are
+    /// asked for are made: each takes a byte for each item.
     fn chosen(self, durability: &Durability) -> Vec<Kept> {
         let count = durability.items().len();
         let operations: Vec<_> = durability.pending().iter().map(|pending| pending.items.clone()).collect();
         let items: Vec<_> = (0..count).map(|item| item..item + 1).collect();
         let mut found = vec![vec![true; count]];
+        let mut counted = 1;
         for (round, units) in [&operations, &items].into_iter().enumerate() {
             if round == 1 {
-                found.extend(self.runs(durability));
+                let runs = self.runs(durability);
+                counted += runs.iter().filter(|kept| self.counts(durability, kept)).count();
+                found.extend(runs);
             }
             let number = units.len();
             let of = |is_kept: &dyn Fn(usize) -> bool| {
@@ -84,6 +97,11 @@ impl States {
                 found.push(of(&|index| index != one));
                 found.push(of(&|index| index == one));
                 found.push(of(&|index| index < one));
+                let new = &found[found.len() - 3..];
+                counted += new.iter().filter(|kept| self.counts(durability, kept)).count();
+                if counted >= self.limit() {
+                    return found;
+                }
             }
             if number * number <= self.count_max {
                 for (first, second) in pairs(number) {
