@@ -1,36 +1,21 @@
 //! Every engine over encrypted qcow2 images: no false alarm, and what is claimed is reached.
 
-use blk_harness::Outcome;
+mod engines;
+
 use blk_harness::crash::{CrashEngine, CrashOptions};
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::race::RaceEngine;
 use blk_harness::scenario::{Scenario, Value};
-use blk_harness::statistics::{Counter, Statistics};
+use blk_harness::statistics::Counter;
 use blk_harness::{Engine, RunOptions};
 use blk_testbed::{QCOW2, Qcow2Target};
-
-fn check(outcome: Outcome, scenario: &Scenario) {
-    match outcome {
-        Outcome::Clean => {}
-        Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
-        Outcome::Refused(why) => panic!("{why}\n{scenario}"),
-    }
-}
+use engines::{accepts, check, small};
 
 /// Scenarios of encrypted images, of both methods.
 fn encrypted(seed: u64, limits: Limits, count: usize) -> impl Iterator<Item = Scenario> {
     let is_encrypted = |scenario: &Scenario| scenario.config.options.get("encrypt.format").is_some();
     Generator::new(&QCOW2, seed, limits).filter(is_encrypted).take(count)
-}
-
-fn small() -> Limits {
-    Limits { requests_max: 16, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() }
-}
-
-fn accepts(stats: &Statistics, percent: u64) {
-    println!("{stats}");
-    assert!(stats.get(Counter::Accepted) * 100 > stats.get(Counter::Requests) * percent, "{stats}");
 }
 
 #[test]

@@ -1,36 +1,20 @@
 //! Every engine over LUKS disks: no false alarm, and what is claimed is reached.
 
-use blk_harness::Outcome;
+mod engines;
+
 use blk_harness::crash::{CrashEngine, CrashOptions};
 use blk_harness::driver::Driver;
 use blk_harness::fault::{FaultEngine, FaultOptions};
 use blk_harness::generate::{Generator, Limits};
 use blk_harness::race::RaceEngine;
-use blk_harness::scenario::Scenario;
-use blk_harness::statistics::{Counter, Statistics};
+use blk_harness::statistics::Counter;
 use blk_harness::{Engine, RunOptions};
 use blk_testbed::{LUKS, LuksTarget};
+use engines::{accepts, check, small};
 
 /// Sizes that change are for the sequence engine.
 const RIGID: LuksTarget = LuksTarget { is_rigid: true };
 const GROWING: LuksTarget = LuksTarget { is_rigid: false };
-
-fn check(outcome: Outcome, scenario: &Scenario) {
-    match outcome {
-        Outcome::Clean => {}
-        Outcome::Finding(finding) => panic!("{}\n{scenario}", finding.report()),
-        Outcome::Refused(why) => panic!("{why}\n{scenario}"),
-    }
-}
-
-fn small() -> Limits {
-    Limits { requests_max: 16, disk_bytes_max: 64 << 10, data_bytes_max: 16 << 10, ..Limits::default() }
-}
-
-fn accepts(stats: &Statistics, percent: u64) {
-    println!("{stats}");
-    assert!(stats.get(Counter::Accepted) * 100 > stats.get(Counter::Requests) * percent, "{stats}");
-}
 
 #[test]
 fn seeded_scenarios_find_nothing() {
