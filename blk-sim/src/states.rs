@@ -78,11 +78,12 @@ impl States {
         let operations: Vec<_> = durability.pending().iter().map(|pending| pending.items.clone()).collect();
         let items: Vec<_> = (0..count).map(|item| item..item + 1).collect();
         let mut found = vec![vec![true; count]];
-        let mut counted = 1;
+        let asked_for = |kept: &[Kept]| kept.iter().filter(|kept| self.counts(durability, kept)).count();
+        let mut counted = asked_for(&found);
         for (round, units) in [&operations, &items].into_iter().enumerate() {
             if round == 1 {
                 let runs = self.runs(durability);
-                counted += runs.iter().filter(|kept| self.counts(durability, kept)).count();
+                counted += asked_for(&runs);
                 found.extend(runs);
             }
             let number = units.len();
@@ -97,8 +98,7 @@ impl States {
                 found.push(of(&|index| index != one));
                 found.push(of(&|index| index == one));
                 found.push(of(&|index| index < one));
-                let new = &found[found.len() - 3..];
-                counted += new.iter().filter(|kept| self.counts(durability, kept)).count();
+                counted += asked_for(&found[found.len() - 3..]);
                 if counted >= self.limit() {
                     return found;
                 }
