@@ -1,8 +1,19 @@
-//! A disk and its backing files: which of them determines which bytes.
+//! A disk and its backing files: which of them determines which bytes, and what moves content between them.
+
+mod commit;
+mod rebase;
 
 use std::sync::Arc;
 
 use crate::{Disk, Extent, Result};
+
+pub use commit::Commit;
+pub use rebase::Rebase;
+
+/// Bytes of a sector. A disk that ends inside one is read as if its last sector were whole.
+const SECTOR_BYTES: u64 = 512;
+/// How much is copied at a time at most, bytes.
+const BUFFER_BYTES: u64 = 2 << 20;
 
 /// Asks a disk, the one behind it, and so on, which of them determines the bytes.
 #[derive(Debug, Clone, Copy)]
@@ -132,6 +143,22 @@ impl ChainStatus {
             == (next.depth, next.present, next.zero, next.data, next.compressed)
             && follows
     }
+}
+
+/// The next multiple of a sector.
+fn whole_sectors(bytes: u64) -> u64 {
+    bytes.div_ceil(SECTOR_BYTES).saturating_mul(SECTOR_BYTES)
+}
+
+/// Reads a disk from `offset` on; past its end there are zeroes.
+///
+/// # Errors
+/// Those of [`Disk::read`].
+pub fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()> {
+    let inside = disk.size().saturating_sub(offset).min(buf.len() as u64) as usize;
+    let (inner, behind) = buf.split_at_mut(inside);
+    behind.fill(0);
+    if inner.is_empty() { Ok(()) } else { disk.read(offset, inner) }
 }
 
 #[cfg(test)]

@@ -48,7 +48,7 @@ mod vectored;
 pub use amend::{Amend, Amendment};
 pub use bitmaps::{BitmapInfo, Bitmaps};
 pub use buffer::Buffer;
-pub use chain::{ChainQuery, ChainStatus};
+pub use chain::{ChainQuery, ChainStatus, Commit, Rebase, read_padded};
 pub use check::{CheckReport, Finding, RepairMode, Severity};
 pub use compress::{Compress, Compressed};
 pub use dirty::{Bits, DirtyBitmap};

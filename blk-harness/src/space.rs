@@ -68,12 +68,19 @@ pub struct OldHeader {
 pub struct Amendment {
     /// `name=value`, at most [`ShortText::BYTES_MAX`] bytes.
     pub text: &'static str,
+    /// Refused while the image has snapshots or dirty bitmaps.
+    pub is_alone: bool,
 }
 
 impl Amendment {
     /// Of this text.
     pub const fn new(text: &'static str) -> Self {
-        Self { text }
+        Self { text, is_alone: false }
+    }
+
+    /// Of this text, refused while the image has snapshots or dirty bitmaps.
+    pub const fn alone(text: &'static str) -> Self {
+        Self { text, is_alone: true }
     }
 
     /// As requests have it.

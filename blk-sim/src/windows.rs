@@ -1,11 +1,11 @@
-//! An image file and its data file on one simulated host: two windows of one storage.
+//! An image file, its data file and its backing file on one simulated host: windows of one storage.
 //!
 //! ```text
-//! host   0 .... data file, as a device of fixed length ............ DATA_BYTES .... image file ....
+//! host   0 .... data file .... BASE_BYTES .... backing file .... DATA_BYTES .... image file ....
 //! ```
 //!
-//! Both have one clock and one log, so that a crash cuts both at the same time, and a planned fault hits one
-//! operation of either. A sync reaches its own window alone ([`Storage::sync_extent`]): what is durable of
+//! The first two are devices of fixed length. All have one clock and one log, so that a crash cuts all at the same time, and a planned fault hits one
+//! operation of any. A sync reaches its own window alone ([`Storage::sync_extent`]): what is durable of
 //! one file says nothing about the other. The data file comes first, so that a host offset in it is one of
 //! the host's storage, where oracles read behind a driver's back.
 
@@ -17,10 +17,12 @@ use blk_core::{Error, Extent, Result, Storage, StorageRun};
 
 /// Where the image file begins: past the longest data file. Bytes.
 pub const DATA_BYTES: u64 = 1 << 50;
+/// Where the backing file begins: past a data file beside it. Bytes.
+pub const BASE_BYTES: u64 = DATA_BYTES / 2;
 /// Smallest device that a data file is. Bytes.
 const DEVICE_BYTES_MIN: u64 = 64 << 20;
 
-/// One of the two files.
+/// One of the files.
 #[derive(Debug)]
 struct Window {
     host: Arc<dyn Storage>,
@@ -51,10 +53,20 @@ pub fn data(host: &Arc<dyn Storage>, length: u64) -> Arc<dyn Storage> {
     Arc::new(Window { host: Arc::clone(host), extent: Extent::new(0, length) })
 }
 
+/// The backing file of a host, of so many bytes.
+///
+/// # Panics
+/// If they reach [`DATA_BYTES`].
+#[must_use]
+pub fn base(host: &Arc<dyn Storage>, length: u64) -> Arc<dyn Storage> {
+    assert!(length <= DATA_BYTES - BASE_BYTES, "the image file lies behind");
+    Arc::new(Window { host: Arc::clone(host), extent: Extent::new(BASE_BYTES, length) })
+}
+
 impl Window {
     /// Whether its length is fixed.
     fn is_device(&self) -> bool {
-        self.extent.offset == 0
+        self.extent.offset < DATA_BYTES
     }
 
     /// Where `extent` lies on the host.
@@ -158,12 +170,15 @@ mod tests {
     fn each_file_has_its_bytes_its_length_and_its_syncs() {
         let simulated = Arc::new(Host::new(MemoryStorage::new(), Settings::crashing()));
         let host: Arc<dyn Storage> = simulated.clone();
-        let (image, data) = (image(&host), data(&host, DATA_BYTES));
+        let (image, base, data) = (image(&host), base(&host, 4096), data(&host, BASE_BYTES));
+        base.write_at(3584, &[4; 512]).unwrap();
+        base.sync().unwrap();
+        assert!(base.set_len(0).is_err() && base.write_at(3585, &[0; 512]).is_err());
         image.write_at(0, &[1; 512]).unwrap();
         data.write_at(0, &[2; 512]).unwrap();
         data.write_at(512, &[3; 512]).unwrap();
-        assert_eq!((image.len().unwrap(), data.len().unwrap()), (512, DATA_BYTES));
-        assert!(data.set_len(0).is_err() && data.write_at(DATA_BYTES, &[0]).is_err());
+        assert_eq!((image.len().unwrap(), data.len().unwrap()), (512, BASE_BYTES));
+        assert!(data.set_len(0).is_err() && data.write_at(BASE_BYTES, &[0]).is_err());
         image.set_len(1024).unwrap();
         data.sync().unwrap();
         let mut durability = Durability::new(MemoryStorage::new(), 512);
@@ -174,6 +189,8 @@ mod tests {
         assert_eq!(left, ["write", "truncate"], "those of the image file");
         assert_eq!(durability.durable().to_bytes(1024).unwrap()[..1024], [[2; 512], [3; 512]].concat());
         let mut found = [9; 4];
+        durability.durable().read_at(BASE_BYTES + 4092, &mut found).unwrap();
+        assert_eq!(found, [4; 4]);
         image.read_at(0, &mut found).unwrap();
         assert_eq!(found, [1; 4]);
     }

@@ -95,7 +95,8 @@ fn is_disk(file: &dyn Storage, disk: &Disk) -> Result<bool> {
     Ok(true)
 }
 
-fn copy(host: &dyn Storage) -> Result<MemoryStorage> {
+/// A copy in memory.
+pub(crate) fn copy(host: &dyn Storage) -> Result<MemoryStorage> {
     let copy = MemoryStorage::new();
     copy.set_len(host.len()?)?;
     let mut at = 0;

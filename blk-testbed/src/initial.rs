@@ -14,6 +14,8 @@ use crate::QCOW2;
 
 /// The name under which an image finds its backing disk.
 pub(crate) const BACKING_NAME: &str = "backing";
+/// The name of another backing disk, which it may be put over.
+pub(crate) const OTHER_NAME: &str = "other";
 
 /// The backing file of the disk under test, and what it shows.
 #[derive(Debug)]
@@ -22,33 +24,69 @@ pub(crate) struct Below {
     pub(crate) format: &'static str,
 }
 
+/// Stamps of the backing file, and of another one that an image may be put over.
+const BACKING: u8 = 1;
+const OTHER: u8 = 3;
+/// Stamps of what the backing file is over.
+const BOTTOM: u8 = 2;
+
 /// Makes the backing file for a configuration; `None` where there is none.
 pub(crate) fn below(config: &Config) -> Result<Option<Below>> {
+    stamped(config, BACKING)
+}
+
+/// A backing file with other data at the same places.
+pub(crate) fn other_below(config: &Config) -> Result<Option<Below>> {
+    stamped(config, OTHER)
+}
+
+fn stamped(config: &Config, layer: u8) -> Result<Option<Below>> {
     let size = config.backing_bytes;
+    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
     Ok(match config.backing {
         Backing::None => None,
-        Backing::Raw => Some(Below { disk: stamped_raw(size, 1)?, format: "raw" }),
-        Backing::Format => Some(Below { disk: stamped_qcow2(config, size, 1, None)?, format: "qcow2" }),
+        Backing::Raw => Some(Below { disk: Arc::new(stamped_raw(&storage, size, layer)?), format: "raw" }),
+        Backing::Format => {
+            Some(Below { disk: stamped_qcow2(config, &storage, layer, None)?, format: "qcow2" })
+        }
         Backing::Chain => {
+            let bottom: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
             // The bottom is shorter than the middle, so that reads fall off its end too.
-            let bottom = stamped_raw(size / 4 * 3, 2)?;
-            Some(Below { disk: stamped_qcow2(config, size, 1, Some(bottom))?, format: "qcow2" })
+            let bottom = stamped_raw(&bottom, size / 4 * 3, BOTTOM)?;
+            let disk = stamped_qcow2(config, &storage, layer, Some(Arc::new(bottom)))?;
+            Some(Below { disk, format: "qcow2" })
         }
     })
 }
 
+/// Writes what a raw backing file holds to one that has all of its bytes already.
+pub(crate) fn fill_raw_below(config: &Config, storage: &Arc<dyn Storage>) -> Result<()> {
+    stamped_raw(storage, config.backing_bytes, BACKING).map(drop)
+}
+
+/// Opens a raw disk for writing.
+pub(crate) fn open_raw(storage: &Arc<dyn Storage>) -> Result<Disk> {
+    blk_raw::FORMAT.open(Arc::clone(storage), Access::ReadWrite, Options::new(), &DenyResolver)
+}
+
 /// A raw disk full of stamps of `layer`.
-fn stamped_raw(size: u64, layer: u8) -> Result<Arc<Disk>> {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
-    storage.set_len(size)?;
-    let disk = blk_raw::FORMAT.open(storage, Access::ReadWrite, Options::new(), &DenyResolver)?;
+fn stamped_raw(storage: &Arc<dyn Storage>, size: u64, layer: u8) -> Result<Disk> {
+    if storage.len()? < size {
+        storage.set_len(size)?;
+    }
+    let disk = open_raw(storage)?;
     write_stamps(&disk, 0, size, layer)?;
-    Ok(Arc::new(disk))
+    Ok(disk)
 }
 
 /// A qcow2 disk in which every other cluster holds stamps of `layer`.
-fn stamped_qcow2(config: &Config, size: u64, layer: u8, bottom: Option<Arc<Disk>>) -> Result<Arc<Disk>> {
-    let storage: Arc<dyn Storage> = Arc::new(MemoryStorage::new());
+fn stamped_qcow2(
+    config: &Config,
+    storage: &Arc<dyn Storage>,
+    layer: u8,
+    bottom: Option<Arc<Disk>>,
+) -> Result<Arc<Disk>> {
+    let size = config.backing_bytes;
     let cluster_bytes = QCOW2.geometry(config).unit_bytes;
     let mut options = Options::new().with("cluster_size", cluster_bytes);
     let mut resolver = MapResolver::default();
@@ -56,8 +94,8 @@ fn stamped_qcow2(config: &Config, size: u64, layer: u8, bottom: Option<Arc<Disk>
         options = options.with("backing_file", BACKING_NAME).with("backing_fmt", "raw");
         resolver.insert(BACKING_NAME, bottom);
     }
-    blk_qcow2::FORMAT.create(&storage, size, options)?;
-    let disk = blk_qcow2::FORMAT.open(storage, Access::ReadWrite, Options::new(), &resolver)?;
+    blk_qcow2::FORMAT.create(storage, size, options)?;
+    let disk = blk_qcow2::FORMAT.open(Arc::clone(storage), Access::ReadWrite, Options::new(), &resolver)?;
     let mut offset = 0;
     while offset < size {
         write_stamps(&disk, offset, cluster_bytes.min(size - offset), layer)?;
@@ -84,7 +122,7 @@ fn write_stamps(disk: &Disk, offset: u64, length: u64, layer: u8) -> Result<()> 
 pub(crate) fn raw_over(storage: MemoryStorage) -> Result<Disk> {
     let storage = Arc::new(storage);
     let below: Arc<dyn Storage> = Arc::clone(&storage) as _;
-    let inner = blk_raw::FORMAT.open(below, Access::ReadWrite, Options::new(), &DenyResolver)?;
+    let inner = open_raw(&below)?;
     Ok(Disk::new(Copied { inner, copies: MemorySnapshots::over(storage) }, Access::ReadWrite))
 }
 

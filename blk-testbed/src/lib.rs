@@ -4,6 +4,7 @@
 //! ([`Qcow2Target`], [`RawTarget`]), knows the suites by name ([`suite`]), and replays traces
 //! ([`replay_text`]). The fuzz targets, the tests and the benches are thin shells around it.
 
+mod chained;
 mod data_file;
 pub mod exhaust;
 #[cfg(test)]

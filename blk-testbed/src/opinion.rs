@@ -26,15 +26,17 @@ pub(crate) struct OfQemu<'a> {
     pub(crate) has_leaks: bool,
     /// Of an encrypted image.
     pub(crate) passphrase: Option<&'a str>,
-    /// Where the image lies on its host, if its data file is before it.
-    pub(crate) image_at: Option<u64>,
+    /// Where the image lies on its host.
+    pub(crate) image_at: u64,
+    /// Its data file is at the start of its host.
+    pub(crate) has_data_file: bool,
 }
 
 impl OfQemu<'_> {
     /// Has `qemu-img` check the image, and compare it with `reference`. Where the program is not installed,
     /// nothing is wrong.
     pub(crate) fn opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
-        let folder = match written(storage, reference, self.below, self.image_at) {
+        let folder = match self.written(storage, reference) {
             Ok(Some(folder)) => folder,
             Ok(None) => return Ok(()),
             Err(error) => return Err(format!("the files for qemu-img cannot be written: {error}")),
@@ -42,9 +44,11 @@ impl OfQemu<'_> {
         let path = |name: &str| folder.path().join(name);
         let backing = self.below.map_or("null".to_owned(), |_| node("raw", &path("below.raw"), ""));
         let key = self.passphrase.map_or("", |_| r#","encrypt.key-secret":"key""#);
-        let data = self.image_at.map_or(String::new(), |_| {
+        let data = if self.has_data_file {
             format!(r#","data-file":{{"driver":"file","filename":"{}"}}"#, path("data.raw").display())
-        });
+        } else {
+            String::new()
+        };
         let image = node("qcow2", &path("test.qcow2"), &format!(r#","backing":{backing}{data}{key}"#));
         let fine = if self.has_leaks { ONLY_LEAKS } else { 0 };
         self.judge("check", fine, &[&format!("json:{image}")])?;
@@ -53,6 +57,41 @@ impl OfQemu<'_> {
         }
         let expected = node("raw", &path("reference.raw"), "");
         self.judge("compare", 0, &[&format!("json:{expected}"), &format!("json:{image}")])
+    }
+
+    /// The files, in a folder of their own; `None` if they would be too large.
+    fn written(&self, storage: &dyn Storage, reference: &Disk) -> Result<Option<tempfile::TempDir>> {
+        let Self { below, image_at, has_data_file, .. } = *self;
+        let length = storage.len()?.saturating_sub(image_at);
+        if length.max(reference.size()) > BYTES_MAX {
+            return Ok(None);
+        }
+        let failed = |error| Error::io("write the files for qemu-img", 0, error);
+        let folder = tempfile::tempdir().map_err(failed)?;
+        let create = |name: &str, length: u64| -> Result<File> {
+            let file = File::create(folder.path().join(name)).map_err(failed)?;
+            file.set_len(length).map_err(failed)?;
+            Ok(file)
+        };
+        let image = create("test.qcow2", length)?;
+        let mut at = 0;
+        while let Some(run) = storage.run_at(image_at + at)? {
+            if run.data {
+                copy(Extent::new(at, run.length), &image, |at, buf| storage.read_at(image_at + at, buf))?;
+            }
+            at += run.length;
+        }
+        if has_data_file {
+            let data = create("data.raw", reference.size())?;
+            copy(Extent::new(0, reference.size()), &data, |at, buf| storage.read_at(at, buf))?;
+        }
+        for (name, disk) in [("reference.raw", Some(reference)), ("below.raw", below)] {
+            if let Some(disk) = disk {
+                let file = create(name, disk.size())?;
+                copy(Extent::new(0, disk.size()), &file, |at, buf| disk.read(at, buf))?;
+            }
+        }
+        Ok(Some(folder))
     }
 
     /// Runs a command of `qemu-img`, which is to end with 0 or `fine`; an error is what it says.
@@ -75,46 +114,6 @@ impl OfQemu<'_> {
 fn node(driver: &str, path: &Path, more: &str) -> String {
     let file = format!(r#"{{"driver":"file","filename":"{}"}}"#, path.display());
     format!(r#"{{"driver":"{driver}","file":{file}{more}}}"#)
-}
-
-/// The files, in a folder of their own; `None` if they would be too large.
-fn written(
-    storage: &dyn Storage,
-    reference: &Disk,
-    below: Option<&Disk>,
-    image_at: Option<u64>,
-) -> Result<Option<tempfile::TempDir>> {
-    let image_at = image_at.unwrap_or(0);
-    let length = storage.len()?.saturating_sub(image_at);
-    if length.max(reference.size()) > BYTES_MAX {
-        return Ok(None);
-    }
-    let failed = |error| Error::io("write the files for qemu-img", 0, error);
-    let folder = tempfile::tempdir().map_err(failed)?;
-    let create = |name: &str, length: u64| -> Result<File> {
-        let file = File::create(folder.path().join(name)).map_err(failed)?;
-        file.set_len(length).map_err(failed)?;
-        Ok(file)
-    };
-    let image = create("test.qcow2", length)?;
-    let mut at = 0;
-    while let Some(run) = storage.run_at(image_at + at)? {
-        if run.data {
-            copy(Extent::new(at, run.length), &image, |at, buf| storage.read_at(image_at + at, buf))?;
-        }
-        at += run.length;
-    }
-    if image_at > 0 {
-        let data = create("data.raw", reference.size())?;
-        copy(Extent::new(0, reference.size()), &data, |at, buf| storage.read_at(at, buf))?;
-    }
-    for (name, disk) in [("reference.raw", Some(reference)), ("below.raw", below)] {
-        if let Some(disk) = disk {
-            let file = create(name, disk.size())?;
-            copy(Extent::new(0, disk.size()), &file, |at, buf| disk.read(at, buf))?;
-        }
-    }
-    Ok(Some(folder))
 }
 
 fn copy(extent: Extent, file: &File, read: impl Fn(u64, &mut [u8]) -> Result<()>) -> Result<()> {

@@ -9,8 +9,9 @@ use blk_harness::scenario::{Backing, Config, OptionValues};
 use blk_harness::space::{Amendment, Geometry, Kind, Knob, Space};
 
 use blk_qcow2::{CREATE_OPTIONS as CREATE, OPEN_OPTIONS as OPEN};
-use blk_sim::windows::DATA_BYTES;
+use blk_sim::windows::{BASE_BYTES, DATA_BYTES};
 
+use crate::chained;
 use crate::data_file::{self, DataFile};
 use crate::old_header::OLD_HEADER;
 
@@ -238,6 +239,13 @@ pub static QCOW2: Space = Space {
             "encrypt.format",
             const { &[(13, None), (1, Some(Value::name("aes"))), (2, Some(Value::name("luks")))] },
         ),
+        // A raw backing file lies on the host too, where commits write to it. It is the target's too.
+        Knob::new(
+            chained::WRITTEN,
+            Kind::Switch,
+            Some(Value::Switch(false)),
+            const { &[(1, None), (1, Some(Value::Switch(true)))] },
+        ),
     ],
     ignored: &[],
     old_header: Some(&OLD_HEADER),
@@ -262,7 +270,7 @@ const IMAGE_OPTIONS: [&str; 8] = [
 ];
 
 /// What images are amended to. New ones come at the end. Some stand twice: they are drawn as often.
-static AMENDMENTS: [Amendment; 13] = [
+static AMENDMENTS: [Amendment; 24] = [
     Amendment::new("compat=0.10"),
     Amendment::new("compat=1.1"),
     Amendment::new("compat=0.10"),
@@ -276,7 +284,20 @@ static AMENDMENTS: [Amendment; 13] = [
     Amendment::new("lazy_refcounts=on"),
     Amendment::new("lazy_refcounts=off"),
     Amendment::new("compat=1.1"),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::COMMIT),
+    Amendment::alone(chained::FLATTEN),
+    Amendment::alone(chained::FLATTEN_COMPRESSED),
+    Amendment::alone(chained::REBASE),
+    Amendment::alone(chained::REBASE),
+    Amendment::alone(chained::REBASE),
 ];
+/// How many of them an image without a backing file knows.
+const AMENDMENTS_ALONE: usize = 13;
 
 fn start_image(options: &OptionValues) -> Option<&'static StartImage> {
     IMAGES.iter().find(|image| options.is("x-image", image.name))
@@ -306,9 +327,14 @@ fn legalize(options: &mut OptionValues, config: &Config) {
         None => {}
     }
     legalize_data_file(options, config);
-    if config.backing == Backing::None {
+    let is_far = config.size_bytes.max(config.backing_bytes) > BASE_BYTES / 8;
+    if config.backing != Backing::Raw || is_far {
+        options.remove(chained::WRITTEN);
+    }
+    if config.backing == Backing::None || options.is_on(chained::WRITTEN) {
         options.remove("x-backing-on-host");
-    } else if !options.is_on("extended_l2") {
+    }
+    if config.backing != Backing::None && !options.is_on("extended_l2") {
         options.remove("preallocation");
     }
     if options.is_on("extended_l2") && cluster_bytes(options) < EXTENDED_CLUSTER_BYTES_MIN {
@@ -353,6 +379,7 @@ fn geometry(config: &Config) -> Geometry {
     let slice = config.options.number("l2-cache-entry-size").unwrap_or(cluster);
     let has_data_file = DataFile::of(&config.options) != DataFile::Inside;
     let entry_bytes = if config.options.is_on("extended_l2") { 16 } else { 8 };
+    let (alone, _) = AMENDMENTS.split_at(AMENDMENTS_ALONE);
     Geometry {
         unit_bytes: cluster,
         table_reach_bytes: slice / entry_bytes * cluster,
@@ -365,7 +392,7 @@ fn geometry(config: &Config) -> Geometry {
         // Version 2 has no autoclear bit that vouches for them.
         bitmaps: !config.options.is("compat", "0.10"),
         is_dense: false,
-        amendments: &AMENDMENTS,
+        amendments: if config.backing == Backing::None { alone } else { &AMENDMENTS },
     }
 }
 

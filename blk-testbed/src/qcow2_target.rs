@@ -11,11 +11,12 @@ use blk_harness::scenario::{Backing, Config, Value};
 use blk_harness::space::Space;
 use blk_luks::Repeatable;
 use blk_qcow2::Qcow2Format;
-use blk_sim::windows::DATA_BYTES;
+use blk_sim::windows::{self, DATA_BYTES};
 
-use crate::data_file::DataFile;
+use crate::chained::{self, Below, Pair};
+use crate::data_file::{self, DataFile};
 use crate::images::{self, Image};
-use crate::initial::{self, BACKING_NAME};
+use crate::initial::{self, BACKING_NAME, OTHER_NAME};
 use crate::kept;
 use crate::opinion::OfQemu;
 use crate::plain_text;
@@ -36,7 +37,7 @@ struct Qcow2Images {
     start: Option<&'static Image>,
     /// Where its bitmaps lie.
     bitmap_clusters: Vec<u64>,
-    below: Option<Arc<Disk>>,
+    below: Option<Pair>,
     create_options: Options,
     open_options: Options,
     resolver: MapResolver,
@@ -83,14 +84,16 @@ impl Driver for Qcow2Target {
 
 impl Qcow2Images {
     fn new(config: &Config) -> Result<Self> {
-        let below = initial::below(config)?;
+        let below = initial::below(config)?.zip(initial::other_below(config)?);
         let data_file = DataFile::of(&config.options);
         let mut create_options = data_file.create_options(create_options(config));
         let mut resolver = keys();
-        if let Some(below) = &below {
-            create_options =
-                create_options.with("backing_file", BACKING_NAME).with("backing_fmt", below.format);
-            resolver.insert(BACKING_NAME, Arc::clone(&below.disk));
+        let below =
+            below.map(|(first, other)| Pair { format: first.format, disks: [first.disk, other.disk] });
+        if let Some(Pair { disks: [first, other], format }) = &below {
+            create_options = create_options.with("backing_file", BACKING_NAME).with("backing_fmt", *format);
+            resolver.insert(BACKING_NAME, Arc::clone(first));
+            resolver.insert(OTHER_NAME, Arc::clone(other));
         }
         let (config, open_options) = (config.clone(), open_options(config));
         let start = start_image(&config);
@@ -99,29 +102,57 @@ impl Qcow2Images {
             image.content(config.size_bytes)?;
             bitmap_clusters = kept::bitmap_clusters(&image.duplicate())?;
         }
-        Ok(Self {
-            config,
-            data_file,
-            start,
-            bitmap_clusters,
-            below: below.map(|below| below.disk),
-            create_options,
-            open_options,
-            resolver,
-        })
+        Ok(Self { config, data_file, start, bitmap_clusters, below, create_options, open_options, resolver })
     }
 }
 
 impl Qcow2Images {
     /// What resolves to the files on the host of the image: the data file, and the backing file where the
     /// configuration puts it there.
-    fn resolver_on(&self, host: &Arc<dyn Storage>) -> MapResolver {
+    fn resolver_on(
+        &self,
+        host: &Arc<dyn Storage>,
+        written: Option<&Arc<dyn Storage>>,
+    ) -> Result<MapResolver> {
         let mut resolver = self.resolver.clone();
-        if let Some(below) = self.below.as_ref().filter(|_| self.config.options.is_on("x-backing-on-host")) {
-            resolver.insert(BACKING_NAME, shared_host::on_host(below, host));
+        if let Some(base) = written {
+            resolver.insert(BACKING_NAME, Arc::new(initial::open_raw(base)?));
+        } else if let Some(pair) = &self.below
+            && self.config.options.is_on("x-backing-on-host")
+        {
+            for (name, disk) in [BACKING_NAME, OTHER_NAME].into_iter().zip(&pair.disks) {
+                resolver.insert(name, shared_host::on_host(disk, host));
+            }
         }
         self.data_file.insert(&mut resolver, host, &self.config);
-        resolver
+        Ok(resolver)
+    }
+
+    /// Where a backing file lies that commits write to, if this one is such.
+    fn base_on(&self, host: &Arc<dyn Storage>) -> Option<Arc<dyn Storage>> {
+        let Config { size_bytes, backing_bytes, .. } = self.config;
+        let length = windows::data_bytes(size_bytes.max(backing_bytes));
+        is_base_written(&self.config).then(|| windows::base(host, length))
+    }
+
+    /// The backing file that commits write to, as it is on a host.
+    fn written_base(&self, host: &dyn Storage) -> Result<Option<Disk>> {
+        if !is_base_written(&self.config) {
+            return Ok(None);
+        }
+        let host: Arc<dyn Storage> = Arc::new(data_file::copy(host)?);
+        self.base_on(&host).map(|base| initial::open_raw(&base)).transpose()
+    }
+
+    /// The image file of a host.
+    fn image_on(&self, host: &Arc<dyn Storage>) -> Arc<dyn Storage> {
+        if self.image_at() > 0 { windows::image(host) } else { Arc::clone(host) }
+    }
+
+    /// Where the image lies on its host: behind its other files.
+    fn image_at(&self) -> u64 {
+        let is_alone = self.data_file == DataFile::Inside && !is_base_written(&self.config);
+        if is_alone { 0 } else { DATA_BYTES }
     }
 
     /// A disk that is to be larger than the image's grows.
@@ -133,6 +164,11 @@ impl Qcow2Images {
         }
         disk.close()
     }
+}
+
+/// Whether the backing file lies on the host of the image, and is written.
+fn is_base_written(config: &Config) -> bool {
+    config.options.is_on(chained::WRITTEN)
 }
 
 /// The image that disks of this configuration start from, if others have made it. A disk that is smaller than
@@ -219,15 +255,24 @@ impl ImageMaker for Qcow2Images {
             image.write_to(storage)?;
             return self.grow_to_size(storage);
         }
-        let (image, options) = (self.data_file.image(storage), self.create_options.clone());
-        QUICK.create_with(&image, self.config.size_bytes, options, &self.resolver_on(storage))
+        if let Some(base) = self.base_on(storage) {
+            initial::fill_raw_below(&self.config, &base)?;
+        }
+        let (image, options) = (self.image_on(storage), self.create_options.clone());
+        QUICK.create_with(&image, self.config.size_bytes, options, &self.resolver_on(storage, None)?)
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
         let options = self.open_options.clone();
-        let resolver = self.resolver_on(&storage);
-        let image = self.data_file.image(&storage);
+        let base = self.base_on(&storage);
+        let resolver = self.resolver_on(&storage, base.as_ref())?;
+        let image = self.image_on(&storage);
         let mut disk = QUICK.open(image, Access::ReadWrite, options, &resolver)?;
+        let below = base.map(Below::Written).or_else(|| self.below.clone().map(Below::Read));
+        if let Some(below) = below {
+            let data_at = if self.data_file == DataFile::Inside { self.image_at() } else { 0 };
+            disk = chained::over(below, data_at, disk);
+        }
         if !self.bitmap_clusters.is_empty() {
             disk = Disk::new(Unvouched::new(disk, self.bitmap_clusters.clone()), Access::ReadWrite);
         }
@@ -241,7 +286,8 @@ impl ImageMaker for Qcow2Images {
         if let Some(image) = self.start {
             return initial::raw_over(image.content(self.config.size_bytes)?);
         }
-        initial::reference_over(self.config.size_bytes, self.below.as_deref())
+        let first = self.below.as_ref().map(|pair| &*pair.disks[0]);
+        initial::reference_over(self.config.size_bytes, first)
     }
 
     /// An image that we have made has nothing of others, but a raw data file is for them.
@@ -251,11 +297,9 @@ impl ImageMaker for Qcow2Images {
 
     /// Where the image has a window of the host, its regions lie there.
     fn layout(&self, storage: &Arc<dyn Storage>) -> Result<Vec<Region>> {
-        let mut regions = QUICK.layout(&self.data_file.image(storage))?.unwrap_or_default();
-        if self.data_file != DataFile::Inside {
-            for region in &mut regions {
-                region.extent.offset += DATA_BYTES;
-            }
+        let mut regions = QUICK.layout(&self.image_on(storage))?.unwrap_or_default();
+        for region in &mut regions {
+            region.extent.offset += self.image_at();
         }
         Ok(regions)
     }
@@ -271,11 +315,15 @@ impl ImageMaker for Qcow2Images {
         if reference.size() < 512 {
             return Ok(());
         }
+        let failed = |error| format!("the backing file cannot be read: {error}");
+        let written = self.written_base(storage).map_err(failed)?;
+        let below = written.as_ref().or_else(|| self.below.as_ref().map(|pair| &*pair.disks[0]));
         let image = OfQemu {
-            below: self.below.as_deref(),
+            below,
             has_leaks: !self.bitmap_clusters.is_empty(),
             passphrase: encryption.as_ref().map(|_| PASSPHRASE),
-            image_at: Some(DATA_BYTES).filter(|_| self.data_file != DataFile::Inside),
+            image_at: self.image_at(),
+            has_data_file: self.data_file != DataFile::Inside,
         };
         // QEMU reads no key of few stripes.
         if encryption.as_deref() == Some("luks") { Ok(()) } else { image.opinion(storage, reference) }

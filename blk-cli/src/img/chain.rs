@@ -47,16 +47,9 @@ impl Chain {
         whole_sectors(self.layers[0].disk.size())
     }
 
-    /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk; the
-    /// layers from `end` on are not asked.
-    pub(crate) fn status_above(&self, extent: Extent, end: usize) -> Result<Status> {
-        let query = ChainQuery::new(&self.layers[0].disk).whole_sectors(SECTOR_BYTES);
-        query.layers_max(end).status(extent)
-    }
-
-    /// As [`Chain::status_above`], asking all layers.
+    /// The status of the bytes at the start of `extent`, which is not empty and inside the first disk.
     pub(crate) fn status(&self, extent: Extent) -> Result<Status> {
-        self.status_above(extent, self.layers.len())
+        ChainQuery::new(&self.layers[0].disk).whole_sectors(SECTOR_BYTES).status(extent)
     }
 
     /// The runs of `extent`, neighbours that are alike joined.

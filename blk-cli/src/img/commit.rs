@@ -7,16 +7,16 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use blk_core::{Disk, Error, Extent, Overlay, Result, WriteFlags, ZeroFlags};
+use blk_core::{Commit, Disk, Error, Overlay};
 use clap::Parser;
 
 use super::args::{self, OneImage, Talk};
-use super::chain::{Chain, Status};
+use super::chain::Chain;
 use super::failure::{Failure, Outcome};
 use super::image::{Image, Named, Purpose};
 use super::output;
 use super::progress::Progress;
-use super::size::{parse_rate, ratio, whole_sectors};
+use super::size::{parse_rate, ratio};
 use crate::spec::{self, FilesInUse, Layer, Objects};
 
 /// Writes an image's changes to its backing file, or to one further down
@@ -42,20 +42,16 @@ pub(super) struct Args {
     talk: Talk,
 }
 
-const BUFFER_BYTES: u64 = 2 << 20;
-
 pub(crate) fn run(program: &str, arguments: Vec<OsString>) -> Outcome<ExitCode> {
     let args: Args = args::parse("commit", program, arguments)?;
     let cache = args::cache_mode(args.cache.as_deref())?;
     let rate = args.rate.as_deref().map(parse_rate).transpose()?.flatten();
     let name = args.image.name("commit")?;
     let image = Named { cache, ..args.image.named(name) }.open(program, Purpose::WRITE)?;
-    let chain = Chain::of(&image);
     let depth = base_depth(name, &image, args.base.as_deref())?;
     let base = open_base(&image, depth, args.image.objects())?;
     let progress = args.talk.progress(1.0)?;
-    let commit = Commit { image: &image, chain: &chain, depth, base: &base, rate };
-    commit.run(progress)?;
+    write(&image, depth, &base, rate, progress)?;
     base.close()?;
     if !args.drop && args.base.is_none() {
         let overlay = image.disk.as_overlay();
@@ -114,88 +110,27 @@ struct Base {
 }
 
 impl Base {
-    fn size(&self) -> u64 {
-        whole_sectors(self.disk.size())
-    }
-
     fn close(&self) -> Outcome<()> {
         let closed = self.disk.flush().and_then(|()| self.disk.close());
         closed.map_err(|error| Failure::of(&self.name, &error))
     }
 }
 
-struct Commit<'a> {
-    image: &'a Image,
-    chain: &'a Chain,
-    depth: usize,
-    base: &'a Base,
-    rate: Option<u64>,
-}
-
-impl Commit<'_> {
-    fn run(&self, mut progress: Progress) -> Outcome<()> {
-        let failed = |error| Failure::of(&self.image.name, &error);
-        if self.base.size() < self.image.size() {
-            self.base.disk.resize(self.image.size()).map_err(|error| Failure::of(&self.base.name, &error))?;
+/// Writes to the base, at most so many bytes a second.
+fn write(image: &Image, depth: usize, base: &Base, rate: Option<u64>, mut progress: Progress) -> Outcome<()> {
+    let failed = |error| Failure::of(&image.name, &error);
+    let begun = Commit::new(&image.disk, depth, &base.disk);
+    let mut commit = begun.map_err(|error| Failure::of(&base.name, &error))?;
+    let all = commit.bytes().map_err(failed)?;
+    let started = Instant::now();
+    let mut done = 0;
+    while let Some(bytes) = commit.step().map_err(failed)? {
+        done += bytes;
+        progress.set(done, all)?;
+        if let Some(rate) = rate {
+            let due = Duration::from_secs_f64(ratio(done, rate));
+            thread::sleep(due.saturating_sub(started.elapsed()));
         }
-        let all = self.count().map_err(failed)?;
-        let started = Instant::now();
-        let (mut at, mut done) = (0, 0);
-        while at < self.image.size() {
-            let status = self.status(at).map_err(failed)?;
-            if status.present {
-                self.write(at, status).map_err(failed)?;
-                done += status.length;
-                progress.set(done, all)?;
-                if let Some(rate) = self.rate {
-                    let due = Duration::from_secs_f64(ratio(done, rate));
-                    thread::sleep(due.saturating_sub(started.elapsed()));
-                }
-            }
-            at += status.length;
-        }
-        progress.finish()
     }
-
-    /// What the layers above the base say, in pieces that fit into the buffer where bytes are copied.
-    fn status(&self, at: u64) -> Result<Status> {
-        let mut status = self.chain.status_above(Extent::between(at, self.image.size()), self.depth)?;
-        let between = self.chain.layers[1..self.depth].iter().map(|layer| whole_sectors(layer.disk.size()));
-        if let (false, Some(end)) = (status.present, between.min()) {
-            if end <= at {
-                // A disk in between is too short: zeroes show, whatever the base has there.
-                status = Status { present: true, zero: true, data: false, ..status };
-            } else {
-                status.length = status.length.min(end - at);
-            }
-        }
-        let length = if status.data { status.length.min(BUFFER_BYTES) } else { status.length };
-        Ok(Status { length, ..status })
-    }
-
-    fn count(&self) -> Result<u64> {
-        let (mut at, mut bytes) = (0, 0);
-        while at < self.image.size() {
-            let status = self.status(at)?;
-            bytes += if status.present { status.length } else { 0 };
-            at += status.length;
-        }
-        Ok(bytes)
-    }
-
-    fn write(&self, at: u64, status: Status) -> Result<()> {
-        let size = self.base.disk.size();
-        if status.zero {
-            let flags = ZeroFlags { may_unmap: true, ..ZeroFlags::default() };
-            // What a sector lacks at the end reads as zeroes.
-            let inside = Extent::between(at, size.min(at + status.length).max(at));
-            return self.base.disk.write_zeroes(inside, flags);
-        }
-        if at + status.length > size {
-            self.base.disk.resize(self.base.size())?;
-        }
-        let mut bytes = vec![0; status.length as usize];
-        self.image.read(at, &mut bytes)?;
-        self.base.disk.write(at, &bytes, WriteFlags::default())
-    }
+    progress.finish()
 }

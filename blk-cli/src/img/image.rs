@@ -4,7 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Options, Result, name};
+use blk_core::{Access, BackingFile, Disk, Error, ImageInfo, Options, Result, name, read_padded};
 
 use super::failure::{Failure, Outcome, complain};
 use super::size::whole_sectors;
@@ -200,14 +200,6 @@ pub(crate) fn info_of(disk: &Disk) -> Result<ImageInfo> {
         Some(info) => info.info(),
         None => Ok(ImageInfo { format: blk_raw::FORMAT.name(), ..ImageInfo::default() }),
     }
-}
-
-/// Reads; bytes past the end of the disk are zeroes.
-pub(crate) fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()> {
-    let inside = disk.size().saturating_sub(offset).min(buf.len() as u64) as usize;
-    let (inner, behind) = buf.split_at_mut(inside);
-    behind.fill(0);
-    if inner.is_empty() { Ok(()) } else { disk.read(offset, inner) }
 }
 
 /// The file name that `backing` has for a program which has opened the image that names it as `image`: a name

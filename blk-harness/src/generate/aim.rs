@@ -5,7 +5,7 @@ use crate::random::Random;
 use super::{Limits, Template, aligned};
 use crate::scenario::bounds::{FAR_BYTES_MIN, FAR_UNITS_MAX, far_length_max};
 use crate::scenario::{Backing, Config, OnBitmap, OnSnapshot, Request, RequestKind};
-use crate::space::Geometry;
+use crate::space::{Amendment, Geometry};
 
 /// Clusters that are hit often. More would dilute what happens to each.
 const HOT_CLUSTERS: usize = 4;
@@ -156,7 +156,12 @@ impl Aim {
         if !self.takes_amendments() {
             return Request::Flush;
         }
-        Request::Amend { option: rng.one_of(self.geometry.amendments).option() }
+        Request::Amend { option: self.amendment_of(rng).option() }
+    }
+
+    /// One of those that the image knows.
+    pub(crate) fn amendment_of(&self, rng: &mut Random) -> Amendment {
+        rng.one_of(self.geometry.amendments)
     }
 
     fn note_bitmap(&mut self, act: OnBitmap, slot: usize) {

@@ -47,7 +47,8 @@ pub enum Template {
     /// Writes around what becomes the end, makes the disk smaller, also to the inside of a unit, and larger
     /// again, and reads what came back.
     Shrink,
-    /// Writes and zeroes, shares both with a snapshot, changes them in part, amends the image, and reads all.
+    /// Writes and zeroes, shares both with a snapshot unless the amendment excludes that, changes them in
+    /// part, amends the image, and reads all.
     Amended,
     /// Adds a dirty bitmap, changes the disk, closes or kills, reads the bitmap; ends it, merges it or clears
     /// it.

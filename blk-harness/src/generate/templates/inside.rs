@@ -26,21 +26,23 @@ pub(super) fn snapshots(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Requ
 pub(super) fn amended(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Request>) {
     let snapshot = |act| Request::Snapshot { act, slot: 0 };
     let [first, second, third] = [(); 3].map(|()| aim.hot_range(rng));
+    let amendment = aim.amendment_of(rng);
+    let amend = Request::Amend { option: amendment.option() };
     requests.extend([write(rng, first), zeroes(rng, second)]);
-    let has_snapshot = aim.takes_snapshots() && rng.chance(3, 4);
+    let has_snapshot = !amendment.is_alone && aim.takes_snapshots() && rng.chance(3, 4);
     if has_snapshot {
         requests.push(snapshot(OnSnapshot::Create));
     }
     let is_zeroed = rng.chance(1, 2);
     requests.push(if is_zeroed { zeroes(rng, first) } else { write(rng, third) });
     push_pause(rng, requests);
-    requests.push(aim.amendment(rng));
+    requests.push(amend);
     if has_snapshot {
         requests.push(snapshot(OnSnapshot::Read));
     }
     requests.push(write(rng, third));
     if rng.chance(1, 2) {
-        requests.push(aim.amendment(rng));
+        requests.push(if amendment.is_alone { amend } else { aim.amendment(rng) });
     }
     requests.extend([read(first), read(second)]);
 }
