@@ -20,6 +20,7 @@ use crate::header::{Header, L1_TABLE_BYTES_MAX};
 use crate::offset::{HostExtent, HostOffset};
 use crate::ondisk::SnapshotEntry;
 
+pub(crate) use references::Flags;
 pub(crate) use tables::FoundTable;
 pub(crate) use view::Selection;
 

@@ -6,7 +6,9 @@
 //! written there.
 //!
 //! Write order: zeroes and counts are durable before the entries that refer to them, and counts fall after
-//! that. Each entry shows the same before and after.
+//! that. Each entry shows the same before and after. A cluster that loses references may be left to one
+//! active entry, which then needs its copied flag: the dirty bit is set from before counts fall until flags
+//! follow.
 
 use blk_core::{Error, Result, Storage};
 
@@ -16,7 +18,7 @@ use crate::free_space::{Allocation, FreeReason};
 use crate::l2::{Entry, Place};
 use crate::metadata::Metadata;
 use crate::offset::{ClusterCount, GuestOffset, HostExtent, HostOffset};
-use crate::snapshot::FoundTable;
+use crate::snapshot::{Flags, FoundTable};
 use crate::steps;
 
 /// How many bytes of tables wait until they are written.
@@ -61,7 +63,15 @@ impl Metadata {
         crypt: Option<&Crypt>,
         progress: Progress<'_>,
     ) -> Result<()> {
-        let becomes = Becomes { has_backing, crypt };
+        let expanded = self.expand_tables(Becomes { has_backing, crypt }, progress);
+        if self.header.is_dirty() && self.poison.is_none() {
+            let flagged = self.set_flags(Flags::ByCount).and_then(|()| self.end_lazy());
+            flagged.map_err(|error| self.poison(error))?;
+        }
+        expanded
+    }
+
+    fn expand_tables(&mut self, becomes: Becomes<'_>, progress: Progress<'_>) -> Result<()> {
         let tables = self.all_tables("changing the version")?;
         let mut batch = Batch::default();
         for (number, &table) in (1..).zip(&tables) {
@@ -120,7 +130,8 @@ impl Metadata {
             if count == references {
                 self.check_data_target(extent)?;
                 becomes.write_zeroes(&*self.storage, Located { host, guest }, extent.length)?;
-                return Ok(Entry { allocated: 1, zero: 0, ..entry });
+                let copied = is_active && references == 1;
+                return Ok(Entry { place: Place::Plain { host, copied }, allocated: 1, zero: 0 });
             }
             // Others have data there.
             batch.dropped.push((extent, references));
@@ -151,6 +162,9 @@ impl Metadata {
             self.forget_cached_table(at);
         }
         self.sync()?;
+        if !dropped.is_empty() {
+            self.begin_unordered()?;
+        }
         for (extent, references) in dropped {
             for _ in 0..references {
                 self.free_extent_later(extent, FreeReason::Replace);

@@ -341,7 +341,7 @@ impl Metadata {
     }
 
     /// From here on, counts and flags on the storage may contradict one another.
-    fn begin_unordered(&mut self) -> Result<()> {
+    pub(crate) fn begin_unordered(&mut self) -> Result<()> {
         if self.header.version < 3 || self.header.is_dirty() {
             return Ok(());
         }

@@ -49,7 +49,7 @@ pub(super) enum Target {
 
 /// Which entries get the copied flag.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Flags {
+pub(crate) enum Flags {
     /// None: everything is about to have a second reference.
     Clear,
     /// Those whose cluster has one reference.
@@ -195,7 +195,7 @@ impl Metadata {
 
     /// Sets and clears the copied flags of the active tables. The counts of the tables are as they were
     /// before the change of which this is a part, or as they are after it.
-    pub(super) fn set_flags(&mut self, flags: Flags) -> Result<()> {
+    pub(crate) fn set_flags(&mut self, flags: Flags) -> Result<()> {
         for index in 0..self.l1.len() as u64 {
             let entry = self.l1.get(index);
             let Some(table) = self.table_of_entry(entry, self.l1.host_offset(), index)? else { continue };

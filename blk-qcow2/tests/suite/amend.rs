@@ -121,30 +121,67 @@ fn subjects(cluster: u64, create: &Options) -> Vec<Subject> {
     let made = |(has_backing, has_snapshots)| {
         subject(Made { cluster, has_backing, has_snapshots, create: create.clone() })
     };
-    each.map(made).into()
+    let mut all: Vec<Subject> = each.map(made).into();
+    let zeroed = all.iter().filter(|subject| l1_tables(&subject.bytes).len() > 1).map(zeroed_in_snapshots);
+    let zeroed: Vec<Subject> = zeroed.collect();
+    all.extend(zeroed);
+    all
 }
 
-/// The version in the header, and the entries of all L2 tables that have the zero flag.
-fn version_and_zeroes(bytes: &[u8], cluster: usize) -> (u32, usize) {
-    let word = |at: usize| u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap());
+/// The same image, whose snapshots have zeroes where the disk has data: in tables of their own, what they
+/// share with it has the zero flag too, as QEMU leaves it.
+fn zeroed_in_snapshots(subject: &Subject) -> Subject {
+    let mut bytes = subject.bytes.clone();
+    let tables = l1_tables(&bytes);
+    let l2_tables = |bytes: &[u8], (l1, entries): (usize, usize)| -> Vec<usize> {
+        let entries = (0..entries).map(|entry| word(bytes, l1 + entry * 8) & 0x00ff_ffff_ffff_fe00);
+        entries.filter(|table| *table > 0).map(|table| table as usize).collect()
+    };
+    let active = l2_tables(&bytes, tables[0]);
+    let cluster = 1 << u32::from_be_bytes(bytes[20..24].try_into().unwrap());
+    let mut count = 0;
+    for table in tables[1..].iter().flat_map(|l1| l2_tables(&bytes, *l1)).collect::<Vec<_>>() {
+        let is_plain = |entry: u64| entry & (1 << 62) == 0 && entry & 0x00ff_ffff_ffff_fe00 != 0;
+        let entries = (table..table + cluster).step_by(8).filter(|_| !active.contains(&table));
+        for at in entries {
+            let zeroed = word(&bytes, at) | u64::from(is_plain(word(&bytes, at)));
+            count += u64::from(zeroed != word(&bytes, at));
+            bytes[at..at + 8].copy_from_slice(&zeroed.to_be_bytes());
+        }
+    }
+    assert!(count > 0, "the snapshots share clusters with the disk, in tables of their own");
+    Subject { bytes, backing: subject.backing.clone() }
+}
+
+fn word(bytes: &[u8], at: usize) -> u64 {
+    u64::from_be_bytes(bytes[at..at + 8].try_into().unwrap())
+}
+
+/// The L1 tables of an image, that of the disk first: where each begins, and how many entries it has.
+fn l1_tables(bytes: &[u8]) -> Vec<(usize, usize)> {
     let number = |at: usize| u32::from_be_bytes(bytes[at..at + 4].try_into().unwrap()) as usize;
-    let mut l1_tables = vec![(word(40) as usize, number(36))];
-    let mut at = word(64) as usize;
+    let mut tables = vec![(word(bytes, 40) as usize, number(36))];
+    let mut at = word(bytes, 64) as usize;
     for _ in 0..number(60) {
-        l1_tables.push((word(at) as usize, number(at + 8)));
+        tables.push((word(bytes, at) as usize, number(at + 8)));
         let names = u16::from_be_bytes([bytes[at + 12], bytes[at + 13]]) as usize
             + u16::from_be_bytes([bytes[at + 14], bytes[at + 15]]) as usize;
         at = (at + 40 + number(at + 36) + names).next_multiple_of(8);
     }
+    tables
+}
+
+/// The version in the header, and the entries of all L2 tables that have the zero flag.
+fn version_and_zeroes(bytes: &[u8], cluster: usize) -> (u32, usize) {
     let mut zeroes = 0;
-    for (l1, entries) in l1_tables {
+    for (l1, entries) in l1_tables(bytes) {
         for entry in 0..entries {
-            let table = (word(l1 + entry * 8) & 0x00ff_ffff_ffff_fe00) as usize;
+            let table = (word(bytes, l1 + entry * 8) & 0x00ff_ffff_ffff_fe00) as usize;
             let indexes = if table == 0 { 0 } else { cluster / 8 };
-            zeroes += (0..indexes).filter(|index| word(table + index * 8) & 1 != 0).count();
+            zeroes += (0..indexes).filter(|index| word(bytes, table + index * 8) & 1 != 0).count();
         }
     }
-    (number(4) as u32, zeroes)
+    (u32::from_be_bytes(bytes[4..8].try_into().unwrap()), zeroes)
 }
 
 fn must_be_clean(disk: &Disk, what: &str) {
