@@ -95,7 +95,26 @@ impl Chained {
         while commit.step()?.is_some() {}
         base.flush()?;
         base.close()?;
-        self.overlay()?.forget_content()
+        self.overlay()?.forget_content()?;
+        self.must_be_empty()
+    }
+
+    /// Nothing is left in the image, also where it shows the same as the backing file.
+    fn must_be_empty(&self) -> Result<()> {
+        let size = self.inner.size();
+        if size == 0 {
+            return Ok(());
+        }
+        let status = self.inner.block_status(Extent::new(0, size))?;
+        if status.allocated || status.length < size {
+            let first = if status.allocated { 0 } else { status.length };
+            return Err(Error::corrupt(
+                "content after a commit",
+                first,
+                "the image still stores what it gave up",
+            ));
+        }
+        Ok(())
     }
 
     /// To the other one of the pair, or to none.
