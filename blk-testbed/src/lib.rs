@@ -24,6 +24,7 @@ mod qemu_io;
 mod raw_target;
 mod replay;
 mod shared_host;
+mod tall;
 mod unvouched;
 
 pub use hostile_luks::{LuksStats, judge_luks};

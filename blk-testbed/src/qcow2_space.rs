@@ -14,6 +14,7 @@ use blk_sim::windows::{BASE_BYTES, DATA_BYTES};
 use crate::chained;
 use crate::data_file::{self, DataFile};
 use crate::old_header::OLD_HEADER;
+use crate::tall;
 
 const CLUSTER_BYTES: u64 = 64 << 10;
 /// Smaller clusters have no subclusters.
@@ -246,6 +247,14 @@ pub static QCOW2: Space = Space {
             Some(Value::Switch(false)),
             const { &[(1, None), (1, Some(Value::Switch(true)))] },
         ),
+        // The second half of the disk is the state of a machine, which lies behind the image's. It is the
+        // target's too.
+        Knob::new(
+            tall::OPTION,
+            Kind::Switch,
+            Some(Value::Switch(false)),
+            const { &[(15, None), (1, Some(Value::Switch(true)))] },
+        ),
     ],
     ignored: &[],
     old_header: Some(&OLD_HEADER),
@@ -270,7 +279,7 @@ const IMAGE_OPTIONS: [&str; 8] = [
 ];
 
 /// What images are amended to. New ones come at the end. Some stand twice: they are drawn as often.
-static AMENDMENTS: [Amendment; 24] = [
+static AMENDMENTS: [Amendment; 13] = [
     Amendment::new("compat=0.10"),
     Amendment::new("compat=1.1"),
     Amendment::new("compat=0.10"),
@@ -284,20 +293,45 @@ static AMENDMENTS: [Amendment; 24] = [
     Amendment::new("lazy_refcounts=on"),
     Amendment::new("lazy_refcounts=off"),
     Amendment::new("compat=1.1"),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::COMMIT),
-    Amendment::alone(chained::FLATTEN),
-    Amendment::alone(chained::FLATTEN_COMPRESSED),
-    Amendment::alone(chained::REBASE),
-    Amendment::alone(chained::REBASE),
-    Amendment::alone(chained::REBASE),
 ];
-/// How many of them an image without a backing file knows.
-const AMENDMENTS_ALONE: usize = 13;
+
+/// Of images over a backing file that stays as it is: the same, then those.
+static OVER_BACKING: [Amendment; 20] = and_more([
+    chained::REBASE,
+    chained::REBASE,
+    chained::REBASE,
+    chained::REBASE,
+    chained::FLATTEN,
+    chained::FLATTEN,
+    chained::FLATTEN_COMPRESSED,
+]);
+
+/// Of images over a backing file that commits write to.
+static OVER_WRITTEN: [Amendment; 21] = and_more([
+    chained::COMMIT,
+    chained::COMMIT,
+    chained::COMMIT,
+    chained::COMMIT,
+    chained::COMMIT,
+    chained::COMMIT,
+    chained::FLATTEN,
+    chained::FLATTEN_COMPRESSED,
+]);
+
+/// [`AMENDMENTS`], then those of these texts.
+const fn and_more<const MORE: usize, const ALL: usize>(texts: [&'static str; MORE]) -> [Amendment; ALL] {
+    let mut all = [AMENDMENTS[0]; ALL];
+    let mut place = 0;
+    while place < ALL {
+        all[place] = if place < AMENDMENTS.len() {
+            AMENDMENTS[place]
+        } else {
+            Amendment::alone(texts[place - AMENDMENTS.len()])
+        };
+        place += 1;
+    }
+    all
+}
 
 fn start_image(options: &OptionValues) -> Option<&'static StartImage> {
     IMAGES.iter().find(|image| options.is("x-image", image.name))
@@ -333,6 +367,13 @@ fn legalize(options: &mut OptionValues, config: &Config) {
     }
     if config.backing == Backing::None || options.is_on(chained::WRITTEN) {
         options.remove("x-backing-on-host");
+    }
+    let is_plain = config.backing == Backing::None && DataFile::of(options) == DataFile::Inside;
+    if !is_plain || start_image(options).is_some() || config.size_bytes > FAR_BYTES_MIN {
+        options.remove(tall::OPTION);
+    }
+    if options.is_on(tall::OPTION) {
+        options.remove("x-growth");
     }
     if config.backing != Backing::None && !options.is_on("extended_l2") {
         options.remove("preallocation");
@@ -379,7 +420,6 @@ fn geometry(config: &Config) -> Geometry {
     let slice = config.options.number("l2-cache-entry-size").unwrap_or(cluster);
     let has_data_file = DataFile::of(&config.options) != DataFile::Inside;
     let entry_bytes = if config.options.is_on("extended_l2") { 16 } else { 8 };
-    let (alone, _) = AMENDMENTS.split_at(AMENDMENTS_ALONE);
     Geometry {
         unit_bytes: cluster,
         table_reach_bytes: slice / entry_bytes * cluster,
@@ -388,11 +428,15 @@ fn geometry(config: &Config) -> Geometry {
             .filter(|_| !has_data_file && config.options.get("encrypt.format").is_none()),
         alignment_bytes: 1,
         size_is_file_length: false,
-        snapshots: !has_data_file,
+        snapshots: !has_data_file && !config.options.is_on(tall::OPTION),
         // Version 2 has no autoclear bit that vouches for them.
-        bitmaps: !config.options.is("compat", "0.10"),
+        bitmaps: !config.options.is("compat", "0.10") && !config.options.is_on(tall::OPTION),
         is_dense: false,
-        amendments: if config.backing == Backing::None { alone } else { &AMENDMENTS },
+        amendments: match config.backing {
+            Backing::None => &AMENDMENTS,
+            _ if config.options.is_on(chained::WRITTEN) => &OVER_WRITTEN,
+            _ => &OVER_BACKING,
+        },
     }
 }
 

@@ -21,8 +21,8 @@ use crate::kept;
 use crate::opinion::OfQemu;
 use crate::plain_text;
 use crate::qcow2_space::QCOW2;
-use crate::shared_host;
 use crate::unvouched::Unvouched;
+use crate::{shared_host, tall};
 
 /// A qcow2 image in memory under test, a raw disk in memory as the reference.
 #[derive(Debug, Clone, Copy, Default)]
@@ -64,12 +64,13 @@ impl Driver for Qcow2Target {
             let name = name.to_string();
             name.starts_with("snapshots") || name == "bitmaps-small" || name == "subclusters"
         });
+        let is_tall = config.options.is_on(tall::OPTION);
         Promises {
-            discard_gives_back: config.discard && !hides_by_data && !keeps,
-            unmap_gives_back: !hides_by_data && !keeps,
+            discard_gives_back: config.discard && !hides_by_data && !keeps && !is_tall,
+            unmap_gives_back: !hides_by_data && !keeps && !is_tall,
             zeroes_keep_place: !has_snapshots,
             reuses: config.control == 0,
-            tells_host_offset: !is_encrypted,
+            tells_host_offset: !is_encrypted && !is_tall,
             stops_when_poisoned: true,
             leaks_nothing: true,
             rests_after_flush: true,
@@ -147,6 +148,12 @@ impl Qcow2Images {
     /// The image file of a host.
     fn image_on(&self, host: &Arc<dyn Storage>) -> Arc<dyn Storage> {
         if self.image_at() > 0 { windows::image(host) } else { Arc::clone(host) }
+    }
+
+    /// Size of the image's own disk, bytes.
+    fn disk_bytes(&self) -> u64 {
+        let size = self.config.size_bytes;
+        if self.config.options.is_on(tall::OPTION) { tall::disk_bytes(size) } else { size }
     }
 
     /// Where the image lies on its host: behind its other files.
@@ -259,7 +266,7 @@ impl ImageMaker for Qcow2Images {
             initial::fill_raw_below(&self.config, &base)?;
         }
         let (image, options) = (self.image_on(storage), self.create_options.clone());
-        QUICK.create_with(&image, self.config.size_bytes, options, &self.resolver_on(storage, None)?)
+        QUICK.create_with(&image, self.disk_bytes(), options, &self.resolver_on(storage, None)?)
     }
 
     fn open(&self, storage: Arc<dyn Storage>) -> Result<Disk> {
@@ -268,6 +275,9 @@ impl ImageMaker for Qcow2Images {
         let resolver = self.resolver_on(&storage, base.as_ref())?;
         let image = self.image_on(&storage);
         let mut disk = QUICK.open(image, Access::ReadWrite, options, &resolver)?;
+        if self.config.options.is_on(tall::OPTION) {
+            disk = tall::over(disk, self.config.size_bytes);
+        }
         let below = base.map(Below::Written).or_else(|| self.below.clone().map(Below::Read));
         if let Some(below) = below {
             let data_at = if self.data_file == DataFile::Inside { self.image_at() } else { 0 };

@@ -1,6 +1,6 @@
 //! What images keep inside: snapshots, dirty bitmaps, and the options that they are amended by.
 
-use super::{push_pause, read, write, zeroes};
+use super::{many_tables, push_pause, read, write, zeroes};
 use crate::generate::aim::Aim;
 use crate::random::Random;
 use crate::scenario::{OnBitmap, OnSnapshot, Request};
@@ -28,6 +28,10 @@ pub(super) fn amended(rng: &mut Random, aim: &mut Aim, requests: &mut Vec<Reques
     let [first, second, third] = [(); 3].map(|()| aim.hot_range(rng));
     let amendment = aim.amendment_of(rng);
     let amend = Request::Amend { option: amendment.option() };
+    // All tables change then.
+    if amendment.is_alone && aim.tables() > 1 && rng.chance(1, 2) {
+        many_tables(rng, aim, requests);
+    }
     requests.extend([write(rng, first), zeroes(rng, second)]);
     let has_snapshot = !amendment.is_alone && aim.takes_snapshots() && rng.chance(3, 4);
     if has_snapshot {
