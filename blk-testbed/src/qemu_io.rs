@@ -1,5 +1,6 @@
 //! A scenario for qcow2 as a shell script for QEMU's own tools, to see what they do with it.
 
+mod chain;
 mod content;
 
 use std::fmt::Write as _;
@@ -7,6 +8,7 @@ use std::fmt::Write as _;
 use content::{BASE_BYTE, Content, MIDDLE_BYTE};
 
 use crate::data_file::DataFile;
+use crate::tall;
 
 use blk_core::slot_name;
 use blk_harness::scenario::{Backing, Config, Fill, OnBitmap, OnSnapshot, Repair, Request, Scenario};
@@ -22,12 +24,19 @@ use blk_harness::scenario::{Backing, Config, Fill, OnBitmap, OnSnapshot, Repair,
 /// An image that scenarios start from (the option `x-image`) is unpacked from the folder that
 /// `BLK_IMAGES` names; what it shows is not known here, and not compared.
 ///
-/// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment.
+/// What QEMU's tools cannot be asked for, or would refuse, stands in the script as a comment: of a disk with
+/// the state of a machine behind it, all that lies in that.
 pub fn qemu_io_script(scenario: &Scenario) -> String {
+    let mut scenario = scenario.clone();
+    if scenario.config.options.is_on(tall::OPTION) {
+        scenario.config.size_bytes = tall::disk_bytes(scenario.config.size_bytes);
+    }
+    let scenario = &scenario;
     let mut script = String::from("#!/bin/sh\nset -e\n");
     create(&mut script, &scenario.config);
     let open = open_command(&scenario.config);
     let mut content = Content::of(&scenario.config);
+    let mut chain = chain::Chain::default();
     // One qemu-io for all requests up to a reopen or check: what is cached stays cached.
     for run in numbered(scenario).split_inclusive(|(_, request)| closes(request)) {
         let mut commands = String::new();
@@ -47,12 +56,13 @@ pub fn qemu_io_script(scenario: &Scenario) -> String {
             writeln!(script, "{}", snapshot_command(*act, *slot, &scenario.config))
                 .expect("writing to a string");
         }
-        if let Some((_, Request::Amend { option })) = run.last() {
-            // What an image has may forbid it.
-            let image = image(&scenario.config);
-            writeln!(script, "qemu-img amend -o {option} {image} || true").expect("writing to a string");
+        if let Some((_, request @ Request::Amend { option })) = run.last() {
+            let command = chain.command(option.as_str(), &scenario.config, &content);
+            let command = command.unwrap_or_else(|| format!("# refused: {request}"));
+            writeln!(script, "{command}").expect("writing to a string");
         }
         if let Some((_, Request::Bitmap { act, slot })) = run.last() {
+            chain.has_bitmaps = true;
             writeln!(script, "{}", bitmap_command(*act, *slot, &scenario.config))
                 .expect("writing to a string");
         }

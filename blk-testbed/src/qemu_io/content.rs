@@ -54,6 +54,11 @@ impl Content {
         self.pieces.last().map_or(0, |piece| piece.1)
     }
 
+    /// Whether the image has snapshots, as far as is known.
+    pub(super) fn has_snapshots(&self) -> bool {
+        !self.slots.is_empty()
+    }
+
     /// Whether QEMU's tools take the request of a disk like this.
     pub(super) fn takes(&self, request: &Request, config: &Config) -> bool {
         if let Request::Resize { size } = request {
