@@ -162,6 +162,4 @@ pub fn read_padded(disk: &Disk, offset: u64, buf: &mut [u8]) -> Result<()> {
 }
 
 #[cfg(test)]
-mod moves;
-#[cfg(test)]
 mod tests;

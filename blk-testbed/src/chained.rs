@@ -1,5 +1,5 @@
 //! What `commit` and `rebase` do to an image, as amendments of scenarios: none of them changes what the disk
-//! shows, wherever a crash, a fault or another request interrupts them.
+//! shows, wherever a crash or a fault interrupts them. Nothing else is in flight meanwhile.
 //!
 //! | amendment | what is done |
 //! |---|---|
@@ -39,7 +39,7 @@ pub(crate) struct Pair {
 
 /// What the disk of a configuration is over.
 #[derive(Debug, Clone)]
-pub(crate) enum Below {
+pub(crate) enum BackingFiles {
     /// A raw backing file, which each commit opens for writing, as programs do.
     Written(Arc<dyn Storage>),
     /// Backing files that stay as they are.
@@ -50,7 +50,7 @@ pub(crate) enum Below {
 #[derive(Debug)]
 struct Chained {
     inner: Arc<Disk>,
-    below: Below,
+    below: BackingFiles,
     /// Where what has its guest data begins on the host, bytes.
     data_at: u64,
     /// The image names no backing file any more, and this handle still has one.
@@ -59,17 +59,17 @@ struct Chained {
 
 /// A disk that knows how to commit and to rebase. The file of its guest data is at `data_at` of the host,
 /// bytes: so are the host offsets that it tells.
-pub(crate) fn over(below: Below, data_at: u64, inner: Disk) -> Disk {
+pub(crate) fn over(below: BackingFiles, data_at: u64, inner: Disk) -> Disk {
     let is_flat = AtomicBool::new(false);
     Disk::new(Chained { inner: Arc::new(inner), below, data_at, is_flat }, Access::ReadWrite)
 }
 
 impl Chained {
-    /// A snapshot would show another backing file where it has no data, and a rebase is a write to dirty
-    /// bitmaps.
-    fn refuse_what_would_show(&self) -> Result<()> {
+    /// Fails where the change would show: a snapshot shows the backing file where it has no data, and what is
+    /// copied is a write to dirty bitmaps.
+    fn refuse_what_would_show(&self, name: &'static str) -> Result<()> {
         if self.inner.backing().is_none() {
-            return Err(Error::invalid_option("x-rebase", "this handle has no backing file"));
+            return Err(Error::invalid_option(name, "this handle has no backing file"));
         }
         let snapshots = self.inner.as_snapshots().map(Snapshots::snapshots).transpose()?;
         let bitmaps = self.inner.as_bitmaps().map(Bitmaps::bitmaps).transpose()?;
@@ -84,7 +84,7 @@ impl Chained {
     }
 
     fn commit(&self) -> Result<()> {
-        let Below::Written(base) = &self.below else {
+        let BackingFiles::Written(base) = &self.below else {
             return Err(Error::unsupported("writing to the backing file"));
         };
         if self.is_flat.load(Ordering::Relaxed) {
@@ -93,8 +93,7 @@ impl Chained {
         let base = initial::open_raw(base)?;
         let mut commit = Commit::new(&self.inner, 1, &base)?;
         while commit.step()?.is_some() {}
-        base.flush()?;
-        base.close()?;
+        commit.finish()?;
         self.overlay()?.forget_content()?;
         self.must_be_empty()
     }
@@ -120,7 +119,7 @@ impl Chained {
     /// To the other one of the pair, or to none.
     fn rebase(&self, to: &str) -> Result<()> {
         let (new, named) = match &self.below {
-            Below::Read(pair) if to == "other" => {
+            BackingFiles::Read(pair) if to == "other" => {
                 let info = self.inner.as_info().map(Info::info).transpose()?;
                 let named = info.and_then(|info| info.backing).map(|backing| backing.name);
                 let is_moved = named.as_deref() == Some(OTHER_NAME);
@@ -128,8 +127,8 @@ impl Chained {
                 let format = Some(pair.format.to_owned());
                 (Some(&*pair.disks[index]), Some(BackingFile { name: name.to_owned(), format }))
             }
-            Below::Written(_) if to == "other" => return Err(Error::unsupported("another backing file")),
-            _ => (None, None),
+            _ if ["none", "packed"].contains(&to) => (None, None),
+            _ => return Err(Error::unsupported(format!("x-rebase={to} here"))),
         };
         let mut rebase = Rebase::new(&self.inner, new, to == "packed");
         while rebase.step()?.is_some() {}
@@ -187,7 +186,7 @@ impl Amend for Chained {
         else {
             return self.inner.amend(amendment);
         };
-        self.refuse_what_would_show()?;
+        self.refuse_what_would_show(name)?;
         let value = amendment.options.get(name).unwrap_or_default();
         if name == "x-commit" { self.commit() } else { self.rebase(value) }
     }

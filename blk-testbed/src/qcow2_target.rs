@@ -13,7 +13,7 @@ use blk_luks::Repeatable;
 use blk_qcow2::Qcow2Format;
 use blk_sim::windows::{self, DATA_BYTES};
 
-use crate::chained::{self, Below, Pair};
+use crate::chained::{self, BackingFiles, Pair};
 use crate::data_file::{self, DataFile};
 use crate::images::{self, Image};
 use crate::initial::{self, BACKING_NAME, OTHER_NAME};
@@ -136,13 +136,21 @@ impl Qcow2Images {
         is_base_written(&self.config).then(|| windows::base(host, length))
     }
 
-    /// The backing file that commits write to, as it is on a host.
-    fn written_base(&self, host: &dyn Storage) -> Result<Option<Disk>> {
-        if !is_base_written(&self.config) {
-            return Ok(None);
-        }
+    /// The backing file that the image on a host names.
+    fn named_backing(&self, host: &dyn Storage) -> Result<Option<Arc<Disk>>> {
+        let Some(pair) = &self.below else { return Ok(None) };
         let host: Arc<dyn Storage> = Arc::new(data_file::copy(host)?);
-        self.base_on(&host).map(|base| initial::open_raw(&base)).transpose()
+        let (options, resolver) = (Options::new().with("backing", "off"), self.resolver_on(&host, None)?);
+        let disk =
+            QUICK.open(self.image_on(&host), Access::ReadOnly, with_key(options, &self.config), &resolver)?;
+        let info = disk.as_info().map(Info::info).transpose()?;
+        let named = info.and_then(|info| info.backing).map(|backing| backing.name);
+        Ok(match (named.as_deref(), self.base_on(&host)) {
+            (None, _) => None,
+            (Some(OTHER_NAME), _) => Some(Arc::clone(&pair.disks[1])),
+            (_, Some(base)) => Some(Arc::new(initial::open_raw(&base)?)),
+            _ => Some(Arc::clone(&pair.disks[0])),
+        })
     }
 
     /// The image file of a host.
@@ -153,7 +161,26 @@ impl Qcow2Images {
     /// Size of the image's own disk, bytes.
     fn disk_bytes(&self) -> u64 {
         let size = self.config.size_bytes;
-        if self.config.options.is_on(tall::OPTION) { tall::disk_bytes(size) } else { size }
+        if self.is_tall() { tall::disk_bytes(size) } else { size }
+    }
+
+    /// Whether the state of a machine is a part of the disk under test.
+    fn is_tall(&self) -> bool {
+        self.config.options.is_on(tall::OPTION)
+    }
+
+    /// What the disk shows is neither in the image nor in its data file. A backing file is not encrypted.
+    fn has_no_plain_text(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
+        if self.image_at() == 0 {
+            return plain_text::is_absent(storage, reference);
+        }
+        let host = data_file::copy(storage).map_err(|error| error.to_string())?;
+        let host: Arc<dyn Storage> = Arc::new(host);
+        plain_text::is_absent(&*self.image_on(&host), reference)?;
+        if self.data_file == DataFile::Inside {
+            return Ok(());
+        }
+        plain_text::is_absent(&*windows::data(&host, windows::data_bytes(self.config.size_bytes)), reference)
     }
 
     /// Where the image lies on its host: behind its other files.
@@ -275,10 +302,10 @@ impl ImageMaker for Qcow2Images {
         let resolver = self.resolver_on(&storage, base.as_ref())?;
         let image = self.image_on(&storage);
         let mut disk = QUICK.open(image, Access::ReadWrite, options, &resolver)?;
-        if self.config.options.is_on(tall::OPTION) {
+        if self.is_tall() {
             disk = tall::over(disk, self.config.size_bytes);
         }
-        let below = base.map(Below::Written).or_else(|| self.below.clone().map(Below::Read));
+        let below = base.map(BackingFiles::Written).or_else(|| self.below.clone().map(BackingFiles::Read));
         if let Some(below) = below {
             let data_at = if self.data_file == DataFile::Inside { self.image_at() } else { 0 };
             disk = chained::over(below, data_at, disk);
@@ -319,17 +346,17 @@ impl ImageMaker for Qcow2Images {
     fn second_opinion(&self, storage: &dyn Storage, reference: &Disk) -> std::result::Result<(), String> {
         let encryption = self.config.options.get("encrypt.format").map(ToString::to_string);
         if encryption.is_some() {
-            plain_text::is_absent(storage, reference)?;
+            self.has_no_plain_text(storage, reference)?;
         }
         // QEMU takes it for a disk without sectors, whose dirty bitmaps have no table.
         if reference.size() < 512 {
             return Ok(());
         }
         let failed = |error| format!("the backing file cannot be read: {error}");
-        let written = self.written_base(storage).map_err(failed)?;
-        let below = written.as_ref().or_else(|| self.below.as_ref().map(|pair| &*pair.disks[0]));
+        let below = self.named_backing(storage).map_err(failed)?;
         let image = OfQemu {
-            below,
+            below: below.as_deref(),
+            disk_bytes: Some(tall::disk_bytes(reference.size())).filter(|_| self.is_tall()),
             has_leaks: !self.bitmap_clusters.is_empty(),
             passphrase: encryption.as_ref().map(|_| PASSPHRASE),
             image_at: self.image_at(),

@@ -132,5 +132,6 @@ fn write(image: &Image, depth: usize, base: &Base, rate: Option<u64>, mut progre
             thread::sleep(due.saturating_sub(started.elapsed()));
         }
     }
+    commit.finish().map_err(|error| Failure::of(&base.name, &error))?;
     progress.finish()
 }

@@ -5,10 +5,11 @@ use std::sync::Arc;
 use super::{BUFFER_BYTES, ChainQuery, ChainStatus, SECTOR_BYTES, read_padded, whole_sectors};
 use crate::{Disk, Extent, Result, WriteFlags, ZeroFlags};
 
-/// A commit under way. Each [`Commit::step`] writes a part; the caller flushes the base at the end.
+/// A commit under way. Each [`Commit::step`] writes a part, and [`Commit::finish`] makes all of it durable:
+/// only then may the disk give its content up ([`crate::Overlay::forget_content`]).
 ///
-/// Until the upper layers give their content up ([`crate::Overlay::forget_content`]), they show all that is
-/// written below them: a commit may end anywhere, and no disk of the chain above the base shows other bytes.
+/// A commit may end anywhere: the disk shows the same bytes at any time. Layers between it and the base may
+/// show what was written below them. Nobody else writes to the disk meanwhile.
 #[derive(Debug)]
 pub struct Commit<'a> {
     disk: &'a Arc<Disk>,
@@ -26,7 +27,11 @@ impl<'a> Commit<'a> {
     ///
     /// # Errors
     /// Those of [`Disk::resize`] of the base.
+    ///
+    /// # Panics
+    /// If `depth` is 0, which is the disk itself.
     pub fn new(disk: &'a Arc<Disk>, depth: usize, base: &'a Disk) -> Result<Self> {
+        assert!(depth > 0, "a commit goes to a layer below the disk");
         let mut between = None;
         let mut layer = disk.backing();
         for _ in 1..depth {
@@ -72,6 +77,14 @@ impl<'a> Commit<'a> {
             }
         }
         Ok(None)
+    }
+
+    /// Makes what was written to the base durable.
+    ///
+    /// # Errors
+    /// Those of [`Disk::flush`].
+    pub fn finish(self) -> Result<()> {
+        self.base.flush()
     }
 
     /// What the layers above the base say, in pieces that fit into the buffer where bytes are copied.

@@ -7,6 +7,7 @@ use crate::{Disk, Extent, Result, WriteFlags, ZeroFlags};
 
 /// A rebase under way. Each [`Rebase::step`] copies a part; then the caller flushes the disk, and names the
 /// new backing file ([`crate::Overlay::set_backing`]). It may end anywhere: the disk shows the same bytes.
+/// Nobody else writes to the disk meanwhile.
 #[derive(Debug)]
 pub struct Rebase<'a> {
     disk: &'a Disk,

@@ -1,3 +1,5 @@
+mod moves;
+
 use super::*;
 use crate::{Access, BlockDriver, BlockStatus, DiscardFlags, Limits, StorageRun, WriteFlags, ZeroFlags};
 

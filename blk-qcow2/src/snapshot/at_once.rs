@@ -164,13 +164,17 @@ impl Metadata {
         for index in 0..tree.l1.len() {
             let entry = tree.l1[index];
             let Some(table) = self.table_of_entry(entry, tree.at, index as u64)? else { continue };
-            if self.refcount(self.geometry.cluster_of(table))? > 1 {
-                continue;
-            }
+            let is_counted_once = self.refcount(self.geometry.cluster_of(table))? == 1;
             let Some(bytes) = self.reflagged(table, Flags::ByCount)? else {
-                tree.l1[index] |= COPIED;
+                tree.l1[index] |= if is_counted_once { COPIED } else { 0 };
                 continue;
             };
+            // A table that is truly shared refers to no cluster that has one reference. One that is not may
+            // be counted twice all the same: a crash leaves such leaks.
+            let words = bytes.as_chunks().0.iter();
+            if !is_counted_once && !words.copied().any(|word| u64::from_be_bytes(word) & COPIED != 0) {
+                continue;
+            }
             let copy = spare.pop().expect("there is one for each table");
             let at = self.geometry.offset_of(copy.first);
             self.storage.step(&steps::L2_ALLOC_WRITE);

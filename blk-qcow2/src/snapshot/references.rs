@@ -204,10 +204,9 @@ impl Metadata {
             if flagged != entry {
                 self.l1.set(index as usize, flagged);
             }
-            // A shared table has no flags.
-            if is_own {
-                self.set_flags_of(table, flags)?;
-            }
+            // Of a table that is truly shared no cluster has one reference. One that is not may be counted
+            // twice all the same: a crash leaves such leaks.
+            self.set_flags_of(table, flags)?;
         }
         self.write_l1_table()
     }

@@ -18,6 +18,8 @@ pub(crate) struct FoundTable {
     pub(crate) start: GuestOffset,
     /// The disk itself reaches it.
     pub(crate) is_active: bool,
+    /// How many trees reach it: its count may be higher, since a crash leaves leaks.
+    pub(crate) references: u64,
 }
 
 impl Metadata {
@@ -48,7 +50,8 @@ impl Metadata {
         for (index, &entry) in (0..).zip(&tree.l1) {
             if let Some(at) = self.table_of_entry(entry, tree.at, index)? {
                 let start = GuestOffset::new(index * reach);
-                found.entry(at).or_insert(FoundTable { at, start, is_active });
+                let table = found.entry(at).or_insert(FoundTable { at, start, is_active, references: 0 });
+                table.references += 1;
             }
         }
         Ok(())

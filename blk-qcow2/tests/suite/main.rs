@@ -23,6 +23,7 @@ mod headers;
 mod hostile;
 mod kept_headers;
 mod lazy;
+mod leaked_tables;
 mod long_requests;
 mod measures;
 mod options;
