@@ -134,7 +134,7 @@ fn every_part_can_change() {
     }
     // Compression, preallocation and backing depend on one another; this input allows all of them. The host's
     // demand is no option any more.
-    assert_eq!(seen.len(), 26, "{seen:?} of {}", scenario.config);
+    assert_eq!(seen.len(), 28, "{seen:?} of {}", scenario.config);
 }
 
 #[test]

@@ -241,10 +241,11 @@ kill
 ";
     let scenario = Scenario::from_text(text).unwrap();
     let bytes = scenario.encode(&QCOW2);
-    let header = "b2 03 03 02  07 00 00 00  00 00 04 00 00 00  01 e0 03 00 00 00  00 00 00 10 \
+    let header = "b2 03 03 02  07 00 00 00  00 00 04 00 00 00  01 e0 03 00 00 00  00 00 00 12 \
                   00 00 00 00  04 00 00 00  06 00 00 00  02 00 00 00  00 00 00 00 \
                   02 00 00 00  03 00 00 00  02 00 00 00  04 00 00 00 \
-                  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00";
+                  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00  00 00 00 00 \
+                  00 00 00 00  00 00 00 00";
     let records = "32 09 a5 00 00  00 10 00 00 00 00  00 10 00 00 00 00 \
                    01 00 00 ee 00  00 00 10 00 00 00  00 02 00 00 00 00 \
                    08 00 00 00 00  00 00 08 00 00 00  00 00 00 00 00 00 \
@@ -252,9 +253,9 @@ kill
     assert_eq!(hex(&bytes), [words(header), words(records)].concat());
     assert_eq!(bytes::header_bytes(&QCOW2), words(header).len());
     assert_eq!(Scenario::decode(&QCOW2, &bytes), scenario);
-    // Bytes that were written before the space had its last seven options say the same.
+    // Bytes that were written before the space had its last nine options say the same.
     let mut before = bytes.clone();
-    before.drain(24 + 4 * 9..24 + 4 * 16);
+    before.drain(24 + 4 * 9..24 + 4 * 18);
     before[23] = 9;
     assert_eq!(Scenario::decode(&QCOW2, &before), scenario);
     // Another disk is this one, as long as there is one only.
