@@ -110,9 +110,9 @@ struct Base {
 }
 
 impl Base {
+    /// After the commit is finished, which has synced it.
     fn close(&self) -> Outcome<()> {
-        let closed = self.disk.flush().and_then(|()| self.disk.close());
-        closed.map_err(|error| Failure::of(&self.name, &error))
+        self.disk.close().map_err(|error| Failure::of(&self.name, &error))
     }
 }
 
